@@ -1,0 +1,53 @@
+"""unspan: erase a class, a person or samples from a trained PyTorch model, and say what is left.
+
+    import unspan
+    data = unspan.Splits.by_class(dataset, "cat")      # the request
+    deletion = unspan.erase(model, data)               # ESC, in one pass over the forget samples
+    deletion.save("erased/")                           # model.safetensors, receipt.json, README.md
+
+>>> import torch, unspan
+>>> torch.manual_seed(0) and None
+>>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+>>> forget = torch.randn(30, 4)
+>>> deletion = unspan.erase(model, [forget], unspan.ESC(rank=1), unspan.Run(max_samples=30))
+>>> deletion.receipt["method"]["fit"]["rank"]
+1
+>>> z = unspan.features(deletion.model, forget)        # what a feature API now returns
+>>> float((z @ deletion.eraser.basis.float()).abs().max()) < 1e-5
+True
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unspan.artifact import inspect, load
+    from unspan.deletion import Deletion, erase, features
+    from unspan.erasers import LinearMap, Projection
+    from unspan.errors import UnspanError
+    from unspan.export import export
+    from unspan.methods import ESC, ESCT, METHODS
+    from unspan.run import Run
+    from unspan.splits import Splits
+
+_HOME = {
+    "Deletion": "deletion", "ESC": "methods", "ESCT": "methods", "LinearMap": "erasers", "METHODS": "methods",
+    "Projection": "erasers", "Run": "run", "Splits": "splits", "UnspanError": "errors", "erase": "deletion",
+    "export": "export", "features": "deletion", "inspect": "artifact", "load": "artifact",
+}  # fmt: skip
+__all__ = sorted(_HOME)  # noqa: PLE0605
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import public names on first use, so that `unspan --help` does not wait for torch."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'unspan' has no attribute '{name}'")
+    from importlib import import_module
+
+    return getattr(import_module(f"unspan.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,168 @@
+"""ESC: remove the principal directions of the forget features.
+
+Idea: penultimate features of the forget set concentrate in few directions; project all features onto the rest.
+Formula: `Z_f = U S Vᵀ` (uncentred), `k = floor(d p / 100)`, `z -> (I - U_k U_kᵀ) z`.
+Needs: forget samples, no labels. Cost: one forward pass plus O(n d^2 + d^3); memory O(d^2).
+Typical: p = 1.5 (d = 96: k = 1; d = 512: 7; d = 768: 11).
+Fails: an attacker who trains a probe to convergence reads the class almost as before; with the weights the
+projection is simply removed. On non-negative features the first direction is nearly the mean, shared by classes.
+Source: Lee, Park, Jeon, Hwang, Park, "ESC: Erasing Space Concept for Knowledge Deletion", CVPR 2025, eq. 1-3.
+Deviates: see docs/paper-map.md; `fidelity` switches the differences.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from unspan import dist
+from unspan.erasers import LinearMap, Projection
+from unspan.errors import DataError, UsageError
+from unspan.linalg import Moments, Spectrum, choose_rank, check_rank, rank_from_percent, spectrum
+from unspan.stream import FeatureStream
+
+Fidelity = Literal["fixed", "paper", "released-code"]
+_SAFETY = 2.0  # how much larger than its estimate the error of the moments is taken to be
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted eraser, figures about the fit, and warnings for the user."""
+
+    eraser: Projection | LinearMap
+    report: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ESC:
+    """Settings of ESC. Give one of p, rank, energy; without any, p = 1.5.
+
+    Attributes:
+        p: percent of the d directions to remove; `k = floor(d p / 100)`.
+        rank: k itself.
+        energy: remove the fewest directions that hold this share of the squared norm.
+        adaptive: stop reading once the span has converged to `sin theta <= tolerance`.
+        tolerance: of `adaptive`.
+        fidelity: `fixed`; `paper` (eq. 1-3 read literally); `released-code` (with its defects, for comparison).
+    """
+
+    p: float | None = None
+    rank: int | None = None
+    energy: float | None = None
+    adaptive: bool = False
+    tolerance: float = 0.05
+    fidelity: Fidelity = "fixed"
+    name: ClassVar[str] = "esc"
+    needs: ClassVar[frozenset[str]] = frozenset({"forget"})
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("p", "rank", "energy") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise UsageError(f"{' and '.join(given)} are alternatives; give one of them.")
+        if self.fidelity not in ("fixed", "paper", "released-code"):
+            raise UsageError(f"fidelity='{self.fidelity}' is not one of fixed, paper, released-code.")
+        if not 0 < self.tolerance < 1:
+            raise UsageError(f"tolerance={self.tolerance}: use a sine between 0 and 1, for example 0.05.")
+
+    def check(self, dim: int) -> None:
+        """Refuse impossible settings before any data is read."""
+        if self.rank is not None:
+            check_rank(dim, self.rank)
+        elif self.energy is None:
+            rank_from_percent(dim, 1.5 if self.p is None else self.p)
+
+    def fit(self, stream: FeatureStream) -> Fit:
+        """Read the stream and return the projection.
+
+        Raises:
+            UsageError, DataError: an impossible rank, an empty or all-zero forget set.
+        """
+        if self.adaptive:
+            moments, bound = self._read_until_converged(stream)
+        else:
+            moments, bound = Moments(stream.dim), None
+            for features, _ in stream:
+                moments.update(features)
+            moments = dist.summed(moments)
+        found = spectrum(moments)
+        k = choose_rank(found, p=self.p, rank=self.rank, energy=self.energy)
+        report = _report(found, k) | ({"sin_theta_bound": bound} if bound is not None else {})
+        if self.fidelity == "released-code":
+            return Fit(LinearMap(_thin_complement(found, k)), report)
+        return Fit(Projection(found.basis[:, :k].clone()), report, _warnings(found, k))
+
+    def _read_until_converged(self, stream: FeatureStream) -> tuple[Moments, float]:
+        """Read in random order until the bound of `_converged` is below the tolerance."""
+        if dist.world() > 1:
+            raise UsageError("adaptive=True reads in one process; start without torchrun or without --adaptive.")
+        halves = (Moments(stream.dim), Moments(stream.dim))
+        bound, check_at = math.inf, max(64, 4 * (self.rank or 1))
+        for number, (features, _) in enumerate(stream):
+            halves[number % 2].update(features)
+            seen = halves[0].count + halves[1].count
+            if seen >= check_at and halves[1].count and (stream.total is None or seen < stream.total):
+                bound = self._bound(halves, stream.total)
+                if bound <= self.tolerance:
+                    break
+                check_at = max(seen + 1, int(seen * 1.5))
+        else:
+            bound = 0.0  # everything was read
+        halves[0].merge(halves[1].state())
+        return halves[0], bound
+
+    def _bound(self, halves: tuple[Moments, Moments], total: int | None) -> float:
+        """Davis-Kahan bound on `sin theta` between the span so far and that of the full pass.
+
+        With second moments C_a, C_b of two halves of m samples, `(C_a - C_b) / 2` is distributed like the error
+        of their mean; its block between the span and the complement, over the eigenvalue gap, bounds the sine to
+        first order. Without replacement the error shrinks by `sqrt(1 - m / n)`. A factor 2 covers the estimate.
+        """
+        both = Moments(halves[0].dim)
+        for half in halves:
+            both.merge(half.state())
+        try:
+            found = spectrum(both)
+            k = choose_rank(found, p=self.p, rank=self.rank, energy=self.energy)
+        except DataError:  # too few samples so far for this rank
+            return math.inf
+        error = (halves[0].second() / halves[0].count - halves[1].second() / halves[1].count) / 2
+        inside, outside = found.basis[:, :k], found.basis[:, k:]
+        size = float(torch.linalg.matrix_norm(outside.mT @ error @ inside, 2))
+        gap = float(found.sigma[k - 1].square() - found.sigma[k].square()) / found.count
+        left = 1.0 if total is None else math.sqrt(max(0.0, 1 - found.count / total))
+        return _SAFETY * left * size / max(gap, 1e-300)
+
+
+def _report(found: Spectrum, k: int) -> dict[str, Any]:
+    share = found.sigma[:k].square().sum() / found.sigma.square().sum()
+    return {
+        "samples": found.count,
+        "dim": len(found.sigma),
+        "rank": k,
+        "energy_removed": float(share),
+        "gap": found.gap(k),
+        "cos_first_direction_mean": found.cos_mean(),
+        "singular_values": [float(value) for value in found.sigma[: k + 1]],
+    }
+
+
+def _warnings(found: Spectrum, k: int) -> tuple[str, ...]:
+    out = []
+    if found.gap(k) < 1e-6:
+        out.append(f"k={k} cuts through equal singular values (gap {found.gap(k):.1e}): the removed span is not unique")
+    if found.cos_mean() > 0.99:
+        out.append(f"|cos(u1, mean forget feature)| = {found.cos_mean():.4f}: the first direction is nearly the mean, which other classes may share; check the remaining accuracy")
+    if found.count < len(found.sigma):
+        out.append(f"{found.count} samples in {len(found.sigma)} dimensions: at most {found.rank} directions can be found")
+    return tuple(out)
+
+
+def _thin_complement(found: Spectrum, k: int) -> Tensor:
+    """`U_P U_Pᵀ` from the thin SVD: with fewer samples than dimensions it keeps only the forget span (a defect)."""
+    kept = found.basis[:, k : min(found.count, len(found.sigma))]
+    return kept @ kept.mT

@@ -1,0 +1,87 @@
+"""Receipts: what was asked, what was done, to which weights; plain JSON, no sample and no sample hash in it."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import platform
+import secrets
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+from torch import Tensor
+
+SCHEMA = "unspan.receipt/1"
+
+PROTECTS = {
+    "projected": {
+        "protects": [
+            "users of scores: the model does not name what was erased (see the accuracies below)",
+            "users of features through the routes listed as erased: they get projected features",
+        ],
+        "does_not_protect": [
+            "against a probe trained to convergence on the projected features: it reads the class almost as before",
+            "against whoever holds the weights: the eraser can be removed and the layers before it are unchanged",
+            "against whoever reads this folder: the stored directions describe what was erased",
+        ],
+    },
+    "folded": {
+        "protects": ["users of scores: the model does not name what was erased (see the accuracies below)"],
+        "does_not_protect": [
+            "users of features: every embedding is the original one",
+            "against whoever holds the weights: a new head on the unchanged features reads the class again",
+        ],
+    },
+}
+
+
+def new_key() -> bytes:
+    """A random key for request commitments."""
+    return secrets.token_bytes(32)
+
+
+def commitment(digests: Iterable[bytes], key: bytes) -> str:
+    """Keyed commitment to a set of samples, independent of their order.
+
+    Without the key nobody can test whether a known photo was in the request; with it, anyone who has the
+    samples can.
+    """
+    return "hmac-sha256:" + hmac.new(key, b"".join(sorted(digests)), hashlib.sha256).hexdigest()
+
+
+def state_hash(state: Mapping[str, Tensor]) -> str:
+    """sha256 over names, dtypes, shapes and bytes of a state dict, in name order."""
+    total = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name]
+        if not isinstance(tensor, Tensor):
+            continue
+        tensor = tensor.detach().cpu().contiguous()
+        total.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        total.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+    return "sha256:" + total.hexdigest()
+
+
+def now() -> str:
+    """UTC time, to the second."""
+    return datetime.now(timezone.utc).replace(microsecond=0).isoformat()
+
+
+def versions() -> dict[str, str]:
+    """Library versions that can change a result."""
+    found = {"python": platform.python_version(), "torch": torch.__version__}
+    for package in ("unspan", "numpy", "safetensors", "timm", "torchvision", "transformers", "datasets"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def canonical(receipt: Mapping[str, Any]) -> str:
+    """The text that is written: sorted keys, two-space indent, no NaN."""
+    return json.dumps(receipt, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"

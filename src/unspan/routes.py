@@ -1,0 +1,139 @@
+"""The ways people take embeddings from a model, each tried before and after an erasure.
+
+A route is a name and a function of (model, inputs). Nothing is assumed: a route counts as erased when its
+output equals the eraser applied to what it gave before, and as original when it did not change.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unspan.erasers import Eraser, Layout, placed
+from unspan.taps import Tap, forward, logits_of
+
+Route = Callable[[nn.Module, Any], Any]
+
+
+def routes(model: nn.Module, tap: Tap) -> dict[str, Route]:
+    """Routes that this kind of model offers."""
+    found: dict[str, Route] = {}
+    if tap.head is not None:
+        found[f"replace the head ({tap.head}) by nn.Identity()"] = lambda m, x: _without_head(m, tap.head or "", x)
+        before = _last_before_head(model, tap)
+        if before:
+            found[f"forward hook on the layer before the head ({before})"] = lambda m, x: _hooked(m, before, x)
+    else:
+        found["model output"] = lambda m, x: _tensor(forward(m, x), tap.key)
+    if hasattr(model, "forward_features"):
+        found["forward_features(x)"] = lambda m, x: m.forward_features(x)
+    if "pre_logits" in _parameters(getattr(model, "forward_head", None)):
+        found["forward_head(forward_features(x), pre_logits=True)"] = lambda m, x: m.forward_head(m.forward_features(x), pre_logits=True)
+    if hasattr(model, "reset_classifier"):
+        found["reset_classifier(0)"] = _reset
+    if hasattr(model, "base_model") and hasattr(model, "config"):
+        found["output_hidden_states=True, hidden_states[-1]"] = _last_hidden
+        found["base_model(...).last_hidden_state"] = lambda m, x: _entry(forward(m.base_model, x), "last_hidden_state")
+        found["base_model(...).pooler_output"] = lambda m, x: _entry(forward(m.base_model, x), "pooler_output")
+    return found
+
+
+def outcomes(model: nn.Module, tap: Tap, inputs: Any) -> dict[str, Tensor]:
+    """What each route gives; routes that do not apply to this model are left out."""
+    given = {}
+    for name, route in routes(model, tap).items():
+        try:
+            value = route(model, inputs)
+        except Exception:  # a route that a model does not support is not a way to its features
+            continue
+        if isinstance(value, Tensor):
+            given[name] = value.detach().clone()
+    return given
+
+
+def compare(before: dict[str, Tensor], after: dict[str, Tensor], eraser: Eraser, dim: int) -> dict[str, str]:
+    """`erased`, `original` or `changed` for every route; `original` ones still see the features as they were."""
+    verdict = {}
+    for name, old in before.items():
+        new = after.get(name)
+        if new is None or new.shape != old.shape:
+            verdict[name] = "changed"
+        elif torch.equal(new, old):
+            verdict[name] = "original"
+        else:
+            verdict[name] = "erased" if any(_close(placed(eraser, layout, old)(old), new) for layout in _fits(old, dim)) else "changed"
+    return verdict
+
+
+def _fits(value: Tensor, dim: int) -> list[Layout]:
+    fits: list[Layout] = []
+    if value.shape[-1] == dim:
+        fits.append("last")
+    if value.ndim > 2 and value.shape[1] == dim:
+        fits.append("channels")
+    if value.ndim > 2 and value.shape[1:].numel() == dim:
+        fits.append("flat")
+    return fits
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    tolerance = 1e-4 if a.dtype in (torch.float32, torch.float64) else 3e-2
+    return bool((a - b).abs().max() <= tolerance * a.abs().max().clamp_min(1e-12))
+
+
+def _parameters(function: Any) -> Any:
+    return inspect.signature(function).parameters if callable(function) else {}
+
+
+def _sharing_copy(model: nn.Module) -> nn.Module:
+    """A copy of the module structure that shares all tensors, so that it can be rewired for free."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+
+
+def _without_head(model: nn.Module, head: str, inputs: Any) -> Any:
+    model = _sharing_copy(model)
+    parent, _, child = head.rpartition(".")
+    setattr(model.get_submodule(parent), child, nn.Identity())
+    return logits_of(forward(model, inputs))
+
+
+def _reset(model: nn.Module, inputs: Any) -> Any:
+    model = _sharing_copy(model)
+    model.reset_classifier(0)
+    return forward(model, inputs)
+
+
+def _last_before_head(model: nn.Module, tap: Tap) -> str | None:
+    """Name of the module registered just before the head, leaf modules only."""
+    names = [name for name, module in model.named_modules() if name and not list(module.children())]
+    position = names.index(tap.head) if tap.head in names else 0
+    return names[position - 1] if position else None
+
+
+def _hooked(model: nn.Module, name: str, inputs: Any) -> Any:
+    seen: list[Any] = []
+    handle = model.get_submodule(name).register_forward_hook(lambda _m, _a, out: seen.append(out))
+    try:
+        forward(model, inputs)
+    finally:
+        handle.remove()
+    return seen[-1]
+
+
+def _last_hidden(model: nn.Module, inputs: Any) -> Any:
+    inputs = inputs if isinstance(inputs, dict) else {model.main_input_name: inputs}
+    return model(**inputs, output_hidden_states=True).hidden_states[-1]
+
+
+def _tensor(output: Any, key: str | None) -> Any:
+    return output if key is None else output[key]
+
+
+def _entry(output: Any, key: str) -> Any:
+    return getattr(output, key)

@@ -1,0 +1,90 @@
+"""Two small networks to try the library on: both train on a laptop, and both document their input as a plain dict."""
+
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+_ALLCNN_LAYERS = [  # in, out, kernel, stride
+    (3, 48, 3, 1),
+    (48, 48, 3, 1),
+    (48, 96, 3, 2),
+    (96, 96, 3, 1),
+    (96, 96, 3, 1),
+    (96, 96, 3, 2),
+    (96, 96, 3, 1),
+    (96, 96, 1, 1),
+]
+
+
+class AllCNN(nn.Module):
+    """The all-convolutional network of Springenberg et al. (2015) at half width, with batch norm.
+
+    Input `[n, 3, height, width]`, made for 32 x 32; features `[n, 96]`, non-negative; output `[n, num_classes]` logits.
+
+    Args:
+        num_classes: Outputs of the last layer.
+    """
+
+    preprocess: ClassVar[dict[str, Any]] = {
+        "resize": None,
+        "crop": None,
+        "interpolation": "bilinear",
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.5, 0.5, 0.5),
+        "scale": 1 / 255,
+        "mode": "RGB",
+    }
+
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__()
+        for number, (inputs, outputs, kernel, stride) in enumerate(_ALLCNN_LAYERS, start=1):
+            conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+            self.add_module(f"conv{number}", conv)
+            self.add_module(f"bn{number}", nn.BatchNorm2d(outputs))
+            self.add_module(f"relu{number}", nn.ReLU())
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.flatten = nn.Flatten()
+        self.head = nn.Linear(96, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for number in range(1, len(_ALLCNN_LAYERS) + 1):
+            for layer in ("conv", "bn", "relu"):
+                x = self.get_submodule(f"{layer}{number}")(x)
+        return self.head(self.flatten(self.pool(x)))
+
+
+class DigitsCNN(nn.Module):
+    """A network for the 8 x 8 digits of scikit-learn, trained in seconds.
+
+    Input `[n, 1, 8, 8]`, pixels 0 to 16 divided by 16; features `[n, 64]`, non-negative; output `[n, num_classes]`
+    logits.
+
+    Args:
+        num_classes: Outputs of the last layer.
+    """
+
+    preprocess: ClassVar[dict[str, Any]] = {
+        "resize": None,
+        "crop": None,
+        "interpolation": "bilinear",
+        "mean": (0.0,),
+        "std": (1.0,),
+        "scale": 1 / 16,
+        "mode": "L",
+    }
+
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 16, 3, padding=1)
+        self.relu1 = nn.ReLU()
+        self.conv2 = nn.Conv2d(16, 32, 3, padding=1)
+        self.relu2 = nn.ReLU()
+        self.pool = nn.MaxPool2d(2)
+        self.flatten = nn.Flatten()
+        self.fc = nn.Linear(512, 64)
+        self.relu3 = nn.ReLU()
+        self.head = nn.Linear(64, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu2(self.conv2(self.relu1(self.conv1(x))))
+        return self.head(self.relu3(self.fc(self.flatten(self.pool(x)))))
