@@ -106,6 +106,20 @@ def test_a_file_that_differs_is_refused_and_the_old_one_stays(tmp_path, format):
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
+class UnfaithfulToThree(nn.Module):
+    """Computes something else, when traced, for more than two samples."""
+
+    def forward(self, x):
+        return x * 2 + (x[2:].abs().sum() if torch.compiler.is_exporting() else 0.0)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_other_batch_sizes_than_the_given_one_are_compared(tmp_path, format):
+    with pytest.raises(ModelError, match={"onnx": "differs from the model by", "pt2": "Guard failed"}[format]):
+        export(UnfaithfulToThree(), torch.randn(2, 4), tmp_path / "model", format=format)
+    assert list(tmp_path.iterdir()) == []
+
+
 class Branching(nn.Module):
     def forward(self, x):
         return x if x.sum() > 0 else -x

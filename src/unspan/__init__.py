@@ -9,7 +9,7 @@
 >>> torch.manual_seed(0) and None
 >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
 >>> forget = torch.randn(30, 4)
->>> deletion = unspan.erase(model, [forget], unspan.ESC(rank=1), unspan.Run(max_samples=30))
+>>> deletion = unspan.erase(model, forget, unspan.ESC(rank=1))
 >>> deletion.receipt["method"]["fit"]["rank"]
 1
 >>> z = unspan.features(deletion.model, forget)        # what a feature API now returns

@@ -164,6 +164,7 @@ class _Done:
     routes: dict[str, str]
     warnings: list[str]
     seconds: float
+    input_shape: list[int] | None
     undo: Tensor | None = None
     already: bool = False
 
@@ -201,7 +202,7 @@ def _erase(inner: nn.Module, splits: Splits, method: Method, run: Run, record: R
         _check_recognised(stream, splits)
     total = compose(prior, fit.eraser)
     if isinstance(prior, Projection) and isinstance(total, Projection) and total.basis.shape[1] == prior.basis.shape[1]:
-        return _Done(found, prior, fit, "hook", form, stream, {}, [], seconds, already=True)
+        return _Done(found, prior, fit, "hook", form, stream, {}, [], seconds, None, already=True)
     if isinstance(total, Projection) and total.basis.shape[1] >= found.dim:
         raise UsageError(f"The requests together would remove all {found.dim} directions; {prior.basis.shape[1] if isinstance(prior, Projection) else 0} are gone already. Use a lower rank, or retrain.")
     before = outcomes(inner, found, inputs)
@@ -209,7 +210,7 @@ def _erase(inner: nn.Module, splits: Splits, method: Method, run: Run, record: R
     placement, undo = _install(inner, found, total, form)
     _verify(inner, found, total, form, clean, inputs)
     after = outcomes(inner, found, inputs)
-    return _Done(found, total, fit, placement, form, stream, compare(before, after, total, found.dim), notices + list(fit.warnings), seconds, undo)
+    return _Done(found, total, fit, placement, form, stream, compare(before, after, total, found.dim), notices + list(fit.warnings), seconds, list(inputs.shape[1:]) if isinstance(inputs, Tensor) else None, undo)
 
 
 def _as_deletion(model: Any) -> Deletion | None:
@@ -359,6 +360,7 @@ def _account(before: nn.Module, after: nn.Module, splits: Splits, method: Method
         **receipts.PROTECTS[done.form],
         "routes": done.routes,
         "model": {
+            "input": done.input_shape,
             "class": f"{type(before).__module__}.{type(before).__qualname__}",
             "sha256_before": receipts.state_hash(before.state_dict()),
             "sha256_after": receipts.state_hash(after.state_dict()),

@@ -101,7 +101,7 @@ def _write_onnx(model: nn.Module, inputs: Inputs, file: Path) -> Program:
         raise UsageError(f"{error.name} is not installed: pip install 'unspan[onnx]'") from error
     if sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()]) >= _ONNX_LIMIT:
         raise UsageError("one ONNX file holds less than 2 GB: export this model as pt2")
-    torch.onnx.export(model, f=str(file), dynamo=True, external_data=False, verbose=False, **_traced(inputs))
+    torch.onnx.export(model, f=str(file), dynamo=True, external_data=False, **_traced(inputs))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])

@@ -120,6 +120,15 @@ def rebuild(recipe: Mapping[str, Any]) -> nn.Module:
         raise ModelError(f"the transformers config in the recipe cannot be built: {error}") from error
 
 
+def classes_of(model: nn.Module) -> int | None:
+    """Number of classes a classifier gives, read from its config or its last linear layer; None when unknown."""
+    model = getattr(model, "_orig_mod", model)
+    for owner, name in ((getattr(model, "config", None), "num_labels"), (model, "num_classes")):
+        if isinstance(getattr(owner, name, None), int):
+            return int(getattr(owner, name))
+    return next((layer.out_features for layer in reversed(list(model.modules())) if isinstance(layer, nn.Linear)), None)
+
+
 def load_weights(model: nn.Module, path: Path) -> list[str]:
     """Load a safetensors file into `model`, in place and strictly; `module.` and `_orig_mod.` prefixes are stripped.
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from unspan.erasers import Eraser, Layout, placed
-from unspan.taps import Tap, forward, logits_of
+from unspan.taps import CHILD, Tap, forward, logits_of
 
 Route = Callable[[nn.Module, Any], Any]
 
@@ -111,7 +111,11 @@ def _reset(model: nn.Module, inputs: Any) -> Any:
 
 def _last_before_head(model: nn.Module, tap: Tap) -> str | None:
     """Name of the module registered just before the head, leaf modules only."""
-    names = [name for name, module in model.named_modules() if name and not list(module.children())]
+    names = [
+        name
+        for name, module in model.named_modules()
+        if name.rpartition(".")[2] != CHILD and all(child == CHILD for child, _ in module.named_children())
+    ]
     position = names.index(tap.head) if tap.head in names else 0
     return names[position - 1] if position else None
 
@@ -128,7 +132,7 @@ def _hooked(model: nn.Module, name: str, inputs: Any) -> Any:
 
 def _last_hidden(model: nn.Module, inputs: Any) -> Any:
     inputs = inputs if isinstance(inputs, dict) else {model.main_input_name: inputs}
-    return model(**inputs, output_hidden_states=True).hidden_states[-1]
+    return _sharing_copy(model)(**inputs, output_hidden_states=True).hidden_states[-1]
 
 
 def _tensor(output: Any, key: str | None) -> Any:

@@ -132,12 +132,13 @@ def labels_of(dataset: Any) -> list[int]:
 
 
 def _refuse_overlap(forget: Any, retain: Any) -> None:
-    """Two subsets of the same dataset must not share positions."""
-    if not (isinstance(forget, Subset) and isinstance(retain, Subset) and forget.dataset is retain.dataset):
-        return
-    shared = sorted(set(forget.indices) & set(retain.indices))
+    """No sample may be in both sets: by position in the same dataset, by stored bytes otherwise."""
+    if isinstance(forget, Subset) and isinstance(retain, Subset) and forget.dataset is retain.dataset:
+        shared = [str(i).encode() for i in sorted(set(forget.indices) & set(retain.indices))]
+    else:
+        shared = sorted(set(digests_of(forget) or ()) & set(digests_of(retain) or ()))
     if shared:
-        raise DataError(overlap_message("forget and retain sets", len(shared), [str(i).encode() for i in shared]))
+        raise DataError(overlap_message("forget and retain sets", len(shared), shared))
 
 
 def overlap_message(what: str, count: int, first: Sequence[bytes]) -> str:
@@ -146,3 +147,14 @@ def overlap_message(what: str, count: int, first: Sequence[bytes]) -> str:
 
     shown = ", ".join(hashlib.sha256(one).hexdigest()[:12] for one in first[:5])
     return f"The {what} share {count} samples (hashed ids: {shown}). Remove them from one of the two."
+
+
+def digests_of(data: Any) -> list[bytes] | None:
+    """sha256 of each sample's stored bytes, for data that keeps them; None for other data."""
+    if isinstance(data, Subset):
+        root, indices = data.dataset, data.indices
+    elif hasattr(data, "__len__"):
+        root, indices = data, range(len(data))
+    else:
+        return None
+    return [root.digest(i) for i in indices] if hasattr(root, "digest") else None

@@ -1,0 +1,68 @@
+"""The command line. Heavy imports happen inside the commands, so that --help is instant."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Any
+
+import typer
+
+from unspan.cli.erase import erase
+from unspan.cli.export import export
+from unspan.cli.inspect import inspect
+from unspan.cli.methods import methods
+from unspan.errors import ResourceError, UnspanError
+
+app = typer.Typer(
+    name="unspan",
+    help="Erase a class, a person or samples from a trained PyTorch model in one pass, and say what is left.",
+    epilog="Exit codes: 2 usage, 3 data, 4 model file, 5 unsafe file refused, 7 inconclusive, 8 output, 9 resources or interrupt.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (erase, inspect, export, methods):
+    app.command()(command)
+
+
+def _interrupted(_signal: int, _frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Entry point of the `unspan` command: typed errors become one line and an exit code."""
+    try:
+        signal.signal(signal.SIGTERM, _interrupted)
+        app(standalone_mode=False)
+    except Exception as error:
+        sys.exit(_explain(error))
+    except KeyboardInterrupt:
+        print("Interrupted; nothing was written.", file=sys.stderr)
+        sys.exit(ResourceError.exit_code)
+
+
+def _explain(error: Exception) -> int:
+    """Print what went wrong in one line, and return the exit code."""
+    if "--debug" in sys.argv:
+        import traceback
+
+        traceback.print_exc()
+    if isinstance(error, UnspanError):
+        print(f"Error: {_one_line(error)}", file=sys.stderr)
+        return error.exit_code
+    if hasattr(error, "format_message"):  # a usage error of the argument parser
+        print(f"Error: {error.format_message()} See unspan --help.", file=sys.stderr)
+        return 2
+    if type(error).__name__ in ("Abort", "Exit"):
+        return int(getattr(error, "exit_code", ResourceError.exit_code))
+    if isinstance(error, MemoryError) or "allocate memory" in str(error):
+        print(f"Error: Out of memory ({_one_line(error)}); use a smaller --batch-size.", file=sys.stderr)
+        return ResourceError.exit_code
+    print(f"Error: unexpected {type(error).__name__}: {_one_line(error)} Run again with --debug for the traceback, and report it.", file=sys.stderr)
+    return 1
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,305 @@
+"""`unspan erase`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from unspan.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from unspan.deletion import Deletion
+    from unspan.run import Run
+    from unspan.splits import Splits
+
+_MODEL, _DATA, _REQUEST, _METHOD, _RUN = "Model", "Data", "Request", "Method", "Run"
+
+
+def erase(
+    model: Annotated[str, typer.Option(help="timm:NAME, torchvision:NAME, transformers:FOLDER_OR_ID, python:pkg.mod:factory, or an unspan folder (a further request).", rich_help_panel=_MODEL)],
+    data: Annotated[str, typer.Option(help="Folder of images (class/*.jpg), Parquet file or folder, Hugging Face id, or python:pkg.mod:factory.", rich_help_panel=_DATA)],
+    out: Annotated[Path, typer.Option(help="Folder to write: model.safetensors, receipt.json, README.md.")],
+    weights: Annotated[Path | None, typer.Option(help="Weights, .safetensors.", rich_help_panel=_MODEL)] = None,
+    num_classes: Annotated[int | None, typer.Option(help="Outputs of the model; read from the weights by default.", rich_help_panel=_MODEL)] = None,
+    tap: Annotated[str | None, typer.Option(help="Where the features are: HEAD, NAME:out, output, output:KEY. Found by default.", rich_help_panel=_MODEL)] = None,
+    pool: Annotated[str | None, typer.Option(help="cls, mean or gap, when the features are tokens or maps.", rich_help_panel=_MODEL)] = None,
+    split: Annotated[str, typer.Option(help="Split that holds the samples to forget.", rich_help_panel=_DATA)] = "train",
+    image_column: Annotated[str | None, typer.Option(rich_help_panel=_DATA)] = None,
+    text_column: Annotated[str | None, typer.Option(rich_help_panel=_DATA)] = None,
+    label_column: Annotated[str | None, typer.Option(rich_help_panel=_DATA)] = None,
+    id_column: Annotated[str | None, typer.Option(help="Column that --forget-ids refers to.", rich_help_panel=_DATA)] = None,
+    size: Annotated[int | None, typer.Option(help="Resize the shorter side and crop the centre to this size.", rich_help_panel=_DATA)] = None,
+    mean: Annotated[str | None, typer.Option(help="Normalisation mean, one number or one a channel: 0.5 or 0.48,0.46,0.41.", rich_help_panel=_DATA)] = None,
+    std: Annotated[str | None, typer.Option(help="Normalisation deviation.", rich_help_panel=_DATA)] = None,
+    forget: Annotated[list[str] | None, typer.Option(help="Class name or index; repeat for several.", rich_help_panel=_REQUEST)] = None,
+    forget_index: Annotated[str | None, typer.Option(help="Sample positions: 3,17,20-29.", rich_help_panel=_REQUEST)] = None,
+    forget_ids: Annotated[Path | None, typer.Option(help="CSV or text file of ids, file names or positions.", rich_help_panel=_REQUEST)] = None,
+    forget_data: Annotated[str | None, typer.Option(help="Data (like --data) that as a whole must go, for example a folder of one person's images.", rich_help_panel=_REQUEST)] = None,
+    method: Annotated[str, typer.Option(help="esc or esc-t; see unspan methods.", rich_help_panel=_METHOD)] = "esc",
+    p: Annotated[float | None, typer.Option(help="ESC: percent of the directions to remove (1.5 by default).", rich_help_panel=_METHOD)] = None,
+    rank: Annotated[int | None, typer.Option(help="ESC: number of directions instead.", rich_help_panel=_METHOD)] = None,
+    energy: Annotated[float | None, typer.Option(help="ESC: fewest directions with this share of the energy instead.", rich_help_panel=_METHOD)] = None,
+    adaptive: Annotated[bool, typer.Option("--adaptive", help="ESC: stop reading when the directions have converged.", rich_help_panel=_METHOD)] = False,
+    tau: Annotated[float | None, typer.Option(help="ESC-T: mask threshold (0.7).", rich_help_panel=_METHOD)] = None,
+    lr: Annotated[float | None, typer.Option(help="ESC-T: step size (1e-3).", rich_help_panel=_METHOD)] = None,
+    epochs: Annotated[int | None, typer.Option(help="ESC-T: most epochs (50).", rich_help_panel=_METHOD)] = None,
+    fidelity: Annotated[str, typer.Option(help="fixed, paper or released-code; see docs/paper-map.md.", rich_help_panel=_METHOD)] = "fixed",
+    form: Annotated[str, typer.Option(help="projected: features and scores; folded: scores only, unchanged architecture.", rich_help_panel=_METHOD)] = "projected",
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps.", rich_help_panel=_RUN)] = None,
+    batch_size: Annotated[int, typer.Option(rich_help_panel=_RUN)] = 64,
+    workers: Annotated[int, typer.Option(help="Loader processes.", rich_help_panel=_RUN)] = 0,
+    seed: Annotated[int, typer.Option(rich_help_panel=_RUN)] = 0,
+    max_samples: Annotated[int | None, typer.Option(help="Read at most this many forget samples.", rich_help_panel=_RUN)] = None,
+    evaluate: Annotated[str, typer.Option("--eval", help="Splits to measure before and after, comma separated; 'auto' is test if there is one, else the data; 'none'.", rich_help_panel=_RUN)] = "auto",
+    key_file: Annotated[Path | None, typer.Option(help="Secret for the request commitment; a new one by default.", rich_help_panel=_RUN)] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an unspan folder.", rich_help_panel=_RUN)] = False,
+    allow_overlap: Annotated[bool, typer.Option("--allow-overlap", help="Go on when forget samples stand in the test split too.", rich_help_panel=_RUN)] = False,
+    allow_identifying_projector: Annotated[bool, typer.Option("--allow-identifying-projector", help="Write an eraser from very few samples, which can identify them.", rich_help_panel=_RUN)] = False,
+    check_labels: Annotated[bool, typer.Option(help="Stop when the model does not recognise the labels to begin with.", rich_help_panel=_RUN)] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the receipt as JSON on standard output.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Erase a class, a person or samples from a model, and write the new model as a folder.
+
+    Example: unspan erase --model timm:resnet18 --weights w.safetensors --data photos/ --forget cat --out erased/
+    """
+    options = dict(locals())
+    from unspan import dist
+    from unspan.artifact import check_target
+    from unspan.cli.render import console
+
+    settings = _method(options)
+    check_target(out, overwrite=overwrite, inputs=_input_paths(options))
+    with dist.session(300.0):
+        out_console = console(quiet or dist.rank() != 0)
+        _erase(options, settings, out_console)
+
+
+def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
+    import warnings
+
+    from unspan import dist
+    from unspan.artifact import check_identifying
+    from unspan.cli import render
+    from unspan.deletion import erase as erase_api
+    from unspan.run import Run, size_of
+
+    start, recipe, preprocess, names = _open_model(o)
+    splits, sources = _request(o, preprocess, names, start)
+    count = size_of(splits.forget, Run(max_samples=o["max_samples"]))
+    render.facts(out, "Plan", _plan(o, splits, settings, count))
+    if count is not None and dist.rank() == 0:
+        check_identifying(count, settings.rank if hasattr(settings, "rank") else None, o["allow_identifying_projector"])
+    _refuse_test_overlap(o, splits, sources)
+    if o["dry_run"]:
+        return
+    with render.progress(out) as report, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run = Run(device=o["device"], batch_size=o["batch_size"], workers=o["workers"], seed=o["seed"], max_samples=o["max_samples"], progress=report)
+        key = _key(o["key_file"])
+        deletion = erase_api(start, splits, settings, run, tap=o["tap"], pool=o["pool"], form=o["form"], key=key, recipe=recipe, check_labels=o["check_labels"])
+        if preprocess is not None and hasattr(preprocess, "to_dict"):
+            deletion.receipt["model"]["preprocess"] = preprocess.to_dict()
+        if dist.rank() != 0:
+            return
+        original = start if not isinstance(start, _deletion_type()) else start.model
+        deletion.receipt["evaluation"] = _measure(o, original, deletion, splits, sources, replace(run, max_samples=None))
+    deletion.save(o["out"], overwrite=o["overwrite"], allow_identifying_projector=o["allow_identifying_projector"])
+    _show(o, deletion, out)
+
+
+def _deletion_type() -> type[Deletion]:
+    from unspan.deletion import Deletion
+
+    return Deletion
+
+
+def _method(o: dict[str, Any]) -> Any:
+    from unspan.methods import ESC, by_name
+
+    kind = by_name(o["method"])
+    own = ("p", "rank", "energy", "adaptive", "fidelity") if kind is ESC else ("tau", "lr", "epochs", "fidelity")
+    foreign = [name for name in ("p", "rank", "energy", "adaptive", "tau", "lr", "epochs") if name not in own and o[name] not in (None, False)]
+    if foreign:
+        raise UsageError(f"--{foreign[0]} does not belong to method {o['method']}; see unspan methods {o['method']}.")
+    return kind(**{name: o[name] for name in own if o[name] is not None})
+
+
+def _input_paths(o: dict[str, Any]) -> tuple[Path, ...]:
+    named = [o["weights"], o["forget_ids"], o["key_file"]]
+    specs = [o["model"].partition(":")[2] or o["model"], o["data"], o["forget_data"]]
+    return tuple(Path(one) for one in [*named, *specs] if one is not None and Path(one).exists())
+
+
+def _open_model(o: dict[str, Any]) -> tuple[Any, dict[str, Any], Any, list[str] | None]:
+    """The model or deletion to start from, its recipe, its preprocessing, its class names."""
+    from unspan.artifact import RECEIPT, reopen
+    from unspan.models import build
+    from unspan.preprocess import Preprocess
+
+    if (Path(o["model"]) / RECEIPT).is_file():
+        previous = reopen(Path(o["model"]))
+        saved = previous.receipt["model"].get("preprocess")
+        return previous, previous.recipe, _adjusted(Preprocess.from_dict(saved) if saved else None, o), None
+    loaded = build(o["model"], weights=o["weights"], num_classes=o["num_classes"])
+    return loaded.model, loaded.recipe, _adjusted(loaded.preprocess, o), loaded.class_names
+
+
+def _adjusted(preprocess: Any, o: dict[str, Any]) -> Any:
+    """The model's own preprocessing, with what the command line says instead."""
+    from unspan.preprocess import Preprocess
+
+    changes: dict[str, Any] = {}
+    if o["size"] is not None:
+        changes |= {"resize": o["size"], "crop": (o["size"], o["size"])}
+    for name in ("mean", "std"):
+        if o[name] is not None:
+            changes[name] = _numbers(o[name], name)
+    if isinstance(preprocess, Preprocess) or preprocess is None:
+        return replace(preprocess or Preprocess(), **changes)
+    if changes:
+        raise UsageError("--size, --mean and --std are for images; this model reads text.")
+    return preprocess
+
+
+def _numbers(text: str, name: str) -> tuple[float, ...]:
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"--{name} {text}: use one number or three, for example 0.5 or 0.48,0.46,0.41.") from error
+    return values * 3 if len(values) == 1 else values
+
+
+def _request(o: dict[str, Any], preprocess: Any, names: list[str] | None, start: Any) -> tuple[Splits, dict[str, Any]]:
+    from unspan.data import open_data
+    from unspan.splits import Splits
+
+    given = [name for name in ("forget", "forget_index", "forget_ids", "forget_data") if o[name]]
+    if len(given) != 1:
+        raise UsageError("Say what to forget with exactly one of --forget CLASS, --forget-index, --forget-ids FILE, --forget-data DATA.")
+    columns = {name: o[name] for name in ("image_column", "text_column", "label_column", "id_column")}
+    sources = open_data(o["data"], transform=preprocess, **columns)
+    if o["forget_data"]:
+        chosen = open_data(o["forget_data"], transform=preprocess)
+        data = next(iter(chosen.values()))
+        return Splits(forget=data, selector=(f"{len(data)} samples",)), sources
+    if o["split"] not in sources:
+        raise UsageError(f"--split {o['split']}: the data has {', '.join(sources)}.")
+    data = sources[o["split"]]
+    if o["forget"]:
+        splits = Splits.by_class(data, o["forget"], class_names=getattr(data, "class_names", None) or names, num_classes=_width(start))
+    elif o["forget_ids"]:
+        splits = Splits.by_ids(data, o["forget_ids"])
+    else:
+        splits = Splits.by_index(data, _positions(o["forget_index"]))
+    return splits, sources
+
+
+def _width(start: Any) -> int | None:
+    """Number of classes the model can give, when that is plain from its last linear layer."""
+    from unspan.models import classes_of
+
+    return classes_of(start if not isinstance(start, _deletion_type()) else start.model)
+
+
+def _positions(text: str) -> list[int]:
+    found: list[int] = []
+    try:
+        for part in text.split(","):
+            low, _, high = part.strip().partition("-")
+            found += range(int(low), int(high or low) + 1)
+    except ValueError as error:
+        raise UsageError(f"--forget-index {text}: use positions and ranges, for example 3,17,20-29.") from error
+    return found
+
+
+def _plan(o: dict[str, Any], splits: Splits, settings: Any, count: int | None) -> list[tuple[str, Any]]:
+    return [
+        ("model", o["model"]),
+        ("data", o["data"]),
+        ("forget", f"{splits.kind}: {', '.join(splits.selector)} ({count if count is not None else 'unknown number of'} samples, one forward pass)"),
+        ("method", repr(settings)),
+        ("form", o["form"]),
+        ("output", o["out"]),
+    ]
+
+
+def _refuse_test_overlap(o: dict[str, Any], splits: Splits, sources: dict[str, Any]) -> None:
+    """Row 18: a forget sample that stands in the test split makes the test figures meaningless."""
+    from unspan.splits import digests_of, overlap_message
+
+    if o["allow_overlap"] or "test" not in sources or o["split"] == "test":
+        return
+    test, forget = digests_of(sources["test"]), digests_of(splits.forget)
+    shared = sorted(set(test or ()) & set(forget or ()))
+    if shared:
+        raise DataError(overlap_message("forget set and test split", len(shared), shared) + " Or pass --allow-overlap.")
+
+
+def _key(path: Path | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"--key-file {path} cannot be read: {error.strerror}.") from error
+
+
+def _measure(o: dict[str, Any], original: Any, deletion: Deletion, splits: Splits, sources: dict[str, Any], run: Run) -> list[dict[str, Any]]:
+    """Accuracy of both models by split; nothing is written when the original is at chance."""
+    from unspan.evaluate import accuracy, rows
+
+    wanted = [] if o["evaluate"] == "none" else ["test" if "test" in sources else o["split"]] if o["evaluate"] == "auto" else o["evaluate"].split(",")
+    unknown = [name for name in wanted if name not in sources]
+    if unknown:
+        raise UsageError(f"--eval {','.join(unknown)}: the data has {', '.join(sources)}.")
+    if deletion.receipt["placement"]["tap"]["head"] is None:
+        return []
+    measured = []
+    for name in wanted:
+        parts = splits if name == o["split"] else splits.with_test(sources[name])
+        pairs = [("forget", parts.forget), ("retain", parts.retain)] if name == o["split"] else [("forget", parts.test_forget), ("retain", parts.test_retain)]
+        for kind, data in pairs:
+            if data is not None and _labelled(data):
+                measured.append(accuracy(original, deletion.model, data, f"{name} {kind}", run))
+    from unspan.models import classes_of
+
+    classes = classes_of(original) or 0
+    kept = [row for row in measured if row.split.endswith("retain") and row.n >= 20]
+    if o["check_labels"] and classes and kept and not deletion.receipt["previous"] and all(row.before <= min(1.5 / classes, 1 / classes + 0.02) for row in kept):
+        raise DataError(f"The original model is right on {kept[0].before:.1%} of the retained samples, about chance for {classes} classes: labels or preprocessing look wrong (--mean, --std, --size). Nothing was written; --no-check-labels goes on.")
+    return rows(measured)
+
+
+def _labelled(data: Any) -> bool:
+    from unspan.splits import labels_of
+
+    try:
+        return min(labels_of(data), default=-1) >= 0
+    except UsageError:
+        return False
+
+
+def _show(o: dict[str, Any], deletion: Deletion, out: Any) -> None:
+    from unspan import receipt as receipts
+    from unspan.cli import render
+
+    account = deletion.receipt
+    fit = account["method"]["fit"]
+    if account["status"] == "already erased":
+        out.print("Already erased: the removed span did not grow. The model is the same.")
+    removed = f"{account['removed_rank']} of {fit['dim']} directions" if account["removed_rank"] else f"masked map in {fit['dim']} dimensions"
+    render.facts(out, "Done", [("erased", removed), ("where", account["placement"]["where"]), ("read", f"{fit['samples']} samples in {account['seconds']['fit']:.1f} s"), ("written", o["out"]), ("keep secret", f"{o['out']}.private (needed for further requests; never ship it)")])
+    if account["evaluation"]:
+        render.accuracies(out, account["evaluation"])
+    if account["routes"]:
+        render.route_table(out, account["routes"])
+    render.bullets(out, "Does not protect", account["does_not_protect"])
+    render.bullets(out, "Warnings", account["warnings"])
+    if o["as_json"]:
+        print(receipts.canonical(account), end="")

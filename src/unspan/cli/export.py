@@ -1,0 +1,38 @@
+"""`unspan export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unspan.errors import UsageError
+
+
+def export(
+    folder: Annotated[Path, typer.Argument(help="Folder written by unspan erase.")],
+    out: Annotated[Path, typer.Option(help="File to write: NAME.onnx or NAME.pt2 (torch.export).")],
+    shape: Annotated[str | None, typer.Option(help="Shape of one input, for example 3,224,224; by default as it was erased.")] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Export an erased model to ONNX or torch.export, and compare the file with the model."""
+    import torch
+
+    from unspan.artifact import inspect as read
+    from unspan.artifact import load
+    from unspan.export import export as write
+
+    formats = {".onnx": "onnx", ".pt2": "pt2"}
+    if out.suffix not in formats:
+        raise UsageError(f"--out {out}: the name must end in .onnx or .pt2.")
+    account = read(folder)
+    try:
+        size = [int(part) for part in shape.split(",")] if shape else account["model"].get("input")
+    except ValueError as error:
+        raise UsageError(f"--shape {shape}: use whole numbers, for example 3,224,224.") from error
+    if not size:
+        raise UsageError("The shape of one input is not known; pass --shape, or use unspan.export in Python for dict inputs.")
+    inputs = torch.randn(4, *size, generator=torch.Generator().manual_seed(0))
+    difference = write(load(folder), inputs, out, format=formats[out.suffix])  # type: ignore[arg-type]
+    print(f"{out}: largest difference to the model {difference:.2e}")

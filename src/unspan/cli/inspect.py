@@ -1,0 +1,48 @@
+"""`unspan inspect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def inspect(
+    folder: Annotated[Path, typer.Argument(help="Folder written by unspan erase.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the receipt as JSON.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Check that the weights are the ones the receipt describes, and print the receipt."""
+    from unspan import receipt as receipts
+    from unspan.artifact import inspect as read
+    from unspan.cli import render
+
+    account = read(folder)
+    if as_json:
+        print(receipts.canonical(account), end="")
+        return
+    out = render.console(quiet=False)
+    request, fit = account["request"], account["method"]["fit"]
+    render.facts(
+        out,
+        f"{folder}: weights match the receipt",
+        [
+            ("request", f"{request['kind']}: {', '.join(request['selector'])} ({request['samples_read']} samples)"),
+            ("commitment", request["commitment"]),
+            ("method", f"{account['method']['name']} {account['method']['settings']}"),
+            ("removed", f"{account['removed_rank'] or 'masked map'} of {fit['dim']} directions"),
+            ("where", account["placement"]["where"]),
+            ("form", account["form"]),
+            ("created", account["created"]),
+            ("before", account["model"]["sha256_before"]),
+            ("after", account["model"]["sha256_after"]),
+            ("earlier", f"{len(account['previous'])} requests"),
+        ],
+    )
+    if account.get("evaluation"):
+        render.accuracies(out, account["evaluation"])
+    render.route_table(out, account["routes"])
+    render.bullets(out, "Protects", account["protects"])
+    render.bullets(out, "Does not protect", account["does_not_protect"])
+    render.bullets(out, "Warnings", account["warnings"])

@@ -1,0 +1,76 @@
+"""What commands show: a plan, progress, tables. All text from data is shown literally."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+Report = Callable[[str, int, "int | None"], None]
+
+
+def console(quiet: bool) -> Console:
+    """Where people read: standard error, so that --json owns standard output."""
+    return Console(file=sys.stderr, quiet=quiet, highlight=False, soft_wrap=True)
+
+
+def facts(out: Console, title: str, rows: Iterable[tuple[str, Any]]) -> None:
+    """A titled list of names and values."""
+    out.print(Text(title, style="bold"))
+    for name, value in rows:
+        out.print(Text(f"  {name:<12} "), Text(str(value)), sep="")
+
+
+@contextmanager
+def progress(out: Console) -> Iterator[Report]:
+    """A bar per stage with count, rate and time left."""
+    bar = Progress(
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}", markup=False), TimeRemainingColumn(), console=out, transient=True,
+    )  # fmt: skip
+    stages: dict[str, TaskID] = {}
+
+    def report(stage: str, done: int, total: int | None) -> None:
+        if stage not in stages:
+            stages[stage] = bar.add_task(stage, total=total, rate="")
+        speed = bar.tasks[stages[stage]].speed
+        bar.update(stages[stage], completed=done, total=total, rate=f"{speed:.0f}/s" if speed else "")
+
+    with bar:
+        yield report
+
+
+def accuracies(out: Console, rows: list[dict[str, Any]]) -> None:
+    """Accuracy before and after by split."""
+    table = Table(title="Top-1 accuracy", title_justify="left")
+    for name in ("split", "n", "before", "after", "95 % interval"):
+        table.add_column(name, justify="left" if name == "split" else "right")
+    for row in rows:
+        table.add_row(Text(row["split"]), str(row["n"]), f"{row['before']:.1%}", f"{row['after']:.1%}", f"{row['low']:.1%} to {row['high']:.1%}")
+    out.print(table)
+
+
+def route_table(out: Console, routes: dict[str, str]) -> None:
+    """Ways to features and what they see."""
+    table = Table(title="Ways to take features from the new model (each one was tried)", title_justify="left")
+    table.add_column("way")
+    table.add_column("sees")
+    for name, seen in sorted(routes.items()):
+        table.add_row(Text(name), Text("ORIGINAL features" if seen == "original" else f"{seen} features"))
+    table.add_row(Text("any layer before the eraser"), Text("ORIGINAL features"))
+    out.print(table)
+
+
+def bullets(out: Console, title: str, lines: Iterable[str]) -> None:
+    """A titled list of sentences."""
+    lines = list(lines)
+    if lines:
+        out.print(Text(title, style="bold"))
+        for line in lines:
+            out.print(Text(f"  - {line}"))
