@@ -11,7 +11,7 @@ timm = pytest.importorskip("timm")
 torchvision = pytest.importorskip("torchvision")
 
 from unspan.errors import ModelError, UsageError  # noqa: E402
-from unspan.export import export  # noqa: E402
+from unspan.exporter import export  # noqa: E402
 from unspan.models import build, rebuild  # noqa: E402
 from unspan.preprocess import Preprocess  # noqa: E402
 

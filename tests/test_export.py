@@ -13,7 +13,7 @@ from transformers import BertConfig, BertForSequenceClassification, ViTConfig, V
 
 from unspan.erasers import Projection
 from unspan.errors import ModelError, OutputError, UsageError
-from unspan.export import export
+from unspan.exporter import export
 from unspan.taps import attach, find_tap
 
 FORMATS = ["onnx", "pt2"]
@@ -173,6 +173,6 @@ def test_impossible_targets_are_refused(tmp_path, monkeypatch):
         export(small_cnn(), images, tmp_path / "model", format="torchscript")
     with pytest.raises(OutputError, match="cannot be written"):
         export(small_cnn(), images, tmp_path / "absent" / "model.pt2", format="pt2")
-    monkeypatch.setattr("unspan.export._ONNX_LIMIT", 100)
+    monkeypatch.setattr("unspan.exporter._ONNX_LIMIT", 100)
     with pytest.raises(UsageError, match="pt2"):
         export(small_cnn(), images, tmp_path / "model.onnx", format="onnx")

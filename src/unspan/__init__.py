@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from unspan.deletion import Deletion, erase, features
     from unspan.erasers import LinearMap, Projection
     from unspan.errors import UnspanError
-    from unspan.export import export
+    from unspan.exporter import export
     from unspan.methods import ESC, ESCT, METHODS
     from unspan.run import Run
     from unspan.splits import Splits
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Deletion": "deletion", "ESC": "methods", "ESCT": "methods", "LinearMap": "erasers", "METHODS": "methods",
     "Projection": "erasers", "Run": "run", "Splits": "splits", "UnspanError": "errors", "erase": "deletion",
-    "export": "export", "features": "deletion", "inspect": "artifact", "load": "artifact",
+    "export": "exporter", "features": "deletion", "inspect": "artifact", "load": "artifact",
 }  # fmt: skip
 __all__ = sorted(_HOME)  # noqa: PLE0605
 __version__ = "0.1.0"

@@ -223,13 +223,14 @@ def inspect(path: str | Path) -> dict[str, Any]:
     return account
 
 
-def load(path: str | Path, model: nn.Module | None = None) -> nn.Module:
+def load(path: str | Path, model: nn.Module | None = None, *, trust_code: bool = False) -> nn.Module:
     """The erased model of a folder, in evaluation mode.
 
     Args:
         path: the folder.
         model: an instance of the architecture, for models that were given as Python objects; its weights are
             replaced.
+        trust_code: build a `python:` model, which imports and runs the code that the receipt names.
 
     Raises:
         UsageError: the architecture is not known and no instance was given.
@@ -240,13 +241,11 @@ def load(path: str | Path, model: nn.Module | None = None) -> nn.Module:
     if model is None:
         if not account["model"].get("recipe"):
             raise UsageError(f"{path} does not say how to build {account['model']['class']}; pass an instance: unspan.load(path, model=MyModel()).")
-        from unspan.models import rebuild
-
-        model = rebuild(account["model"]["recipe"])
+        model = _rebuilt(account["model"]["recipe"], path, trust_code)
     inner = unwrap(model)
     placement = account["placement"]
     tap = Tap(**placement["tap"])
-    state = load_file(path / WEIGHTS)
+    state = _read(path / WEIGHTS)
     eraser = None
     if placement["kind"] == "hook":
         eraser = _eraser_in(state, placement["eraser"])
@@ -256,14 +255,29 @@ def load(path: str | Path, model: nn.Module | None = None) -> nn.Module:
     return model.eval()
 
 
-def reopen(path: Path) -> Deletion:
+def _rebuilt(recipe: dict[str, Any], path: Path, trust_code: bool) -> nn.Module:
+    from unspan.models import rebuild
+
+    spec = str(recipe.get("spec"))
+    if spec.startswith("python:") and not spec.startswith("python:unspan.zoo:") and not trust_code:
+        raise UsageError(f"{path} is built by the code {spec!r}, which would be run. Pass an instance, unspan.load(path, model=MyModel()), or allow it with trust_code=True (--trust-code).")
+    return rebuild(recipe)
+
+
+def reopen(path: Path, *, trust_code: bool = False) -> Deletion:
     """The deletion of a folder, with its private state when that is still there, to take a further request."""
-    model = load(path)
+    model = load(path, trust_code=trust_code)
     record: Record = getattr(unwrap(model), RECORD)
     eraser, key, undo = _private(path)
     if eraser is None and record.eraser is None:
         raise UsageError(f"{private_folder(path)} is missing: the directions of the earlier request are not known, and a further request could bring it back. Erase both requests from the original model.")
     return Deletion(model, record.receipt, eraser or record.eraser, key or receipts.new_key(), undo, record.receipt["model"]["recipe"])  # type: ignore[arg-type]
+
+
+def _read(weights: Path) -> dict[str, Tensor]:
+    from unspan.models import read_safetensors
+
+    return read_safetensors(weights)
 
 
 def _eraser_in(state: dict[str, Tensor], kind: str) -> Eraser:

@@ -268,6 +268,9 @@ def _locate(model: nn.Module, trace: _Trace, tap: str | None) -> tuple[str | Non
         raise UsageError(f"The scores of {type(model).__name__} mix several heads: {', '.join(averaged)}. Choose one with tap='{averaged[0]}'; the eraser sits before all that share its features.")
     if logits.ndim != 2 and not (logits.ndim == 4 and logits.shape[2:] == (1, 1)):
         raise UsageError(f"No linear head found in {type(model).__name__}, and its output is {describe(logits)}. Pass tap='NAME' (head), tap='NAME:out' (feature layer) or tap='output' with pool='cls', 'mean' or 'gap'.")
+    last = next(reversed(trace.linear), None)
+    if last is not None and isinstance(model.get_submodule(last), nn.Conv2d) and trace.linear[last][1].shape[1] == logits.shape[1]:
+        raise UsageError(f"The scores of {type(model).__name__} come from a convolution head ('{last}') with more layers behind it, so no linear head reads pooled features. Pass tap='NAME:out' with pool='gap' for a feature layer, or tap='output' for an embedding model.")
     return None, "", True, None, [f"no linear head gives the output of {type(model).__name__}: treated as an embedding model (features = output)"]
 
 

@@ -24,6 +24,7 @@ def erase(
     out: Annotated[Path, typer.Option(help="Folder to write: model.safetensors, receipt.json, README.md.")],
     weights: Annotated[Path | None, typer.Option(help="Weights, .safetensors.", rich_help_panel=_MODEL)] = None,
     num_classes: Annotated[int | None, typer.Option(help="Outputs of the model; read from the weights by default.", rich_help_panel=_MODEL)] = None,
+    trust_code: Annotated[bool, typer.Option("--trust-code", help="Run the code that an unspan folder names to build its python: model.", rich_help_panel=_MODEL)] = False,
     tap: Annotated[str | None, typer.Option(help="Where the features are: HEAD, NAME:out, output, output:KEY. Found by default.", rich_help_panel=_MODEL)] = None,
     pool: Annotated[str | None, typer.Option(help="cls, mean or gap, when the features are tokens or maps.", rich_help_panel=_MODEL)] = None,
     split: Annotated[str, typer.Option(help="Split that holds the samples to forget.", rich_help_panel=_DATA)] = "train",
@@ -143,7 +144,7 @@ def _open_model(o: dict[str, Any]) -> tuple[Any, dict[str, Any], Any, list[str] 
     from unspan.preprocess import Preprocess
 
     if (Path(o["model"]) / RECEIPT).is_file():
-        previous = reopen(Path(o["model"]))
+        previous = reopen(Path(o["model"]), trust_code=o["trust_code"])
         saved = previous.receipt["model"].get("preprocess")
         return previous, previous.recipe, _adjusted(Preprocess.from_dict(saved) if saved else None, o), None
     loaded = build(o["model"], weights=o["weights"], num_classes=o["num_classes"])

@@ -14,6 +14,7 @@ def export(
     folder: Annotated[Path, typer.Argument(help="Folder written by unspan erase.")],
     out: Annotated[Path, typer.Option(help="File to write: NAME.onnx or NAME.pt2 (torch.export).")],
     shape: Annotated[str | None, typer.Option(help="Shape of one input, for example 3,224,224; by default as it was erased.")] = None,
+    trust_code: Annotated[bool, typer.Option("--trust-code", help="Run the code that the folder names to build its python: model.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """Export an erased model to ONNX or torch.export, and compare the file with the model."""
@@ -21,7 +22,7 @@ def export(
 
     from unspan.artifact import inspect as read
     from unspan.artifact import load
-    from unspan.export import export as write
+    from unspan.exporter import export as write
 
     formats = {".onnx": "onnx", ".pt2": "pt2"}
     if out.suffix not in formats:
@@ -34,5 +35,5 @@ def export(
     if not size:
         raise UsageError("The shape of one input is not known; pass --shape, or use unspan.export in Python for dict inputs.")
     inputs = torch.randn(4, *size, generator=torch.Generator().manual_seed(0))
-    difference = write(load(folder), inputs, out, format=formats[out.suffix])  # type: ignore[arg-type]
+    difference = write(load(folder, trust_code=trust_code), inputs, out, format=formats[out.suffix])  # type: ignore[arg-type]
     print(f"{out}: largest difference to the model {difference:.2e}")

@@ -1,4 +1,4 @@
-"""Export a model to ONNX or `torch.export`, and prove on real inputs that the file computes the same."""
+"""Export a model to ONNX or `torch.export`, and check on real inputs that the file computes the same."""
 
 import os
 import tempfile

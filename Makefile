@@ -1,0 +1,36 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup demo test check bench clean
+
+help: ## show this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
+
+setup: $(VENV)/ready ## create .venv with everything needed to develop
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(VENV)/ready ## train a small network on real digits, erase one class, write the folder (no network)
+	$(BIN)/python -m examples.digits
+	$(BIN)/unspan erase --model python:examples.digits:model --weights build/digits.safetensors \
+	  --data python:examples.digits:data --forget 3 --rank 1 --out build/digits-erased --eval train,test --overwrite
+
+test: $(VENV)/ready ## run the test suite
+	$(BIN)/python -m pytest -n 2 -q
+
+check: $(VENV)/ready ## lint, types, spelling, layers
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/codespell src docs README.md CHANGELOG.md CONTRIBUTING.md
+	$(BIN)/lint-imports
+
+bench: $(VENV)/ready ## time and memory of erase against a bare forward pass
+	for model in allcnn resnet18 vit; do $(BIN)/python bench/erase.py --model $$model --json results/bench-erase-$$model.json; done
+
+clean: ## remove what make created
+	rm -rf $(VENV) build

@@ -1,0 +1,342 @@
+"""Cost of an erasure against one bare forward pass: time, memory, latency, samples read.
+
+All times are ratios of runs that alternate (A B C A B C ...), so that other load on the machine hits all of them
+alike; `--threads 1`, the default, keeps a busy machine from dominating. Wall and CPU time are both reported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Subset, TensorDataset
+
+import unspan
+from unspan import ESC, ESCT, Run, deletion, linalg, receipt, run, stream
+from unspan.errors import InconclusiveError
+from unspan.methods import esc, esc_t
+from unspan.receipt import versions
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+CHECKPOINT, DATA = SHARED / "checkpoints/allcnn-cifar10-original.safetensors", SHARED / "data/cifar10/train.parquet"
+BATCH, DEER = 64, 4
+FIXED = [
+    (deletion, "_copied"), (deletion, "find_tap"), (deletion, "_unsteady"), (deletion, "_data_notices"),
+    (deletion, "_install"), (deletion, "_verify"), (deletion, "outcomes"), (deletion, "compare"), (deletion, "read"),
+    (receipt, "state_hash"), (receipt, "versions"), (receipt, "commitment"), (esc, "spectrum"), (esc_t, "spectrum"),
+]  # fmt: skip
+PER_SAMPLE = [(run, "_digest"), (linalg.Moments, "update"), (stream, "_check_finite"), (stream.FeatureStream, "_note")]
+OTHER = [(stream.FeatureStream, "_features"), (ESCT, "_train"), (ESCT, "_finish")]
+
+
+class Lazy(torch.utils.data.Dataset):
+    """Random images made when they are read: the data take no memory."""
+
+    def __init__(self, count: int, size: int):
+        self.count, self.size = count, size
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int):
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        return torch.randn(3, self.size, self.size, generator=torch.Generator().manual_seed(index)), 0
+
+
+def make(name: str, small: bool = False) -> tuple[nn.Module, int, int, str]:
+    """Model, d, image size and a description; `small` is for the memory test (same d, cheaper forward pass)."""
+    torch.manual_seed(0)
+    if name == "allcnn":
+        from safetensors.torch import load_file
+
+        from unspan.zoo import AllCNN
+
+        model = AllCNN().eval()
+        if CHECKPOINT.exists():
+            model.load_state_dict(load_file(CHECKPOINT))
+        size = 16 if small else 32
+        return model, 96, size, f"AllCNN half width, {'trained' if CHECKPOINT.exists() else 'random'} weights, {size} px"
+    if name == "resnet18":
+        from transformers import ResNetConfig, ResNetForImageClassification
+
+        config = ResNetConfig(depths=[2, 2, 2, 2], layer_type="basic", hidden_sizes=[64, 128, 256, 512], num_labels=10)
+        size = 32 if small else 64
+        return ResNetForImageClassification(config).eval(), 512, size, f"ResNet-18, random weights, {size} px"
+    from transformers import ViTConfig, ViTForImageClassification
+
+    size, layers = (16, 1) if small else (32, 4)
+    config = ViTConfig(num_hidden_layers=layers, image_size=size, patch_size=8, num_labels=10)
+    return ViTForImageClassification(config).eval(), 768, size, f"ViT-B width, {layers} layers, patch 8, random, {size} px"
+
+
+def images(model: nn.Module, name: str, n: int, size: int) -> tuple[TensorDataset, str]:
+    """Forget samples in memory, so that reading them hides no overhead."""
+    if name == "allcnn" and DATA.exists() and CHECKPOINT.exists():
+        import numpy as np
+        import pyarrow.parquet as pq
+        from PIL import Image
+
+        table = pq.read_table(DATA, filters=[("label", "=", DEER)]).slice(0, n)
+        raw = np.stack([np.asarray(Image.open(io.BytesIO(one["bytes"]))) for one in table["img"].to_pylist()])
+        x = torch.from_numpy(raw).permute(0, 3, 1, 2).float().div_(255).sub_(0.5).div_(0.5).contiguous()
+        return TensorDataset(x, torch.full((len(x),), DEER)), "CIFAR-10 (JPEG copy), train images of class deer"
+    x = torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(1))
+    label = int(scores(model, x[:BATCH]).argmax(1).mode().values)
+    absent = "; shared data absent" if name == "allcnn" else ""
+    return TensorDataset(x, torch.full((n,), label)), f"random images, all labelled with the usual prediction{absent}"
+
+
+def scores(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        out = model(x)
+    return out if isinstance(out, torch.Tensor) else out.logits
+
+
+def bare(model: nn.Module, data) -> None:
+    model.eval()
+    with torch.no_grad():
+        for x, _ in DataLoader(data, batch_size=BATCH):
+            model(x)
+
+
+def erase(model: nn.Module, data, method, form: str = "projected", seed: int = 0) -> unspan.Deletion:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return unspan.erase(model, data, method, Run(batch_size=BATCH, seed=seed), form=form, check_labels=False)
+
+
+def seconds(function) -> tuple[float, float]:
+    """Wall and CPU seconds."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    function()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+@contextmanager
+def clocked(spent: dict[str, float]):
+    """Add up the time of the parts of `erase`; a part inside another counts for the outer one only."""
+    depth, saved = [0], []
+
+    def wrap(function, label: str):
+        def timed(*args, **kwargs):
+            depth[0] += 1
+            begun = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                depth[0] -= 1
+                if depth[0] == 0:
+                    spent[label] = spent.get(label, 0.0) + time.perf_counter() - begun
+
+        return timed
+
+    for owner, name in FIXED + PER_SAMPLE + OTHER:
+        saved.append((owner, name, getattr(owner, name)))
+        setattr(owner, name, wrap(saved[-1][2], name))
+    try:
+        yield
+    finally:
+        for owner, name, function in saved:
+            setattr(owner, name, function)
+
+
+def published_epoch(model: nn.Module, data) -> None:
+    """One epoch as published: the mask's gradient by autograd through the whole network, then the stop test."""
+    head = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+    mask = torch.ones(head.in_features, head.in_features, requires_grad=True)
+    basis = torch.linalg.qr(torch.randn(head.in_features, head.in_features))[0]
+    handle = head.register_forward_pre_hook(lambda _m, args: (args[0] @ (basis * mask) @ (basis * mask).mT,))
+    try:
+        for x, y in DataLoader(data, batch_size=BATCH):
+            out = model(x)
+            logits = out if isinstance(out, torch.Tensor) else out.logits
+            (-nn.functional.cross_entropy(logits, y)).backward()
+            with torch.no_grad():
+                mask.sub_(1e-3 * mask.grad).clamp_(0, 1)
+            mask.grad = None
+        for x, y in DataLoader(data, batch_size=BATCH):
+            (scores(model, x).argmax(1) == y).sum()
+    finally:
+        handle.remove()
+        model.zero_grad(set_to_none=True)
+
+
+def escT(model: nn.Module, data) -> ESCT:
+    """Default ESC-T, or the smallest rate at which the mask of an untrained model changes anything."""
+    for lr in (1e-3, 1e-1, 1e1, 1e3, 1e5):
+        try:
+            erase(model, Subset(data, range(2 * BATCH)), ESCT(lr=lr))
+            return ESCT(lr=lr)
+        except InconclusiveError:
+            continue
+    return ESCT(lr=1e7)
+
+
+def timing(model: nn.Module, data, repeats: int) -> dict:
+    method, part = escT(model, data), Subset(data, range(min(len(data), 256)))
+    jobs = {"bare": lambda: bare(model, data), "esc": lambda: erase(model, data, ESC()), "esc_t": None}
+    found: list[unspan.Deletion] = []
+    jobs["esc_t"] = lambda: found.append(erase(model, data, method))
+    bare(model, part)
+    times, parts = {name: [] for name in jobs}, {"esc": [], "esc_t": []}
+    for _ in range(repeats):
+        for name, job in jobs.items():
+            spent: dict[str, float] = {}
+            with clocked(spent):
+                times[name].append(seconds(job))
+            if name in parts:
+                parts[name].append(spent)
+    published, ours = [], []
+    for _ in range(2):
+        ours.append(seconds(lambda: bare(model, part))[0])
+        published.append(seconds(lambda: published_epoch(model, part))[0])
+    middle = {name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in times.items()}
+    out = {"n": len(data), "lr": method.lr, "repeats": repeats, "bare_seconds": middle["bare"][0]}
+    out["padded_rows_share"] = -len(data) % BATCH / len(data)
+    out["epochs"] = found[-1].receipt["method"]["fit"]["epochs"]
+    names = {"fixed": [name for _, name in FIXED], "per_sample": [name for _, name in PER_SAMPLE]}
+    for job, rows in parts.items():
+        one = {name: statistics.median(row.get(name, 0.0) for row in rows) for name in set().union(*rows)}
+        groups = {group: sum(one.get(name, 0.0) for name in set(members)) for group, members in names.items()}
+        train = one.get("_train", 0.0) + one.get("_finish", 0.0)
+        out[job] = {
+            "wall_ratio": statistics.median(a[0] / b[0] for a, b in zip(times[job], times["bare"], strict=True)),
+            "cpu_ratio": statistics.median(a[1] / b[1] for a, b in zip(times[job], times["bare"], strict=True)),
+            "ratios": [a[0] / b[0] for a, b in zip(times[job], times["bare"], strict=True)],
+            "fixed_seconds": groups["fixed"], "per_sample_ms": 1e3 * groups["per_sample"] / len(data),
+            "from_parts": 1 + (groups["fixed"] + groups["per_sample"] + train) / out["bare_seconds"],
+            "parts": dict(sorted(one.items(), key=lambda item: -item[1])),
+        }  # fmt: skip
+    slow = statistics.median(published) / statistics.median(ours)  # one published epoch, in bare passes
+    out["published_epoch_in_passes"] = slow
+    out["published_over_ours"] = (1 + slow * out["epochs"]) / out["esc_t"]["wall_ratio"]
+    out["published_over_ours_50_epochs"] = (1 + slow * 50) / (
+        out["esc_t"]["wall_ratio"] + out["esc_t"]["parts"].get("_train", 0) * (50 / out["epochs"] - 1) / out["bare_seconds"]
+    )
+    return out
+
+
+def child(name: str, what: str, count: int) -> None:
+    """Peak resident memory of this process. VmHWM: `ru_maxrss` would start at the peak of the parent."""
+    torch.set_num_threads(1)
+    model, _, size, _ = make(name, small=True)
+    data = Lazy(count, size)
+    bare(model, Subset(data, range(2 * BATCH)))
+    bare(model, data) if what == "bare" else erase(model, data, ESC())
+    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    own = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+    print(json.dumps({"peak": int(peak.split()[1]) * 1024, "model": own}))
+
+
+def memory(name: str, dim: int, counts: list[int]) -> dict:
+    out: dict = {"limit": (64 << 20) + 3 * 8 * dim * dim, "config": make(name, small=True)[3]}
+    for count in counts:
+        seen = {}
+        for what in ("bare", "erase"):
+            command = [sys.executable, __file__, "--model", name, "--child", what, "--n", str(count)]
+            seen[what] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        extra = seen["erase"]["peak"] - seen["bare"]["peak"]
+        out[str(count)] = {"extra": extra, "without_copy": extra - seen["erase"]["model"]}
+    return out
+
+
+def latency(model: nn.Module, data, budget: float) -> dict:
+    part, out = Subset(data, range(2 * BATCH)), {}
+    models = {"original": model, "again": model} | {form: erase(model, part, ESC(), form).model.eval() for form in ("projected", "folded")}
+    for batch in (1, BATCH):
+        x, rows, begun = data.tensors[0][:batch], [], time.perf_counter()
+        while len(rows) < 5 or (len(rows) < 400 and time.perf_counter() - begun < budget):
+            order = list(models) if len(rows) % 2 else list(models)[::-1]
+            row = {key: seconds(lambda key=key: scores(models[key], x))[0] for key in order}  # noqa: B023
+            rows.append(row)
+        base = statistics.median(row["original"] for row in rows)
+        out[str(batch)] = {key: statistics.median(row[key] for row in rows) / base for key in ("projected", "folded", "again")}
+        out[str(batch)]["rounds"] = len(rows)
+    return out
+
+
+def adaptive(model: nn.Module, data) -> dict:
+    """Features are computed once; the adaptive reader then sees them as a model made of the head alone."""
+    kept: list[torch.Tensor] = []
+    handle = model.head.register_forward_pre_hook(lambda _m, args: kept.append(args[0].clone()))
+    bare(model, data)
+    handle.remove()
+    small, features = nn.Sequential(nn.Identity(), model.head), TensorDataset(torch.cat(kept), data.tensors[1])
+    whole, rows = erase(small, features, ESC()).eraser.basis, []
+    for seed in range(5):
+        done = erase(small, features, ESC(adaptive=True), seed=seed)
+        share = done.receipt["method"]["fit"]["samples"] / len(features)
+        rows.append({"seed": seed, "share": share, "sin_theta": linalg.sin_theta(whole, done.eraser.basis)})
+    return {"rows": rows, "share": max(r["share"] for r in rows), "sin_theta": max(r["sin_theta"] for r in rows)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", choices=["allcnn", "resnet18", "vit"], default="allcnn")
+    parser.add_argument("--n", type=int, default=5000)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--budget", type=float, default=8.0, help="seconds per latency comparison")
+    parser.add_argument("--memory", type=int, nargs="*", default=[1000, 20000], help="sample counts of the memory test")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--child", choices=["bare", "erase"], help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        return child(args.model, args.child, args.n)
+    torch.set_num_threads(args.threads)
+    model, dim, size, config = make(args.model)
+    data, source = images(model, args.model, args.n, size)
+    print(f"{config}; {source}; n={len(data)}, batch {BATCH}, {args.threads} thread(s) of {os.cpu_count()} cores", flush=True)
+    t = timing(model, data, args.repeats)
+    result = {"timing": t}
+    rows: list[tuple[str, float, float, bool | None]] = []
+
+    def row(name: str, value: float, target: float | None = None, least: bool = False) -> None:
+        met = None if target is None else (value >= target if least else value <= target)
+        rows.append((name, value, target, met))
+        print(f"{name:52} {value:>12.4g} {'' if target is None else target:>10} {'' if met is None else 'yes' if met else 'NO'}", flush=True)
+
+    print(f"{'metric':52} {'value':>12} {'target':>10} met")
+    for key, title, target in (("esc", "ESC", 1.05), ("esc_t", "ESC-T", 1.15)):
+        row(f"{title} / bare pass, wall", t[key]["wall_ratio"], target)
+        row(f"{title} / bare pass, CPU", t[key]["cpu_ratio"], target)
+        row(f"{title} / bare pass, from the timed parts", t[key]["from_parts"])
+        row(f"{title} fixed part, s", t[key]["fixed_seconds"])
+        row(f"{title} per-sample part, ms", t[key]["per_sample_ms"])
+    row(f"published procedure / ESC-T, {t['epochs']} epochs (scaled)", t["published_over_ours"], 20, True)
+    row("published procedure / ESC-T, were it 50 epochs", t["published_over_ours_50_epochs"])
+    result["latency"] = latency(model, data, args.budget)
+    for batch, found in result["latency"].items():
+        row(f"latency projected / original, batch {batch}", found["projected"], 1.02)
+        row(f"latency folded / original, batch {batch}", found["folded"], 1.00)
+        row(f"latency original / original (noise), batch {batch}", found["again"])
+    if args.model == "allcnn" and CHECKPOINT.exists() and DATA.exists():
+        result["adaptive"] = adaptive(model, data)
+        row("adaptive: share read, worst of 5 seeds", result["adaptive"]["share"], 0.3)
+        row("adaptive: sin theta, worst of 5 seeds", result["adaptive"]["sin_theta"], 0.05)
+    result["memory"] = memory(args.model, dim, args.memory)
+    for count in args.memory:
+        row(f"extra memory without the copy, {count} samples, MiB", result["memory"][str(count)]["without_copy"] / 2**20, result["memory"]["limit"] / 2**20)
+    if args.json:
+        result |= {"config": config, "data": source, "versions": versions(), "machine": platform.machine(), "cores": os.cpu_count()}
+        result |= {"threads": args.threads, "batch": BATCH, "command": " ".join(["python", "bench/erase.py", *sys.argv[1:]])}
+        result["rows"] = [dict(zip(("metric", "value", "target", "met"), one, strict=True)) for one in rows]
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""`python -m unspan`, for torchrun."""
+
+from unspan.cli import main
+
+main()
