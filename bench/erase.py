@@ -10,13 +10,12 @@ import argparse
 import io
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -33,8 +32,8 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 CHECKPOINT, DATA = SHARED / "checkpoints/allcnn-cifar10-original.safetensors", SHARED / "data/cifar10/train.parquet"
 BATCH, DEER = 64, 4
 FIXED = [
-    (deletion, "_copied"), (deletion, "find_tap"), (deletion, "_unsteady"), (deletion, "_data_notices"),
-    (deletion, "_install"), (deletion, "_verify"), (deletion, "outcomes"), (deletion, "compare"), (deletion, "read"),
+    *((deletion, name) for name in ("_copied", "find_tap", "_unsteady", "_data_notices", "_install", "_verify",
+                                    "outcomes", "compare", "read")),
     (receipt, "state_hash"), (receipt, "versions"), (receipt, "commitment"), (esc, "spectrum"), (esc_t, "spectrum"),
 ]  # fmt: skip
 PER_SAMPLE = [(run, "_digest"), (linalg.Moments, "update"), (stream, "_check_finite"), (stream.FeatureStream, "_note")]
@@ -43,13 +42,10 @@ OTHER = [(stream.FeatureStream, "_features"), (ESCT, "_train"), (ESCT, "_finish"
 
 class Lazy(torch.utils.data.Dataset):
     """Random images made when they are read: the data take no memory."""
-
     def __init__(self, count: int, size: int):
         self.count, self.size = count, size
-
     def __len__(self) -> int:
         return self.count
-
     def __getitem__(self, index: int):
         if not 0 <= index < self.count:
             raise IndexError(index)
@@ -61,25 +57,22 @@ def make(name: str, small: bool = False) -> tuple[nn.Module, int, int, str]:
     torch.manual_seed(0)
     if name == "allcnn":
         from safetensors.torch import load_file
-
         from unspan.zoo import AllCNN
-
         model = AllCNN().eval()
         if CHECKPOINT.exists():
             model.load_state_dict(load_file(CHECKPOINT))
         size = 16 if small else 32
-        return model, 96, size, f"AllCNN half width, {'trained' if CHECKPOINT.exists() else 'random'} weights, {size} px"
+        return model, 96, size, f"AllCNN half width, {'trained' if CHECKPOINT.exists() else 'random'}, {size} px"
     if name == "resnet18":
         from transformers import ResNetConfig, ResNetForImageClassification
-
         config = ResNetConfig(depths=[2, 2, 2, 2], layer_type="basic", hidden_sizes=[64, 128, 256, 512], num_labels=10)
         size = 32 if small else 64
         return ResNetForImageClassification(config).eval(), 512, size, f"ResNet-18, random weights, {size} px"
     from transformers import ViTConfig, ViTForImageClassification
-
     size, layers = (16, 1) if small else (32, 4)
     config = ViTConfig(num_hidden_layers=layers, image_size=size, patch_size=8, num_labels=10)
-    return ViTForImageClassification(config).eval(), 768, size, f"ViT-B width, {layers} layers, patch 8, random, {size} px"
+    words = f"ViT-B width, {layers} layers, patch 8, random weights, {size} px"
+    return ViTForImageClassification(config).eval(), 768, size, words
 
 
 def images(model: nn.Module, name: str, n: int, size: int) -> tuple[TensorDataset, str]:
@@ -88,7 +81,6 @@ def images(model: nn.Module, name: str, n: int, size: int) -> tuple[TensorDatase
         import numpy as np
         import pyarrow.parquet as pq
         from PIL import Image
-
         table = pq.read_table(DATA, filters=[("label", "=", DEER)]).slice(0, n)
         raw = np.stack([np.asarray(Image.open(io.BytesIO(one["bytes"]))) for one in table["img"].to_pylist()])
         x = torch.from_numpy(raw).permute(0, 3, 1, 2).float().div_(255).sub_(0.5).div_(0.5).contiguous()
@@ -129,7 +121,6 @@ def seconds(function) -> tuple[float, float]:
 def clocked(spent: dict[str, float]):
     """Add up the time of the parts of `erase`; a part inside another counts for the outer one only."""
     depth, saved = [0], []
-
     def wrap(function, label: str):
         def timed(*args, **kwargs):
             depth[0] += 1
@@ -140,9 +131,7 @@ def clocked(spent: dict[str, float]):
                 depth[0] -= 1
                 if depth[0] == 0:
                     spent[label] = spent.get(label, 0.0) + time.perf_counter() - begun
-
         return timed
-
     for owner, name in FIXED + PER_SAMPLE + OTHER:
         saved.append((owner, name, getattr(owner, name)))
         setattr(owner, name, wrap(saved[-1][2], name))
@@ -174,59 +163,61 @@ def published_epoch(model: nn.Module, data) -> None:
         model.zero_grad(set_to_none=True)
 
 
-def escT(model: nn.Module, data) -> ESCT:
-    """Default ESC-T, or the smallest rate at which the mask of an untrained model changes anything."""
+def head_alone(model: nn.Module, data) -> tuple[nn.Module, TensorDataset]:
+    """The head as a model of its own, and the features as its data: what a method sees, without the backbone."""
+    head, kept = [module for module in model.modules() if isinstance(module, nn.Linear)][-1], []
+    handle = head.register_forward_pre_hook(lambda _m, args: kept.append(args[0].clone()))
+    bare(model, data)
+    handle.remove()
+    return nn.Sequential(nn.Identity(), head), TensorDataset(torch.cat(kept), data.tensors[1])
+
+
+def rate(model: nn.Module, data) -> float:
+    """The default rate of ESC-T, or, where it changes nothing on these data, the smallest power of 100 that does."""
+    small, features = head_alone(model, data)
     for lr in (1e-3, 1e-1, 1e1, 1e3, 1e5):
-        try:
-            erase(model, Subset(data, range(2 * BATCH)), ESCT(lr=lr))
-            return ESCT(lr=lr)
-        except InconclusiveError:
-            continue
-    return ESCT(lr=1e7)
+        with suppress(InconclusiveError):
+            erase(small, features, ESCT(lr=lr))
+            return lr
+    return 1e7
 
 
 def timing(model: nn.Module, data, repeats: int) -> dict:
-    method, part = escT(model, data), Subset(data, range(min(len(data), 256)))
-    jobs = {"bare": lambda: bare(model, data), "esc": lambda: erase(model, data, ESC()), "esc_t": None}
-    found: list[unspan.Deletion] = []
-    jobs["esc_t"] = lambda: found.append(erase(model, data, method))
+    method, part, last = ESCT(lr=rate(model, data)), Subset(data, range(min(len(data), 256))), []
+    jobs = {
+        "bare": lambda: bare(model, data), "esc": lambda: erase(model, data, ESC()),
+        "esc_t": lambda: last.append(erase(model, data, method)),
+    }  # fmt: skip
     bare(model, part)
-    times, parts = {name: [] for name in jobs}, {"esc": [], "esc_t": []}
+    times, parts = {name: [] for name in jobs}, {name: [] for name in jobs}
     for _ in range(repeats):
         for name, job in jobs.items():
-            spent: dict[str, float] = {}
-            with clocked(spent):
+            parts[name].append({})
+            with clocked(parts[name][-1]):
                 times[name].append(seconds(job))
-            if name in parts:
-                parts[name].append(spent)
-    published, ours = [], []
-    for _ in range(2):
-        ours.append(seconds(lambda: bare(model, part))[0])
-        published.append(seconds(lambda: published_epoch(model, part))[0])
-    middle = {name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in times.items()}
-    out = {"n": len(data), "lr": method.lr, "repeats": repeats, "bare_seconds": middle["bare"][0]}
-    out["padded_rows_share"] = -len(data) % BATCH / len(data)
-    out["epochs"] = found[-1].receipt["method"]["fit"]["epochs"]
-    names = {"fixed": [name for _, name in FIXED], "per_sample": [name for _, name in PER_SAMPLE]}
-    for job, rows in parts.items():
-        one = {name: statistics.median(row.get(name, 0.0) for row in rows) for name in set().union(*rows)}
-        groups = {group: sum(one.get(name, 0.0) for name in set(members)) for group, members in names.items()}
+    once, published = zip(*[(seconds(lambda: bare(model, part))[0], seconds(lambda: published_epoch(model, part))[0])
+                            for _ in range(2)], strict=True)  # fmt: skip
+    slow = statistics.median(published) / statistics.median(once)  # one published epoch, in bare passes
+    base = statistics.median(row[0] for row in times["bare"])
+    epochs = last[-1].receipt["method"]["fit"]["epochs"]
+    out = {"n": len(data), "lr": method.lr, "repeats": repeats, "bare_seconds": base, "epochs": epochs}
+    for job in ("esc", "esc_t"):
+        ratios = [[a / b for a, b in zip(*pair, strict=True)] for pair in zip(times[job], times["bare"], strict=True)]
+        one = {name: statistics.median(row.get(name, 0.0) for row in parts[job]) for name in parts[job][0]}
+        fixed, each = (sum(one.get(name, 0.0) for name in {n for _, n in group}) for group in (FIXED, PER_SAMPLE))
         train = one.get("_train", 0.0) + one.get("_finish", 0.0)
         out[job] = {
-            "wall_ratio": statistics.median(a[0] / b[0] for a, b in zip(times[job], times["bare"], strict=True)),
-            "cpu_ratio": statistics.median(a[1] / b[1] for a, b in zip(times[job], times["bare"], strict=True)),
-            "ratios": [a[0] / b[0] for a, b in zip(times[job], times["bare"], strict=True)],
-            "fixed_seconds": groups["fixed"], "per_sample_ms": 1e3 * groups["per_sample"] / len(data),
-            "from_parts": 1 + (groups["fixed"] + groups["per_sample"] + train) / out["bare_seconds"],
+            "wall_ratio": statistics.median(row[0] for row in ratios), "ratios": ratios,
+            "cpu_ratio": statistics.median(row[1] for row in ratios), "fixed_seconds": fixed,
+            "per_sample_ms": 1e3 * each / len(data), "from_parts": 1 + (fixed + each + train) / base,
             "parts": dict(sorted(one.items(), key=lambda item: -item[1])),
         }  # fmt: skip
-    slow = statistics.median(published) / statistics.median(ours)  # one published epoch, in bare passes
-    out["published_epoch_in_passes"] = slow
-    out["published_over_ours"] = (1 + slow * out["epochs"]) / out["esc_t"]["wall_ratio"]
-    out["published_over_ours_50_epochs"] = (1 + slow * 50) / (
-        out["esc_t"]["wall_ratio"] + out["esc_t"]["parts"].get("_train", 0) * (50 / out["epochs"] - 1) / out["bare_seconds"]
-    )
-    return out
+    ours, train = out["esc_t"]["wall_ratio"], out["esc_t"]["parts"]["_train"] / base
+    return out | {
+        "padded_rows_share": -len(data) % BATCH / len(data), "published_epoch_in_passes": slow,
+        "published_over_ours": (1 + slow * epochs) / ours,
+        "published_over_ours_50_epochs": (1 + slow * 50) / (ours + train * (50 / epochs - 1)),
+    }  # fmt: skip
 
 
 def child(name: str, what: str, count: int) -> None:
@@ -255,32 +246,57 @@ def memory(name: str, dim: int, counts: list[int]) -> dict:
 
 def latency(model: nn.Module, data, budget: float) -> dict:
     part, out = Subset(data, range(2 * BATCH)), {}
-    models = {"original": model, "again": model} | {form: erase(model, part, ESC(), form).model.eval() for form in ("projected", "folded")}
+    models = {form: erase(model, part, ESC(), form).model.eval() for form in ("projected", "folded")}
+    models |= {"original": model, "again": model}
     for batch in (1, BATCH):
         x, rows, begun = data.tensors[0][:batch], [], time.perf_counter()
         while len(rows) < 5 or (len(rows) < 400 and time.perf_counter() - begun < budget):
             order = list(models) if len(rows) % 2 else list(models)[::-1]
-            row = {key: seconds(lambda key=key: scores(models[key], x))[0] for key in order}  # noqa: B023
-            rows.append(row)
-        base = statistics.median(row["original"] for row in rows)
-        out[str(batch)] = {key: statistics.median(row[key] for row in rows) / base for key in ("projected", "folded", "again")}
-        out[str(batch)]["rounds"] = len(rows)
+            rows.append({key: seconds(lambda key=key, x=x: scores(models[key], x))[0] for key in order})
+        middle = {key: statistics.median(row[key] for row in rows) for key in models}
+        out[str(batch)] = {key: value / middle["original"] for key, value in middle.items()} | {"rounds": len(rows)}
     return out
 
 
 def adaptive(model: nn.Module, data) -> dict:
-    """Features are computed once; the adaptive reader then sees them as a model made of the head alone."""
-    kept: list[torch.Tensor] = []
-    handle = model.head.register_forward_pre_hook(lambda _m, args: kept.append(args[0].clone()))
-    bare(model, data)
-    handle.remove()
-    small, features = nn.Sequential(nn.Identity(), model.head), TensorDataset(torch.cat(kept), data.tensors[1])
+    small, features = head_alone(model, data)
     whole, rows = erase(small, features, ESC()).eraser.basis, []
     for seed in range(5):
         done = erase(small, features, ESC(adaptive=True), seed=seed)
         share = done.receipt["method"]["fit"]["samples"] / len(features)
         rows.append({"seed": seed, "share": share, "sin_theta": linalg.sin_theta(whole, done.eraser.basis)})
     return {"rows": rows, "share": max(r["share"] for r in rows), "sin_theta": max(r["sin_theta"] for r in rows)}
+
+
+def report(name: str, dim: int, model: nn.Module, data, args: argparse.Namespace) -> tuple[dict, list[dict]]:
+    result, rows = {"timing": timing(model, data, args.repeats)}, []
+    def row(metric: str, value: float, target: float | None = None, least: bool = False) -> None:
+        met = None if target is None else value >= target if least else value <= target
+        rows.append({"metric": metric, "value": value, "target": target, "met": met})
+        goal, verdict = "" if target is None else f"{target:.5g}", {None: "", True: "yes", False: "NO"}[met]
+        print(f"{metric:52} {value:>12.4g} {goal:>10} {verdict}", flush=True)
+    t = result["timing"]
+    for key, title, target in (("esc", "ESC", 1.05), ("esc_t", "ESC-T", 1.15)):
+        for what, goal in (("wall_ratio", target), ("cpu_ratio", target), ("from_parts", target)):
+            row(f"{title} / bare pass, {what}", t[key][what], goal)
+        row(f"{title} fixed part, s", t[key]["fixed_seconds"])
+        row(f"{title} per-sample part, ms", t[key]["per_sample_ms"])
+    title = f"published / ESC-T, {t['epochs']} epochs (1 measured, scaled), lr {t['lr']:g}"
+    row(title, t["published_over_ours"], 20, True)
+    row("published / ESC-T, had it run 50 epochs", t["published_over_ours_50_epochs"])
+    result["latency"] = latency(model, data, args.budget)
+    for batch, found in result["latency"].items():
+        for form, target in (("projected", 1.02), ("folded", 1.00), ("again", None)):
+            row(f"latency {form} / original, batch {batch}", found[form], target)
+    if name == "allcnn" and CHECKPOINT.exists() and DATA.exists():
+        result["adaptive"] = adaptive(model, data)
+        row("adaptive: share read, worst of 5 seeds", result["adaptive"]["share"], 0.3)
+        row("adaptive: sin theta, worst of 5 seeds", result["adaptive"]["sin_theta"], 0.05)
+    result["memory"] = memory(name, dim, args.memory)
+    for count in map(str, args.memory):
+        extra, limit = result["memory"][count]["without_copy"] / 2**20, result["memory"]["limit"] / 2**20
+        row(f"extra memory without the copy, {count} samples, MiB", extra, limit)
+    return result, rows
 
 
 def main() -> None:
@@ -299,41 +315,12 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     model, dim, size, config = make(args.model)
     data, source = images(model, args.model, args.n, size)
-    print(f"{config}; {source}; n={len(data)}, batch {BATCH}, {args.threads} thread(s) of {os.cpu_count()} cores", flush=True)
-    t = timing(model, data, args.repeats)
-    result = {"timing": t}
-    rows: list[tuple[str, float, float, bool | None]] = []
-
-    def row(name: str, value: float, target: float | None = None, least: bool = False) -> None:
-        met = None if target is None else (value >= target if least else value <= target)
-        rows.append((name, value, target, met))
-        print(f"{name:52} {value:>12.4g} {'' if target is None else target:>10} {'' if met is None else 'yes' if met else 'NO'}", flush=True)
-
-    print(f"{'metric':52} {'value':>12} {'target':>10} met")
-    for key, title, target in (("esc", "ESC", 1.05), ("esc_t", "ESC-T", 1.15)):
-        row(f"{title} / bare pass, wall", t[key]["wall_ratio"], target)
-        row(f"{title} / bare pass, CPU", t[key]["cpu_ratio"], target)
-        row(f"{title} / bare pass, from the timed parts", t[key]["from_parts"])
-        row(f"{title} fixed part, s", t[key]["fixed_seconds"])
-        row(f"{title} per-sample part, ms", t[key]["per_sample_ms"])
-    row(f"published procedure / ESC-T, {t['epochs']} epochs (scaled)", t["published_over_ours"], 20, True)
-    row("published procedure / ESC-T, were it 50 epochs", t["published_over_ours_50_epochs"])
-    result["latency"] = latency(model, data, args.budget)
-    for batch, found in result["latency"].items():
-        row(f"latency projected / original, batch {batch}", found["projected"], 1.02)
-        row(f"latency folded / original, batch {batch}", found["folded"], 1.00)
-        row(f"latency original / original (noise), batch {batch}", found["again"])
-    if args.model == "allcnn" and CHECKPOINT.exists() and DATA.exists():
-        result["adaptive"] = adaptive(model, data)
-        row("adaptive: share read, worst of 5 seeds", result["adaptive"]["share"], 0.3)
-        row("adaptive: sin theta, worst of 5 seeds", result["adaptive"]["sin_theta"], 0.05)
-    result["memory"] = memory(args.model, dim, args.memory)
-    for count in args.memory:
-        row(f"extra memory without the copy, {count} samples, MiB", result["memory"][str(count)]["without_copy"] / 2**20, result["memory"]["limit"] / 2**20)
+    cores = f"{args.threads} thread(s) of {os.cpu_count()} cores"
+    print(f"{config}; {source}; n={len(data)}, batch {BATCH}, {cores}\n{'metric':52} {'value':>12} {'target':>10} met")
+    result, rows = report(args.model, dim, model, data, args)
     if args.json:
-        result |= {"config": config, "data": source, "versions": versions(), "machine": platform.machine(), "cores": os.cpu_count()}
-        result |= {"threads": args.threads, "batch": BATCH, "command": " ".join(["python", "bench/erase.py", *sys.argv[1:]])}
-        result["rows"] = [dict(zip(("metric", "value", "target", "met"), one, strict=True)) for one in rows]
+        result |= {"rows": rows, "config": config, "data": source, "versions": versions(), "cores": os.cpu_count()}
+        result |= {"threads": args.threads, "command": " ".join(["python", "bench/erase.py", *sys.argv[1:]])}
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
 

@@ -6,7 +6,8 @@ import itertools
 import os
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -92,6 +93,18 @@ def _in_hub_cache(path: str) -> bool:
     return inside and os.path.isfile(path)
 
 
+@contextmanager
+def _without_bars(datasets: ModuleType) -> Iterator[None]:
+    """No progress bars for local files, which open in a second; the setting is put back."""
+    disabled = datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not disabled:
+            datasets.enable_progress_bars()
+
+
 def _datasets() -> ModuleType:
     try:
         import datasets
@@ -127,7 +140,8 @@ def open_parquet(files: Sequence[Path], columns: Columns) -> dict[str, Source]:
     try:
         counts = {file: pq.read_metadata(file).num_rows for file in files}
         patterns = {split: [glob.escape(str(file)) for file in members] for split, members in grouped.items()}
-        splits = datasets.load_dataset("parquet", data_files=patterns)
+        with _without_bars(datasets):
+            splits = datasets.load_dataset("parquet", data_files=patterns)
     except Exception as error:  # noqa: BLE001 - each layer below has exception types of its own
         raise DataError(
             f"{printable(str(files[0].parent))}: cannot read the Parquet files ({_reason(error)})"
