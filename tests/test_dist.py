@@ -88,7 +88,13 @@ print("RESULT" + json.dumps({name: launch(settings) for name, settings in json.l
 @pytest.fixture(scope="module")
 def said():
     """What each process of every scenario reported, in rank order."""
-    done = subprocess.run([sys.executable, "-c", LAUNCHER, json.dumps(SCENARIOS)], capture_output=True, text=True, timeout=110, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", LAUNCHER, json.dumps(SCENARIOS)],
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
     assert lines, done.stderr[-2000:]
     return json.loads(lines[-1].removeprefix("RESULT"))
@@ -100,7 +106,9 @@ def test_processes_give_the_weights_of_one_process(said, name):
     assert alone["samples"] == 75
     assert len(said[name]) == SCENARIOS[name]["world"]
     for result in said[name]:
-        assert {key: result.get(key) for key in ("hash", "samples", "singular")} == {key: alone[key] for key in ("hash", "samples", "singular")}
+        assert {key: result.get(key) for key in ("hash", "samples", "singular")} == {
+            key: alone[key] for key in ("hash", "samples", "singular")
+        }
 
 
 @pytest.mark.parametrize("name", ["1, loader worker", "2", "2, loader worker", "3", "4"])
@@ -108,7 +116,9 @@ def test_processes_give_the_receipt_of_one_process(said, name):
     alone = said["1"][0]
     assert alone["accuracy"] == 1
     for result in said[name]:
-        assert {key: result.get(key) for key in ("commitment", "accuracy")} == {key: alone[key] for key in ("commitment", "accuracy")}
+        assert {key: result.get(key) for key in ("commitment", "accuracy")} == {
+            key: alone[key] for key in ("commitment", "accuracy")
+        }
         assert result["processes"] == SCENARIOS[name]["world"]
 
 

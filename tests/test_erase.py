@@ -41,23 +41,50 @@ class Handmade(nn.Module):
 
 
 def mlp():
-    return nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 12), nn.ReLU(), nn.Dropout(0.5), nn.Linear(12, 5))
+    return nn.Sequential(
+        nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 12), nn.ReLU(), nn.Dropout(0.5), nn.Linear(12, 5)
+    )
 
 
 def conv():
-    return nn.Sequential(nn.Conv2d(3, 10, 3), nn.BatchNorm2d(10), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(10, 5))
+    return nn.Sequential(
+        nn.Conv2d(3, 10, 3), nn.BatchNorm2d(10), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(10, 5)
+    )
 
 
 def resnet():
-    return ResNetForImageClassification(ResNetConfig(num_channels=3, embedding_size=8, hidden_sizes=[8, 12], depths=[1, 1], layer_type="basic", num_labels=5))
+    return ResNetForImageClassification(
+        ResNetConfig(
+            num_channels=3, embedding_size=8, hidden_sizes=[8, 12], depths=[1, 1], layer_type="basic", num_labels=5
+        )
+    )
 
 
 def vit():
-    return ViTForImageClassification(ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=8, patch_size=4, num_labels=5))
+    return ViTForImageClassification(
+        ViTConfig(
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=16,
+            image_size=8,
+            patch_size=4,
+            num_labels=5,
+        )
+    )
 
 
 def bert():
-    return BertForSequenceClassification(BertConfig(vocab_size=40, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, num_labels=5))
+    return BertForSequenceClassification(
+        BertConfig(
+            vocab_size=40,
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=16,
+            num_labels=5,
+        )
+    )
 
 
 def compiled():
@@ -86,7 +113,10 @@ def inputs_of(name, n=40, seed=1):
     generator = torch.Generator().manual_seed(seed)
     shape = KINDS[name][1]
     if shape == "ids":
-        return {"input_ids": torch.randint(40, (n, 6), generator=generator), "attention_mask": torch.ones(n, 6, dtype=torch.long)}
+        return {
+            "input_ids": torch.randint(40, (n, 6), generator=generator),
+            "attention_mask": torch.ones(n, 6, dtype=torch.long),
+        }
     return torch.randn(n, *shape, generator=generator) + seed % 7 * 0.3
 
 
@@ -148,7 +178,9 @@ def energy(features, basis):
 
 
 def limit(model):
-    return {torch.float32: 2e-6, torch.bfloat16: 3e-2, torch.float16: 4e-3, torch.float64: 1e-12}[next(model.parameters()).dtype]
+    return {torch.float32: 2e-6, torch.bfloat16: 3e-2, torch.float16: 4e-3, torch.float64: 1e-12}[
+        next(model.parameters()).dtype
+    ]
 
 
 # ---- contract --------------------------------------------------------------------------------------------------
@@ -179,7 +211,9 @@ def test_esc_gives_a_drop_in_copy(name, form):
     # the result is of the same kind
     assert type(done.model) is type(model)
     after = done.model.state_dict()
-    assert {key: (value.shape, value.dtype) for key, value in after.items() if key in before} == {key: (value.shape, value.dtype) for key, value in before.items()}
+    assert {key: (value.shape, value.dtype) for key, value in after.items() if key in before} == {
+        key: (value.shape, value.dtype) for key, value in before.items()
+    }
     added = [key for key in after if key not in before]
     assert all(key.endswith("unspan.basis") for key in added)
     assert len(added) <= (form == "projected")
@@ -211,7 +245,9 @@ def test_esc_t_gives_a_drop_in_copy(name, form):
     flags = [module.training for module in model.modules()]
     clean = unspan.features(model, other)
     original = scores(model, other)
-    done = unspan.erase(model, labelled(model, forget), unspan.ESCT(lr=20.0, epochs=10, tau=0.9), form=form, check_labels=False)
+    done = unspan.erase(
+        model, labelled(model, forget), unspan.ESCT(lr=20.0, epochs=10, tau=0.9), form=form, check_labels=False
+    )
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert [module.training for module in model.modules()] == flags
     assert type(done.model) is type(model)
@@ -279,7 +315,13 @@ def test_an_error_leaves_the_model_as_it_was(name):
 
 # ---- several requests ------------------------------------------------------------------------------------------
 
-PLACES = {"hook": ("mlp", "projected"), "before": ("handmade", "projected"), "weights": ("affine", "projected"), "head": ("mlp", "folded"), "tokens": ("vit", "projected")}
+PLACES = {
+    "hook": ("mlp", "projected"),
+    "before": ("handmade", "projected"),
+    "weights": ("affine", "projected"),
+    "head": ("mlp", "folded"),
+    "tokens": ("vit", "projected"),
+}
 
 
 def span(model, inputs, k):
@@ -308,7 +350,9 @@ def test_two_requests_are_one_in_any_order(place):
     head, clean = unwrap(model).get_submodule(tap["head"]), unspan.features(model, other).double()
     want = functional.linear(clean - clean @ ab @ ab.mT, head.weight.double(), head.bias.double())
     for result in results:
-        torch.testing.assert_close(scores(result.model, other).double(), want, rtol=0, atol=2e-5 * float(1 + want.abs().max()))
+        torch.testing.assert_close(
+            scores(result.model, other).double(), want, rtol=0, atol=2e-5 * float(1 + want.abs().max())
+        )
         if form == "projected":
             assert energy(unspan.features(result.model, other), ab) <= 5e-6
         assert len(result.receipt["previous"]) == 1
@@ -362,11 +406,15 @@ def test_esc_and_esc_t_chain(name, esc_first):
     two = unspan.erase(one, labelled(one.model, b), methods[1], check_labels=False)
     clean = unspan.features(model, other)
     want = clean.double() @ two.eraser.matrix().mT
-    torch.testing.assert_close(unspan.features(two.model, other).double(), want, rtol=0, atol=1e-5 * float(1 + want.abs().max()))
+    torch.testing.assert_close(
+        unspan.features(two.model, other).double(), want, rtol=0, atol=1e-5 * float(1 + want.abs().max())
+    )
     if not esc_first:
         head = unwrap(model).get_submodule(two.receipt["placement"]["tap"]["head"])
         expected = functional.linear(want, head.weight.double().flatten(1), head.bias.double())
-        torch.testing.assert_close(scores(two.model, other).double(), expected, rtol=0, atol=1e-5 * float(1 + expected.abs().max()))
+        torch.testing.assert_close(
+            scores(two.model, other).double(), expected, rtol=0, atol=1e-5 * float(1 + expected.abs().max())
+        )
 
 
 def test_running_out_of_rank_is_an_error():
@@ -426,15 +474,21 @@ def test_released_code_runs_and_differs(digits):
     broken = unspan.erase(model, forget, unspan.ESC(rank=1, fidelity="released-code"))
     assert isinstance(broken.eraser, unspan.LinearMap)
     keep = y[1200:] != 3
-    assert accuracy(broken.model, x[1200:][keep], y[1200:][keep]) < accuracy(fixed.model, x[1200:][keep], y[1200:][keep])
+    assert accuracy(broken.model, x[1200:][keep], y[1200:][keep]) < accuracy(
+        fixed.model, x[1200:][keep], y[1200:][keep]
+    )
 
 
 def test_released_code_leaves_batch_norm_of_the_input_alone():
     model = build("mlp")
     before = copy.deepcopy(model.state_dict())
-    done = unspan.erase(model, rows(inputs_of("mlp")), unspan.ESC(rank=1, fidelity="released-code"), unspan.Run(batch_size=8))
+    done = unspan.erase(
+        model, rows(inputs_of("mlp")), unspan.ESC(rank=1, fidelity="released-code"), unspan.Run(batch_size=8)
+    )
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-    assert not torch.equal(done.eraser.matrix(), unspan.erase(model, rows(inputs_of("mlp")), unspan.ESC(rank=1)).eraser.matrix())
+    assert not torch.equal(
+        done.eraser.matrix(), unspan.erase(model, rows(inputs_of("mlp")), unspan.ESC(rank=1)).eraser.matrix()
+    )
 
 
 # ---- the run ---------------------------------------------------------------------------------------------------
@@ -445,7 +499,9 @@ def test_order_and_loader_do_not_change_the_model(name):
     model, forget = build(name), inputs_of(name)
     hashes = set()
     for data in (rows(forget), rows(forget)[::-1], TensorDataset(forget)):
-        hashes.add(unspan.erase(model, data, unspan.ESC(rank=2), unspan.Run(batch_size=16)).receipt["model"]["sha256_after"])
+        hashes.add(
+            unspan.erase(model, data, unspan.ESC(rank=2), unspan.Run(batch_size=16)).receipt["model"]["sha256_after"]
+        )
     assert len(hashes) == 1
 
 
@@ -453,7 +509,9 @@ def test_erasing_emits_its_warnings_once():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         done = unspan.erase(build("mlp"), rows(inputs_of("mlp", 5)), unspan.ESC(rank=2))
-    assert [str(one.message) for one in caught if "samples in 12 dimensions" in str(one.message)] == [line for line in done.warnings if "12 dimensions" in line]
+    assert [str(one.message) for one in caught if "samples in 12 dimensions" in str(one.message)] == [
+        line for line in done.warnings if "12 dimensions" in line
+    ]
     assert len(done.warnings) >= 1
 
 
@@ -475,4 +533,9 @@ def test_labels_that_the_model_does_not_know_are_an_error(digits):
     wrong = TensorDataset(x[y == 3], torch.full((int((y == 3).sum()),), 4))
     with pytest.raises(DataError, match="labels or preprocessing"):
         unspan.erase(model, unspan.Splits(forget=wrong, kind="class"), unspan.ESC(rank=1))
-    assert unspan.erase(model, unspan.Splits(forget=wrong, kind="class"), unspan.ESC(rank=1), check_labels=False).receipt["status"] == "erased"
+    assert (
+        unspan.erase(model, unspan.Splits(forget=wrong, kind="class"), unspan.ESC(rank=1), check_labels=False).receipt[
+            "status"
+        ]
+        == "erased"
+    )

@@ -48,7 +48,9 @@ def literal(z, y, basis, mask, weight, bias, reduction, transposed):
     right = logits.argmax(1) == y
     if not bool(right.any()):
         return None
-    loss = -cross_entropy(logits[right], y[right], reduction="sum") / (right.sum() if reduction == "correct" else len(z))
+    loss = -cross_entropy(logits[right], y[right], reduction="sum") / (
+        right.sum() if reduction == "correct" else len(z)
+    )
     return torch.autograd.grad(loss, mask)[0]
 
 
@@ -137,7 +139,10 @@ def test_training_is_the_loop_of_the_docstring(settings, seed):
 
 def test_settings_that_differ_give_other_maps():
     z, y, head = problem(shift=0.8)
-    maps = [ESCT(lr=0.2, epochs=6, tau=0.9, fidelity=name).fit(Stream(z, y, head)).eraser.matrix() for name in ("fixed", "paper", "released-code")]
+    maps = [
+        ESCT(lr=0.2, epochs=6, tau=0.9, fidelity=name).fit(Stream(z, y, head)).eraser.matrix()
+        for name in ("fixed", "paper", "released-code")
+    ]
     assert not torch.allclose(maps[0], maps[1])
     assert not torch.allclose(maps[0], maps[2])
 
@@ -203,7 +208,9 @@ def test_the_report_measures_the_map_that_is_returned():
     z, y, (weight, bias) = problem()
     fit = ESCT(lr=0.2, epochs=30).fit(Stream(z, y, (weight, bias)))
     scores = z.double() @ fit.eraser.matrix().mT @ weight.mT + bias
-    assert fit.report["forget_accuracy_after_threshold"] == pytest.approx(float((scores.argmax(1) == y).double().mean()), abs=0.01)
+    assert fit.report["forget_accuracy_after_threshold"] == pytest.approx(
+        float((scores.argmax(1) == y).double().mean()), abs=0.01
+    )
     assert fit.report["map_norm"] == pytest.approx(float(torch.linalg.matrix_norm(fit.eraser.matrix(), 2)))
     torch.testing.assert_close(fit.eraser.matrix(), fit.eraser.matrix().mT)
     assert any("not a projection" in line for line in fit.warnings) == (fit.report["map_norm"] > 1.05)
@@ -211,12 +218,28 @@ def test_the_report_measures_the_map_that_is_returned():
 
 def test_a_run_repeats_bitwise_and_depends_on_its_seed():
     z, y, head = problem()
-    fits = [ESCT(lr=0.1, epochs=3, batch=16)._train(z, y, basis_of(z), *(p.float() for p in head), seed)[0] for seed in (0, 0, 1)]
+    fits = [
+        ESCT(lr=0.1, epochs=3, batch=16)._train(z, y, basis_of(z), *(p.float() for p in head), seed)[0]
+        for seed in (0, 0, 1)
+    ]
     assert torch.equal(fits[0], fits[1])
     assert not torch.equal(fits[0], fits[2])
 
 
-@pytest.mark.parametrize("bad", [{"tau": 1}, {"tau": -0.1}, {"tau": 1.5}, {"lr": 0}, {"epochs": 0}, {"batch": 0}, {"reduction": "mean"}, {"fidelity": "x"}, {"lr": float("nan")}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"tau": 1},
+        {"tau": -0.1},
+        {"tau": 1.5},
+        {"lr": 0},
+        {"epochs": 0},
+        {"batch": 0},
+        {"reduction": "mean"},
+        {"fidelity": "x"},
+        {"lr": float("nan")},
+    ],
+)
 def test_impossible_settings_are_refused(bad):
     with pytest.raises(UsageError):
         ESCT(**bad)

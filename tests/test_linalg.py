@@ -254,14 +254,36 @@ def test_sin_theta_is_an_angle():
 # ---- ranks -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("d", "p", "k"), [(96, 1.5, 1), (512, 1.5, 7), (768, 1.5, 11), (64, 1.5625, 1), (1000, 0.3, 3), (1000, 0.7, 7), (1000, 57, 570), (100, 29, 29), (64, 99, 63)])
+@pytest.mark.parametrize(
+    ("d", "p", "k"),
+    [
+        (96, 1.5, 1),
+        (512, 1.5, 7),
+        (768, 1.5, 11),
+        (64, 1.5625, 1),
+        (1000, 0.3, 3),
+        (1000, 0.7, 7),
+        (1000, 57, 570),
+        (100, 29, 29),
+        (64, 99, 63),
+    ],
+)
 def test_percent_is_floored_exactly(d, p, k):
     assert rank_from_percent(d, p) == k
 
 
 @pytest.mark.parametrize(
     ("p", "text"),
-    [(0, "k would be 0"), (1.5, "1.5625"), (100, "all 64"), (-1, "not a percentage"), (101, "not a percentage"), (float("nan"), "not a percentage"), (float("inf"), "not a percentage"), ("2", "not a percentage")],
+    [
+        (0, "k would be 0"),
+        (1.5, "1.5625"),
+        (100, "all 64"),
+        (-1, "not a percentage"),
+        (101, "not a percentage"),
+        (float("nan"), "not a percentage"),
+        (float("inf"), "not a percentage"),
+        ("2", "not a percentage"),
+    ],
 )
 def test_impossible_percentages_are_refused(p, text):
     with pytest.raises(UsageError, match=text):
@@ -362,10 +384,17 @@ def test_released_code_keeps_only_the_forget_span():
     assert int(torch.linalg.matrix_rank(broken.eraser.matrix())) == 8
     assert int(torch.linalg.matrix_rank(fixed.eraser.matrix())) == 30
     many = draw(0, 100, 32)
-    torch.testing.assert_close(ESC(rank=2, fidelity="released-code").fit(Stream(many)).eraser.matrix(), ESC(rank=2).fit(Stream(many)).eraser.matrix(), rtol=0, atol=1e-10)
+    torch.testing.assert_close(
+        ESC(rank=2, fidelity="released-code").fit(Stream(many)).eraser.matrix(),
+        ESC(rank=2).fit(Stream(many)).eraser.matrix(),
+        rtol=0,
+        atol=1e-10,
+    )
 
 
-@pytest.mark.parametrize("settings", [{"p": 1, "rank": 1}, {"rank": 1, "energy": 0.5}, {"fidelity": "exact"}, {"tolerance": 0}])
+@pytest.mark.parametrize(
+    "settings", [{"p": 1, "rank": 1}, {"rank": 1, "energy": 0.5}, {"fidelity": "exact"}, {"tolerance": 0}]
+)
 def test_contradictory_settings_are_refused(settings):
     with pytest.raises(UsageError):
         ESC(**settings)

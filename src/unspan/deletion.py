@@ -23,7 +23,7 @@ from unspan.methods import ESC, Fit
 from unspan.routes import compare, outcomes
 from unspan.run import Batch, Run, _digest, batches, dropped, peek, place, size_of
 from unspan.splits import Splits, as_splits
-from unspan.stream import FeatureStream, example
+from unspan.stream import FeatureStream, Seen, example
 from unspan.taps import (
     Pool, Tap, attach, detach, eval_mode, find_tap, fold_input, fold_output, head_parameters, is_own_weight, read, unwrap,
 )  # fmt: skip
@@ -140,10 +140,12 @@ def erase(
     with eval_mode(work), dist.session(run.timeout):
         record, prior = _reopen(inner, previous)
         done = _erase(inner, splits, method, run, record, prior, tap=tap, pool=pool, form=form, check_labels=check_labels)
+        seen = _seen_by_all(done.stream)
+        processes = dist.world()
     key = key or (previous.key if previous is not None else None) or receipts.new_key()
     if done.already and record is not None:
         return Deletion(source, record.receipt | {"status": "already erased"}, prior or done.eraser, key, previous.undo if previous else None, (previous.recipe if previous else None) or recipe or {})
-    account = _account(unwrap(source), inner, splits, method, run, done, record, key, time.perf_counter() - started)
+    account = _account(unwrap(source), inner, splits, method, run, done, record, key, seen, processes, time.perf_counter() - started)
     account["model"]["recipe"] = (previous.recipe if previous is not None else None) or recipe or {}
     account["status"] = "erased"
     kept = done.eraser if done.placement == "hook" else None
@@ -179,7 +181,9 @@ def _erase(inner: nn.Module, splits: Splits, method: Method, run: Run, record: R
     check_usable(inner)
     notices = _data_notices(splits.forget)
     adaptive = bool(getattr(method, "adaptive", False))
-    first, stream_batches = peek(batches(splits.forget, run, shuffle=adaptive))
+    first, stream_batches = peek(batches(splits.forget, run, shuffle=adaptive, shard=False))
+    if dist.world() > 1:  # every process looks at the same first samples, then reads its own part
+        stream_batches = batches(splits.forget, run)
     inputs = example(first, next(inner.parameters(), None))
     if record is not None and tap is None:
         found = record.tap
@@ -199,7 +203,7 @@ def _erase(inner: nn.Module, splits: Splits, method: Method, run: Run, record: R
     fit = method.fit(stream)
     seconds = time.perf_counter() - begun
     if check_labels and record is None:
-        _check_recognised(stream, splits)
+        _check_recognised(_seen_by_all(stream), stream.head, splits)
     total = compose(prior, fit.eraser)
     if isinstance(prior, Projection) and isinstance(total, Projection) and total.basis.shape[1] == prior.basis.shape[1]:
         return _Done(found, prior, fit, "hook", form, stream, {}, [], seconds, None, already=True)
@@ -291,13 +295,24 @@ def _verify(inner: nn.Module, tap: Tap, eraser: Eraser, form: Form, clean: Tenso
         raise ModelError(f"The eraser at '{tap.site}' does not give the projected features (difference {float((got - want).abs().max()):.2e}). Choose another place with tap='NAME:out'.")
 
 
-def _check_recognised(stream: FeatureStream, splits: Splits) -> None:
-    """Row 21: labels or preprocessing are wrong when the model does not know the class it is to forget."""
-    if splits.kind == "samples" or stream.seen.labelled < 20 or stream.head is None:
+def _seen_by_all(stream: FeatureStream) -> Seen:
+    """What all processes read, added up."""
+    total = Seen()
+    for part in dist.gather(stream.seen):
+        total.digests += part.digests
+        total.conversions.update(part.conversions)
+        total.hits += part.hits
+        total.labelled += part.labelled
+    return total
+
+
+def _check_recognised(seen: Seen, head: tuple[Tensor, Tensor] | None, splits: Splits) -> None:
+    """Labels or preprocessing are wrong when the model does not know the class it is to forget."""
+    if splits.kind == "samples" or seen.labelled < 20 or head is None:
         return
-    accuracy, classes = stream.seen.hits / stream.seen.labelled, len(stream.head[0])
+    accuracy, classes = seen.hits / seen.labelled, len(head[0])
     if accuracy <= min(1.5 / classes, 1 / classes + 0.02):
-        raise DataError(f"The model recognises {accuracy:.1%} of the {stream.seen.labelled} labelled forget samples, about chance for {classes} classes: labels or preprocessing look wrong. Check them, or pass --no-check-labels (check_labels=False).")
+        raise DataError(f"The model recognises {accuracy:.1%} of the {seen.labelled} labelled forget samples, about chance for {classes} classes: labels or preprocessing look wrong. Check them, or pass --no-check-labels (check_labels=False).")
 
 
 def _data_notices(forget: Any) -> list[str]:
@@ -338,9 +353,8 @@ def _unsteady(inner: nn.Module, tap: Tap, first: Batch, method: Method) -> list[
     return [f"the model is random in evaluation mode: two passes over the same samples differ by {float((one - two).abs().max()):.2e} (removed span: {angle})"]
 
 
-def _account(before: nn.Module, after: nn.Module, splits: Splits, method: Method, run: Run, done: _Done, record: Record | None, key: bytes, seconds: float) -> dict[str, Any]:
+def _account(before: nn.Module, after: nn.Module, splits: Splits, method: Method, run: Run, done: _Done, record: Record | None, key: bytes, seen: Seen, processes: int, seconds: float) -> dict[str, Any]:
     """The receipt: JSON only, no sample, no path."""
-    digests = [one for part in dist.gather(done.stream.seen.digests) for one in part]
     settings = asdict(method) if hasattr(method, "__dataclass_fields__") else {}  # type: ignore[call-overload]
     older: Sequence[dict[str, Any]] = [*record.receipt["previous"], record.receipt] if record is not None else []
     return {
@@ -351,7 +365,7 @@ def _account(before: nn.Module, after: nn.Module, splits: Splits, method: Method
             "selector": list(splits.selector),
             "classes": list(splits.classes),
             "samples_read": done.fit.report["samples"],
-            "commitment": receipts.commitment(digests, key),
+            "commitment": receipts.commitment(seen.digests, key),
         },
         "method": {"name": method.name, "settings": settings, "fit": done.fit.report},
         "form": done.form,
@@ -365,9 +379,9 @@ def _account(before: nn.Module, after: nn.Module, splits: Splits, method: Method
             "sha256_before": receipts.state_hash(before.state_dict()),
             "sha256_after": receipts.state_hash(after.state_dict()),
         },
-        "forget_accuracy_before": done.stream.seen.hits / done.stream.seen.labelled if done.stream.seen.labelled else None,
-        "conversions": dict(done.stream.seen.conversions),
-        "run": {"device": str(next((p.device for p in after.parameters()), "cpu")), "batch_size": run.batch_size, "seed": run.seed, "max_samples": run.max_samples, "processes": dist.world()},
+        "forget_accuracy_before": seen.hits / seen.labelled if seen.labelled else None,
+        "conversions": dict(seen.conversions),
+        "run": {"device": str(next((p.device for p in after.parameters()), "cpu")), "batch_size": run.batch_size, "seed": run.seed, "max_samples": run.max_samples, "processes": processes},
         "versions": receipts.versions(),
         "seconds": {"fit": round(done.seconds, 3), "total": round(seconds, 3)},
         "warnings": done.warnings,

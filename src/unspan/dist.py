@@ -10,7 +10,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from unspan.errors import DataError
+from unspan.errors import DataError, ResourceError, UnspanError
 from unspan.linalg import Moments
 
 
@@ -38,11 +38,18 @@ def session(timeout: float) -> Iterator[None]:
 
 
 def gather(value: Any) -> list[Any]:
-    """Every process's value, in rank order."""
+    """Every process's value, in rank order.
+
+    Raises:
+        ResourceError: another process died or does not answer.
+    """
     if world() == 1:
         return [value]
     values: list[Any] = [None] * world()
-    dist.all_gather_object(values, value)
+    try:
+        dist.all_gather_object(values, value)
+    except RuntimeError as error:
+        raise ResourceError(f"Another process died or does not answer: {str(error).splitlines()[0][:200]} See its message, and start all of them again.") from error
     return values
 
 
@@ -57,8 +64,22 @@ def agree(what: str, value: Any) -> None:
         raise DataError(f"Processes disagree on {what}: {values}. Start all of them with the same code, data and settings.")
 
 
-def summed(moments: Moments) -> Moments:
-    """Moments over all processes; bitwise the same as one process over all the data."""
+def summed(moments: Moments, failure: UnspanError | None = None) -> Moments:
+    """Moments over all processes; bitwise the same as one process over all the data.
+
+    Args:
+        moments: of this process.
+        failure: what stopped this process; it then stops all of them.
+
+    Raises:
+        UnspanError: this process's failure, or a DataError that quotes another's.
+    """
+    said = gather(None if failure is None else str(failure))
+    if failure is not None:
+        raise failure
+    for number, message in enumerate(said):
+        if message is not None:
+            raise DataError(f"Process {number} stopped: {message}")
     if world() == 1:
         return moments
     total = Moments(moments.dim)

@@ -43,6 +43,7 @@ class Moments:
         self.dim = dim
         self.count = 0
         self._bins: dict[int, list[Tensor]] = {}  # exponent -> [hi [d, d], lo [d, d], sum [d]]
+        self._waiting: dict[int, list[Tensor]] = {}  # exponent -> grid rows not multiplied yet, fewer than a chunk
 
     def update(self, features: Tensor) -> None:
         """Add feature rows `[n, d]` (finite, any floating dtype and device)."""
@@ -56,6 +57,14 @@ class Moments:
                 self._add(exponent, torch.ldexp(rows[exponents == exponent], torch.tensor(_BITS - exponent)).round_())
 
     def _add(self, exponent: int, grid: Tensor) -> None:
+        waiting = self._waiting.setdefault(exponent, [])
+        waiting.append(grid)
+        if sum(map(len, waiting)) >= _CHUNK:
+            self._flush(exponent)
+
+    def _flush(self, exponent: int) -> None:
+        """Multiply the waiting rows, a chunk at a time, so that the d^2 work of a carry is rare."""
+        grid = torch.cat(self._waiting.pop(exponent))
         if exponent not in self._bins:
             zeros = grid.new_zeros
             self._bins[exponent] = [zeros(self.dim, self.dim), zeros(self.dim, self.dim), zeros(self.dim)]
@@ -77,21 +86,25 @@ class Moments:
 
     def state(self) -> tuple[int, dict[int, list[Tensor]]]:
         """The additive content: `(count, {exponent: [hi, lo, sum]})`."""
+        for exponent in list(self._waiting):
+            self._flush(exponent)
         return self.count, self._bins
 
     def second(self) -> Tensor:
         """Sum of outer products `z zᵀ`, `[d, d]`."""
         result = torch.zeros(self.dim, self.dim, dtype=torch.float64)
-        for exponent in sorted(self._bins):
-            hi, lo, _ = self._bins[exponent]
+        _, bins = self.state()
+        for exponent in sorted(bins):
+            hi, lo, _ = bins[exponent]
             result.add_(torch.add(lo, hi, alpha=_CARRY), alpha=2.0 ** (2 * (exponent - _BITS)))
         return result
 
     def mean(self) -> Tensor:
         """Mean feature, `[d]`."""
         total = torch.zeros(self.dim, dtype=torch.float64)
-        for exponent in sorted(self._bins):
-            total.add_(self._bins[exponent][2], alpha=2.0 ** (exponent - _BITS))
+        _, bins = self.state()
+        for exponent in sorted(bins):
+            total.add_(bins[exponent][2], alpha=2.0 ** (exponent - _BITS))
         return total / max(self.count, 1)
 
 

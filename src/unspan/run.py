@@ -128,7 +128,9 @@ def _pair(sample: Any) -> tuple[Any, Any]:
 def _digest(value: Any) -> bytes:
     if isinstance(value, Tensor):
         value = value.detach().cpu().contiguous()
-        return hashlib.sha256(f"{value.dtype}{tuple(value.shape)}".encode() + value.flatten().view(torch.uint8).numpy().tobytes()).digest()
+        total = hashlib.sha256(f"{value.dtype}{tuple(value.shape)}".encode())
+        total.update(memoryview(value.reshape(-1).view(torch.uint8).numpy()))
+        return total.digest()
     if isinstance(value, dict):
         return hashlib.sha256(b"".join(key.encode() + _digest(value[key]) for key in sorted(value))).digest()
     if isinstance(value, (tuple, list)):

@@ -27,7 +27,20 @@ from unspan.errors import ModelError, UsageError
 
 Pool = Literal["cls", "mean", "gap"]
 CHILD = "unspan"  # name of the eraser inside the module that carries it
-_PATIENCE = 6  # candidates that may fail in a row before the search for a more upstream site stops
+_PATIENCE = 4  # candidates that may fail in a row before the search for a more upstream site stops
+
+
+def _compile_with_hooks() -> None:
+    """Make `torch.compile` look at hooks: by default a graph compiled for the original model is run for a copy
+    that differs by a hook only, and an eraser would be skipped. Graphs compiled before are dropped, once."""
+    import torch._dynamo.config as config
+
+    if config.skip_nnmodule_hook_guards:
+        config.skip_nnmodule_hook_guards = False
+        torch.compiler.reset()
+
+
+_compile_with_hooks()
 
 
 @dataclass(frozen=True)
@@ -389,7 +402,7 @@ def _arrives(model: nn.Module, inputs: Any, tap: Tap, name: str, layout: Layout,
 
 
 def _erase_output(module: nn.Module, _args: tuple[Any, ...], output: Tensor) -> Tensor:
-    return module.get_submodule(CHILD)(output)
+    return module._modules[CHILD](output)  # type: ignore[misc]
 
 
 def _erase_input(eraser: Eraser, _module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:

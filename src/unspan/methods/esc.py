@@ -21,7 +21,7 @@ from torch import Tensor
 
 from unspan import dist
 from unspan.erasers import LinearMap, Projection
-from unspan.errors import DataError, UsageError
+from unspan.errors import DataError, UnspanError, UsageError
 from unspan.linalg import Moments, Spectrum, choose_rank, check_rank, rank_from_percent, spectrum
 from unspan.stream import FeatureStream
 
@@ -85,10 +85,7 @@ class ESC:
         if self.adaptive:
             moments, bound = self._read_until_converged(stream)
         else:
-            moments, bound = Moments(stream.dim), None
-            for features, _ in stream:
-                moments.update(features)
-            moments = dist.summed(moments)
+            moments, bound = dist.summed(*_read_all(stream)), None
         found = spectrum(moments)
         k = choose_rank(found, p=self.p, rank=self.rank, energy=self.energy)
         report = _report(found, k) | ({"sin_theta_bound": bound} if bound is not None else {})
@@ -136,6 +133,17 @@ class ESC:
         gap = float(found.sigma[k - 1].square() - found.sigma[k].square()) / found.count
         left = 1.0 if total is None else math.sqrt(max(0.0, 1 - found.count / total))
         return _SAFETY * left * size / max(gap, 1e-300)
+
+
+def _read_all(stream: FeatureStream) -> tuple[Moments, UnspanError | None]:
+    """Moments of the whole stream, and what stopped it, so that all processes can stop together."""
+    moments = Moments(stream.dim)
+    try:
+        for features, _ in stream:
+            moments.update(features)
+    except UnspanError as error:
+        return moments, error
+    return moments, None
 
 
 def _report(found: Spectrum, k: int) -> dict[str, Any]:
