@@ -479,7 +479,7 @@ class Shell:
         found += ["--data", str(data or self.world.images)]
         if model == "make":
             found += ["--weights", str(weights or self.world.weights)]
-        if not {"--p", "--rank", "--energy", "--method"} & set(args) and not any(str(a).startswith(("--p=", "--rank=")) for a in args):
+        if not {"--p", "--rank", "--energy", "--method"} & {str(one).partition("=")[0] for one in args}:
             found += ["--rank", "1"]
         return [*found, *map(str, args)]
 
@@ -627,7 +627,7 @@ def test_row_11_rank_above_the_data(shell):
 
 def test_row_12_equal_singular_values(shell):
     data = shell.flat("two", [solid("red")] * 20 + [solid((0, 255, 0))] * 20)
-    done = shell.works("--forget-data", data, "--rank", 1, "--eval", "none", model="means", data=data)
+    done = shell.works("--forget-data", data, "--rank", 1, "--eval", "none", "--allow-identifying-projector", model="means", data=data)
     assert "equal singular values" in done.err and "not unique" in done.err
     assert done.receipt["method"]["fit"]["gap"] < 1e-6
     assert done.receipt["removed_rank"] == 1
@@ -693,7 +693,7 @@ def test_row_18_test_data_overlaps(shell):
     shutil.copy(sorted((data / "train" / FORGET).iterdir())[0], data / "test" / FORGET / "copy.png")
     shell.fails(3, "--forget", FORGET, data=data, says=["test split", "share 1 samples?", "--allow-overlap"])
     done = shell.works("--forget", FORGET, "--allow-overlap", data=data)
-    assert any("overlap" in line or "share" in line for line in done.receipt["warnings"]), done.receipt["warnings"]
+    assert any("overlap" in line or "test split" in line for line in done.receipt["warnings"]), done.receipt["warnings"]
 
 
 def test_row_19_no_retain_set(shell):
@@ -1377,6 +1377,7 @@ def test_row_64_failing_system_call(shell, failing):
         return true_call(path, *args, **more)
 
     shell.monkeypatch.setattr(os, failing, call)
+    shell.monkeypatch.setattr(artifact, "_exchange", lambda a, b: False)
     shell.fails(8, "--forget", FORGET, says=[re.escape(str(shell.target)), "unchanged"])
 
 
@@ -1390,6 +1391,7 @@ def test_row_64_second_rename_fails(shell):
         return true_rename(a, b)
 
     shell.monkeypatch.setattr(os, "rename", rename)
+    shell.monkeypatch.setattr(artifact, "_exchange", lambda a, b: False)
     shell.fails(8, "--forget", FORGET, says=["cross-device", "unchanged"])
 
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 import json
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -39,10 +41,28 @@ def private_folder(path: Path) -> Path:
 def check_target(path: Path, *, overwrite: bool, inputs: tuple[Path, ...] = ()) -> None:
     """Refuse an output that exists, is an input, or lies inside one; called before any work.
 
+    What a killed process left beside the target is put right first.
+
     Raises:
         UsageError: with what to do instead.
         OutputError: the parent folder is missing or cannot be written.
     """
+    if not path.parent.is_dir():
+        raise OutputError(f"The folder {path.parent} does not exist; create it first.")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"No permission to write in {path.parent}.")
+    _clean_orphans(path)
+    for target, ours in ((path, {RECEIPT}), (private_folder(path), {"state.safetensors", "key"})):
+        _refuse_inputs(target, inputs)
+        if target.exists() or target.is_symlink():
+            found = {entry.name for entry in target.iterdir()} if target.is_dir() else set()
+            if not (ours <= found if target == path else found <= ours and target.is_dir()):
+                raise UsageError(f"{target} exists and is not an unspan folder; it is never overwritten. Choose another --out.")
+            if not overwrite:
+                raise UsageError(f"{target} exists; pass --overwrite to replace it, or choose another folder.")
+
+
+def _refuse_inputs(path: Path, inputs: tuple[Path, ...]) -> None:
     target = path.resolve()
     for source in inputs:
         if target == source.resolve():
@@ -51,16 +71,6 @@ def check_target(path: Path, *, overwrite: bool, inputs: tuple[Path, ...] = ()) 
             raise UsageError(f"The output {path} lies inside the input {source}; choose a folder outside of it.")
         if target in source.resolve().parents:
             raise UsageError(f"The input {source} lies inside the output {path}; choose another folder with --out.")
-    if path.exists() or path.is_symlink():
-        if not overwrite:
-            raise UsageError(f"{path} exists; pass --overwrite to replace it, or choose another folder.")
-        if not (path / RECEIPT).is_file():
-            raise UsageError(f"{path} exists and is not an unspan folder (no {RECEIPT}); it is never overwritten. Choose another folder.")
-    parent = path.parent
-    if not parent.is_dir():
-        raise OutputError(f"The folder {parent} does not exist; create it first.")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise OutputError(f"No permission to write in {parent}.")
 
 
 def check_identifying(request_samples: int, rank: int | None, allow: bool) -> None:
@@ -71,7 +81,7 @@ def check_identifying(request_samples: int, rank: int | None, allow: bool) -> No
     """
     fewest = max(_FEWEST, 5 * (rank or 0))
     if request_samples < fewest and not allow:
-        raise UsageError(f"The request has {request_samples} samples; an eraser from fewer than {fewest} can identify them to whoever reads the file. Pass --allow-identifying-projector (allow_identifying_projector=True) to write it all the same.")
+        raise UsageError(f"The request has {request_samples} samples that differ; an eraser from fewer than {fewest} can identify them to whoever reads the file. Pass --allow-identifying-projector (allow_identifying_projector=True) to write it all the same.")
 
 
 def save(deletion: Deletion, path: Path, *, overwrite: bool = False, allow_identifying_projector: bool = False) -> Path:
@@ -83,7 +93,7 @@ def save(deletion: Deletion, path: Path, *, overwrite: bool = False, allow_ident
     """
     check_target(path, overwrite=overwrite)
     fit = deletion.receipt["method"]["fit"]
-    check_identifying(fit["samples"], fit.get("rank"), allow_identifying_projector)
+    check_identifying(deletion.receipt["request"]["distinct_samples"], fit.get("rank"), allow_identifying_projector)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in unwrap(deletion.model).state_dict().items() if isinstance(tensor, Tensor)}
 
     def fill_public(folder: Path) -> None:
@@ -99,43 +109,84 @@ def save(deletion: Deletion, path: Path, *, overwrite: bool = False, allow_ident
         os.chmod(folder, 0o700)
         eraser = deletion.eraser
         secret = {"basis" if isinstance(eraser, Projection) else "map": next(iter(eraser.buffers())).double().contiguous()}
-        save_file(secret | ({"undo": deletion.undo.contiguous()} if deletion.undo is not None else {}), folder / "state.safetensors")
+        secret |= {"undo": deletion.undo.contiguous()} if deletion.undo is not None else {}
+        belongs = {"model": "sha256:" + _file_hash(_beside(path, "tmp") / WEIGHTS)}
+        save_file(secret, folder / "state.safetensors", metadata=belongs)
         (folder / "key").write_bytes(deletion.key)
         for name in ("state.safetensors", "key"):
             os.chmod(folder / name, 0o600)
 
-    _clean_orphans(path)
-    _publish(private_folder(path), fill_private)
-    _publish(path, fill_public)
+    _publish({path: fill_public, private_folder(path): fill_private})
     return path
 
 
-def _publish(path: Path, fill: Callable[[Path], None]) -> None:
-    """Fill a sibling folder, flush it to disk, and rename it to `path` in one step."""
-    fresh = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    old = path.with_name(f".{path.name}.old-{os.getpid()}")
+def _beside(path: Path, kind: str) -> Path:
+    return path.with_name(f".{path.name}.{kind}-{os.getpid()}")
+
+
+def _publish(folders: dict[Path, Callable[[Path], None]]) -> None:
+    """Fill a sibling of every folder and flush it to disk; then swap them in, or none of them."""
+    swapped: list[Path] = []
     try:
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir()
-        fill(fresh)
-        for file in [*fresh.iterdir(), fresh]:
-            _flush(file)
-        if path.exists():
-            os.rename(path, old)
+        for path, fill in folders.items():
+            fresh = _beside(path, "tmp")
+            shutil.rmtree(fresh, ignore_errors=True)
+            fresh.mkdir()
+            fill(fresh)
+            for file in [*fresh.iterdir(), fresh]:
+                _flush(file)
+        for path in reversed(folders):  # the private folder first: a public one without its state cannot go on
+            _swap(path)
+            swapped.append(path)
+        _flush(path.parent)
+    except BaseException as error:
+        for path in swapped:
+            _swap_back(path)
+        for path in folders:
+            shutil.rmtree(_beside(path, "tmp"), ignore_errors=True)
+        if isinstance(error, OSError) or type(error).__name__ == "SafetensorError":
+            full = getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+            reason = "the disk or quota is full" if full else " ".join(str(error).split())
+            raise OutputError(f"{next(iter(folders))} could not be written: {reason}. What was there before is unchanged.") from error
+        raise
+    for path in folders:
+        shutil.rmtree(_beside(path, "tmp"), ignore_errors=True)
+        shutil.rmtree(_beside(path, "old"), ignore_errors=True)
+
+
+def _swap(path: Path) -> None:
+    """Put the fresh sibling in place of `path`; what was there takes the sibling's name."""
+    fresh, old = _beside(path, "tmp"), _beside(path, "old")
+    if not path.exists():
+        os.rename(fresh, path)
+    elif not _exchange(fresh, path):
+        os.rename(path, old)
         try:
             os.rename(fresh, path)
         except OSError:
-            if old.exists():
-                os.rename(old, path)
+            os.rename(old, path)
             raise
-        _flush(path.parent)
-        shutil.rmtree(old, ignore_errors=True)
-    except BaseException as error:
-        shutil.rmtree(fresh, ignore_errors=True)
-        if isinstance(error, OSError) or type(error).__name__ == "SafetensorError":
-            reason = "the disk or quota is full" if getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else str(error)
-            raise OutputError(f"{path} could not be written: {reason}. What was there before is unchanged.") from error
-        raise
+
+
+def _swap_back(path: Path) -> None:
+    fresh, old = _beside(path, "tmp"), _beside(path, "old")
+    if old.exists():
+        shutil.rmtree(path)
+        os.rename(old, path)
+    elif fresh.exists():
+        _exchange(fresh, path)
+    else:
+        shutil.rmtree(path)
+
+
+def _exchange(a: Path, b: Path) -> bool:
+    """Swap two folders in one step (Linux renameat2); False where the system cannot."""
+    try:
+        call = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return bool(call(here, os.fsencode(a), here, os.fsencode(b), exchange) == 0)
 
 
 def _flush(path: Path) -> None:
@@ -269,6 +320,8 @@ def reopen(path: Path, *, trust_code: bool = False) -> Deletion:
     model = load(path, trust_code=trust_code)
     record: Record = getattr(unwrap(model), RECORD)
     eraser, key, undo = _private(path)
+    if eraser is None and (private_folder(path) / "state.safetensors").is_file():
+        raise ModelError(f"{private_folder(path)} belongs to other weights than {path} (an interrupted write, or a copy). Take both from the same run, or erase again from the original.")
     if eraser is None and record.eraser is None:
         raise UsageError(f"{private_folder(path)} is missing: the directions of the earlier request are not known, and a further request could bring it back. Erase both requests from the original model.")
     return Deletion(model, record.receipt, eraser or record.eraser, key or receipts.new_key(), undo, record.receipt["model"]["recipe"])  # type: ignore[arg-type]
@@ -302,6 +355,9 @@ def _private(path: Path) -> tuple[Eraser | None, bytes | None, Tensor | None]:
     folder = private_folder(path)
     if not (folder / "state.safetensors").is_file():
         return None, None, None
+    with safe_open(folder / "state.safetensors", "pt") as file:
+        if (file.metadata() or {}).get("model") != "sha256:" + _file_hash(path / WEIGHTS):
+            return None, None, None
     state = load_file(folder / "state.safetensors")
     eraser: Eraser = Projection(state["basis"]) if "basis" in state else LinearMap(state["map"])
     return eraser, (folder / "key").read_bytes() if (folder / "key").is_file() else None, state.get("undo")

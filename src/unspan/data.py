@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch.utils.data import DataLoader, IterableDataset
+
 from unspan.columns import Columns
 from unspan.errors import UsageError
 from unspan.folders import open_image_folder
@@ -114,9 +116,10 @@ def _call_factory(spec: str) -> dict[str, Any]:
     made = factory()
     splits = dict(made) if isinstance(made, Mapping) else {"train": made}
     for split, dataset in splits.items():
-        if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
+        streamed = isinstance(dataset, (IterableDataset, DataLoader))
+        if not streamed and not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
             kind = type(dataset).__name__
             raise UsageError(
-                f"{printable(spec)}: {split} is a {kind}; return a Dataset with a length, or a dict of them"
+                f"{printable(spec)}: {split} is a {kind}; return a Dataset, a loader, or a dict of them"
             )
     return splits

@@ -218,6 +218,7 @@ def _from_source(spec: str, weights: Path | None, num_classes: int | None) -> Lo
     else:
         state, notices = _read_state(weights)
         model = make(num_classes, False)
+        check_usable(model)
         rows = _classes_in(state, model)
         if num_classes is None and rows is not None:
             notices.append(f"{rows} classes, from the weights")
@@ -225,6 +226,7 @@ def _from_source(spec: str, weights: Path | None, num_classes: int | None) -> Lo
                 model = make(rows, False)
             num_classes = rows
         _assign(model, state)
+    check_usable(model)
     outputs = _classes_in(model.state_dict(), model)
     if num_classes is not None and outputs not in (None, num_classes):
         notices.append(f"built with {outputs} classes, not {num_classes}")

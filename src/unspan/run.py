@@ -189,6 +189,8 @@ def batches(data: Any, run: Run, *, shuffle: bool = False, shard: bool = True) -
         DataError: a sample that cannot be read.
         ResourceError: a loader worker died or hangs.
     """
+    if isinstance(data, IterableDataset):
+        data = DataLoader(data, batch_size=run.batch_size, num_workers=run.workers)
     ready = isinstance(data, DataLoader) or not (hasattr(data, "__getitem__") and hasattr(data, "__len__"))
     if ready and not hasattr(data, "__iter__"):
         raise UsageError(f"Data of type {type(data).__name__} is neither a Dataset, a DataLoader nor an iterable of batches.")

@@ -125,6 +125,8 @@ def labels_of(dataset: Any) -> list[int]:
             return [int(label) for label in found]
     if hasattr(dataset, "tensors") and len(dataset.tensors) > 1:
         return [int(label) for label in dataset.tensors[1]]
+    if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+        raise UsageError(f"A {type(dataset).__name__} cannot be searched for a class; pass the forget samples themselves as the data (with --max-samples when they have no length).")
     try:
         return [int(dataset[i][1]) for i in range(len(dataset))]
     except (TypeError, IndexError, KeyError, ValueError) as error:
@@ -153,7 +155,7 @@ def digests_of(data: Any) -> list[bytes] | None:
     """sha256 of each sample's stored bytes, for data that keeps them; None for other data."""
     if isinstance(data, Subset):
         root, indices = data.dataset, data.indices
-    elif hasattr(data, "__len__"):
+    elif hasattr(data, "digest") and hasattr(data, "__len__"):
         root, indices = data, range(len(data))
     else:
         return None

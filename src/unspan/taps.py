@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from unspan.erasers import Eraser, Layout, placed
-from unspan.errors import ModelError, UsageError
+from unspan.errors import DataError, ModelError, UnspanError, UsageError
 
 Pool = Literal["cls", "mean", "gap"]
 CHILD = "unspan"  # name of the eraser inside the module that carries it
@@ -97,8 +97,10 @@ def forward(model: nn.Module, inputs: Any) -> Any:
         if isinstance(inputs, dict):
             return model(**inputs)
         return model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
-    except (TypeError, NotImplementedError, ValueError, IndexError, KeyError, AttributeError, RuntimeError) as error:
-        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+    except (UnspanError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        if "allocate memory" in str(error):
             raise
         raise UsageError(_forward_message(model, inputs, error)) from error
 
@@ -252,7 +254,7 @@ def find_tap(model: nn.Module, inputs: Any, tap: str | None = None, pool: Pool |
     features, _ = read(model, draft, inputs)
     dim = features.shape[1]
     if not bool(features.any()):
-        raise UsageError(f"The features at {reads or 'the output'} are all zero on the first samples; wrong layer? Choose another with tap=.")
+        raise DataError(f"The features at {reads or 'the output'} are all zero on the first samples; wrong layer? Choose another with tap=.")
     if head is not None:
         notices += _shared_with(trace, head)
     site, before, layout = _most_upstream(model, inputs, trace, draft, features)

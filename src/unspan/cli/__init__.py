@@ -27,6 +27,9 @@ for command in (erase, inspect, export, methods):
     app.command()(command)
 
 
+_INTERRUPTED = 130  # what the argument parser returns when it swallowed a KeyboardInterrupt
+
+
 def _interrupted(_signal: int, _frame: Any) -> None:
     raise KeyboardInterrupt
 
@@ -35,12 +38,15 @@ def main() -> None:
     """Entry point of the `unspan` command: typed errors become one line and an exit code."""
     try:
         signal.signal(signal.SIGTERM, _interrupted)
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)
     except Exception as error:
         sys.exit(_explain(error))
     except KeyboardInterrupt:
+        code = _INTERRUPTED
+    if code == _INTERRUPTED:
         print("Interrupted; nothing was written.", file=sys.stderr)
         sys.exit(ResourceError.exit_code)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _explain(error: Exception) -> int:

@@ -90,13 +90,13 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
     from unspan.deletion import erase as erase_api
     from unspan.run import Run, size_of
 
-    start, recipe, preprocess, names = _open_model(o)
+    start, recipe, preprocess, names, notices = _open_model(o)
     splits, sources = _request(o, preprocess, names, start)
     count = size_of(splits.forget, Run(max_samples=o["max_samples"]))
     render.facts(out, "Plan", _plan(o, splits, settings, count))
     if count is not None and dist.rank() == 0:
         check_identifying(count, settings.rank if hasattr(settings, "rank") else None, o["allow_identifying_projector"])
-    _refuse_test_overlap(o, splits, sources)
+    notices += _refuse_test_overlap(o, splits, sources)
     if o["dry_run"]:
         return
     with render.progress(out) as report, warnings.catch_warnings():
@@ -106,6 +106,7 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
         deletion = erase_api(start, splits, settings, run, tap=o["tap"], pool=o["pool"], form=o["form"], key=key, recipe=recipe, check_labels=o["check_labels"])
         if preprocess is not None and hasattr(preprocess, "to_dict"):
             deletion.receipt["model"]["preprocess"] = preprocess.to_dict()
+        deletion.receipt["warnings"] = [*notices, *deletion.receipt["warnings"]]
         if dist.rank() != 0:
             return
         original = start if not isinstance(start, _deletion_type()) else start.model
@@ -137,8 +138,8 @@ def _input_paths(o: dict[str, Any]) -> tuple[Path, ...]:
     return tuple(Path(one) for one in [*named, *specs] if one is not None and Path(one).exists())
 
 
-def _open_model(o: dict[str, Any]) -> tuple[Any, dict[str, Any], Any, list[str] | None]:
-    """The model or deletion to start from, its recipe, its preprocessing, its class names."""
+def _open_model(o: dict[str, Any]) -> tuple[Any, dict[str, Any], Any, list[str] | None, list[str]]:
+    """The model or deletion to start from, its recipe, its preprocessing, its class names, notices."""
     from unspan.artifact import RECEIPT, reopen
     from unspan.models import build
     from unspan.preprocess import Preprocess
@@ -146,9 +147,9 @@ def _open_model(o: dict[str, Any]) -> tuple[Any, dict[str, Any], Any, list[str] 
     if (Path(o["model"]) / RECEIPT).is_file():
         previous = reopen(Path(o["model"]), trust_code=o["trust_code"])
         saved = previous.receipt["model"].get("preprocess")
-        return previous, previous.recipe, _adjusted(Preprocess.from_dict(saved) if saved else None, o), None
+        return previous, previous.recipe, _adjusted(Preprocess.from_dict(saved) if saved else None, o), None, []
     loaded = build(o["model"], weights=o["weights"], num_classes=o["num_classes"])
-    return loaded.model, loaded.recipe, _adjusted(loaded.preprocess, o), loaded.class_names
+    return loaded.model, loaded.recipe, _adjusted(loaded.preprocess, o), loaded.class_names, loaded.notices
 
 
 def _adjusted(preprocess: Any, o: dict[str, Any]) -> Any:
@@ -187,8 +188,9 @@ def _request(o: dict[str, Any], preprocess: Any, names: list[str] | None, start:
     sources = open_data(o["data"], transform=preprocess, **columns)
     if o["forget_data"]:
         chosen = open_data(o["forget_data"], transform=preprocess)
-        data = next(iter(chosen.values()))
-        return Splits(forget=data, selector=(f"{len(data)} samples",)), sources
+        data = _relabelled(next(iter(chosen.values())), next(iter(sources.values())))
+        count = f"{len(data)} samples" if hasattr(data, "__len__") else "data without a length"
+        return Splits(forget=data, selector=(count,)), sources
     if o["split"] not in sources:
         raise UsageError(f"--split {o['split']}: the data has {', '.join(sources)}.")
     data = sources[o["split"]]
@@ -199,6 +201,20 @@ def _request(o: dict[str, Any], preprocess: Any, names: list[str] | None, start:
     else:
         splits = Splits.by_index(data, _positions(o["forget_index"]))
     return splits, sources
+
+
+def _relabelled(data: Any, reference: Any) -> Any:
+    """Forget data with the class numbers of the main data; without labels when their class names differ."""
+    import copy
+
+    own, known = getattr(data, "class_names", None), getattr(reference, "class_names", None)
+    if own is None or data.labels is None or own == known:
+        return data
+    data = copy.copy(data)
+    same = known is not None and set(own) <= set(known)
+    data.labels = [known.index(own[label]) if label >= 0 else -1 for label in data.labels] if same else None
+    data.class_names = known if same else None
+    return data
 
 
 def _width(start: Any) -> int | None:
@@ -230,16 +246,20 @@ def _plan(o: dict[str, Any], splits: Splits, settings: Any, count: int | None) -
     ]
 
 
-def _refuse_test_overlap(o: dict[str, Any], splits: Splits, sources: dict[str, Any]) -> None:
-    """Row 18: a forget sample that stands in the test split makes the test figures meaningless."""
+def _refuse_test_overlap(o: dict[str, Any], splits: Splits, sources: dict[str, Any]) -> list[str]:
+    """A forget sample that stands in the test split makes the test figures meaningless; said when allowed."""
     from unspan.splits import digests_of, overlap_message
 
-    if o["allow_overlap"] or "test" not in sources or o["split"] == "test":
-        return
+    if "test" not in sources or o["split"] == "test":
+        return []
     test, forget = digests_of(sources["test"]), digests_of(splits.forget)
     shared = sorted(set(test or ()) & set(forget or ()))
-    if shared:
-        raise DataError(overlap_message("forget set and test split", len(shared), shared) + " Or pass --allow-overlap.")
+    if not shared:
+        return []
+    message = overlap_message("forget set and test split", len(shared), shared)
+    if not o["allow_overlap"]:
+        raise DataError(message + " Or pass --allow-overlap.")
+    return [message + " The test figures are not of held-out samples."]
 
 
 def _key(path: Path | None) -> bytes | None:
@@ -298,6 +318,8 @@ def _show(o: dict[str, Any], deletion: Deletion, out: Any) -> None:
     render.facts(out, "Done", [("erased", removed), ("where", account["placement"]["where"]), ("read", f"{fit['samples']} samples in {account['seconds']['fit']:.1f} s"), ("written", o["out"]), ("keep secret", f"{o['out']}.private (needed for further requests; never ship it)")])
     if account["evaluation"]:
         render.accuracies(out, account["evaluation"])
+    if not any(row["split"].endswith("retain") for row in account["evaluation"]):
+        out.print("Accuracy on data to keep: not measured (no labelled data to keep, or --eval none).")
     if account["routes"]:
         render.route_table(out, account["routes"])
     render.bullets(out, "Does not protect", account["does_not_protect"])
