@@ -57,6 +57,7 @@ def make(name: str, small: bool = False) -> tuple[nn.Module, int, int, str]:
     torch.manual_seed(0)
     if name == "allcnn":
         from safetensors.torch import load_file
+
         from unspan.zoo import AllCNN
         model = AllCNN().eval()
         if CHECKPOINT.exists():

@@ -1,7 +1,7 @@
 """Folders of erased models: safetensors and JSON, never pickle; published by one rename.
 
-    erased/           model.safetensors   receipt.json   README.md (model card)
-    erased.private/   state.safetensors   key            (mode 0700; needed for further requests, never ship it)
+erased/           model.safetensors   receipt.json   README.md (model card)
+erased.private/   state.safetensors   key            (mode 0700; needed for further requests, never ship it)
 """
 
 from __future__ import annotations

@@ -16,8 +16,9 @@ from torch.utils.data import DataLoader
 
 from unspan import dist
 from unspan import receipt as receipts
-from unspan.erasers import Eraser, LinearMap, Projection, compose, placed
+from unspan.erasers import Eraser, LinearMap, Projection, compose
 from unspan.errors import DataError, ModelError, UsageError
+from unspan.install import Placement, check_fold, install, restore_rows, verify
 from unspan.linalg import Moments, choose_rank, sin_theta, spectrum
 from unspan.methods import ESC, Fit
 from unspan.routes import compare, outcomes
@@ -25,7 +26,14 @@ from unspan.run import Batch, Run, _digest, batches, dropped, peek, place, size_
 from unspan.splits import Splits, as_splits
 from unspan.stream import FeatureStream, Seen, example
 from unspan.taps import (
-    Pool, Tap, attach, detach, eval_mode, find_tap, fold_input, fold_output, head_parameters, is_own_weight, read, unwrap,
+    Pool,
+    Tap,
+    detach,
+    eval_mode,
+    find_tap,
+    head_parameters,
+    read,
+    unwrap,
 )  # fmt: skip
 
 Form = Literal["projected", "folded"]
@@ -35,7 +43,9 @@ RECORD = "_unspan"  # attribute of an erased model: how it was erased
 class Method(Protocol):
     """A feature-erasing method: frozen settings with `fit`."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Name on the command line and in receipts."""
 
     def check(self, dim: int) -> None:
         """Refuse impossible settings before data is read."""
@@ -59,7 +69,7 @@ class Record:
 
     tap: Tap
     form: Form
-    placement: Literal["hook", "weights", "head"]
+    placement: Placement
     receipt: dict[str, Any]
     eraser: Eraser | None = None
 
@@ -130,7 +140,7 @@ def erase(
         UnspanError: with an exit code and a line that says how to fix it.
     """
     started = time.perf_counter()
-    method, run, splits = method or ESC(), run or Run(), as_splits(data)
+    method, run, splits = method if method is not None else ESC(), run or Run(), as_splits(data)
     previous = _as_deletion(model)
     source: nn.Module = previous.model if previous is not None else model  # type: ignore[assignment]
     if not isinstance(source, nn.Module):
@@ -160,7 +170,7 @@ class _Done:
     tap: Tap
     eraser: Eraser
     fit: Fit
-    placement: Literal["hook", "weights", "head"]
+    placement: Placement
     form: Form
     stream: FeatureStream
     routes: dict[str, str]
@@ -191,7 +201,7 @@ def _erase(inner: nn.Module, splits: Splits, method: Method, run: Run, record: R
         found, more = find_tap(inner, inputs, tap, pool)
         notices += more
     method.check(found.dim)
-    _check_fold(inner, found, form)
+    check_fold(inner, found, form)
     unsteady = _unsteady(inner, found, first, method)
     notices += unsteady
     both_project = isinstance(prior, Projection) and isinstance(method, ESC) and method.fidelity != "released-code"
@@ -212,9 +222,9 @@ def _erase(inner: nn.Module, splits: Splits, method: Method, run: Run, record: R
         raise UsageError(f"The requests together would remove all {found.dim} directions; {prior.basis.shape[1] if isinstance(prior, Projection) else 0} are gone already. Use a lower rank, or retrain.")
     before = outcomes(inner, found, inputs)
     clean, _ = read(inner, found, inputs)
-    placement, undo = _install(inner, found, total, form)
+    placement, undo = install(inner, found, total, form)
     if not unsteady:
-        _verify(inner, found, total, form, clean, inputs)
+        verify(inner, found, total, form, clean, inputs)
     after = outcomes(inner, found, inputs)
     return _Done(found, total, fit, placement, form, stream, compare(before, after, total, found.dim), notices + list(fit.warnings), seconds, list(inputs.shape[1:]) if isinstance(inputs, Tensor) else None, undo)
 
@@ -246,55 +256,8 @@ def _reopen(inner: nn.Module, previous: Deletion | None) -> tuple[Record | None,
     if previous is None or (record.placement == "weights" and previous.undo is None):
         raise UsageError("This model was erased before, and the directions are not stored in it (they would describe what was erased). Pass the Deletion itself or its folder with the .private folder beside it, or erase both requests from the original.")
     if record.placement == "weights" and isinstance(previous.eraser, Projection) and previous.undo is not None:
-        _restore_rows(inner.get_submodule(record.tap.site), previous.eraser.basis, previous.undo)
+        restore_rows(inner.get_submodule(record.tap.site), previous.eraser.basis, previous.undo)
     return record, previous.eraser
-
-
-def _check_fold(inner: nn.Module, tap: Tap, form: Form) -> None:
-    if form == "folded" and (tap.head is None or not is_own_weight(inner, inner.get_submodule(tap.head))):
-        raise UsageError("form='folded' needs a linear head with weights of its own (not tied, not reparametrised); this model has none. Use form='projected'.")
-
-
-def _install(inner: nn.Module, tap: Tap, eraser: Eraser, form: Form) -> tuple[Literal["hook", "weights", "head"], Tensor | None]:
-    """Write the eraser into the model. A projection also goes into the head: stripping the eraser from the
-    features does not bring the scores back."""
-    matrix = eraser.matrix().double()
-    head = inner.get_submodule(tap.head) if tap.head is not None else None
-    if form == "folded":
-        fold_input(head, matrix)  # type: ignore[arg-type]
-        return "head", None
-    if isinstance(eraser, Projection) and head is not None and is_own_weight(inner, head):
-        fold_input(head, matrix)
-    if tap.affine and isinstance(eraser, Projection):
-        site = inner.get_submodule(tap.site)
-        undo = _lost_rows(site, eraser.basis)
-        fold_output(site, matrix)
-        return "weights", undo
-    attach(inner, tap, eraser)
-    return "hook", None
-
-
-def _lost_rows(site: nn.Module, basis: Tensor) -> Tensor:
-    weight = site.weight.detach().double().cpu().flatten(1)
-    bias = torch.zeros(len(weight), dtype=torch.float64) if site.bias is None else site.bias.detach().double().cpu()
-    return basis.double().mT @ torch.cat([weight, bias[:, None]], 1)
-
-
-def _restore_rows(site: nn.Module, basis: Tensor, rows: Tensor) -> None:
-    with torch.no_grad():
-        lost = basis.double() @ rows
-        site.weight.copy_((site.weight.double().cpu().flatten(1) + lost[:, :-1]).view_as(site.weight))
-        if site.bias is not None:
-            site.bias.copy_(site.bias.double().cpu() + lost[:, -1])
-
-
-def _verify(inner: nn.Module, tap: Tap, eraser: Eraser, form: Form, clean: Tensor, inputs: Any) -> None:
-    """The installed model must give exactly the mapped features, or nothing is returned."""
-    got, _ = read(inner, tap, inputs)
-    want = clean if form == "folded" else placed(eraser, "last", clean)(clean)
-    tolerance = 1e-3 if clean.dtype in (torch.float32, torch.float64) else 5e-2
-    if bool((got - want).abs().max() > tolerance * clean.abs().max()):
-        raise ModelError(f"The eraser at '{tap.site}' does not give the projected features (difference {float((got - want).abs().max()):.2e}). Choose another place with tap='NAME:out'.")
 
 
 def _seen_by_all(stream: FeatureStream) -> Seen:

@@ -89,7 +89,8 @@ class _Named(Dataset[Any]):
     """Samples with their name, digest and conversion note, made in the loader worker."""
 
     def __init__(self, dataset: Any, indices: list[int]):
-        self.dataset, self.indices = dataset, indices
+        self.dataset: Any = dataset
+        self.indices = indices
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -140,7 +141,8 @@ def _digest(value: Any) -> bytes:
 
 class _Collate:
     """Stack samples; a short last batch is filled by repeating its last sample, so that every sample is
-    computed in a batch of the same shape and its features do not depend on who else was in the pass."""
+    computed in a batch of the same shape and its features do not depend on who else was in the pass.
+    """
 
     def __init__(self, batch_size: int, collate: Callable[[list[Any]], Any]):
         self.batch_size, self.collate = batch_size, collate
@@ -227,7 +229,7 @@ def _given(data: Any, run: Run) -> Iterator[Batch]:
     """Batches of a loader or iterable as they come; in several processes, each takes every world-th."""
     seen = 0
     for number, raw in enumerate(data):
-        if isinstance(raw, Tensor) or isinstance(raw, (dict, list, tuple)):
+        if isinstance(raw, (Tensor, dict, list, tuple)):
             inputs, labels = _pair(raw)
         else:
             raise UsageError(f"Batch {number} is a {type(raw).__name__}; give tensors, (inputs, labels) pairs or dicts of tensors.")

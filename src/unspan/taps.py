@@ -32,7 +32,8 @@ _PATIENCE = 4  # candidates that may fail in a row before the search for a more 
 
 def _compile_with_hooks() -> None:
     """Make `torch.compile` look at hooks: by default a graph compiled for the original model is run for a copy
-    that differs by a hook only, and an eraser would be skipped. Graphs compiled before are dropped, once."""
+    that differs by a hook only, and an eraser would be skipped. Graphs compiled before are dropped, once.
+    """
     import torch._dynamo.config as config
 
     if config.skip_nnmodule_hook_guards:
@@ -474,22 +475,6 @@ def is_own_weight(model: nn.Module, module: nn.Module) -> bool:
     weight = module._parameters.get("weight")
     owners = sum(1 for other in model.modules() for value in other._parameters.values() if value is weight)
     return weight is not None and owners == 1
-
-
-def fold_output(module: nn.Module, matrix: Tensor) -> None:
-    """Replace an affine layer `x -> W x + b` by `x -> A (W x + b)`, in place."""
-    with torch.no_grad():
-        weight = module.weight
-        weight.copy_((matrix.to(weight.device) @ weight.double().flatten(1)).view_as(weight))
-        if module.bias is not None:
-            module.bias.copy_(matrix.to(weight.device) @ module.bias.double())
-
-
-def fold_input(module: nn.Module, matrix: Tensor) -> None:
-    """Replace a head `z -> W z + b` by `z -> W A z + b`, in place."""
-    with torch.no_grad():
-        weight = module.weight
-        weight.copy_((weight.double().flatten(1) @ matrix.to(weight.device)).view_as(weight))
 
 
 def head_parameters(model: nn.Module, tap: Tap) -> tuple[Tensor, Tensor] | None:

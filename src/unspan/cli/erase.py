@@ -210,10 +210,11 @@ def _relabelled(data: Any, reference: Any) -> Any:
     own, known = getattr(data, "class_names", None), getattr(reference, "class_names", None)
     if own is None or data.labels is None or own == known:
         return data
+    original = data.labels
     data = copy.copy(data)
-    same = known is not None and set(own) <= set(known)
-    data.labels = [known.index(own[label]) if label >= 0 else -1 for label in data.labels] if same else None
-    data.class_names = known if same else None
+    data.labels, data.class_names = None, known
+    if known is not None and set(own) <= set(known):
+        data.labels = [known.index(own[label]) if label >= 0 else -1 for label in original]
     return data
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from unspan import dist
 from unspan.erasers import LinearMap, Projection
 from unspan.errors import DataError, UnspanError, UsageError
-from unspan.linalg import Moments, Spectrum, choose_rank, check_rank, rank_from_percent, spectrum
+from unspan.linalg import Moments, Spectrum, check_rank, choose_rank, rank_from_percent, spectrum
 from unspan.stream import FeatureStream
 
 Fidelity = Literal["fixed", "paper", "released-code"]
