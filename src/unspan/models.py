@@ -377,7 +377,7 @@ def _transformers(name: str, weights: Path | None, num_classes: int | None) -> L
     auto_class = next(auto for suffix, auto in _AUTO.items() if suffix in architectures)
     settings = json.loads(config.to_json_string(use_diff=False))
     settings.pop("_name_or_path", None)
-    recipe = {"spec": f"transformers:{name}", "auto_class": auto_class, "config": settings}
+    recipe = {"spec": f"transformers:{Path(name).name}", "auto_class": auto_class, "config": settings}
     model = rebuild(recipe)
     notices = load_weights(model, weights or _folder_weights(folder))
     labels = [config.id2label[index] for index in sorted(config.id2label)]

@@ -96,7 +96,8 @@ class _Named(Dataset[Any]):
         return len(self.indices)
 
     def __getitem__(self, position: int) -> tuple[Any, int | None, str, bytes, str | None]:
-        dataset, index = self.dataset, self.indices[position]
+        dataset: Any = self.dataset
+        index = self.indices[position]
         while isinstance(dataset, Subset):
             dataset, index = dataset.dataset, dataset.indices[index]
         note = None

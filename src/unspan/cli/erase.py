@@ -186,9 +186,11 @@ def _request(o: dict[str, Any], preprocess: Any, names: list[str] | None, start:
         raise UsageError("Say what to forget with exactly one of --forget CLASS, --forget-index, --forget-ids FILE, --forget-data DATA.")
     columns = {name: o[name] for name in ("image_column", "text_column", "label_column", "id_column")}
     sources = open_data(o["data"], transform=preprocess, **columns)
+    sources = {name: _relabelled(source, names) or source for name, source in sources.items()}
     if o["forget_data"]:
         chosen = open_data(o["forget_data"], transform=preprocess)
-        data = _relabelled(next(iter(chosen.values())), next(iter(sources.values())))
+        data = next(iter(chosen.values()))
+        data = _relabelled(data, getattr(next(iter(sources.values())), "class_names", None)) or _unlabelled(data)
         count = f"{len(data)} samples" if hasattr(data, "__len__") else "data without a length"
         return Splits(forget=data, selector=(count,)), sources
     if o["split"] not in sources:
@@ -203,18 +205,25 @@ def _request(o: dict[str, Any], preprocess: Any, names: list[str] | None, start:
     return splits, sources
 
 
-def _relabelled(data: Any, reference: Any) -> Any:
-    """Forget data with the class numbers of the main data; without labels when their class names differ."""
+def _relabelled(data: Any, known: list[str] | None) -> Any:
+    """Data with its labels as positions in `known`, when every class name of the data is in it; else None."""
     import copy
 
-    own, known = getattr(data, "class_names", None), getattr(reference, "class_names", None)
-    if own is None or data.labels is None or own == known:
-        return data
-    original = data.labels
+    own = getattr(data, "class_names", None)
+    if own is None or data.labels is None or known is None or not set(own) <= set(known):
+        return None
+    labels = [known.index(own[label]) if label >= 0 else -1 for label in data.labels]
     data = copy.copy(data)
-    data.labels, data.class_names = None, known
-    if known is not None and set(own) <= set(known):
-        data.labels = [known.index(own[label]) if label >= 0 else -1 for label in original]
+    data.labels, data.class_names = labels, known
+    return data
+
+
+def _unlabelled(data: Any) -> Any:
+    import copy
+
+    if hasattr(data, "class_names"):
+        data = copy.copy(data)
+        data.labels = data.class_names = None
     return data
 
 
