@@ -60,4 +60,4 @@ def test_one_command_line(kind: str, photos: Path, tmp_path: Path) -> None:
     assert receipt["request"]["selector"] == ["cat"] and receipt["request"]["samples_read"] == 24
     assert "erased" in receipt["routes"].values()
     assert isinstance(unspan.load(out), torch.nn.Module)
-    assert "weights match" in subprocess.run([sys.executable, "-m", "unspan", "inspect", str(out)], capture_output=True, text=True).stderr
+    assert "weights file is the one" in subprocess.run([sys.executable, "-m", "unspan", "inspect", str(out)], capture_output=True, text=True).stderr

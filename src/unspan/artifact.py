@@ -300,7 +300,10 @@ def load(path: str | Path, model: nn.Module | None = None, *, trust_code: bool =
     eraser = None
     if placement["kind"] == "hook":
         eraser = _eraser_in(state, placement["eraser"])
-        attach(inner, tap, eraser)
+        try:
+            attach(inner, tap, eraser)
+        except AttributeError as error:
+            raise ModelError(f"{type(inner).__name__} has no module '{tap.site}', where {path} places its eraser. Pass an instance of {account['model']['class']}.") from error
     _fill(inner, state, path)
     setattr(inner, RECORD, Record(tap, account["form"], placement["kind"], {k: v for k, v in account.items() if k != "files"}, _private(path)[0] or eraser if eraser is not None else None))
     return model.eval()

@@ -22,7 +22,7 @@ from unspan.install import Placement, check_fold, install, restore_rows, verify
 from unspan.linalg import Moments, choose_rank, sin_theta, spectrum
 from unspan.methods import ESC, Fit
 from unspan.routes import compare, outcomes
-from unspan.run import Batch, Run, _digest, batches, dropped, peek, place, size_of
+from unspan.run import Batch, Run, _digest, batches, dropped, first_rows, peek, place, size_of
 from unspan.splits import Splits, as_splits
 from unspan.stream import FeatureStream, Seen, example
 from unspan.taps import (
@@ -123,7 +123,7 @@ def erase(
 
     Args:
         model: a classifier or embedding model, a `Deletion`, or the folder of one (a further request).
-        data: a `Splits`, or forget samples as Dataset, DataLoader or iterable of batches.
+        data: a `Splits`, or forget samples as Dataset, tensor or list of samples, or as DataLoader of batches.
         method: `ESC()` by default.
         run: device, batch size, seed, progress.
         tap: head name, `NAME:out`, `output` or `output:KEY`, when the search should be overridden.
@@ -143,6 +143,8 @@ def erase(
     method, run, splits = method if method is not None else ESC(), run or Run(), as_splits(data)
     previous = _as_deletion(model)
     source: nn.Module = previous.model if previous is not None else model  # type: ignore[assignment]
+    if not hasattr(method, "fit"):
+        raise UsageError(f"method={method!r} is not a method; pass one with its settings, for example unspan.ESC(rank=1).")
     if not isinstance(source, nn.Module):
         raise UsageError(f"model is a {type(source).__name__}; give a torch.nn.Module, a Deletion or the folder of one.")
     work = _copied(source, run.device)
@@ -379,5 +381,5 @@ def features(model: nn.Module, inputs: Any, *, tap: str | None = None, pool: Poo
     record: Record | None = getattr(inner, RECORD, None)
     with eval_mode(model):
         inputs = place(inputs, next(inner.parameters(), None))
-        found = record.tap if record is not None and tap is None else find_tap(inner, inputs, tap, pool)[0]
+        found = record.tap if record is not None and tap is None else find_tap(inner, first_rows(inputs, 2), tap, pool)[0]
         return read(inner, found, inputs)[0]

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
 from scipy.stats import binomtest
 from torch import nn
 
@@ -74,11 +73,3 @@ def interval(hits: int, n: int) -> tuple[float, float]:
 def rows(measured: Iterable[Accuracy]) -> list[dict[str, Any]]:
     """JSON rows for a receipt."""
     return [asdict(one) for one in measured]
-
-
-def first_inputs(data: Any, count: int, like: torch.Tensor | None) -> Any:
-    """Inputs of the first samples, for parity checks."""
-    from unspan.run import head_of, peek
-
-    first, _ = peek(batches(data, Run(batch_size=count), shard=False))
-    return place(head_of(first, count), like)

@@ -176,7 +176,7 @@ def rank_from_percent(dim: int, p: float) -> int:
         raise UsageError(f"p={p} is not a percentage; for d={dim} use {_percent(dim)} <= p < 100 (1 <= k <= {dim - 1}).")
     k = math.floor(dim * Fraction(str(p)) / 100)
     if k == 0:
-        raise UsageError(f"k would be 0: nothing would be erased; for d={dim} p must be >= {_percent(dim)} (k = 1).")
+        raise UsageError(f"k would be 0: nothing would be erased; for d={dim} p must be >= {_percent(dim)} (k = 1), or give rank=1 (--rank 1).")
     if k >= dim:
         raise UsageError(f"p={p} would erase all {dim} directions; use p < 100 so that 1 <= k <= {dim - 1}.")
     return k

@@ -20,7 +20,7 @@ SCHEMA = "unspan.receipt/1"
 PROTECTS = {
     "projected": {
         "protects": [
-            "users of scores: the model does not name what was erased (see the accuracies below)",
+            "users of scores, as far as the measured accuracies show (nothing is claimed where none were measured)",
             "users of features through the routes listed as erased: they get projected features",
         ],
         "does_not_protect": [
@@ -30,7 +30,7 @@ PROTECTS = {
         ],
     },
     "folded": {
-        "protects": ["users of scores: the model does not name what was erased (see the accuracies below)"],
+        "protects": ["users of scores, as far as the measured accuracies show (nothing is claimed where none were measured)"],
         "does_not_protect": [
             "users of features: every embedding is the original one",
             "against whoever holds the weights: a new head on the unchanged features reads the class again",

@@ -263,9 +263,9 @@ def _cut(inputs: Any, part: int | slice) -> Any:
     return type(inputs)(value[part] if isinstance(value, Tensor) else value for value in inputs)
 
 
-def head_of(batch: Batch, count: int) -> Any:
-    """Inputs of the first samples of a batch."""
-    return _cut(batch.inputs, count)
+def first_rows(inputs: Any, count: int) -> Any:
+    """The first samples of a batch's inputs."""
+    return _cut(inputs, count)
 
 
 def place(inputs: Any, like: Tensor | None) -> Any:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from unspan.erasers import Eraser, placed
 from unspan.errors import DataError, ResourceError
-from unspan.run import Batch, Run, head_of, place
+from unspan.run import Batch, Run, first_rows, place
 from unspan.taps import Tap, read
 
 _LARGEST = 1e15  # activations beyond this are an overflow in the making, not features
@@ -113,4 +113,4 @@ def _check_finite(features: Tensor, batch: Batch, number: int) -> None:
 
 def example(batch: Batch, like: Tensor | None) -> Any:
     """Two samples on the model's device, to find the tap with."""
-    return place(head_of(batch, 2), like)
+    return place(first_rows(batch.inputs, 2), like)

@@ -287,7 +287,7 @@ def _locate(model: nn.Module, trace: _Trace, tap: str | None) -> tuple[str | Non
     last = next(reversed(trace.linear), None)
     if last is not None and isinstance(model.get_submodule(last), nn.Conv2d) and trace.linear[last][1].shape[1] == logits.shape[1]:
         raise UsageError(f"The scores of {type(model).__name__} come from a convolution head ('{last}') with more layers behind it, so no linear head reads pooled features. Pass tap='NAME:out' with pool='gap' for a feature layer, or tap='output' for an embedding model.")
-    return None, "", True, None, [f"no linear head gives the output of {type(model).__name__}: treated as an embedding model (features = output)"]
+    return None, "", True, None, [f"no linear head gives the output of {type(model).__name__}: treated as an embedding model (features = output; vectors of unit length are shorter after erasing)"]
 
 
 def _named(model: nn.Module, trace: _Trace, tap: str) -> tuple[str | None, str, bool, str | None, list[str]]:

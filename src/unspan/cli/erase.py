@@ -192,7 +192,7 @@ def _request(o: dict[str, Any], preprocess: Any, names: list[str] | None, start:
         data = next(iter(chosen.values()))
         data = _relabelled(data, getattr(next(iter(sources.values())), "class_names", None)) or _unlabelled(data)
         count = f"{len(data)} samples" if hasattr(data, "__len__") else "data without a length"
-        return Splits(forget=data, selector=(count,)), sources
+        return Splits(forget=data, retain=_others(sources.get(o["split"]), data), selector=(count,)), sources
     if o["split"] not in sources:
         raise UsageError(f"--split {o['split']}: the data has {', '.join(sources)}.")
     data = sources[o["split"]]
@@ -216,6 +216,20 @@ def _relabelled(data: Any, known: list[str] | None) -> Any:
     data = copy.copy(data)
     data.labels, data.class_names = labels, known
     return data
+
+
+def _others(data: Any, forget: Any) -> Any:
+    """The samples of the main data that are not among the forget data; None when that cannot be told."""
+    from torch.utils.data import Subset
+
+    from unspan.splits import digests_of
+
+    gone, own = digests_of(forget), digests_of(data)
+    if gone is None or own is None:
+        return None
+    removed = set(gone)
+    kept = [i for i, digest in enumerate(own) if digest not in removed]
+    return Subset(data, kept) if kept else None
 
 
 def _unlabelled(data: Any) -> Any:

@@ -26,7 +26,7 @@ def inspect(
     request, fit = account["request"], account["method"]["fit"]
     render.facts(
         out,
-        f"{folder}: weights match the receipt",
+        f"{folder}: the weights file is the one this receipt names (the receipt itself is not signed)",
         [
             ("request", f"{request['kind']}: {', '.join(request['selector'])} ({request['samples_read']} samples)"),
             ("commitment", request["commitment"]),
