@@ -1,0 +1,192 @@
+"""One forward pass for each model and split; features and scores stay on disk, memory-mapped, under their content's hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unspan.deletion import RECORD
+from unspan.errors import DataError, OutputError
+from unspan.metrics.outputs import Outputs
+from unspan.receipt import state_hash
+from unspan.run import Batch, Run, batches, first_rows, place, size_of
+from unspan.splits import digests_of
+from unspan.taps import Pool, Tap, eval_mode, find_tap, logits_of, read, unwrap
+
+_VERSION = 1  # of the files in the cache
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to be measured.
+
+    Attributes:
+        name: `before`, `after`, `reference 1`, ...
+        model: unwrapped, with its own tap.
+        tap: where a user of features reads them.
+        digest: sha256 of its weights.
+    """
+
+    name: str
+    model: nn.Module
+    tap: Tap
+    digest: str
+
+
+def subject(name: str, model: nn.Module, example: Any, *, tap: str | None = None, pool: Pool | None = None) -> Subject:
+    """A model with the tap it is read at: its own when it was erased, else the one that is found."""
+    inner = unwrap(model)
+    record = getattr(inner, RECORD, None)
+    with eval_mode(model):
+        found = record.tap if record is not None and tap is None else find_tap(inner, place(first_rows(example, 2), next(inner.parameters(), None)), tap, pool)[0]
+    return Subject(name, inner, found, state_hash(inner.state_dict()))
+
+
+def default_cache() -> Path:
+    """`$UNSPAN_CACHE`, or `unspan` in the user's cache folder."""
+    home = os.environ.get("UNSPAN_CACHE")
+    return Path(home) if home else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "unspan"
+
+
+def collect(subjects: Sequence[Subject], forget: Any, retain: Any, run: Run, cache: Path, stage: str) -> tuple[dict[str, Outputs], str]:
+    """Outputs of every subject on the forget rows, then the retain rows, of one split.
+
+    Samples are read once for all subjects whose outputs are not in the cache yet.
+
+    Args:
+        subjects: models; names must differ.
+        forget: samples of the request in this split.
+        retain: the others.
+        run: device, batch size.
+        cache: folder of the cache; created, readable by its owner only.
+        stage: name for the progress display.
+
+    Returns:
+        Outputs by subject name, and the digest of the data.
+
+    Raises:
+        DataError: a sample that cannot be read.
+        OutputError: the cache cannot be written.
+    """
+    data = _data_digest([forget, retain], run)
+    folders = {one.name: cache / _key(one, data, run) for one in subjects}
+    missing = [one for one in subjects if not (folders[one.name] / "done.json").is_file()]
+    if missing:
+        try:
+            cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _measure(missing, [forget, retain], run, {one.name: folders[one.name] for one in missing}, stage)
+        except OSError as error:
+            raise OutputError(f"The cache {cache} cannot be written: {error.strerror or error}. Set UNSPAN_CACHE or --cache to a folder with room.") from error
+    return {one.name: _open(folders[one.name]) for one in subjects}, data
+
+
+def _key(one: Subject, data: str, run: Run) -> str:
+    content = json.dumps([_VERSION, type(one.model).__qualname__, one.digest, one.tap.to_dict(), data, run.batch_size, torch.__version__], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+def _data_digest(parts: Sequence[Any], run: Run) -> str:
+    """sha256 over every sample and its preparation, part by part; stored bytes where the data keeps them."""
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(b"part")
+        if part is None:
+            continue
+        stored = digests_of(part)
+        root = part
+        while hasattr(root, "dataset") and hasattr(root, "indices"):
+            root = root.dataset
+        transform = getattr(root, "transform", None)
+        if stored is not None and (transform is None or hasattr(transform, "to_dict")):
+            total.update(repr(None if transform is None else sorted(transform.to_dict().items())).encode())
+            total.update(b"".join(stored))
+        else:
+            for batch in batches(part, run, shard=False):
+                total.update(b"".join(batch.digests))
+    return total.hexdigest()
+
+
+def _measure(subjects: Sequence[Subject], parts: Sequence[Any], run: Run, folders: dict[str, Path], stage: str) -> None:
+    sizes = [0 if part is None else size_of(part, run) for part in parts]
+    if any(size is None for size in sizes):
+        raise DataError("An audit needs data of known length; give a dataset, not a stream.")
+    n = sum(size or 0 for size in sizes)
+    fresh = {one.name: folders[one.name].with_name(f".{folders[one.name].name}.{os.getpid()}") for one in subjects}
+    for folder in fresh.values():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700)
+    try:
+        writers: dict[str, dict[str, np.memmap]] = {}
+        labels, forget, done = np.full(n, -1, np.int64), np.zeros(n, bool), 0
+        for is_forget, part in zip((True, False), parts, strict=True):
+            for batch in batches(part, run, shard=False) if part is not None else ():
+                rows = slice(done, done + len(batch))
+                for one in subjects:
+                    _write(writers.setdefault(one.name, {}), fresh[one.name], n, rows, *_outputs(one, batch))
+                forget[rows] = is_forget
+                if batch.labels is not None:
+                    labels[rows] = batch.labels.numpy()
+                done += len(batch)
+                run.report(stage, done, n)
+        for one in subjects:
+            for array in writers.get(one.name, {}).values():
+                array.flush()
+            np.save(fresh[one.name] / "labels.npy", labels)
+            np.save(fresh[one.name] / "forget.npy", forget)
+            (fresh[one.name] / "done.json").write_text(json.dumps({"rows": n}))
+            _publish(fresh[one.name], folders[one.name])
+    finally:
+        for folder in fresh.values():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _publish(fresh: Path, folder: Path) -> None:
+    try:
+        os.rename(fresh, folder)
+    except OSError:
+        if not (folder / "done.json").is_file():  # not another process that was faster, but a broken folder
+            shutil.rmtree(folder, ignore_errors=True)
+            os.rename(fresh, folder)
+
+
+def _outputs(one: Subject, batch: Batch) -> tuple[Tensor, Tensor | None]:
+    with eval_mode(one.model):
+        features, output = read(one.model, one.tap, place(batch.inputs, next(one.model.parameters(), None)))
+    features = features[: len(batch)].float().cpu()
+    if not bool(torch.isfinite(features).all()):
+        row = int((~torch.isfinite(features).all(1)).nonzero()[0])
+        raise DataError(f"Features of the {one.name} model are NaN or infinite at {batch.names[row]}. Check that sample; run a half-precision model in float32.")
+    scores = logits_of(output) if one.tap.head is not None else None
+    return features, None if scores is None else scores[: len(batch)].flatten(1).float().cpu()
+
+
+def _write(arrays: dict[str, np.memmap], folder: Path, n: int, rows: slice, features: Tensor, logits: Tensor | None) -> None:
+    for name, value in (("features", features), ("logits", logits)):
+        if value is None:
+            continue
+        if name not in arrays:
+            arrays[name] = np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=np.float32, shape=(n, value.shape[1]))
+        arrays[name][rows] = value.numpy()
+
+
+def _open(folder: Path) -> Outputs:
+    logits = folder / "logits.npy"
+    return Outputs(
+        features=_mapped(folder / "features.npy"), logits=_mapped(logits) if logits.is_file() else None,
+        labels=torch.from_numpy(np.load(folder / "labels.npy")), forget=torch.from_numpy(np.load(folder / "forget.npy")),
+    )  # fmt: skip
+
+
+def _mapped(path: Path) -> Tensor:
+    """A tensor over the file; copy-on-write, so that the cache cannot be changed by accident."""
+    return torch.from_numpy(np.load(path, mmap_mode="c"))
