@@ -5,8 +5,8 @@ from torch import nn
 from torch.utils.data import Subset, TensorDataset
 
 import unspan
-from unspan.audit.collect import collect, subject
-from unspan.audit.reference import pixels, random_weights
+from unspan.auditing.collect import collect, subject
+from unspan.auditing.reference import pixels, random_weights
 from unspan.errors import DataError
 from unspan.run import Run
 from unspan.zoo import DigitsCNN

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unspan.audit.reading import ERASED, INCONCLUSIVE, NOT_MEASURABLE, RETAINED, judge, overall, verdict
+from unspan.auditing.reading import ERASED, INCONCLUSIVE, NOT_MEASURABLE, RETAINED, judge, overall, verdict
 from unspan.metrics.score import Reading, auc_reading
 
 

@@ -2,9 +2,9 @@ import torch
 from torch.utils.data import Subset, TensorDataset
 
 import unspan
-from unspan.audit.collect import subject
-from unspan.audit.parts import parts
-from unspan.audit.sweep import changed, layer_outputs, layers, without_eraser
+from unspan.auditing.collect import subject
+from unspan.auditing.parts import parts
+from unspan.auditing.sweep import changed, layer_outputs, layers, without_eraser
 from unspan.errors import DataError
 from unspan.run import Run
 from unspan.splits import Splits

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unspan.audit.collect import Subject
+from unspan.auditing.collect import Subject
 from unspan.deletion import RECORD
 from unspan.metrics.outputs import Outputs
 from unspan.run import Run, batches, place

@@ -1,0 +1,96 @@
+"""The audit tests itself: fakes that it must catch, noise that it must not, and scores that a fake passes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from unspan.auditing.reading import RETAINED, overall
+from unspan.auditing.words import chance_bound
+from unspan.metrics.outputs import Outputs
+from unspan.metrics.score import Reading
+
+
+@dataclass(frozen=True)
+class Control:
+    """One planted case.
+
+    Attributes:
+        name: what was planted.
+        expect: `caught` (a fake) or `passed` (nothing to find).
+        found: what the audit said.
+        detail: the number behind it.
+    """
+
+    name: str
+    expect: str
+    found: str
+    detail: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form, with `ok`."""
+        return asdict(self) | {"ok": self.expect == self.found}
+
+
+def head_edit(outputs: Outputs, classes: Sequence[int]) -> Outputs:
+    """A fake erasure: the head can no longer name the classes (`b_c = -1e9`), every feature is as before."""
+    if outputs.logits is None:
+        return outputs
+    logits = outputs.logits.clone()
+    logits[:, list(classes)] = -1e9
+    return Outputs(features=outputs.features, logits=logits, labels=outputs.labels, forget=outputs.forget)
+
+
+def fakes(original: Sequence[Reading], references: Sequence[Sequence[Reading]], edited: Sequence[Reading], seed: int) -> list[Control]:
+    """Whether the untouched model and the head-only edit are caught.
+
+    Args:
+        original: readings of the original; an untouched "erased" model gives the same ones.
+        references: as in `overall`.
+        edited: readings of the head-only edit, in the same order.
+        seed: of the bootstrap.
+    """
+    rows = []
+    for name, readings in (("untouched model handed in as erased", original), ("head-only edit (the class can no longer be named, features as before)", edited)):
+        word, each = overall(original, readings, references, seed=seed)
+        strongest = f"{each[0].attack}: {each[0].erased:.3f}" if each else "no attack"
+        rows.append(Control(name, "caught", "caught" if word == RETAINED else f"not caught ({word})", strongest))
+    return rows
+
+
+def noise(reading: Reading, classes: int) -> Control:
+    """Whether a probe trained on permuted labels reads nothing, as it should."""
+    low = reading.interval()[0]
+    quiet = low <= chance_bound(classes) if reading.unit == "share" else low <= 0.55
+    return Control("permuted labels (there is nothing to find)", "passed", "passed" if quiet else "caught", f"{reading.attack}: {reading.value:.3f}")
+
+
+def informative(own: float | None, edited_own: float | None, published: float | None, converged: float | None, reference: float | None, classes: int) -> list[dict[str, Any]]:
+    """Scores that a fake passes say nothing about what is left.
+
+    Args:
+        own: accuracy of the erased model's own head on forgotten samples.
+        edited_own: the same for the head-only edit.
+        published: accuracy by the published probe, which is not trained to convergence.
+        converged: by the converged linear probe.
+        reference: by the converged probe in the reference.
+        classes: of the model.
+    """
+    rows = []
+    if own is not None and edited_own is not None:
+        fooled = edited_own <= chance_bound(classes)
+        rows.append({"metric": "accuracy of the model's own head, and HM", "informative": not fooled, "why": f"the head-only edit reaches {edited_own:.1%} with every feature as before" if fooled else "the head-only edit does not pass it"})
+    if published is not None and converged is not None and reference is not None:
+        apart = converged - published
+        fooled = apart > 0.10
+        rows.append({"metric": "KR (published probe)", "informative": not fooled, "why": f"a converged probe on the same features reads {apart:.1%} more: the published one stopped early" if fooled else "it agrees with the converged probe here"})
+    return rows
+
+
+def edited_signature(fit: Outputs, test: Outputs, classes: Sequence[int]) -> tuple[Outputs, Outputs]:
+    """Fit and test outputs of the head-only edit."""
+    with torch.no_grad():
+        return head_edit(fit, classes), head_edit(test, classes)

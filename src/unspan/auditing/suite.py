@@ -1,0 +1,64 @@
+"""The attacks of a default audit, in one place: each reads one model's outputs and is judged on the same test samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from unspan.metrics.fewshot import few_shot
+from unspan.metrics.linear import linear_auc, linear_probe
+from unspan.metrics.mlp import mlp_probe
+from unspan.metrics.neighbours import nearest
+from unspan.metrics.outputs import Outputs
+from unspan.metrics.score import Reading
+from unspan.metrics.signature import output_signature
+
+Report = Callable[[str], None]
+
+EXPLAIN = {
+    "converged linear probe": "somebody who sees features trains a linear classifier on labelled examples, to convergence",
+    "linear probe, one against the rest (AUC)": "the same, asked only whether a sample is of the forgotten class",
+    "MLP probe": "the same with a small neural network",
+    "nearest": "somebody who sees features compares with labelled examples",
+    "output signature": "somebody who sees only the scores of the model learns how they look for forgotten samples",
+    "few-shot": "somebody who has a few examples of the forgotten class adds it to a classifier of the other classes",
+}
+
+
+def explain(attack: str) -> str:
+    """What a person without training in the field should know about an attack."""
+    return next((text for name, text in EXPLAIN.items() if attack.startswith(name) or name in attack), "")
+
+
+def class_attacks(fit: Outputs, test: Outputs, seed: int, report: Report) -> list[Reading]:
+    """Attacks on a class: the attacker has labelled examples of all classes."""
+    found = []
+    report("linear probe")
+    found += [linear_probe(fit, test, seed), linear_auc(fit, test, seed)]
+    report("nearest neighbours")
+    found += nearest(fit, test, seed=seed)
+    report("MLP probe")
+    found.append(mlp_probe(fit, test, seed))
+    report("few-shot relearning")
+    found += few_shot(fit, test, seed)
+    if fit.logits is not None:
+        report("output signature")
+        found.append(output_signature(fit, test))
+    return found
+
+
+def group_attacks(fit: Outputs, test: Outputs, seed: int, report: Report) -> list[Reading]:
+    """Attacks on a group of samples (a person, a folder): told apart from the rest, by features and by scores."""
+    report("linear probe")
+    found = [linear_auc(fit, test, seed)]
+    if fit.logits is not None:
+        report("output signature")
+        found.append(output_signature(fit, test))
+    return found
+
+
+def shuffled(fit: Outputs, seed: int) -> Outputs:
+    """The same rows with permuted labels: what is read from them is read from nothing."""
+    order = torch.randperm(len(fit), generator=torch.Generator().manual_seed(seed))
+    return Outputs(features=fit.features, logits=fit.logits, labels=fit.labels[order], forget=fit.forget[order])

@@ -1,0 +1,152 @@
+"""What a report may say: levels, claims, what an attacker can still do, next steps. Nothing stronger than was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from unspan.auditing.reading import ERASED, INCONCLUSIVE, NOT_MEASURABLE, RETAINED, Verdict
+from unspan.metrics.score import Score
+
+
+@dataclass(frozen=True)
+class Level:
+    """One rung of what may be claimed.
+
+    Attributes:
+        level: `L0` to `L4`, or `S` for single samples.
+        title: what it means.
+        holds: None when it was not tested.
+        why: the measurement behind it.
+    """
+
+    level: str
+    title: str
+    holds: bool | None
+    why: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return asdict(self)
+
+
+TITLES = {
+    "L0": "the model's own scores no longer name it, also after casts",
+    "L1": "no affine probe tells it from the rest better than a constant",
+    "L2": "no tested probe on features or scores recovers it beyond the reference",
+    "L3": "it is not relearned from a few examples faster than in the reference",
+    "L4": "the weights changed, and the levels above hold at every layer that was tested",
+    "S": "single samples of the request cannot be told from samples never seen",
+}
+
+
+def chance_bound(classes: int) -> float:
+    """Accuracy up to which a class counts as not named: a little above guessing."""
+    return max(1.5 / classes, 1 / classes + 0.02)
+
+
+def levels(own_head: Score | None, casts: Sequence[Score], guarded: Sequence[Score], verdicts: Sequence[Verdict], sweep: str | None, weights_changed: bool, classes: int, sample: Verdict | None) -> list[Level]:
+    """Judge every level; `verdicts` are those of the feature and score attacks.
+
+    Args:
+        own_head: accuracy on forgotten test samples by the model's own head.
+        casts: the same after each cast.
+        guarded: the R^2 on fit data and the AUC on test data of the affine probe, in this order.
+        verdicts: of the attacks, with the few-shot ones among them.
+        sweep: word for the earlier layers, None when they were not tested.
+        weights_changed: weights other than the head's and the eraser's differ from the original's.
+        classes: of the model.
+        sample: verdict of the sample-level attack, None when there was none.
+    """
+    few = [one for one in verdicts if one.attack.startswith("few-shot")]
+    other = [one for one in verdicts if not one.attack.startswith("few-shot")]
+    found = [_output(own_head, casts, classes), _guarded(guarded), _all("L2", other), _all("L3", few)]
+    if sweep is None:
+        white = Level("L4", TITLES["L4"], False if not weights_changed else None, "no weight before the eraser changed: whoever holds the weights has the original features" if not weights_changed else "earlier layers were not tested")
+    else:
+        holds = weights_changed and sweep == ERASED and all(one.holds for one in found[2:])
+        why = f"earlier layers: {sweep}" + ("" if weights_changed else "; no weight before the eraser changed")
+        white = Level("L4", TITLES["L4"], holds, why)
+    single = Level("S", TITLES["S"], None, "needs models that never saw the samples (--reference)") if sample is None else Level("S", TITLES["S"], sample.verdict == ERASED, f"{sample.attack}: AUC {sample.erased:.2f} [{sample.erased_low:.2f}, {sample.erased_high:.2f}], n = {sample.n}")
+    return [*found, white, single]
+
+
+def _output(own: Score | None, casts: Sequence[Score], classes: int) -> Level:
+    if own is None or own.high is None or own.value is None:
+        return Level("L0", TITLES["L0"], None, "the model gives no class scores")
+    bound = chance_bound(classes)
+    worst = max([own, *casts], key=lambda one: one.high or 0.0)
+    return Level("L0", TITLES["L0"], (worst.high or 0.0) <= bound, f"its own scores are right for {own.value:.1%} [{own.low:.1%}, {own.high:.1%}] of the forgotten samples (n = {own.n}); the bound is {bound:.0%}; worst cast: {worst.name}")
+
+
+def _guarded(scores: Sequence[Score]) -> Level:
+    if len(scores) < 2:
+        return Level("L1", TITLES["L1"], None, "not measured")
+    r2, area = scores[0], scores[1]
+    holds = (r2.value or 0.0) <= 1e-3 and (area.low or 0.0) <= 0.5 <= (area.high or 1.0)
+    return Level("L1", TITLES["L1"], holds, f"R² {r2.value:.3f} on fit data; AUC {area.value:.3f} [{area.low:.3f}, {area.high:.3f}] on test data")
+
+
+def _all(level: str, verdicts: Sequence[Verdict]) -> Level:
+    measured = [one for one in verdicts if one.rho is not None]
+    if not measured:
+        return Level(level, TITLES[level], None, "no attack could be measured against the reference")
+    bad = [one for one in measured if one.verdict != ERASED]
+    why = f"{len(measured) - len(bad)} of {len(measured)} attacks find no more than the reference" + (f"; {bad[0].attack} recovers {bad[0].rho:.0%}" if bad else "")
+    return Level(level, TITLES[level], not bad, why)
+
+
+def headline(word: str, strongest: Verdict | None, reference: str) -> str:
+    """One sentence with the strongest attack tried, its number, interval, n and reference."""
+    if strongest is None:
+        return "Nothing could be measured against the reference, so nothing can be said about what is left."
+    number = _number(strongest.erased, strongest.unit)
+    what = "recognises" if strongest.unit == "share" else "separates"
+    return (
+        f"The strongest attack tried ({strongest.attack}) {what} the forgotten samples at {number} "
+        f"[{_number(strongest.erased_low, strongest.unit)}, {_number(strongest.erased_high, strongest.unit)}] (n = {strongest.n}); "
+        f"in the original model {_number(strongest.original, strongest.unit)}, in the reference ({reference}) {_number(strongest.reference, strongest.unit)}."
+    )
+
+
+def _number(value: float, unit: str) -> str:
+    return f"{value:.1%}" if unit == "share" else f"AUC {value:.3f}"
+
+
+def claims(found: Sequence[Level], what: str, data: str) -> list[str]:
+    """The sentences that may be quoted; an empty list when no level holds."""
+    return [f"{one.level}: for {what}, {one.title}, as far as the attacks tried on {data} show ({one.why})." for one in found if one.holds]
+
+
+def can_still(word: str, verdicts: Sequence[Verdict], weights_changed: bool, recovered: float | None) -> list[str]:
+    """What an attacker can do after the erasure, in plain words."""
+    said = [f"{one.attack}: {_number(one.erased, one.unit)}, as {one.rho:.0%} of what the original gave away beyond the reference." for one in verdicts[:3] if one.verdict == RETAINED and one.rho is not None]
+    if recovered == 1.0:
+        said.append("Whoever holds the weights takes the eraser off and has the original features, bit for bit.")
+    elif not weights_changed:
+        said.append("Whoever holds the weights has the original features before the eraser: those layers are unchanged.")
+    said.append("Copies of the training data, backups, logs, caches and models made from the original are not touched by this.")
+    return said
+
+
+NEXT = {
+    RETAINED: [
+        "Do not describe this model as one from which the data were deleted. What may be said is listed under the levels that hold.",
+        "If features leave your service, close that route or retrain without the data; if only top labels leave it, level L0 may be enough.",
+        "Try a stronger method and audit again; all attempts belong into the record.",
+    ],
+    ERASED: [
+        "State the level, the attacks, the data and the reference together with the result.",
+        "Keep this report with the model it names by hash, and check the pair with `unspan verify`.",
+    ],
+    INCONCLUSIVE: ["Do not claim an erasure. Give more test samples of the forgotten class, or several retrained references (--reference), and audit again."],
+    NOT_MEASURABLE: ["The reference reads the samples as well as the original does. Give a model retrained without them (--reference) or another test set."],
+}
+
+LIMITS = [
+    "Only the attacks listed were tried; others may do better.",
+    "The result holds for the data, the models and the settings named by the hashes below.",
+    "A level that was not tested is not claimed.",
+    "This is a measurement, not legal advice.",
+]
