@@ -32,7 +32,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 CHECKPOINT, DATA = SHARED / "checkpoints/allcnn-cifar10-original.safetensors", SHARED / "data/cifar10/train.parquet"
 BATCH, DEER = 64, 4
 FIXED = [
-    *((deletion, name) for name in ("_copied", "find_tap", "_unsteady", "_data_notices", "install", "verify",
+    *((deletion, name) for name in ("_copied", "find_tap", "unsteady", "data_notices", "install", "verify",
                                     "outcomes", "compare", "read")),
     (receipt, "state_hash"), (receipt, "versions"), (receipt, "commitment"), (esc, "spectrum"), (esc_t, "spectrum"),
 ]  # fmt: skip

@@ -11,6 +11,7 @@ from unspan.erasers import Eraser, Projection, placed
 from unspan.errors import ModelError, UsageError
 from unspan.taps import Tap, attach, is_own_weight, read
 
+Form = Literal["projected", "folded"]
 Placement = Literal["hook", "weights", "head"]
 
 
