@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -38,7 +38,7 @@ class Done:
 
 def account(before: nn.Module, after: nn.Module, splits: Splits, method: Method, run: Run, done: Done, seen: Seen, key: bytes, *, previous: Sequence[dict[str, Any]], processes: int, seconds: float) -> dict[str, Any]:
     """The receipt: JSON only, no sample, no path; `previous` are the receipts of earlier requests."""
-    settings = asdict(method) if hasattr(method, "__dataclass_fields__") else {}  # type: ignore[call-overload]
+    settings: dict[str, Any] = asdict(method) if is_dataclass(method) and not isinstance(method, type) else {}
     return {
         "schema": receipts.SCHEMA,
         "created": receipts.now(),

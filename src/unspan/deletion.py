@@ -116,7 +116,7 @@ def erase(
     started = time.perf_counter()
     method, run, splits = method if method is not None else ESC(), run or Run(), as_splits(data)
     previous = _as_deletion(model)
-    source: nn.Module = previous.model if previous is not None else model  # type: ignore[assignment]
+    source = previous.model if previous is not None else model
     if not hasattr(method, "fit"):
         raise UsageError(f"method={method!r} is not a method; pass one with its settings, for example unspan.ESC(rank=1).")
     if not isinstance(source, nn.Module):

@@ -90,12 +90,13 @@ def reopen(path: Path, *, trust_code: bool = False) -> Deletion:
     """The deletion of a folder, with its private state when that is still there, to take a further request."""
     model = load(path, trust_code=trust_code)
     record: Record = getattr(unwrap(model), RECORD)
-    eraser, key, undo = _private(path)
-    if eraser is None and (private_folder(path) / "state.safetensors").is_file():
+    stored, key, undo = _private(path)
+    if stored is None and (private_folder(path) / "state.safetensors").is_file():
         raise ModelError(f"{private_folder(path)} belongs to other weights than {path} (an interrupted write, or a copy). Take both from the same run, or erase again from the original.")
-    if eraser is None and record.eraser is None:
+    eraser = stored or record.eraser
+    if eraser is None:
         raise UsageError(f"{private_folder(path)} is missing: the directions of the earlier request are not known, and a further request could bring it back. Erase both requests from the original model.")
-    return Deletion(model, record.receipt, eraser or record.eraser, key or receipts.new_key(), undo, record.receipt["model"]["recipe"])  # type: ignore[arg-type]
+    return Deletion(model, record.receipt, eraser, key or receipts.new_key(), undo, record.receipt["model"]["recipe"])
 
 
 def _read(weights: Path) -> dict[str, Tensor]:

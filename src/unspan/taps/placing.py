@@ -69,7 +69,7 @@ def _carrier(model: nn.Module, tap: Tap) -> tuple[str, str]:
 
 
 def _erase_output(module: nn.Module, _args: tuple[Any, ...], output: Tensor) -> Tensor:
-    return module._modules[CHILD](output)  # type: ignore[misc]
+    return getattr(module, CHILD)(output)
 
 
 def _erase_input(eraser: Eraser, _module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
