@@ -41,7 +41,7 @@ def make(name: str, small: bool = False) -> tuple[nn.Module, int, int, str]:
     if name == "resnet18":
         from transformers import ResNetConfig, ResNetForImageClassification
         config = ResNetConfig(depths=[2, 2, 2, 2], layer_type="basic", hidden_sizes=[64, 128, 256, 512], num_labels=10)
-        size = 32 if small else 64
+        size = 32 if small else 112
         return ResNetForImageClassification(config).eval(), 512, size, f"ResNet-18, random weights, {size} px"
     from transformers import ViTConfig, ViTForImageClassification
     size, layers = (16, 1) if small else (32, 4)

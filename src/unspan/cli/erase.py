@@ -98,7 +98,7 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
     render.facts(out, "Plan", _plan(o, splits, settings, count))
     if count is not None and dist.rank() == 0:
         check_identifying(count, settings.rank if hasattr(settings, "rank") else None, o["allow_identifying_projector"])
-    notices = opened.notices + refuse_test_overlap(splits, sources, split=o["split"], allow=o["allow_overlap"])
+    overlap = refuse_test_overlap(splits, sources, split=o["split"], allow=o["allow_overlap"])
     if o["dry_run"]:
         return
     with render.progress(out) as report, warnings.catch_warnings():
@@ -108,7 +108,8 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
         deletion = erase_api(opened.start, splits, settings, run, tap=o["tap"], pool=o["pool"], form=o["form"], key=key, recipe=opened.recipe, check_labels=o["check_labels"])
         if hasattr(opened.preprocess, "to_dict"):
             deletion.receipt["model"]["preprocess"] = opened.preprocess.to_dict()
-        deletion.receipt["warnings"] = [*notices, *deletion.receipt["warnings"]]
+        deletion.receipt["notices"] = opened.notices
+        deletion.receipt["warnings"] = [*overlap, *deletion.receipt["warnings"]]
         if dist.rank() != 0:
             return
         deletion.receipt["evaluation"] = _measure(o, opened.model, deletion, splits, sources, replace(run, max_samples=None))
@@ -187,6 +188,12 @@ def _labelled(data: Any) -> bool:
         return False
 
 
+def _losses(evaluation: list[dict[str, Any]]) -> list[str]:
+    """A plain sentence for every split of retained data that lost more than its interval and two points explain."""
+    lost = [row for row in evaluation if row["split"].endswith("retain") and row["before"] - row["high"] > 0.02]
+    return [f"{row['split']}: accuracy on data to keep fell from {row['before']:.1%} to {row['after']:.1%}; fewer directions (--rank, --p) or method esc-t cost less" for row in lost]
+
+
 def _show(o: dict[str, Any], deletion: Deletion, out: Any) -> None:
     from unspan import receipt as receipts
     from unspan.cli import render
@@ -204,6 +211,7 @@ def _show(o: dict[str, Any], deletion: Deletion, out: Any) -> None:
     if account["routes"]:
         render.route_table(out, account["routes"])
     render.bullets(out, "Does not protect", account["does_not_protect"])
-    render.bullets(out, "Warnings", account["warnings"])
+    render.bullets(out, "Notes", account["notices"])
+    render.bullets(out, "Warnings", [*account["warnings"], *_losses(account["evaluation"])])
     if o["as_json"]:
         print(receipts.canonical(account), end="")
