@@ -13,6 +13,7 @@ import warnings
 from pathlib import Path
 
 import torch
+from _models import SHARED
 from safetensors.torch import load_file
 from scipy.stats import binomtest
 from sklearn.linear_model import LogisticRegression
@@ -25,7 +26,6 @@ from unspan.preprocess import Preprocess
 from unspan.run import Run, batches
 from unspan.zoo import AllCNN
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 FORGET = 4
 
 

@@ -1377,7 +1377,7 @@ def test_row_64_failing_system_call(shell, failing):
         return true_call(path, *args, **more)
 
     shell.monkeypatch.setattr(os, failing, call)
-    shell.monkeypatch.setattr(artifact, "_exchange", lambda a, b: False)
+    shell.monkeypatch.setattr(artifact.publish, "_exchange", lambda a, b: False)
     shell.fails(8, "--forget", FORGET, says=[re.escape(str(shell.target)), "unchanged"])
 
 
@@ -1391,7 +1391,7 @@ def test_row_64_second_rename_fails(shell):
         return true_rename(a, b)
 
     shell.monkeypatch.setattr(os, "rename", rename)
-    shell.monkeypatch.setattr(artifact, "_exchange", lambda a, b: False)
+    shell.monkeypatch.setattr(artifact.publish, "_exchange", lambda a, b: False)
     shell.fails(8, "--forget", FORGET, says=["cross-device", "unchanged"])
 
 

@@ -5,53 +5,27 @@ from __future__ import annotations
 import copy
 import time
 import warnings
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from unspan import dist
 from unspan import receipt as receipts
-from unspan.erasers import Eraser, LinearMap, Projection, compose
-from unspan.errors import DataError, ModelError, UsageError
-from unspan.install import Placement, check_fold, install, restore_rows, verify
-from unspan.linalg import Moments, choose_rank, sin_theta, spectrum
-from unspan.methods import ESC, Fit
+from unspan.account import Done, account
+from unspan.checks import check_recognised, data_notices, unsteady
+from unspan.erasers import Eraser, Projection, compose
+from unspan.errors import ModelError, UsageError
+from unspan.install import Form, Placement, check_fold, install, restore_rows, verify
+from unspan.methods import ESC, Method
 from unspan.routes import compare, outcomes
-from unspan.run import Batch, Run, _digest, batches, dropped, first_rows, peek, place, size_of
+from unspan.run import Run, batches, first_rows, peek, place, size_of
 from unspan.splits import Splits, as_splits
 from unspan.stream import FeatureStream, Seen, example
-from unspan.taps import (
-    Pool,
-    Tap,
-    detach,
-    eval_mode,
-    find_tap,
-    head_parameters,
-    read,
-    unwrap,
-)  # fmt: skip
+from unspan.taps import Pool, Tap, detach, eval_mode, find_tap, head_parameters, read, unwrap
 
-Form = Literal["projected", "folded"]
 RECORD = "_unspan"  # attribute of an erased model: how it was erased
-
-
-class Method(Protocol):
-    """A feature-erasing method: frozen settings with `fit`."""
-
-    @property
-    def name(self) -> str:
-        """Name on the command line and in receipts."""
-
-    def check(self, dim: int) -> None:
-        """Refuse impossible settings before data is read."""
-
-    def fit(self, stream: FeatureStream) -> Fit:
-        """Read the stream, return the eraser."""
 
 
 @dataclass
@@ -142,7 +116,7 @@ def erase(
     started = time.perf_counter()
     method, run, splits = method if method is not None else ESC(), run or Run(), as_splits(data)
     previous = _as_deletion(model)
-    source: nn.Module = previous.model if previous is not None else model  # type: ignore[assignment]
+    source = previous.model if previous is not None else model
     if not hasattr(method, "fit"):
         raise UsageError(f"method={method!r} is not a method; pass one with its settings, for example unspan.ESC(rank=1).")
     if not isinstance(source, nn.Module):
@@ -157,33 +131,21 @@ def erase(
     key = key or (previous.key if previous is not None else None) or receipts.new_key()
     if done.already and record is not None:
         return Deletion(source, record.receipt | {"status": "already erased"}, prior or done.eraser, key, previous.undo if previous else None, (previous.recipe if previous else None) or recipe or {})
-    account = _account(unwrap(source), inner, splits, method, run, done, record, key, seen, processes, time.perf_counter() - started)
-    account["model"]["recipe"] = (previous.recipe if previous is not None else None) or recipe or {}
-    account["status"] = "erased"
+    receipt = account(
+        unwrap(source), inner, splits, method, run, done, seen, key, processes=processes,
+        previous=[*record.receipt["previous"], record.receipt] if record is not None else [],
+        seconds=time.perf_counter() - started,
+    )  # fmt: skip
+    receipt["model"]["recipe"] = (previous.recipe if previous is not None else None) or recipe or {}
+    receipt["status"] = "erased"
     kept = done.eraser if done.placement == "hook" else None
-    setattr(inner, RECORD, Record(done.tap, form, done.placement, account, kept))
-    for line in account["warnings"]:
+    setattr(inner, RECORD, Record(done.tap, form, done.placement, receipt, kept))
+    for line in receipt["warnings"]:
         warnings.warn(line, UserWarning, stacklevel=2)
-    return Deletion(work, account, done.eraser, key, done.undo, account["model"]["recipe"])
+    return Deletion(work, receipt, done.eraser, key, done.undo, receipt["model"]["recipe"])
 
 
-@dataclass
-class _Done:
-    tap: Tap
-    eraser: Eraser
-    fit: Fit
-    placement: Placement
-    form: Form
-    stream: FeatureStream
-    routes: dict[str, str]
-    warnings: list[str]
-    seconds: float
-    input_shape: list[int] | None
-    undo: Tensor | None = None
-    already: bool = False
-
-
-def _erase(inner: nn.Module, splits: Splits, method: Method, run: Run, record: Record | None, prior: Eraser | None, *, tap: str | None, pool: Pool | None, form: Form, check_labels: bool) -> _Done:
+def _erase(inner: nn.Module, splits: Splits, method: Method, run: Run, record: Record | None, prior: Eraser | None, *, tap: str | None, pool: Pool | None, form: Form, check_labels: bool) -> Done:
     if form not in ("projected", "folded"):
         raise UsageError(f"form='{form}' is not 'projected' or 'folded'.")
     if record is not None and record.form != form:
@@ -191,7 +153,7 @@ def _erase(inner: nn.Module, splits: Splits, method: Method, run: Run, record: R
     from unspan.models import check_usable
 
     check_usable(inner)
-    notices = _data_notices(splits.forget)
+    notices = data_notices(splits.forget)
     adaptive = bool(getattr(method, "adaptive", False))
     first, stream_batches = peek(batches(splits.forget, run, shuffle=adaptive, shard=False))
     if dist.world() > 1:  # every process looks at the same first samples, then reads its own part
@@ -204,8 +166,8 @@ def _erase(inner: nn.Module, splits: Splits, method: Method, run: Run, record: R
         notices += more
     method.check(found.dim)
     check_fold(inner, found, form)
-    unsteady = _unsteady(inner, found, first, method)
-    notices += unsteady
+    drift = unsteady(inner, found, first, method)
+    notices += drift
     both_project = isinstance(prior, Projection) and isinstance(method, ESC) and method.fidelity != "released-code"
     stream = FeatureStream(
         inner, found, stream_batches, run, total=size_of(splits.forget, run), head=head_parameters(inner, found),
@@ -216,19 +178,19 @@ def _erase(inner: nn.Module, splits: Splits, method: Method, run: Run, record: R
     fit = method.fit(stream)
     seconds = time.perf_counter() - begun
     if check_labels and record is None:
-        _check_recognised(_seen_by_all(stream), stream.head, splits)
+        check_recognised(_seen_by_all(stream), stream.head, splits)
     total = compose(prior, fit.eraser)
     if isinstance(prior, Projection) and isinstance(total, Projection) and total.basis.shape[1] == prior.basis.shape[1]:
-        return _Done(found, prior, fit, "hook", form, stream, {}, [], seconds, None, already=True)
+        return Done(found, prior, fit, "hook", form, stream, {}, [], seconds, None, already=True)
     if isinstance(total, Projection) and total.basis.shape[1] >= found.dim:
         raise UsageError(f"The requests together would remove all {found.dim} directions; {prior.basis.shape[1] if isinstance(prior, Projection) else 0} are gone already. Use a lower rank, or retrain.")
     before = outcomes(inner, found, inputs)
     clean, _ = read(inner, found, inputs)
     placement, undo = install(inner, found, total, form)
-    if not unsteady:
+    if not drift:
         verify(inner, found, total, form, clean, inputs)
     after = outcomes(inner, found, inputs)
-    return _Done(found, total, fit, placement, form, stream, compare(before, after, total, found.dim), notices + list(fit.warnings), seconds, list(inputs.shape[1:]) if isinstance(inputs, Tensor) else None, undo)
+    return Done(found, total, fit, placement, form, stream, compare(before, after, total, found.dim), notices + list(fit.warnings), seconds, list(inputs.shape[1:]) if isinstance(inputs, Tensor) else None, undo)
 
 
 def _as_deletion(model: Any) -> Deletion | None:
@@ -271,101 +233,6 @@ def _seen_by_all(stream: FeatureStream) -> Seen:
         total.hits += part.hits
         total.labelled += part.labelled
     return total
-
-
-def _check_recognised(seen: Seen, head: tuple[Tensor, Tensor] | None, splits: Splits) -> None:
-    """Labels or preprocessing are wrong when the model does not know the class it is to forget."""
-    if splits.kind != "class" or seen.labelled < 20 or head is None:
-        return
-    accuracy, classes = seen.hits / seen.labelled, len(head[0])
-    if accuracy <= min(1.5 / classes, 1 / classes + 0.02):
-        raise DataError(f"The model recognises {accuracy:.1%} of the {seen.labelled} labelled forget samples, about chance for {classes} classes: labels or preprocessing look wrong. Check them, or pass --no-check-labels (check_labels=False).")
-
-
-def _data_notices(forget: Any) -> list[str]:
-    notices = []
-    lost = dropped(forget)
-    if lost:
-        notices.append(f"the loader has drop_last=True: {lost} forget samples are never read")
-    dataset = forget.dataset if isinstance(forget, DataLoader) else forget
-    try:
-        twice = _digest(dataset[0]) != _digest(dataset[0]) if hasattr(dataset, "__getitem__") and len(dataset) else False
-    except Exception:  # a sample that cannot be read is reported by the pass itself, with its name
-        twice = False
-    if twice:
-        notices.append("the data gives other values when a sample is read again (random augmentation): the result depends on the draw; use evaluation transforms")
-    return notices
-
-
-def _unsteady(inner: nn.Module, tap: Tap, first: Batch, method: Method) -> list[str]:
-    """Compare two passes; only a model that is random in evaluation mode pays for more than two samples."""
-    like = next(inner.parameters(), None)
-    inputs = example(first, like)
-    one = read(inner, tap, inputs)[0]
-    two = max((read(inner, tap, inputs)[0] for _ in range(2)), key=lambda again: float((again - one).abs().max()))
-    if torch.equal(one, two):
-        return []
-    angle = "not measurable"
-    spans = []
-    for _ in range(2):
-        moments = Moments(tap.dim)
-        moments.update(read(inner, tap, place(first.inputs, like))[0])
-        found = spectrum(moments)
-        settings = {name: getattr(method, name, None) for name in ("p", "rank", "energy")}
-        try:
-            spans.append(found.basis[:, : choose_rank(found, **settings)])
-        except (UsageError, DataError):
-            break
-    if len(spans) == 2:
-        angle = f"sin theta {sin_theta(*spans):.2e}"
-    return [f"the model is random in evaluation mode: two passes over the same samples differ by {float((one - two).abs().max()):.2e} (removed span: {angle})"]
-
-
-def _account(before: nn.Module, after: nn.Module, splits: Splits, method: Method, run: Run, done: _Done, record: Record | None, key: bytes, seen: Seen, processes: int, seconds: float) -> dict[str, Any]:
-    """The receipt: JSON only, no sample, no path."""
-    settings = asdict(method) if hasattr(method, "__dataclass_fields__") else {}  # type: ignore[call-overload]
-    older: Sequence[dict[str, Any]] = [*record.receipt["previous"], record.receipt] if record is not None else []
-    return {
-        "schema": receipts.SCHEMA,
-        "created": receipts.now(),
-        "request": {
-            "kind": splits.kind,
-            "selector": list(splits.selector),
-            "classes": list(splits.classes),
-            "samples_read": done.fit.report["samples"],
-            "distinct_samples": len(set(seen.digests)),
-            "commitment": receipts.commitment(seen.digests, key),
-        },
-        "method": {"name": method.name, "settings": settings, "fit": done.fit.report},
-        "form": done.form,
-        "placement": _placement(done),
-        "removed_rank": done.eraser.basis.shape[1] if isinstance(done.eraser, Projection) else None,
-        **receipts.PROTECTS[done.form],
-        "routes": done.routes,
-        "model": {
-            "input": done.input_shape,
-            "class": f"{type(before).__module__}.{type(before).__qualname__}",
-            "sha256_before": receipts.state_hash(before.state_dict()),
-            "sha256_after": receipts.state_hash(after.state_dict()),
-        },
-        "forget_accuracy_before": seen.hits / seen.labelled if seen.labelled else None,
-        "conversions": dict(seen.conversions),
-        "run": {"device": str(next((p.device for p in after.parameters()), "cpu")), "batch_size": run.batch_size, "seed": run.seed, "max_samples": run.max_samples, "processes": processes},
-        "versions": receipts.versions(),
-        "seconds": {"fit": round(done.seconds, 3), "total": round(seconds, 3)},
-        "warnings": done.warnings,
-        "previous": list(older),
-    }  # fmt: skip
-
-
-def _placement(done: _Done) -> dict[str, Any]:
-    where = {
-        "hook": f"an eraser module {'on the input of' if done.tap.before else 'after'} '{done.tap.site or 'the model'}'",
-        "weights": f"absorbed by the weights of '{done.tap.site}', the affine layer before the head",
-        "head": f"absorbed by the weights of the head '{done.tap.head}'",
-    }[done.placement]
-    eraser = "map" if isinstance(done.eraser, LinearMap) else "projection"
-    return {"kind": done.placement, "where": where, "eraser": eraser, "tap": done.tap.to_dict()}
 
 
 def features(model: nn.Module, inputs: Any, *, tap: str | None = None, pool: Pool | None = None) -> Tensor:

@@ -11,6 +11,7 @@ from unspan.erasers import Eraser, Projection, placed
 from unspan.errors import ModelError, UsageError
 from unspan.taps import Tap, attach, is_own_weight, read
 
+Form = Literal["projected", "folded"]
 Placement = Literal["hook", "weights", "head"]
 
 
@@ -27,7 +28,7 @@ def install(inner: nn.Module, tap: Tap, eraser: Eraser, form: str) -> tuple[Plac
     matrix = eraser.matrix().double()
     head = inner.get_submodule(tap.head) if tap.head is not None else None
     if form == "folded":
-        fold_input(head, matrix)  # type: ignore[arg-type]
+        fold_input(head, matrix)  # check_fold saw to it that there is one
         return "head", None
     if isinstance(eraser, Projection) and head is not None and is_own_weight(inner, head):
         fold_input(head, matrix)

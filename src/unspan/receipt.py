@@ -7,15 +7,17 @@ import hmac
 import json
 import platform
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 SCHEMA = "unspan.receipt/1"
+_SHA256 = np.dtype("S32")
 
 PROTECTS = {
     "projected": {
@@ -44,13 +46,22 @@ def new_key() -> bytes:
     return secrets.token_bytes(32)
 
 
-def commitment(digests: Iterable[bytes], key: bytes) -> str:
+def commitment(digests: bytes | bytearray, key: bytes) -> str:
     """Keyed commitment to a set of samples, independent of their order.
 
     Without the key nobody can test whether a known photo was in the request; with it, anyone who has the
     samples can.
+
+    Args:
+        digests: sha256 of each sample, 32 bytes after 32 bytes.
+        key: secret.
     """
-    return "hmac-sha256:" + hmac.new(key, b"".join(sorted(digests)), hashlib.sha256).hexdigest()
+    return "hmac-sha256:" + hmac.new(key, np.sort(np.frombuffer(digests, _SHA256)).tobytes(), hashlib.sha256).hexdigest()
+
+
+def distinct(digests: bytes | bytearray) -> int:
+    """How many of the samples differ; `digests` as in `commitment`."""
+    return len(np.unique(np.frombuffer(digests, _SHA256)))
 
 
 def state_hash(state: Mapping[str, Tensor]) -> str:

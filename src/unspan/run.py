@@ -174,7 +174,7 @@ def size_of(data: Any, run: Run) -> int | None:
 def dropped(data: Any) -> int:
     """Samples that a `DataLoader(drop_last=True)` never gives."""
     if isinstance(data, DataLoader) and data.drop_last and data.batch_size and not isinstance(data.dataset, IterableDataset):
-        return len(data.sampler) % data.batch_size  # type: ignore[arg-type]
+        return len(data.sampler) % data.batch_size
     return 0
 
 

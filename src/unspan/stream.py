@@ -23,7 +23,7 @@ _LARGEST = 1e15  # activations beyond this are an overflow in the making, not fe
 class Seen:
     """What one pass met: sample digests (for the commitment), conversions, and hits of the model's own head."""
 
-    digests: list[bytes] = field(default_factory=list)
+    digests: bytearray = field(default_factory=bytearray)  # 32 bytes a sample, so that memory hardly grows with n
     conversions: Counter[str] = field(default_factory=Counter)
     hits: int = 0
     labelled: int = 0
@@ -79,7 +79,7 @@ class FeatureStream:
                 raise out_of_memory(error) or error from error
 
     def _note(self, features: Tensor, batch: Batch) -> None:
-        self.seen.digests += batch.digests
+        self.seen.digests += b"".join(batch.digests)
         self.seen.conversions.update(note for note in batch.notes if note)
         if self.head is not None and batch.labels is not None:
             weight, bias = self.head

@@ -189,8 +189,8 @@ def open_hub(name: str, revision: str | None, columns: Columns) -> dict[str, Sou
         splits = datasets.load_dataset(name, revision=revision)
     except Exception as error:  # noqa: BLE001 - as above
         raise UsageError(
-            f"cannot load {printable(name)!r} from the Hugging Face hub ({_reason(error)}); check the id and the "
-            "network, or give a local folder"
+            f"{printable(name)!r} is no file or folder here, and cannot be loaded from the Hugging Face hub "
+            f"({_reason(error)}); check the name and the network"
         ) from None
     return _sources(splits, {split: [(0, split)] for split in splits}, columns)
 

@@ -87,38 +87,34 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
     from unspan import dist
     from unspan.artifact import check_identifying
     from unspan.cli import render
+    from unspan.cli.opening import open_model
+    from unspan.cli.request import open_request, refuse_test_overlap
     from unspan.deletion import erase as erase_api
     from unspan.run import Run, size_of
 
-    start, recipe, preprocess, names, notices = _open_model(o)
-    splits, sources = _request(o, preprocess, names, start)
+    opened = open_model(o)
+    splits, sources = open_request(o, opened)
     count = size_of(splits.forget, Run(max_samples=o["max_samples"]))
     render.facts(out, "Plan", _plan(o, splits, settings, count))
     if count is not None and dist.rank() == 0:
         check_identifying(count, settings.rank if hasattr(settings, "rank") else None, o["allow_identifying_projector"])
-    notices += _refuse_test_overlap(o, splits, sources)
+    overlap = refuse_test_overlap(splits, sources, split=o["split"], allow=o["allow_overlap"])
     if o["dry_run"]:
         return
     with render.progress(out) as report, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         run = Run(device=o["device"], batch_size=o["batch_size"], workers=o["workers"], seed=o["seed"], max_samples=o["max_samples"], progress=report)
         key = _key(o["key_file"])
-        deletion = erase_api(start, splits, settings, run, tap=o["tap"], pool=o["pool"], form=o["form"], key=key, recipe=recipe, check_labels=o["check_labels"])
-        if preprocess is not None and hasattr(preprocess, "to_dict"):
-            deletion.receipt["model"]["preprocess"] = preprocess.to_dict()
-        deletion.receipt["warnings"] = [*notices, *deletion.receipt["warnings"]]
+        deletion = erase_api(opened.start, splits, settings, run, tap=o["tap"], pool=o["pool"], form=o["form"], key=key, recipe=opened.recipe, check_labels=o["check_labels"])
+        if hasattr(opened.preprocess, "to_dict"):
+            deletion.receipt["model"]["preprocess"] = opened.preprocess.to_dict()
+        deletion.receipt["notices"] = opened.notices
+        deletion.receipt["warnings"] = [*overlap, *deletion.receipt["warnings"]]
         if dist.rank() != 0:
             return
-        original = start if not isinstance(start, _deletion_type()) else start.model
-        deletion.receipt["evaluation"] = _measure(o, original, deletion, splits, sources, replace(run, max_samples=None))
+        deletion.receipt["evaluation"] = _measure(o, opened.model, deletion, splits, sources, replace(run, max_samples=None))
     deletion.save(o["out"], overwrite=o["overwrite"], allow_identifying_projector=o["allow_identifying_projector"])
     _show(o, deletion, out)
-
-
-def _deletion_type() -> type[Deletion]:
-    from unspan.deletion import Deletion
-
-    return Deletion
 
 
 def _method(o: dict[str, Any]) -> Any:
@@ -138,127 +134,6 @@ def _input_paths(o: dict[str, Any]) -> tuple[Path, ...]:
     return tuple(Path(one) for one in [*named, *specs] if one is not None and Path(one).exists())
 
 
-def _open_model(o: dict[str, Any]) -> tuple[Any, dict[str, Any], Any, list[str] | None, list[str]]:
-    """The model or deletion to start from, its recipe, its preprocessing, its class names, notices."""
-    from unspan.artifact import RECEIPT, reopen
-    from unspan.models import build
-    from unspan.preprocess import Preprocess
-
-    if (Path(o["model"]) / RECEIPT).is_file():
-        previous = reopen(Path(o["model"]), trust_code=o["trust_code"])
-        saved = previous.receipt["model"].get("preprocess")
-        return previous, previous.recipe, _adjusted(Preprocess.from_dict(saved) if saved else None, o), None, []
-    loaded = build(o["model"], weights=o["weights"], num_classes=o["num_classes"])
-    return loaded.model, loaded.recipe, _adjusted(loaded.preprocess, o), loaded.class_names, loaded.notices
-
-
-def _adjusted(preprocess: Any, o: dict[str, Any]) -> Any:
-    """The model's own preprocessing, with what the command line says instead."""
-    from unspan.preprocess import Preprocess
-
-    changes: dict[str, Any] = {}
-    if o["size"] is not None:
-        changes |= {"resize": o["size"], "crop": (o["size"], o["size"])}
-    for name in ("mean", "std"):
-        if o[name] is not None:
-            changes[name] = _numbers(o[name], name)
-    if isinstance(preprocess, Preprocess) or preprocess is None:
-        return replace(preprocess or Preprocess(), **changes)
-    if changes:
-        raise UsageError("--size, --mean and --std are for images; this model reads text.")
-    return preprocess
-
-
-def _numbers(text: str, name: str) -> tuple[float, ...]:
-    try:
-        values = tuple(float(part) for part in text.split(","))
-    except ValueError as error:
-        raise UsageError(f"--{name} {text}: use one number or three, for example 0.5 or 0.48,0.46,0.41.") from error
-    return values * 3 if len(values) == 1 else values
-
-
-def _request(o: dict[str, Any], preprocess: Any, names: list[str] | None, start: Any) -> tuple[Splits, dict[str, Any]]:
-    from unspan.data import open_data
-    from unspan.splits import Splits
-
-    given = [name for name in ("forget", "forget_index", "forget_ids", "forget_data") if o[name]]
-    if len(given) != 1:
-        raise UsageError("Say what to forget with exactly one of --forget CLASS, --forget-index, --forget-ids FILE, --forget-data DATA.")
-    columns = {name: o[name] for name in ("image_column", "text_column", "label_column", "id_column")}
-    sources = open_data(o["data"], transform=preprocess, **columns)
-    sources = {name: _relabelled(source, names) or source for name, source in sources.items()}
-    if o["forget_data"]:
-        chosen = open_data(o["forget_data"], transform=preprocess)
-        data = next(iter(chosen.values()))
-        data = _relabelled(data, getattr(next(iter(sources.values())), "class_names", None)) or _unlabelled(data)
-        count = f"{len(data)} samples" if hasattr(data, "__len__") else "data without a length"
-        return Splits(forget=data, retain=_others(sources.get(o["split"]), data), selector=(count,)), sources
-    if o["split"] not in sources:
-        raise UsageError(f"--split {o['split']}: the data has {', '.join(sources)}.")
-    data = sources[o["split"]]
-    if o["forget"]:
-        splits = Splits.by_class(data, o["forget"], class_names=getattr(data, "class_names", None) or names, num_classes=_width(start))
-    elif o["forget_ids"]:
-        splits = Splits.by_ids(data, o["forget_ids"])
-    else:
-        splits = Splits.by_index(data, _positions(o["forget_index"]))
-    return splits, sources
-
-
-def _relabelled(data: Any, known: list[str] | None) -> Any:
-    """Data with its labels as positions in `known`, when every class name of the data is in it; else None."""
-    import copy
-
-    own = getattr(data, "class_names", None)
-    if own is None or data.labels is None or known is None or not set(own) <= set(known):
-        return None
-    labels = [known.index(own[label]) if label >= 0 else -1 for label in data.labels]
-    data = copy.copy(data)
-    data.labels, data.class_names = labels, known
-    return data
-
-
-def _others(data: Any, forget: Any) -> Any:
-    """The samples of the main data that are not among the forget data; None when that cannot be told."""
-    from torch.utils.data import Subset
-
-    from unspan.splits import digests_of
-
-    gone, own = digests_of(forget), digests_of(data)
-    if gone is None or own is None:
-        return None
-    removed = set(gone)
-    kept = [i for i, digest in enumerate(own) if digest not in removed]
-    return Subset(data, kept) if kept else None
-
-
-def _unlabelled(data: Any) -> Any:
-    import copy
-
-    if hasattr(data, "class_names"):
-        data = copy.copy(data)
-        data.labels = data.class_names = None
-    return data
-
-
-def _width(start: Any) -> int | None:
-    """Number of classes the model can give, when that is plain from its last linear layer."""
-    from unspan.models import classes_of
-
-    return classes_of(start if not isinstance(start, _deletion_type()) else start.model)
-
-
-def _positions(text: str) -> list[int]:
-    found: list[int] = []
-    try:
-        for part in text.split(","):
-            low, _, high = part.strip().partition("-")
-            found += range(int(low), int(high or low) + 1)
-    except ValueError as error:
-        raise UsageError(f"--forget-index {text}: use positions and ranges, for example 3,17,20-29.") from error
-    return found
-
-
 def _plan(o: dict[str, Any], splits: Splits, settings: Any, count: int | None) -> list[tuple[str, Any]]:
     return [
         ("model", o["model"]),
@@ -268,22 +143,6 @@ def _plan(o: dict[str, Any], splits: Splits, settings: Any, count: int | None) -
         ("form", o["form"]),
         ("output", o["out"]),
     ]
-
-
-def _refuse_test_overlap(o: dict[str, Any], splits: Splits, sources: dict[str, Any]) -> list[str]:
-    """A forget sample that stands in the test split makes the test figures meaningless; said when allowed."""
-    from unspan.splits import digests_of, overlap_message
-
-    if "test" not in sources or o["split"] == "test":
-        return []
-    test, forget = digests_of(sources["test"]), digests_of(splits.forget)
-    shared = sorted(set(test or ()) & set(forget or ()))
-    if not shared:
-        return []
-    message = overlap_message("forget set and test split", len(shared), shared)
-    if not o["allow_overlap"]:
-        raise DataError(message + " Or pass --allow-overlap.")
-    return [message + " The test figures are not of held-out samples."]
 
 
 def _key(path: Path | None) -> bytes | None:
@@ -298,6 +157,7 @@ def _key(path: Path | None) -> bytes | None:
 def _measure(o: dict[str, Any], original: Any, deletion: Deletion, splits: Splits, sources: dict[str, Any], run: Run) -> list[dict[str, Any]]:
     """Accuracy of both models by split; nothing is written when the original is at chance."""
     from unspan.evaluate import accuracy, rows
+    from unspan.models import classes_of
 
     wanted = [] if o["evaluate"] == "none" else ["test" if "test" in sources else o["split"]] if o["evaluate"] == "auto" else o["evaluate"].split(",")
     unknown = [name for name in wanted if name not in sources]
@@ -312,8 +172,6 @@ def _measure(o: dict[str, Any], original: Any, deletion: Deletion, splits: Split
         for kind, data in pairs:
             if data is not None and _labelled(data):
                 measured.append(accuracy(original, deletion.model, data, f"{name} {kind}", run))
-    from unspan.models import classes_of
-
     classes = classes_of(original) or 0
     kept = [row for row in measured if row.split.endswith("retain") and row.n >= 20]
     if o["check_labels"] and classes and kept and not deletion.receipt["previous"] and all(row.before <= min(1.5 / classes, 1 / classes + 0.02) for row in kept):
@@ -328,6 +186,12 @@ def _labelled(data: Any) -> bool:
         return min(labels_of(data), default=-1) >= 0
     except UsageError:
         return False
+
+
+def _losses(evaluation: list[dict[str, Any]]) -> list[str]:
+    """A plain sentence for every split of retained data that lost more than its interval and two points explain."""
+    lost = [row for row in evaluation if row["split"].endswith("retain") and row["before"] - row["high"] > 0.02]
+    return [f"{row['split']}: accuracy on data to keep fell from {row['before']:.1%} to {row['after']:.1%}; fewer directions (--rank, --p) or method esc-t cost less" for row in lost]
 
 
 def _show(o: dict[str, Any], deletion: Deletion, out: Any) -> None:
@@ -347,6 +211,7 @@ def _show(o: dict[str, Any], deletion: Deletion, out: Any) -> None:
     if account["routes"]:
         render.route_table(out, account["routes"])
     render.bullets(out, "Does not protect", account["does_not_protect"])
-    render.bullets(out, "Warnings", account["warnings"])
+    render.bullets(out, "Notes", account["notices"])
+    render.bullets(out, "Warnings", [*account["warnings"], *_losses(account["evaluation"])])
     if o["as_json"]:
         print(receipts.canonical(account), end="")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -24,7 +24,7 @@ def export(
     from unspan.artifact import load
     from unspan.exporter import export as write
 
-    formats = {".onnx": "onnx", ".pt2": "pt2"}
+    formats: dict[str, Literal["onnx", "pt2"]] = {".onnx": "onnx", ".pt2": "pt2"}
     if out.suffix not in formats:
         raise UsageError(f"--out {out}: the name must end in .onnx or .pt2.")
     account = read(folder)
@@ -35,5 +35,5 @@ def export(
     if not size:
         raise UsageError("The shape of one input is not known; pass --shape, or use unspan.export in Python for dict inputs.")
     inputs = torch.randn(4, *size, generator=torch.Generator().manual_seed(0))
-    difference = write(load(folder, trust_code=trust_code), inputs, out, format=formats[out.suffix])  # type: ignore[arg-type]
+    difference = write(load(folder, trust_code=trust_code), inputs, out, format=formats[out.suffix])
     print(f"{out}: largest difference to the model {difference:.2e}")

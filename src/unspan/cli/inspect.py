@@ -45,4 +45,5 @@ def inspect(
     render.route_table(out, account["routes"])
     render.bullets(out, "Protects", account["protects"])
     render.bullets(out, "Does not protect", account["does_not_protect"])
+    render.bullets(out, "Notes", account.get("notices", []))
     render.bullets(out, "Warnings", account["warnings"])

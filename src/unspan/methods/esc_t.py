@@ -13,10 +13,12 @@ Deviates: see docs/paper-map.md; `fidelity` switches the differences.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from unspan import dist
@@ -172,13 +174,14 @@ def mask_gradient(z: Tensor, y: Tensor, basis: Tensor, mask: Tensor, weight: Ten
         factor = factor.mT
     inner, readout = z @ factor, weight @ factor
     logits = torch.addmm(bias, inner, readout.mT)
-    right = (logits.argmax(1) == y).nonzero().squeeze(1)
-    if len(right) == 0:
+    right = logits.argmax(1) == y
+    recognised = int(right.sum())
+    if recognised == 0:
         return None
-    if not bool(torch.isfinite(logits).all()):
+    if not math.isfinite(float(logits.sum())):
         raise DataError("ESC-T: logits became infinite or NaN; lower lr.")
-    delta = -logits[right].softmax(1)
-    delta[torch.arange(len(right)), y[right]] += 1
-    delta /= len(right) if reduction == "correct" else len(z)
-    gradient = z[right].mT @ (delta @ readout) + (delta @ weight).mT @ inner[right]
+    delta = F.one_hot(y, logits.shape[1]) - logits.softmax(1)
+    delta *= right[:, None]
+    delta /= recognised if reduction == "correct" else len(z)
+    gradient = torch.addmm((delta @ weight).mT @ inner, z.mT, delta @ readout)
     return basis * (gradient.mT if transposed else gradient)

@@ -1,0 +1,83 @@
+"""The account of one erasure: what was asked, found and done, as the receipt says it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from unspan import receipt as receipts
+from unspan.erasers import Eraser, LinearMap, Projection
+from unspan.install import Form, Placement
+from unspan.methods import Fit, Method
+from unspan.run import Run
+from unspan.splits import Splits
+from unspan.stream import FeatureStream, Seen
+from unspan.taps import Tap
+
+
+@dataclass
+class Done:
+    """What one erasure found, fitted and changed."""
+
+    tap: Tap
+    eraser: Eraser
+    fit: Fit
+    placement: Placement
+    form: Form
+    stream: FeatureStream
+    routes: dict[str, str]
+    warnings: list[str]
+    seconds: float
+    input_shape: list[int] | None
+    undo: Tensor | None = None
+    already: bool = False
+
+
+def account(before: nn.Module, after: nn.Module, splits: Splits, method: Method, run: Run, done: Done, seen: Seen, key: bytes, *, previous: Sequence[dict[str, Any]], processes: int, seconds: float) -> dict[str, Any]:
+    """The receipt: JSON only, no sample, no path; `previous` are the receipts of earlier requests."""
+    settings: dict[str, Any] = asdict(method) if is_dataclass(method) and not isinstance(method, type) else {}
+    return {
+        "schema": receipts.SCHEMA,
+        "created": receipts.now(),
+        "request": {
+            "kind": splits.kind,
+            "selector": list(splits.selector),
+            "classes": list(splits.classes),
+            "samples_read": done.fit.report["samples"],
+            "distinct_samples": receipts.distinct(seen.digests),
+            "commitment": receipts.commitment(seen.digests, key),
+        },
+        "method": {"name": method.name, "settings": settings, "fit": done.fit.report},
+        "form": done.form,
+        "placement": _placement(done),
+        "removed_rank": done.eraser.basis.shape[1] if isinstance(done.eraser, Projection) else None,
+        **receipts.PROTECTS[done.form],
+        "routes": done.routes,
+        "model": {
+            "input": done.input_shape,
+            "class": f"{type(before).__module__}.{type(before).__qualname__}",
+            "sha256_before": receipts.state_hash(before.state_dict()),
+            "sha256_after": receipts.state_hash(after.state_dict()),
+        },
+        "forget_accuracy_before": seen.hits / seen.labelled if seen.labelled else None,
+        "conversions": dict(seen.conversions),
+        "run": {"device": str(next((p.device for p in after.parameters()), "cpu")), "batch_size": run.batch_size, "seed": run.seed, "max_samples": run.max_samples, "processes": processes},
+        "versions": receipts.versions(),
+        "seconds": {"fit": round(done.seconds, 3), "total": round(seconds, 3)},
+        "notices": [],
+        "warnings": done.warnings,
+        "previous": list(previous),
+    }  # fmt: skip
+
+
+def _placement(done: Done) -> dict[str, Any]:
+    where = {
+        "hook": f"an eraser module {'on the input of' if done.tap.before else 'after'} '{done.tap.site or 'the model'}'",
+        "weights": f"absorbed by the weights of '{done.tap.site}', the affine layer before the head",
+        "head": f"absorbed by the weights of the head '{done.tap.head}'",
+    }[done.placement]
+    eraser = "map" if isinstance(done.eraser, LinearMap) else "projection"
+    return {"kind": done.placement, "where": where, "eraser": eraser, "tap": done.tap.to_dict()}

@@ -1,0 +1,66 @@
+"""Data and models that a result would be wrong for, or different every time: refused, or said in the receipt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from unspan.errors import DataError, UsageError
+from unspan.linalg import Moments, choose_rank, sin_theta, spectrum
+from unspan.methods import Method
+from unspan.run import Batch, _digest, dropped, place
+from unspan.splits import Splits
+from unspan.stream import Seen, example
+from unspan.taps import Tap, read
+
+
+def data_notices(forget: Any) -> list[str]:
+    """What the user should know of the forget data: samples never read, values that change when read again."""
+    notices = []
+    lost = dropped(forget)
+    if lost:
+        notices.append(f"the loader has drop_last=True: {lost} forget samples are never read")
+    dataset = forget.dataset if isinstance(forget, DataLoader) else forget
+    try:
+        twice = _digest(dataset[0]) != _digest(dataset[0]) if hasattr(dataset, "__getitem__") and len(dataset) else False
+    except Exception:  # a sample that cannot be read is reported by the pass itself, with its name
+        twice = False
+    if twice:
+        notices.append("the data gives other values when a sample is read again (random augmentation): the result depends on the draw; use evaluation transforms")
+    return notices
+
+
+def unsteady(inner: nn.Module, tap: Tap, first: Batch, method: Method) -> list[str]:
+    """Compare two passes; only a model that is random in evaluation mode pays for more than two samples."""
+    like = next(inner.parameters(), None)
+    inputs = example(first, like)
+    one = read(inner, tap, inputs)[0]
+    two = max((read(inner, tap, inputs)[0] for _ in range(2)), key=lambda again: float((again - one).abs().max()))
+    if torch.equal(one, two):
+        return []
+    angle = "not measurable"
+    spans = []
+    for _ in range(2):
+        moments = Moments(tap.dim)
+        moments.update(read(inner, tap, place(first.inputs, like))[0])
+        found = spectrum(moments)
+        settings = {name: getattr(method, name, None) for name in ("p", "rank", "energy")}
+        try:
+            spans.append(found.basis[:, : choose_rank(found, **settings)])
+        except (UsageError, DataError):
+            break
+    if len(spans) == 2:
+        angle = f"sin theta {sin_theta(*spans):.2e}"
+    return [f"the model is random in evaluation mode: two passes over the same samples differ by {float((one - two).abs().max()):.2e} (removed span: {angle})"]
+
+
+def check_recognised(seen: Seen, head: tuple[Tensor, Tensor] | None, splits: Splits) -> None:
+    """Labels or preprocessing are wrong when the model does not know the class it is to forget."""
+    if splits.kind != "class" or seen.labelled < 20 or head is None:
+        return
+    accuracy, classes = seen.hits / seen.labelled, len(head[0])
+    if accuracy <= min(1.5 / classes, 1 / classes + 0.02):
+        raise DataError(f"The model recognises {accuracy:.1%} of the {seen.labelled} labelled forget samples, about chance for {classes} classes: labels or preprocessing look wrong. Check them, or pass --no-check-labels (check_labels=False).")

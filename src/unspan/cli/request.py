@@ -1,0 +1,108 @@
+"""The data of a command, and what in them is to be forgotten."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from unspan.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from unspan.cli.opening import Opened
+    from unspan.splits import Splits
+
+
+def open_request(options: Mapping[str, Any], opened: Opened) -> tuple[Splits, dict[str, Any]]:
+    """The forget and retain samples, and all data by the name of their split.
+
+    Args:
+        options: values of the command line: `data`, `split`, the four columns, and `forget`, `forget_index`,
+            `forget_ids`, `forget_data`, of which exactly one is set.
+        opened: the model, which says how samples are read and what its classes are called.
+    """
+    from unspan.data import open_data
+    from unspan.models import classes_of
+    from unspan.splits import Splits
+
+    given = [name for name in ("forget", "forget_index", "forget_ids", "forget_data") if options[name]]
+    if len(given) != 1:
+        raise UsageError("Say what to forget with exactly one of --forget CLASS, --forget-index, --forget-ids FILE, --forget-data DATA.")
+    columns = {name: options[name] for name in ("image_column", "text_column", "label_column", "id_column")}
+    sources = open_data(options["data"], transform=opened.preprocess, **columns)
+    sources = {name: _relabelled(source, opened.class_names) or source for name, source in sources.items()}
+    if options["forget_data"]:
+        chosen = open_data(options["forget_data"], transform=opened.preprocess)
+        data = next(iter(chosen.values()))
+        data = _relabelled(data, getattr(next(iter(sources.values())), "class_names", None)) or _unlabelled(data)
+        count = f"{len(data)} samples" if hasattr(data, "__len__") else "data without a length"
+        return Splits(forget=data, retain=_others(sources.get(options["split"]), data), selector=(count,)), sources
+    if options["split"] not in sources:
+        raise UsageError(f"--split {options['split']}: the data has {', '.join(sources)}.")
+    data = sources[options["split"]]
+    if options["forget"]:
+        splits = Splits.by_class(data, options["forget"], class_names=getattr(data, "class_names", None) or opened.class_names, num_classes=classes_of(opened.model))
+    elif options["forget_ids"]:
+        splits = Splits.by_ids(data, options["forget_ids"])
+    else:
+        splits = Splits.by_index(data, _positions(options["forget_index"]))
+    return splits, sources
+
+
+def _relabelled(data: Any, known: list[str] | None) -> Any:
+    """Data with its labels as positions in `known`, when every class name of the data is in it; else None."""
+    own = getattr(data, "class_names", None)
+    if own is None or data.labels is None or known is None or not set(own) <= set(known):
+        return None
+    labels = [known.index(own[label]) if label >= 0 else -1 for label in data.labels]
+    data = copy.copy(data)
+    data.labels, data.class_names = labels, known
+    return data
+
+
+def _others(data: Any, forget: Any) -> Any:
+    """The samples of the main data that are not among the forget data; None when that cannot be told."""
+    from torch.utils.data import Subset
+
+    from unspan.splits import digests_of
+
+    gone, own = digests_of(forget), digests_of(data)
+    if gone is None or own is None:
+        return None
+    removed = set(gone)
+    kept = [i for i, digest in enumerate(own) if digest not in removed]
+    return Subset(data, kept) if kept else None
+
+
+def _unlabelled(data: Any) -> Any:
+    if hasattr(data, "class_names"):
+        data = copy.copy(data)
+        data.labels = data.class_names = None
+    return data
+
+
+def _positions(text: str) -> list[int]:
+    found: list[int] = []
+    try:
+        for part in text.split(","):
+            low, _, high = part.strip().partition("-")
+            found += range(int(low), int(high or low) + 1)
+    except ValueError as error:
+        raise UsageError(f"--forget-index {text}: use positions and ranges, for example 3,17,20-29.") from error
+    return found
+
+
+def refuse_test_overlap(splits: Splits, sources: Mapping[str, Any], *, split: str, allow: bool) -> list[str]:
+    """A forget sample that stands in the test split makes the test figures meaningless; said when allowed."""
+    from unspan.splits import digests_of, overlap_message
+
+    if "test" not in sources or split == "test":
+        return []
+    test, forget = digests_of(sources["test"]), digests_of(splits.forget)
+    shared = sorted(set(test or ()) & set(forget or ()))
+    if not shared:
+        return []
+    message = overlap_message("forget set and test split", len(shared), shared)
+    if not allow:
+        raise DataError(message + " Or pass --allow-overlap.")
+    return [message + " The test figures are not of held-out samples."]

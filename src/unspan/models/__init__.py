@@ -1,0 +1,61 @@
+"""Build a model from one line of text, and load its weights from safetensors only: nothing in a file is executed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from unspan.errors import UsageError
+from unspan.models import hf
+from unspan.models.libraries import quiet
+from unspan.models.loaded import Loaded, check_usable, classes_of
+from unspan.models.sources import FORMS, SOURCES, from_source
+from unspan.models.weights import load_weights, read_safetensors
+
+__all__ = ["Loaded", "build", "check_usable", "classes_of", "load_weights", "quiet", "read_safetensors", "rebuild"]
+
+
+def build(spec: str, *, weights: Path | None = None, num_classes: int | None = None) -> Loaded:
+    """Build a model and load its weights.
+
+    `python:` specs import and run the code they name, with the current directory importable: use only code you trust.
+
+    Args:
+        spec: `timm:NAME`, `torchvision:NAME`, `transformers:FOLDER_OR_HUB_ID` or `python:MODULE_OR_FILE:FACTORY`.
+        weights: A safetensors file (or its `*.index.json`); without it the published weights are used, which may be
+            downloaded, those in the transformers folder, or those that the factory loads itself.
+        num_classes: Outputs of the classifier; inferred from `weights` when not given.
+
+    Raises:
+        UsageError: A spec, name or package that does not exist, or no weights.
+        ModelError: Weights that do not fit, or a model that cannot be used as it is.
+        UnsafeFileError: Weights that are not safetensors.
+    """
+    kind, _, name = spec.partition(":")
+    if kind == "transformers" and name:
+        loaded = hf.from_folder(name, weights, num_classes)
+    elif kind in SOURCES and name:
+        loaded = from_source(spec, weights, num_classes)
+    else:
+        raise UsageError(f"{spec!r} names no model; {FORMS}")
+    check_usable(loaded.model)
+    loaded.model.eval()
+    return loaded
+
+
+def rebuild(recipe: Mapping[str, Any]) -> nn.Module:
+    """Build the architecture of a recipe with random weights, in evaluation mode.
+
+    A `python:` recipe imports and runs the code it names: rebuild only recipes you trust.
+
+    Raises:
+        UsageError: The package or the name is not there any more.
+        ModelError: The recipe is malformed.
+    """
+    kind, _, name = str(recipe.get("spec")).partition(":")
+    if kind in SOURCES:
+        return SOURCES[kind](name)[0](recipe.get("num_classes"), False).eval()
+    return hf.rebuild(recipe)

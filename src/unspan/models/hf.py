@@ -1,0 +1,96 @@
+"""Models of transformers: a folder with config.json, or a hub id."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from unspan.errors import ModelError, UsageError
+from unspan.models.libraries import require
+from unspan.models.loaded import Loaded
+from unspan.models.weights import load_weights, unsafe
+
+if TYPE_CHECKING:
+    from unspan.preprocess import Preprocess, TextPreprocess
+
+_AUTO = {
+    "ForImageClassification": "AutoModelForImageClassification",
+    "ForSequenceClassification": "AutoModelForSequenceClassification",
+    "": "AutoModel",
+}
+
+
+def from_folder(name: str, weights: Path | None, num_classes: int | None) -> Loaded:
+    """Build the model that a folder or a hub id describes, with the weights in it or the file given instead."""
+    package = require("transformers")
+    folder = _folder(name)
+    try:
+        config = package.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(f"transformers:{name} has no usable config.json: {str(error).splitlines()[0]}") from error
+    if num_classes is not None:
+        config.num_labels = num_classes
+    architectures = " ".join(config.architectures or [])
+    auto_class = next(auto for suffix, auto in _AUTO.items() if suffix in architectures)
+    settings = json.loads(config.to_json_string(use_diff=False))
+    settings.pop("_name_or_path", None)
+    recipe = {"spec": f"transformers:{Path(name).name}", "auto_class": auto_class, "config": settings}
+    model = rebuild(recipe)
+    notices = load_weights(model, weights or _folder_weights(folder))
+    labels = [config.id2label[index] for index in sorted(config.id2label)]
+    class_names = None if auto_class == "AutoModel" or labels[0] == "LABEL_0" else labels
+    preprocess = _folder_preprocess(folder)
+    return Loaded(model=model, recipe=recipe, preprocess=preprocess, class_names=class_names, notices=notices)
+
+
+def rebuild(recipe: Mapping[str, Any]) -> nn.Module:
+    """Build the architecture of a recipe with random weights, in evaluation mode; ModelError when it is malformed."""
+    kind = str(recipe.get("spec")).partition(":")[0]
+    if kind != "transformers" or recipe.get("auto_class") not in _AUTO.values():
+        raise ModelError(f"the recipe has spec {recipe.get('spec')!r} and auto_class {recipe.get('auto_class')!r}")
+    package = require("transformers")
+    try:
+        config = package.AutoConfig.for_model(**recipe["config"])
+        return getattr(package, recipe["auto_class"]).from_config(config, trust_remote_code=False).eval()
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"the transformers config in the recipe cannot be built: {error}") from error
+
+
+def _folder(name: str) -> Path:
+    if Path(name).is_dir():
+        return Path(name)
+    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
+        raise UsageError(f"transformers:{name}: there is no such folder")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.json", "model*.safetensors", "*.txt", "*.model"]))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"transformers:{name}: no such folder, and the hub was not reached or has no such id"
+        ) from error
+
+
+def _folder_weights(folder: Path) -> Path:
+    for name in ("model.safetensors", "model.safetensors.index.json"):
+        if (folder / name).exists():
+            return folder / name
+    if old := sorted(folder.glob("*.bin")):
+        raise unsafe(old[0], "is a pickle, which can run code when it is read")
+    raise UsageError(f"no weights: {folder.name} has no model.safetensors; pass --weights FILE.safetensors")
+
+
+def _folder_preprocess(folder: Path) -> Preprocess | TextPreprocess | None:
+    from unspan.preprocess import Preprocess, TextPreprocess
+
+    image = folder / "preprocessor_config.json"
+    if image.is_file():
+        return Preprocess.from_transformers(json.loads(image.read_text("utf-8")))
+    if any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt")):
+        return TextPreprocess(require("transformers").AutoTokenizer.from_pretrained(folder, trust_remote_code=False))
+    return None

@@ -1,0 +1,34 @@
+"""Other people's packages: imported when a model asks for them, and kept from writing to the terminal."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from types import ModuleType
+
+from unspan.errors import UsageError
+
+
+def require(package: str) -> ModuleType:
+    """Import an optional package; UsageError names the extra that installs it."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise UsageError(f"{package} is not installed: pip install 'unspan[{package}]'") from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence progress bars, log lines below errors and warnings of other libraries."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

@@ -1,0 +1,67 @@
+"""A model as it was built: what feeds it, what builds it again, and whether it can be used as it is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from unspan.errors import ModelError
+
+if TYPE_CHECKING:
+    from unspan.preprocess import Preprocess, TextPreprocess
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A model in evaluation mode, with what is needed to feed it and to build it again.
+
+    Attributes:
+        model: The network, weights loaded.
+        recipe: JSON values from which `rebuild` makes the architecture again, without weights.
+        preprocess: What turns one image or text into an input; None when the source does not say.
+        class_names: Name of each output, or None when the source has no meaningful ones.
+        notices: What was changed or inferred on the way, for the user to read.
+    """
+
+    model: nn.Module
+    recipe: dict[str, Any]
+    preprocess: Preprocess | TextPreprocess | None
+    class_names: list[str] | None
+    notices: list[str] = field(default_factory=list)
+
+
+def classes_of(model: nn.Module) -> int | None:
+    """Number of classes a classifier gives, read from its config or its last linear layer; None when unknown."""
+    model = getattr(model, "_orig_mod", model)
+    for owner, name in ((getattr(model, "config", None), "num_labels"), (model, "num_classes")):
+        if isinstance(getattr(owner, name, None), int):
+            return int(getattr(owner, name))
+    return next((layer.out_features for layer in reversed(list(model.modules())) if isinstance(layer, nn.Linear)), None)
+
+
+def check_usable(model: nn.Module) -> None:
+    """Refuse a model whose weights are absent or quantised.
+
+    Raises:
+        ModelError: Names the parameter or module.
+    """
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if is_lazy(tensor):
+            raise ModelError(f"{name} is not initialised: run one forward pass first")
+        if tensor.is_meta:
+            raise ModelError(f"{name} is on the meta device, without values: load the weights first")
+    for name, module in model.named_modules():
+        if _is_quantised(module):
+            raise ModelError(f"{name or 'the model'} ({type(module).__name__}) is quantised: dequantise first")
+
+
+def _is_quantised(module: nn.Module) -> bool:
+    weight = getattr(module, "weight", None)
+    if isinstance(weight, Tensor) and (weight.element_size() == 1 or type(weight).__module__.startswith("torchao")):
+        return True
+    home = r"bitsandbytes\b|torch\.ao\..*\bquantized\b"
+    return hasattr(module, "qweight") or re.match(home, type(module).__module__) is not None

@@ -1,0 +1,87 @@
+"""Place an eraser in a model and take it out again: a child module, and hooks that call it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unspan.erasers import Eraser, placed
+from unspan.taps.tap import Tap
+
+CHILD = "unspan"  # name of the eraser inside the module that carries it
+
+
+def _compile_with_hooks() -> None:
+    """Make `torch.compile` look at hooks: by default a graph compiled for the original model is run for a copy
+    that differs by a hook only, and an eraser would be skipped. Graphs compiled before are dropped, once.
+    """
+    import torch._dynamo.config as config
+
+    if config.skip_nnmodule_hook_guards:
+        config.skip_nnmodule_hook_guards = False
+        torch.compiler.reset()
+
+
+_compile_with_hooks()
+
+
+def attach(model: nn.Module, tap: Tap, eraser: Eraser) -> None:
+    """Place an eraser at the site, as a child module that moves, casts, copies and saves with the model."""
+    name, path = _carrier(model, tap)
+    carrier, site = model.get_submodule(name), model.get_submodule(tap.site)
+    like = next((p for p in (*site.parameters(), *model.parameters()) if p.is_floating_point()), torch.zeros(()))
+    eraser = placed(eraser, tap.layout, like)
+    carrier.add_module(CHILD, eraser)
+    if not tap.before:
+        site.register_forward_hook(_erase_output, prepend=True)
+        return
+    site.register_forward_pre_hook(partial(_erase_input, eraser), prepend=True)
+    if path:
+        carrier.register_forward_pre_hook(partial(_guard_head, path), prepend=True)
+
+
+def detach(model: nn.Module, tap: Tap) -> None:
+    """Take the eraser away from the site again."""
+    carrier = model.get_submodule(_carrier(model, tap)[0])
+    for module in (carrier, model.get_submodule(tap.site)):
+        for hooks in (module._forward_hooks, module._forward_pre_hooks):
+            for key in [key for key, hook in hooks.items() if _is_ours(hook)]:
+                del hooks[key]
+    delattr(carrier, CHILD)
+
+
+def _carrier(model: nn.Module, tap: Tap) -> tuple[str, str]:
+    """The module that holds the eraser, and the path from it to the hooked module.
+
+    An eraser on a head's input is held by the nearest ancestor that is not a `Sequential` (whose children are
+    its program), so that it outlives a replaced head.
+    """
+    if not tap.before:
+        return tap.site, ""
+    parts = tap.site.split(".")
+    for cut in range(len(parts) - 1, -1, -1):
+        if not isinstance(model.get_submodule(".".join(parts[:cut])), nn.Sequential):
+            return ".".join(parts[:cut]), ".".join(parts[cut:])
+    return tap.site, ""
+
+
+def _erase_output(module: nn.Module, _args: tuple[Any, ...], output: Tensor) -> Tensor:
+    return getattr(module, CHILD)(output)
+
+
+def _erase_input(eraser: Eraser, _module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (eraser(args[0]), *args[1:])
+
+
+def _guard_head(path: str, carrier: nn.Module, _args: tuple[Any, ...]) -> None:
+    """Give a head that was replaced (by `nn.Identity()`, say) the eraser before it is called."""
+    head = carrier.get_submodule(path)
+    if not any(_is_ours(hook) for hook in head._forward_pre_hooks.values()):
+        head.register_forward_pre_hook(partial(_erase_input, carrier.get_submodule(CHILD)), prepend=True)
+
+
+def _is_ours(hook: Any) -> bool:
+    return hook is _erase_output or getattr(hook, "func", None) in (_erase_input, _guard_head)

@@ -1,0 +1,43 @@
+"""`Tap`: the names of the places where features are read and erased."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from unspan.erasers import Layout
+
+Pool = Literal["cls", "mean", "gap"]
+
+
+@dataclass(frozen=True)
+class Tap:
+    """Where features are read and erased. Names are module paths; "" is the model itself.
+
+    Attributes:
+        head: the linear head, or None.
+        reads: module whose input (head) or output (`output=True`) is the feature.
+        output: features are an output rather than the head's input.
+        key: entry of a dict-like output.
+        pool: how tokens or maps become one vector a sample, when they are not already.
+        site: module at which the eraser sits; its output, or its input when `before`.
+        before: the site is the head itself and the eraser runs on its input (no module output qualified).
+        layout: which axis of the site's tensor holds the features.
+        dim: d.
+        affine: the site is a linear or convolution layer whose weights can absorb the map.
+    """
+
+    head: str | None
+    reads: str
+    output: bool
+    key: str | None
+    pool: Pool | None
+    site: str
+    before: bool
+    layout: Layout
+    dim: int
+    affine: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form, stored in receipts."""
+        return asdict(self)
