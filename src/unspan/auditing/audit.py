@@ -1,0 +1,277 @@
+"""audit(): two models and a request in, scores, verdicts and their limits out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unspan import receipt as receipts
+from unspan.auditing import controls, figures, scores, words
+from unspan.auditing.collect import Subject, collect, default_cache, subject
+from unspan.auditing.parts import Parts, parts
+from unspan.auditing.reading import NOT_MEASURABLE, Verdict, overall, verdict
+from unspan.auditing.reference import pixels, random_weights
+from unspan.auditing.suite import class_attacks, explain, group_attacks, shuffled
+from unspan.auditing.white_box import WhiteBox, white_box
+from unspan.deletion import RECORD, Deletion, Record
+from unspan.erasers import Projection
+from unspan.errors import DataError, UnspanError, UsageError
+from unspan.metrics.linear import linear_probe
+from unspan.metrics.outputs import Outputs
+from unspan.metrics.score import Reading
+from unspan.metrics.signature import signature
+from unspan.metrics.stability import disturbed, instability
+from unspan.run import Run, batches, first_rows, peek, place
+from unspan.splits import Splits, as_splits, digests_of, overlap_message
+from unspan.taps import Pool, eval_mode, head_parameters, read
+
+SCHEMA = "unspan.audit/1"
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The result of an audit; JSON inside.
+
+    Attributes:
+        account: everything, schema `unspan.audit/1`.
+    """
+
+    account: dict[str, Any]
+
+    @property
+    def verdict(self) -> str:
+        """ERASED AT THIS LEVEL, RETAINED, INCONCLUSIVE or NOT MEASURABLE."""
+        return str(self.account["verdict"])
+
+    def to_json(self) -> str:
+        """Canonical JSON."""
+        return receipts.canonical(self.account)
+
+    def to_html(self) -> str:
+        """One self-contained page."""
+        from unspan.report import html
+
+        return html(self.account)
+
+    def to_markdown(self) -> str:
+        """The same as text."""
+        from unspan.report import markdown
+
+        return markdown(self.account)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write audit.json, report.html and report.md into a folder, which is made.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        from unspan.auditing.write import save
+
+        return save(self, Path(folder))
+
+
+def audit(
+    before: nn.Module,
+    after: nn.Module | Deletion | str | Path,
+    data: Any,
+    run: Run | None = None,
+    *,
+    reference: Sequence[nn.Module] = (),
+    tap: str | None = None,
+    pool: Pool | None = None,
+    class_names: Sequence[str] | None = None,
+    cache: Path | None = None,
+    allow_overlap: bool = False,
+    pictures: bool = True,
+) -> Audit:
+    """Measure what an attacker can still get from `after` of what `before` knew.
+
+    Args:
+        before: the original model.
+        after: the erased model, its `Deletion` or folder.
+        data: `Splits` with forget and retain samples; with test parts (`with_test`) the attacker is judged on them.
+        run: device, batch size, seed, progress.
+        reference: models trained without the forget data, best several; without them random weights are used.
+        tap: as in `erase`, for models that were not erased by it.
+        pool: as in `erase`.
+        class_names: for the report.
+        cache: folder for outputs; see `collect.default_cache`.
+        allow_overlap: go on when test samples stand in the training data too; the report says so.
+        pictures: embeddings (t-SNE) and Grad-CAM, which take some seconds.
+
+    Raises:
+        UnspanError: with an exit code and a line that says how to fix it.
+    """
+    started = time.perf_counter()
+    run, splits, notes = run or Run(), as_splits(data), []
+    after = _model(after)
+    given = parts(splits)
+    notes += _overlap(splits, given, allow_overlap)
+    first, _ = peek(batches(given.test_forget, run, shard=False))
+    example = first_rows(first.inputs, 2)
+    subjects = [subject("before", before, example, tap=tap, pool=pool), subject("after", after, example, tap=tap, pool=pool)]
+    others = [subject(f"reference {i + 1}", one, example, tap=tap, pool=pool) for i, one in enumerate(reference)]
+    kind = "retrained" if others else "random weights"
+    if not others:
+        others, kind = _random_reference(subjects[0], example, run, tap, pool)
+    everyone = [*subjects, *others]
+    fit, fit_digest = collect(everyone, given.fit_forget, given.fit_retain, run, cache or default_cache(), "outputs, what the attacker knows")
+    test, test_digest = collect(everyone, given.test_forget, given.test_retain, run, cache or default_cache(), "outputs, what he is judged on")
+    names = [one.name for one in others]
+    if kind == "raw pixels":
+        fit, test, names = _with_pixels(fit, test, given, run)
+    notes += _comparable(test, names) if kind == "retrained" else []
+    case = _Case(splits, given, run, subjects, others, names, kind, fit, test, first.inputs, class_names, notes)
+    config = {"seed": run.seed, "batch_size": run.batch_size, "attacks": "default", "tap": tap, "pool": pool, "reference": kind}
+    account = _measured(case, pictures)
+    account["settings"] = config
+    account["hashes"] = {
+        "before": subjects[0].digest, "after": subjects[1].digest, "reference": [one.digest for one in others],
+        "fit data": fit_digest, "test data": test_digest, "config": hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest(),
+    }  # fmt: skip
+    account["versions"] = receipts.versions()
+    account["seconds"] = {"total": round(time.perf_counter() - started, 1)}
+    return Audit(account)
+
+
+@dataclass(frozen=True)
+class _Case:
+    """Everything an audit works on."""
+
+    splits: Splits
+    parts: Parts
+    run: Run
+    subjects: list[Subject]
+    others: list[Subject]
+    references: list[str]
+    kind: str
+    fit: dict[str, Outputs]
+    test: dict[str, Outputs]
+    inputs: Any
+    class_names: Sequence[str] | None
+    notes: list[str]
+
+    @property
+    def by_class(self) -> bool:
+        """The request is a class, so the attacker has labels to learn."""
+        return self.splits.kind == "class"
+
+
+def _model(after: Any) -> nn.Module:
+    if isinstance(after, (str, Path)):
+        from unspan.artifact import load
+
+        return load(after)
+    return after.model if isinstance(after, Deletion) else after
+
+
+def _overlap(splits: Splits, given: Parts, allow: bool) -> list[str]:
+    """A test sample that the attacker has in his training data makes every figure meaningless."""
+    known = set(digests_of(given.fit_forget) or ()) | set(digests_of(given.fit_retain) or ())
+    asked = set(digests_of(given.test_forget) or ()) | set(digests_of(given.test_retain) or ())
+    shared = sorted(known & asked)
+    if not shared:
+        return []
+    message = overlap_message("training and test data of the audit", len(shared), shared)
+    if not allow:
+        raise DataError(message + " Or pass --allow-overlap.")
+    return [message + " The figures are not of held-out samples."]
+
+
+def _random_reference(before: Subject, example: Any, run: Run, tap: str | None, pool: Pool | None) -> tuple[list[Subject], str]:
+    try:
+        return [subject("reference 1", random_weights(before.model, run.seed), example, tap=tap, pool=pool)], "random weights"
+    except UnspanError:  # features that are all zero or not finite with random weights
+        return [], "raw pixels"
+
+
+def _with_pixels(fit: dict[str, Outputs], test: dict[str, Outputs], given: Parts, run: Run) -> tuple[dict[str, Outputs], dict[str, Outputs], list[str]]:
+    """Outputs whose features are the inputs themselves, averaged to 8 x 8."""
+    found = []
+    for outputs, forget, retain in ((fit["before"], given.fit_forget, given.fit_retain), (test["before"], given.test_forget, given.test_retain)):
+        rows = [pixels(part, run) for part in (forget, retain)]
+        if rows[0] is None or rows[1] is None:
+            raise UsageError("There is no reference: random weights give no usable features, and the inputs are not images. Pass a model trained without the forget data (--reference).")
+        found.append(Outputs(features=torch.cat([rows[0], rows[1]]), logits=None, labels=outputs.labels, forget=outputs.forget))
+    return fit | {"pixels": found[0]}, test | {"pixels": found[1]}, ["pixels"]
+
+
+def _comparable(test: dict[str, Outputs], references: Sequence[str]) -> list[str]:
+    """Refuse a reference of another task; name one that has seen the class after all."""
+    notes = []
+    before = test["before"]
+    for name in references:
+        one = test[name]
+        if before.logits is None or one.logits is None or bool((before.labels < 0).any()):
+            continue
+        own, kept = _own_accuracy(before, ~before.forget), _own_accuracy(one, ~one.forget)
+        if kept < 0.5 * own:
+            raise DataError(f"{name} is right on {kept:.1%} of the retained test samples, the original on {own:.1%}: other classes, other preprocessing, or not trained. Give a model of the same task.")
+        seen = _own_accuracy(one, one.forget)
+        if seen > words.chance_bound(one.classes()):
+            notes.append(f"{name} names {seen:.1%} of the forgotten test samples: it seems to have seen them, so it is no reference and nothing can be measured against it")
+    return notes
+
+
+def _own_accuracy(one: Outputs, rows: Tensor) -> float:
+    assert one.logits is not None
+    return float((one.logits[rows].argmax(1) == one.labels[rows]).double().mean())
+
+
+def _measured(case: _Case, pictures: bool) -> dict[str, Any]:
+    """Attacks, scores, controls and words of an audit."""
+    run, before, after = case.run, case.test["before"], case.test["after"]
+    attacks = class_attacks if case.by_class else group_attacks
+    readings = {}
+    for name in ("before", "after", *case.references):
+        readings[name] = attacks(case.fit[name], case.test[name], run.seed, lambda stage, name=name: run.report(f"{name}: {stage}", 0, None))
+    columns = _aligned(readings, case)
+    unfit = any("no reference" in note for note in case.notes)
+    word, verdicts = overall(columns["before"], columns["after"], columns["references"], seed=run.seed)
+    box = white_box(*case.subjects, case.others, case.parts, case.inputs, run)
+    rows, edited = _scores(case, readings), None
+    single = _single(case) if case.kind == "retrained" and not unfit else None
+    if single is not None and not case.by_class:
+        verdicts, word = [single, *verdicts], single.verdict
+    if unfit:
+        word = NOT_MEASURABLE
+    checks, informative = _controls(case, readings, columns, rows)
+    own = scores.described(rows, "utility", "forget accuracy", "after", "test forget")
+    casts = [scores.Score(**{k: v for k, v in one.items() if k not in ("group", "model")}) for one in rows if one["group"] == "cast"]
+    guarded = [one for one in (scores.described(rows, "representation", "linear guardedness R²", "after", "train"), _area(verdicts)) if one is not None]
+    weights_changed = bool(box.changed)
+    found = words.levels(own, casts, guarded, verdicts, box.word, weights_changed, before.classes(), single)
+    strongest = next((one for one in verdicts if one.rho is not None), None)
+    what = f"{case.splits.kind} {', '.join(case.splits.selector)}"
+    split = "held-out test data" if case.parts.held_out else "a held-out fifth of the data given (no test split)"
+    account: dict[str, Any] = {
+        "schema": SCHEMA,
+        "created": receipts.now(),
+        "verdict": word,
+        "headline": words.headline(word, strongest, case.kind),
+        "request": {"kind": case.splits.kind, "selector": list(case.splits.selector), "samples": int(case.fit["before"].forget.sum()), "test_samples": int(before.forget.sum()), "test": split},
+        "method": _method(case.subjects[1]),
+        "levels": [one.to_dict() for one in found],
+        "claims": words.claims(found, what, split),
+        "can_still": words.can_still(word, verdicts, weights_changed, box.recovered),
+        "next_steps": words.NEXT[word],
+        "limits": words.LIMITS + ([] if case.parts.held_out else ["The samples the attacker is judged on were in the training data of the original model: a test split says more."]),
+        "reference": {"kind": case.kind, "count": len(case.references), "note": _reference_note(case)},
+        "attacks": [one.to_dict() | {"explain": explain(one.attack)} for one in verdicts],
+        "details": {name: {one.attack: one.detail for one in found} for name, found in readings.items()},
+        "scores": rows,
+        "controls": [one.to_dict() for one in checks],
+        "informative": informative,
+        "notes": case.notes,
+        "not_run": _not_run(case, single, box),
+    }
+    account["figures"] = figures.data(case, readings, box, pictures)
+    return account

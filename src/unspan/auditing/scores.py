@@ -1,0 +1,143 @@
+"""The scores beside the attacks: utility, the published ones, membership, representation, leakage, casts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unspan.errors import DataError, UsageError
+from unspan.metrics.accuracy import calibration_error, forget_accuracy, macro_accuracy, retain_accuracy, suppression, worst_drop
+from unspan.metrics.casts import cast_scores
+from unspan.metrics.guardedness import guardedness
+from unspan.metrics.leakage import direction_leakage, head_leakage, subspace_leakage
+from unspan.metrics.membership import loss_attack, losses, published_loss_attack
+from unspan.metrics.outputs import Outputs
+from unspan.metrics.retention import harmonic_mean, published_probe, recovery_rate
+from unspan.metrics.rmia import rmia_scores
+from unspan.metrics.score import Reading, Score, auc_reading
+from unspan.metrics.similarity import fisher_ratio, linear_cka
+from unspan.metrics.unlearning import zrf
+
+Head = tuple[Tensor, Tensor]
+Row = dict[str, Any]
+
+
+def row(group: str, model: str, score: Score) -> Row:
+    """A score as it stands in audit.json."""
+    return {"group": group, "model": model} | asdict(score)
+
+
+def utility(name: str, fit: Outputs, test: Outputs, before: Outputs | None) -> list[Row]:
+    """Accuracy of the model's own head on all four splits, macro, calibration, and the worst class drop."""
+    if test.logits is None:
+        return []
+    rows = [row("utility", name, score) for score in (forget_accuracy(fit, "train forget"), retain_accuracy(fit, "train retain"), forget_accuracy(test, "test forget"), retain_accuracy(test, "test retain"))]
+    for train, held, title in ((rows[0], rows[1], "HM"), (rows[2], rows[3], "HM_t")):
+        if train["value"] is not None and held["value"] is not None:
+            value = harmonic_mean(100 * train["value"], 100 * held["value"]) / 100
+            rows.append(row("published", name, Score(name=title, value=value, better="higher", split=train["split"].split()[0], n=train["n"] + held["n"], note="harmonic mean of forgetting and remaining accuracy; own head")))
+    rows += [row("utility", name, macro_accuracy(test, "test retain")), row("utility", name, calibration_error(test, "test"))]
+    rows += [row("output", name, score) for score in suppression(test, "test forget")]
+    if before is not None:
+        rows.append(row("utility", name, worst_drop(before, test, "test retain")))
+    return rows
+
+
+def retention(name: str, fit: Outputs, test: Outputs, seed: int) -> tuple[list[Row], Reading]:
+    """KR with the published probe, on all four splits."""
+    reading, accuracies = published_probe(fit, test, seed)
+    rows = [row("published", name, replace(score, note="compatibility: this probe is not trained to convergence")) for score in accuracies]
+    for split in ("train", "test"):
+        pair = [score.value for score in accuracies if score.split.startswith(split)]
+        if len(pair) == 2 and None not in pair:
+            rows.append(row("published", name, Score(name="KR HM" if split == "train" else "KR HM_t", value=harmonic_mean(100 * pair[0], 100 * pair[1]) / 100, better="higher", split=split, n=len(fit if split == "train" else test), note="from the published probe")))
+    return rows, reading
+
+
+def recovery(original_own: float | None, reading: Reading) -> Row | None:
+    """Recovery rate of Figure 1: what the published probe reads, over what the original model gets right."""
+    if not original_own:
+        return None
+    return row("published", "after", Score(name="recovery rate", value=recovery_rate(reading.value, original_own) / 100, better="lower", split="test forget", n=len(reading.forget), note="published probe on the erased features, over the original's accuracy"))
+
+
+def membership(name: str, fit: Outputs, test: Outputs, seed: int) -> list[Row]:
+    """Loss attacks: forget training samples against forgotten test samples, which the model never saw."""
+    try:
+        members, others = losses(fit.rows(fit.forget)), losses(test.rows(test.forget))
+    except DataError as error:
+        return [row("membership", name, Score(name="membership, loss attack", value=None, split="train forget", note=str(error)))]
+    scores = [published_loss_attack(members, others, "train forget against test forget", seed=seed), *loss_attack(members, others, "train forget against test forget", seed=seed)]
+    return [row("membership", name, score) for score in scores]
+
+
+def representation(fit: Outputs, test: Mapping[str, Outputs], references: Sequence[str]) -> list[Row]:
+    """How far features moved: CKA with the original and the reference, separation of the forget group, exact linear guardedness."""
+    rows = [row("representation", "after", replace(linear_cka(test["after"].features, test["before"].features, "test"), name="linear CKA with the original"))]
+    if references and len(test[references[0]]) == len(test["after"]):
+        rows.append(row("representation", "after", replace(linear_cka(test["after"].features, test[references[0]].features, "test"), name="linear CKA with the reference")))
+    rows += [row("representation", name, fisher_ratio(one.features, one.forget, "test")) for name, one in test.items() if name in ("before", "after")]
+    return rows + [row("representation", "after", score) for score in guardedness(fit, test["after"])]
+
+
+def forgetting_zrf(logits: Mapping[str, Tensor], random: Sequence[Tensor]) -> list[Row]:
+    """ZRF and its released form, for every model whose scores are given."""
+    rows = []
+    for name, one in logits.items():
+        for legacy in (False, True):
+            try:
+                rows.append(row("published", name, zrf(one, random, "test forget", legacy=legacy)))
+            except UsageError:
+                continue
+    return rows
+
+
+def leakage(directions: Tensor | None, head: Head | None, fit: Outputs) -> list[Row]:
+    """What the shipped eraser and head tell about the samples behind them; `fit` are features of the original."""
+    forget, rest = fit.features[fit.forget], fit.features[~fit.forget]
+    rows = []
+    if directions is not None:
+        rows.append(row("leakage", "after", direction_leakage(directions, forget, rest, "train forget")))
+        rows.append(row("leakage", "after", replace(subspace_leakage(directions, forget, rest).score("train forget"), name="AUC of the share in the removed span")))
+    if head is not None:
+        rows.append(row("leakage", "after", replace(head_leakage(head[0], forget, rest).score("train forget"), name="AUC of what the new head does not read")))
+    return rows
+
+
+def casts(test: Outputs, head: Head | None) -> list[Row]:
+    """Forget accuracy of the own head in lower precision, quantised and pruned."""
+    if head is None or test.logits is None:
+        return []
+    return [row("cast", "after", score) for score in cast_scores(test, head[0], head[1], "test forget")]
+
+
+def sample_attack(fit: Mapping[str, Outputs], test: Mapping[str, Outputs], references: Sequence[str]) -> dict[str, Reading]:
+    """RMIA with models that never saw the samples: AUC of the request against test samples, in the original and the erased model."""
+    def log_probability(one: Outputs, rows: Tensor) -> Tensor:
+        assert one.logits is not None
+        return one.logits[rows].double().log_softmax(1).gather(1, one.labels[rows][:, None]).squeeze(1)
+
+    found = {}
+    for name in ("before", "after"):
+        if fit[name].logits is None or bool((fit[name].labels[fit[name].forget] < 0).any()):
+            return {}
+        member, other = fit[name].forget, ~test[name].forget
+        half = torch.arange(len(test[name])) % 2 == 0  # one half is the population, the other the non-members
+        population, outside = other & half, other & ~half
+        q = {key: torch.stack([log_probability(fit[one] if key == "member" else test[one], mask) for one in references]) for key, mask in (("member", member), ("population", population), ("outside", outside))}
+        p = {"member": log_probability(fit[name], member), "population": log_probability(test[name], population), "outside": log_probability(test[name], outside)}
+        scores = {key: rmia_scores(p[key], q[key], p["population"], q["population"]) for key in ("member", "outside")}
+        found[name] = auc_reading("membership of single samples (RMIA)", scores["member"], scores["outside"])
+    return found
+
+
+def described(rows: Sequence[Row], group: str, name: str, model: str, split: str | None = None) -> Score | None:
+    """A score again, from its row; None when it is not there."""
+    for one in rows:
+        if (one["group"], one["name"], one["model"]) == (group, name, model) and split in (None, one["split"]):
+            return Score(**{key: value for key, value in one.items() if key not in ("group", "model")})
+    return None

@@ -1,0 +1,70 @@
+"""What whoever holds the weights can do: take the eraser off, or read an earlier layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.utils.data import Subset
+
+from unspan.auditing.collect import Subject
+from unspan.auditing.parts import Parts
+from unspan.auditing.reading import Verdict, overall
+from unspan.auditing.sweep import changed, layer_outputs, layers, without_eraser
+from unspan.metrics.linear import linear_probe
+from unspan.metrics.score import Reading
+from unspan.run import Run
+
+_FIT, _TEST = 5000, 2000  # samples of the sweep, which passes them through every model once more
+
+
+@dataclass(frozen=True)
+class WhiteBox:
+    """What the weights give away.
+
+    Attributes:
+        changed: parameters before the head that differ from the original's; None when the models have other layers.
+        recovered: share of samples whose original features come back when the eraser is taken off.
+        word: verdict over the earlier layers, None when they were not tested.
+        verdicts: of each layer.
+    """
+
+    changed: list[str] | None
+    recovered: float | None
+    word: str | None = None
+    verdicts: list[Verdict] = field(default_factory=list)
+
+
+def white_box(before: Subject, after: Subject, references: Sequence[Subject], parts: Parts, inputs: Any, run: Run) -> WhiteBox:
+    """Compare weights, take the eraser off, and probe up to three earlier layers of all models."""
+    same = [name for name, _ in before.model.named_parameters()] == [name for name, _ in after.model.named_parameters() if not name.endswith("unspan")]
+    different = changed(before.model, after.model, before.tap.head) if same else None
+    recovered = without_eraser(after, before, inputs)
+    names = layers(before, inputs)
+    if not names or any(_missing(one, names) for one in (after, *references)):
+        return WhiteBox(different, recovered)
+    readings: dict[str, dict[str, Reading]] = {name: {} for name in names}
+    for number, one in enumerate((before, after, *references)):
+        run.report("earlier layers", number, 2 + len(references))
+        fit = layer_outputs(one, names, _some(parts.fit_forget, _FIT // 10), _some(parts.fit_retain, _FIT - _FIT // 10), run)
+        test = layer_outputs(one, names, _some(parts.test_forget, _TEST // 2), _some(parts.test_retain, _TEST // 2), run)
+        for name in names:
+            found = linear_probe(fit[name], test[name], run.seed)
+            readings[name][one.name] = Reading(attack=f"linear probe at {name}", unit=found.unit, forget=found.forget, retain=found.retain, detail=found.detail)
+    columns = [[readings[name]["before"] for name in names], [readings[name]["after"] for name in names]]
+    word, verdicts = overall(*columns, [[readings[name][one.name] for one in references] for name in names], seed=run.seed)
+    verdicts.sort(key=lambda one: [f"linear probe at {name}" for name in names].index(one.attack))
+    return WhiteBox(different, recovered, word, verdicts)
+
+
+def _missing(one: Subject, names: Sequence[str]) -> bool:
+    known = dict(one.model.named_modules())
+    return any(name not in known for name in names)
+
+
+def _some(data: Any, most: int) -> Any:
+    if len(data) <= most:
+        return data
+    return Subset(data, torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:most].sort().values.tolist())

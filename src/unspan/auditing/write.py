@@ -1,0 +1,47 @@
+"""Write an audit: audit.json, report.html and report.md in one folder, each by one rename."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unspan.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from unspan.auditing.audit import Audit
+
+NAMES = ("audit.json", "report.html", "report.md")
+
+
+def check_target(folder: Path, overwrite: bool) -> None:
+    """Refuse to replace anything but an earlier audit, and that only when asked.
+
+    Raises:
+        UsageError: the folder holds something.
+        OutputError: its parent is missing.
+    """
+    if not folder.absolute().parent.is_dir():
+        raise OutputError(f"The folder {folder.parent} does not exist; create it first.")
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; choose a folder with --out.")
+    found = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    if found and not (overwrite and found <= set(NAMES)):
+        raise UsageError(f"{folder} is not empty; " + ("pass --overwrite to replace the audit in it." if found <= set(NAMES) else "choose another --out."))
+
+
+def save(audit: Audit, folder: Path) -> Path:
+    """Write the three files.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(exist_ok=True)
+        for name, text in zip(NAMES, (audit.to_json(), audit.to_html(), audit.to_markdown()), strict=True):
+            fresh = folder / f".{name}.{os.getpid()}"
+            fresh.write_text(text, "utf-8")
+            os.replace(fresh, folder / name)
+    except OSError as error:
+        raise OutputError(f"{folder} could not be written: {error.strerror or error}.") from error
+    return folder
