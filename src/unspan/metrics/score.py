@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from scipy.stats import binomtest, norm
+from scipy.special import betaincinv, stdtrit
 from torch import Tensor
 
 Better = Literal["lower", "higher", "reference", "none"]
+
+_MISS = 0.1  # of a sample; of 0.02, 0.05, 0.1 and 0.2 the smallest with about 93 % coverage for normal, mixed and two-valued scores from 50 a group
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +91,19 @@ def share_interval(hits: float, n: int, level: float = 0.95) -> tuple[float, flo
     >>> share_interval(0, 100)[1] < 0.037
     True
     """
-    found = binomtest(round(hits), n).proportion_ci(level)
-    return float(found.low), float(found.high)
+    k, tail = round(hits), (1 - level) / 2
+    low = float(betaincinv(k, n - k + 1, tail)) if k > 0 else 0.0
+    return low, float(betaincinv(k + 1, n - k, 1 - tail)) if k < n else 1.0
+
+
+def mean_interval(shares: Tensor, level: float = 0.95) -> tuple[float, float]:
+    """Interval of the mean of numbers in [0, 1], treating n of them as hits of n, rounded outwards.
+
+    Hits have the largest variance of all numbers in [0, 1] with that mean, so the interval is exact for 0 and 1
+    and too wide for anything in between.
+    """
+    total, n = float(shares.double().sum()), len(shares)
+    return share_interval(math.floor(total), n, level)[0], share_interval(min(math.ceil(total), n), n, level)[1]
 
 
 def auc_reading(attack: str, forget: Tensor, rest: Tensor, **detail: Any) -> Reading:
@@ -117,20 +130,27 @@ def _below(values: Tensor, others: Tensor) -> Tensor:
 def auc_interval(forget: Tensor, rest: Tensor, level: float = 0.95) -> tuple[float, float]:
     """DeLong interval of an AUC from both groups' contributions, on the logit scale.
 
-    A perfect separation has variance 0; then the exact interval of `min(m, r)` hits is given instead.
+    Two corrections for few samples: Student's t with Welch's degrees of freedom, and `_MISS` of one sample on
+    the wrong side in each group, because near 0 and 1 a small group often shows none of the rare misses that
+    make the variance (500 against 50 samples at AUC 0.98: coverage 71 % to 96 % without, 97 % to 99 % with,
+    by the shape of the scores). A
+    perfect separation gets the exact interval of `min(m, r)` hits.
+
+    >>> low, high = auc_interval(torch.tensor([0.5, 1.0, 1.0]), torch.tensor([0.8, 0.9, 0.8]))
+    >>> 0 < low < 0.83 < high < 1
+    True
     """
     area = float(forget.mean())
     smaller = min(len(forget), len(rest))
-    spread = _variance(forget) / len(forget) + _variance(rest) / len(rest)
-    if smaller < 2 or spread <= 0 or not 0 < area < 1:
+    if smaller < 2 or not 0 < area < 1:
         return share_interval(area * smaller, max(smaller, 1), level)
-    step = float(norm.ppf(0.5 + level / 2)) * math.sqrt(spread) / (area * (1 - area))
+    miss = _MISS * max(area, 1 - area) ** 2
+    parts = [(float((group.double() - area).square().sum() + miss) / (len(group) - 1) / len(group), len(group) - 1) for group in (forget, rest)]
+    variance = sum(part for part, _ in parts)
+    freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts)
+    step = float(stdtrit(freedom, 0.5 + level / 2)) * math.sqrt(variance) / (area * (1 - area))
     middle = math.log(area / (1 - area))
     return _logistic(middle - step), _logistic(middle + step)
-
-
-def _variance(values: Tensor) -> float:
-    return float(values.double().var()) if len(values) > 1 else 0.0
 
 
 def _logistic(x: float) -> float:
