@@ -22,6 +22,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from unspan.auditing.audit import Audit, audit
     from unspan.artifact import inspect, load
     from unspan.deletion import Deletion, erase, features
     from unspan.erasers import LinearMap, Projection
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from unspan.splits import Splits
 
 _HOME = {
+    "Audit": "auditing.audit", "audit": "auditing.audit",
     "Deletion": "deletion", "ESC": "methods", "ESCT": "methods", "LinearMap": "erasers", "METHODS": "methods",
     "Projection": "erasers", "Run": "run", "Splits": "splits", "UnspanError": "errors", "erase": "deletion",
     "export": "exporter", "features": "deletion", "inspect": "artifact", "load": "artifact",

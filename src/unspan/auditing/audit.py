@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,16 @@ from unspan.erasers import Projection
 from unspan.errors import DataError, UnspanError, UsageError
 from unspan.metrics.linear import linear_probe
 from unspan.metrics.outputs import Outputs
-from unspan.metrics.score import Reading
+from unspan.metrics.score import Reading, Score
 from unspan.metrics.signature import signature
 from unspan.metrics.stability import disturbed, instability
 from unspan.run import Run, batches, first_rows, peek, place
 from unspan.splits import Splits, as_splits, digests_of, overlap_message
-from unspan.taps import Pool, eval_mode, head_parameters, read
+from unspan.taps import Pool, eval_mode, head_parameters, logits_of, read
 
 SCHEMA = "unspan.audit/1"
+_SIGNATURE = "output signature"
+_NOISY = 500  # samples of each kind for the instability attack
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def audit(
     if kind == "raw pixels":
         fit, test, names = _with_pixels(fit, test, given, run)
     notes += _comparable(test, names) if kind == "retrained" else []
-    case = _Case(splits, given, run, subjects, others, names, kind, fit, test, first.inputs, class_names, notes)
+    case = Case(splits, given, run, subjects, others, names, kind, fit, test, first.inputs, class_names, notes)
     config = {"seed": run.seed, "batch_size": run.batch_size, "attacks": "default", "tap": tap, "pool": pool, "reference": kind}
     account = _measured(case, pictures)
     account["settings"] = config
@@ -143,7 +145,7 @@ def audit(
 
 
 @dataclass(frozen=True)
-class _Case:
+class Case:
     """Everything an audit works on."""
 
     splits: Splits
@@ -226,7 +228,7 @@ def _own_accuracy(one: Outputs, rows: Tensor) -> float:
     return float((one.logits[rows].argmax(1) == one.labels[rows]).double().mean())
 
 
-def _measured(case: _Case, pictures: bool) -> dict[str, Any]:
+def _measured(case: Case, pictures: bool) -> dict[str, Any]:
     """Attacks, scores, controls and words of an audit."""
     run, before, after = case.run, case.test["before"], case.test["after"]
     attacks = class_attacks if case.by_class else group_attacks
@@ -237,7 +239,7 @@ def _measured(case: _Case, pictures: bool) -> dict[str, Any]:
     unfit = any("no reference" in note for note in case.notes)
     word, verdicts = overall(columns["before"], columns["after"], columns["references"], seed=run.seed)
     box = white_box(*case.subjects, case.others, case.parts, case.inputs, run)
-    rows, edited = _scores(case, readings), None
+    rows = _scores(case, readings)
     single = _single(case) if case.kind == "retrained" and not unfit else None
     if single is not None and not case.by_class:
         verdicts, word = [single, *verdicts], single.verdict
@@ -245,7 +247,7 @@ def _measured(case: _Case, pictures: bool) -> dict[str, Any]:
         word = NOT_MEASURABLE
     checks, informative = _controls(case, readings, columns, rows)
     own = scores.described(rows, "utility", "forget accuracy", "after", "test forget")
-    casts = [scores.Score(**{k: v for k, v in one.items() if k not in ("group", "model")}) for one in rows if one["group"] == "cast"]
+    casts = [scores.score_of(one) for one in rows if one["group"] == "cast"]
     guarded = [one for one in (scores.described(rows, "representation", "linear guardedness R²", "after", "train"), _area(verdicts)) if one is not None]
     weights_changed = bool(box.changed)
     found = words.levels(own, casts, guarded, verdicts, box.word, weights_changed, before.classes(), single)
@@ -275,3 +277,151 @@ def _measured(case: _Case, pictures: bool) -> dict[str, Any]:
     }
     account["figures"] = figures.data(case, readings, box, pictures)
     return account
+
+
+def _aligned(readings: dict[str, list[Reading]], case: Case) -> dict[str, Any]:
+    """Readings of before, after and the references, attack by attack; attacks that a reference cannot face are left out."""
+    named = {name: {one.attack: one for one in found} for name, found in readings.items()}
+    order = [one.attack for one in readings["before"] if all(one.attack in found for found in named.values())]
+    return {
+        "attacks": order,
+        "before": [named["before"][attack] for attack in order],
+        "after": [named["after"][attack] for attack in order],
+        "references": [[named[name][attack] for name in case.references] for attack in order],
+    }
+
+
+def _area(verdicts: Sequence[Verdict]) -> Score | None:
+    """The one-against-the-rest AUC of the erased model as a score."""
+    found = next((one for one in verdicts if "one against the rest" in one.attack), None)
+    return None if found is None else Score(name=found.attack, value=found.erased, low=found.erased_low, high=found.erased_high, unit="AUC", split="test", n=found.n)
+
+
+def _scores(case: Case, readings: dict[str, list[Reading]]) -> list[dict[str, Any]]:
+    """Everything that is reported beside the attacks."""
+    run, rows = case.run, []
+    models = [name for name in ("before", "after", *case.references) if name != "pixels"]
+    for name in models:
+        run.report(f"{name}: other scores", 0, None)
+        rows += scores.utility(name, case.fit[name], case.test[name], case.test["before"] if name == "after" else None)
+        rows += scores.membership(name, case.fit[name], case.test[name], run.seed)
+        if case.by_class and bool((case.fit[name].labels >= 0).all()):
+            found, reading = scores.retention(name, case.fit[name], case.test[name], run.seed)
+            rows += found
+            own = scores.described(rows, "utility", "forget accuracy", "before", "test forget")
+            if name == "after" and own is not None and own.value:
+                rows.append(scores.recovery(own.value, reading))
+    rows += scores.representation(case.fit["after"], case.test, [name for name in case.references if name != "pixels"])
+    head = head_parameters(case.subjects[1].model, case.subjects[1].tap)
+    rows += scores.leakage(_directions(case.subjects[1]), head, case.fit["before"])
+    rows += scores.casts(case.test["after"], None if head is None or _in_score_path(case.subjects[1]) else head)
+    rows += _zrf(case) + _stability(case)
+    return rows
+
+
+def _in_score_path(one: Subject) -> bool:
+    """The head's features are not what it is given (an eraser on its input), so casting the head alone says nothing."""
+    return one.tap.before
+
+
+def _directions(one: Subject) -> Tensor | None:
+    """Removed directions as an artifact holder reads them: stored in the model itself."""
+    record: Record | None = getattr(one.model, RECORD, None)
+    return record.eraser.basis if record is not None and isinstance(record.eraser, Projection) else None
+
+
+def _zrf(case: Case) -> list[dict[str, Any]]:
+    """ZRF against three networks with random weights."""
+    before = case.test["before"]
+    if before.logits is None:
+        return []
+    random = []
+    try:
+        for seed in range(3):
+            one = subject(f"random {seed}", random_weights(case.subjects[0].model, 1000 + seed), first_rows(case.inputs, 2))
+            rows = []
+            for batch in batches(case.parts.test_forget, case.run, shard=False):
+                with eval_mode(one.model):
+                    output = read(one.model, one.tap, place(batch.inputs, next(one.model.parameters(), None)))[1]
+                rows.append(logits_of(output)[: len(batch)].flatten(1).float().cpu())  # type: ignore[index]
+            random.append(torch.cat(rows))
+    except UnspanError:
+        return []
+    given = {name: case.test[name].logits[before.forget] for name in ("before", "after", *case.references) if name != "pixels" and case.test[name].logits is not None}  # type: ignore[index]
+    return scores.forgetting_zrf({name: one for name, one in given.items() if one.shape == random[0].shape}, random)
+
+
+def _stability(case: Case) -> list[dict[str, Any]]:
+    """Do features of forgotten samples move more than others under tiny noise on the input?"""
+    if not (isinstance(case.inputs, Tensor) and case.inputs.is_floating_point()):
+        return []
+    kept = {"forget": case.parts.test_forget, "retain": case.parts.test_retain}
+    inputs = {kind: torch.cat([batch.inputs[: len(batch)] for batch in batches(data, _limited(case.run), shard=False)]) for kind, data in kept.items()}
+    x = torch.cat([inputs["forget"], inputs["retain"]])
+    mark = torch.arange(len(x)) < len(inputs["forget"])
+    rows = []
+    for one in (*case.subjects, *case.others):
+        like = next(one.model.parameters(), None)
+        with eval_mode(one.model):
+            clean, noisy = disturbed(lambda batch, one=one, like=like: read(one.model, one.tap, place(batch, like))[0].float().cpu(), x, seed=case.run.seed)
+        rows.append(scores.row("stability", one.name, instability(clean, noisy, mark).score("test")))
+    return rows
+
+
+def _limited(run: Run) -> Run:
+    return replace(run, max_samples=_NOISY, progress=None)
+
+
+def _single(case: Case) -> Verdict | None:
+    """The sample-level attack; an AUC of 0.5 is what a model that never saw the samples gives."""
+    found = scores.sample_attack(case.fit, case.test, case.references)
+    if not found:
+        return None
+    never = Reading(attack="", unit="AUC", forget=torch.full_like(found["after"].forget, 0.5), rest=torch.full_like(found["after"].rest, 0.5))  # type: ignore[arg-type]
+    return verdict(found["before"], found["after"], [never], seed=case.run.seed)
+
+
+def _controls(case: Case, readings: dict[str, list[Reading]], columns: dict[str, Any], rows: list[dict[str, Any]]) -> tuple[list[controls.Control], list[dict[str, Any]]]:
+    """Planted fakes, permuted labels, and which scores a fake passes."""
+    before, classes = case.test["before"], case.splits.classes or tuple(before.labels[before.forget].unique().tolist())
+    edited = list(columns["before"])
+    own = edited_own = None
+    if before.logits is not None and case.by_class:
+        fit, test = controls.head_edit(case.fit["before"], classes), controls.head_edit(before, classes)
+        edited = [signature(fit, test) if one.attack == _SIGNATURE else one for one in edited]
+        own, edited_own = _own_accuracy(case.test["after"], before.forget), _own_accuracy(test, before.forget)
+    found = controls.fakes(columns["before"], columns["references"], edited, case.run.seed)
+    if case.by_class:
+        case.run.report("control: permuted labels", 0, None)
+        found.append(controls.noise(linear_probe(shuffled(case.fit["after"], case.run.seed), case.test["after"], case.run.seed), before.classes()))
+    published = scores.described(rows, "published", scores.KR, "after", "test forget")
+    converged = {name: next((one.value for one in found if one.attack == "converged linear probe"), None) for name, found in readings.items()}
+    reference = converged.get(case.references[0])
+    return found, controls.informative(own, edited_own, None if published is None else published.value, converged["after"], reference, before.classes())
+
+
+def _method(one: Subject) -> dict[str, Any] | None:
+    record: Record | None = getattr(one.model, RECORD, None)
+    return None if record is None else {"name": record.receipt["method"]["name"], "form": record.form}
+
+
+def _reference_note(case: Case) -> str:
+    if case.kind == "retrained":
+        return f"{len(case.references)} model{'s' if len(case.references) > 1 else ''} given as trained without the forgotten data" + ("; several seeds would tell how much training alone varies" if len(case.references) < 3 else "")
+    if case.kind == "random weights":
+        return "the same architecture with random weights; a model retrained without the data would say more, since features learned from other classes often separate one that was never seen"
+    return "the inputs themselves, averaged to 8 x 8 pixels"
+
+
+def _not_run(case: Case, single: Verdict | None, box: WhiteBox) -> list[dict[str, str]]:
+    missing = []
+    if single is None:
+        missing.append({"name": "membership of single samples (RMIA)", "why": "needs class scores, labels, and models trained without the samples (--reference)"})
+    if box.word is None:
+        missing.append({"name": "earlier layers", "why": "no layer that all models share was found before the features"})
+    if case.test["after"].logits is None:
+        missing.append({"name": "scores, casts, output signature", "why": "the model gives no class scores"})
+    if not case.by_class:
+        missing.append({"name": "class probes (linear, kNN, MLP, few-shot, KR)", "why": "the request is of samples, not of a class"})
+    missing.append({"name": "recovery by fine-tuning, shadow models (U-LiRA)", "why": "need training; not part of the default audit"})
+    return missing

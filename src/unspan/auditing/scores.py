@@ -16,6 +16,7 @@ from unspan.metrics.guardedness import guardedness
 from unspan.metrics.leakage import direction_leakage, head_leakage, subspace_leakage
 from unspan.metrics.membership import loss_attack, losses, published_loss_attack
 from unspan.metrics.outputs import Outputs
+from unspan.metrics.retention import NAME as KR
 from unspan.metrics.retention import harmonic_mean, published_probe, recovery_rate
 from unspan.metrics.rmia import rmia_scores
 from unspan.metrics.score import Reading, Score, auc_reading
@@ -58,10 +59,8 @@ def retention(name: str, fit: Outputs, test: Outputs, seed: int) -> tuple[list[R
     return rows, reading
 
 
-def recovery(original_own: float | None, reading: Reading) -> Row | None:
+def recovery(original_own: float, reading: Reading) -> Row:
     """Recovery rate of Figure 1: what the published probe reads, over what the original model gets right."""
-    if not original_own:
-        return None
     return row("published", "after", Score(name="recovery rate", value=recovery_rate(reading.value, original_own) / 100, better="lower", split="test forget", n=len(reading.forget), note="published probe on the erased features, over the original's accuracy"))
 
 
@@ -135,9 +134,11 @@ def sample_attack(fit: Mapping[str, Outputs], test: Mapping[str, Outputs], refer
     return found
 
 
+def score_of(one: Row) -> Score:
+    """A score again, from its row."""
+    return Score(**{key: value for key, value in one.items() if key not in ("group", "model")})
+
+
 def described(rows: Sequence[Row], group: str, name: str, model: str, split: str | None = None) -> Score | None:
-    """A score again, from its row; None when it is not there."""
-    for one in rows:
-        if (one["group"], one["name"], one["model"]) == (group, name, model) and split in (None, one["split"]):
-            return Score(**{key: value for key, value in one.items() if key not in ("group", "model")})
-    return None
+    """The score with this name, None when it is not there."""
+    return next((score_of(one) for one in rows if (one["group"], one["name"], one["model"]) == (group, name, model) and split in (None, one["split"])), None)

@@ -12,7 +12,7 @@ from unspan.metrics.mlp import mlp_probe
 from unspan.metrics.neighbours import nearest
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.score import Reading
-from unspan.metrics.signature import output_signature
+from unspan.metrics.signature import signature
 
 Report = Callable[[str], None]
 
@@ -44,7 +44,7 @@ def class_attacks(fit: Outputs, test: Outputs, seed: int, report: Report) -> lis
     found += few_shot(fit, test, seed)
     if fit.logits is not None:
         report("output signature")
-        found.append(output_signature(fit, test))
+        found.append(signature(fit, test))
     return found
 
 
@@ -54,7 +54,7 @@ def group_attacks(fit: Outputs, test: Outputs, seed: int, report: Report) -> lis
     found = [linear_auc(fit, test, seed)]
     if fit.logits is not None:
         report("output signature")
-        found.append(output_signature(fit, test))
+        found.append(signature(fit, test))
     return found
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from unspan.cli.audit import audit
 from unspan.cli.erase import erase
 from unspan.cli.export import export
 from unspan.cli.inspect import inspect
@@ -17,13 +18,13 @@ from unspan.errors import ResourceError, UnspanError
 app = typer.Typer(
     name="unspan",
     help="Erase a class, a person or samples from a trained PyTorch model in one pass, and say what is left.",
-    epilog="Exit codes: 2 usage, 3 data, 4 model file, 5 unsafe file refused, 7 inconclusive, 8 output, 9 resources or interrupt.",
+    epilog="Exit codes: 2 usage, 3 data, 4 model file, 5 unsafe file refused, 6 audit says RETAINED (--fail-on), 7 inconclusive, 8 output, 9 resources or interrupt.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (erase, inspect, export, methods):
+for command in (erase, audit, inspect, export, methods):
     app.command()(command)
 
 

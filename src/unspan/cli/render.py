@@ -74,3 +74,24 @@ def bullets(out: Console, title: str, lines: Iterable[str]) -> None:
         out.print(Text(title, style="bold"))
         for line in lines:
             out.print(Text(f"  - {line}"))
+
+
+def verdict(out: Console, account: dict[str, Any], folder: Any) -> None:
+    """The first screen of an audit: word, headline, attacks, levels, controls, next step."""
+    out.print(Text(str(account["verdict"]), style="bold"))
+    out.print(Text(account["headline"]))
+    table = Table(title=f"What attacks read of the forgotten samples (reference: {account['reference']['kind']})", title_justify="left")
+    for name in ("attack", "original", "erased", "95 % interval", "reference", "recovered", "verdict"):
+        table.add_column(name, justify="left" if name in ("attack", "verdict") else "right")
+    for row in account["attacks"]:
+        shown = (lambda value: f"{value:.1%}") if row["unit"] == "share" else (lambda value: f"{value:.3f}")
+        fraction = "-" if row["rho"] is None else f"{row['rho']:.0%}"
+        table.add_row(Text(row["attack"]), shown(row["original"]), shown(row["erased"]), f"{shown(row['erased_low'])} to {shown(row['erased_high'])}", shown(row["reference"]), fraction, row["verdict"])
+    out.print(table)
+    bullets(out, "Levels", (f"{one['level']} {'holds' if one['holds'] else 'not tested' if one['holds'] is None else 'does not hold'}: {one['title']} ({one['why']})" for one in account["levels"]))
+    fakes = [one for one in account["controls"] if one["expect"] == "caught"]
+    out.print(Text(f"The audit caught {sum(one['ok'] for one in fakes)} of {len(fakes)} fakes."))
+    bullets(out, "An attacker can still", account["can_still"])
+    bullets(out, "Next", account["next_steps"])
+    bullets(out, "Notes", account["notes"])
+    out.print(Text(f"Written: {folder}/report.html, report.md, audit.json"))
