@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from unspan.errors import DataError, UsageError
-from unspan.metrics.logistic import fit_logistic
+from unspan.metrics.binary_logistic import fit_logistic
 from unspan.metrics.member_rate import entropy, member_rate, modified_entropy
 from unspan.metrics.membership import loss_attack, losses, published_loss_attack, tpr_at_fpr
 from unspan.metrics.outputs import Outputs

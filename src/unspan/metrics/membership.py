@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from unspan.errors import DataError
-from unspan.metrics.logistic import fit_logistic
+from unspan.metrics.binary_logistic import fit_logistic
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.score import Score, auc_reading, share_interval
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from unspan.errors import DataError
-from unspan.metrics.logistic import fit_logistic
+from unspan.metrics.binary_logistic import fit_logistic
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.score import Reading, auc_reading
 
