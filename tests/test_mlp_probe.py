@@ -1,0 +1,83 @@
+"""The MLP probe reads what no linear probe can, its control reads nothing, and its bits are the entropy it removes."""
+
+import math
+
+import pytest
+import torch
+from probe_data import planted, small
+
+from unspan.metrics import mlp
+from unspan.metrics.linear import linear_probe
+from unspan.metrics.mlp import fit_mlp, forward, mlp_probe
+from unspan.metrics.outputs import Outputs
+
+
+def ring(seed, n):
+    """Class 1 surrounds class 0, class 2 lies apart: the means of 0 and 1 are equal."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(3, (n,), generator=generator)
+    x = torch.randn(n, 4, generator=generator)
+    x[labels == 1] *= 5 / x[labels == 1].norm(dim=1, keepdim=True)
+    x[labels == 0] *= 0.3
+    x[labels == 2] += 20
+    return Outputs(features=x, logits=None, labels=labels, forget=labels == 0)
+
+
+def test_a_ring_is_read_by_the_mlp_and_not_by_a_line():
+    fit, test = ring(0, 1500), ring(1, 800)
+    assert mlp_probe(fit, test).value >= 0.98
+    assert linear_probe(fit, test).value <= 0.85
+
+
+def test_scale_does_not_matter():
+    pair = planted(gap=4.0, n=900)
+    first, second = mlp_probe(*pair), mlp_probe(*(small(part, 2.0**-7) for part in pair))
+    assert torch.equal(first.forget, second.forget) and first.value >= 0.9 and len(first.forget.unique()) <= 4
+
+
+def test_selectivity_is_high_for_a_planted_class_and_nil_for_permuted_labels():
+    real, noise = mlp_probe(*planted(gap=4.0, n=1500)), mlp_probe(*planted(gap=4.0, n=1500, permute=True))
+    assert real.detail["selectivity"] >= 0.6 and abs(noise.detail["selectivity"]) <= 0.1
+    assert noise.detail["V-information, bits"] <= 0.05 and noise.value <= 0.45
+
+
+def test_information_of_a_perfect_reading_is_the_entropy_of_the_labels():
+    detail = mlp_probe(*planted(gap=12.0, n=2000)).detail
+    assert detail["V-information, bits"] == pytest.approx(math.log2(5), abs=0.05)
+
+
+def test_networks_of_a_batch_are_those_trained_alone():
+    fit, _ = planted(n=400, gap=2.0)
+    both = fit_mlp(fit.features, fit.labels, 5, [7, 8])
+    alone = fit_mlp(fit.features, fit.labels, 5, [7])
+    a, b = both.scores(fit.features)[0], alone.scores(fit.features)[0]
+    assert both.best[0] == alone.best[0] and float((a - b).abs().max()) < 1e-2
+
+
+def test_weights_kept_are_those_of_the_best_epoch(monkeypatch):
+    monkeypatch.setattr(mlp, "EPOCHS", 25)
+    monkeypatch.setattr(mlp, "PATIENCE", 25)
+    monkeypatch.setattr(mlp, "BATCH", 16)
+    fit, _ = planted(n=150, gap=0.5)
+    long = fit_mlp(fit.features, fit.labels, 5, [0])
+    assert 0 < long.best[0] < 25  # it overfits within 25 epochs
+    monkeypatch.setattr(mlp, "EPOCHS", long.best[0])
+    short = fit_mlp(fit.features, fit.labels, 5, [0])
+    assert all(torch.equal(a, b) for a, b in zip(long.layers, short.layers, strict=True))
+
+
+def test_batched_networks_equal_plain_products():
+    generator = torch.Generator().manual_seed(0)
+    layers = tuple(torch.randn(shape, generator=generator) for shape in ((2, 3, 5), (2, 1, 5), (2, 5, 4), (2, 1, 4)))
+    x = torch.randn(2, 6, 3, generator=generator)
+    for s in range(2):
+        plain = (x[s] @ layers[0][s] + layers[1][s]).clamp_min(0) @ layers[2][s] + layers[3][s]
+        assert torch.allclose(forward(layers, x)[s], plain, atol=1e-5)
+
+
+def test_cap_and_unlabelled_rows():
+    fit, test = planted(n=500)
+    labels = fit.labels.clone()
+    labels[::5] = -1
+    reading = mlp_probe(Outputs(features=fit.features, logits=None, labels=labels, forget=fit.forget), test, cap=200, seeds=1)
+    assert abs(reading.detail["fit rows"] - 200) <= 3
