@@ -34,7 +34,7 @@ from unspan.splits import Splits, as_splits, digests_of, overlap_message
 from unspan.taps import Pool, eval_mode, head_parameters, logits_of, read
 
 SCHEMA = "unspan.audit/1"
-_SIGNATURE = "output signature"
+_SIGNATURE, LINEAR, AGAINST_REST, GUARDED = "output signature", "linear probe (converged)", "linear probe, forget against rest", "linear guardedness R² (fit)"
 _NOISY = 500  # samples of each kind for the instability attack
 
 
@@ -248,7 +248,7 @@ def _measured(case: Case, pictures: bool) -> dict[str, Any]:
     checks, informative = _controls(case, readings, columns, rows)
     own = scores.described(rows, "utility", "forget accuracy", "after", "test forget")
     casts = [scores.score_of(one) for one in rows if one["group"] == "cast"]
-    guarded = [one for one in (scores.described(rows, "representation", "linear guardedness R²", "after", "train"), _area(verdicts)) if one is not None]
+    guarded = [one for one in (scores.described(rows, "representation", GUARDED, "after"), _area(verdicts)) if one is not None]
     weights_changed = bool(box.changed)
     found = words.levels(own, casts, guarded, verdicts, box.word, weights_changed, before.classes(), single)
     strongest = next((one for one in verdicts if one.rho is not None), None)
@@ -263,7 +263,7 @@ def _measured(case: Case, pictures: bool) -> dict[str, Any]:
         "method": _method(case.subjects[1]),
         "levels": [one.to_dict() for one in found],
         "claims": words.claims(found, what, split),
-        "can_still": words.can_still(word, verdicts, weights_changed, box.recovered),
+        "can_still": words.can_still(verdicts, explain, scores.described(rows, "stability", "instability", "after"), weights_changed, box.recovered),
         "next_steps": words.NEXT[word],
         "limits": words.LIMITS + ([] if case.parts.held_out else ["The samples the attacker is judged on were in the training data of the original model: a test split says more."]),
         "reference": {"kind": case.kind, "count": len(case.references), "note": _reference_note(case)},
@@ -293,7 +293,7 @@ def _aligned(readings: dict[str, list[Reading]], case: Case) -> dict[str, Any]:
 
 def _area(verdicts: Sequence[Verdict]) -> Score | None:
     """The one-against-the-rest AUC of the erased model as a score."""
-    found = next((one for one in verdicts if "one against the rest" in one.attack), None)
+    found = next((one for one in verdicts if one.attack == AGAINST_REST), None)
     return None if found is None else Score(name=found.attack, value=found.erased, low=found.erased_low, high=found.erased_high, unit="AUC", split="test", n=found.n)
 
 
@@ -395,7 +395,7 @@ def _controls(case: Case, readings: dict[str, list[Reading]], columns: dict[str,
         case.run.report("control: permuted labels", 0, None)
         found.append(controls.noise(linear_probe(shuffled(case.fit["after"], case.run.seed), case.test["after"], case.run.seed), before.classes()))
     published = scores.described(rows, "published", scores.KR, "after", "test forget")
-    converged = {name: next((one.value for one in found if one.attack == "converged linear probe"), None) for name, found in readings.items()}
+    converged = {name: next((one.value for one in found if one.attack == LINEAR), None) for name, found in readings.items()}
     reference = converged.get(case.references[0])
     return found, controls.informative(own, edited_own, None if published is None else published.value, converged["after"], reference, before.classes())
 

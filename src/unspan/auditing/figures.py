@@ -68,9 +68,9 @@ def _changes(case: Case) -> list[dict[str, Any]]:
 def _curve(readings: dict[str, list[Reading]]) -> dict[str, Any]:
     curves: dict[str, list[float]] = {}
     shots: list[int] = []
-    for name in [*("before", "after"), *(name for name in readings if name.startswith(("reference", "pixels")))][:3]:
-        found = sorted((one for one in readings[name] if one.attack.startswith("few-shot refit")), key=lambda one: one.detail["shots"])
-        shots = [int(one.detail["shots"]) for one in found]
+    for name in ["before", "after", *(name for name in readings if name not in ("before", "after"))][:3]:
+        found = sorted((one for one in readings[name] if one.detail.get("variant") == "few-shot head refit"), key=lambda one: one.detail["m"])
+        shots = [int(one.detail["m"]) for one in found]
         curves["reference" if name not in ("before", "after") else name] = [one.value for one in found]
     return {"shots": shots, "curves": curves} if shots else {}
 

@@ -7,7 +7,6 @@ below 0 means less than a model that never saw the data, which is itself a trace
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -39,6 +38,8 @@ class Verdict:
         rho_high: upper end.
         rho_low_corrected: lower end with the error rate divided by the number of attacks tried (Bonferroni).
         verdict: one of the four words.
+        exceeds: more is read than in the reference, by the 95 % interval of the difference, however little room
+            there is between reference and original.
         retain: accuracy of the attack on retained samples in the erased model.
         note: one sentence when something needs saying.
     """
@@ -56,6 +57,7 @@ class Verdict:
     rho_high: float | None
     rho_low_corrected: float | None
     verdict: str
+    exceeds: bool = False
     retain: float | None = None
     note: str = ""
 
@@ -80,9 +82,10 @@ def verdict(original: Reading, erased: Reading, references: Sequence[Reading], *
         "attack": erased.attack, "unit": erased.unit, "n": len(erased.forget), "original": o, "erased": e, "erased_low": low,
         "erased_high": high, "reference": r, "retain": erased.retain,
     }  # fmt: skip
+    drawn, above = _resampled_rho(original, erased, references, seed)
+    facts["exceeds"] = _ends(above, 0.95)[0] > 0
     if o - r < ROOM:
         return Verdict(**facts, rho=None, rho_low=None, rho_high=None, rho_low_corrected=None, verdict=NOT_MEASURABLE, note="the reference reads the forgotten samples nearly as well as the original, so this attack cannot tell")
-    drawn = _resampled_rho(original, erased, references, seed)
     rho_low, rho_high = _ends(drawn, 0.95)
     corrected = _ends(drawn, 1 - 0.05 / attacks)[0]
     if len(erased.forget) < _SMALL:
@@ -102,8 +105,8 @@ def judge(rho_low: float, rho_high: float) -> str:
 def overall(original: Sequence[Reading], erased: Sequence[Reading], references: Sequence[Sequence[Reading]], *, seed: int = 0) -> tuple[str, list[Verdict]]:
     """Verdicts of several attacks, the strongest first, and the word for all together.
 
-    RETAINED needs one attack that reads too much by its corrected interval (the first step of Holm); ERASED needs
-    every measurable attack below its bound, where no correction is needed.
+    RETAINED needs one attack that reads too much by its corrected interval (the first step of Holm). ERASED needs
+    every measurable attack below its bound, and no other attack above the reference; no correction is needed there.
 
     Args:
         original: readings of the model before, one for each attack.
@@ -113,20 +116,30 @@ def overall(original: Sequence[Reading], erased: Sequence[Reading], references: 
     """
     each = [verdict(o, e, r, attacks=len(erased), seed=seed) for o, e, r in zip(original, erased, references, strict=True)]
     measurable = [one for one in each if one.rho is not None]
-    each.sort(key=lambda one: -(one.rho if one.rho is not None else -math.inf))
+    each.sort(key=_strength, reverse=True)
     if not measurable:
         return NOT_MEASURABLE, each
     if any((one.rho_low_corrected or 0.0) >= RETAINED_ABOVE for one in measurable):
         return RETAINED, each
-    return (ERASED if all(one.verdict == ERASED for one in measurable) else INCONCLUSIVE), each
+    clean = all(one.verdict == ERASED if one.rho is not None else not one.exceeds for one in each)
+    return (ERASED if clean else INCONCLUSIVE), each
 
 
-def _resampled_rho(original: Reading, erased: Reading, references: Sequence[Reading], seed: int) -> Tensor:
-    """`[2000]` recoverable fractions; test samples are drawn jointly for all models, references among themselves."""
+def _strength(one: Verdict) -> tuple[int, bool, float]:
+    """Order of attacks: by verdict, then those that name samples, then by how many they name."""
+    return (ERASED, NOT_MEASURABLE, INCONCLUSIVE, RETAINED).index(one.verdict), one.unit == "share", one.erased
+
+
+def _resampled_rho(original: Reading, erased: Reading, references: Sequence[Reading], seed: int) -> tuple[Tensor, Tensor]:
+    """`[2000]` recoverable fractions, and differences to the reference.
+
+    Test samples are drawn jointly for all models, references among themselves.
+    """
     o, e = _resampled(original, seed), _resampled(erased, seed)
     each = torch.stack([_resampled(one, seed) for one in references], 1)
     who = torch.randint(len(references), each.shape, generator=torch.Generator().manual_seed(seed + 2))
-    return (e - each.gather(1, who).mean(1)) / (o - each.gather(1, who).mean(1)).clamp_min(ROOM / 4)
+    r = each.gather(1, who).mean(1)
+    return (e - r) / (o - r).clamp_min(ROOM / 4), e - r
 
 
 def _resampled(reading: Reading, seed: int) -> Tensor:

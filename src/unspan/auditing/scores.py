@@ -19,7 +19,7 @@ from unspan.metrics.outputs import Outputs
 from unspan.metrics.retention import NAME as KR
 from unspan.metrics.retention import harmonic_mean, published_probe, recovery_rate
 from unspan.metrics.rmia import rmia_scores
-from unspan.metrics.score import Reading, Score, auc_reading
+from unspan.metrics.score import Reading, Score, auc_reading, share_interval
 from unspan.metrics.similarity import fisher_ratio, linear_cka
 from unspan.metrics.unlearning import zrf
 
@@ -50,18 +50,23 @@ def utility(name: str, fit: Outputs, test: Outputs, before: Outputs | None) -> l
 
 def retention(name: str, fit: Outputs, test: Outputs, seed: int) -> tuple[list[Row], Reading]:
     """KR with the published probe, on all four splits."""
-    reading, accuracies = published_probe(fit, test, seed)
-    rows = [row("published", name, replace(score, note="compatibility: this probe is not trained to convergence")) for score in accuracies]
-    for split in ("train", "test"):
-        pair = [score.value for score in accuracies if score.split.startswith(split)]
-        if len(pair) == 2 and None not in pair:
-            rows.append(row("published", name, Score(name="KR HM" if split == "train" else "KR HM_t", value=harmonic_mean(100 * pair[0], 100 * pair[1]) / 100, better="higher", split=split, n=len(fit if split == "train" else test), note="from the published probe")))
+    reading = published_probe(fit, test, seed)
+    rows = []
+    for key, split, part, mask in (("D_f", "train forget", fit, fit.forget), ("D_r", "train retain", fit, ~fit.forget), ("D_ft", "test forget", test, test.forget), ("D_rt", "test retain", test, ~test.forget)):
+        n, percent = int((mask & (part.labels >= 0)).sum()), reading.detail[key]
+        low, high = share_interval(percent / 100 * n, n) if percent is not None else (None, None)
+        score = Score(name=KR, value=None if percent is None else percent / 100, low=low, high=high, better="lower" if "forget" in split else "higher", split=split, n=n, note="compatibility: this probe is not trained to convergence", detail={"gradient": reading.detail["gradient"]})
+        rows.append(row("published", name, score))
+    for key, split, part in (("HM", "train", fit), ("HM_t", "test", test)):
+        value = reading.detail[key]
+        rows.append(row("published", name, Score(name=f"KR {key}", value=None if value is None else value / 100, better="higher", split=split, n=len(part), note="harmonic mean over the published probe")))
     return rows, reading
 
 
 def recovery(original_own: float, reading: Reading) -> Row:
     """Recovery rate of Figure 1: what the published probe reads, over what the original model gets right."""
-    return row("published", "after", Score(name="recovery rate", value=recovery_rate(reading.value, original_own) / 100, better="lower", split="test forget", n=len(reading.forget), note="published probe on the erased features, over the original's accuracy"))
+    rate = recovery_rate(100 * reading.value, 100 * original_own)
+    return row("published", "after", Score(name="recovery rate", value=None if rate is None else rate / 100, better="lower", split="test forget", n=len(reading.forget), note="published probe on the erased features, over the original's accuracy"))
 
 
 def membership(name: str, fit: Outputs, test: Outputs, seed: int) -> list[Row]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from unspan.metrics.fewshot import few_shot
+from unspan.metrics.fewshot import fewshot
 from unspan.metrics.linear import linear_auc, linear_probe
 from unspan.metrics.mlp import mlp_probe
 from unspan.metrics.neighbours import nearest
@@ -17,18 +17,18 @@ from unspan.metrics.signature import signature
 Report = Callable[[str], None]
 
 EXPLAIN = {
-    "converged linear probe": "somebody who sees features trains a linear classifier on labelled examples, to convergence",
-    "linear probe, one against the rest (AUC)": "the same, asked only whether a sample is of the forgotten class",
-    "MLP probe": "the same with a small neural network",
-    "nearest": "somebody who sees features compares with labelled examples",
+    "linear probe (converged)": "somebody who sees features trains a linear classifier on labelled examples, to convergence",
+    "linear probe, forget against rest": "somebody who sees features learns to tell forgotten samples from all others",
+    "MLP probe": "somebody who sees features trains a small neural network on labelled examples",
+    "kNN": "somebody who sees features compares them with labelled examples",
     "output signature": "somebody who sees only the scores of the model learns how they look for forgotten samples",
-    "few-shot": "somebody who has a few examples of the forgotten class adds it to a classifier of the other classes",
+    "few-shot": "somebody with a few examples of the forgotten class adds it to a classifier of the other classes",
 }
 
 
 def explain(attack: str) -> str:
     """What a person without training in the field should know about an attack."""
-    return next((text for name, text in EXPLAIN.items() if attack.startswith(name) or name in attack), "")
+    return next((text for name, text in EXPLAIN.items() if attack.startswith(name)), "")
 
 
 def class_attacks(fit: Outputs, test: Outputs, seed: int, report: Report) -> list[Reading]:
@@ -41,7 +41,7 @@ def class_attacks(fit: Outputs, test: Outputs, seed: int, report: Report) -> lis
     report("MLP probe")
     found.append(mlp_probe(fit, test, seed))
     report("few-shot relearning")
-    found += few_shot(fit, test, seed)
+    found += fewshot(fit, test, seed)
     if fit.logits is not None:
         report("output signature")
         found.append(signature(fit, test))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -92,8 +92,10 @@ def _all(level: str, verdicts: Sequence[Verdict]) -> Level:
     measured = [one for one in verdicts if one.rho is not None]
     if not measured:
         return Level(level, TITLES[level], None, "no attack could be measured against the reference")
-    bad = [one for one in measured if one.verdict != ERASED]
-    why = f"{len(measured) - len(bad)} of {len(measured)} attacks find no more than the reference" + (f"; {bad[0].attack} recovers {bad[0].rho:.0%}" if bad else "")
+    bad = [one for one in verdicts if (one.verdict != ERASED if one.rho is not None else one.exceeds)]
+    why = f"{len(verdicts) - len(bad)} of {len(verdicts)} attacks find no more than the reference"
+    if bad:
+        why += f"; {bad[0].attack}: {_number(bad[0].erased, bad[0].unit)} against {_number(bad[0].reference, bad[0].unit)}"
     return Level(level, TITLES[level], not bad, why)
 
 
@@ -119,9 +121,25 @@ def claims(found: Sequence[Level], what: str, data: str) -> list[str]:
     return [f"{one.level}: for {what}, {one.title}, as far as the attacks tried on {data} show ({one.why})." for one in found if one.holds]
 
 
-def can_still(word: str, verdicts: Sequence[Verdict], weights_changed: bool, recovered: float | None) -> list[str]:
-    """What an attacker can do after the erasure, in plain words."""
-    said = [f"{one.attack}: {_number(one.erased, one.unit)}, as {one.rho:.0%} of what the original gave away beyond the reference." for one in verdicts[:3] if one.verdict == RETAINED and one.rho is not None]
+def can_still(verdicts: Sequence[Verdict], explain: Callable[[str], str], trace: Score | None, weights_changed: bool, recovered: float | None) -> list[str]:
+    """What an attacker can do after the erasure, in plain words.
+
+    Args:
+        verdicts: strongest first.
+        explain: a sentence for the name of an attack.
+        trace: the instability attack on the erased model, when it was run.
+        weights_changed: weights before the eraser differ from the original's.
+        recovered: share of original features that come back without the eraser.
+    """
+    said, shown = [], set()
+    for one in verdicts:
+        text = explain(one.attack)
+        if one.verdict == RETAINED and one.rho is not None and text not in shown:
+            shown.add(text)
+            reads = f"{_number(one.erased, one.unit)} of the forgotten samples are recognised" if one.unit == "share" else f"they are told apart with {_number(one.erased, one.unit)}"
+            said.append(f"{text[:1].upper()}{text[1:]}: {reads}, {one.rho:.0%} of what the original gave away beyond the reference ({one.attack}).")
+    if trace is not None and (trace.low or 0.0) > 0.6:
+        said.append(f"Somebody who adds tiny noise to an input and watches how far the features move finds forgotten samples: AUC {trace.value:.3f} [{trace.low:.3f}, {trace.high:.3f}].")
     if recovered == 1.0:
         said.append("Whoever holds the weights takes the eraser off and has the original features, bit for bit.")
     elif not weights_changed:
