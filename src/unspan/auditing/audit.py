@@ -20,6 +20,7 @@ from unspan.auditing.parts import Parts, parts
 from unspan.auditing.reading import NOT_MEASURABLE, Verdict, overall, verdict
 from unspan.auditing.reference import pixels, random_weights
 from unspan.auditing.suite import class_attacks, explain, group_attacks, shuffled
+from unspan.auditing.verify import seal
 from unspan.auditing.white_box import WhiteBox, white_box
 from unspan.deletion import RECORD, Deletion, Record
 from unspan.erasers import Projection
@@ -141,7 +142,7 @@ def audit(
     }  # fmt: skip
     account["versions"] = receipts.versions()
     account["seconds"] = {"total": round(time.perf_counter() - started, 1)}
-    return Audit(account)
+    return Audit(account | {"seal": seal(account)})
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from unspan.cli.erase import erase
 from unspan.cli.export import export
 from unspan.cli.inspect import inspect
 from unspan.cli.methods import methods
+from unspan.cli.verify import verify
 from unspan.errors import ResourceError, UnspanError
 
 app = typer.Typer(
@@ -24,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (erase, audit, inspect, export, methods):
+for command in (erase, audit, verify, inspect, export, methods):
     app.command()(command)
 
 

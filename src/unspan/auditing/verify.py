@@ -1,0 +1,108 @@
+"""Check an erased folder offline: hashes, the eraser itself, and that an audit belongs to it. No data are needed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from unspan import receipt as receipts
+from unspan.artifact import inspect, load
+from unspan.deletion import RECORD, Record
+from unspan.erasers import Projection
+from unspan.errors import ModelError, UnspanError, UsageError
+from unspan.metrics.casts import cast_weight
+from unspan.taps import head_parameters, unwrap
+
+_ROUNDING = {None: 1e-5, "f16": 1e-3, "bf16": 1e-2, "int8": 2e-2}  # what rounding of the head lets through of removed directions
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of a folder.
+
+    Attributes:
+        name: what was checked.
+        ok: None when it could not be checked.
+        detail: the number or reason.
+    """
+
+    name: str
+    ok: bool | None
+    detail: str
+
+
+def seal(account: dict[str, Any]) -> str:
+    """sha256 over an audit without its seal: finds an edit, but is no signature, since whoever edits can seal again."""
+    text = receipts.canonical({key: value for key, value in account.items() if key != "seal"})
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def verify(folder: Path, audit: Path | None = None, *, model: nn.Module | None = None, trust_code: bool = False) -> list[Check]:
+    """Run every check that needs no data.
+
+    Args:
+        folder: written by `unspan erase`.
+        audit: audit.json, or the folder with it.
+        model: an instance of the architecture, when only your code can build it.
+        trust_code: run the code that the receipt names to build the model.
+    """
+    try:
+        account = inspect(folder)
+    except UsageError as error:
+        return [Check("folder", None, str(error))]
+    except ModelError as error:
+        return [Check("weights file is the one the receipt describes", False if "schema" not in str(error) else None, str(error))]
+    checks = [Check("weights file is the one the receipt describes", True, account["files"]["model.safetensors"])]
+    try:
+        built = unwrap(load(folder, model, trust_code=trust_code))
+    except UnspanError as error:
+        checks.append(Check("model", None, str(error)))
+        built = None
+    if built is not None:
+        digest = receipts.state_hash(built.state_dict())
+        checks.append(Check("loaded weights are those that were erased", digest == account["model"]["sha256_after"], digest))
+        checks += _eraser(built)
+    return checks + (_audit(audit, account) if audit is not None else [])
+
+
+def _eraser(model: nn.Module) -> list[Check]:
+    record: Record = getattr(model, RECORD)
+    eraser = record.eraser
+    if not isinstance(eraser, Projection):
+        return [Check("removed directions", None, "not stored in this form, so they cannot be checked")]
+    basis = eraser.basis.double()
+    error = float((basis.mT @ basis - torch.eye(basis.shape[1], dtype=torch.float64)).abs().max())
+    found = [Check("the eraser is a projection", error <= 1e-5, f"largest deviation from orthonormal {error:.1e}")]
+    head = head_parameters(model, record.tap)
+    if head is None:
+        return found
+    weight = head[0].double()
+    for how, limit in _ROUNDING.items():
+        rounded = weight if how is None else cast_weight(weight.float(), how).double()
+        share = float(torch.linalg.matrix_norm(rounded @ basis) / torch.linalg.matrix_norm(rounded))
+        name = "the head reads nothing of the removed directions" + ("" if how is None else f", after a cast to {how}")
+        found.append(Check(name, share <= limit, f"share {share:.1e}, limit {limit:.0e}"))
+    return found
+
+
+def _audit(path: Path, account: dict[str, Any]) -> list[Check]:
+    path = path / "audit.json" if path.is_dir() else path
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        return [Check("audit", None, f"{path} cannot be read: {error}")]
+    if not isinstance(found, dict) or found.get("schema") != "unspan.audit/1":
+        return [Check("audit", None, f"{path} has schema {found.get('schema') if isinstance(found, dict) else None!r}; this version reads unspan.audit/1")]
+    same = found.get("hashes", {}).get("after") == account["model"]["sha256_after"]
+    return [
+        Check("audit is as it was written", found.get("seal") == seal(found), "its seal; not a signature"),
+        Check("audit is of these weights", same, str(found.get("verdict"))),
+    ]
+
+

@@ -1,0 +1,40 @@
+"""`unspan verify`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def verify(
+    folder: Annotated[Path, typer.Argument(help="Folder written by unspan erase.")],
+    audit: Annotated[Path | None, typer.Option(help="audit.json, or the folder of an audit, that should be of this model.")] = None,
+    trust_code: Annotated[bool, typer.Option("--trust-code", help="Run the code that the receipt names to build a python: model.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Check an erased folder offline: hashes, the eraser, and that an audit belongs to it.
+
+    Exit codes: 0 all checks hold, 1 one does not, 2 something could not be checked.
+    """
+    from rich.text import Text
+
+    from unspan.auditing.verify import verify as run
+    from unspan.cli import render
+
+    checks = run(folder, audit, trust_code=trust_code)
+    if as_json:
+        print(json.dumps([asdict(one) for one in checks], indent=2))
+    else:
+        out = render.console(quiet=False)
+        for one in checks:
+            word = {True: "holds", False: "FAILS", None: "not checked"}[one.ok]
+            out.print(Text(f"{word:<12} {one.name}: {one.detail}"))
+    if any(one.ok is False for one in checks):
+        raise typer.Exit(1)
+    if any(one.ok is None for one in checks):
+        raise typer.Exit(2)
