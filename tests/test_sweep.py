@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch.utils.data import Subset, TensorDataset
 
@@ -9,8 +10,6 @@ from unspan.errors import DataError
 from unspan.run import Run
 from unspan.splits import Splits
 from unspan.zoo import AllCNN, DigitsCNN
-
-import pytest
 
 
 def digits(n=100):

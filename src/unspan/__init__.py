@@ -22,8 +22,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from unspan.auditing.audit import Audit, audit
     from unspan.artifact import inspect, load
+    from unspan.auditing.audit import Audit, audit
     from unspan.deletion import Deletion, erase, features
     from unspan.erasers import LinearMap, Projection
     from unspan.errors import UnspanError

@@ -231,7 +231,7 @@ def _own_accuracy(one: Outputs, rows: Tensor) -> float:
 
 def _measured(case: Case, pictures: bool) -> dict[str, Any]:
     """Attacks, scores, controls and words of an audit."""
-    run, before, after = case.run, case.test["before"], case.test["after"]
+    run, before = case.run, case.test["before"]
     attacks = class_attacks if case.by_class else group_attacks
     readings = {}
     for name in ("before", "after", *case.references):
@@ -384,11 +384,11 @@ def _single(case: Case) -> Verdict | None:
 
 def _controls(case: Case, readings: dict[str, list[Reading]], columns: dict[str, Any], rows: list[dict[str, Any]]) -> tuple[list[controls.Control], list[dict[str, Any]]]:
     """Planted fakes, permuted labels, and which scores a fake passes."""
-    before, classes = case.test["before"], case.splits.classes or tuple(before.labels[before.forget].unique().tolist())
+    before = case.test["before"]
     edited = list(columns["before"])
     own = edited_own = None
     if before.logits is not None and case.by_class:
-        fit, test = controls.head_edit(case.fit["before"], classes), controls.head_edit(before, classes)
+        fit, test = controls.head_edit(case.fit["before"], case.splits.classes), controls.head_edit(before, case.splits.classes)
         edited = [signature(fit, test) if one.attack == _SIGNATURE else one for one in edited]
         own, edited_own = _own_accuracy(case.test["after"], before.forget), _own_accuracy(test, before.forget)
     found = controls.fakes(columns["before"], columns["references"], edited, case.run.seed)

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
-
 from unspan.auditing.reading import RETAINED, overall
 from unspan.auditing.words import chance_bound
 from unspan.metrics.outputs import Outputs
@@ -89,8 +87,3 @@ def informative(own: float | None, edited_own: float | None, published: float | 
         rows.append({"metric": "KR (published probe)", "informative": not fooled, "why": f"a converged probe on the same features reads {apart:.1%} more: the published one stopped early" if fooled else "it agrees with the converged probe here"})
     return rows
 
-
-def edited_signature(fit: Outputs, test: Outputs, classes: Sequence[int]) -> tuple[Outputs, Outputs]:
-    """Fit and test outputs of the head-only edit."""
-    with torch.no_grad():
-        return head_edit(fit, classes), head_edit(test, classes)

@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 
 from unspan.errors import DataError, UsageError
-from unspan.metrics.accuracy import calibration_error, forget_accuracy, macro_accuracy, retain_accuracy, suppression, worst_drop
+from unspan.metrics.accuracy import (
+    calibration_error,
+    forget_accuracy,
+    macro_accuracy,
+    retain_accuracy,
+    suppression,
+    worst_drop,
+)
 from unspan.metrics.casts import cast_scores
 from unspan.metrics.guardedness import guardedness
 from unspan.metrics.leakage import direction_leakage, head_leakage, subspace_leakage
