@@ -1,0 +1,9 @@
+"""One page about an audit, for people: `html` and `markdown` turn the dict of `audit.json` into text.
+
+The page is one file without scripts or references to anything outside it; every text from data is shown literally.
+"""
+
+from unspan.report.markdown import markdown
+from unspan.report.page import html
+
+__all__ = ["html", "markdown"]

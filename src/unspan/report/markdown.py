@@ -1,0 +1,63 @@
+"""The report as Markdown: the same words and tables without drawings, for a repository or a ticket."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from unspan.report.parts import Cell, Section, Table
+from unspan.report.view import view
+from unspan.report.words import joined, literal
+
+_SAFE = {"&": "&amp;", "<": "&lt;", ">": "&gt;", **{mark: f"\\{mark}" for mark in "\\|`*_[]#~$!"}}
+
+
+def markdown(audit: Mapping[str, Any]) -> str:
+    """The report as one Markdown text.
+
+    Args:
+        audit: content of `audit.json`.
+
+    Raises:
+        UsageError: this is not an audit, or one of a later version.
+    """
+    seen = view(audit)
+    lines = [
+        f"# Audit of a deletion: {seen.verdict}", "", plain(seen.meaning), "", plain(seen.levels), "",
+        *(line for notice in seen.notices for line in (f"> **Warning.** {plain(notice)}", "")),
+        f"- **What was asked**: {plain(joined(seen.asked, seen.tested))}",
+        f"- **What an attacker can still do**: {plain(seen.headline or seen.missing or 'see the table')}",
+    ]  # fmt: skip
+    if seen.strongest:
+        best = seen.strongest
+        lines.append(f"- **Strongest attack**: {plain(best.attack)}: {plain(best.after.line)}; before {plain(best.before.line)}; reference ({plain(seen.reference)}) {plain(best.reference.line)}; recoverable part {plain(best.part.line)}")
+    if seen.next_steps:
+        lines.append(f"- **Next step**: {plain(seen.next_steps[0])}")
+    for section in seen.sections:
+        lines += ["", f"## {plain(section.title)}", "", *_section(section)]
+    return "\n".join([*lines, "", "Measured facts and their limits, not legal advice.", ""])
+
+
+def plain(text: str) -> str:
+    """One line of literal text in Markdown and in HTML."""
+    return "".join(_SAFE.get(c, c) for c in literal(text))
+
+
+def _section(section: Section) -> list[str]:
+    lines = [f"> **Warning.** {plain(section.alert)}", ""] if section.alert else []
+    lines += [line for text in (section.missing, *section.lead) if text for line in (plain(text), "")]
+    for table in section.tables:
+        lines += _table(table)
+    for listing in section.listings:
+        lines += [f"**{plain(listing.title)}**", "", *(f"- {plain(line)}" + (f" ({plain(listing.basis)})" if listing.basis else "") for line in listing.lines), ""]
+    return lines[:-1] if lines and not lines[-1] else lines
+
+
+def _table(table: Table) -> list[str]:
+    head = [f"| {' | '.join(plain(name) for name in table.columns)} |", f"|{'---|' * len(table.columns)}"]
+    return [f"**{plain(table.caption)}**", "", *head, *(f"| {' | '.join(_cell(one) for one in row)} |" for row in table.rows), ""]
+
+
+def _cell(cell: Cell) -> str:
+    sub = plain(cell.sub)
+    return plain(cell.text) + (f" {sub}" if cell.sub.startswith("[") else f" ({sub})" if sub else "")
