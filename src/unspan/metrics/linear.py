@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from unspan.errors import UsageError
-from unspan.metrics.logistic import Problem, minimise
+from unspan.metrics.logistic import Problem
+from unspan.metrics.newton import minimise
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.probes import CHUNK, classes_of, moments, share_reading, shuffled
 from unspan.metrics.score import Reading, auc_reading
 
 PENALTIES = (0.01, 1.0, 100.0)
-TOLERANCE = 1e-5
+TOLERANCE = 1e-6
 CONVERGED = 1e-4  # a gradient above this share of the first is reported as NOT CONVERGED
 _CHOICE = 1e-4  # tolerance of the fits that only choose C
 
