@@ -62,7 +62,7 @@ def test_labels_follow_the_models_class_order_and_requests_chain(photos, model, 
 
 
 def test_dry_run_prints_the_plan_and_writes_nothing(photos, model, tmp_path, monkeypatch, capsys) -> None:
-    code = run(monkeypatch, "erase", "--model", f"transformers:{model}", "--data", photos, "--forget", "cat", "--out", tmp_path / "out", "--dry-run")
+    code = run(monkeypatch, "erase", "--model", f"transformers:{model}", "--data", photos, "--forget", "cat", "--rank", "1", "--out", tmp_path / "out", "--dry-run")
     assert code == 0 and "24 samples" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 

@@ -2,7 +2,7 @@ import hashlib
 import random
 
 from unspan import receipt
-from unspan.cli.erase import _losses
+from unspan.evaluate import findings
 
 
 def digests(count):
@@ -21,7 +21,21 @@ def test_samples_given_twice_count_once():
     assert receipt.distinct(b"".join(digests(7) * 3)) == 7
 
 
+def row(split, before, after, low, high, n=900, classes=()):
+    return {"split": split, "n": n, "before": before, "after": after, "low": low, "high": high, "classes": list(classes)}
+
+
 def test_a_loss_on_retained_data_is_said_in_words():
-    row = {"split": "test retain", "n": 9000, "before": 0.85, "after": 0.70, "low": 0.69, "high": 0.71}
-    assert "fell from 85.0% to 70.0%" in _losses([row])[0]
-    assert _losses([row | {"after": 0.845, "high": 0.852}, row | {"split": "test forget"}]) == []
+    assert "fell from 85.0% to 70.0%" in findings([row("test retain", 0.85, 0.70, 0.69, 0.71)], 10)[0]
+    assert findings([row("test retain", 0.85, 0.845, 0.84, 0.852)], 10) == []
+
+
+def test_the_class_that_lost_most_is_named():
+    found = findings([row("test retain", 0.85, 0.845, 0.84, 0.852, classes=[[0, 100, 0.8, 0.8], [1, 100, 0.78, 0.71], [2, 5, 1.0, 0.0]])], 10, ["a", "bird", "c"])
+    assert len(found) == 1 and "bird lost most, from 78.0% to 71.0%" in found[0]
+
+
+def test_a_class_that_is_still_named_is_said_in_words():
+    assert "still above chance" in findings([row("test forget", 0.9, 0.23, 0.12, 0.37, n=48)], 10)[0]
+    assert "rose" in findings([row("test forget", 0.0, 0.875, 0.8, 0.9)], 10)[0]
+    assert findings([row("test forget", 0.9, 0.089, 0.072, 0.108)], 10) == []

@@ -12,7 +12,7 @@ from unspan import receipt as receipts
 from unspan.erasers import Eraser, LinearMap, Projection
 from unspan.install import Form, Placement
 from unspan.methods import Fit, Method
-from unspan.run import Run
+from unspan.run import Run, size_of
 from unspan.splits import Splits
 from unspan.stream import FeatureStream, Seen
 from unspan.taps import Tap
@@ -46,6 +46,7 @@ def account(before: nn.Module, after: nn.Module, splits: Splits, method: Method,
             "kind": splits.kind,
             "selector": list(splits.selector),
             "classes": list(splits.classes),
+            "samples_requested": size_of(splits.forget, Run()),
             "samples_read": done.fit.report["samples"],
             "distinct_samples": receipts.distinct(seen.digests),
             "commitment": receipts.commitment(seen.digests, key),
@@ -68,9 +69,22 @@ def account(before: nn.Module, after: nn.Module, splits: Splits, method: Method,
         "versions": receipts.versions(),
         "seconds": {"fit": round(done.seconds, 3), "total": round(seconds, 3)},
         "notices": [],
-        "warnings": done.warnings,
+        "warnings": [*done.warnings, *_limits(splits, done, seen)],
         "previous": list(previous),
     }  # fmt: skip
+
+
+def _limits(splits: Splits, done: Done, seen: Seen) -> list[str]:
+    """What the request itself makes doubtful."""
+    said = []
+    requested, read = size_of(splits.forget, Run()), done.fit.report["samples"]
+    if requested is not None and read < requested:
+        said.append(f"{read} of the {requested} requested samples were read: the commitment covers those that were read")
+    if splits.kind == "samples":
+        said.append("single samples were requested: a projection lowers accuracy on them and on unseen samples together, so they are not unlearned")
+    if done.tap.head is not None and not seen.labelled:
+        said.append(f"'{done.tap.head}' is taken for the classifier and its input for the features; if the model's output is an embedding, pass tap='output' (--tap output)")
+    return said
 
 
 def _placement(done: Done) -> dict[str, Any]:

@@ -193,6 +193,18 @@ def _erase(inner: nn.Module, splits: Splits, method: Method, run: Run, record: R
     return Done(found, total, fit, placement, form, stream, compare(before, after, total, found.dim), notices + list(fit.warnings), seconds, list(inputs.shape[1:]) if isinstance(inputs, Tensor) else None, undo)
 
 
+def feature_size(model: nn.Module | Deletion, data: Any, run: Run, *, tap: str | None = None, pool: Pool | None = None) -> int:
+    """D of the features that `erase` would work on, from the first samples of the request."""
+    source = model.model if isinstance(model, Deletion) else model
+    inner, splits = unwrap(source), as_splits(data)
+    record: Record | None = getattr(inner, RECORD, None)
+    if record is not None and tap is None:
+        return record.tap.dim
+    first, _ = peek(batches(splits.forget, run, shard=False))
+    with eval_mode(source):
+        return find_tap(inner, example(first, next(inner.parameters(), None)), tap, pool)[0].dim
+
+
 def _as_deletion(model: Any) -> Deletion | None:
     if isinstance(model, (str, Path)):
         from unspan.artifact import reopen

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ class Accuracy:
         after: accuracy of the erased model.
         low: lower end of the 95 % Clopper-Pearson interval of `after`.
         high: upper end.
+        classes: for every class with samples, `[label, n, before, after]`.
     """
 
     split: str
@@ -33,6 +35,7 @@ class Accuracy:
     after: float
     low: float
     high: float
+    classes: list[list[float]]
 
 
 def accuracy(original: nn.Module, erased: nn.Module, data: Any, split: str, run: Run) -> Accuracy:
@@ -41,23 +44,28 @@ def accuracy(original: nn.Module, erased: nn.Module, data: Any, split: str, run:
     Raises:
         DataError: a sample without a label, or one that cannot be read.
     """
-    hits = [0, 0]
+    hits: list[Counter[int]] = [Counter(), Counter()]
+    seen: Counter[int] = Counter()
     n = 0
     with eval_mode(original), eval_mode(erased):
         like = next(original.parameters(), None)
         for batch in batches(data, run, shard=False):
             if batch.labels is None:
-                raise DataError(f"{split}: {batch.names[0]} has no label, so accuracy cannot be measured. Pass --no-eval.")
+                raise DataError(f"{split}: {batch.names[0]} has no label, so accuracy cannot be measured. Pass --eval none.")
             inputs = place(batch.inputs, like)
             for position, model in enumerate((original, erased)):
                 scores = logits_of(forward(model, inputs))
                 if scores is None:
-                    raise DataError(f"{split}: the model gives no class scores, so accuracy cannot be measured. Pass --no-eval.")
-                hits[position] += int((scores[: len(batch)].flatten(1).argmax(1).cpu() == batch.labels).sum())
+                    raise DataError(f"{split}: the model gives no class scores, so accuracy cannot be measured. Pass --eval none.")
+                right = scores[: len(batch)].flatten(1).argmax(1).cpu() == batch.labels
+                hits[position].update(batch.labels[right].tolist())
+            seen.update(batch.labels.tolist())
             n += len(batch)
             run.report(f"measuring {split}", n, size_of(data, run))
-    low, high = interval(hits[1], n)
-    return Accuracy(split, n, hits[0] / n, hits[1] / n, low, high)
+    before, after = (sum(one.values()) for one in hits)
+    low, high = interval(after, n)
+    classes = [[label, count, hits[0][label] / count, hits[1][label] / count] for label, count in sorted(seen.items())]
+    return Accuracy(split, n, before / n, after / n, low, high, classes)
 
 
 def interval(hits: int, n: int) -> tuple[float, float]:
@@ -68,6 +76,30 @@ def interval(hits: int, n: int) -> tuple[float, float]:
     """
     exact = binomtest(hits, n).proportion_ci(0.95, method="exact")
     return float(exact.low), float(exact.high)
+
+
+def findings(evaluation: Sequence[Mapping[str, Any]], classes: int, names: Sequence[str] | None = None) -> list[str]:
+    """What the accuracies say that must not be overlooked, in plain words.
+
+    Args:
+        evaluation: rows of a receipt.
+        classes: number of outputs of the model.
+        names: of the classes.
+    """
+    said = []
+    for row in evaluation:
+        what, interval = row["split"], f"[{row['low']:.1%}, {row['high']:.1%}] (n = {row['n']})"
+        if what.endswith("retain"):
+            if row["before"] - row["high"] > 0.02:
+                said.append(f"{what}: accuracy on data to keep fell from {row['before']:.1%} to {row['after']:.1%} {interval}")
+            worst = max((one for one in row["classes"] if one[1] >= 20), key=lambda one: one[2] - one[3], default=None)
+            if worst is not None and worst[2] - worst[3] > 0.05:
+                name = names[int(worst[0])] if names and int(worst[0]) < len(names) else f"class {int(worst[0])}"
+                said.append(f"{what}: {name} lost most, from {worst[2]:.1%} to {worst[3]:.1%} (n = {int(worst[1])})")
+        elif row["low"] > 1 / max(classes, 1):
+            rise = "rose" if row["after"] > row["before"] else "is still above chance"
+            said.append(f"{what}: accuracy {rise}, {row['after']:.1%} {interval}; before it was {row['before']:.1%}, chance is {1 / max(classes, 1):.1%}")
+    return said
 
 
 def rows(measured: Iterable[Accuracy]) -> list[dict[str, Any]]:

@@ -29,6 +29,8 @@ def check_target(path: Path, *, overwrite: bool, inputs: tuple[Path, ...] = ()) 
         UsageError: with what to do instead.
         OutputError: the parent folder is missing or cannot be written.
     """
+    if not path.name or path.name == "..":
+        raise UsageError(f"The output {str(path)!r} is no name for a new folder; choose one, for example --out erased.")
     if not path.parent.is_dir():
         raise OutputError(f"The folder {path.parent} does not exist; create it first.")
     if not os.access(path.parent, os.W_OK | os.X_OK):

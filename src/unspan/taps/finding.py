@@ -32,6 +32,8 @@ def find_tap(model: nn.Module, inputs: Any, tap: str | None = None, pool: Pool |
         UsageError: no head or several, an unknown name, or features that need pooling.
         ModelError: the features cannot be mapped anywhere.
     """
+    if pool not in (None, "cls", "mean", "gap"):
+        raise UsageError(f"pool='{pool}' is not cls, mean or gap.")
     trace = trace_calls(model, inputs)
     head, reads, output, key, notices = _locate(model, trace, tap)
     draft = Tap(head, reads, output, key, pool, reads, not output, "last", 0, False)
