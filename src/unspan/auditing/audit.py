@@ -6,37 +6,33 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from unspan import receipt as receipts
 from unspan.auditing import controls, figures, scores, words
+from unspan.auditing.beside import other_scores, single_samples, tell
+from unspan.auditing.case import Case, comparable, own_accuracy, random_reference, refuse_overlap, with_pixels
 from unspan.auditing.collect import Subject, collect, default_cache, subject
-from unspan.auditing.parts import Parts, parts
-from unspan.auditing.reading import NOT_MEASURABLE, Verdict, overall, verdict
-from unspan.auditing.reference import pixels, random_weights
+from unspan.auditing.parts import parts
+from unspan.auditing.reading import NOT_MEASURABLE, Verdict, overall
 from unspan.auditing.suite import class_attacks, explain, group_attacks, shuffled
 from unspan.auditing.verify import seal
 from unspan.auditing.white_box import WhiteBox, white_box
 from unspan.deletion import RECORD, Deletion, Record
-from unspan.erasers import Projection
-from unspan.errors import DataError, UnspanError, UsageError
 from unspan.metrics.linear import linear_probe
-from unspan.metrics.outputs import Outputs
 from unspan.metrics.score import Reading, Score
 from unspan.metrics.signature import signature
-from unspan.metrics.stability import disturbed, instability
-from unspan.run import Run, batches, first_rows, peek, place
-from unspan.splits import Splits, as_splits, digests_of, overlap_message
-from unspan.taps import Pool, eval_mode, head_parameters, logits_of, read
+from unspan.run import Run, batches, first_rows, peek
+from unspan.splits import as_splits
+from unspan.taps import Pool
 
 SCHEMA = "unspan.audit/1"
 _SIGNATURE, LINEAR, AGAINST_REST, GUARDED = "output signature", "linear probe (converged)", "linear probe, forget against rest", "linear guardedness R² (fit)"
-_NOISY = 500  # samples of each kind for the instability attack
 
 
 @dataclass(frozen=True)
@@ -117,21 +113,21 @@ def audit(
     run, splits, notes = run or Run(), as_splits(data), []
     after = _model(after)
     given = parts(splits)
-    notes += _overlap(splits, given, allow_overlap)
+    notes += refuse_overlap(splits, given, allow_overlap)
     first, _ = peek(batches(given.test_forget, run, shard=False))
     example = first_rows(first.inputs, 2)
     subjects = [subject("before", before, example, tap=tap, pool=pool), subject("after", after, example, tap=tap, pool=pool)]
     others = [subject(f"reference {i + 1}", one, example, tap=tap, pool=pool) for i, one in enumerate(reference)]
     kind = "retrained" if others else "random weights"
     if not others:
-        others, kind = _random_reference(subjects[0], example, run, tap, pool)
+        others, kind = random_reference(subjects[0], example, run, tap, pool)
     everyone = [*subjects, *others]
     fit, fit_digest = collect(everyone, given.fit_forget, given.fit_retain, run, cache or default_cache(), "outputs, what the attacker knows")
     test, test_digest = collect(everyone, given.test_forget, given.test_retain, run, cache or default_cache(), "outputs, what he is judged on")
     names = [one.name for one in others]
     if kind == "raw pixels":
-        fit, test, names = _with_pixels(fit, test, given, run)
-    notes += _comparable(test, names) if kind == "retrained" else []
+        fit, test, names = with_pixels(fit, test, given, run)
+    notes += comparable(test, names) if kind == "retrained" else []
     case = Case(splits, given, run, subjects, others, names, kind, fit, test, first.inputs, class_names, notes)
     config = {"seed": run.seed, "batch_size": run.batch_size, "attacks": "default", "tap": tap, "pool": pool, "reference": kind}
     account = _measured(case, pictures)
@@ -145,29 +141,6 @@ def audit(
     return Audit(account | {"seal": seal(account)})
 
 
-@dataclass(frozen=True)
-class Case:
-    """Everything an audit works on."""
-
-    splits: Splits
-    parts: Parts
-    run: Run
-    subjects: list[Subject]
-    others: list[Subject]
-    references: list[str]
-    kind: str
-    fit: dict[str, Outputs]
-    test: dict[str, Outputs]
-    inputs: Any
-    class_names: Sequence[str] | None
-    notes: list[str]
-
-    @property
-    def by_class(self) -> bool:
-        """The request is a class, so the attacker has labels to learn."""
-        return self.splits.kind == "class"
-
-
 def _model(after: Any) -> nn.Module:
     if isinstance(after, (str, Path)):
         from unspan.artifact import load
@@ -176,72 +149,19 @@ def _model(after: Any) -> nn.Module:
     return after.model if isinstance(after, Deletion) else after
 
 
-def _overlap(splits: Splits, given: Parts, allow: bool) -> list[str]:
-    """A test sample that the attacker has in his training data makes every figure meaningless."""
-    known = set(digests_of(given.fit_forget) or ()) | set(digests_of(given.fit_retain) or ())
-    asked = set(digests_of(given.test_forget) or ()) | set(digests_of(given.test_retain) or ())
-    shared = sorted(known & asked)
-    if not shared:
-        return []
-    message = overlap_message("training and test data of the audit", len(shared), shared)
-    if not allow:
-        raise DataError(message + " Or pass --allow-overlap.")
-    return [message + " The figures are not of held-out samples."]
-
-
-def _random_reference(before: Subject, example: Any, run: Run, tap: str | None, pool: Pool | None) -> tuple[list[Subject], str]:
-    try:
-        return [subject("reference 1", random_weights(before.model, run.seed), example, tap=tap, pool=pool)], "random weights"
-    except UnspanError:  # features that are all zero or not finite with random weights
-        return [], "raw pixels"
-
-
-def _with_pixels(fit: dict[str, Outputs], test: dict[str, Outputs], given: Parts, run: Run) -> tuple[dict[str, Outputs], dict[str, Outputs], list[str]]:
-    """Outputs whose features are the inputs themselves, averaged to 8 x 8."""
-    found = []
-    for outputs, forget, retain in ((fit["before"], given.fit_forget, given.fit_retain), (test["before"], given.test_forget, given.test_retain)):
-        rows = [pixels(part, run) for part in (forget, retain)]
-        if rows[0] is None or rows[1] is None:
-            raise UsageError("There is no reference: random weights give no usable features, and the inputs are not images. Pass a model trained without the forget data (--reference).")
-        found.append(Outputs(features=torch.cat([rows[0], rows[1]]), logits=None, labels=outputs.labels, forget=outputs.forget))
-    return fit | {"pixels": found[0]}, test | {"pixels": found[1]}, ["pixels"]
-
-
-def _comparable(test: dict[str, Outputs], references: Sequence[str]) -> list[str]:
-    """Refuse a reference of another task; name one that has seen the class after all."""
-    notes = []
-    before = test["before"]
-    for name in references:
-        one = test[name]
-        if before.logits is None or one.logits is None or bool((before.labels < 0).any()):
-            continue
-        own, kept = _own_accuracy(before, ~before.forget), _own_accuracy(one, ~one.forget)
-        if kept < 0.5 * own:
-            raise DataError(f"{name} is right on {kept:.1%} of the retained test samples, the original on {own:.1%}: other classes, other preprocessing, or not trained. Give a model of the same task.")
-        seen = _own_accuracy(one, one.forget)
-        if seen > words.chance_bound(one.classes()):
-            notes.append(f"{name} names {seen:.1%} of the forgotten test samples: it seems to have seen them, so it is no reference and nothing can be measured against it")
-    return notes
-
-
-def _own_accuracy(one: Outputs, rows: Tensor) -> float:
-    assert one.logits is not None
-    return float((one.logits[rows].argmax(1) == one.labels[rows]).double().mean())
-
-
 def _measured(case: Case, pictures: bool) -> dict[str, Any]:
     """Attacks, scores, controls and words of an audit."""
     run, before = case.run, case.test["before"]
     attacks = class_attacks if case.by_class else group_attacks
     readings = {}
     for name in ("before", "after", *case.references):
-        readings[name] = attacks(case.fit[name], case.test[name], run.seed, lambda stage, name=name: run.report(f"{name}: {stage}", 0, None))
+        readings[name] = attacks(case.fit[name], case.test[name], run.seed, partial(tell, run, name))
     columns = _aligned(readings, case)
     unfit = any("no reference" in note for note in case.notes)
     word, verdicts = overall(columns["before"], columns["after"], columns["references"], seed=run.seed)
-    box = white_box(*case.subjects, case.others, case.parts, case.inputs, run)
-    rows = _scores(case, readings)
-    single = _single(case) if case.kind == "retrained" and not unfit else None
+    box = white_box(case.subjects[0], case.subjects[1], case.others, case.parts, case.inputs, run)
+    rows = other_scores(case, readings)
+    single = single_samples(case) if case.kind == "retrained" and not unfit else None
     if single is not None and not case.by_class:
         verdicts, word = [single, *verdicts], single.verdict
     if unfit:
@@ -298,90 +218,6 @@ def _area(verdicts: Sequence[Verdict]) -> Score | None:
     return None if found is None else Score(name=found.attack, value=found.erased, low=found.erased_low, high=found.erased_high, unit="AUC", split="test", n=found.n)
 
 
-def _scores(case: Case, readings: dict[str, list[Reading]]) -> list[dict[str, Any]]:
-    """Everything that is reported beside the attacks."""
-    run, rows = case.run, []
-    models = [name for name in ("before", "after", *case.references) if name != "pixels"]
-    for name in models:
-        run.report(f"{name}: other scores", 0, None)
-        rows += scores.utility(name, case.fit[name], case.test[name], case.test["before"] if name == "after" else None)
-        rows += scores.membership(name, case.fit[name], case.test[name], run.seed)
-        if case.by_class and bool((case.fit[name].labels >= 0).all()):
-            found, reading = scores.retention(name, case.fit[name], case.test[name], run.seed)
-            rows += found
-            own = scores.described(rows, "utility", "forget accuracy", "before", "test forget")
-            if name == "after" and own is not None and own.value:
-                rows.append(scores.recovery(own.value, reading))
-    rows += scores.representation(case.fit["after"], case.test, [name for name in case.references if name != "pixels"])
-    head = head_parameters(case.subjects[1].model, case.subjects[1].tap)
-    rows += scores.leakage(_directions(case.subjects[1]), head, case.fit["before"])
-    rows += scores.casts(case.test["after"], None if head is None or _in_score_path(case.subjects[1]) else head)
-    rows += _zrf(case) + _stability(case)
-    return rows
-
-
-def _in_score_path(one: Subject) -> bool:
-    """The head's features are not what it is given (an eraser on its input), so casting the head alone says nothing."""
-    return one.tap.before
-
-
-def _directions(one: Subject) -> Tensor | None:
-    """Removed directions as an artifact holder reads them: stored in the model itself."""
-    record: Record | None = getattr(one.model, RECORD, None)
-    return record.eraser.basis if record is not None and isinstance(record.eraser, Projection) else None
-
-
-def _zrf(case: Case) -> list[dict[str, Any]]:
-    """ZRF against three networks with random weights."""
-    before = case.test["before"]
-    if before.logits is None:
-        return []
-    random = []
-    try:
-        for seed in range(3):
-            one = subject(f"random {seed}", random_weights(case.subjects[0].model, 1000 + seed), first_rows(case.inputs, 2))
-            rows = []
-            for batch in batches(case.parts.test_forget, case.run, shard=False):
-                with eval_mode(one.model):
-                    output = read(one.model, one.tap, place(batch.inputs, next(one.model.parameters(), None)))[1]
-                rows.append(logits_of(output)[: len(batch)].flatten(1).float().cpu())  # type: ignore[index]
-            random.append(torch.cat(rows))
-    except UnspanError:
-        return []
-    given = {name: case.test[name].logits[before.forget] for name in ("before", "after", *case.references) if name != "pixels" and case.test[name].logits is not None}  # type: ignore[index]
-    return scores.forgetting_zrf({name: one for name, one in given.items() if one.shape == random[0].shape}, random)
-
-
-def _stability(case: Case) -> list[dict[str, Any]]:
-    """Do features of forgotten samples move more than others under tiny noise on the input?"""
-    if not (isinstance(case.inputs, Tensor) and case.inputs.is_floating_point()):
-        return []
-    kept = {"forget": case.parts.test_forget, "retain": case.parts.test_retain}
-    inputs = {kind: torch.cat([batch.inputs[: len(batch)] for batch in batches(data, _limited(case.run), shard=False)]) for kind, data in kept.items()}
-    x = torch.cat([inputs["forget"], inputs["retain"]])
-    mark = torch.arange(len(x)) < len(inputs["forget"])
-    rows = []
-    for one in (*case.subjects, *case.others):
-        like = next(one.model.parameters(), None)
-        with eval_mode(one.model):
-            clean, noisy = disturbed(lambda batch, one=one, like=like: read(one.model, one.tap, place(batch, like))[0].float().cpu(), x, seed=case.run.seed)
-        rows.append(scores.row("stability", one.name, instability(clean, noisy, mark).score("test")))
-    return rows
-
-
-def _limited(run: Run) -> Run:
-    return replace(run, max_samples=_NOISY, progress=None)
-
-
-def _single(case: Case) -> Verdict | None:
-    """The sample-level attack; an AUC of 0.5 is what a model that never saw the samples gives."""
-    found = scores.sample_attack(case.fit, case.test, case.references)
-    if not found:
-        return None
-    never = Reading(attack="", unit="AUC", forget=torch.full_like(found["after"].forget, 0.5), rest=torch.full_like(found["after"].rest, 0.5))  # type: ignore[arg-type]
-    return verdict(found["before"], found["after"], [never], seed=case.run.seed)
-
-
 def _controls(case: Case, readings: dict[str, list[Reading]], columns: dict[str, Any], rows: list[dict[str, Any]]) -> tuple[list[controls.Control], list[dict[str, Any]]]:
     """Planted fakes, permuted labels, and which scores a fake passes."""
     before = case.test["before"]
@@ -390,7 +226,7 @@ def _controls(case: Case, readings: dict[str, list[Reading]], columns: dict[str,
     if before.logits is not None and case.by_class:
         fit, test = controls.head_edit(case.fit["before"], case.splits.classes), controls.head_edit(before, case.splits.classes)
         edited = [signature(fit, test) if one.attack == _SIGNATURE else one for one in edited]
-        own, edited_own = _own_accuracy(case.test["after"], before.forget), _own_accuracy(test, before.forget)
+        own, edited_own = own_accuracy(case.test["after"], before.forget), own_accuracy(test, before.forget)
     found = controls.fakes(columns["before"], columns["references"], edited, case.run.seed)
     if case.by_class:
         case.run.report("control: permuted labels", 0, None)

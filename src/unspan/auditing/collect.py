@@ -124,7 +124,7 @@ def _measure(subjects: Sequence[Subject], parts: Sequence[Any], run: Run, folder
     fresh = {one.name: folders[one.name].with_name(f".{folders[one.name].name}.{os.getpid()}") for one in subjects}
     for folder in fresh.values():
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(mode=0o700)
+        folder.mkdir(mode=0o700, parents=True)
     try:
         writers: dict[str, dict[str, np.memmap]] = {}
         labels, forget, done = np.full(n, -1, np.int64), np.zeros(n, bool), 0

@@ -14,7 +14,7 @@ from unspan.metrics.score import Reading
 from unspan.metrics.similarity import class_cosine, weight_change
 
 if TYPE_CHECKING:
-    from unspan.auditing.audit import Case
+    from unspan.auditing.case import Case
 
 _POINTS = 800  # samples of an embedding
 _SHOWN = 20  # classes of a matrix that can still be read

@@ -32,9 +32,9 @@ def random_weights(model: nn.Module, seed: int) -> nn.Module:
         for module in fresh.modules():
             own = list(module.parameters(recurse=False))
             if hasattr(module, "reset_parameters"):
-                module.reset_parameters()  # type: ignore[operator]
+                module.reset_parameters()
             elif own and hasattr(fresh, "_init_weights"):
-                fresh._init_weights(module)  # type: ignore[operator]
+                fresh._init_weights(module)
             else:
                 continue
             drawn |= {id(tensor) for tensor in own}

@@ -53,8 +53,7 @@ def white_box(before: Subject, after: Subject, references: Sequence[Subject], pa
         for name in names:
             found = linear_probe(fit[name], test[name], run.seed)
             readings[name][one.name] = Reading(attack=f"linear probe at {name}", unit=found.unit, forget=found.forget, retain=found.retain, detail=found.detail)
-    columns = [[readings[name]["before"] for name in names], [readings[name]["after"] for name in names]]
-    word, verdicts = overall(*columns, [[readings[name][one.name] for one in references] for name in names], seed=run.seed)
+    word, verdicts = overall([readings[name]["before"] for name in names], [readings[name]["after"] for name in names], [[readings[name][one.name] for one in references] for name in names], seed=run.seed)
     verdicts.sort(key=lambda one: [f"linear probe at {name}" for name in names].index(one.attack))
     return WhiteBox(different, recovered, word, verdicts)
 

@@ -136,7 +136,7 @@ def suppression(outputs: Outputs, split: str) -> list[Score]:
     n, c = len(part), outputs.classes()
     names = {"mean probability of the class": ("share", "lower"), "mean rank of the class": ("1", "higher"), "top-5 share of the class": ("share", "lower")}
     if n == 0 or c < 2:
-        return [Score(name=name, value=None, unit=u, better=b, split=split, note="not measurable: no labelled forget sample.") for name, (u, b) in names.items()]  # type: ignore[arg-type]
+        return [Score(name=name, value=None, unit=u, better=b, split=split, note="not measurable: no labelled forget sample.") for name, (u, b) in names.items()]
     chance, rank = torch.empty(n, dtype=torch.float64), torch.empty(n, dtype=torch.float64)
     above = torch.empty(n, dtype=torch.int64)
     for rows in torch.arange(n).split(_CHUNK):
@@ -152,7 +152,7 @@ def suppression(outputs: Outputs, split: str) -> list[Score]:
         value, (low, high) = float(shares.mean()), mean_interval(shares)
         if unit == "1":
             value, low, high = (1 + (c - 1) * x for x in (value, low, high))
-        scores_of.append(Score(name=name, value=value, low=low, high=high, unit=unit, better=better, split=split, n=n, detail={"classes": c}))  # type: ignore[arg-type]
+        scores_of.append(Score(name=name, value=value, low=low, high=high, unit=unit, better=better, split=split, n=n, detail={"classes": c}))
     if c <= 5:
         scores_of[2] = Score(name=scores_of[2].name, value=None, better="lower", split=split, n=n, note=f"not measurable: with {c} classes every class is among the top 5.")
     return scores_of

@@ -1,0 +1,117 @@
+"""Everything that an audit reports beside its attacks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unspan.auditing import scores
+from unspan.auditing.case import Case
+from unspan.auditing.collect import Subject, subject
+from unspan.auditing.reading import Verdict, verdict
+from unspan.auditing.reference import random_weights
+from unspan.deletion import RECORD, Record
+from unspan.erasers import Projection
+from unspan.errors import UnspanError
+from unspan.metrics.score import Reading
+from unspan.metrics.stability import disturbed, instability
+from unspan.run import Run, batches, first_rows, place
+from unspan.taps import eval_mode, head_parameters, logits_of, read
+
+_NOISY = 500  # samples of each kind for the instability attack
+
+
+def other_scores(case: Case, readings: dict[str, list[Reading]]) -> list[dict[str, Any]]:
+    """Everything that is reported beside the attacks."""
+    run, rows = case.run, []
+    models = [name for name in ("before", "after", *case.references) if name != "pixels"]
+    for name in models:
+        run.report(f"{name}: other scores", 0, None)
+        rows += scores.utility(name, case.fit[name], case.test[name], case.test["before"] if name == "after" else None)
+        rows += scores.membership(name, case.fit[name], case.test[name], run.seed)
+        if case.by_class and bool((case.fit[name].labels >= 0).all()):
+            found, reading = scores.retention(name, case.fit[name], case.test[name], run.seed)
+            rows += found
+            own = scores.described(rows, "utility", "forget accuracy", "before", "test forget")
+            if name == "after" and own is not None and own.value:
+                rows.append(scores.recovery(own.value, reading))
+    rows += scores.representation(case.fit["after"], case.test, [name for name in case.references if name != "pixels"])
+    head = head_parameters(case.subjects[1].model, case.subjects[1].tap)
+    rows += scores.leakage(_directions(case.subjects[1]), head, case.fit["before"])
+    rows += scores.casts(case.test["after"], None if head is None or _in_score_path(case.subjects[1]) else head)
+    rows += _zrf(case) + _stability(case)
+    return rows
+
+
+def _in_score_path(one: Subject) -> bool:
+    """The head's features are not what it is given (an eraser on its input), so casting the head alone says nothing."""
+    return one.tap.before
+
+
+def _directions(one: Subject) -> Tensor | None:
+    """Removed directions as an artifact holder reads them: stored in the model itself."""
+    record: Record | None = getattr(one.model, RECORD, None)
+    return record.eraser.basis if record is not None and isinstance(record.eraser, Projection) else None
+
+
+def _zrf(case: Case) -> list[dict[str, Any]]:
+    """ZRF against three networks with random weights."""
+    before = case.test["before"]
+    if before.logits is None:
+        return []
+    random = []
+    try:
+        for seed in range(3):
+            one = subject(f"random {seed}", random_weights(case.subjects[0].model, 1000 + seed), first_rows(case.inputs, 2))
+            rows = []
+            for batch in batches(case.parts.test_forget, case.run, shard=False):
+                with eval_mode(one.model):
+                    output = read(one.model, one.tap, place(batch.inputs, next(one.model.parameters(), None)))[1]
+                rows.append(logits_of(output)[: len(batch)].flatten(1).float().cpu())  # type: ignore[index]
+            random.append(torch.cat(rows))
+    except UnspanError:
+        return []
+    given = {name: case.test[name].logits[before.forget] for name in ("before", "after", *case.references) if name != "pixels" and case.test[name].logits is not None}  # type: ignore[index]
+    return scores.forgetting_zrf({name: one for name, one in given.items() if one.shape == random[0].shape}, random)
+
+
+def _stability(case: Case) -> list[dict[str, Any]]:
+    """Do features of forgotten samples move more than others under tiny noise on the input?"""
+    if not (isinstance(case.inputs, Tensor) and case.inputs.is_floating_point()):
+        return []
+    kept = {"forget": case.parts.test_forget, "retain": case.parts.test_retain}
+    inputs = {kind: torch.cat([batch.inputs[: len(batch)] for batch in batches(data, _limited(case.run), shard=False)]) for kind, data in kept.items()}
+    x = torch.cat([inputs["forget"], inputs["retain"]])
+    mark = torch.arange(len(x)) < len(inputs["forget"])
+    rows = []
+    for one in (*case.subjects, *case.others):
+        with eval_mode(one.model):
+            clean, noisy = disturbed(partial(_features, one), x, seed=case.run.seed)
+        rows.append(scores.row("stability", one.name, instability(clean, noisy, mark).score("test")))
+    return rows
+
+
+def _features(one: Subject, batch: Tensor) -> Tensor:
+    return read(one.model, one.tap, place(batch, next(one.model.parameters(), None)))[0].float().cpu()
+
+
+def tell(run: Run, name: str, stage: str) -> None:
+    """Report a stage of the work on one model."""
+    run.report(f"{name}: {stage}", 0, None)
+
+
+def _limited(run: Run) -> Run:
+    return replace(run, max_samples=_NOISY, progress=None)
+
+
+def single_samples(case: Case) -> Verdict | None:
+    """The sample-level attack; an AUC of 0.5 is what a model that never saw the samples gives."""
+    found = scores.sample_attack(case.fit, case.test, case.references)
+    if not found:
+        return None
+    never = Reading(attack="", unit="AUC", forget=torch.full_like(found["after"].forget, 0.5), rest=torch.full_like(found["after"].rest, 0.5))
+    return verdict(found["before"], found["after"], [never], seed=case.run.seed)

@@ -1,0 +1,98 @@
+"""What an audit works on: models, outputs, the reference and whether it can serve as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unspan.auditing import words
+from unspan.auditing.collect import Subject, subject
+from unspan.auditing.parts import Parts
+from unspan.auditing.reference import pixels, random_weights
+from unspan.errors import DataError, UnspanError, UsageError
+from unspan.metrics.outputs import Outputs
+from unspan.run import Run
+from unspan.splits import Splits, digests_of, overlap_message
+from unspan.taps import Pool
+
+
+@dataclass(frozen=True)
+class Case:
+    """Everything an audit works on."""
+
+    splits: Splits
+    parts: Parts
+    run: Run
+    subjects: list[Subject]
+    others: list[Subject]
+    references: list[str]
+    kind: str
+    fit: dict[str, Outputs]
+    test: dict[str, Outputs]
+    inputs: Any
+    class_names: Sequence[str] | None
+    notes: list[str]
+
+    @property
+    def by_class(self) -> bool:
+        """The request is a class, so the attacker has labels to learn."""
+        return self.splits.kind == "class"
+
+
+def refuse_overlap(splits: Splits, given: Parts, allow: bool) -> list[str]:
+    """A test sample that the attacker has in his training data makes every figure meaningless."""
+    known = set(digests_of(given.fit_forget) or ()) | set(digests_of(given.fit_retain) or ())
+    asked = set(digests_of(given.test_forget) or ()) | set(digests_of(given.test_retain) or ())
+    shared = sorted(known & asked)
+    if not shared:
+        return []
+    message = overlap_message("training and test data of the audit", len(shared), shared)
+    if not allow:
+        raise DataError(message + " Or pass --allow-overlap.")
+    return [message + " The figures are not of held-out samples."]
+
+
+def random_reference(before: Subject, example: Any, run: Run, tap: str | None, pool: Pool | None) -> tuple[list[Subject], str]:
+    """The reference when no retrained model is given, and its kind."""
+    try:
+        return [subject("reference 1", random_weights(before.model, run.seed), example, tap=tap, pool=pool)], "random weights"
+    except UnspanError:  # features that are all zero or not finite with random weights
+        return [], "raw pixels"
+
+
+def with_pixels(fit: dict[str, Outputs], test: dict[str, Outputs], given: Parts, run: Run) -> tuple[dict[str, Outputs], dict[str, Outputs], list[str]]:
+    """Outputs whose features are the inputs themselves, averaged to 8 x 8."""
+    found = []
+    for outputs, forget, retain in ((fit["before"], given.fit_forget, given.fit_retain), (test["before"], given.test_forget, given.test_retain)):
+        rows = [pixels(part, run) for part in (forget, retain)]
+        if rows[0] is None or rows[1] is None:
+            raise UsageError("There is no reference: random weights give no usable features, and the inputs are not images. Pass a model trained without the forget data (--reference).")
+        found.append(Outputs(features=torch.cat([rows[0], rows[1]]), logits=None, labels=outputs.labels, forget=outputs.forget))
+    return fit | {"pixels": found[0]}, test | {"pixels": found[1]}, ["pixels"]
+
+
+def comparable(test: dict[str, Outputs], references: Sequence[str]) -> list[str]:
+    """Refuse a reference of another task; name one that has seen the class after all."""
+    notes = []
+    before = test["before"]
+    for name in references:
+        one = test[name]
+        if before.logits is None or one.logits is None or bool((before.labels < 0).any()):
+            continue
+        own, kept = own_accuracy(before, ~before.forget), own_accuracy(one, ~one.forget)
+        if kept < 0.5 * own:
+            raise DataError(f"{name} is right on {kept:.1%} of the retained test samples, the original on {own:.1%}: other classes, other preprocessing, or not trained. Give a model of the same task.")
+        seen = own_accuracy(one, one.forget)
+        if seen > words.chance_bound(one.classes()):
+            notes.append(f"{name} names {seen:.1%} of the forgotten test samples: it seems to have seen them, so it is no reference and nothing can be measured against it")
+    return notes
+
+
+def own_accuracy(one: Outputs, rows: Tensor) -> float:
+    """Accuracy of the model's own head on some rows."""
+    assert one.logits is not None
+    return float((one.logits[rows].argmax(1) == one.labels[rows]).double().mean())
