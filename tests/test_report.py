@@ -14,12 +14,13 @@ import pytest
 from browser import BINARY, Browser
 from PIL import Image
 
-from unspan.auditing.reading import ERASED, INCONCLUSIVE, NOT_MEASURABLE, RETAINED
+from unspan.auditing import reading
 from unspan.auditing.words import NEXT
 from unspan.errors import UsageError
-from unspan.report import html, markdown
+from unspan.report import html, markdown, rule
 from unspan.report.page import environment
 from unspan.report.palette import DARK, LIGHT, MARKS, SHADE, TEXT, contrast, mixed
+from unspan.report.rule import ERASED, INCONCLUSIVE, NOT_MEASURABLE, RETAINED
 from unspan.report.sections import is_picture
 from unspan.report.words import measured
 
@@ -82,6 +83,41 @@ def test_every_verdict_has_its_own_word_colour_and_shape(word):
     assert f"<h1><small>Verdict</small>{word}</h1>" in seen and banner[0] not in others and len(others) == 3
 
 
+def test_the_words_and_thresholds_are_those_of_the_audit():
+    for name in ("ERASED", "RETAINED", "INCONCLUSIVE", "NOT_MEASURABLE", "ERASED_BELOW", "RETAINED_ABOVE", "ROOM"):
+        assert getattr(rule, name) == getattr(reading, name)
+
+
+def test_the_strongest_attack_is_one_that_can_be_measured(thin):
+    blind = thin["attacks"][0] | {"rho": None, "rho_low": None, "rho_high": None, "erased": 0.999, "verdict": NOT_MEASURABLE}
+    seen = first_screen(html(thin | {"attacks": [blind, *thin["attacks"]]}))
+    assert "83.3 %" in seen and "99.9 %" not in seen
+
+
+def test_every_reference_has_its_own_column(thin):
+    rows = [thin["scores"][0] | {"model": model, "value": value, "low": None, "high": None} for model, value in (("before", 0.81), ("after", 0.82), ("reference 1", 0.83), ("reference 2", 0.84))]
+    seen = words(html({"scores": rows}))
+    assert "Before After Reference 1 Reference 2 n" in seen and "81.0 % 82.0 % 83.0 % 84.0 %" in seen
+    assert "Before After Reference n" in words(html({"scores": rows[:3]}))
+
+
+def test_an_attack_that_stopped_early_says_so(thin):
+    name = thin["attacks"][0]["attack"]
+    seen = html(thin | {"details": {"after": {name: {"converged": False}}}})
+    assert f"NOT CONVERGED, could read more: {name}." in first_screen(seen) and words(seen).count("NOT CONVERGED") == 2
+    assert "NOT CONVERGED" not in words(html(thin | {"details": {"after": {name: {"converged": True}}}}))
+
+
+def test_notes_of_the_audit_are_on_the_first_screen(thin):
+    assert "Reference 1 seems to have seen them." in first_screen(html(thin | {"notes": ["reference 1 seems to have seen them."]}))
+
+
+def test_a_class_without_samples_leaves_a_gap_in_the_matrix():
+    source = {"classes": ["a", "b"], "before": [[1.0, None], [None, None]], "after": [[1.0, 0.5], [0.5, 1.0]]}
+    seen = html({"figures": {"cosine": source}})
+    assert "b is nearest to none (not measured)" in seen and "b is nearest to a (0.50)" in seen
+
+
 def test_the_published_score_is_marked_and_set_against_the_attack(page):
     seen = words(page)
     assert "Published scores: compatibility — not converged" in seen and "↓ lower is better" in seen
@@ -115,16 +151,17 @@ def test_no_share_of_zero_stands_alone(sample):
     for one in changed["attacks"]:
         one |= {"original": 1.0, "erased": 0.0, "erased_low": None, "erased_high": None, "reference": 0.0, "unit": "share", "retain": 0.0}
     for one in changed["scores"]:
-        one |= {"value": 0.0, "low": None, "high": None, "unit": "share"}
+        one |= {"value": 0.0, "low": None, "high": None, "unit": "share"}  # may be no share of hits: no interval can be made up
     changed["figures"]["per_class"] |= {"before": [0.0] * 10, "after": [0.0] * 10, "low": [], "high": []}
     for seen in (words(html(changed)), markdown(changed).replace("\u00a0", " ").replace("\\", "")):
         zero = re.findall(r"(?<![\d.])0\.0 %(.{0,14})", seen)
-        assert len(zero) > 20 and all(after.startswith(" [0.0, ") for after in zero)
+        assert len(zero) >= 20 and "below 0.1 %" in seen and all(after.startswith(" [0.0, ") for after in zero)
 
 
 def test_numbers_carry_interval_and_n():
     assert measured(0.0, 0.0, 0.0037, "share", 1000).line.replace("\u00a0", " ") == "0.0 % [0.0, 0.4], n = 1,000"
     assert measured(0.0, n=1000).line == measured(0.0, 0.0, 0.0037, "share", 1000).line
+    assert measured(0.0, n=1000, hits=False).line.replace("\u00a0", " ") == "below 0.1 %, n = 1,000"
     assert measured(-0.00001, n=0).value.startswith("0.0") and measured(0.0).value.startswith("below")
     assert measured(float("nan")).value == measured("x").value == measured(True).value == "not measured"
     assert measured(0.98, 0.97, 0.99, "AUC", 5).line.replace("\u00a0", " ") == "0.980 [0.970, 0.990], n = 5"

@@ -26,6 +26,7 @@ from unspan.report.svg import INK, TEXT, WIDTH, canvas, drawing, fitted, inline,
 from unspan.report.words import count, fraction, measured, number, percent
 
 LAYERS = 40  # in one drawing
+STRONGEST = 12  # attacks in one drawing
 
 
 def per_class(audit: Mapping[str, Any]) -> Figure | None:
@@ -68,14 +69,14 @@ def _chosen(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def attacks(audit: Mapping[str, Any]) -> Figure | None:
     """Every attack: before, after with interval, reference."""
     found = []
-    for one in rows(audit, "attacks")[:MOST]:
+    for one in rows(audit, "attacks")[:STRONGEST]:
         values = {"before": one.get("original"), "after": one.get("erased"), "reference": one.get("reference"), "low": one.get("erased_low"), "high": one.get("erased_high")}
         part = fraction(one.get("rho"), one.get("rho_low"), one.get("rho_high")).line
         found.append({"name": said(one, "attack"), "unit": one.get("unit"), "n": count(one.get("n")), "part": part, **{key: share(value) for key, value in values.items()}})
     caption = (
         "Circle: before. Diamond with line: after erasing, with its 95\u00a0% interval. Triangle: the reference, which never had these data. "
         "The nearer the diamond is to the circle, the less was removed."
-    )
+    ) + (f" The {STRONGEST} strongest of {len(rows(audit, 'attacks'))} attacks are drawn; the table has all." if len(rows(audit, "attacks")) > STRONGEST else "")
     return _dumbbells("attacks", "What each attack reads", caption, found)
 
 

@@ -14,6 +14,7 @@ from unspan.report.words import literal, number
 
 WRITTEN = 12  # classes up to which the cells of a matrix carry their number
 POINTS = 1500  # in one drawing
+Matrix = list[list["float | None"]]
 _OVER = {"before": "Before", "after": "After erasing"}
 
 
@@ -30,7 +31,7 @@ def cosine(audit: Mapping[str, Any]) -> Figure | None:
     return Figure("How similar the classes look inside the model", caption, lambda: [Panel(_OVER[model], _cells(model, classes, matrix, keep, gone)) for model, matrix in matrices.items()])
 
 
-def _cells(model: str, classes: list[str], matrix: list[list[float]], keep: list[int], gone: set[str]) -> str:
+def _cells(model: str, classes: list[str], matrix: Matrix, keep: list[int], gone: set[str]) -> str:
     from matplotlib.collections import PolyCollection
     from matplotlib.colors import to_rgba
 
@@ -39,7 +40,7 @@ def _cells(model: str, classes: list[str], matrix: list[list[float]], keep: list
     left = room(labels)
     with drawing():
         figure, (axes,) = canvas(WIDTH, left, right=6, top=left, bottom=6)
-        values = {(i, j): max(-1.0, min(1.0, matrix[row][column])) for i, row in enumerate(keep) for j, column in enumerate(keep)}
+        values = {(i, j): value for i, row in enumerate(keep) for j, column in enumerate(keep) if (value := matrix[row][column]) is not None}
         corners = [[(j - 0.5, i - 0.5), (j + 0.5, i - 0.5), (j + 0.5, i + 0.5), (j - 0.5, i + 0.5)] for i, j in values]
         shades = [to_rgba(INK["after" if value >= 0 else "ref"], SHADE * abs(value)) for value in values.values()]
         axes.add_collection(PolyCollection(corners, facecolors=shades, edgecolors="none"))
@@ -56,20 +57,17 @@ def _cells(model: str, classes: list[str], matrix: list[list[float]], keep: list
         return inline(figure, f"cosine-{model}", f"Cosine between the mean features of the classes, {model}", told)
 
 
-def _nearest(classes: list[str], matrix: list[list[float]], gone: set[str]) -> list[int]:
+def _nearest(classes: list[str], matrix: Matrix, gone: set[str]) -> list[int]:
     if len(classes) <= MOST:
         return list(range(len(classes)))
     own = [i for i, name in enumerate(classes) if name in gone][:MOST] or [0]
-    order = sorted(range(len(classes)), key=lambda i: (i not in own, -max(matrix[i][j] for j in own)))
+    order = sorted(range(len(classes)), key=lambda i: (i not in own, -max(matrix[i][j] or 0.0 for j in own)))
     return sorted(order[:MOST])
 
 
-def _closest(classes: list[str], matrix: list[list[float]], i: int) -> str:
-    others = [j for j in range(len(classes)) if j != i]
-    if not others:
-        return "none"
-    best = max(others, key=lambda j: matrix[i][j])
-    return f"{classes[best]} ({matrix[i][best]:.2f})"
+def _closest(classes: list[str], matrix: Matrix, i: int) -> str:
+    best = max(((value, j) for j, value in enumerate(matrix[i]) if j != i and value is not None), default=None)
+    return f"{classes[best[1]]} ({best[0]:.2f})" if best else "none (not measured)"
 
 
 def _short(value: float) -> str:
@@ -77,15 +75,15 @@ def _short(value: float) -> str:
     return {"1.00": "1", "-1.00": "−1", "0.00": "0", "-0.00": "0"}.get(text, text.replace("0.", ".", 1).replace("-", "−"))
 
 
-def _matrix(source: Mapping[str, Any], key: str, size: int) -> list[list[float]] | None:
-    found = []
+def _matrix(source: Mapping[str, Any], key: str, size: int) -> Matrix | None:
+    """Values from -1 to 1; None where a class has no samples."""
+    found: Matrix = []
     for row in items(source, key):
         values = [number(value) for value in row] if isinstance(row, list) else []
-        known = [value for value in values if value is not None]
-        if len(known) != size or len(values) != size:
+        if len(values) != size:
             return None
-        found.append(known)
-    return found if found and len(found) == size else None
+        found.append([None if value is None else max(-1.0, min(1.0, value)) for value in values])
+    return found if len(found) == size and any(value is not None for row in found for value in row) else None
 
 
 def embedding(audit: Mapping[str, Any]) -> Figure | None:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from unspan.auditing.reading import ERASED, ERASED_BELOW, INCONCLUSIVE, NOT_MEASURABLE, RETAINED, RETAINED_ABOVE, ROOM
 from unspan.report.parts import Cell, Section, Table, rows, said, table
+from unspan.report.rule import ERASED, ERASED_BELOW, INCONCLUSIVE, NOT_MEASURABLE, RETAINED, RETAINED_ABOVE, ROOM
 from unspan.report.words import literal, number, percent
 
 _PATH = re.compile(r"^(?:~|/|\\\\|[A-Za-z]:[\\/]|file:)|://[^/\s]*@|(?:^|[^\w.])/(?:home|root|Users|tmp|var|mnt|media|data)/")
@@ -32,7 +32,7 @@ def how(audit: Mapping[str, Any]) -> Section:
         [Cell("Recoverable part"), Cell("How much of what the original gave away beyond the reference the erased model still gives away: (after − reference) / (before − reference).")],
         [Cell("AUC"), Cell("How well two groups are told apart: 0.5 is guessing, 1 is without error.")],
         [Cell(RETAINED, "", "no"), Cell(f"For at least one attack, the whole interval of the recoverable part is at or above {percent(above, 0)}, also after correction for the number of attacks.")],
-        [Cell(ERASED, "", "yes"), Cell(f"For every attack that could be measured, the whole interval of the recoverable part is at or below {percent(below, 0)}.")],
+        [Cell(ERASED, "", "yes"), Cell(f"For every attack that could be measured, the whole interval of the recoverable part is at or below {percent(below, 0)}; no other attack reads more than the reference.")],
         [Cell(INCONCLUSIVE, "", "open"), Cell("Neither of the two: more test samples or more references are needed.")],
         [Cell(NOT_MEASURABLE, "", "none"), Cell(f"Original and reference are less than {100 * space:.0f} points apart, so the attack cannot tell.")],
     ]  # fmt: skip
@@ -42,7 +42,7 @@ def how(audit: Mapping[str, Any]) -> Section:
 def record(audit: Mapping[str, Any]) -> Section:
     """Settings, hashes, versions and times."""
     request = table(audit, "request")
-    facts: list[tuple[str, Any]] = [("created", audit.get("created")), ("schema", audit.get("schema")), ("reference", table(audit, "reference").get("kind"))]
+    facts: list[tuple[str, Any]] = [("created", audit.get("created")), ("schema", audit.get("schema")), ("reference", table(audit, "reference").get("kind")), ("seal", audit.get("seal"))]
     if request.get("kind") == "class" and isinstance(request.get("selector"), list):
         facts += [("class to be forgotten", one) for one in request["selector"]]
     sources = [("Request and audit", facts), *((name.capitalize(), _flat(audit.get(name))) for name in ("hashes", "settings", "versions", "seconds"))]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from unspan.auditing.reading import RETAINED
 from unspan.report import figures, maps
 from unspan.report.axes import class_rows
 from unspan.report.parts import Cell, Figure, Section, Table, rows, said, why
-from unspan.report.words import BETTER, joined, literal, measured, number, thousands
+from unspan.report.rule import RETAINED
+from unspan.report.words import BETTER, joined, literal, measured, number, thousands, upper
 
 Rows = list[Mapping[str, Any]]
 GROUPS = {  # group: title, first paragraph, caption, words that name it among what was not run
@@ -57,11 +57,10 @@ def groups(audit: Mapping[str, Any], scores: Mapping[str, Rows]) -> list[Section
 
 def score_table(caption: str, found: Rows) -> Table:
     """Scores with one row for each name and split."""
-    models = [model for model in ("before", "after", "reference") if any(one.get("model") == model for one in found)] or ["after"]
+    models = _models(found)
     lines: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
     for one in found:
-        model = str(one.get("model")) if one.get("model") in models else models[-1]
-        lines.setdefault((said(one, "name", 120), said(one, "split", 60)), {})[model] = one
+        lines.setdefault((said(one, "name", 120), said(one, "split", 60)), {})[said(one, "model", 40)] = one
     body = []
     for (name, split), own in lines.items():
         values = {model: _value(one) for model, one in own.items()}
@@ -70,11 +69,20 @@ def score_table(caption: str, found: Rows) -> Table:
         better = BETTER.get(str(next(iter(own.values())).get("better")), BETTER["none"])
         cells = [Cell(values[model].value, values[model].interval) if model in values else Cell("–") for model in models]
         body.append([Cell(name, joined(better, *notes)), Cell(split or "all"), *cells, Cell(" / ".join(sizes) or "–")])
-    return Table(caption, ["Score", "Samples", *(model.capitalize() for model in models), "n"], body)
+    return Table(caption, ["Score", "Samples", *(_title(model, models) for model in models), "n"], body)
+
+
+def _models(found: Rows) -> list[str]:
+    seen = list(dict.fromkeys(said(one, "model", 40) for one in found))
+    return [one for one in ("before", "after") if one in seen] + [one for one in seen if one not in ("before", "after")]
+
+
+def _title(model: str, models: list[str]) -> str:
+    return "Reference" if model == "reference 1" and "reference 2" not in models else upper(model) or "Model"
 
 
 def _value(one: Mapping[str, Any]) -> Any:
-    return measured(one.get("value"), one.get("low"), one.get("high"), one.get("unit", "share"), one.get("n"))
+    return measured(one.get("value"), one.get("low"), one.get("high"), one.get("unit", "share"), one.get("n"), hits=False)
 
 
 def published(audit: Mapping[str, Any], scores: Mapping[str, Rows]) -> Section:
@@ -88,24 +96,26 @@ def published(audit: Mapping[str, Any], scores: Mapping[str, Rows]) -> Section:
 def _beside(audit: Mapping[str, Any], found: Rows) -> list[str]:
     low = [one for one in found if one.get("model") == "after" and one.get("better") == "lower" and one.get("unit") == "share" and number(one.get("value")) is not None]
     strong = [one for one in rows(audit, "attacks") if one.get("verdict") == RETAINED and one.get("unit") != "AUC" and number(one.get("erased")) is not None]
+    low.sort(key=lambda one: ("test" not in said(one, "split"), not said(one, "name").startswith("KR")))
+    strong.sort(key=lambda one: ("converged" not in said(one, "attack"), "linear" not in said(one, "attack")))
     if not low or not strong or strong[0]["erased"] - low[0]["value"] < 0.1:
         return []
     read = measured(strong[0]["erased"], strong[0].get("erased_low"), strong[0].get("erased_high"), "share", strong[0].get("n"))
     return [
-        f"Here {said(low[0], 'name', 80)} reads {_value(low[0]).line}, which alone would look like an erasure. An attack that is run to its end "
+        f"Here {said(low[0], 'name', 80)} reads {_value(low[0]).line}, which alone would look like an erasure. Another attack "
         f"({said(strong[0], 'attack', 80)}) reads {read.line} from the same model: the knowledge is still there."
     ]  # fmt: skip
 
 
 def utility(audit: Mapping[str, Any], scores: Mapping[str, Rows]) -> Section:
     """What the model itself names, and what the erasure cost the other classes."""
-    captions = {"output": "What the model itself still names: value and 95\u00a0% interval", "utility": "Accuracy on what was to be kept: value and 95\u00a0% interval"}
+    captions = {"output": "What the model itself still names: value and 95\u00a0% interval", "utility": "Accuracy and calibration of the model itself: value and 95\u00a0% interval"}
     tables = [score_table(caption, scores[group]) for group, caption in captions.items() if scores.get(group)]
     classes = class_rows(audit)
     if classes:
         tables.append(Table("Accuracy of the model itself, class by class", ["Class", "Before", "After", "Points", "n"], [_class_line(one) for one in classes], long=len(classes) > 12))
     figure = figures.per_class(audit)
-    missing = "" if tables else why(audit, "utility", "accuracy")
+    missing = "" if tables else why(audit, "utility", "accuracy", "scores")
     return Section("utility", "What the model itself names, and what the erasure cost", _worst(classes), tables=tables, figures=[figure] if figure else [], missing=missing)
 
 

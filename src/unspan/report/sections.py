@@ -6,12 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from unspan.auditing.reading import ERASED, INCONCLUSIVE, NOT_MEASURABLE, RETAINED
 from unspan.report import figures, record, scores
 from unspan.report.parts import Cell, Figure, Listing, Panel, Section, Table, rows, said, sentences, table, why
+from unspan.report.rule import MARK
 from unspan.report.words import count, fraction, joined, measured, number, thousands, upper
 
-MARK = {ERASED: "yes", RETAINED: "no", INCONCLUSIVE: "open", NOT_MEASURABLE: "none"}
 _PICTURE = re.compile(r"data:image/png;base64,iVBORw0KGgo[A-Za-z0-9+/]{20,4000000}={0,2}")
 
 
@@ -41,18 +40,24 @@ def _attacks(audit: Mapping[str, Any], against: str) -> Section:
     columns = ["Attack", "Verdict", "Before", "After erasing", "Reference", "Recoverable part", "n"]
     figure = figures.attacks(audit)
     caption = "Attacks on the forgotten test samples: value, 95\u00a0% interval in brackets, n test samples"
-    return Section("attacks", title, lead, tables=[Table(caption, columns, [_attack(one) for one in found])], figures=[figure] if figure else [])
+    return Section("attacks", title, lead, tables=[Table(caption, columns, [_attack(one, stopped(audit, said(one, "attack"))) for one in found])], figures=[figure] if figure else [])
 
 
-def _attack(one: Mapping[str, Any]) -> list[Cell]:
+def _attack(one: Mapping[str, Any], early: bool) -> list[Cell]:
     unit, n, kept = one.get("unit"), count(one.get("n")), number(one.get("retain"))
     told = f"on what was to be kept, the same attack is right for {measured(kept).value}" if kept is not None else ""
     values = [measured(one.get("original"), unit=unit, n=n), measured(one.get("erased"), one.get("erased_low"), one.get("erased_high"), unit, n), measured(one.get("reference"), unit=unit, n=n)]
     part = fraction(one.get("rho"), one.get("rho_low"), one.get("rho_high"))
     return [
-        Cell(said(one, "attack", 80), joined(said(one, "explain"), told)), Cell(said(one, "verdict", 40), joined(said(one, "note")), MARK.get(str(one.get("verdict")), "")),
+        Cell(said(one, "attack", 80), joined(said(one, "explain"), told)), Cell(said(one, "verdict", 40), joined(said(one, "note"), "NOT CONVERGED: this attack stopped early and could read more" if early else ""), MARK.get(str(one.get("verdict")), "")),
         *(Cell(value.value, value.interval) for value in (*values, part)), Cell(thousands(n) if n else "unknown"),
     ]  # fmt: skip
+
+
+def stopped(audit: Mapping[str, Any], attack: str) -> bool:
+    """Whether an attack was stopped before it had converged, in any of the models."""
+    details = table(audit, "details")
+    return any(table(table(details, str(model)), attack).get("converged") is False for model in details)
 
 
 def _levels(audit: Mapping[str, Any], against: str) -> Section:
@@ -62,7 +67,9 @@ def _levels(audit: Mapping[str, Any], against: str) -> Section:
         result = Cell("holds", "", "yes") if holds is True else Cell("does not hold", "", "no") if holds is False else Cell("not tested", "", "none")
         lines.append([Cell(said(one, "level", 8)), result, Cell(upper(said(one, "title"))), Cell(upper(said(one, "why")))])
     claims = sentences(audit, "claims")
-    basis = f"Basis: data {said(table(audit, 'hashes'), 'data', 24) or 'without a recorded hash'}; reference: {against}; numbers, intervals and n in the tables of this report."
+    hashes = table(audit, "hashes")
+    data = next((said(hashes, key, 24) for key in ("test data", "data", "fit data") if said(hashes, key)), "without a recorded hash")
+    basis = f"Basis: data {data}; reference: {against}; numbers, intervals and n in the tables of this report."
     listings = [Listing("What may be said, and nothing beyond it", claims, basis)] if claims else []
     for title, key in (("What an attacker can still do", "can_still"), ("Limits", "limits"), ("Next steps", "next_steps")):
         listings += [Listing(title, own)] if (own := sentences(audit, key)) else []

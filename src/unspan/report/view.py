@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from unspan.auditing.reading import ERASED, INCONCLUSIVE, NOT_MEASURABLE, RETAINED
 from unspan.errors import UsageError
 from unspan.report.parts import Section, rows, said, sentences, table, why
-from unspan.report.sections import MARK, sections
-from unspan.report.words import Measured, count, fraction, joined, literal, measured, thousands
+from unspan.report.rule import ERASED, INCONCLUSIVE, MARK, NOT_MEASURABLE, RETAINED
+from unspan.report.sections import sections, stopped
+from unspan.report.words import Measured, count, fraction, joined, literal, measured, number, thousands
 
 SCHEMA = "unspan.audit/1"
 MEANING = {
@@ -99,7 +99,7 @@ def view(audit: Mapping[str, Any]) -> View:
     attacks = rows(audit, "attacks")
     return View(
         created=_when(said(audit, "created", 40)), verdict=word, mark=MARK[word], meaning=MEANING[word], levels=_levels(audit), notices=_notices(audit, word),
-        asked=_asked(audit), tested=_tested(audit), headline=said(audit, "headline"), strongest=_strongest(attacks[0]) if attacks else None,
+        asked=_asked(audit), tested=_tested(audit), headline=said(audit, "headline"), strongest=_strongest(next((one for one in attacks if number(one.get("rho")) is not None), attacks[0])) if attacks else None,
         missing="" if attacks else why(audit, "attack", "probe"), reference=reference(audit), still=sentences(audit, "can_still"),
         next_steps=sentences(audit, "next_steps"), sections=sections(audit, reference(audit)),
     )  # fmt: skip
@@ -146,7 +146,7 @@ def _asked(audit: Mapping[str, Any]) -> str:
 def _tested(audit: Mapping[str, Any]) -> str:
     request, method = table(audit, "request"), table(audit, "method")
     samples, tests = count(request.get("samples")), count(request.get("test_samples"))
-    parts = [f"{thousands(samples)} samples to be forgotten" if samples and request.get("kind") == "class" else "", f"audited on {thousands(tests)} test samples" if tests else ""]
+    parts = [f"{thousands(samples)} samples to be forgotten" if samples and request.get("kind") == "class" else "", f"audited on {thousands(tests)} samples" + (f" ({said(request, 'test', 60)})" if said(request, "test") else "") if tests else ""]
     how = f"Method: {said(method, 'name', 60)}" + (f" ({said(method, 'form', 60)} form)" if said(method, "form") else "") if said(method, "name") else ""
     return joined("; ".join(filter(None, parts)), how)
 
@@ -168,6 +168,10 @@ def _notices(audit: Mapping[str, Any], word: str) -> list[str]:
     failed = [one for one in controls if one.get("ok") is not True]
     if failed:
         found.append(f"Do not rely on this verdict: {len(failed)} of {len(controls)} self-tests of this audit failed.")
+    early = [said(one, "attack", 60) for one in rows(audit, "attacks") if stopped(audit, said(one, "attack"))]
+    if early:
+        found.append(f"NOT CONVERGED, could read more: {', '.join(early[:3])}{' and others' if len(early) > 3 else ''}.")
+    found += sentences(audit, "notes")[:5]
     if not controls:
         found.append("The self-tests of this audit were not run.")
     if word == ERASED and any(one.get("verdict") == RETAINED for one in rows(audit, "attacks")):

@@ -83,8 +83,16 @@ class Measured:
 MISSING = Measured("not measured")
 
 
-def measured(value: Any, low: Any = None, high: Any = None, unit: Any = "share", n: Any = 0) -> Measured:
+def measured(value: Any, low: Any = None, high: Any = None, unit: Any = "share", n: Any = 0, *, hits: bool = True) -> Measured:
     """A measurement in words; a share of exactly 0 % or 100 % never stands without its interval.
+
+    Args:
+        value: number, or anything else for "not measured".
+        low: lower end of the interval.
+        high: upper end.
+        unit: of a `Score`.
+        n: samples behind it.
+        hits: a share counts hits among n, so that an interval follows from n where none is given.
 
     >>> measured(0.0, n=1000).line.replace(SPACE, " ")
     '0.0 % [0.0, 0.4], n = 1,000'
@@ -94,8 +102,8 @@ def measured(value: Any, low: Any = None, high: Any = None, unit: Any = "share",
         return MISSING
     if unit == "share":
         if (start is None or end is None) and 0 <= at <= 1 and _rounded(100 * at, 1) in ("0.0", "100.0"):
-            if not size:
-                return Measured(f"below 0.1{SPACE}%" if at < 0.5 else f"above 99.9{SPACE}%")
+            if not size or not hits:
+                return Measured(f"below 0.1{SPACE}%" if at < 0.5 else f"above 99.9{SPACE}%", n=size)
             start, end = share_interval(at * size, size)
         return Measured(percent(at), _interval(start, end, 100, 1), size)
     if unit == "AUC":
