@@ -260,5 +260,6 @@ def _not_run(case: Case, single: Verdict | None, box: WhiteBox) -> list[dict[str
         missing.append({"name": "scores, casts, output signature", "why": "the model gives no class scores"})
     if not case.by_class:
         missing.append({"name": "class probes (linear, kNN, MLP, few-shot, KR)", "why": "the request is of samples, not of a class"})
+    missing.append({"name": "Grad-CAM pictures", "why": "show samples of the request, which a report does not by default"})
     missing.append({"name": "recovery by fine-tuning, shadow models (U-LiRA)", "why": "need training; not part of the default audit"})
     return missing

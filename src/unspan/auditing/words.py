@@ -57,7 +57,7 @@ def levels(own_head: Score | None, casts: Sequence[Score], guarded: Sequence[Sco
         sweep: word for the earlier layers, None when they were not tested.
         weights_changed: weights other than the head's and the eraser's differ from the original's.
         classes: of the model.
-        sample: verdict of the sample-level attack, None when there was none.
+        sample: verdict of the sample-level attack, None when there was none; an AUC far below 0.5 separates as well.
     """
     few = [one for one in verdicts if one.attack.startswith("few-shot")]
     other = [one for one in verdicts if not one.attack.startswith("few-shot")]
@@ -68,7 +68,7 @@ def levels(own_head: Score | None, casts: Sequence[Score], guarded: Sequence[Sco
         holds = weights_changed and sweep == ERASED and all(one.holds for one in found[2:])
         why = f"earlier layers: {sweep}" + ("" if weights_changed else "; no weight before the eraser changed")
         white = Level("L4", TITLES["L4"], holds, why)
-    single = Level("S", TITLES["S"], None, "needs models that never saw the samples (--reference)") if sample is None else Level("S", TITLES["S"], sample.verdict == ERASED, f"{sample.attack}: AUC {sample.erased:.2f} [{sample.erased_low:.2f}, {sample.erased_high:.2f}], n = {sample.n}")
+    single = Level("S", TITLES["S"], None, "needs models that never saw the samples (--reference)") if sample is None else Level("S", TITLES["S"], sample.verdict == ERASED and sample.erased_high >= 0.45, f"{sample.attack}: AUC {sample.erased:.2f} [{sample.erased_low:.2f}, {sample.erased_high:.2f}], n = {sample.n}")
     return [*found, white, single]
 
 
