@@ -55,6 +55,7 @@ def test_labels_follow_the_models_class_order_and_requests_chain(photos, model, 
     assert run(monkeypatch, "erase", "--model", tmp_path / "one", "--forget", "dog", "--out", tmp_path / "two", *common) == 0
     second = json.loads(capsys.readouterr().out)
     assert second["removed_rank"] == 2 and len(second["previous"]) == 1
+    assert second["request"]["classes"] == [2]  # the model's order, also when it comes from a folder
     assert run(monkeypatch, "erase", "--model", tmp_path / "two", "--forget", "dog", "--out", tmp_path / "three", *common) == 0
     assert json.loads(capsys.readouterr().out)["status"] == "already erased"
     two, three = (unspan.load(tmp_path / name).state_dict() for name in ("two", "three"))

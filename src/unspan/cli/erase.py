@@ -117,6 +117,7 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
         if hasattr(opened.preprocess, "to_dict") and not o["data"].startswith("python:"):
             deletion.receipt["model"]["preprocess"] = opened.preprocess.to_dict()
         deletion.receipt["notices"] = opened.notices
+        deletion.receipt["model"]["class_names"] = opened.class_names
         deletion.receipt["warnings"] = [*overlap, *deletion.receipt["warnings"]]
         if dist.rank() != 0:
             return

@@ -52,7 +52,7 @@ def open_model(options: Mapping[str, Any]) -> Opened:
         previous = reopen(Path(options["model"]), trust_code=options["trust_code"])
         saved = previous.receipt["model"].get("preprocess")
         preprocess = _adjusted(Preprocess.from_dict(saved) if saved else None, **changes)
-        return Opened(start=previous, model=previous.model, recipe=previous.recipe, preprocess=preprocess)
+        return Opened(start=previous, model=previous.model, recipe=previous.recipe, preprocess=preprocess, class_names=previous.receipt["model"].get("class_names"))
     loaded = build(options["model"], weights=options["weights"], num_classes=options["num_classes"])
     return Opened(
         start=loaded.model, model=loaded.model, recipe=loaded.recipe,

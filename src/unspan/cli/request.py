@@ -31,14 +31,14 @@ def open_request(options: Mapping[str, Any], opened: Opened) -> tuple[Splits, di
     columns = {name: options[name] for name in ("image_column", "text_column", "label_column", "id_column")}
     sources = open_data(options["data"], transform=opened.preprocess, **columns)
     sources = {name: _relabelled(source, opened.class_names) or source for name, source in sources.items()}
+    if options["split"] not in sources:
+        raise UsageError(f"--split {options['split']}: the data has {', '.join(sources)}.")
     if options["forget_data"]:
         chosen = open_data(options["forget_data"], transform=opened.preprocess)
         data = next(iter(chosen.values()))
         data = _relabelled(data, getattr(next(iter(sources.values())), "class_names", None)) or _unlabelled(data)
         count = f"{len(data)} samples" if hasattr(data, "__len__") else "data without a length"
         return Splits(forget=data, retain=_others(sources.get(options["split"]), data), selector=(count,)), sources
-    if options["split"] not in sources:
-        raise UsageError(f"--split {options['split']}: the data has {', '.join(sources)}.")
     data = sources[options["split"]]
     if options["forget"]:
         splits = Splits.by_class(data, options["forget"], class_names=getattr(data, "class_names", None) or opened.class_names, num_classes=classes_of(opened.model))
