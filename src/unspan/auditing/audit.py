@@ -20,11 +20,10 @@ from unspan.auditing.case import Case, comparable, own_accuracy, random_referenc
 from unspan.auditing.collect import Subject, collect, default_cache, subject
 from unspan.auditing.parts import parts
 from unspan.auditing.reading import NOT_MEASURABLE, Verdict, overall
-from unspan.auditing.suite import class_attacks, explain, group_attacks, shuffled
+from unspan.auditing.suite import class_attacks, explain, group_attacks
 from unspan.auditing.verify import seal
 from unspan.auditing.white_box import WhiteBox, white_box
 from unspan.deletion import RECORD, Deletion, Record
-from unspan.metrics.linear import linear_probe
 from unspan.metrics.score import Reading, Score
 from unspan.metrics.signature import signature
 from unspan.run import Run, batches, first_rows, peek
@@ -230,7 +229,9 @@ def _controls(case: Case, readings: dict[str, list[Reading]], columns: dict[str,
     found = controls.fakes(columns["before"], columns["references"], edited, case.run.seed)
     if case.by_class:
         case.run.report("control: permuted labels", 0, None)
-        found.append(controls.noise(linear_probe(shuffled(case.fit["after"], case.run.seed), case.test["after"], case.run.seed), before.classes()))
+        at = columns["attacks"].index(LINEAR)
+        nothing = controls.permuted(case.fit["after"], case.test["after"], case.run.seed)
+        found.append(controls.noise(columns["before"][at], nothing, columns["references"][at], case.run.seed))
     published = scores.described(rows, "published", scores.KR, "after", "test forget")
     converged = {name: next((one.value for one in found if one.attack == LINEAR), None) for name, found in readings.items()}
     reference = converged.get(case.references[0])

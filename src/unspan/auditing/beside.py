@@ -110,7 +110,9 @@ def _limited(run: Run) -> Run:
 
 def single_samples(case: Case) -> Verdict | None:
     """The sample-level attack; an AUC of 0.5 is what a model that never saw the samples gives."""
-    found = scores.sample_attack(case.fit, case.test, case.references)
+    if not case.parts.unseen:
+        return None
+    found = scores.sample_attack(case.fit, case.test, case.references, case.by_class)
     if not found:
         return None
     never = Reading(attack="", unit="AUC", forget=torch.full_like(found["after"].forget, 0.5), rest=torch.full_like(found["after"].rest, 0.5))

@@ -80,7 +80,8 @@ def collect(subjects: Sequence[Subject], forget: Any, retain: Any, run: Run, cac
     """
     data = _data_digest([forget, retain], run)
     folders = {one.name: cache / _key(one, data, run) for one in subjects}
-    missing = [one for one in subjects if not (folders[one.name] / "done.json").is_file()]
+    absent = {folders[one.name]: one for one in subjects if not (folders[one.name] / "done.json").is_file()}
+    missing = list(absent.values())  # equal models share a folder and are measured once
     if missing:
         try:
             cache.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -25,6 +25,7 @@ class Parts:
         test_retain: what he should not take for it.
         held_out: the test part was never trained on by the original model; otherwise it is a part of its
             training data.
+        unseen: the retained test samples were not, so that membership can be judged against them.
     """
 
     fit_forget: Any
@@ -32,6 +33,7 @@ class Parts:
     test_forget: Any
     test_retain: Any
     held_out: bool
+    unseen: bool
 
 
 def parts(splits: Splits) -> Parts:
@@ -43,10 +45,11 @@ def parts(splits: Splits) -> Parts:
     if splits.retain is None:
         raise DataError("The audit needs samples to keep as well: forgotten samples are told apart from them. Give the whole data with --data, or Splits(forget=..., retain=...).")
     if splits.test_forget is not None and splits.test_retain is not None:
-        return Parts(splits.forget, splits.retain, splits.test_forget, splits.test_retain, held_out=True)
+        return Parts(splits.forget, splits.retain, splits.test_forget, splits.test_retain, held_out=True, unseen=True)
     fit_forget, test_forget = _halves(splits.forget)
-    fit_retain, test_retain = _halves(splits.retain)
-    return Parts(fit_forget, fit_retain, test_forget, test_retain, held_out=False)
+    unseen = splits.test_retain is not None
+    fit_retain, test_retain = (splits.retain, splits.test_retain) if unseen else _halves(splits.retain)
+    return Parts(fit_forget, fit_retain, test_forget, test_retain, held_out=False, unseen=unseen)
 
 
 def _halves(data: Any) -> tuple[Any, Any]:

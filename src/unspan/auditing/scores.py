@@ -126,8 +126,12 @@ def casts(test: Outputs, head: Head | None) -> list[Row]:
     return [row("cast", "after", score) for score in cast_scores(test, head[0], head[1], "test forget")]
 
 
-def sample_attack(fit: Mapping[str, Outputs], test: Mapping[str, Outputs], references: Sequence[str]) -> dict[str, Reading]:
-    """RMIA with models that never saw the samples: AUC of the request against test samples, in the original and the erased model."""
+def sample_attack(fit: Mapping[str, Outputs], test: Mapping[str, Outputs], references: Sequence[str], by_class: bool) -> dict[str, Reading]:
+    """RMIA with models that never saw the samples: AUC of the request against unseen samples, in the original and the erased model.
+
+    Unseen samples are test samples of the forgotten class for a class request, so that the class itself tells nothing, else
+    half of the other test samples; the population is the (other half of the) retained test samples.
+    """
     def log_probability(one: Outputs, rows: Tensor) -> Tensor:
         assert one.logits is not None
         return one.logits[rows].double().log_softmax(1).gather(1, one.labels[rows][:, None]).squeeze(1)
@@ -137,8 +141,8 @@ def sample_attack(fit: Mapping[str, Outputs], test: Mapping[str, Outputs], refer
         if fit[name].logits is None or bool((fit[name].labels[fit[name].forget] < 0).any()):
             return {}
         member, other = fit[name].forget, ~test[name].forget
-        half = torch.arange(len(test[name])) % 2 == 0  # one half is the population, the other the non-members
-        population, outside = other & half, other & ~half
+        half = torch.arange(len(test[name])) % 2 == 0
+        population, outside = (other, test[name].forget) if by_class else (other & half, other & ~half)
         q = {key: torch.stack([log_probability(fit[one] if key == "member" else test[one], mask) for one in references]) for key, mask in (("member", member), ("population", population), ("outside", outside))}
         p = {"member": log_probability(fit[name], member), "population": log_probability(test[name], population), "outside": log_probability(test[name], outside)}
         scores = {key: rmia_scores(p[key], q[key], p["population"], q["population"]) for key in ("member", "outside")}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
-
 from unspan.metrics.fewshot import fewshot
 from unspan.metrics.linear import linear_auc, linear_probe
 from unspan.metrics.mlp import mlp_probe
@@ -57,8 +55,3 @@ def group_attacks(fit: Outputs, test: Outputs, seed: int, report: Report) -> lis
         found.append(signature(fit, test))
     return found
 
-
-def shuffled(fit: Outputs, seed: int) -> Outputs:
-    """The same rows with permuted labels: what is read from them is read from nothing."""
-    order = torch.randperm(len(fit), generator=torch.Generator().manual_seed(seed))
-    return Outputs(features=fit.features, logits=fit.logits, labels=fit.labels[order], forget=fit.forget[order])
