@@ -100,12 +100,14 @@ def cached(run, train, test, seed: int) -> tuple[torch.Tensor, dict[str, float]]
     return (held.features @ weight.mT + bias).argmax(1) == held.labels, seconds
 
 
-def kr(args: argparse.Namespace) -> dict:
+def kr(args: argparse.Namespace, before: dict) -> dict:
+    """Rows of the models asked for, beside those of another model measured before with the same numbers of images."""
     model, data = cifar(args.n, args.test)
     x, y = data["train"]
     z = read(body(model, None), x[y == DEER])
     basis = torch.linalg.svd(z.double(), full_matrices=False)[2][:1].mT.float()
-    rows = []
+    same = (before.get("train"), before.get("test")) == (args.n, args.test)
+    rows = [row for row in before.get("rows", []) if same and row["model"] not in args.models]
     for name, directions in (("original", None), ("ESC", basis)):
         if name not in args.models:
             continue
@@ -122,11 +124,11 @@ def kr(args: argparse.Namespace) -> dict:
             rows.append(row)
             print(json.dumps(row), flush=True)
     means = {}
-    for name in args.models:
+    for name in sorted({row["model"] for row in rows}):
         mine = [row for row in rows if row["model"] == name]
         means[name] = {key: 100 * abs(float(np.mean([r[key]["cached"] - r[key]["published"] for r in mine]))) for key in ("forget", "retain")}
     return {
-        "models": args.models, "train": args.n, "test": args.test, "rows": rows, "ratio": float(np.median([r["ratio"] for r in rows])),
+        "train": args.n, "test": args.test, "rows": rows, "ratio": float(np.median([r["ratio"] for r in rows])),
         "ratio_features_shared": float(np.median([r["ratio_features_shared"] for r in rows])),
         "points_worst": max(row["points"] for row in rows), "points_of_means": means,
         "augmentation": "none on either side: evaluation transforms, so that only the caching differs",
@@ -195,7 +197,7 @@ def main() -> None:
     result: dict = json.loads(args.json.read_text("utf-8")) if args.json and args.json.exists() else {}
     wanted = {part for given in args.parts for part in (("fit-cifar", "fit-768") if given == "fit" else (given,))}
     if "kr" in wanted:
-        result["kr"] = kr(args)
+        result["kr"] = kr(args, result.get("kr", {}))
     if "fit-cifar" in wanted:
         model, data = cifar(args.features, 1)
         result["fit-cifar"] = race("cifar 96", read(body(model, None), data["train"][0]), data["train"][1], args.budget)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from probe_data import planted, small
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -13,11 +13,12 @@ from unspan.errors import DataError, UsageError
 from unspan.linalg import Moments
 from unspan.metrics.guardedness import affine, guardedness
 from unspan.metrics.linear import fit_linear, linear_auc, linear_probe
+from unspan.metrics.logistic import Problem
 from unspan.metrics.outputs import Outputs
-from unspan.metrics.probes import stratified
+from unspan.metrics.probes import moments, stratified
 from unspan.metrics.retention import published_probe
 
-quick = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+quick = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def draw(seed, n, d, classes, gap):
@@ -209,11 +210,13 @@ def test_stratified_rows_keep_every_class_and_its_share(seed, n, cap):
 @given(st.integers(0, 2**31), st.integers(2, 8))
 def test_guardedness_is_the_r2_of_least_squares(seed, d):
     x, y = draw(seed, 300, d, 3, 0.5)
+    assume(np.linalg.cond(np.corrcoef(x.double().numpy().T)) < 1e8)  # below 1e-5 of the largest a direction counts as noise
     test_x, test_y = draw(seed + 1, 200, d, 3, 0.5)
     fit, test = (Outputs(features=a, logits=None, labels=b, forget=b == 0) for a, b in ((x, y), (test_x, test_y)))
     theirs = LinearRegression().fit(x.double().numpy(), fit.forget.double().numpy())
     inside, outside = guardedness(fit, test)
     assert inside.value == pytest.approx(theirs.score(x.double().numpy(), fit.forget.double().numpy()), abs=1e-9)
+    assert inside.detail["rank"] == d
     assert outside.value == pytest.approx(theirs.score(test_x.double().numpy(), test.forget.double().numpy()), rel=1e-6, abs=1e-6)
 
 
@@ -240,3 +243,36 @@ def test_guardedness_needs_both_groups():
     fit, test = planted(n=100)
     with pytest.raises(DataError, match="one of the two"):
         guardedness(fit.rows(fit.forget), test)
+
+
+@quick
+@given(st.integers(0, 2**31), st.integers(2, 5))
+def test_gradient_and_hessian_products_are_those_of_autograd(seed, classes):
+    x, y = draw(seed, 60, 4, classes, 0.5)
+    generator = torch.Generator().manual_seed(seed)
+    weights = torch.rand(60, generator=generator, dtype=torch.float64)
+    mean, scale = moments(x, weights)
+    problem, penalty = Problem(x, y, weights, classes, mean, scale), 0.03
+    theta, direction = (torch.randn(classes, 5, generator=generator, dtype=torch.float64) for _ in range(2))
+    z = torch.cat([(x.double() - mean) / scale, torch.ones(60, 1)], 1)
+
+    def plain(t):
+        losses = torch.nn.functional.cross_entropy(z @ t.mT, y, reduction="none")
+        return (losses @ weights) / weights.sum() + penalty / 2 * t[:, :-1].square().sum()
+
+    chances = torch.empty(classes, 60)
+    value, gradient = problem.evaluate(theta, penalty, torch.float64, chances)
+    assert value == pytest.approx(float(plain(theta)), rel=1e-10)
+    point = theta.clone().requires_grad_()
+    expected = torch.autograd.grad(plain(point), point)[0]
+    assert torch.allclose(gradient, expected, atol=1e-10)
+    assert torch.allclose(problem.evaluate(theta, penalty, torch.float32)[1], expected, atol=1e-5)
+    bend = torch.autograd.functional.hvp(plain, theta, direction)[1]
+    assert torch.allclose(problem.product(direction, penalty, chances), bend, atol=1e-5)
+
+
+@pytest.mark.parametrize("gap,most", [(0.1, 20), (0.4, 60), (2.0, 60)])
+def test_few_products_are_needed_on_correlated_features(gap, most):
+    x, y = draw(8, 3000, 40, 8, gap)
+    probe = fit_linear(x, y, 8, c=(10.0,))
+    assert probe.gradient <= 1e-6 and probe.iterations <= most

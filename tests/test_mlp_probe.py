@@ -66,6 +66,15 @@ def test_weights_kept_are_those_of_the_best_epoch(monkeypatch):
     assert all(torch.equal(a, b) for a, b in zip(long.layers, short.layers, strict=True))
 
 
+def test_each_network_is_kept_at_its_own_best_epoch(monkeypatch):
+    monkeypatch.setattr(mlp, "BATCH", 16)
+    fit, _ = planted(n=150, gap=0.5)
+    both = fit_mlp(fit.features, fit.labels, 5, [0, 5])
+    alone = fit_mlp(fit.features, fit.labels, 5, [0])
+    assert both.best[0] == alone.best[0] != both.best[1]
+    assert torch.allclose(both.scores(fit.features)[0], alone.scores(fit.features)[0], atol=1e-2)
+
+
 def test_batched_networks_equal_plain_products():
     generator = torch.Generator().manual_seed(0)
     layers = tuple(torch.randn(shape, generator=generator) for shape in ((2, 3, 5), (2, 1, 5), (2, 5, 4), (2, 1, 4)))

@@ -12,7 +12,7 @@ from unspan.metrics import neighbours as module
 from unspan.metrics.neighbours import nearest, neighbours, queries, vote
 from unspan.metrics.outputs import Outputs
 
-quick = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+quick = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @quick

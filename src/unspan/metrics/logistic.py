@@ -91,18 +91,22 @@ class Problem:
             mass += part.sum(1, dtype=torch.float64)
         return torch.cat([(slope - mass[:, None] * self.mean) / self.scale, mass[:, None]], 1) / float(self.weights.sum())
 
-    def factor(self, theta: Tensor, penalty: float, rows: Tensor) -> Tensor:
-        """Cholesky factors `[K or 1, d + 1, d + 1]` of the Hessian's class blocks, estimated from some rows.
+    def factor(self, chances: Tensor, penalty: float, count: int, seed: int, shared: bool) -> Tensor:
+        """Cholesky factors `[K or 1, d + 1, d + 1]` of the Hessian's class blocks where `chances` were found.
 
-        One shared block at 0, where all are equal, and where K of them would take more memory than the features.
+        Estimated from `count` rows, drawn in proportion to how undecided they are (near separation few others bend the
+        objective). One block for all classes if `shared`, or where K of them would take more memory than the features.
         """
+        doubt = self.weights * (1 - chances.square().sum(0)).clamp_min(0)
+        odds = 0.9 * doubt / doubt.sum().clamp_min(1e-300) + 0.1 * self.weights / self.weights.sum()
+        rows = odds.multinomial(count, replacement=True, generator=torch.Generator().manual_seed(seed)).sort().values
         x = ((self.features[rows].double() - self.mean) / self.scale).float()
         x = torch.cat([x, x.new_ones(len(x), 1)], 1)
-        chance, w = (x @ theta.float().mT).softmax(1), self.weights[rows].float()
-        spread = chance * (1 - chance) * (w / w.sum())[:, None]
-        if not theta.any() or 2 * self.classes * x.shape[1] ** 2 > self.features.numel():
-            spread = spread.mean(1, keepdim=True)
-        blocks = torch.stack([(x * q[:, None]).mT @ x for q in spread.unbind(1)]).double()
+        worth = self.weights[rows] / (odds[rows] * count * self.weights.sum())
+        spread = (chances[:, rows] * (1 - chances[:, rows]) * worth).float()
+        if shared or 2 * self.classes * x.shape[1] ** 2 > self.features.numel():
+            spread = spread.mean(0, keepdim=True)
+        blocks = torch.stack([(x * q[:, None]).mT @ x for q in spread]).double()
         diagonal = blocks.diagonal(dim1=1, dim2=2)
         diagonal += 1e-5 * diagonal.mean(1, keepdim=True) + penalty + 1e-12
         return torch.linalg.cholesky(blocks)

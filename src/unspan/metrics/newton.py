@@ -15,9 +15,8 @@ from torch import Tensor
 
 from unspan.errors import DataError
 from unspan.metrics.logistic import Problem
-from unspan.metrics.probes import shuffled
 
-_CURVATURE = 4096  # rows, at least 4 a feature, from which the preconditioner is estimated
+_CURVATURE = 4096  # rows, or 4 a feature, from which the preconditioner is estimated
 _EXACT = 1e-3  # gradients below this share of the first are summed from float64 products
 _REFRESH = 0.1  # the preconditioner is taken anew when the gradient has fallen to this share
 
@@ -45,20 +44,28 @@ def minimise(problem: Problem, c: float, *, seed: int, tolerance: float, limit: 
     Raises:
         DataError: the loss is not finite.
     """
-    used = problem.weights.nonzero()[:, 0]
-    rows = used[shuffled(len(used), seed)[: max(_CURVATURE, 4 * problem.features.shape[1])]]
     penalty = (2 if problem.classes == 2 else 1) / (c * float(problem.weights.sum()))  # two opposite rows are one weight vector
     theta = torch.zeros(problem.classes, problem.features.shape[1] + 1, dtype=torch.float64)
     chances = torch.empty(problem.classes, len(problem.labels))
     exact, steps, taken = start is not None, 0, float("inf")
     value, gradient = problem.evaluate(theta, penalty, torch.float32, chances)
+    if not torch.isfinite(gradient).all():
+        raise DataError("The loss of the linear probe is not finite: the features hold NaN, infinity or overflow.")
     first = float(gradient.norm()) or 1.0
     if start is not None:
         theta = start
         value, gradient = problem.evaluate(theta, penalty, torch.float64, chances)
-    while (share := float(gradient.norm()) / first) > tolerance and steps < limit:
+    while steps < limit:
+        share = float(gradient.norm()) / first
+        if share <= tolerance and exact:
+            break
+        if share <= tolerance:  # small to float32: see whether it is
+            exact = True
+            value, gradient = problem.evaluate(theta, penalty, torch.float64, chances)
+            continue
         if share <= _REFRESH * taken:
-            factor, taken = problem.factor(theta, penalty, rows), share
+            count = max(_CURVATURE, 4 * problem.features.shape[1])
+            factor, taken = problem.factor(chances, penalty, count, seed, shared=not theta.any()), share
         reduction = min(0.3, max(share**0.5, 0.3 * tolerance / share))
         step, done = _conjugate(partial(problem.product, penalty=penalty, chances=chances), gradient, factor, reduction, limit - steps)
         steps, was, exact = steps + done, exact, exact or share < _EXACT
@@ -70,9 +77,7 @@ def minimise(problem: Problem, c: float, *, seed: int, tolerance: float, limit: 
         else:
             exact = True
             value, gradient = problem.evaluate(theta, penalty, torch.float64, chances)
-    if not torch.isfinite(gradient).all():
-        raise DataError("The loss of the linear probe is not finite: the features hold NaN, infinity or overflow.")
-    return Minimum(theta, value, share, steps)
+    return Minimum(theta, value, float(gradient.norm()) / first, steps)
 
 
 def _search(evaluate: Callable[[Tensor], tuple[float, Tensor]], theta: Tensor, value: float, gradient: Tensor, step: Tensor) -> tuple[Tensor, float, Tensor] | None:
@@ -90,23 +95,25 @@ def _search(evaluate: Callable[[Tensor], tuple[float, Tensor]], theta: Tensor, v
 def _conjugate(product: Callable[[Tensor], Tensor], gradient: Tensor, factor: Tensor, reduction: float, limit: int) -> tuple[Tensor, int]:
     """Solve `H step = -gradient` until the residual has fallen to `reduction`; the step and the products made.
 
-    Steps keep the sum over classes at 0: along a change common to all classes only the penalty bends the objective.
+    Steps keep the sum over classes at 0: along a change common to all classes only the penalty bends the objective,
+    and gradient and products sum to 0 there but for rounding.
     """
 
     def towards(residual: Tensor) -> Tensor:
         found = torch.cholesky_solve(residual[..., None], factor)[..., 0]
         return found - found.mean(0)
 
-    step, residual = torch.zeros_like(gradient), -gradient
+    step, residual = torch.zeros_like(gradient), gradient.mean(0) - gradient
     direction = best = towards(residual)
     dot, goal = float((residual * best).sum()), reduction * float(residual.norm())
     for done in range(1, limit + 1):
         image = product(direction)
+        image -= image.mean(0)
         bend = float((direction * image).sum())
         if not bend > 0:
             break
         step, residual = step + dot / bend * direction, residual - dot / bend * image
-        if float(residual.norm()) <= goal or done >= 500:
+        if float(residual.norm()) <= goal or done >= 200:
             break
         best = towards(residual)
         dot, last = float((residual * best).sum()), dot
