@@ -321,7 +321,7 @@ def worker_hangs():
 
 def _slow(image, i):
     Path(os.environ["MARK"]).touch()
-    time.sleep(0.05)
+    time.sleep(0.5)
     return image
 
 
