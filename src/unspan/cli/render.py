@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+_ROWS = 8  # of the attack table on a terminal, strongest first
 Report = Callable[[str, int, "int | None"], None]
 
 
@@ -83,11 +84,13 @@ def verdict(out: Console, account: dict[str, Any], folder: Any) -> None:
     table = Table(title=f"What attacks read of the forgotten samples (reference: {account['reference']['kind']})", title_justify="left")
     for name in ("attack", "original", "erased", "95 % interval", "reference", "recovered", "verdict"):
         table.add_column(name, justify="left" if name in ("attack", "verdict") else "right")
-    for row in account["attacks"]:
+    for row in account["attacks"][:_ROWS]:
         shown = (lambda value: f"{value:.1%}") if row["unit"] == "share" else (lambda value: f"{value:.3f}")
         fraction = "-" if row["rho"] is None else f"{row['rho']:.0%}"
         table.add_row(Text(row["attack"]), shown(row["original"]), shown(row["erased"]), f"{shown(row['erased_low'])} to {shown(row['erased_high'])}", shown(row["reference"]), fraction, row["verdict"])
     out.print(table)
+    if len(account["attacks"]) > _ROWS:
+        out.print(Text(f"{len(account['attacks']) - _ROWS} more attacks are in the report."))
     bullets(out, "Levels", (f"{one['level']} {'holds' if one['holds'] else 'not tested' if one['holds'] is None else 'does not hold'}: {one['title']} ({one['why']})" for one in account["levels"]))
     fakes = [one for one in account["controls"] if one["expect"] == "caught"]
     out.print(Text(f"The audit caught {sum(one['ok'] for one in fakes)} of {len(fakes)} fakes."))
