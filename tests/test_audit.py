@@ -21,6 +21,19 @@ from unspan.zoo import DigitsCNN
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
+def trained(data, seed):
+    torch.manual_seed(seed)
+    net = DigitsCNN()
+    x, y = (torch.stack(list(part)) for part in zip(*data, strict=True))
+    optimiser = torch.optim.Adam(net.parameters(), lr=3e-3)
+    for _ in range(8):
+        for rows in torch.randperm(len(x)).split(64):
+            optimiser.zero_grad()
+            torch.nn.functional.cross_entropy(net(x[rows]), y[rows]).backward()
+            optimiser.step()
+    return net.eval()
+
+
 @pytest.fixture(scope="module")
 def digits():
     from sklearn.datasets import load_digits
@@ -33,17 +46,7 @@ def digits():
 
 @pytest.fixture(scope="module")
 def model(digits):
-    torch.manual_seed(0)
-    net = DigitsCNN()
-    x = torch.stack([image for image, _ in digits["train"]])
-    y = torch.stack([label for _, label in digits["train"]])
-    optimiser = torch.optim.Adam(net.parameters(), lr=3e-3)
-    for _ in range(8):
-        for rows in torch.randperm(len(x)).split(64):
-            optimiser.zero_grad()
-            torch.nn.functional.cross_entropy(net(x[rows]), y[rows]).backward()
-            optimiser.step()
-    return net.eval()
+    return trained(digits["train"], seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -209,16 +212,7 @@ def test_words_for_the_erased_case():
 def test_membership_of_a_class_request_is_judged_within_the_class(model, request_, tmp_path):
     """An eraser that silences the class silences unseen samples of it as well: that is no trace of single samples."""
     done = unspan.erase(model, request_, unspan.ESC(rank=1))
-    torch.manual_seed(1)
-    reference = DigitsCNN()
-    x, y = (torch.stack(list(part)) for part in zip(*request_.retain, strict=True))
-    optimiser = torch.optim.Adam(reference.parameters(), lr=3e-3)
-    for _ in range(8):
-        for rows in torch.randperm(len(x)).split(64):
-            optimiser.zero_grad()
-            torch.nn.functional.cross_entropy(reference(x[rows]), y[rows]).backward()
-            optimiser.step()
-    found = unspan.audit(model, done, request_, Run(), reference=[reference.eval()], cache=tmp_path, pictures=False)
+    found = unspan.audit(model, done, request_, Run(), reference=[trained(request_.retain, seed=1)], cache=tmp_path, pictures=False)
     single = next(one for one in found.account["levels"] if one["level"] == "S")
     assert "AUC" in single["why"] and found.account["reference"]["kind"] == "retrained"
     area = float(single["why"].split("AUC ")[1].split()[0])

@@ -13,13 +13,7 @@ from unspan.metrics.score import auc_interval, auc_reading, mean_interval, share
 DRAWS = 1000
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small sorts are several times slower on many threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def scores(generator, n, m, area, shape):

@@ -19,13 +19,7 @@ from unspan.metrics.rmia import rmia, rmia_scores
 SHIFT = 0.3583  # of a standard normal: AUC 0.60
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small matrices are several times slower on many threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def draw(seed, *shape):

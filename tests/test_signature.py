@@ -15,12 +15,7 @@ from unspan.metrics.signature import log_probabilities, reference_signature, sig
 C, D = 8, 24
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def world(seed, n=1200, spread=0.7):

@@ -151,6 +151,22 @@ def overlap_message(what: str, count: int, first: Sequence[bytes]) -> str:
     return f"The {what} share {count} samples (hashed ids: {shown}). Remove them from one of the two."
 
 
+def check_overlap(what: str, first: Iterable[Any], second: Iterable[Any], allow: bool) -> list[str]:
+    """A warning when data that must be apart share samples (by stored bytes), which is an error unless allowed.
+
+    Raises:
+        DataError: shared samples, and not allowed.
+    """
+    one, other = (set().union(*(digests_of(part) or () for part in parts)) for parts in (first, second))
+    shared = sorted(one & other)
+    if not shared:
+        return []
+    message = overlap_message(what, len(shared), shared)
+    if not allow:
+        raise DataError(message + " Or pass --allow-overlap.")
+    return [message + " The figures are not of held-out samples."]
+
+
 def digests_of(data: Any) -> list[bytes] | None:
     """sha256 of each sample's stored bytes, for data that keeps them; None for other data."""
     if isinstance(data, Subset):

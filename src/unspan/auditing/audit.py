@@ -16,7 +16,7 @@ from torch import nn
 from unspan import receipt as receipts
 from unspan.auditing import controls, figures, scores, words
 from unspan.auditing.beside import other_scores, single_samples, tell
-from unspan.auditing.case import Case, comparable, own_accuracy, random_reference, refuse_overlap, with_pixels
+from unspan.auditing.case import Case, comparable, own_accuracy, random_reference, with_pixels
 from unspan.auditing.collect import Subject, collect, default_cache, subject
 from unspan.auditing.parts import parts
 from unspan.auditing.reading import NOT_MEASURABLE, Verdict, overall
@@ -27,7 +27,7 @@ from unspan.deletion import RECORD, Deletion, Record
 from unspan.metrics.score import Reading, Score
 from unspan.metrics.signature import signature
 from unspan.run import Run, batches, first_rows, peek
-from unspan.splits import as_splits
+from unspan.splits import as_splits, check_overlap
 from unspan.taps import Pool
 
 SCHEMA = "unspan.audit/1"
@@ -112,7 +112,7 @@ def audit(
     run, splits, notes = run or Run(), as_splits(data), []
     after = _model(after)
     given = parts(splits)
-    notes += refuse_overlap(splits, given, allow_overlap)
+    notes += check_overlap("training and test data of the audit", [given.fit_forget, given.fit_retain], [given.test_forget, given.test_retain], allow_overlap)
     first, _ = peek(batches(given.test_forget, run, shard=False))
     example = first_rows(first.inputs, 2)
     subjects = [subject("before", before, example, tap=tap, pool=pool), subject("after", after, example, tap=tap, pool=pool)]

@@ -71,12 +71,15 @@ def _zrf(case: Case) -> list[dict[str, Any]]:
             for batch in batches(case.parts.test_forget, case.run, shard=False):
                 with eval_mode(one.model):
                     output = read(one.model, one.tap, place(batch.inputs, next(one.model.parameters(), None)))[1]
-                rows.append(logits_of(output)[: len(batch)].flatten(1).float().cpu())  # type: ignore[index]
+                logits = logits_of(output)
+                if logits is None:
+                    return []
+                rows.append(logits[: len(batch)].flatten(1).float().cpu())
             random.append(torch.cat(rows))
     except UnspanError:
         return []
-    given = {name: case.test[name].logits[before.forget] for name in ("before", "after", *case.references) if name != "pixels" and case.test[name].logits is not None}  # type: ignore[index]
-    return scores.forgetting_zrf({name: one for name, one in given.items() if one.shape == random[0].shape}, random)
+    forgotten = {name: case.test[name].rows(before.forget).logits for name in ("before", "after", *case.references) if name != "pixels"}
+    return scores.forgetting_zrf({name: one for name, one in forgotten.items() if one is not None and one.shape == random[0].shape}, random)
 
 
 def _stability(case: Case) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from unspan.auditing.reference import pixels, random_weights
 from unspan.errors import DataError, UnspanError, UsageError
 from unspan.metrics.outputs import Outputs
 from unspan.run import Run
-from unspan.splits import Splits, digests_of, overlap_message
+from unspan.splits import Splits
 from unspan.taps import Pool
 
 
@@ -41,19 +41,6 @@ class Case:
     def by_class(self) -> bool:
         """The request is a class, so the attacker has labels to learn."""
         return self.splits.kind == "class"
-
-
-def refuse_overlap(splits: Splits, given: Parts, allow: bool) -> list[str]:
-    """A test sample that the attacker has in his training data makes every figure meaningless."""
-    known = set(digests_of(given.fit_forget) or ()) | set(digests_of(given.fit_retain) or ())
-    asked = set(digests_of(given.test_forget) or ()) | set(digests_of(given.test_retain) or ())
-    shared = sorted(known & asked)
-    if not shared:
-        return []
-    message = overlap_message("training and test data of the audit", len(shared), shared)
-    if not allow:
-        raise DataError(message + " Or pass --allow-overlap.")
-    return [message + " The figures are not of held-out samples."]
 
 
 def random_reference(before: Subject, example: Any, run: Run, tap: str | None, pool: Pool | None) -> tuple[list[Subject], str]:

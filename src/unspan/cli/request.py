@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from unspan.errors import DataError, UsageError
+from unspan.errors import UsageError
 
 if TYPE_CHECKING:
     from unspan.cli.opening import Opened
@@ -94,15 +94,8 @@ def _positions(text: str) -> list[int]:
 
 def refuse_test_overlap(splits: Splits, sources: Mapping[str, Any], *, split: str, allow: bool) -> list[str]:
     """A forget sample that stands in the test split makes the test figures meaningless; said when allowed."""
-    from unspan.splits import digests_of, overlap_message
+    from unspan.splits import check_overlap
 
     if "test" not in sources or split == "test":
         return []
-    test, forget = digests_of(sources["test"]), digests_of(splits.forget)
-    shared = sorted(set(test or ()) & set(forget or ()))
-    if not shared:
-        return []
-    message = overlap_message("forget set and test split", len(shared), shared)
-    if not allow:
-        raise DataError(message + " Or pass --allow-overlap.")
-    return [message + " The test figures are not of held-out samples."]
+    return check_overlap("forget set and test split", [splits.forget], [sources["test"]], allow)
