@@ -11,7 +11,7 @@ from unspan.auditing.controls import noise, permuted
 from unspan.auditing.reading import ERASED, RETAINED, overall
 from unspan.auditing.verify import verify
 from unspan.cli import app
-from unspan.errors import DataError
+from unspan.errors import DataError, UsageError
 from unspan.metrics.linear import linear_probe
 from unspan.metrics.neighbours import nearest
 from unspan.metrics.outputs import Outputs
@@ -207,6 +207,108 @@ def test_permuted_labels_are_flagged_at_most_once_in_twenty():
 def test_words_for_the_erased_case():
     original, gone = read(1, "known", 2000), read(1, "gone", 2000)
     assert overall(original, gone, [[one] for one in gone])[0] == ERASED
+
+
+def rows_of(found, group, name):
+    return {one["model"]: one for one in found.account["scores"] if one["group"] == group and one["name"].startswith(name)}
+
+
+def test_columns_of_table_five_against_a_retrained_model(model, request_, tmp_path):
+    reference = trained(request_.retain, seed=1)
+    done = unspan.erase(model, request_, unspan.ESC(rank=1))
+    found = unspan.audit(model, done, request_, Run(), reference=[reference, trained(request_.retain, seed=2)], cache=tmp_path, pictures=False)
+    rates, gap = rows_of(found, "published", "member rate"), rows_of(found, "published", "average gap")["after"]
+
+    def right(net, data):
+        x, y = (torch.stack(list(part)) for part in zip(*data, strict=True))
+        return 100 * float((net(x).argmax(1) == y).double().mean())
+
+    with torch.no_grad():
+        tested = torch.utils.data.ConcatDataset([request_.test_forget, request_.test_retain])
+        wanted = [abs(right(done.model, data) - right(reference, data)) for data in (request_.forget, request_.retain, tested)]
+    assert [gap["detail"]["gaps"][key] for key in ("D_f", "D_r", "D_t")] == pytest.approx(wanted, abs=1e-9)
+    assert gap["detail"]["gaps"]["MIA"] == pytest.approx(100 * abs(rates["after"]["value"] - rates["reference 1"]["value"]))
+    assert gap["value"] == pytest.approx(sum(gap["detail"]["gaps"].values()) / 4)
+    told = rows_of(found, "representation", "answers")
+    assert told["after"]["value"] > 0.9 and told["reference 1"]["value"] > 0.9  # seeds alone are told apart: so both are shown
+    assert rows_of(found, "published", "NoMUS").keys() == rates.keys()
+    assert rows_of(found, "published", "run time")["after"]["value"] == done.receipt["seconds"]["total"]
+
+
+def test_membership_needs_samples_that_were_never_trained_on(model, digits, tmp_path):
+    """A held-out fifth of the training data is not unseen: a loss attack against it would always look harmless."""
+    splits = unspan.Splits.by_class(digits["train"], 3)
+    found = unspan.audit(model, model, splits, Run(), cache=tmp_path, pictures=False)
+    assert all(one["value"] is None for one in rows_of(found, "membership", "membership").values())
+    assert rows_of(found, "published", "member rate") == {} and rows_of(found, "published", "NoMUS") == {}
+
+
+def test_the_log_names_other_models_that_were_tried_for_the_same_request(model, request_, tmp_path):
+    first = unspan.audit(model, model, request_, Run(), cache=tmp_path, pictures=False)
+    assert first.account["attempts"] == []
+    done = unspan.erase(model, request_, unspan.ESC(rank=1))
+    for _ in range(2):  # the second time is the same audit, no new attempt
+        found = unspan.audit(model, done, request_, Run(), cache=tmp_path, pictures=False)
+        (earlier,) = found.account["attempts"]
+        assert earlier["verdict"] == RETAINED and earlier["after"] == first.account["hashes"]["after"]
+    assert "audited before with other models or settings, 1 time: 1 RETAINED" in found.to_html()
+    with (tmp_path / "attempts.jsonl").open("a") as log:
+        log.write('{"key": "half')  # a process killed while it wrote
+    assert unspan.audit(model, done, request_, Run(), cache=tmp_path, pictures=False).account["attempts"] == [earlier]
+
+
+def test_grad_cam_shows_samples_only_when_asked(model, request_, tmp_path):
+    done = unspan.erase(model, request_, unspan.ESC(rank=1))
+    shown = unspan.audit(model, done, request_, Run(), cache=tmp_path, pictures=False, gradcam=2)
+    pictures = shown.account["figures"]["gradcam"]
+    assert len(pictures) == 2 and not any("Grad-CAM" in one["name"] for one in shown.account["not_run"])
+    for key in ("image", "before", "after"):
+        assert shown.to_html().count(pictures[0][key]) == 1
+    assert pictures[0]["before"] != pictures[0]["after"]
+    assert "may be personal data" in shown.to_html()
+
+
+def test_grad_cam_of_what_is_no_picture_stops_before_the_work(digits, tmp_path):
+    flat = TensorDataset(*(torch.stack(list(part)) for part in zip(*((x.flatten(), y) for x, y in digits["train"]), strict=True)))
+    net = torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10)).eval()
+    with pytest.raises(UsageError, match="Grad-CAM needs images"):
+        unspan.audit(net, net, unspan.Splits.by_class(flat, 3), Run(), cache=tmp_path, gradcam=1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_report_holds_nothing_of_single_samples(model, request_, tmp_path):
+    """Promise: no pixels, no ids, no paths, and no vector that lies along a forgotten sample's features."""
+    import base64
+    import re
+
+    done = unspan.erase(model, request_, unspan.ESC(rank=1))
+    folder = unspan.audit(model, done, request_, Run(), cache=tmp_path / "cache", pictures=True).save(tmp_path / "audit")
+    text = "\n".join(file.read_text("utf-8") for file in folder.iterdir())
+    assert str(tmp_path) not in text and str(tmp_path.parent) not in text and "data:image" not in text
+    x = torch.stack([image for image, _ in request_.forget])
+    features = torch.cat([unspan.features(one, x).detach() for one in (model, done.model)])
+    vectors = []
+
+    def walk(value):
+        if isinstance(value, dict):
+            for one in value.values():
+                walk(one)
+        elif isinstance(value, list):
+            if len(value) in (features.shape[1], x[0].numel()) and all(isinstance(one, (int, float)) for one in value):
+                vectors.append(torch.tensor(value, dtype=torch.float64))
+            for one in value:
+                walk(one)
+
+    walk(json.loads((folder / "audit.json").read_text("utf-8")))
+    for vector in vectors:
+        own = features if len(vector) == features.shape[1] else x.flatten(1)
+        assert float(torch.nn.functional.cosine_similarity(own.double(), vector[None]).abs().max()) <= 0.95
+    import hashlib
+
+    for image in x:
+        blob = image.contiguous().numpy().tobytes()
+        assert hashlib.sha256(blob).hexdigest() not in text and base64.b64encode(blob).decode() not in text
+    assert not re.search(r"[A-Za-z0-9+/]{400,}", re.sub(r"<svg.*?</svg>", "", text, flags=re.S))
 
 
 def test_membership_of_a_class_request_is_judged_within_the_class(model, request_, tmp_path):

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from unspan.errors import DataError, UsageError
 from unspan.metrics.binary_logistic import fit_logistic
-from unspan.metrics.member_rate import entropy, member_rate, modified_entropy
+from unspan.metrics.member_rate import entropy, member_rate
 from unspan.metrics.membership import loss_attack, losses, published_loss_attack, tpr_at_fpr
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.rmia import rmia, rmia_scores
@@ -168,20 +168,12 @@ def test_ties_with_non_members_are_no_detections():
 # ---- member rate ------------------------------------------------------------------------------------------------
 
 
-def test_entropies_are_those_of_the_formula():
-    logits, labels = draw(3, 6, 5), torch.tensor([0, 4, 2, 2, 1, 3])
-    p = torch.softmax(logits, 1).numpy()
-    for row, label, plain, modified in zip(p, labels.tolist(), entropy(logits), modified_entropy(logits, labels), strict=True):
-        assert float(plain) == pytest.approx(-sum(q * math.log(q) for q in row))
-        rest = sum(q * math.log(1 - q) for c, q in enumerate(row) if c != label)
-        assert float(modified) == pytest.approx(-(1 - row[label]) * math.log(row[label]) - rest)
-
-
-def test_modified_entropy_orders_certain_answers_and_stays_finite():
-    logits = torch.tensor([[1e4, 0.0], [0.0, 0.0], [-1e4, 0.0]])
-    right, unsure, wrong = modified_entropy(logits, torch.zeros(3, dtype=torch.long)).tolist()
-    assert right == 0 and right < unsure < wrong < math.inf
-    assert entropy(logits).tolist() == pytest.approx([0, math.log(2), 0])
+def test_entropy_is_that_of_the_formula():
+    logits = draw(3, 6, 5)
+    for row, found in zip(torch.softmax(logits, 1).numpy(), entropy(logits), strict=True):
+        assert float(found) == pytest.approx(-sum(q * math.log(q) for q in row))
+    certain = torch.tensor([[1e4, 0.0], [0.0, 0.0], [-1e4, 0.0]])
+    assert entropy(certain).tolist() == pytest.approx([0, math.log(2), 0])
 
 
 @pytest.mark.parametrize("classifier", ["svm", "logistic"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +12,12 @@ from typing import Any
 from torch import nn
 
 from unspan import receipt as receipts
-from unspan.auditing import controls, figures, scores, words
+from unspan.auditing import controls, figures, published, scores, words
+from unspan.auditing.attempts import begin
 from unspan.auditing.beside import other_scores, single_samples, tell
 from unspan.auditing.case import Case, comparable, own_accuracy, random_reference, with_pixels
 from unspan.auditing.collect import Subject, collect, default_cache, subject
+from unspan.auditing.gradcam import panels
 from unspan.auditing.parts import parts
 from unspan.auditing.reading import NOT_MEASURABLE, Verdict, overall
 from unspan.auditing.suite import class_attacks, explain, group_attacks
@@ -26,6 +26,7 @@ from unspan.auditing.white_box import WhiteBox, white_box
 from unspan.deletion import RECORD, Deletion, Record
 from unspan.metrics.score import Reading, Score
 from unspan.metrics.signature import signature
+from unspan.report.rule import ERASED_BELOW, RETAINED_ABOVE, ROOM
 from unspan.run import Run, batches, first_rows, peek
 from unspan.splits import as_splits, check_overlap
 from unspan.taps import Pool
@@ -89,6 +90,7 @@ def audit(
     cache: Path | None = None,
     allow_overlap: bool = False,
     pictures: bool = True,
+    gradcam: int = 0,
 ) -> Audit:
     """Measure what an attacker can still get from `after` of what `before` knew.
 
@@ -103,7 +105,8 @@ def audit(
         class_names: for the report.
         cache: folder for outputs; see `collect.default_cache`.
         allow_overlap: go on when test samples stand in the training data too; the report says so.
-        pictures: embeddings (t-SNE) and Grad-CAM, which take some seconds.
+        pictures: embeddings (t-SNE), which take some seconds.
+        gradcam: how many forgotten test images to show with the regions either model uses; the report then holds them.
 
     Raises:
         UnspanError: with an exit code and a line that says how to fix it.
@@ -121,22 +124,26 @@ def audit(
     if not others:
         others, kind = random_reference(subjects[0], example, run, tap, pool)
     everyone = [*subjects, *others]
-    fit, fit_digest = collect(everyone, given.fit_forget, given.fit_retain, run, cache or default_cache(), "outputs, what the attacker knows")
-    test, test_digest = collect(everyone, given.test_forget, given.test_retain, run, cache or default_cache(), "outputs, what he is judged on")
+    shown = panels(subjects[0], subjects[1], first.inputs, first.labels, gradcam) if gradcam else []
+    rule = {"erased_below": ERASED_BELOW, "retained_above": RETAINED_ABOVE, "room": ROOM}
+    config = {"seed": run.seed, "batch_size": run.batch_size, "attacks": "default", "tap": tap, "pool": pool, "reference": kind, "rule": rule}
+    cache = cache or default_cache()
+    hashes = {"before": subjects[0].digest, "after": subjects[1].digest, "reference": [one.digest for one in others]}
+    attempt = begin(cache, subjects[0].digest, subjects[1].digest, [splits.kind, *map(str, splits.selector)], config | {"references": hashes["reference"]})
+    fit, fit_digest = collect(everyone, given.fit_forget, given.fit_retain, run, cache, "outputs, what the attacker knows")
+    test, test_digest = collect(everyone, given.test_forget, given.test_retain, run, cache, "outputs, what he is judged on")
     names = [one.name for one in others]
     if kind == "raw pixels":
         fit, test, names = with_pixels(fit, test, given, run)
     notes += comparable(test, names) if kind == "retrained" else []
     case = Case(splits, given, run, subjects, others, names, kind, fit, test, first.inputs, class_names, notes)
-    config = {"seed": run.seed, "batch_size": run.batch_size, "attacks": "default", "tap": tap, "pool": pool, "reference": kind}
     account = _measured(case, pictures)
-    account["settings"] = config
-    account["hashes"] = {
-        "before": subjects[0].digest, "after": subjects[1].digest, "reference": [one.digest for one in others],
-        "fit data": fit_digest, "test data": test_digest, "config": hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest(),
-    }  # fmt: skip
-    account["versions"] = receipts.versions()
-    account["seconds"] = {"total": round(time.perf_counter() - started, 1)}
+    attempt.end(account["verdict"])
+    if shown:
+        account["figures"]["gradcam"] = shown
+        account["not_run"] = [one for one in account["not_run"] if not one["name"].startswith("Grad-CAM")]
+    account |= {"settings": config, "hashes": hashes | {"fit data": fit_digest, "test data": test_digest, "config": attempt.config}}
+    account |= {"attempts": attempt.earlier, "versions": receipts.versions(), "seconds": {"total": round(time.perf_counter() - started, 1)}}
     return Audit(account | {"seal": seal(account)})
 
 
@@ -232,10 +239,10 @@ def _controls(case: Case, readings: dict[str, list[Reading]], columns: dict[str,
         at = columns["attacks"].index(LINEAR)
         nothing = controls.permuted(case.fit["after"], case.test["after"], case.run.seed)
         found.append(controls.noise(columns["before"][at], nothing, columns["references"][at], case.run.seed))
-    published = scores.described(rows, "published", scores.KR, "after", "test forget")
+    kr = scores.described(rows, "published", published.KR, "after", "test forget")
     converged = {name: next((one.value for one in found if one.attack == LINEAR), None) for name, found in readings.items()}
     reference = converged.get(case.references[0])
-    return found, controls.informative(own, edited_own, None if published is None else published.value, converged["after"], reference, before.classes())
+    return found, controls.informative(own, edited_own, None if kr is None else kr.value, converged["after"], reference, before.classes(), int(before.forget.sum()))
 
 
 def _method(one: Subject) -> dict[str, Any] | None:
@@ -261,6 +268,6 @@ def _not_run(case: Case, single: Verdict | None, box: WhiteBox) -> list[dict[str
         missing.append({"name": "scores, casts, output signature", "why": "the model gives no class scores"})
     if not case.by_class:
         missing.append({"name": "class probes (linear, kNN, MLP, few-shot, KR)", "why": "the request is of samples, not of a class"})
-    missing.append({"name": "Grad-CAM pictures", "why": "show samples of the request, which a report does not by default"})
+    missing.append({"name": "Grad-CAM pictures", "why": "they show samples of the request, which a report does not by default (--gradcam 4)"})
     missing.append({"name": "recovery by fine-tuning, shadow models (U-LiRA)", "why": "need training; not part of the default audit"})
     return missing

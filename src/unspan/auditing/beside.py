@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unspan.auditing import scores
+from unspan.auditing import published, scores
 from unspan.auditing.case import Case
 from unspan.auditing.collect import Subject, subject
 from unspan.auditing.reading import Verdict, verdict
@@ -17,6 +17,7 @@ from unspan.auditing.reference import random_weights
 from unspan.deletion import RECORD, Record
 from unspan.erasers import Projection
 from unspan.errors import UnspanError
+from unspan.metrics.leakage import null_directions
 from unspan.metrics.score import Reading
 from unspan.metrics.stability import disturbed, instability
 from unspan.run import Run, batches, first_rows, place
@@ -29,20 +30,30 @@ def other_scores(case: Case, readings: dict[str, list[Reading]]) -> list[dict[st
     """Everything that is reported beside the attacks."""
     run, rows = case.run, []
     models = [name for name in ("before", "after", *case.references) if name != "pixels"]
+    retrained = case.references if case.kind == "retrained" else []
     for name in models:
         run.report(f"{name}: other scores", 0, None)
         rows += scores.utility(name, case.fit[name], case.test[name], case.test["before"] if name == "after" else None)
-        rows += scores.membership(name, case.fit[name], case.test[name], run.seed)
+        rows += scores.membership(name, case.fit[name], case.test[name], case.unseen & (case.test[name].forget == case.by_class), run.seed)
         if case.by_class and bool((case.fit[name].labels >= 0).all()):
-            found, reading = scores.retention(name, case.fit[name], case.test[name], run.seed)
+            found, reading = published.retention(name, case.fit[name], case.test[name], run.seed)
             rows += found
             own = scores.described(rows, "utility", "forget accuracy", "before", "test forget")
             if name == "after" and own is not None and own.value:
-                rows.append(scores.recovery(own.value, reading))
+                rows.append(published.recovery(own.value, reading))
+    if bool((case.unseen & ~case.test["before"].forget).any()):
+        fit, test = ({name: part[name] for name in models} for part in (case.fit, case.test))
+        rows += published.table_five(fit, test, case.unseen, retrained, run.seed)
+        rows += published.nomus_rows(test, case.unseen, rows)
+    record: Record | None = getattr(case.subjects[1].model, RECORD, None)
+    rows += published.run_time(record.receipt) if record is not None else []
+    rows += scores.relearning(readings)
     rows += scores.representation(case.fit["after"], case.test, [name for name in case.references if name != "pixels"])
-    head = head_parameters(case.subjects[1].model, case.subjects[1].tap)
-    rows += scores.leakage(_directions(case.subjects[1]), head, case.fit["before"])
-    rows += scores.casts(case.test["after"], None if head is None or _in_score_path(case.subjects[1]) else head)
+    rows += scores.against_reference(case.fit, case.test, retrained) if retrained else []
+    original, head = (head_parameters(one.model, one.tap) for one in case.subjects)
+    directions = _directions(record, original, head)
+    rows += scores.leakage(directions, head, case.fit["before"])
+    rows += scores.casts(case.test["after"], None if _in_score_path(case.subjects[1]) else head, original, directions)
     rows += _zrf(case) + _stability(case)
     return rows
 
@@ -52,10 +63,13 @@ def _in_score_path(one: Subject) -> bool:
     return one.tap.before
 
 
-def _directions(one: Subject) -> Tensor | None:
-    """Removed directions as an artifact holder reads them: stored in the model itself."""
-    record: Record | None = getattr(one.model, RECORD, None)
-    return record.eraser.basis if record is not None and isinstance(record.eraser, Projection) else None
+def _directions(record: Record | None, original: scores.Head | None, head: scores.Head | None) -> Tensor | None:
+    """Removed directions as an artifact holder gets them: stored in the model, else from the difference of both heads."""
+    if record is not None and isinstance(record.eraser, Projection):
+        return record.eraser.basis
+    if original is None or head is None or original[0].shape != head[0].shape or torch.equal(original[0], head[0]):
+        return None
+    return null_directions(original[0], head[0])
 
 
 def _zrf(case: Case) -> list[dict[str, Any]]:
@@ -79,7 +93,7 @@ def _zrf(case: Case) -> list[dict[str, Any]]:
     except UnspanError:
         return []
     forgotten = {name: case.test[name].rows(before.forget).logits for name in ("before", "after", *case.references) if name != "pixels"}
-    return scores.forgetting_zrf({name: one for name, one in forgotten.items() if one is not None and one.shape == random[0].shape}, random)
+    return published.forgetting_zrf({name: one for name, one in forgotten.items() if one is not None and one.shape == random[0].shape}, random)
 
 
 def _stability(case: Case) -> list[dict[str, Any]]:

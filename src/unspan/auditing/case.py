@@ -15,6 +15,7 @@ from unspan.auditing.parts import Parts
 from unspan.auditing.reference import pixels, random_weights
 from unspan.errors import DataError, UnspanError, UsageError
 from unspan.metrics.outputs import Outputs
+from unspan.report.words import percent
 from unspan.run import Run
 from unspan.splits import Splits
 from unspan.taps import Pool
@@ -41,6 +42,12 @@ class Case:
     def by_class(self) -> bool:
         """The request is a class, so the attacker has labels to learn."""
         return self.splits.kind == "class"
+
+    @property
+    def unseen(self) -> Tensor:
+        """`[n]` bool: test rows that the original was never trained on."""
+        forget = self.test["before"].forget
+        return torch.ones_like(forget) if self.parts.held_out else ~forget & self.parts.unseen
 
 
 def random_reference(before: Subject, example: Any, run: Run, tap: str | None, pool: Pool | None) -> tuple[list[Subject], str]:
@@ -72,10 +79,10 @@ def comparable(test: dict[str, Outputs], references: Sequence[str]) -> list[str]
             continue
         own, kept = own_accuracy(before, ~before.forget), own_accuracy(one, ~one.forget)
         if kept < 0.5 * own:
-            raise DataError(f"{name} is right on {kept:.1%} of the retained test samples, the original on {own:.1%}: other classes, other preprocessing, or not trained. Give a model of the same task.")
+            raise DataError(f"{name} is right on {percent(kept)} of the retained test samples, the original on {percent(own)}: other classes, other preprocessing, or not trained. Give a model of the same task.")
         seen = own_accuracy(one, one.forget)
         if seen > words.chance_bound(one.classes()):
-            notes.append(f"{name} names {seen:.1%} of the forgotten test samples: it seems to have seen them, so it is no reference and nothing can be measured against it")
+            notes.append(f"{name} names {percent(seen)} of the forgotten test samples: it seems to have seen them, so it is no reference and nothing can be measured against it")
     return notes
 
 

@@ -14,6 +14,7 @@ from unspan.auditing.words import chance_bound
 from unspan.metrics.linear import fit_linear
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.score import Reading
+from unspan.report.words import measured, percent
 
 _PERMUTATIONS = 10
 
@@ -60,7 +61,7 @@ def fakes(original: Sequence[Reading], references: Sequence[Sequence[Reading]], 
     rows = []
     for name, readings in (("untouched model handed in as erased", original), ("head-only edit (the class can no longer be named, features as before)", edited)):
         word, each = overall(original, readings, references, seed=seed)
-        strongest = f"{each[0].attack}: {each[0].erased:.3f}" if each else "no attack"
+        strongest = f"{each[0].attack}: {measured(each[0].erased, each[0].erased_low, each[0].erased_high, each[0].unit, each[0].n).line}" if each else "no attack"
         rows.append(Control(name, "caught", "caught" if word == RETAINED else f"not caught ({word})", strongest))
     return rows
 
@@ -83,10 +84,10 @@ def _permuted(fit: Outputs, test: Outputs, seed: int) -> Tensor:
 def noise(original: Reading, shuffled: Reading, references: Sequence[Reading], seed: int) -> Control:
     """Whether a probe that was trained on permuted labels reads nothing, as it should."""
     found = verdict(original, shuffled, references, seed=seed)
-    return Control("permuted labels (there is nothing to find)", "passed", "caught" if found.verdict == RETAINED else "passed", f"{shuffled.attack}: {shuffled.value:.3f}")
+    return Control("permuted labels (there is nothing to find)", "passed", "caught" if found.verdict == RETAINED else "passed", f"{shuffled.attack}: {measured(shuffled.value, *shuffled.interval(), shuffled.unit, len(shuffled.forget)).line}")
 
 
-def informative(own: float | None, edited_own: float | None, published: float | None, converged: float | None, reference: float | None, classes: int) -> list[dict[str, Any]]:
+def informative(own: float | None, edited_own: float | None, published: float | None, converged: float | None, reference: float | None, classes: int, n: int) -> list[dict[str, Any]]:
     """Scores that a fake passes say nothing about what is left.
 
     Args:
@@ -96,14 +97,15 @@ def informative(own: float | None, edited_own: float | None, published: float | 
         converged: by the converged linear probe.
         reference: by the converged probe in the reference.
         classes: of the model.
+        n: forgotten test samples.
     """
     rows = []
     if own is not None and edited_own is not None:
         fooled = edited_own <= chance_bound(classes)
-        rows.append({"metric": "accuracy of the model's own head, and HM", "informative": not fooled, "why": f"the head-only edit reaches {edited_own:.1%} with every feature as before" if fooled else "the head-only edit does not pass it"})
+        rows.append({"metric": "accuracy of the model's own head, and HM", "informative": not fooled, "why": f"the head-only edit reaches {measured(edited_own, n=n).line} with every feature as before" if fooled else "the head-only edit does not pass it"})
     if published is not None and converged is not None and reference is not None:
         apart = converged - published
         fooled = apart > 0.10
-        rows.append({"metric": "KR (published probe)", "informative": not fooled, "why": f"a converged probe on the same features reads {apart:.1%} more: the published one stopped early" if fooled else "it agrees with the converged probe here"})
+        rows.append({"metric": "KR (published probe)", "informative": not fooled, "why": f"a converged probe on the same features reads {percent(apart)} more: the published one stopped early" if fooled else "it agrees with the converged probe here"})
     return rows
 

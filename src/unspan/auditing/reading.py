@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 
 from unspan.metrics.score import Reading
+from unspan.report.rule import ERASED, ERASED_BELOW, INCONCLUSIVE, NOT_MEASURABLE, RETAINED, RETAINED_ABOVE, ROOM
 
-ERASED, RETAINED, INCONCLUSIVE, NOT_MEASURABLE = "ERASED AT THIS LEVEL", "RETAINED", "INCONCLUSIVE", "NOT MEASURABLE"
-ERASED_BELOW, RETAINED_ABOVE, ROOM = 0.10, 0.25, 0.10  # on rho, on rho, on O - R
 _RESAMPLES = 2000
 _SMALL = 100  # below this many forget samples a bootstrap is too narrow: exact intervals widen it
 

@@ -1,4 +1,4 @@
-"""The scores beside the attacks: utility, the published ones, membership, representation, leakage, casts."""
+"""The scores beside the attacks: utility, membership, representation, leakage, casts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unspan.errors import DataError, UsageError
+from unspan.errors import DataError
 from unspan.metrics.accuracy import (
     calibration_error,
     forget_accuracy,
@@ -18,17 +18,18 @@ from unspan.metrics.accuracy import (
     suppression,
     worst_drop,
 )
-from unspan.metrics.casts import cast_scores
+from unspan.metrics.casts import LIMITS as NULL_LIMITS
+from unspan.metrics.casts import cast_scores, null_ratio
+from unspan.metrics.fewshot import shots_to
 from unspan.metrics.guardedness import guardedness
 from unspan.metrics.leakage import direction_leakage, head_leakage, subspace_leakage
 from unspan.metrics.membership import loss_attack, losses, published_loss_attack
 from unspan.metrics.outputs import Outputs
-from unspan.metrics.retention import NAME as KR
-from unspan.metrics.retention import harmonic_mean, published_probe, recovery_rate
+from unspan.metrics.retention import harmonic_mean
 from unspan.metrics.rmia import rmia_scores
-from unspan.metrics.score import Reading, Score, auc_reading, share_interval
+from unspan.metrics.score import Reading, Score, auc_reading
+from unspan.metrics.signature import reference_signature
 from unspan.metrics.similarity import fisher_ratio, linear_cka
-from unspan.metrics.unlearning import zrf
 
 Head = tuple[Tensor, Tensor]
 Row = dict[str, Any]
@@ -55,34 +56,22 @@ def utility(name: str, fit: Outputs, test: Outputs, before: Outputs | None) -> l
     return rows
 
 
-def retention(name: str, fit: Outputs, test: Outputs, seed: int) -> tuple[list[Row], Reading]:
-    """KR with the published probe, on all four splits."""
-    reading = published_probe(fit, test, seed)
-    rows = []
-    for key, split, part, mask in (("D_f", "train forget", fit, fit.forget), ("D_r", "train retain", fit, ~fit.forget), ("D_ft", "test forget", test, test.forget), ("D_rt", "test retain", test, ~test.forget)):
-        n, percent = int((mask & (part.labels >= 0)).sum()), reading.detail[key]
-        low, high = share_interval(percent / 100 * n, n) if percent is not None else (None, None)
-        score = Score(name=KR, value=None if percent is None else percent / 100, low=low, high=high, better="lower" if "forget" in split else "higher", split=split, n=n, note="compatibility: this probe is not trained to convergence", detail={"gradient": reading.detail["gradient"]})
-        rows.append(row("published", name, score))
-    for key, split, part in (("HM", "train", fit), ("HM_t", "test", test)):
-        value = reading.detail[key]
-        rows.append(row("published", name, Score(name=f"KR {key}", value=None if value is None else value / 100, better="higher", split=split, n=len(part), note="harmonic mean over the published probe")))
-    return rows, reading
+def membership(name: str, fit: Outputs, test: Outputs, unseen: Tensor, seed: int) -> list[Row]:
+    """Loss attacks: forget training samples against samples that no model was trained on.
 
-
-def recovery(original_own: float, reading: Reading) -> Row:
-    """Recovery rate of Figure 1: what the published probe reads, over what the original model gets right."""
-    rate = recovery_rate(100 * reading.value, 100 * original_own)
-    return row("published", "after", Score(name="recovery rate", value=None if rate is None else rate / 100, better="lower", split="test forget", n=len(reading.forget), note="published probe on the erased features, over the original's accuracy"))
-
-
-def membership(name: str, fit: Outputs, test: Outputs, seed: int) -> list[Row]:
-    """Loss attacks: forget training samples against forgotten test samples, which the model never saw."""
+    Args:
+        name: of the model.
+        fit: outputs on training data.
+        test: outputs on test data.
+        unseen: `[n]` bool, the test rows that belong beside the forget samples and were never trained on.
+        seed: of cuts and splits.
+    """
+    split = "train forget against unseen"
     try:
-        members, others = losses(fit.rows(fit.forget)), losses(test.rows(test.forget))
+        members, others = losses(fit.rows(fit.forget)), losses(test.rows(unseen))
     except DataError as error:
-        return [row("membership", name, Score(name="membership, loss attack", value=None, split="train forget", note=str(error)))]
-    scores = [published_loss_attack(members, others, "train forget against test forget", seed=seed), *loss_attack(members, others, "train forget against test forget", seed=seed)]
+        return [row("membership", name, Score(name="membership, loss attack", value=None, split=split, note=str(error)))]
+    scores = [published_loss_attack(members, others, split, seed=seed), *loss_attack(members, others, split, seed=seed)]
     return [row("membership", name, score) for score in scores]
 
 
@@ -95,17 +84,29 @@ def representation(fit: Outputs, test: Mapping[str, Outputs], references: Sequen
     return rows + [row("representation", "after", score) for score in guardedness(fit, test["after"])]
 
 
-def forgetting_zrf(logits: Mapping[str, Tensor], random: Sequence[Tensor]) -> list[Row]:
-    """ZRF and its released form, for every model whose scores are given."""
+def against_reference(fit: Mapping[str, Outputs], test: Mapping[str, Outputs], references: Sequence[str]) -> list[Row]:
+    """Whether answers on forgotten samples can be told from those of a retrained model; two retrained models beside it."""
     rows = []
-    for name, one in logits.items():
-        for legacy in (False, True):
-            try:
-                rows.append(row("published", name, zrf(one, random, "test forget", legacy=legacy)))
-            except UsageError:
-                continue
+    for name, other in [("after", references[0]), *zip(references[:1], references[1:2], strict=False)]:
+        pair = [(one[name], one[other]) for one in (fit, test)]
+        if all(side.logits is not None for sides in pair for side in sides):
+            score = reference_signature(pair[0], pair[1]).score("test forget")
+            rows.append(row("representation", name, replace(score, name="answers told from the reference's" if name == "after" else "answers of two references told apart", better="reference")))
     return rows
 
+
+def relearning(readings: Mapping[str, Sequence[Reading]]) -> list[Row]:
+    """How many examples bring each model to half of what the original reads with the most, variant by variant."""
+    rows = []
+    for variant in dict.fromkeys(one.detail["variant"] for one in readings["before"] if "variant" in one.detail):
+        curves = {name: [one for one in found if one.detail.get("variant") == variant] for name, found in readings.items()}
+        target = max(one.value for one in curves["before"]) / 2
+        for name, curve in curves.items():
+            shots = shots_to(curve, target) if curve else None
+            most = max((int(one.detail["m"]) for one in curve), default=0)
+            note = "" if shots is not None else f"not reached with {most} examples"
+            rows.append(row("relearning", name, Score(name=f"{variant}: examples to read half of the original", value=shots, unit="1", better="higher", split="test forget", n=len(curve[0].forget) if curve else 0, note=note)))
+    return rows
 
 def leakage(directions: Tensor | None, head: Head | None, fit: Outputs) -> list[Row]:
     """What the shipped eraser and head tell about the samples behind them; `fit` are features of the original."""
@@ -119,11 +120,14 @@ def leakage(directions: Tensor | None, head: Head | None, fit: Outputs) -> list[
     return rows
 
 
-def casts(test: Outputs, head: Head | None) -> list[Row]:
-    """Forget accuracy of the own head in lower precision, quantised and pruned."""
+def casts(test: Outputs, head: Head | None, original: Head | None, directions: Tensor | None) -> list[Row]:
+    """Forget accuracy of the own head in lower precision, quantised and pruned, and what it then reads of removed directions."""
     if head is None or test.logits is None:
         return []
-    return [row("cast", "after", score) for score in cast_scores(test, head[0], head[1], "test forget")]
+    found = cast_scores(test, head[0], head[1], "test forget")
+    if directions is not None and original is not None and original[0].shape == head[0].shape and bool((original[0].double() @ directions.double()).any()):
+        found += [null_ratio(original[0], head[0], directions, how) for how in (None, *NULL_LIMITS)]
+    return [row("cast", "after", score) for score in found]
 
 
 def sample_attack(fit: Mapping[str, Outputs], test: Mapping[str, Outputs], references: Sequence[str], by_class: bool) -> dict[str, Reading]:

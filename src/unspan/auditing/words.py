@@ -8,6 +8,7 @@ from typing import Any
 
 from unspan.auditing.reading import ERASED, INCONCLUSIVE, NOT_MEASURABLE, RETAINED, Verdict
 from unspan.metrics.score import Score
+from unspan.report.words import measured, percent
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def levels(own_head: Score | None, casts: Sequence[Score], guarded: Sequence[Sco
         holds = weights_changed and sweep == ERASED and all(one.holds for one in found[2:])
         why = f"earlier layers: {sweep}" + ("" if weights_changed else "; no weight before the eraser changed")
         white = Level("L4", TITLES["L4"], holds, why)
-    single = Level("S", TITLES["S"], None, "needs models that never saw the samples (--reference)") if sample is None else Level("S", TITLES["S"], sample.verdict == ERASED and sample.erased_high >= 0.45, f"{sample.attack}: AUC {sample.erased:.2f} [{sample.erased_low:.2f}, {sample.erased_high:.2f}], n = {sample.n}")
+    single = Level("S", TITLES["S"], None, "needs models that never saw the samples (--reference)") if sample is None else Level("S", TITLES["S"], sample.verdict == ERASED and sample.erased_high >= 0.45, f"{sample.attack}: {_read(sample)}")
     return [*found, white, single]
 
 
@@ -77,7 +78,7 @@ def _output(own: Score | None, casts: Sequence[Score], classes: int) -> Level:
         return Level("L0", TITLES["L0"], None, "the model gives no class scores")
     bound = chance_bound(classes)
     worst = max([own, *casts], key=lambda one: one.high or 0.0)
-    return Level("L0", TITLES["L0"], (worst.high or 0.0) <= bound, f"its own scores are right for {own.value:.1%} [{own.low:.1%}, {own.high:.1%}] of the forgotten samples (n = {own.n}); the bound is {bound:.0%}; worst cast: {worst.name}")
+    return Level("L0", TITLES["L0"], (worst.high or 0.0) <= bound, f"its own scores are right for {measured(own.value, own.low, own.high, n=own.n).line} of the forgotten samples; the bound is {percent(bound, 0)}; worst cast: {worst.name}")
 
 
 def _guarded(scores: Sequence[Score]) -> Level:
@@ -85,7 +86,7 @@ def _guarded(scores: Sequence[Score]) -> Level:
         return Level("L1", TITLES["L1"], None, "not measured")
     r2, area = scores[0], scores[1]
     holds = (r2.value or 0.0) <= 1e-3 and (area.low or 0.0) <= 0.5 <= (area.high or 1.0)
-    return Level("L1", TITLES["L1"], holds, f"R² {r2.value:.3f} on fit data; AUC {area.value:.3f} [{area.low:.3f}, {area.high:.3f}] on test data")
+    return Level("L1", TITLES["L1"], holds, f"R² {r2.value:.3f} on fit data; AUC {measured(area.value, area.low, area.high, 'AUC', area.n).line} on test data")
 
 
 def _all(level: str, verdicts: Sequence[Verdict]) -> Level:
@@ -103,17 +104,20 @@ def headline(word: str, strongest: Verdict | None, reference: str) -> str:
     """One sentence with the strongest attack tried, its number, interval, n and reference."""
     if strongest is None:
         return "Nothing could be measured against the reference, so nothing can be said about what is left."
-    number = _number(strongest.erased, strongest.unit)
     what = "recognises" if strongest.unit == "share" else "separates"
     return (
-        f"The strongest attack tried ({strongest.attack}) {what} the forgotten samples at {number} "
-        f"[{_number(strongest.erased_low, strongest.unit)}, {_number(strongest.erased_high, strongest.unit)}] (n = {strongest.n}); "
+        f"The strongest attack tried ({strongest.attack}) {what} the forgotten samples at {_read(strongest)}; "
         f"in the original model {_number(strongest.original, strongest.unit)}, in the reference ({reference}) {_number(strongest.reference, strongest.unit)}."
     )
 
 
+def _read(one: Verdict) -> str:
+    """What an attack reads in the erased model, with interval and n."""
+    return ("" if one.unit == "share" else "AUC ") + measured(one.erased, one.erased_low, one.erased_high, one.unit, one.n).line
+
+
 def _number(value: float, unit: str) -> str:
-    return f"{value:.1%}" if unit == "share" else f"AUC {value:.3f}"
+    return ("" if unit == "share" else "AUC ") + measured(value, unit=unit).value
 
 
 def claims(found: Sequence[Level], what: str, data: str) -> list[str]:
@@ -137,9 +141,9 @@ def can_still(verdicts: Sequence[Verdict], explain: Callable[[str], str], trace:
         if one.verdict == RETAINED and one.rho is not None and text not in shown:
             shown.add(text)
             reads = f"{_number(one.erased, one.unit)} of the forgotten samples are recognised" if one.unit == "share" else f"they are told apart with {_number(one.erased, one.unit)}"
-            said.append(f"{text[:1].upper()}{text[1:]}: {reads}, {one.rho:.0%} of what the original gave away beyond the reference ({one.attack}).")
+            said.append(f"{text[:1].upper()}{text[1:]}: {reads}, {percent(one.rho, 0)} of what the original gave away beyond the reference ({one.attack}).")
     if trace is not None and (trace.low or 0.0) > 0.6:
-        said.append(f"Somebody who adds tiny noise to an input and watches how far the features move finds forgotten samples: AUC {trace.value:.3f} [{trace.low:.3f}, {trace.high:.3f}].")
+        said.append(f"Somebody who adds tiny noise to an input and watches how far the features move finds forgotten samples: AUC {measured(trace.value, trace.low, trace.high, 'AUC', trace.n).line}.")
     if recovered == 1.0:
         said.append("Whoever holds the weights takes the eraser off and has the original features, bit for bit.")
     elif not weights_changed:

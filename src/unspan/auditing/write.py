@@ -1,11 +1,11 @@
-"""Write an audit: audit.json, report.html and report.md in one folder, each by one rename."""
+"""Write an audit: audit.json, report.html and report.md in one folder, published by one rename."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unspan.artifact.publish import clean_orphans, publish
 from unspan.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -31,17 +31,18 @@ def check_target(folder: Path, overwrite: bool) -> None:
 
 
 def save(audit: Audit, folder: Path) -> Path:
-    """Write the three files.
+    """Write the three files; what was there before stays until the new folder is complete.
 
     Raises:
         OutputError: the folder cannot be written.
     """
-    try:
-        folder.mkdir(exist_ok=True)
-        for name, text in zip(NAMES, (audit.to_json(), audit.to_html(), audit.to_markdown()), strict=True):
-            fresh = folder / f".{name}.{os.getpid()}"
-            fresh.write_text(text, "utf-8")
-            os.replace(fresh, folder / name)
-    except OSError as error:
-        raise OutputError(f"{folder} could not be written: {error.strerror or error}.") from error
+    texts = dict(zip(NAMES, (audit.to_json(), audit.to_html(), audit.to_markdown()), strict=True))
+
+    def fill(fresh: Path) -> None:
+        for name, text in texts.items():
+            (fresh / name).write_text(text, "utf-8")
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    clean_orphans(folder)
+    publish({folder: fill})
     return folder

@@ -49,6 +49,7 @@ def audit(
     seed: Annotated[int, typer.Option(rich_help_panel=_RUN)] = 0,
     cache: Annotated[Path | None, typer.Option(help="Folder for model outputs, so that a second audit runs no forward pass; holds features of your data.", rich_help_panel=_RUN)] = None,
     pictures: Annotated[bool, typer.Option(help="Draw t-SNE embeddings.", rich_help_panel=_RUN)] = True,
+    gradcam: Annotated[int, typer.Option(min=0, help="Show so many forgotten test images with the regions either model uses (needs captum). The report then holds these images.", rich_help_panel=_RUN)] = 0,
     allow_overlap: Annotated[bool, typer.Option("--allow-overlap", help="Go on when test samples stand in the training data.", rich_help_panel=_RUN)] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier audit in --out.", rich_help_panel=_RUN)] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
@@ -92,7 +93,7 @@ def _audit(o: dict[str, Any], out: Any) -> Audit:
     with render.progress(out) as report, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         run = Run(device=o["device"], batch_size=o["batch_size"], workers=o["workers"], seed=o["seed"], progress=report)
-        found = audit_api(opened.model, erased, splits, run, reference=references, tap=o["tap"], pool=o["pool"], class_names=names, cache=o["cache"], allow_overlap=o["allow_overlap"], pictures=o["pictures"])
+        found = audit_api(opened.model, erased, splits, run, reference=references, tap=o["tap"], pool=o["pool"], class_names=names, cache=o["cache"], allow_overlap=o["allow_overlap"], pictures=o["pictures"], gradcam=o["gradcam"])
     found.save(o["out"])
     render.verdict(out, found.account, o["out"])
     return found

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from unspan.errors import DataError
+from unspan.metrics.probes import CHUNK
 from unspan.metrics.score import Reading, Score, auc_reading
 
 
@@ -47,7 +48,7 @@ def direction_leakage(directions: Tensor, forget: Tensor, retained: Tensor, spli
     """
     _check(directions, forget, retained)
     unit = directions.double() / directions.double().norm(dim=0).clamp_min(1e-300)
-    fits, others = ((_unit(part) @ unit).abs().amax(1) for part in (forget, retained))
+    fits, others = (_onto(part, unit).abs().amax(1) for part in (forget, retained))
     value = min(float(fits.max()), 1.0)
     rank = 1 + int((others > fits.max()).sum())
     return Score(name="removed direction shows a sample", value=value, unit="1", better="lower", split=split, n=len(forget), detail={"rank": rank, "of": len(retained) + 1})
@@ -67,7 +68,7 @@ def subspace_leakage(directions: Tensor, forget: Tensor, retained: Tensor) -> Re
     _check(directions, forget, retained)
     basis, sigma, _ = torch.linalg.svd(directions.double(), full_matrices=False)
     basis = basis[:, sigma > 1e-6 * sigma[0]]
-    shares = [(_unit(part) @ basis).norm(dim=1) for part in (forget, retained)]
+    shares = [_onto(part, basis).norm(dim=1) for part in (forget, retained)]
     return auc_reading("removed span", *shares, directions=basis.shape[1], smallest_forget=float(shares[0].min()), largest_retained=float(shares[1].max()))
 
 
@@ -83,14 +84,15 @@ def head_leakage(weight: Tensor, forget: Tensor, retained: Tensor) -> Reading:
         DataError: empty or unequal d.
     """
     _check(weight.mT, forget, retained)
-    lengths = [(_unit(part) @ weight.double().mT).norm(dim=1) for part in (forget, retained)]
+    lengths = [_onto(part, weight.double().mT).norm(dim=1) for part in (forget, retained)]
     detail = {"largest_forget": float(lengths[0].max()), "smallest_retained": float(lengths[1].min())}
     return auc_reading("edited head", -lengths[0], -lengths[1], **detail)
 
 
-def _unit(features: Tensor) -> Tensor:
-    rows = features.double()
-    return rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-300)
+def _onto(features: Tensor, directions: Tensor) -> Tensor:
+    """`[n, k]` products of rows of length 1 with `[d, k]` directions, in float64, a slice of rows at a time."""
+    parts = [rows.double() @ directions / rows.double().norm(dim=1, keepdim=True).clamp_min(1e-300) for rows in features.split(CHUNK)]
+    return torch.cat(parts)
 
 
 def _check(directions: Tensor, forget: Tensor, retained: Tensor) -> None:

@@ -17,24 +17,6 @@ def entropy(logits: Tensor) -> Tensor:
     return torch.special.entr(logits.double().softmax(1)).sum(1)
 
 
-def modified_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """`-(1 - p_y) log p_y - sum over c != y of p_c log(1 - p_c)` in nats, `[n]` float64; 0 is certain and right.
-
-    Probabilities of at most 1 - 1e-15 go into the second term, so a certain and wrong prediction is large but
-    finite there. Source: Song and Mittal, USENIX Security 2021 (released unlearning codes index it wrongly).
-
-    Args:
-        logits: `[n, C]` class scores.
-        labels: `[n]` true classes.
-    """
-    logs = logits.double().log_softmax(1)
-    own = labels[:, None]
-    rest = logs.exp().clamp(max=1 - 1e-15)
-    others = -(rest * torch.log1p(-rest)).scatter(1, own, 0.0).sum(1)
-    first = -torch.expm1(logs.gather(1, own)[:, 0]) * -logs.gather(1, own)[:, 0]
-    return first + others
-
-
 def member_rate(retain: Outputs, test: Outputs, forget: Outputs, split: str, *, classifier: Literal["svm", "logistic"] = "svm", limit: int = 2000, seed: int = 0) -> Score:
     """Share of forget samples that an attack fitted on retained training data (members) against test data calls members.
 

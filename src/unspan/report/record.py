@@ -51,6 +51,9 @@ def record(audit: Mapping[str, Any]) -> Section:
         lines = [[Cell(literal(name, 120)), Cell(_setting(value))] for name, value in source if value is not None]
         if lines:
             tables.append(Table(caption, ["Name", "Value"], lines))
+    earlier = [[Cell(said(one, "verdict") or "not finished"), Cell(said(one, "after", 80)), Cell(said(one, "config", 80))] for one in rows(audit, "attempts")]
+    if earlier:
+        tables.append(Table("Other audits of this request in the log of the cache: other models or settings", ["Verdict", "Erased model", "Settings"], earlier))
     return Section("record", "Settings and hashes", ["The hashes say which files this report is about: compare them with those of the model in use."], tables=tables, folded=True)
 
 

@@ -1,7 +1,4 @@
-"""The four words of an audit and its thresholds, for pages about audits that do not carry their own.
-
-The audit itself owns them (`unspan.auditing.reading`) and stands above this package; a test holds both together.
-"""
+"""The four words of an audit and the thresholds behind them: on rho, on rho, and on what original and reference differ by."""
 
 ERASED, RETAINED, INCONCLUSIVE, NOT_MEASURABLE = "ERASED AT THIS LEVEL", "RETAINED", "INCONCLUSIVE", "NOT MEASURABLE"
 MARK = {ERASED: "yes", RETAINED: "no", INCONCLUSIVE: "open", NOT_MEASURABLE: "none"}

@@ -35,7 +35,7 @@ def grouped(audit: Mapping[str, Any]) -> dict[str, Rows]:
     found: dict[str, Rows] = {}
     for one in rows(audit, "scores"):
         group = said(one, "group", 40)
-        found.setdefault(group if group in GROUPS or group in ("utility", "output", "published") else "other", []).append(one)
+        found.setdefault(group if group in GROUPS or group in ("utility", "output", "published", "relearning") else "other", []).append(one)
     return found
 
 

@@ -23,7 +23,7 @@ def sections(audit: Mapping[str, Any], against: str) -> list[Section]:
     """
     found = scores.grouped(audit)
     return [
-        _attacks(audit, against), _levels(audit, against), _controls(audit), scores.utility(audit, found), scores.published(audit, found), _relearning(audit),
+        _attacks(audit, against), _levels(audit, against), _controls(audit), scores.utility(audit, found), scores.published(audit, found), _relearning(audit, found),
         *scores.groups(audit, found), _gradcam(audit), record.not_run(audit), record.how(audit), record.record(audit),
     ]  # fmt: skip
 
@@ -96,18 +96,20 @@ def _controls(audit: Mapping[str, Any]) -> Section:
     return Section("controls", title, lead, alert, listings, [Table("Planted cases and what the audit said about them", ["Planted", "Expected", "Found", "Number"], lines)])
 
 
-def _relearning(audit: Mapping[str, Any]) -> Section:
+def _relearning(audit: Mapping[str, Any], found: Mapping[str, scores.Rows]) -> Section:
     figure, title = figures.relearn(audit), "How fast can it be taught again?"
+    own = found.get("relearning", [])
+    tables = [scores.score_table("Examples needed to read half of what the original gives away", own)] if own else []
     if not figure:
-        return Section("relearning", title, missing=why(audit, "relearn", "few-shot"))
+        return Section("relearning", title, tables=tables, missing="" if tables else why(audit, "relearn", "few-shot"))
     shots, curves = figures.relearned(audit)
     n = count(table(audit, "request").get("test_samples"))
     lines = []
     for place, shot in enumerate(shots):
-        found = [measured(known[place], n=n) for known in curves.values()]
-        lines.append([Cell(thousands(shot)), *(Cell(one.value, one.interval) for one in found), Cell(thousands(n) if n else "unknown")])
+        read = [measured(known[place], n=n) for known in curves.values()]
+        lines.append([Cell(thousands(shot)), *(Cell(one.value, one.interval) for one in read), Cell(thousands(n) if n else "unknown")])
     caption = "Forgotten test samples recognised after training on a few examples: mean over draws"
-    return Section("relearning", title, tables=[Table(caption, ["Examples", *(model.capitalize() for model in curves), "n"], lines)], figures=[figure])
+    return Section("relearning", title, tables=[Table(caption, ["Examples", *(model.capitalize() for model in curves), "n"], lines), *tables], figures=[figure])
 
 
 def _gradcam(audit: Mapping[str, Any]) -> Section:
