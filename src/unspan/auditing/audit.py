@@ -135,7 +135,7 @@ def audit(
     names = [one.name for one in others]
     if kind == "raw pixels":
         fit, test, names = with_pixels(fit, test, given, run)
-    notes += comparable(test, names) if kind == "retrained" else []
+    notes += words.attempted(attempt.earlier) + (comparable(test, names) if kind == "retrained" else [])
     case = Case(splits, given, run, subjects, others, names, kind, fit, test, first.inputs, class_names, notes)
     account = _measured(case, pictures)
     attempt.end(account["verdict"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -150,6 +150,15 @@ def can_still(verdicts: Sequence[Verdict], explain: Callable[[str], str], trace:
         said.append("Whoever holds the weights has the original features before the eraser: those layers are unchanged.")
     said.append("Copies of the training data, backups, logs, caches and models made from the original are not touched by this.")
     return said
+
+
+def attempted(earlier: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence about other audits of the same request, none when there was none."""
+    if not earlier:
+        return []
+    verdicts = [one["verdict"] or "not finished" for one in earlier]
+    counted = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in sorted(set(verdicts)))
+    return [f"This request was audited before with other models or settings, {len(earlier)} time{'s' if len(earlier) > 1 else ''}: {counted}"]
 
 
 NEXT = {

@@ -172,10 +172,6 @@ def _notices(audit: Mapping[str, Any], word: str) -> list[str]:
     if early:
         found.append(f"NOT CONVERGED, could read more: {', '.join(early[:3])}{' and others' if len(early) > 3 else ''}.")
     found += sentences(audit, "notes")[:5]
-    earlier = [said(one, "verdict") or "not finished" for one in rows(audit, "attempts")]
-    if earlier:
-        counted = ", ".join(f"{earlier.count(verdict)} {verdict}" for verdict in sorted(set(earlier)))
-        found.append(f"This request was audited before with other models or settings, {len(earlier)} time{'s' if len(earlier) > 1 else ''}: {counted}.")
     if not controls:
         found.append("The self-tests of this audit were not run.")
     if word == ERASED and any(one.get("verdict") == RETAINED for one in rows(audit, "attacks")):
