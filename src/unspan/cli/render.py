@@ -82,12 +82,13 @@ def verdict(out: Console, account: dict[str, Any], folder: Any) -> None:
     out.print(Text(str(account["verdict"]), style="bold"))
     out.print(Text(account["headline"]))
     table = Table(title=f"What attacks read of the forgotten samples (reference: {account['reference']['kind']})", title_justify="left")
-    for name in ("attack", "original", "erased", "95 % interval", "reference", "recovered", "verdict"):
-        table.add_column(name, justify="left" if name in ("attack", "verdict") else "right")
+    for name in ("attack", "original", "erased, 95 % interval", "reference", "recovered"):
+        table.add_column(name, justify="left" if name == "attack" else "right")
     for row in account["attacks"][:_ROWS]:
         shown = (lambda value: f"{value:.1%}") if row["unit"] == "share" else (lambda value: f"{value:.3f}")
-        fraction = "-" if row["rho"] is None else f"{row['rho']:.0%}"
-        table.add_row(Text(row["attack"]), shown(row["original"]), shown(row["erased"]), f"{shown(row['erased_low'])} to {shown(row['erased_high'])}", shown(row["reference"]), fraction, row["verdict"])
+        recovered = "-" if row["rho"] is None else f"{row['rho']:.0%}"
+        read = f"{shown(row['erased'])} [{shown(row['erased_low'])}, {shown(row['erased_high'])}]".replace("%,", ",").replace("%]", "]")
+        table.add_row(Text(row["attack"]), shown(row["original"]), read, shown(row["reference"]), f"{recovered} {row['verdict']}")
     out.print(table)
     if len(account["attacks"]) > _ROWS:
         out.print(Text(f"{len(account['attacks']) - _ROWS} more attacks are in the report."))
