@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from unspan import receipt as receipts
 from unspan.erasers import Eraser, LinearMap, Projection
 from unspan.install import Form, Placement
-from unspan.methods import Fit, Method
+from unspan.methods import Fit, Method, Outcome
 from unspan.run import Run, size_of
 from unspan.splits import Splits
-from unspan.stream import FeatureStream, Seen
+from unspan.stream import Seen
 from unspan.taps import Tap
 
 
@@ -23,11 +23,11 @@ class Done:
     """What one erasure found, fitted and changed."""
 
     tap: Tap
-    eraser: Eraser
-    fit: Fit
+    eraser: Eraser | None
+    fit: Fit | Outcome
     placement: Placement
     form: Form
-    stream: FeatureStream
+    seen: Seen
     routes: dict[str, str]
     warnings: list[str]
     seconds: float
@@ -36,8 +36,9 @@ class Done:
     already: bool = False
 
 
-def account(before: nn.Module, after: nn.Module, splits: Splits, method: Method, run: Run, done: Done, seen: Seen, key: bytes, *, previous: Sequence[dict[str, Any]], processes: int, seconds: float) -> dict[str, Any]:
+def account(before: nn.Module, after: nn.Module, splits: Splits, method: Method, run: Run, done: Done, key: bytes, *, previous: Sequence[dict[str, Any]], processes: int, seconds: float) -> dict[str, Any]:
     """The receipt: JSON only, no sample, no path; `previous` are the receipts of earlier requests."""
+    seen = done.seen
     settings: dict[str, Any] = asdict(method) if is_dataclass(method) and not isinstance(method, type) else {}
     return {
         "schema": receipts.SCHEMA,
@@ -69,20 +70,20 @@ def account(before: nn.Module, after: nn.Module, splits: Splits, method: Method,
         "versions": receipts.versions(),
         "seconds": {"fit": round(done.seconds, 3), "total": round(seconds, 3)},
         "notices": [],
-        "warnings": [*done.warnings, *_limits(splits, done, seen)],
+        "warnings": [*done.warnings, *_limits(splits, done)],
         "previous": list(previous),
     }  # fmt: skip
 
 
-def _limits(splits: Splits, done: Done, seen: Seen) -> list[str]:
+def _limits(splits: Splits, done: Done) -> list[str]:
     """What the request itself makes doubtful."""
     said = []
     requested, read = size_of(splits.forget, Run()), done.fit.report["samples"]
     if requested is not None and read < requested:
         said.append(f"{read} of the {requested} requested samples were read: the commitment covers those that were read")
-    if splits.kind == "samples":
+    if splits.kind == "samples" and done.eraser is not None:
         said.append("single samples were requested: a projection lowers accuracy on them and on unseen samples together, so they are not unlearned")
-    if done.tap.head is not None and not seen.labelled:
+    if done.tap.head is not None and not done.seen.labelled:
         said.append(f"'{done.tap.head}' is taken for the classifier and its input for the features; if the model's output is an embedding, pass tap='output' (--tap output)")
     return said
 
@@ -92,6 +93,7 @@ def _placement(done: Done) -> dict[str, Any]:
         "hook": f"an eraser module {'on the input of' if done.tap.before else 'after'} '{done.tap.site or 'the model'}'",
         "weights": f"absorbed by the weights of '{done.tap.site}', the affine layer before the head",
         "head": f"absorbed by the weights of the head '{done.tap.head}'",
+        "trained": "no eraser: the weights themselves were changed",
     }[done.placement]
-    eraser = "map" if isinstance(done.eraser, LinearMap) else "projection"
+    eraser = None if done.eraser is None else "map" if isinstance(done.eraser, LinearMap) else "projection"
     return {"kind": done.placement, "where": where, "eraser": eraser, "tap": done.tap.to_dict()}

@@ -18,12 +18,13 @@ from unspan.checks import check_recognised, data_notices, unsteady
 from unspan.erasers import Eraser, Projection, compose
 from unspan.errors import ModelError, UsageError
 from unspan.install import Form, Placement, check_fold, install, restore_rows, verify
-from unspan.methods import ESC, Method
+from unspan.methods import ESC, EraserMethod, Method
 from unspan.routes import compare, outcomes
 from unspan.run import Run, batches, first_rows, peek, place, size_of
 from unspan.splits import Splits, as_splits
 from unspan.stream import FeatureStream, Seen, example
 from unspan.taps import Pool, Tap, detach, eval_mode, find_tap, head_parameters, read, unwrap
+from unspan.trained import check_parts, run_trained
 
 RECORD = "_unspan"  # attribute of an erased model: how it was erased
 
@@ -34,9 +35,9 @@ class Record:
 
     Attributes:
         tap: where features live and where the eraser sits.
-        form: `projected` or `folded`.
+        form: `projected`, `folded` or `trained`.
         placement: `hook` (an eraser module at the site), `weights` (absorbed by the affine layer before the
-            head) or `head` (absorbed by the head: the folded form).
+            head), `head` (absorbed by the head: the folded form) or `trained` (no eraser: the weights were changed).
         receipt: the latest receipt.
         eraser: float64 eraser of all requests, kept here for `hook` only, where the model carries it anyway.
     """
@@ -55,7 +56,7 @@ class Deletion:
     Attributes:
         model: same kind as the input, a separate object.
         receipt: JSON-ready account of what was done.
-        eraser: float64 map of all requests so far.
+        eraser: float64 map of all requests so far; None where a method changed the weights instead.
         key: secret of the request commitment; `save` keeps it beside the folder, not in it.
         undo: rows that the affine layer lost, `[k, in + 1]`, needed to take another request; empty otherwise.
         recipe: how to build the architecture again, when it is known.
@@ -63,7 +64,7 @@ class Deletion:
 
     model: nn.Module
     receipt: dict[str, Any]
-    eraser: Eraser
+    eraser: Eraser | None
     key: bytes
     undo: Tensor | None = None
     recipe: dict[str, Any] = field(default_factory=dict)
@@ -92,6 +93,7 @@ def erase(
     key: bytes | None = None,
     recipe: dict[str, Any] | None = None,
     check_labels: bool = True,
+    resume: Path | None = None,
 ) -> Deletion:
     """Erase a request from a copy of a model, in one pass over the forget data.
 
@@ -106,6 +108,7 @@ def erase(
         key: secret for the request commitment; random by default.
         recipe: stored so that `unspan.load` can build the architecture.
         check_labels: stop when the model does not recognise the labelled class to begin with.
+        resume: folder where a method that trains keeps its epochs, so that a run that was killed goes on.
 
     Returns:
         A `Deletion`; the input model is unchanged.
@@ -117,7 +120,8 @@ def erase(
     method, run, splits = method if method is not None else ESC(), run or Run(), as_splits(data)
     previous = _as_deletion(model)
     source = previous.model if previous is not None else model
-    if not hasattr(method, "fit"):
+    trains = hasattr(method, "unlearn")
+    if not trains and not hasattr(method, "fit"):
         raise UsageError(f"method={method!r} is not a method; pass one with its settings, for example unspan.ESC(rank=1).")
     if not isinstance(source, nn.Module):
         raise UsageError(f"model is a {type(source).__name__}; give a torch.nn.Module, a Deletion or the folder of one.")
@@ -125,34 +129,38 @@ def erase(
     inner = unwrap(work)
     with eval_mode(work), dist.session(run.timeout):
         record, prior = _reopen(inner, previous)
-        done = _erase(inner, splits, method, run, record, prior, tap=tap, pool=pool, form=form, check_labels=check_labels)
-        seen = _seen_by_all(done.stream)
+        if trains:
+            done = _train(inner, splits, method, run, record, tap=tap, pool=pool, check_labels=check_labels, resume=resume)
+        else:
+            done = _erase(inner, splits, method, run, record, prior, tap=tap, pool=pool, form=form, check_labels=check_labels)
         processes = dist.world()
     key = key or (previous.key if previous is not None else None) or receipts.new_key()
     if done.already and record is not None:
         return Deletion(source, record.receipt | {"status": "already erased"}, prior or done.eraser, key, previous.undo if previous else None, (previous.recipe if previous else None) or recipe or {})
     receipt = account(
-        unwrap(source), inner, splits, method, run, done, seen, key, processes=processes,
+        unwrap(source), inner, splits, method, run, done, key, processes=processes,
         previous=[*record.receipt["previous"], record.receipt] if record is not None else [],
         seconds=time.perf_counter() - started,
     )  # fmt: skip
     receipt["model"]["recipe"] = (previous.recipe if previous is not None else None) or recipe or {}
     receipt["status"] = "erased"
     kept = done.eraser if done.placement == "hook" else None
-    setattr(inner, RECORD, Record(done.tap, form, done.placement, receipt, kept))
+    setattr(inner, RECORD, Record(done.tap, done.form, done.placement, receipt, kept))
     for line in receipt["warnings"]:
         warnings.warn(line, UserWarning, stacklevel=2)
     return Deletion(work, receipt, done.eraser, key, done.undo, receipt["model"]["recipe"])
 
 
-def _erase(inner: nn.Module, splits: Splits, method: Method, run: Run, record: Record | None, prior: Eraser | None, *, tap: str | None, pool: Pool | None, form: Form, check_labels: bool) -> Done:
+def _erase(inner: nn.Module, splits: Splits, method: EraserMethod, run: Run, record: Record | None, prior: Eraser | None, *, tap: str | None, pool: Pool | None, form: Form, check_labels: bool) -> Done:
     if form not in ("projected", "folded"):
         raise UsageError(f"form='{form}' is not 'projected' or 'folded'.")
-    if record is not None and record.form != form:
+    if record is not None and record.placement != "trained" and record.form != form:
         raise UsageError(f"The model was erased in the {record.form} form; use form='{record.form}' for further requests.")
     from unspan.models import check_usable
 
     check_usable(inner)
+    if "retain" in method.needs and splits.retain is None:
+        check_parts(splits, method.needs, method.name)
     notices = data_notices(splits.forget)
     adaptive = bool(getattr(method, "adaptive", False))
     first, stream_batches = peek(batches(splits.forget, run, shuffle=adaptive, shard=False))
@@ -171,17 +179,20 @@ def _erase(inner: nn.Module, splits: Splits, method: Method, run: Run, record: R
     both_project = isinstance(prior, Projection) and isinstance(method, ESC) and method.fidelity != "released-code"
     stream = FeatureStream(
         inner, found, stream_batches, run, total=size_of(splits.forget, run), head=head_parameters(inner, found),
-        prior=None if both_project else prior, train_mode=getattr(method, "fidelity", "") == "released-code",
+        prior=stream_prior(both_project, prior), train_mode=getattr(method, "fidelity", "") == "released-code",
     )  # fmt: skip
+    if "retain" in method.needs:
+        stream.retain = FeatureStream(inner, found, batches(splits.retain, run), run, total=size_of(splits.retain, run), head=None, prior=stream_prior(both_project, prior))
     dist.agree("the settings", (repr(method), splits.kind, splits.selector, splits.classes))
     begun = time.perf_counter()
     fit = method.fit(stream)
     seconds = time.perf_counter() - begun
+    seen = _seen_by_all(stream)
     if check_labels and record is None:
-        check_recognised(_seen_by_all(stream), stream.head, splits)
+        check_recognised(seen, stream.head, splits)
     total = compose(prior, fit.eraser)
     if isinstance(prior, Projection) and isinstance(total, Projection) and total.basis.shape[1] == prior.basis.shape[1]:
-        return Done(found, prior, fit, "hook", form, stream, {}, [], seconds, None, already=True)
+        return Done(found, prior, fit, "hook", form, seen, {}, [], seconds, None, already=True)
     if isinstance(total, Projection) and total.basis.shape[1] >= found.dim:
         raise UsageError(f"The requests together would remove all {found.dim} directions; {prior.basis.shape[1] if isinstance(prior, Projection) else 0} are gone already. Use a lower rank, or retrain.")
     before = outcomes(inner, found, inputs)
@@ -190,7 +201,33 @@ def _erase(inner: nn.Module, splits: Splits, method: Method, run: Run, record: R
     if not drift:
         verify(inner, found, total, form, clean, inputs)
     after = outcomes(inner, found, inputs)
-    return Done(found, total, fit, placement, form, stream, compare(before, after, total, found.dim), notices + list(fit.warnings), seconds, list(inputs.shape[1:]) if isinstance(inputs, Tensor) else None, undo)
+    return Done(found, total, fit, placement, form, seen, compare(before, after, total, found.dim), notices + list(fit.warnings), seconds, list(inputs.shape[1:]) if isinstance(inputs, Tensor) else None, undo)
+
+
+def stream_prior(united: bool, prior: Eraser | None) -> Eraser | None:
+    """The earlier eraser through which features are read, None when spans are united instead."""
+    return None if united else prior
+
+
+def _train(inner: nn.Module, splits: Splits, method: Any, run: Run, record: Record | None, *, tap: str | None, pool: Pool | None, check_labels: bool, resume: Path | None) -> Done:
+    """A method that changes weights: one pass over the forget data for the receipt, then the method."""
+    from unspan.models import check_usable
+
+    check_usable(inner)
+    if record is not None and record.placement != "trained":
+        raise UsageError(f"This model carries an eraser of an earlier request, which {method.name} would train away. Give both requests together to {method.name} and start from the original, or use esc.")
+    check_parts(splits, method.needs, method.name)
+    notices = data_notices(splits.forget)
+    first, stream_batches = peek(batches(splits.forget, run))
+    inputs = example(first, next(inner.parameters(), None))
+    found, more = find_tap(inner, inputs, tap, pool)
+    stream = FeatureStream(inner, found, stream_batches, run, total=size_of(splits.forget, run), head=head_parameters(inner, found))
+    for _ in stream:
+        pass
+    seen = _seen_by_all(stream)
+    if check_labels and record is None:
+        check_recognised(seen, stream.head, splits)
+    return run_trained(inner, splits, method, run, found, seen, inputs, notices + more, resume)
 
 
 def feature_size(model: nn.Module | Deletion, data: Any, run: Run, *, tap: str | None = None, pool: Pool | None = None) -> int:
@@ -229,6 +266,8 @@ def _reopen(inner: nn.Module, previous: Deletion | None) -> tuple[Record | None,
     if record.placement == "hook":
         detach(inner, record.tap)
         return record, record.eraser
+    if record.placement == "trained":
+        return record, None
     if previous is None or (record.placement == "weights" and previous.undo is None):
         raise UsageError("This model was erased before, and the directions are not stored in it (they would describe what was erased). Pass the Deletion itself or its folder with the .private folder beside it, or erase both requests from the original.")
     if record.placement == "weights" and isinstance(previous.eraser, Projection) and previous.undo is not None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+import torch
 import torch.distributed as dist
+from torch import nn
 
 from unspan.errors import DataError, ResourceError, UnspanError
 from unspan.linalg import Moments
@@ -62,6 +64,30 @@ def agree(what: str, value: Any) -> None:
     values = gather(value)
     if any(other != values[0] for other in values):
         raise DataError(f"Processes disagree on {what}: {values}. Start all of them with the same code, data and settings.")
+
+
+def add_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """Replace every gradient by its sum over all processes, in place."""
+    if world() == 1:
+        return
+    grads = [one.grad if one.grad is not None else torch.zeros_like(one) for one in parameters]
+    flat = torch.cat([grad.flatten().float() for grad in grads])
+    dist.all_reduce(flat)
+    for one, grad, part in zip(parameters, grads, flat.split([grad.numel() for grad in grads]), strict=True):
+        one.grad = part.view_as(grad).to(grad.dtype)
+
+
+def same_buffers(model: nn.Module) -> None:
+    """Give every process the buffers (running statistics) of the first."""
+    if world() > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, 0)
+
+
+def mean(total: float, count: int) -> float:
+    """A mean over samples of all processes."""
+    parts = gather((total, count))
+    return sum(one for one, _ in parts) / max(sum(n for _, n in parts), 1)
 
 
 def summed(moments: Moments, failure: UnspanError | None = None) -> Moments:

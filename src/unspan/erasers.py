@@ -1,4 +1,4 @@
-"""Erasers: linear maps on penultimate features, tensors in and tensors out.
+"""Erasers: affine maps on penultimate features, tensors in and tensors out.
 
 An eraser is an `nn.Module` so that it moves, casts, copies and saves with the model that carries it.
 `layout` says which axis of the tensor it meets holds the d features:
@@ -53,22 +53,28 @@ class Projection(nn.Module):
 
 
 class LinearMap(nn.Module):
-    """`z -> A z` for any `[d, d]` matrix A: ESC-T's masked map, or a product of erasers."""
+    """`z -> A z + b` for any `[d, d]` matrix A: ESC-T's masked map (b absent), LEACE, or a product of erasers.
+
+    In the `channels` layout b is exact where what follows is a mean over positions, as with average pooling.
+    """
 
     idempotent = False
     map: Tensor
+    offset: Tensor | None
 
-    def __init__(self, matrix: Tensor, layout: Layout = "last"):
+    def __init__(self, matrix: Tensor, layout: Layout = "last", offset: Tensor | None = None):
         super().__init__()
         self.layout = layout
         self.register_buffer("map", matrix)
+        self.register_buffer("offset", offset)
 
     def forward(self, z: Tensor) -> Tensor:
         if self.layout == "channels":
-            return (self.map @ z.flatten(2)).view_as(z)
-        if self.layout == "flat":
-            return (z.flatten(1) @ self.map.mT).view_as(z)
-        return z @ self.map.mT
+            flat = self.map @ z.flatten(2)
+            return (flat if self.offset is None else flat + self.offset[:, None]).view_as(z)
+        flat = z.flatten(1) if self.layout == "flat" else z
+        out = flat @ self.map.mT
+        return (out if self.offset is None else out + self.offset).view_as(z)
 
     def matrix(self) -> Tensor:
         """The map as `[d, d]`, acting on column vectors."""
@@ -84,10 +90,15 @@ def compose(first: Eraser | None, then: Eraser) -> Eraser:
         return then
     if isinstance(first, Projection) and isinstance(then, Projection):
         return Projection(linalg.union([first.basis, then.basis]))
-    return LinearMap(then.matrix().double() @ first.matrix().double())
+    matrix, shifts = then.matrix().double(), [one.offset if isinstance(one, LinearMap) else None for one in (first, then)]
+    parts = [] if shifts[0] is None else [matrix @ shifts[0].double()]
+    parts += [] if shifts[1] is None else [shifts[1].double()]
+    return LinearMap(matrix @ first.matrix().double(), offset=sum(parts[1:], parts[0]) if parts else None)
 
 
 def placed(eraser: Eraser, layout: Layout, like: Tensor) -> Eraser:
     """A copy in the layout, dtype and device of the features it will meet."""
-    state = next(iter(eraser.buffers()))
-    return type(eraser)(state.to(like.device, like.dtype, copy=True), layout)
+    if isinstance(eraser, Projection):
+        return Projection(eraser.basis.to(like.device, like.dtype, copy=True), layout)
+    offset = None if eraser.offset is None else eraser.offset.to(like.device, like.dtype, copy=True)
+    return LinearMap(eraser.map.to(like.device, like.dtype, copy=True), layout, offset)

@@ -7,12 +7,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from unspan.erasers import Eraser, Projection, placed
+from unspan.erasers import Eraser, LinearMap, Projection, placed
 from unspan.errors import ModelError, UsageError
 from unspan.taps import Tap, attach, is_own_weight, read
 
-Form = Literal["projected", "folded"]
-Placement = Literal["hook", "weights", "head"]
+Form = Literal["projected", "folded", "trained"]
+Placement = Literal["hook", "weights", "head", "trained"]
 
 
 def check_fold(inner: nn.Module, tap: Tap, form: str) -> None:
@@ -28,7 +28,7 @@ def install(inner: nn.Module, tap: Tap, eraser: Eraser, form: str) -> tuple[Plac
     matrix = eraser.matrix().double()
     head = inner.get_submodule(tap.head) if tap.head is not None else None
     if form == "folded":
-        fold_input(head, matrix)  # check_fold saw to it that there is one
+        fold_input(head, matrix, eraser.offset if isinstance(eraser, LinearMap) else None)  # check_fold saw to it that there is one
         return "head", None
     if isinstance(eraser, Projection) and head is not None and is_own_weight(inner, head):
         fold_input(head, matrix)
@@ -74,8 +74,11 @@ def fold_output(module: nn.Module, matrix: Tensor) -> None:
             module.bias.copy_(matrix.to(weight.device) @ module.bias.double())
 
 
-def fold_input(module: nn.Module, matrix: Tensor) -> None:
-    """Replace a head `z -> W z + b` by `z -> W A z + b`, in place."""
+def fold_input(module: nn.Module, matrix: Tensor, offset: Tensor | None = None) -> None:
+    """Replace a head `z -> W z + b` by `z -> W (A z + a) + b`, in place; without an offset a is 0."""
     with torch.no_grad():
         weight = module.weight
+        if offset is not None:
+            shift = weight.double().flatten(1) @ offset.double().to(weight.device)
+            module.bias = nn.Parameter((shift if module.bias is None else module.bias.double() + shift).to(weight.dtype))
         weight.copy_((weight.double().flatten(1) @ matrix.to(weight.device)).view_as(weight))

@@ -31,6 +31,13 @@ PROTECTS = {
             "against whoever reads this folder: the stored directions describe what was erased",
         ],
     },
+    "trained": {
+        "protects": ["users of scores, as far as the measured accuracies show (nothing is claimed where none were measured)"],
+        "does_not_protect": [
+            "users of features: what a probe still reads of them was not measured here (unspan audit)",
+            "against whoever holds the original weights as well: the difference of both models tells what was asked",
+        ],
+    },
     "folded": {
         "protects": ["users of scores, as far as the measured accuracies show (nothing is claimed where none were measured)"],
         "does_not_protect": [

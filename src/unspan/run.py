@@ -237,10 +237,10 @@ def _given(data: Any, run: Run) -> Iterator[Batch]:
         count = _rows(inputs)
         keep = count if run.max_samples is None else min(count, run.max_samples - seen)
         if keep < count:
-            inputs, labels = _cut(inputs, keep), None if labels is None else labels[:keep]
+            inputs, labels = cut_rows(inputs, keep), None if labels is None else labels[:keep]
         first, seen = seen, seen + keep
         if keep and number % dist.world() == dist.rank():
-            rows = [_cut(inputs, slice(i, i + 1)) for i in range(keep)]
+            rows = [cut_rows(inputs, slice(i, i + 1)) for i in range(keep)]
             labels = None if labels is None else torch.as_tensor(labels)
             yield Batch(inputs, labels, [f"sample {first + i} (batch {number})" for i in range(keep)], [_digest(row) for row in rows], [None] * keep)
         if run.max_samples is not None and seen >= run.max_samples:
@@ -254,7 +254,8 @@ def _rows(inputs: Any) -> int:
     return next((len(value) for value in values if isinstance(value, Tensor)), 0)
 
 
-def _cut(inputs: Any, part: int | slice) -> Any:
+def cut_rows(inputs: Any, part: int | slice | Tensor) -> Any:
+    """The first rows, a slice, or the rows of an index, of a tensor or of a dict or tuple of tensors."""
     part = slice(part) if isinstance(part, int) else part
     if isinstance(inputs, Tensor):
         return inputs[part]
@@ -265,7 +266,7 @@ def _cut(inputs: Any, part: int | slice) -> Any:
 
 def first_rows(inputs: Any, count: int) -> Any:
     """The first samples of a batch's inputs."""
-    return _cut(inputs, count)
+    return cut_rows(inputs, count)
 
 
 def place(inputs: Any, like: Tensor | None) -> Any:

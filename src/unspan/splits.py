@@ -21,6 +21,8 @@ class Splits:
         retain: the samples to keep, or None when the request holds forget data only.
         test_forget: held-out samples of what is erased, or None.
         test_retain: held-out samples of the rest, or None.
+        holdout: labelled samples that no model was trained on, like those to forget, for methods that choose by them
+            (`dlfd`, rewinding); not the test data that are reported.
         kind: `class`, `samples` or `data`.
         selector: class names or indices, or a count of samples; stored in the receipt.
         classes: label values that are erased (empty for sample requests).
@@ -30,6 +32,7 @@ class Splits:
     retain: Any = None
     test_forget: Any = None
     test_retain: Any = None
+    holdout: Any = None
     kind: str = "data"
     selector: tuple[str, ...] = ()
     classes: tuple[int, ...] = ()

@@ -37,12 +37,14 @@ class FeatureStream:
         total: samples this process will read, None when unknown.
         head: float64 head `(weight [C, d], bias [C])` or None.
         seed: of every random choice a method makes.
+        retain: the same over the retained data, for methods that declare it; None where there is none.
         seen: filled while iterating.
     """
 
     def __init__(self, model: nn.Module, tap: Tap, batches: Iterator[Batch], run: Run, *, total: int | None, head: tuple[Tensor, Tensor] | None, prior: Eraser | None = None, train_mode: bool = False):
         self.dim, self.total, self.head, self.seed = tap.dim, total, head, run.seed
         self.seen = Seen()
+        self.retain: FeatureStream | None = None
         self._model, self._tap, self._batches, self._run, self._prior, self._train = model, tap, batches, run, prior, train_mode
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:

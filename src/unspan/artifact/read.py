@@ -92,6 +92,8 @@ def reopen(path: Path, *, trust_code: bool = False) -> Deletion:
     model = load(path, trust_code=trust_code)
     record: Record = getattr(unwrap(model), RECORD)
     stored, key, undo = _private(path)
+    if record.placement == "trained":
+        return Deletion(model, record.receipt, None, key or receipts.new_key(), None, record.receipt["model"]["recipe"])
     if stored is None and (private_folder(path) / "state.safetensors").is_file():
         raise ModelError(f"{private_folder(path)} belongs to other weights than {path} (an interrupted write, or a copy). Take both from the same run, or erase again from the original.")
     eraser = stored or record.eraser
@@ -107,11 +109,13 @@ def _read(weights: Path) -> dict[str, Tensor]:
 
 
 def _eraser_in(state: dict[str, Tensor], kind: str) -> Eraser:
-    suffix = "unspan.basis" if kind == "projection" else "unspan.map"
-    found = [tensor for name, tensor in state.items() if name == suffix or name.endswith("." + suffix)]
+    def held(entry: str) -> list[Tensor]:
+        return [tensor for name, tensor in state.items() if name == f"unspan.{entry}" or name.endswith(f".unspan.{entry}")]
+
+    found = held("basis" if kind == "projection" else "map")
     if len(found) != 1:
         raise ModelError(f"The weights hold {len(found)} erasers where the receipt names one. Write the folder again.")
-    return Projection(found[0]) if kind == "projection" else LinearMap(found[0])
+    return Projection(found[0]) if kind == "projection" else LinearMap(found[0], offset=next(iter(held("offset")), None))
 
 
 def _fill(inner: nn.Module, state: dict[str, Tensor], path: Path) -> None:
@@ -132,5 +136,7 @@ def _private(path: Path) -> tuple[Eraser | None, bytes | None, Tensor | None]:
         if (file.metadata() or {}).get("model") != "sha256:" + file_hash(path / WEIGHTS):
             return None, None, None
     state = load_file(folder / "state.safetensors")
-    eraser: Eraser = Projection(state["basis"]) if "basis" in state else LinearMap(state["map"])
+    if not {"basis", "map"} & state.keys():
+        return None, (folder / "key").read_bytes() if (folder / "key").is_file() else None, None
+    eraser: Eraser = Projection(state["basis"]) if "basis" in state else LinearMap(state["map"], offset=state.get("offset"))
     return eraser, (folder / "key").read_bytes() if (folder / "key").is_file() else None, state.get("undo")

@@ -13,7 +13,6 @@ from unspan.artifact.layout import CARD, RECEIPT, WEIGHTS, file_hash, private_fo
 from unspan.artifact.publish import beside, clean_orphans, publish
 from unspan.card import card
 from unspan.deletion import Deletion
-from unspan.erasers import Projection
 from unspan.errors import OutputError, UsageError
 from unspan.taps import unwrap
 
@@ -76,8 +75,8 @@ def save(deletion: Deletion, path: Path, *, overwrite: bool = False, allow_ident
         OutputError: disk full, read-only, or any other failure to write.
     """
     check_target(path, overwrite=overwrite)
-    fit = deletion.receipt["method"]["fit"]
-    check_identifying(deletion.receipt["request"]["distinct_samples"], fit.get("rank"), allow_identifying_projector)
+    if deletion.eraser is not None:
+        check_identifying(deletion.receipt["request"]["distinct_samples"], deletion.receipt["method"]["fit"].get("rank"), allow_identifying_projector)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in unwrap(deletion.model).state_dict().items() if isinstance(tensor, Tensor)}
 
     def fill_public(folder: Path) -> None:
@@ -92,7 +91,7 @@ def save(deletion: Deletion, path: Path, *, overwrite: bool = False, allow_ident
     def fill_private(folder: Path) -> None:
         os.chmod(folder, 0o700)
         eraser = deletion.eraser
-        secret = {"basis" if isinstance(eraser, Projection) else "map": next(iter(eraser.buffers())).double().contiguous()}
+        secret = {} if eraser is None else {name: tensor.double().contiguous() for name, tensor in eraser.named_buffers()}
         secret |= {"undo": deletion.undo.contiguous()} if deletion.undo is not None else {}
         belongs = {"model": "sha256:" + file_hash(beside(path, "tmp") / WEIGHTS)}
         save_file(secret, folder / "state.safetensors", metadata=belongs)

@@ -39,15 +39,17 @@ def erase(
     forget_index: Annotated[str | None, typer.Option(help="Sample positions: 3,17,20-29.", rich_help_panel=_REQUEST)] = None,
     forget_ids: Annotated[Path | None, typer.Option(help="CSV or text file of ids, file names or positions.", rich_help_panel=_REQUEST)] = None,
     forget_data: Annotated[str | None, typer.Option(help="Data (like --data) that as a whole must go, for example a folder of one person's images.", rich_help_panel=_REQUEST)] = None,
-    method: Annotated[str, typer.Option(help="esc or esc-t; see unspan methods.", rich_help_panel=_METHOD)] = "esc",
+    holdout: Annotated[str | None, typer.Option(help="SPLIT or SPLIT:SHARE with samples that no model was trained on, for methods that choose by them (dlfd); they are not measured.", rich_help_panel=_DATA)] = None,
+    method: Annotated[str, typer.Option(help="esc, esc-t, leace, retrain, finetune, neggrad, neggrad-plus, random-labels, fisher, scrub, l1-sparse, salun, boundary, lau, bad-teaching, svd, dlfd; see unspan methods.", rich_help_panel=_METHOD)] = "esc",
     p: Annotated[float | None, typer.Option(help="ESC: percent of the directions to remove (1.5 by default).", rich_help_panel=_METHOD)] = None,
     rank: Annotated[int | None, typer.Option(help="ESC: number of directions instead.", rich_help_panel=_METHOD)] = None,
     energy: Annotated[float | None, typer.Option(help="ESC: fewest directions with this share of the energy instead.", rich_help_panel=_METHOD)] = None,
     adaptive: Annotated[bool, typer.Option("--adaptive", help="ESC: stop reading when the directions have converged.", rich_help_panel=_METHOD)] = False,
     tau: Annotated[float | None, typer.Option(help="ESC-T: mask threshold (0.7).", rich_help_panel=_METHOD)] = None,
-    lr: Annotated[float | None, typer.Option(help="ESC-T: step size (1e-3).", rich_help_panel=_METHOD)] = None,
-    epochs: Annotated[int | None, typer.Option(help="ESC-T: most epochs (50).", rich_help_panel=_METHOD)] = None,
-    fidelity: Annotated[str, typer.Option(help="fixed, paper or released-code; see docs/paper-map.md.", rich_help_panel=_METHOD)] = "fixed",
+    lr: Annotated[float | None, typer.Option(help="Step size of a method that trains.", rich_help_panel=_METHOD)] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of a method that trains.", rich_help_panel=_METHOD)] = None,
+    fidelity: Annotated[str | None, typer.Option(help="ESC, ESC-T: fixed (default), paper or released-code; see docs/paper-map.md.", rich_help_panel=_METHOD)] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Any setting of the method, NAME=VALUE; repeat. unspan methods NAME lists them.", rich_help_panel=_METHOD)] = None,
     form: Annotated[str, typer.Option(help="projected: features and scores; folded: scores only, unchanged architecture.", rich_help_panel=_METHOD)] = "projected",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, mps.", rich_help_panel=_RUN)] = None,
     batch_size: Annotated[int, typer.Option(rich_help_panel=_RUN)] = 64,
@@ -74,11 +76,11 @@ def erase(
     from unspan.artifact import check_target
     from unspan.cli.render import console
 
-    settings = _method(options)
+    chosen = _method(options)
     check_target(out, overwrite=overwrite, inputs=_input_paths(options))
     with dist.session(300.0):
         out_console = console(quiet or dist.rank() != 0)
-        _erase(options, settings, out_console)
+        _erase(options, chosen, out_console)
 
 
 def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
@@ -88,12 +90,13 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
     from unspan.artifact import check_identifying
     from unspan.cli import render
     from unspan.cli.opening import open_model
-    from unspan.cli.request import open_request, refuse_test_overlap
+    from unspan.cli.request import open_request, refuse_test_overlap, with_holdout
     from unspan.deletion import erase as erase_api
     from unspan.deletion import feature_size
     from unspan.evaluate import findings
     from unspan.models import classes_of
     from unspan.run import Run, size_of
+    from unspan.trained import check_parts
 
     own = [name for name in ("size", "mean", "std") if o[name] is not None]
     if own and o["data"].startswith("python:"):
@@ -102,9 +105,13 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
     splits, sources = open_request(o, opened)
     count = size_of(splits.forget, Run(max_samples=o["max_samples"]))
     wanted = _splits_to_measure(o, sources)
-    settings.check(feature_size(opened.start, splits, Run(batch_size=2, max_samples=o["max_samples"]), tap=o["tap"], pool=o["pool"]))
+    splits, sources = with_holdout(o["holdout"], o["split"], splits, sources)
+    dim = feature_size(opened.start, splits, Run(batch_size=2, max_samples=o["max_samples"]), tap=o["tap"], pool=o["pool"])
+    if hasattr(settings, "check"):
+        settings.check(dim)
+    check_parts(splits, settings.needs, settings.name)
     render.facts(out, "Plan", _plan(o, splits, settings, count))
-    if count is not None and dist.rank() == 0:
+    if count is not None and dist.rank() == 0 and not hasattr(settings, "unlearn"):
         check_identifying(count, settings.rank if hasattr(settings, "rank") else None, o["allow_identifying_projector"])
     overlap = refuse_test_overlap(splits, sources, split=o["split"], allow=o["allow_overlap"])
     if o["dry_run"]:
@@ -113,7 +120,7 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
         warnings.simplefilter("ignore")
         run = Run(device=o["device"], batch_size=o["batch_size"], workers=o["workers"], seed=o["seed"], max_samples=o["max_samples"], progress=report)
         key = _key(o["key_file"])
-        deletion = erase_api(opened.start, splits, settings, run, tap=o["tap"], pool=o["pool"], form=o["form"], key=key, recipe=opened.recipe, check_labels=o["check_labels"])
+        deletion = erase_api(opened.start, splits, settings, run, tap=o["tap"], pool=o["pool"], form=o["form"], key=key, recipe=opened.recipe, check_labels=o["check_labels"], resume=_resume_folder(o["out"]))
         if hasattr(opened.preprocess, "to_dict") and not o["data"].startswith("python:"):
             deletion.receipt["model"]["preprocess"] = opened.preprocess.to_dict()
         deletion.receipt["notices"] = opened.notices
@@ -128,14 +135,16 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
 
 
 def _method(o: dict[str, Any]) -> Any:
-    from unspan.methods import ESC, by_name
+    from unspan.cli.settings import configured
+    from unspan.methods import by_name
 
-    kind = by_name(o["method"])
-    own = ("p", "rank", "energy", "adaptive", "fidelity") if kind is ESC else ("tau", "lr", "epochs", "fidelity")
-    foreign = [name for name in ("p", "rank", "energy", "adaptive", "tau", "lr", "epochs") if name not in own and o[name] not in (None, False)]
-    if foreign:
-        raise UsageError(f"--{foreign[0]} does not belong to method {o['method']}; see unspan methods {o['method']}.")
-    return kind(**{name: o[name] for name in own if o[name] is not None})
+    named = ("p", "rank", "energy", "adaptive", "tau", "lr", "epochs", "fidelity")
+    return configured(by_name(o["method"]), {name: o[name] for name in named}, o["settings"])
+
+
+def _resume_folder(out: Path) -> Path:
+    """Where epochs are kept until the run is finished: hidden, beside the output."""
+    return out.with_name(f".{out.name}.epochs")
 
 
 def _input_paths(o: dict[str, Any]) -> tuple[Path, ...]:
@@ -231,14 +240,16 @@ def _labelled(data: Any) -> bool:
 
 def _show(o: dict[str, Any], deletion: Deletion, out: Any) -> None:
     from unspan import receipt as receipts
+    from unspan.card import how
     from unspan.cli import render
 
     account = deletion.receipt
     fit = account["method"]["fit"]
     if account["status"] == "already erased":
         out.print("Already erased: the removed span did not grow. The model is the same.")
-    removed = f"{account['removed_rank']} of {fit['dim']} directions" if account["removed_rank"] else f"masked map in {fit['dim']} dimensions"
-    render.facts(out, "Done", [("erased", removed), ("where", account["placement"]["where"]), ("read", f"{fit['samples']} samples in {account['seconds']['fit']:.1f} s"), ("written", o["out"]), ("keep secret", f"{o['out']}.private (needed for further requests; never ship it)")])
+    render.facts(out, "Done", [("method", f"{account['method']['name']}, {how(fit)}"), ("where", account["placement"]["where"]), ("read", f"{fit['samples']} samples in {account['seconds']['fit']:.1f} s"), ("written", o["out"]), ("keep secret", f"{o['out']}.private (needed for further requests; never ship it)")])
+    if fit.get("history"):
+        render.history(out, fit["history"])
     if account["evaluation"]:
         render.accuracies(out, account["evaluation"])
     if not any(row["split"].endswith("retain") for row in account["evaluation"]):

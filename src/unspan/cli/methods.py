@@ -13,11 +13,18 @@ def methods(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """List the methods, or print the card of one: idea, formula, needs, cost, known failure, source."""
+    from unspan.cli.settings import listed
     from unspan.methods import METHODS, by_name
 
     if name is not None:
-        print((sys.modules[by_name(name).__module__].__doc__ or "").strip())
+        kind = by_name(name)
+        print((sys.modules[kind.__module__].__doc__ or "").strip())
+        rows = listed(kind)
+        if rows:
+            print("\nSettings (--set NAME=VALUE) and their defaults:")
+            for setting, default in rows:
+                print(f"  {setting:<16} {default}")
         return
     for method in METHODS:
         first = (sys.modules[method.__module__].__doc__ or "").strip().splitlines()[0]
-        print(f"{method.name:<8} {first}  (needs: {', '.join(sorted(method.needs))})")
+        print(f"{method.name:<14} {first}  (needs: {', '.join(sorted(method().needs))})")

@@ -57,6 +57,17 @@ def accuracies(out: Console, rows: list[dict[str, Any]]) -> None:
     out.print(table)
 
 
+def history(out: Console, rows: list[dict[str, Any]]) -> None:
+    """What happened from epoch to epoch; accuracies are of at most 2,000 samples."""
+    table = Table(title="Training", title_justify="left")
+    for name in ("epoch", "loss", "forget accuracy", "retain accuracy", "seconds"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        shares = ("-" if row.get(name) is None else f"{row[name]:.1%}" for name in ("forget_accuracy", "retain_accuracy"))
+        table.add_row(str(row["epoch"]), f"{row['loss']:.4f}", *shares, f"{row['seconds']:.1f}" if "seconds" in row else "-")
+    out.print(table)
+
+
 def route_table(out: Console, routes: dict[str, str]) -> None:
     """Ways to features and what they see."""
     table = Table(title="Ways to take features from the new model (each one was tried)", title_justify="left")

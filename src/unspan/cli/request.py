@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from unspan.errors import UsageError
@@ -99,3 +100,41 @@ def refuse_test_overlap(splits: Splits, sources: Mapping[str, Any], *, split: st
     if "test" not in sources or split == "test":
         return []
     return check_overlap("forget set and test split", [splits.forget], [sources["test"]], allow)
+
+
+def with_holdout(given: str | None, own: str, splits: Splits, sources: dict[str, Any]) -> tuple[Splits, dict[str, Any]]:
+    """Take held-out samples from a split; what is left of it stays there to be measured.
+
+    Args:
+        given: `SPLIT` or `SPLIT:SHARE`, None for no held-out samples.
+        own: the split that holds the request, which the model was trained on.
+        splits: the request.
+        sources: splits of the data.
+
+    Raises:
+        UsageError: an unknown split, that of the training data, or a share outside (0, 1).
+    """
+    if given is None:
+        return splits, sources
+    name, _, text = given.partition(":")
+    if name not in sources or name == own:
+        raise UsageError(f"--holdout {given}: name a split that the model was not trained on; the data has {', '.join(sources)}, and the request is of {own}.")
+    try:
+        share = float(text) if text else 1.0
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise UsageError(f"--holdout {given}: the share is a number above 0 and at most 1, for example {name}:0.3.")
+    import torch
+    from torch.utils.data import Subset
+
+    from unspan.samples import generator
+    from unspan.splits import labels_of
+
+    data = sources[name]
+    chosen = set(torch.randperm(len(data), generator=generator(0, "holdout", len(data)))[: round(share * len(data))].tolist())
+    labels = labels_of(data) if splits.classes else None
+    held = [i for i in sorted(chosen) if labels is None or labels[i] in splits.classes]
+    rest = [i for i in range(len(data)) if i not in chosen]
+    left = {key: value for key, value in sources.items() if key != name} | ({name: Subset(data, rest)} if rest else {})
+    return replace(splits, holdout=Subset(data, held)), left

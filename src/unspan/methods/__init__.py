@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from unspan.errors import UsageError
+from unspan.methods.bad_teaching import BadTeaching
+from unspan.methods.boundary import Boundary
+from unspan.methods.dlfd import DLFD
 from unspan.methods.esc import ESC, Fit
 from unspan.methods.esc_t import ESCT
+from unspan.methods.finetune import Finetune
+from unspan.methods.fisher import Fisher
+from unspan.methods.l1_sparse import L1Sparse
+from unspan.methods.lau import LAU
+from unspan.methods.leace import LEACE
+from unspan.methods.neggrad import NegGrad
+from unspan.methods.neggrad_plus import NegGradPlus
+from unspan.methods.random_labels import RandomLabels
+from unspan.methods.retrain import Retrain
+from unspan.methods.salun import SalUn
+from unspan.methods.scrub import Scrub
+from unspan.methods.svd import SVD
 from unspan.stream import FeatureStream
+from unspan.training import Outcome, Work
 
-METHODS: tuple[type[ESC] | type[ESCT], ...] = (ESC, ESCT)
+METHODS: tuple[Any, ...] = (
+    ESC, ESCT, LEACE, Retrain, Finetune, NegGrad, NegGradPlus, RandomLabels, Fisher, Scrub, L1Sparse, SalUn, Boundary, LAU, BadTeaching, SVD, DLFD,
+)  # fmt: skip
 
-__all__ = ["ESC", "ESCT", "METHODS", "Fit", "Method", "by_name"]
+__all__ = ["METHODS", "EraserMethod", "Fit", "Method", "Outcome", "TrainedMethod", "by_name", *(method.__name__ for method in METHODS)]
 
 
-class Method(Protocol):
-    """A feature-erasing method: frozen settings with `fit`."""
+class EraserMethod(Protocol):
+    """A method that fits a map on the features: frozen settings with `fit`."""
 
     @property
     def name(self) -> str:
         """Name on the command line and in receipts."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Which data it reads: of `forget`, `forget_labels`, `retain`, `holdout`."""
 
     def check(self, dim: int) -> None:
         """Refuse impossible settings before data is read."""
@@ -28,7 +50,25 @@ class Method(Protocol):
         """Read the stream, return the eraser."""
 
 
-def by_name(name: str) -> type[ESC] | type[ESCT]:
+class TrainedMethod(Protocol):
+    """A method that changes weights: frozen settings with `unlearn`."""
+
+    @property
+    def name(self) -> str:
+        """Name on the command line and in receipts."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Which data it reads: of `forget`, `forget_labels`, `retain`, `holdout`."""
+
+    def unlearn(self, work: Work) -> Outcome:
+        """Change `work.model` in place."""
+
+
+Method = EraserMethod | TrainedMethod
+
+
+def by_name(name: str) -> Any:
     """The method class of a command-line name.
 
     Raises:

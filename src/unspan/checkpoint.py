@@ -1,0 +1,91 @@
+"""Where a training method puts whole epochs, so that a run that was killed goes on instead of starting again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from unspan import dist
+from unspan.errors import OutputError
+
+_WEIGHTS, _STORY = "state.safetensors", "history.json"
+
+
+class Checkpoint:
+    """The last whole epoch of one stage of one run, in a folder; without a folder nothing is kept.
+
+    Attributes:
+        folder: where; made when the first epoch is saved.
+        key: hash of model, data and settings: an epoch of another run is never taken up.
+    """
+
+    def __init__(self, folder: Path | None, key: str):
+        self.folder, self.key = folder, key
+        self._stage = 0
+
+    def load(self, model: nn.Module, optimiser: torch.optim.Optimizer) -> list[dict[str, Any]]:
+        """Put model and optimiser where they were, and return the epochs done; called once by each stage of a run."""
+        self._stage += 1
+        for place in sorted(self._kept(), key=_epoch, reverse=True):
+            try:
+                story = json.loads((place / _STORY).read_text("utf-8"))
+                state = load_file(place / _WEIGHTS)
+            except (OSError, ValueError, RuntimeError):  # a file that a full disk cut short
+                continue
+            if story.get("key") == self.key:
+                _restore(model, optimiser, state)
+                return list(story["history"])
+        return []
+
+    def save(self, model: nn.Module, optimiser: torch.optim.Optimizer, history: list[dict[str, Any]]) -> None:
+        """Keep an epoch; the earlier one stays until the new one is complete.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        if self.folder is None or dist.rank() != 0:
+            return
+        state = {f"model.{name}": tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items() if isinstance(tensor, Tensor)}
+        for number, entries in optimiser.state_dict()["state"].items():
+            state |= {f"optimiser.{number}.{entry}": torch.as_tensor(value).detach().cpu().contiguous().clone() for entry, value in entries.items() if value is not None}
+        earlier, place = self._kept(), self.folder / f"stage-{self._stage}-epoch-{len(history)}"
+        fresh = place.with_name(f".{place.name}.{os.getpid()}")
+        try:
+            fresh.mkdir(parents=True, mode=0o700, exist_ok=True)
+            save_file(state, fresh / _WEIGHTS)
+            (fresh / _STORY).write_text(json.dumps({"key": self.key, "history": history}), "utf-8")
+            shutil.rmtree(place, ignore_errors=True)
+            os.rename(fresh, place)
+        except OSError as error:
+            raise OutputError(f"The epoch could not be kept in {place}: {error.strerror or error}. Free some space, or run without resume.") from error
+        for old in earlier:
+            shutil.rmtree(old, ignore_errors=True) if old != place else None
+
+    def done(self) -> None:
+        """The run is finished: nothing to go on from."""
+        if self.folder is not None and dist.rank() == 0:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _kept(self) -> list[Path]:
+        return [] if self.folder is None else list(self.folder.glob(f"stage-{self._stage}-epoch-*"))
+
+
+def _epoch(place: Path) -> int:
+    return int(place.name.rpartition("-")[2])
+
+
+def _restore(model: nn.Module, optimiser: torch.optim.Optimizer, state: dict[str, Tensor]) -> None:
+    model.load_state_dict({name.removeprefix("model."): tensor for name, tensor in state.items() if name.startswith("model.")})
+    found = optimiser.state_dict()
+    for name, tensor in state.items():
+        if name.startswith("optimiser."):
+            _, number, entry = name.split(".", 2)
+            found["state"].setdefault(int(number), {})[entry] = tensor
+    optimiser.load_state_dict(found)

@@ -1,0 +1,83 @@
+"""BadT (bad teaching): a student that copies a random network on the forget data and the original on the rest.
+
+Idea: two frozen teachers, a competent and an incompetent one; every sample has one of them.
+Formula: `KL(softmax(t(x)) || softmax(s(x) / T))`, t = a network with random weights on D_f, the original on D_r, mixed in one
+shuffled pass.
+Needs: forget samples and a share of the retained ones; labels are not used. Cost: one epoch over both, with one teacher pass.
+Typical: Adam 1e-4, 1 epoch, batch 256, T 1, 30 % of D_r.
+Fails: outputs on forget samples become those of a random network, which is itself a mark (low confidence).
+Source: Chundawat et al., AAAI 2023; their release.
+Deviates: each sample asks only its own teacher; the mean is over samples, while the release also divides by the number of
+classes (`legacy=True`), to which its step size belongs. The incompetent teacher is never the network that ZRF compares with.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import kl_div
+
+from unspan.errors import UsageError
+from unspan.redraw import redraw
+from unspan.samples import Minibatch
+from unspan.training import Outcome, Pass, Training, Work, class_scores, train
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadTeaching:
+    """Settings of BadT.
+
+    Attributes:
+        temperature: T, of the student.
+        retain_share: share of the retained data that is used, in (0, 1].
+        legacy: divide the loss by the number of classes.
+        training: of the loop.
+    """
+
+    temperature: float = 1.0
+    retain_share: float = 0.3
+    legacy: bool = False
+    training: Training = Training(lr=1e-4, epochs=1, batch=256, optimiser="adam", weight_decay=0.0)
+    name: ClassVar[str] = "bad-teaching"
+    needs: ClassVar[frozenset[str]] = frozenset({"forget", "retain"})
+
+    def __post_init__(self) -> None:
+        if not 0 < self.retain_share <= 1 or self.temperature <= 0:
+            raise UsageError(f"retain_share={self.retain_share}, temperature={self.temperature}: the share lies above 0 and is at most 1, the temperature is positive.")
+
+    def unlearn(self, work: Work) -> Outcome:
+        """Teach."""
+        samples = work.samples("forget", "retain")
+        good, bad = copy.deepcopy(work.model).eval().requires_grad_(False), copy.deepcopy(work.model).eval().requires_grad_(False)
+        redraw(bad, int(work.stream("incompetent teacher").initial_seed() % 2**31))
+        retained = (~samples.forget).nonzero()[:, 0]
+        chosen = retained[torch.randperm(len(retained), generator=work.stream("retained share"))[: max(1, round(self.retain_share * len(retained)))]]
+        used = torch.cat([samples.forget.nonzero()[:, 0], chosen])
+
+        def loss(batch: Minibatch) -> Tensor:
+            student = work.scores(work.model, batch)
+            taught = kl_div((student / self.temperature).log_softmax(1), teachers(good, bad, batch, student).log_softmax(1), reduction="batchmean", log_target=True)
+            return taught / student.shape[1] if self.legacy else taught
+
+        def plan(epoch: int) -> list[Pass]:
+            order = used[torch.randperm(len(used), generator=work.stream("order", "bad-teaching", epoch))]
+            return [Pass(samples.minibatches(self.training.batch, order=order), loss, -(-len(used) // self.training.batch))]
+
+        history = train(work, self.training, plan, name=self.name)
+        return Outcome({"samples": int(samples.forget.sum()), "retained_used": len(chosen), "history": history})
+
+
+def teachers(good: torch.nn.Module, bad: torch.nn.Module, batch: Minibatch, like: Tensor) -> Tensor:
+    """Scores `[n, C]` of the teacher that belongs to each sample."""
+    from unspan.run import cut_rows
+
+    scores = torch.empty_like(like)
+    with torch.no_grad():
+        for teacher, rows in ((bad, batch.forget), (good, ~batch.forget)):
+            if bool(rows.any()):
+                scores[rows.to(scores.device)] = class_scores(teacher, cut_rows(batch.x, rows))
+    return scores

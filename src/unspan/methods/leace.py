@@ -1,0 +1,90 @@
+"""LEACE: the smallest affine change of the features after which no affine probe tells the forget samples from the rest.
+
+Idea: remove the cross-covariance between features and membership in the request, in whitened coordinates.
+Formula: `z = 1[x in D_f]`, `W = Sigma_xx^{+1/2}`, P the projection on `W Sigma_xz`; `x -> x - W^+ P W (x - mu)`.
+Needs: forget and retain samples; no labels. Cost: one forward pass over both and an eigendecomposition of `[d, d]`.
+Typical: no settings.
+Fails: guards against affine probes of this one question only; multinomial, kNN and non-linear probes read the class, and the
+boundary between retained classes is not considered.
+Source: Belrose et al., "LEACE: Perfect linear concept erasure in closed form", NeurIPS 2023, theorem 4.3.
+Deviates: none; `concept-erasure` is the oracle of the tests (without shrinkage).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from unspan import dist
+from unspan.erasers import LinearMap
+from unspan.errors import DataError, UsageError
+from unspan.methods.esc import Fit
+from unspan.stream import FeatureStream
+
+_SMALL = 1e-9  # eigenvalues of the covariance below this share of the largest are rounding
+
+
+@dataclass(frozen=True, kw_only=True)
+class LEACE:
+    """LEACE has no settings."""
+
+    name: ClassVar[str] = "leace"
+    needs: ClassVar[frozenset[str]] = frozenset({"forget", "retain"})
+
+    def check(self, dim: int) -> None:
+        """Nothing depends on d."""
+
+    def fit(self, stream: FeatureStream) -> Fit:
+        """Read both parts of the data, return the affine map.
+
+        Raises:
+            UsageError: no retained data, or several processes.
+            DataError: forget and retained samples have the same mean already.
+        """
+        if stream.retain is None:
+            raise UsageError("LEACE compares forget with retained samples, and the request has none to keep: give the whole data (--data), not only what is to be forgotten.")
+        if dist.world() > 1:
+            raise UsageError("LEACE reads in one process; start without torchrun.")
+        parts = [_moments(one) for one in (stream, stream.retain)]
+        matrix, offset, correlation = eraser(*parts)
+        report: dict[str, Any] = {"samples": parts[0][0], "retained": parts[1][0], "dim": stream.dim, "r2_before": correlation}
+        return Fit(LinearMap(matrix, offset=offset), report)
+
+
+def _moments(stream: FeatureStream) -> tuple[int, Tensor, Tensor]:
+    """Count, mean `[d]` and mean outer product `[d, d]`, float64."""
+    count, total, second = 0, torch.zeros(stream.dim, dtype=torch.float64), torch.zeros(stream.dim, stream.dim, dtype=torch.float64)
+    for features, _ in stream:
+        rows = features.double()
+        count, total = count + len(rows), total + rows.sum(0)
+        second.addmm_(rows.mT, rows)
+    if count == 0:
+        raise DataError("LEACE needs forget and retained samples; one of the two is empty.")
+    return count, total / count, second / count
+
+
+def eraser(forget: tuple[int, Tensor, Tensor], retain: tuple[int, Tensor, Tensor]) -> tuple[Tensor, Tensor, float]:
+    """Matrix A `[d, d]` and offset b `[d]` of `x -> A x + b`, and the R^2 of the best affine probe before.
+
+    Args:
+        forget: count, mean and mean outer product of the forget features.
+        retain: the same of the retained ones.
+    """
+    n = forget[0] + retain[0]
+    share = forget[0] / n
+    mean = share * forget[1] + (1 - share) * retain[1]
+    covariance = share * forget[2] + (1 - share) * retain[2] - torch.outer(mean, mean)
+    cross = share * (forget[1] - mean)  # Sigma_xz of the indicator
+    values, vectors = torch.linalg.eigh(covariance)
+    kept = values > _SMALL * values[-1].clamp_min(1e-300)
+    values, vectors = values[kept], vectors[:, kept]
+    whitened = (vectors.mT @ cross) / values.sqrt()
+    length = float(whitened.norm())
+    if length < 1e-10:
+        raise DataError("LEACE: forget and retained features have the same mean already; nothing was changed.")
+    direction = whitened / length
+    matrix = torch.eye(len(mean), dtype=torch.float64) - torch.outer(vectors @ (direction * values.sqrt()), vectors @ (direction / values.sqrt()))
+    return matrix, mean - matrix @ mean, length**2 / (share * (1 - share))

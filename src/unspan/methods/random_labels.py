@@ -1,0 +1,102 @@
+"""RL (random labels): teach the forget samples wrong answers.
+
+Idea: overwrite the association between sample and label by a random one.
+Formula: `y' ~ uniform over classes other than y (and other than all forgotten classes)`, `min CE(f(x), y')` on D_f, with
+`use_retain` also `CE(f(x), y)` on D_r in the same shuffled pass.
+Needs: forget samples with labels; retain samples with `use_retain`. Cost: epochs over what it reads.
+Typical: SGD 0.013, 10 epochs (SalUn's README); Adam 1e-4, 3 epochs with the retained data (bad-teaching's amnesiac variant).
+Fails: without retained data the rest suffers; fixed labels are memorised as noise, labels redrawn teach a flat answer.
+Source: Golatkar et al., CVPR 2020; Graves et al., AAAI 2021; ESC lists it as forget-only, SalUn replays D_r.
+Deviates: the true label is never drawn (the releases draw it in 1 of C cases); `legacy=True` draws over all classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from unspan.errors import UsageError
+from unspan.methods.descent import over
+from unspan.samples import Minibatch
+from unspan.training import Outcome, Pass, Training, Work, train
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomLabels:
+    """Settings of RL.
+
+    Attributes:
+        use_retain: replay the retained data.
+        resample: when labels are drawn anew: `never`, each `epoch`, or each `batch`.
+        legacy: draw over all classes, the true one included.
+        training: of the loop.
+    """
+
+    use_retain: bool = False
+    resample: Literal["never", "epoch", "batch"] = "never"
+    legacy: bool = False
+    training: Training = Training(lr=0.013, epochs=10, batchnorm="frozen")
+    name: ClassVar[str] = "random-labels"
+
+    def __post_init__(self) -> None:
+        if self.resample not in ("never", "epoch", "batch"):
+            raise UsageError(f"resample={self.resample!r}: use never, epoch or batch.")
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Retain data only when they are replayed."""
+        return frozenset({"forget", "forget_labels"} | ({"retain"} if self.use_retain else set()))
+
+    def unlearn(self, work: Work) -> Outcome:
+        """Train on random labels."""
+        history = train(work, self.training, self.plan(work), name=self.name)
+        return Outcome({"samples": len(work.samples("forget")), "history": history})
+
+    def plan(self, work: Work) -> Callable[[int], list[Pass]]:
+        """The passes of an epoch; SalUn trains with the same ones."""
+        samples = work.samples("forget", "retain") if self.use_retain else work.samples("forget")
+
+        def plan(epoch: int) -> list[Pass]:
+            stream = work.stream("labels", 0 if self.resample == "never" else epoch)
+            drawn = other_labels(samples.y, work.classes, () if self.legacy else work.forgotten, stream, legacy=self.legacy)
+            targets = torch.where(samples.forget, drawn, samples.y)
+
+            def loss(batch: Minibatch) -> Tensor:
+                y = targets[batch.index]
+                if self.resample == "batch":
+                    new = other_labels(batch.y, work.classes, () if self.legacy else work.forgotten, stream, legacy=self.legacy)
+                    y = torch.where(batch.forget, new, batch.y)
+                scores = work.scores(work.model, batch)
+                return cross_entropy(scores, y.to(scores.device))
+
+            return [over(work, samples, self.training.batch, ("random labels", epoch), loss)]
+
+        return plan
+
+
+def other_labels(y: Tensor, classes: int, forgotten: tuple[int, ...], stream: torch.Generator, *, legacy: bool = False) -> Tensor:
+    """`[n]` labels drawn uniformly from the classes that are neither the sample's own nor forgotten.
+
+    Args:
+        y: `[n]` true labels.
+        classes: C.
+        forgotten: classes that are never drawn.
+        stream: of randomness.
+        legacy: draw from all classes.
+
+    Raises:
+        UsageError: no class is left to draw from.
+    """
+    if legacy:
+        return torch.randint(classes, (len(y),), generator=stream)
+    allowed = torch.ones(len(y), classes)
+    allowed[:, list(forgotten)] = 0
+    allowed.scatter_(1, y[:, None], 0)
+    if bool((allowed.sum(1) == 0).any()):
+        raise UsageError("Random labels need a class that is neither the sample's own nor forgotten; there is none left.")
+    return allowed.multinomial(1, generator=stream)[:, 0]

@@ -1,0 +1,79 @@
+"""SalUn: random labels, but only for the weights that matter to the forget samples.
+
+Idea: weights on which the forget loss depends most are salient; train only those.
+Formula: `m = 1[|sum over D_f of grad CE| among the largest share rho of all weights]`, `theta = theta_0 + m (theta - theta_0)`,
+trained with random labels on D_f and true ones on D_r.
+Needs: forget and retain samples with labels. Cost: one backward pass over D_f and epochs over both.
+Typical: rho 0.5, SGD 0.013, 10 epochs (random 10 % of CIFAR-10, ResNet-18).
+Fails: results hinge on the step size (many open reports of numbers that do not reproduce).
+Source: Fan et al., "SalUn", ICLR 2024; OPTML Unlearn-Saliency.
+Deviates: weights outside the mask are bit for bit the original's after every step; the release masked gradients only,
+so weight decay and momentum moved them. The threshold is found by `kthvalue`. BatchNorm statistics are not weights and follow
+`training.batchnorm`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from unspan.errors import UsageError
+from unspan.methods.random_labels import RandomLabels
+from unspan.samples import Samples
+from unspan.taps import eval_mode
+from unspan.training import Outcome, Training, Work, train
+
+
+@dataclass(frozen=True, kw_only=True)
+class SalUn:
+    """Settings of SalUn.
+
+    Attributes:
+        rho: share of the weights that is trained, in (0, 1].
+        training: of the loop.
+    """
+
+    rho: float = 0.5
+    training: Training = Training(lr=0.013, epochs=10)
+    name: ClassVar[str] = "salun"
+    needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels", "retain"})
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rho <= 1:
+            raise UsageError(f"rho={self.rho}: use a share above 0 and at most 1, for example 0.5.")
+
+    def unlearn(self, work: Work) -> Outcome:
+        """Find the mask, then train under it."""
+        chosen = [one for one in work.model.parameters() if one.requires_grad]
+        masks = saliency(work, work.samples("forget"), chosen, self.rho, self.training.batch)
+        start = [one.detach().clone() for one in chosen]
+
+        def hold() -> None:
+            with torch.no_grad():
+                for one, mask, first in zip(chosen, masks, start, strict=True):
+                    one.copy_(torch.where(mask, one, first))
+
+        inner = RandomLabels(use_retain=True, training=self.training)
+        history = train(work, self.training, inner.plan(work), parameters=chosen, after_step=hold, name=self.name)
+        kept = sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks)
+        return Outcome({"samples": len(work.samples("forget")), "share_trained": kept, "history": history})
+
+
+def saliency(work: Work, forget: Samples, parameters: list[nn.Parameter], rho: float, batch: int) -> list[Tensor]:
+    """Masks of the share `rho` of all weights with the largest gradient of the summed forget loss, in evaluation mode."""
+    total = [torch.zeros_like(one) for one in parameters]
+    with eval_mode(work.model), torch.enable_grad():
+        for one in forget.minibatches(batch):
+            scores = work.scores(work.model, one)
+            grads = torch.autograd.grad(cross_entropy(scores, one.y.to(scores.device), reduction="sum"), parameters, allow_unused=True)
+            for sum_, grad in zip(total, grads, strict=True):
+                if grad is not None:
+                    sum_ += grad
+    sizes = torch.cat([one.abs().flatten() for one in total])
+    keep = round(rho * len(sizes))
+    least = sizes.kthvalue(len(sizes) - keep + 1).values if keep else sizes.max() + 1
+    return [one.abs() >= least for one in total]

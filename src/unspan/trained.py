@@ -1,0 +1,82 @@
+"""Run a method that changes weights: give it the data it declared, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from unspan import dist
+from unspan import receipt as receipts
+from unspan.account import Done
+from unspan.checkpoint import Checkpoint
+from unspan.errors import UsageError
+from unspan.methods import TrainedMethod
+from unspan.run import Run
+from unspan.splits import Splits
+from unspan.stream import Seen
+from unspan.taps import Tap
+from unspan.training import Work, class_scores
+
+PARTS = ("forget", "retain", "holdout")
+_MISSING = {
+    "forget": "forget samples",
+    "retain": "data to keep, and the request holds forget data only: give the whole data (--data), or Splits(forget=..., retain=...)",
+    "holdout": "held-out samples that no model was trained on, to choose by: give --holdout SPLIT[:SHARE], or Splits(holdout=...)",
+}
+
+
+def check_parts(splits: Splits, needs: frozenset[str], name: str) -> None:
+    """Refuse a method whose data are not there (UsageError)."""
+    for part in PARTS:
+        if part in needs and getattr(splits, part) is None:
+            raise UsageError(f"Method {name} needs {_MISSING[part]}.")
+
+
+def run_trained(inner: nn.Module, splits: Splits, method: TrainedMethod, run: Run, tap: Tap, seen: Seen, inputs: Any, notices: list[str], resume: Path | None) -> Done:
+    """Let the method change the weights in place.
+
+    Args:
+        inner: the copy.
+        splits: the request.
+        method: with its settings.
+        run: device, seed, progress.
+        tap: where features and head are.
+        seen: what the pass over the forget data met.
+        inputs: two samples on the device of the model.
+        notices: warnings so far.
+        resume: folder for epochs, so that a run that was killed goes on; None keeps none.
+    """
+    check_parts(splits, method.needs, method.name)
+    with torch.no_grad():
+        classes = class_scores(inner, inputs).shape[1]
+    dist.agree("the settings", (repr(method), splits.kind, splits.selector, splits.classes))
+    key = _key(inner, splits, method, run, seen)
+    checkpoint = Checkpoint(resume, key)
+    parts = {name: getattr(splits, name) for name in PARTS if name in method.needs}
+    work = Work(inner, tap, parts, run, checkpoint, classes, splits.classes)
+    frozen = [one for one in inner.parameters() if not one.requires_grad]
+    begun = time.perf_counter()
+    with torch.enable_grad():
+        outcome = method.unlearn(work)
+    seconds = time.perf_counter() - begun
+    if frozen and len(frozen) == len(list(inner.parameters())):
+        notices.append("no parameter of the model requires gradients: methods that train had nothing to change")
+    report = {**outcome.report, "samples": len(seen.digests) // 32, "samples_used": outcome.report["samples"], "dim": tap.dim}
+    done = Done(tap, None, type(outcome)(report, outcome.warnings), "trained", "trained", seen, {}, notices + list(outcome.warnings), seconds, list(inputs.shape[1:]) if isinstance(inputs, torch.Tensor) else None)
+    checkpoint.done()
+    return done
+
+
+def _key(inner: nn.Module, splits: Splits, method: TrainedMethod, run: Run, seen: Seen) -> str:
+    """Hash of everything that decides the result."""
+    sizes = [len(part) if hasattr(part, "__len__") else None for part in (splits.forget, splits.retain, splits.holdout)]
+    settings = asdict(method) if hasattr(method, "__dataclass_fields__") else repr(method)  # type: ignore[call-overload]
+    content = [receipts.state_hash(inner.state_dict()), hashlib.sha256(bytes(seen.digests)).hexdigest(), sizes, method.name, settings, run.seed, dist.world(), torch.__version__]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,290 @@
+"""One explicit loop for every method that trains: passes, steps, history, guards, resume, several processes."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from unspan import dist
+from unspan.checkpoint import Checkpoint
+from unspan.errors import InconclusiveError, UsageError
+from unspan.run import Run, cut_rows, place
+from unspan.samples import Minibatch, Samples, generator
+from unspan.taps import Tap, eval_mode, forward, logits_of
+
+_MEASURED = 2000  # samples of each kind whose accuracy is followed from epoch to epoch
+_NORMS = (nn.modules.batchnorm._BatchNorm,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """Settings of the loop.
+
+    Attributes:
+        lr: step size.
+        epochs: passes.
+        batch: samples a step.
+        optimiser: `sgd` or `adam`.
+        momentum: of SGD.
+        weight_decay: added to the gradient, as in the released codes.
+        milestones: epochs (from 1) after which the step is divided by 10.
+        cosine: let the step fall to 0 along a half cosine instead.
+        batchnorm: `train` updates running statistics and normalises by the minibatch; `frozen` does neither.
+        clip: largest norm of a gradient; None for no limit.
+        accumulate: parts into which a minibatch is cut, their gradients added, to save memory.
+        precision: `float32`, or `bf16` for mixed precision.
+        stop_at: end early once at most this share of the forget samples is recognised; None runs all epochs.
+    """
+
+    lr: float
+    epochs: int
+    batch: int = 128
+    optimiser: Literal["sgd", "adam"] = "sgd"
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    milestones: tuple[int, ...] = ()
+    cosine: bool = False
+    batchnorm: Literal["train", "frozen"] = "train"
+    clip: float | None = None
+    accumulate: int = 1
+    precision: Literal["float32", "bf16"] = "float32"
+    stop_at: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.lr > 0 and self.epochs >= 1 and self.batch >= 1 and self.accumulate >= 1):
+            raise UsageError(f"lr={self.lr}, epochs={self.epochs}, batch={self.batch}, accumulate={self.accumulate}: all must be positive.")
+        choices = (("optimiser", ("sgd", "adam")), ("batchnorm", ("train", "frozen")), ("precision", ("float32", "bf16")))
+        for name, allowed in choices:
+            if getattr(self, name) not in allowed:
+                raise UsageError(f"{name}={getattr(self, name)!r}: use {' or '.join(allowed)}.")
+
+    def step_size(self, epoch: int) -> float:
+        """The learning rate of an epoch, counted from 1."""
+        if self.cosine:
+            return self.lr * (1 + math.cos(math.pi * (epoch - 1) / self.epochs)) / 2
+        return self.lr * 0.1 ** sum(epoch > one for one in self.milestones)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass of an epoch.
+
+    Attributes:
+        minibatches: what is read.
+        loss: of a minibatch, a scalar that is minimised.
+        steps: how many minibatches there are, for the progress display.
+    """
+
+    minibatches: Iterable[Minibatch]
+    loss: Callable[[Minibatch], Tensor]
+    steps: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a method did to the weights: figures for the receipt, with `samples` read, and warnings."""
+
+    report: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass
+class Work:
+    """What a training method works with: the model copy, the parts of the data it declared, and where to put progress.
+
+    Attributes:
+        model: changed in place.
+        tap: where its features and its head are.
+        parts: data by name: `forget`, `retain`, `holdout`; only what the method declared.
+        run: device, seed, progress.
+        checkpoint: where epochs are kept for a resume.
+        classes: outputs of the model.
+        forgotten: class labels of the request, empty when it is of samples.
+    """
+
+    model: nn.Module
+    tap: Tap
+    parts: dict[str, Any]
+    run: Run
+    checkpoint: Checkpoint
+    classes: int
+    forgotten: tuple[int, ...] = ()
+    seen: list[Samples] = field(default_factory=list)
+    _read: dict[tuple[str, ...], Samples] = field(default_factory=dict)
+
+    def samples(self, *names: str) -> Samples:
+        """One or more parts of the data, in this order, read once.
+
+        Raises:
+            UsageError: a part that the method did not declare, or that was not given.
+        """
+        for name in names:
+            if self.parts.get(name) is None:
+                raise UsageError(f"This method needs {name} data" + (", and the request has none: give the whole data (--data), not only what is to be forgotten." if name in self.parts else ", which it does not declare."))
+        if names not in self._read:
+            self._read[names] = Samples([(self.parts[name], name == "forget") for name in names], self.run, what=f"{' and '.join(names)} data")
+        return self._read[names]
+
+    def stream(self, *names: Any) -> torch.Generator:
+        """A stream of randomness of its own."""
+        return generator(self.run.seed, *names)
+
+    def head(self) -> nn.Linear:
+        """The linear head.
+
+        Raises:
+            UsageError: there is none.
+        """
+        module = self.model.get_submodule(self.tap.head) if self.tap.head else None
+        if not isinstance(module, nn.Linear):
+            raise UsageError("This method changes the model's linear head, and none was found; name it with tap=.")
+        return module
+
+    def scores(self, model: nn.Module, batch: Minibatch) -> Tensor:
+        """Class scores `[n, C]`, float32."""
+        return class_scores(model, batch.x)
+
+
+def class_scores(model: nn.Module, x: Any) -> Tensor:
+    """Class scores `[n, C]` of a classifier, float32.
+
+    Raises:
+        UsageError: the model gives none.
+    """
+    found = logits_of(forward(model, place(x, next(model.parameters(), None))))
+    if found is None:
+        raise UsageError("This method trains a classifier, and the model gives no class scores; use method esc.")
+    return found.flatten(1).float()
+
+
+def accuracy_on(model: nn.Module, samples: Samples, index: Tensor | None = None, size: int = 256) -> float:
+    """Share of samples that the model names, in evaluation mode."""
+    hits = count = 0
+    with eval_mode(model):
+        for batch in samples.minibatches(size, order=index):
+            hits += int((class_scores(model, batch.x).argmax(1).cpu() == batch.y).sum())
+            count += len(batch)
+    return hits / max(count, 1)
+
+
+def train(
+    work: Work, settings: Training, plan: Callable[[int], Sequence[Pass]], *, parameters: Sequence[nn.Parameter] | None = None,
+    after_step: Callable[[], None] | None = None, after_epoch: Callable[[int, dict[str, Any]], bool] | None = None, name: str = "training",
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Train `work.model` in place and return its history, a row for each epoch.
+
+    Rows have `epoch`, `loss` (mean over samples), `lr`, `seconds`, `forget_accuracy` and `retain_accuracy` (on at most
+    2,000 samples; None where the method does not read them). A run that was killed goes on after the last whole epoch.
+
+    Args:
+        work: model, data, seed, checkpoint.
+        settings: of the loop.
+        plan: passes of an epoch (from 1), one after the other.
+        parameters: what is trained; everything that requires gradients by default.
+        after_step: called after every step of the optimiser.
+        after_epoch: called with the epoch and its row; True ends the training.
+        name: for the progress display.
+
+    Raises:
+        InconclusiveError: the loss or a weight is not finite any more.
+    """
+    model = work.model
+    chosen = list(parameters) if parameters is not None else [one for one in model.parameters() if one.requires_grad]
+    optimiser = _optimiser(chosen, settings)
+    history = work.checkpoint.load(model, optimiser)
+    flags = [(module, module.training) for module in model.modules()]
+    try:
+        for epoch in range(len(history) + 1, settings.epochs + 1):
+            if history and history[-1].get("stopped"):
+                break
+            begun = time.perf_counter()
+            for group in optimiser.param_groups:
+                group["lr"] = settings.step_size(epoch)
+            loss = _epoch(work, settings, plan(epoch), optimiser, chosen, epoch, after_step, name)
+            if not all(bool(torch.isfinite(one).all()) for one in chosen):
+                raise InconclusiveError(f"{name}: a weight is infinite or NaN after epoch {epoch}. Lower lr (now {settings.step_size(epoch):g}), or set clip.")
+            row = {"epoch": epoch, "loss": loss, "lr": settings.step_size(epoch), **followed(work), "seconds": round(time.perf_counter() - begun, 3)}
+            ends = after_epoch(epoch, row) if after_epoch is not None else False
+            below = settings.stop_at is not None and row["forget_accuracy"] is not None and row["forget_accuracy"] <= settings.stop_at
+            row["stopped"] = bool(ends or below)
+            history.append(row)
+            work.checkpoint.save(model, optimiser, history)
+    finally:
+        for module, flag in flags:
+            module.training = flag
+        for one in chosen:
+            one.grad = None
+    return history
+
+
+def followed(work: Work) -> dict[str, float | None]:
+    """Accuracy on some forget and retain samples, None for a part that the method does not read."""
+    found: dict[str, float | None] = {}
+    for name in ("forget", "retain"):
+        if work.parts.get(name) is None:
+            found[f"{name}_accuracy"] = None
+            continue
+        samples = work.samples(name)
+        found[f"{name}_accuracy"] = round(accuracy_on(work.model, samples, samples.some(_MEASURED, work.stream("followed", name))), 6)
+    return found
+
+
+def _optimiser(parameters: Sequence[nn.Parameter], settings: Training) -> torch.optim.Optimizer:
+    if not parameters:
+        raise UsageError("Nothing to train: no parameter of this model requires gradients. Call requires_grad_() on those that may change.")
+    if settings.optimiser == "adam":
+        return torch.optim.Adam(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
+    return torch.optim.SGD(parameters, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay)
+
+
+def _epoch(work: Work, settings: Training, passes: Sequence[Pass], optimiser: torch.optim.Optimizer, chosen: Sequence[nn.Parameter], epoch: int, after_step: Callable[[], None] | None, name: str) -> float:
+    """All passes of one epoch; the mean loss over samples."""
+    work.model.train()
+    if settings.batchnorm == "frozen":
+        for module in work.model.modules():
+            if isinstance(module, _NORMS):
+                module.eval()
+    total, count, done, steps = 0.0, 0, 0, sum(one.steps for one in passes)
+    device = next(work.model.parameters()).device
+    low = torch.autocast(device.type, torch.bfloat16) if settings.precision == "bf16" else nullcontext()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):  # dropout draws from the global stream
+        torch.manual_seed(int(torch.randint(2**31, (1,), generator=work.stream("dropout", epoch, dist.rank()))))
+        for one in passes:
+            for batch in one.minibatches:
+                optimiser.zero_grad(set_to_none=True)
+                for part in _cut(batch, settings.accumulate):
+                    with low:
+                        loss = one.loss(part)
+                    if not bool(torch.isfinite(loss)):
+                        raise InconclusiveError(f"{name}: the loss is {float(loss)} in epoch {epoch}. Lower lr (now {settings.step_size(epoch):g}), or set clip.")
+                    (loss * (len(part) / len(batch))).backward()
+                    total, count = total + float(loss.detach()) * len(part), count + len(part)
+                dist.add_gradients(chosen)
+                if settings.clip is not None:
+                    nn.utils.clip_grad_norm_(chosen, settings.clip)
+                optimiser.step()
+                if after_step is not None:
+                    after_step()
+                done += 1
+                work.run.report(f"{name}, epoch {epoch}", done, steps)
+    dist.same_buffers(work.model)
+    return dist.mean(total, count)
+
+
+def _cut(batch: Minibatch, parts: int) -> list[Minibatch]:
+    """This process's share of a minibatch, in as many parts."""
+    own = range(dist.rank(), len(batch), dist.world())
+    if dist.world() == 1 and parts == 1:
+        return [batch]
+    found = []
+    for index in torch.tensor(list(own)).tensor_split(parts):
+        if len(index):
+            found.append(Minibatch(cut_rows(batch.x, index), batch.y[index], batch.index[index], batch.forget[index]))
+    return found
