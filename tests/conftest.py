@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.utils.data import Subset, TensorDataset
 
 
 @pytest.fixture
@@ -9,3 +10,43 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+def trained(data, seed):
+    """A DigitsCNN trained for eight epochs, in evaluation mode."""
+    from unspan.zoo import DigitsCNN
+
+    torch.manual_seed(seed)
+    net = DigitsCNN()
+    x, y = (torch.stack(list(part)) for part in zip(*data, strict=True))
+    optimiser = torch.optim.Adam(net.parameters(), lr=3e-3)
+    for _ in range(8):
+        for rows in torch.randperm(len(x)).split(64):
+            optimiser.zero_grad()
+            torch.nn.functional.cross_entropy(net(x[rows]), y[rows]).backward()
+            optimiser.step()
+    return net.eval()
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """The digits of scikit-learn, two thirds to train on."""
+    from sklearn.datasets import load_digits
+
+    raw = load_digits()
+    whole = TensorDataset(torch.tensor(raw.images, dtype=torch.float32)[:, None] / 16, torch.tensor(raw.target))
+    held = [i for i in range(len(whole)) if i % 3 == 0]
+    return {"train": Subset(whole, [i for i in range(len(whole)) if i % 3]), "test": Subset(whole, held)}
+
+
+@pytest.fixture(scope="session")
+def digits_net(digits):
+    return trained(digits["train"], seed=0)
+
+
+@pytest.fixture(scope="session")
+def digits_request(digits):
+    """Forget the threes."""
+    import unspan
+
+    return unspan.Splits.by_class(digits["train"], 3).with_test(digits["test"])

@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from conftest import trained
 from safetensors.torch import save_file
 from torch.utils.data import Subset, TensorDataset
 from typer.testing import CliRunner
@@ -21,37 +22,14 @@ from unspan.zoo import DigitsCNN
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-def trained(data, seed):
-    torch.manual_seed(seed)
-    net = DigitsCNN()
-    x, y = (torch.stack(list(part)) for part in zip(*data, strict=True))
-    optimiser = torch.optim.Adam(net.parameters(), lr=3e-3)
-    for _ in range(8):
-        for rows in torch.randperm(len(x)).split(64):
-            optimiser.zero_grad()
-            torch.nn.functional.cross_entropy(net(x[rows]), y[rows]).backward()
-            optimiser.step()
-    return net.eval()
+@pytest.fixture(scope="module")
+def model(digits_net):
+    return digits_net
 
 
 @pytest.fixture(scope="module")
-def digits():
-    from sklearn.datasets import load_digits
-
-    raw = load_digits()
-    whole = TensorDataset(torch.tensor(raw.images, dtype=torch.float32)[:, None] / 16, torch.tensor(raw.target))
-    held = [i for i in range(len(whole)) if i % 3 == 0]
-    return {"train": Subset(whole, [i for i in range(len(whole)) if i % 3]), "test": Subset(whole, held)}
-
-
-@pytest.fixture(scope="module")
-def model(digits):
-    return trained(digits["train"], seed=0)
-
-
-@pytest.fixture(scope="module")
-def request_(digits):
-    return unspan.Splits.by_class(digits["train"], 3).with_test(digits["test"])
+def request_(digits_request):
+    return digits_request
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +43,13 @@ def audited(model, request_, tmp_path_factory):
 def test_erasing_the_head_only_is_not_called_an_erasure(audited):
     _, found, _ = audited
     assert found.verdict == RETAINED
-    assert found.account["attacks"][0]["verdict"] == RETAINED
+    judged = next(one for one in found.account["attacks"] if one["rho"] is not None)
+    assert judged["verdict"] == RETAINED and judged["attack"] in found.account["headline"]
 
 
 def test_both_fakes_are_caught_and_noise_is_not(audited):
     controls = audited[1].account["controls"]
-    assert [one["expect"] for one in controls] == ["caught", "caught", "passed"]
+    assert [one["expect"] for one in controls] == ["caught", "caught", "caught", "passed"]
     assert all(one["ok"] for one in controls)
 
 
@@ -319,3 +298,156 @@ def test_membership_of_a_class_request_is_judged_within_the_class(model, request
     assert "AUC" in single["why"] and found.account["reference"]["kind"] == "retrained"
     area = float(single["why"].split("AUC ")[1].split()[0])
     assert 0.3 < area < 0.7
+
+
+# ---- what a first reviewer got past the audit, or could not read in it ------------------------------------------
+
+
+def hidden_in_noise(outputs, seed=0):
+    """The features in 16 clean directions, beside 16 of a variance 1e9 times as large, all mixed."""
+    g = torch.Generator().manual_seed(seed)
+    d = outputs.features.shape[1]
+    mix = torch.linalg.qr(torch.randn(2 * d, 2 * d, generator=torch.Generator().manual_seed(7), dtype=torch.float64))[0]
+    noise = 3e4 * torch.randn(len(outputs), d, generator=g, dtype=torch.float64)
+    return Outputs(features=(torch.cat([outputs.features.double(), noise], 1) @ mix).float(), logits=None, labels=outputs.labels, forget=outputs.forget)
+
+
+def test_features_hidden_in_loud_directions_are_read_all_the_same():
+    from unspan.metrics.guardedness import affine_auc
+    from unspan.metrics.whitening import whitened_probe
+
+    fit, test = features(1, "known", 800), features(2, "known", 800)
+    loud = [hidden_in_noise(fit, 1), hidden_in_noise(test, 2)]
+    plain, seen = whitened_probe(fit, test), whitened_probe(*loud)
+    assert plain.value > 0.85 and abs(seen.value - plain.value) < 0.05
+    assert abs(affine_auc(*loud).value - affine_auc(fit, test).value) < 0.02
+    starved = linear_probe(*loud)
+    assert starved.value < plain.value - 0.2  # the standardised probe alone would have been fooled
+
+
+def test_whitened_probe_reads_the_same_of_features_under_any_invertible_map():
+    from unspan.auditing.controls import stretched
+    from unspan.metrics.whitening import whitened_probe
+
+    fit, test = features(1, "known", 600), features(2, "known", 600)
+    plain, mixed = whitened_probe(fit, test), whitened_probe(stretched(fit, 0), stretched(test, 0))
+    assert abs(plain.value - mixed.value) <= 0.01 and plain.value > 0.8
+
+
+def test_an_attack_that_fails_on_what_was_kept_as_well_never_says_erased():
+    from unspan.auditing.reading import INCONCLUSIVE, verdict
+
+    generator = torch.Generator().manual_seed(0)
+
+    def share(value, retain):
+        from unspan.metrics.score import Reading
+
+        return Reading(attack="a", unit="share", forget=(torch.rand(400, generator=generator) < value).double(), retain=retain)
+
+    original, reference = share(0.9, 0.9), [share(0.1, 0.9)]
+    assert verdict(original, share(0.1, 0.88), reference).verdict == ERASED
+    found = verdict(original, share(0.1, 0.2), reference)
+    assert found.verdict == INCONCLUSIVE and "fails on what was to be kept" in found.note
+
+
+def test_a_destroyed_model_is_named_as_one_on_the_first_screen(model, request_, tmp_path):
+    torch.manual_seed(5)
+    found = unspan.audit(model, DigitsCNN().eval(), request_, Run(), reference=[trained(request_.retain, seed=1)], cache=tmp_path, pictures=False)
+    assert "lost much of what was to be kept" in found.to_html()
+
+
+def test_a_class_under_another_name_does_not_reach_the_first_level(model, request_, tmp_path):
+    import copy
+
+    swapped = copy.deepcopy(model)
+    with torch.no_grad():
+        order = [0, 1, 2, 8, 4, 5, 6, 7, 3, 9]
+        swapped.head.weight.copy_(model.head.weight[order])
+        swapped.head.bias.copy_(model.head.bias[order])
+    found = unspan.audit(model, swapped, request_, Run(), cache=tmp_path, pictures=False)
+    level = found.account["levels"][0]
+    assert level["holds"] is False and "output 8 now stands for them" in level["why"]
+
+
+def test_training_data_handed_in_as_test_data_are_noticed_whatever_their_kind(model, digits, tmp_path):
+    leak = unspan.Splits.by_class(digits["train"], 3).with_test(digits["train"])
+    with pytest.raises(DataError, match="share"):
+        unspan.audit(model, model, leak, Run(), cache=tmp_path, pictures=False)
+    found = unspan.audit(model, model, leak, Run(), cache=tmp_path, pictures=False, allow_overlap=True)
+    assert any("not of held-out samples" in note for note in found.account["notes"])
+
+
+def test_the_original_must_be_the_one_that_was_erased(model, request_, tmp_path):
+    done = unspan.erase(model, request_, unspan.ESC(rank=1))
+    with pytest.raises(DataError, match="not the model that the receipt names"):
+        unspan.audit(DigitsCNN().eval(), done, request_, Run(), cache=tmp_path, pictures=False)
+    other = unspan.Splits.by_class(request_.forget.dataset, 5).with_test(request_.test_forget.dataset)
+    found = unspan.audit(model, done, other, Run(), cache=tmp_path, pictures=False)
+    assert any("names another request" in note for note in found.account["notes"])
+
+
+def test_one_reference_twice_is_refused(model, request_, tmp_path):
+    one = trained(request_.retain, seed=1)
+    with pytest.raises(UsageError, match="reference 2 and reference 1 are the same"):
+        unspan.audit(model, model, request_, Run(), reference=[one, one], cache=tmp_path, pictures=False)
+
+
+def test_references_of_a_sample_request_may_name_the_samples(model, digits, tmp_path):
+    splits = unspan.Splits.by_index(digits["train"], range(200)).with_test(digits["test"])
+    found = unspan.audit(model, model, splits, Run(), reference=[trained(splits.retain, seed=one) for one in (1, 2)], cache=tmp_path, pictures=False)
+    assert not any("seems to have seen" in note for note in found.account["notes"])
+    single = next(one for one in found.account["levels"] if one["level"] == "S")
+    assert single["state"] in ("holds", "not shown", "does not hold") and "AUC" in single["why"]
+    assert found.account["request"]["samples"] == 200
+
+
+def test_features_that_underflow_still_give_json(model, request_, tmp_path):
+    import copy
+
+    tiny = copy.deepcopy(model)
+    with torch.no_grad():
+        for one in (tiny.fc.weight, tiny.fc.bias):
+            one.mul_(1e-30)
+    found = unspan.audit(model, tiny, request_, Run(), cache=tmp_path, pictures=False)
+    assert json.loads(found.to_json())["verdict"] in ("RETAINED", "INCONCLUSIVE")
+
+
+def test_levels_that_are_not_decided_are_not_said_to_fail():
+    from unspan.auditing.reading import verdict
+    from unspan.auditing.words import levels
+    from unspan.metrics.score import Reading
+
+    def share(value, seed):
+        hits = torch.rand(48, generator=torch.Generator().manual_seed(seed)) < value
+        return Reading(attack="few-shot prototype, m=5", unit="share", forget=hits.double(), retain=0.9)
+
+    open_ = verdict(share(0.98, 1), share(0.8, 2), [share(0.8, 3)])
+    found = {one.level: one.state for one in levels(None, None, [], [], [open_], None, True, 10, None, True)}
+    assert found["L3"] == "not shown" and found["L0"] == "not tested" and found["L4"] == "not tested"
+    found = {one.level: one.state for one in levels(None, None, [], [], [open_], None, True, 10, None, False)}
+    assert found["L3"] == "not tested"
+
+
+def test_verify_notices_edited_pages_and_malformed_audits(folders, model):
+    def ok():
+        return {one.name: one for one in verify(folders / "erased", folders / "audit", model=DigitsCNN())}
+
+    assert ok()["report.html says what the audit says"].ok is True
+    page = folders / "audit/report.html"
+    page.write_text(page.read_text("utf-8").replace("RETAINED", "ERASED AT THIS LEVEL"), "utf-8")
+    assert ok()["report.html says what the audit says"].ok is False and ok()["report.md says what the audit says"].ok is True
+    text = (folders / "audit/audit.json").read_text("utf-8")
+    (folders / "audit/audit.json").write_text(text.replace('"verdict": "RETAINED"', '"verdict": "ERASED AT THIS LEVEL"'), "utf-8")
+    assert "ERASED" not in ok()["audit is of these weights"].detail
+    (folders / "audit/audit.json").write_text('{"schema": "unspan.audit/1", "seal": 5, "hashes": null}')
+    assert ok()["audit is of these weights"].ok is False
+
+
+def test_a_gate_stays_closed_when_the_audit_cannot_be_relied_on(folders, model, tmp_path):
+    from examples import digits as example  # the command line needs a factory
+
+    assert example
+    found = CliRunner().invoke(app, ["audit", "python:unspan.zoo:DigitsCNN", str(folders / "erased"), "--weights", str(folders / "w.safetensors"), "--reference", str(folders / "w.safetensors"), "--data", "python:examples.digits:data", "--forget", "3", "--out", str(tmp_path / "gate"), "--cache", str(tmp_path / "c"), "--no-pictures", "--fail-on", "retained"])
+    assert found.exit_code == 7, found.output
+    inside = CliRunner().invoke(app, ["audit", "python:unspan.zoo:DigitsCNN", str(folders / "erased"), "--weights", str(folders / "w.safetensors"), "--data", "python:examples.digits:data", "--out", str(folders / "erased/audit")])
+    assert isinstance(inside.exception, UsageError) and "lies inside the input" in str(inside.exception) and not (folders / "erased/audit").exists()

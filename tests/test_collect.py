@@ -32,7 +32,7 @@ def test_outputs_are_those_of_a_plain_pass(model, tmp_path):
     whole = data()
     forget, retain = parts(whole)
     one = subject("before", model, whole.tensors[0])
-    found, _ = collect([one], forget, retain, Run(batch_size=16), tmp_path, "x")
+    found, *_ = collect([one], forget, retain, Run(batch_size=16), tmp_path, "x")
     got = found["before"]
     order = [*forget.indices, *retain.indices]
     x, y = whole.tensors[0][order], whole.tensors[1][order]
@@ -45,11 +45,11 @@ def test_outputs_are_those_of_a_plain_pass(model, tmp_path):
 def test_a_second_audit_runs_no_forward_pass(model, tmp_path):
     forget, retain = parts(data())
     one = subject("before", model, data().tensors[0])
-    first, digest = collect([one], forget, retain, Run(), tmp_path, "x")
+    first, digest, _ = collect([one], forget, retain, Run(), tmp_path, "x")
     def refuse(*_):
         raise AssertionError("forward pass")
     model.register_forward_pre_hook(refuse)
-    second, again = collect([one], forget, retain, Run(), tmp_path, "x")
+    second, again, *_ = collect([one], forget, retain, Run(), tmp_path, "x")
     assert digest == again and torch.equal(first["before"].features, second["before"].features)
 
 
@@ -71,10 +71,10 @@ def test_other_content_is_measured_anew(model, tmp_path, change):
 def test_the_cache_is_private_and_copy_on_write(model, tmp_path):
     folder = tmp_path / "cache"
     one = subject("a", model, data().tensors[0])
-    found, _ = collect([one], *parts(data()), Run(), folder, "x")
+    found, *_ = collect([one], *parts(data()), Run(), folder, "x")
     before = found["a"].features.clone()
     found["a"].features.zero_()
-    again, _ = collect([one], *parts(data()), Run(), folder, "x")
+    again, *_ = collect([one], *parts(data()), Run(), folder, "x")
     assert torch.equal(again["a"].features, before)
     assert folder.stat().st_mode & 0o077 == 0
 

@@ -48,7 +48,7 @@ def test_one_strong_attack_decides_and_comes_first():
 
 def test_an_attack_that_cannot_tell_does_not_hide_the_others():
     word, each = overall([hits(0.9), hits(0.9)], [hits(0.9), hits(0.9)], [[hits(0.9)], [hits(0.1, seed=1)]])
-    assert word == RETAINED and each[-1].verdict == NOT_MEASURABLE
+    assert word == RETAINED and [one.verdict for one in each].count(NOT_MEASURABLE) == 1
 
 
 def test_references_spread_the_interval():

@@ -15,7 +15,7 @@ from browser import BINARY, Browser
 from PIL import Image
 
 from unspan.auditing import reading
-from unspan.auditing.words import NEXT
+from unspan.auditing.words import next_steps
 from unspan.errors import UsageError
 from unspan.report import html, markdown, rule
 from unspan.report.page import environment
@@ -479,7 +479,7 @@ def test_the_first_screen_holds_verdict_request_attack_and_next_step(browser, pa
 
 @pytest.mark.parametrize("word", [ERASED, RETAINED, INCONCLUSIVE, NOT_MEASURABLE])
 def test_the_first_screen_of_a_phone_holds_every_verdict(browser, sample, tmp_path, word):
-    (tmp_path / "page.html").write_text(html(sample | {"verdict": word, "next_steps": NEXT[word], "figures": {}, "attacks": [sample["attacks"][0] | {"verdict": word}]}))
+    (tmp_path / "page.html").write_text(html(sample | {"verdict": word, "next_steps": next_steps(word, "retrained", True), "figures": {}, "attacks": [sample["attacks"][0] | {"verdict": word}]}))
     browser.open(tmp_path / "page.html", 390, 844)
     assert browser.js("Math.max(...[...document.querySelectorAll('.verdict, .card')].map(one => one.getBoundingClientRect().bottom))") <= 844
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -37,7 +38,7 @@ class Checkpoint:
             try:
                 story = json.loads((place / _STORY).read_text("utf-8"))
                 state = load_file(place / _WEIGHTS)
-            except (OSError, ValueError, RuntimeError):  # a file that a full disk cut short
+            except (OSError, ValueError, SafetensorError):  # a file that a full disk cut short
                 continue
             if story.get("key") == self.key:
                 _restore(model, optimiser, state)

@@ -162,6 +162,7 @@ def spectrum(moments: Moments) -> Spectrum:
     if sigma[0] == 0:
         raise DataError("All features of the forget set are zero; wrong layer? Choose another with tap=.")
     basis = vectors.flip(1)
+    basis = basis.where(basis.abs() > 1e-12, torch.zeros_like(basis))  # else a dead unit carries what was removed, as a number that only looks like 0
     peak = basis.gather(0, basis.abs().argmax(0, keepdim=True))
     return Spectrum(basis * peak.sign(), sigma, moments.count, moments.mean())
 

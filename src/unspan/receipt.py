@@ -92,7 +92,7 @@ def now() -> str:
 def versions() -> dict[str, str]:
     """Library versions that can change a result."""
     found = {"python": platform.python_version(), "torch": torch.__version__}
-    for package in ("unspan", "numpy", "safetensors", "timm", "torchvision", "transformers", "datasets"):
+    for package in ("unspan", "numpy", "safetensors", "timm", "torchvision", "transformers", "datasets", "scikit-learn", "matplotlib"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

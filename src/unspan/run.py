@@ -39,7 +39,7 @@ class Run:
     progress: Callable[[str, int, int | None], None] | None = None
 
     def __post_init__(self) -> None:
-        for name, low in (("batch_size", 1), ("workers", 0)):
+        for name, low in (("batch_size", 1), ("workers", 0), ("seed", 0)):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < low:
                 raise UsageError(f"{name}={getattr(self, name)!r}: use a whole number >= {low}.")
         if self.max_samples is not None and self.max_samples < 1:

@@ -161,7 +161,12 @@ def check_overlap(what: str, first: Iterable[Any], second: Iterable[Any], allow:
         DataError: shared samples, and not allowed.
     """
     one, other = (set().union(*(digests_of(part) or () for part in parts)) for parts in (first, second))
-    shared = sorted(one & other)
+    return shared_samples(what, one, other, allow)
+
+
+def shared_samples(what: str, first: set[bytes], second: set[bytes], allow: bool) -> list[str]:
+    """As `check_overlap`, from the digests themselves."""
+    shared = sorted(first & second)
     if not shared:
         return []
     message = overlap_message(what, len(shared), shared)

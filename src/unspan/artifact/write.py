@@ -36,7 +36,7 @@ def check_target(path: Path, *, overwrite: bool, inputs: tuple[Path, ...] = ()) 
         raise OutputError(f"No permission to write in {path.parent}.")
     clean_orphans(path)
     for target, ours in ((path, {RECEIPT}), (private_folder(path), {"state.safetensors", "key"})):
-        _refuse_inputs(target, inputs)
+        refuse_inputs(target, inputs)
         if target.exists() or target.is_symlink():
             found = {entry.name for entry in target.iterdir()} if target.is_dir() else set()
             if not (ours <= found if target == path else found <= ours and target.is_dir()):
@@ -45,7 +45,8 @@ def check_target(path: Path, *, overwrite: bool, inputs: tuple[Path, ...] = ()) 
                 raise UsageError(f"{target} exists; pass --overwrite to replace it, or choose another folder.")
 
 
-def _refuse_inputs(path: Path, inputs: tuple[Path, ...]) -> None:
+def refuse_inputs(path: Path, inputs: tuple[Path, ...]) -> None:
+    """Refuse an output that is an input, lies in one or holds one (UsageError)."""
     target = path.resolve()
     for source in inputs:
         if target == source.resolve():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +16,18 @@ from unspan import receipt as receipts
 from unspan.auditing import controls, figures, published, scores, words
 from unspan.auditing.attempts import begin
 from unspan.auditing.beside import other_scores, single_samples, tell
-from unspan.auditing.case import Case, comparable, own_accuracy, random_reference, with_pixels
+from unspan.auditing.case import (
+    Case,
+    check_distinct,
+    comparable,
+    own_accuracy,
+    provenance,
+    random_reference,
+    relabelled,
+    with_pixels,
+)
 from unspan.auditing.collect import Subject, collect, default_cache, subject
+from unspan.auditing.controls import stretched
 from unspan.auditing.gradcam import panels
 from unspan.auditing.parts import parts
 from unspan.auditing.reading import NOT_MEASURABLE, Verdict, overall
@@ -26,9 +37,11 @@ from unspan.auditing.white_box import WhiteBox, white_box
 from unspan.deletion import RECORD, Deletion, Record
 from unspan.metrics.score import Reading, Score
 from unspan.metrics.signature import signature
+from unspan.metrics.whitening import NAME as WHITENED
+from unspan.metrics.whitening import whitened_probe
 from unspan.report.rule import ERASED_BELOW, RETAINED_ABOVE, ROOM
 from unspan.run import Run, batches, first_rows, peek
-from unspan.splits import as_splits, check_overlap
+from unspan.splits import as_splits, digests_of, shared_samples
 from unspan.taps import Pool
 
 SCHEMA = "unspan.audit/1"
@@ -49,6 +62,11 @@ class Audit:
     def verdict(self) -> str:
         """ERASED AT THIS LEVEL, RETAINED, INCONCLUSIVE or NOT MEASURABLE."""
         return str(self.account["verdict"])
+
+    @property
+    def trusted(self) -> bool:
+        """Every self-test did what it should, and the reference can serve as one."""
+        return all(one["ok"] for one in self.account["controls"]) and not any("no reference" in note for note in self.account["notes"])
 
     def to_json(self) -> str:
         """Canonical JSON."""
@@ -115,11 +133,12 @@ def audit(
     run, splits, notes = run or Run(), as_splits(data), []
     after = _model(after)
     given = parts(splits)
-    notes += check_overlap("training and test data of the audit", [given.fit_forget, given.fit_retain], [given.test_forget, given.test_retain], allow_overlap)
     first, _ = peek(batches(given.test_forget, run, shard=False))
     example = first_rows(first.inputs, 2)
     subjects = [subject("before", before, example, tap=tap, pool=pool), subject("after", after, example, tap=tap, pool=pool)]
+    notes += provenance(subjects[0], subjects[1], splits)
     others = [subject(f"reference {i + 1}", one, example, tap=tap, pool=pool) for i, one in enumerate(reference)]
+    check_distinct(others)
     kind = "retrained" if others else "random weights"
     if not others:
         others, kind = random_reference(subjects[0], example, run, tap, pool)
@@ -129,13 +148,16 @@ def audit(
     config = {"seed": run.seed, "batch_size": run.batch_size, "attacks": "default", "tap": tap, "pool": pool, "reference": kind, "rule": rule}
     cache = cache or default_cache()
     hashes = {"before": subjects[0].digest, "after": subjects[1].digest, "reference": [one.digest for one in others]}
-    attempt = begin(cache, subjects[0].digest, subjects[1].digest, [splits.kind, *map(str, splits.selector)], config | {"references": hashes["reference"]})
-    fit, fit_digest = collect(everyone, given.fit_forget, given.fit_retain, run, cache, "outputs, what the attacker knows")
-    test, test_digest = collect(everyone, given.test_forget, given.test_retain, run, cache, "outputs, what he is judged on")
+    fit, fit_digest, known = collect(everyone, given.fit_forget, given.fit_retain, run, cache, "outputs, what the attacker knows")
+    test, test_digest, tested = collect(everyone, given.test_forget, given.test_retain, run, cache, "outputs, what he is judged on")
+    by_place = not given.held_out and digests_of(given.fit_forget) is None  # the fifth held out of such data may hold copies of the rest
+    notes += shared_samples("training and test data of the audit", known, tested, allow_overlap or by_place)
     names = [one.name for one in others]
     if kind == "raw pixels":
         fit, test, names = with_pixels(fit, test, given, run)
-    notes += words.attempted(attempt.earlier) + (comparable(test, names) if kind == "retrained" else [])
+    notes += comparable(test, names, splits.kind == "class") if kind == "retrained" else []
+    attempt = begin(cache, subjects[0].digest, subjects[1].digest, [splits.kind, *map(str, splits.selector)], config | {"references": hashes["reference"]})
+    notes += words.attempted(attempt.earlier)
     case = Case(splits, given, run, subjects, others, names, kind, fit, test, first.inputs, class_names, notes)
     account = _measured(case, pictures)
     attempt.end(account["verdict"])
@@ -144,7 +166,17 @@ def audit(
         account["not_run"] = [one for one in account["not_run"] if not one["name"].startswith("Grad-CAM")]
     account |= {"settings": config, "hashes": hashes | {"fit data": fit_digest, "test data": test_digest, "config": attempt.config}}
     account |= {"attempts": attempt.earlier, "versions": receipts.versions(), "seconds": {"total": round(time.perf_counter() - started, 1)}}
+    account = _finite(account)
     return Audit(account | {"seal": seal(account)})
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: what could not be computed is null."""
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _model(after: Any) -> nn.Module:
@@ -177,21 +209,20 @@ def _measured(case: Case, pictures: bool) -> dict[str, Any]:
     casts = [scores.score_of(one) for one in rows if one["group"] == "cast"]
     guarded = [one for one in (scores.described(rows, "representation", GUARDED, "after"), _area(verdicts)) if one is not None]
     weights_changed = bool(box.changed)
-    found = words.levels(own, casts, guarded, verdicts, box.word, weights_changed, before.classes(), single)
-    strongest = next((one for one in verdicts if one.rho is not None), None)
+    found = words.levels(own, relabelled(case), casts, guarded, verdicts, box.word, weights_changed, before.classes(), single, not unfit)
     what = f"{case.splits.kind} {', '.join(case.splits.selector)}"
     split = "held-out test data" if case.parts.held_out else "a held-out fifth of the data given (no test split)"
     account: dict[str, Any] = {
         "schema": SCHEMA,
         "created": receipts.now(),
         "verdict": word,
-        "headline": words.headline(word, strongest, case.kind),
-        "request": {"kind": case.splits.kind, "selector": list(case.splits.selector), "samples": int(case.fit["before"].forget.sum()), "test_samples": int(before.forget.sum()), "test": split},
+        "headline": words.headline(verdicts, case.kind),
+        "request": {"kind": case.splits.kind, "selector": list(case.splits.selector), "samples": int(case.fit["before"].forget.sum()) + (0 if case.parts.held_out else int(before.forget.sum())), "test_samples": int(before.forget.sum()), "test": split},
         "method": _method(case.subjects[1]),
         "levels": [one.to_dict() for one in found],
         "claims": words.claims(found, what, split),
         "can_still": words.can_still(verdicts, explain, scores.described(rows, "stability", "instability", "after"), weights_changed, box.recovered),
-        "next_steps": words.NEXT[word],
+        "next_steps": words.next_steps(word, case.kind, any(one.holds for one in found)),
         "limits": words.LIMITS + ([] if case.parts.held_out else ["The samples the attacker is judged on were in the training data of the original model: a test split says more."]),
         "reference": {"kind": case.kind, "count": len(case.references), "note": _reference_note(case)},
         "attacks": [one.to_dict() | {"explain": explain(one.attack)} for one in verdicts],
@@ -235,6 +266,10 @@ def _controls(case: Case, readings: dict[str, list[Reading]], columns: dict[str,
         own, edited_own = own_accuracy(case.test["after"], before.forget), own_accuracy(test, before.forget)
     found = controls.fakes(columns["before"], columns["references"], edited, case.run.seed)
     if case.by_class:
+        case.run.report("control: stretched features", 0, None)
+        place = columns["attacks"].index(WHITENED)
+        fit, test = (stretched(one, case.run.seed) for one in (case.fit["before"], before))
+        found.append(controls.hidden(columns["before"][place], whitened_probe(fit, test, case.run.seed), columns["references"][place], case.run.seed))
         case.run.report("control: permuted labels", 0, None)
         at = columns["attacks"].index(LINEAR)
         nothing = controls.permuted(case.fit["after"], case.test["after"], case.run.seed)
@@ -268,6 +303,6 @@ def _not_run(case: Case, single: Verdict | None, box: WhiteBox) -> list[dict[str
         missing.append({"name": "scores, casts, output signature", "why": "the model gives no class scores"})
     if not case.by_class:
         missing.append({"name": "class probes (linear, kNN, MLP, few-shot, KR)", "why": "the request is of samples, not of a class"})
-    missing.append({"name": "Grad-CAM pictures", "why": "they show samples of the request, which a report does not by default (--gradcam 4)"})
+    missing.append({"name": "Grad-CAM pictures", "why": "not asked for: the pictures show forgotten samples, and a report holds none by default (--gradcam 4 draws four)"})
     missing.append({"name": "recovery by fine-tuning, shadow models (U-LiRA)", "why": "need training; not part of the default audit"})
     return missing

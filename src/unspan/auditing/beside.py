@@ -42,7 +42,7 @@ def other_scores(case: Case, readings: dict[str, list[Reading]]) -> list[dict[st
             if name == "after" and own is not None and own.value:
                 rows.append(published.recovery(own.value, reading))
     if bool((case.unseen & ~case.test["before"].forget).any()):
-        fit, test = ({name: part[name] for name in models} for part in (case.fit, case.test))
+        fit, test = ({name: part[name] for name in ("before", "after", *retrained)} for part in (case.fit, case.test))
         rows += published.table_five(fit, test, case.unseen, retrained, run.seed)
         rows += published.nomus_rows(test, case.unseen, rows)
     record: Record | None = getattr(case.subjects[1].model, RECORD, None)

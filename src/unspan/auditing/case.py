@@ -13,6 +13,7 @@ from unspan.auditing import words
 from unspan.auditing.collect import Subject, subject
 from unspan.auditing.parts import Parts
 from unspan.auditing.reference import pixels, random_weights
+from unspan.deletion import RECORD, Record
 from unspan.errors import DataError, UnspanError, UsageError
 from unspan.metrics.outputs import Outputs
 from unspan.report.words import percent
@@ -50,6 +51,32 @@ class Case:
         return torch.ones_like(forget) if self.parts.held_out else ~forget & self.parts.unseen
 
 
+def provenance(before: Subject, after: Subject, splits: Splits) -> list[str]:
+    """What the receipt inside the erased model says against this audit.
+
+    Raises:
+        DataError: the original is not the model that was erased.
+    """
+    record: Record | None = getattr(after.model, RECORD, None)
+    if record is None:
+        return []
+    requests = [*record.receipt["previous"], record.receipt]
+    if before.digest not in {one["model"]["sha256_before"] for one in requests}:
+        raise DataError("The original is not the model that the receipt names (other weights): give the weights that were erased (--weights).")
+    if splits.kind == "class" and not set(splits.classes) <= {label for one in requests for label in one["request"]["classes"]}:
+        asked = ", ".join(name for one in requests for name in one["request"]["selector"])
+        return [f"the receipt of the erased model names another request ({asked or 'no class'}), so this audit is about something that its method was not asked to erase"]
+    return []
+
+
+def check_distinct(references: Sequence[Subject]) -> None:
+    """Several references tell how much training varies only when they differ (UsageError)."""
+    for number, one in enumerate(references):
+        twin = next((other for other in references[:number] if other.digest == one.digest), None)
+        if twin is not None:
+            raise UsageError(f"{one.name} and {twin.name} are the same model; give models trained with different seeds.")
+
+
 def random_reference(before: Subject, example: Any, run: Run, tap: str | None, pool: Pool | None) -> tuple[list[Subject], str]:
     """The reference when no retrained model is given, and its kind."""
     try:
@@ -69,7 +96,7 @@ def with_pixels(fit: dict[str, Outputs], test: dict[str, Outputs], given: Parts,
     return fit | {"pixels": found[0]}, test | {"pixels": found[1]}, ["pixels"]
 
 
-def comparable(test: dict[str, Outputs], references: Sequence[str]) -> list[str]:
+def comparable(test: dict[str, Outputs], references: Sequence[str], by_class: bool) -> list[str]:
     """Refuse a reference of another task; name one that has seen the class after all."""
     notes = []
     before = test["before"]
@@ -81,9 +108,22 @@ def comparable(test: dict[str, Outputs], references: Sequence[str]) -> list[str]
         if kept < 0.5 * own:
             raise DataError(f"{name} is right on {percent(kept)} of the retained test samples, the original on {percent(own)}: other classes, other preprocessing, or not trained. Give a model of the same task.")
         seen = own_accuracy(one, one.forget)
-        if seen > words.chance_bound(one.classes()):
+        if by_class and seen > words.chance_bound(one.classes()):  # single samples are named by generalisation
             notes.append(f"{name} names {percent(seen)} of the forgotten test samples: it seems to have seen them, so it is no reference and nothing can be measured against it")
     return notes
+
+
+def relabelled(case: Case) -> tuple[int, float] | None:
+    """Another output that names most forgotten test samples and little else, with its share: a class under a new name."""
+    one = case.test["after"]
+    if one.logits is None or not case.by_class:
+        return None
+    said = one.logits.argmax(1)
+    shares = torch.bincount(said[one.forget], minlength=one.logits.shape[1]).double() / one.forget.sum()
+    shares[list(case.splits.classes)] = 0
+    best = int(shares.argmax())
+    others = [float((said[rows] == best).double().mean()) for label in one.labels[~one.forget].unique().tolist() if bool((rows := (one.labels == label) & ~one.forget).any())]
+    return (best, float(shares[best])) if float(shares[best]) > 0.5 and max(others, default=0.0) < float(shares[best]) / 2 else None
 
 
 def own_accuracy(one: Outputs, rows: Tensor) -> float:

@@ -58,7 +58,7 @@ def default_cache() -> Path:
     return Path(home) if home else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "unspan"
 
 
-def collect(subjects: Sequence[Subject], forget: Any, retain: Any, run: Run, cache: Path, stage: str) -> tuple[dict[str, Outputs], str]:
+def collect(subjects: Sequence[Subject], forget: Any, retain: Any, run: Run, cache: Path, stage: str) -> tuple[dict[str, Outputs], str, set[bytes]]:
     """Outputs of every subject on the forget rows, then the retain rows, of one split.
 
     Samples are read once for all subjects whose outputs are not in the cache yet.
@@ -72,13 +72,13 @@ def collect(subjects: Sequence[Subject], forget: Any, retain: Any, run: Run, cac
         stage: name for the progress display.
 
     Returns:
-        Outputs by subject name, and the digest of the data.
+        Outputs by subject name, the digest of the data, and the digests of its samples.
 
     Raises:
         DataError: a sample that cannot be read.
         OutputError: the cache cannot be written.
     """
-    data = _data_digest([forget, retain], run)
+    data, samples = _data_digest([forget, retain], run)
     folders = {one.name: cache / _key(one, data, run) for one in subjects}
     absent = {folders[one.name]: one for one in subjects if not (folders[one.name] / "done.json").is_file()}
     missing = list(absent.values())  # equal models share a folder and are measured once
@@ -88,7 +88,7 @@ def collect(subjects: Sequence[Subject], forget: Any, retain: Any, run: Run, cac
             _measure(missing, [forget, retain], run, {one.name: folders[one.name] for one in missing}, stage)
         except OSError as error:
             raise OutputError(f"The cache {cache} cannot be written: {error.strerror or error}. Set UNSPAN_CACHE or --cache to a folder with room.") from error
-    return {one.name: _open(folders[one.name]) for one in subjects}, data
+    return {one.name: _open(folders[one.name]) for one in subjects}, data, samples
 
 
 def _key(one: Subject, data: str, run: Run) -> str:
@@ -96,9 +96,9 @@ def _key(one: Subject, data: str, run: Run) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
-def _data_digest(parts: Sequence[Any], run: Run) -> str:
-    """sha256 over every sample and its preparation, part by part; stored bytes where the data keeps them."""
-    total = hashlib.sha256()
+def _data_digest(parts: Sequence[Any], run: Run) -> tuple[str, set[bytes]]:
+    """sha256 over every sample and its preparation, part by part, and those of the samples; of stored bytes where the data keeps them."""
+    total, samples = hashlib.sha256(), set[bytes]()
     for part in parts:
         total.update(b"part")
         if part is None:
@@ -111,10 +111,12 @@ def _data_digest(parts: Sequence[Any], run: Run) -> str:
         if stored is not None and (transform is None or hasattr(transform, "to_dict")):
             total.update(repr(None if transform is None else sorted(transform.to_dict().items())).encode())
             total.update(b"".join(stored))
+            samples.update(stored)
         else:
             for batch in batches(part, run, shard=False):
                 total.update(b"".join(batch.digests))
-    return total.hexdigest()
+                samples.update(batch.digests)
+    return total.hexdigest(), samples
 
 
 def _measure(subjects: Sequence[Subject], parts: Sequence[Any], run: Run, folders: dict[str, Path], stage: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -13,7 +13,9 @@ from unspan.auditing.reading import RETAINED, overall, verdict
 from unspan.auditing.words import chance_bound
 from unspan.metrics.linear import fit_linear
 from unspan.metrics.outputs import Outputs
+from unspan.metrics.probes import CHUNK
 from unspan.metrics.score import Reading
+from unspan.report.rule import ROOM
 from unspan.report.words import measured, percent
 
 _PERMUTATIONS = 10
@@ -47,6 +49,22 @@ def head_edit(outputs: Outputs, classes: Sequence[int]) -> Outputs:
     logits = outputs.logits.clone()
     logits[:, list(classes)] = -1e9
     return Outputs(features=outputs.features, logits=logits, labels=outputs.labels, forget=outputs.forget)
+
+
+def stretched(outputs: Outputs, seed: int) -> Outputs:
+    """A fake erasure: features mixed by an invertible linear map that leaves most of them in directions of small variance."""
+    d = outputs.features.shape[1]
+    generator = torch.Generator().manual_seed(seed)
+    left, right = (torch.linalg.qr(torch.randn(d, d, generator=generator, dtype=torch.float64))[0] for _ in range(2))
+    mix = left * torch.logspace(0, 4, d, dtype=torch.float64) @ right
+    return replace(outputs, features=torch.cat([(x.double() @ mix).float() for x in outputs.features.split(CHUNK)]))
+
+
+def hidden(original: Reading, found: Reading, references: Sequence[Reading], seed: int) -> Control:
+    """Whether the whitened probe still reads features that only were stretched."""
+    one = verdict(original, found, references, seed=seed)
+    seen = one.verdict == RETAINED or (one.rho is None and abs(found.value - original.value) < ROOM / 2)
+    return Control("features stretched by an invertible map (nothing is gone)", "caught", "caught" if seen else f"not caught ({one.verdict})", f"{found.attack}: {measured(found.value, *found.interval(), found.unit, len(found.forget)).line}")
 
 
 def fakes(original: Sequence[Reading], references: Sequence[Sequence[Reading]], edited: Sequence[Reading], seed: int) -> list[Control]:

@@ -41,6 +41,7 @@ def panels(before: Subject, after: Subject, inputs: Any, labels: Tensor | None, 
         raise UsageError("captum is not installed: pip install 'unspan[captum]', or leave --gradcam out.")
     if not (isinstance(inputs, Tensor) and inputs.ndim == 4 and inputs.shape[1] in (1, 3)) or labels is None or bool((labels < 0).any()):
         raise UsageError("Grad-CAM needs images with 1 or 3 channels and their labels.")
+    count = min(count, len(labels))  # a short batch is padded
     inputs, labels = inputs[:count], labels[:count]
     layers = [_last_map(one, inputs) for one in (before, after)]
     if None in layers:

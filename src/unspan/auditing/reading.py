@@ -16,8 +16,10 @@ from torch import Tensor
 
 from unspan.metrics.score import Reading
 from unspan.report.rule import ERASED, ERASED_BELOW, INCONCLUSIVE, NOT_MEASURABLE, RETAINED, RETAINED_ABOVE, ROOM
+from unspan.report.words import percent
 
 _RESAMPLES = 2000
+BLIND_BELOW = 0.5  # of its accuracy on retained samples in the original
 _SMALL = 100  # below this many forget samples a bootstrap is too narrow: exact intervals widen it
 
 
@@ -90,8 +92,15 @@ def verdict(original: Reading, erased: Reading, references: Sequence[Reading], *
     if len(erased.forget) < _SMALL:
         rho_low, rho_high = min(rho_low, (low - r) / (o - r)), max(rho_high, (high - r) / (o - r))
         corrected = min(corrected, (erased.interval(1 - 0.05 / attacks)[0] - r) / (o - r))
-    note = "less is read than in the reference: over-erased, which is itself a trace" if rho_high < 0 else ""
-    return Verdict(**facts, rho=(e - r) / (o - r), rho_low=rho_low, rho_high=rho_high, rho_low_corrected=corrected, verdict=judge(rho_low, rho_high), note=note)
+    note, word = "less is read than in the reference: over-erased, which is itself a trace" if rho_high < 0 else "", judge(rho_low, rho_high)
+    if word == ERASED and blind(original, erased):
+        note, word = f"the attack fails on what was to be kept as well ({percent(erased.retain or 0)} against {percent(original.retain or 0)} before), so that it reads little says nothing", INCONCLUSIVE
+    return Verdict(**facts, rho=(e - r) / (o - r), rho_low=rho_low, rho_high=rho_high, rho_low_corrected=corrected, verdict=word, note=note)
+
+
+def blind(original: Reading, erased: Reading) -> bool:
+    """Whether an attack lost more than half of its accuracy on retained samples: the features were made useless, or it was starved."""
+    return erased.retain is not None and original.retain is not None and erased.retain < BLIND_BELOW * original.retain
 
 
 def judge(rho_low: float, rho_high: float) -> str:
@@ -102,7 +111,7 @@ def judge(rho_low: float, rho_high: float) -> str:
 
 
 def overall(original: Sequence[Reading], erased: Sequence[Reading], references: Sequence[Sequence[Reading]], *, seed: int = 0) -> tuple[str, list[Verdict]]:
-    """Verdicts of several attacks, the strongest first, and the word for all together.
+    """Verdicts of several attacks, and the word for all together; those that name samples first, then by what they read.
 
     RETAINED needs one attack that reads too much by its corrected interval (the first step of Holm). ERASED needs
     every measurable attack below its bound, and no other attack above the reference; no correction is needed there.
@@ -115,18 +124,13 @@ def overall(original: Sequence[Reading], erased: Sequence[Reading], references: 
     """
     each = [verdict(o, e, r, attacks=len(erased), seed=seed) for o, e, r in zip(original, erased, references, strict=True)]
     measurable = [one for one in each if one.rho is not None]
-    each.sort(key=_strength, reverse=True)
+    each.sort(key=lambda one: (one.unit == "share", one.erased), reverse=True)
     if not measurable:
         return NOT_MEASURABLE, each
     if any((one.rho_low_corrected or 0.0) >= RETAINED_ABOVE for one in measurable):
         return RETAINED, each
     clean = all(one.verdict == ERASED if one.rho is not None else not one.exceeds for one in each)
     return (ERASED if clean else INCONCLUSIVE), each
-
-
-def _strength(one: Verdict) -> tuple[int, bool, float]:
-    """Order of attacks: by verdict, then those that name samples, then by how many they name."""
-    return (ERASED, NOT_MEASURABLE, INCONCLUSIVE, RETAINED).index(one.verdict), one.unit == "share", one.erased
 
 
 def _resampled_rho(original: Reading, erased: Reading, references: Sequence[Reading], seed: int) -> tuple[Tensor, Tensor]:

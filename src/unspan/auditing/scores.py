@@ -105,7 +105,7 @@ def relearning(readings: Mapping[str, Sequence[Reading]]) -> list[Row]:
             shots = shots_to(curve, target) if curve else None
             most = max((int(one.detail["m"]) for one in curve), default=0)
             note = "" if shots is not None else f"not reached with {most} examples"
-            rows.append(row("relearning", name, Score(name=f"{variant}: examples to read half of the original", value=shots, unit="1", better="higher", split="test forget", n=len(curve[0].forget) if curve else 0, note=note)))
+            rows.append(row("relearning", name, Score(name=f"{variant}: examples to read half of the original", value=shots, unit="examples", better="higher", split="test forget", n=len(curve[0].forget) if curve else 0, note=note)))
     return rows
 
 def leakage(directions: Tensor | None, head: Head | None, fit: Outputs) -> list[Row]:

@@ -99,10 +99,28 @@ def _audit(path: Path, account: dict[str, Any]) -> list[Check]:
         return [Check("audit", None, f"{path} cannot be read: {error}")]
     if not isinstance(found, dict) or found.get("schema") != "unspan.audit/1":
         return [Check("audit", None, f"{path} has schema {found.get('schema') if isinstance(found, dict) else None!r}; this version reads unspan.audit/1")]
-    same = found.get("hashes", {}).get("after") == account["model"]["sha256_after"]
-    return [
-        Check("audit is as it was written", found.get("seal") == seal(found), "its seal; not a signature"),
-        Check("audit is of these weights", same, str(found.get("verdict"))),
-    ]
+    hashes = found.get("hashes")
+    same = isinstance(hashes, dict) and hashes.get("after") == account["model"]["sha256_after"]
+    whole = found.get("seal") == seal(found)
+    said = str(found.get("verdict")) if whole else "its verdict is not repeated here, since the audit was edited"
+    return [Check("audit is as it was written", whole, "its seal; not a signature"), Check("audit is of these weights", same, said), *_pages(path.parent, found, whole)]
+
+
+def _pages(folder: Path, found: dict[str, Any], whole: bool) -> list[Check]:
+    """Whether the pages beside an audit say what it says."""
+    from unspan.report import html, markdown
+
+    checks = []
+    for name, draw in (("report.html", html), ("report.md", markdown)):
+        if not (folder / name).is_file():
+            continue
+        try:
+            equal: bool | None = (folder / name).read_text("utf-8", errors="replace") == draw(found) if whole else False
+        except UnspanError:
+            equal = False
+        if equal is False and whole and found.get("versions") != receipts.versions():
+            equal = None  # drawn by other versions of the libraries
+        checks.append(Check(f"{name} says what the audit says", equal, {True: "drawn again, byte for byte", False: "it differs", None: "it differs, and was written by other versions of the libraries: compare by hand"}[equal]))
+    return checks
 
 

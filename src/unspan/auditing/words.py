@@ -18,20 +18,27 @@ class Level:
     Attributes:
         level: `L0` to `L4`, or `S` for single samples.
         title: what it means.
-        holds: None when it was not tested.
+        holds: None when it was not tested or the measurement does not decide.
         why: the measurement behind it.
+        state: the same in words.
     """
 
     level: str
     title: str
     holds: bool | None
     why: str
+    state: str = ""
+
+    def __post_init__(self) -> None:
+        words = {True: "holds", False: "does not hold", None: "not tested"}
+        object.__setattr__(self, "state", self.state or words[self.holds])
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
         return asdict(self)
 
 
+SHOWN = "not shown"
 TITLES = {
     "L0": "the model's own scores no longer name it, also after casts",
     "L1": "no affine probe tells it from the rest better than a constant",
@@ -47,38 +54,61 @@ def chance_bound(classes: int) -> float:
     return max(1.5 / classes, 1 / classes + 0.02)
 
 
-def levels(own_head: Score | None, casts: Sequence[Score], guarded: Sequence[Score], verdicts: Sequence[Verdict], sweep: str | None, weights_changed: bool, classes: int, sample: Verdict | None) -> list[Level]:
+def levels(own_head: Score | None, relabelled: tuple[int, float] | None, casts: Sequence[Score], guarded: Sequence[Score], verdicts: Sequence[Verdict], sweep: str | None, weights_changed: bool, classes: int, sample: Verdict | None, usable: bool) -> list[Level]:
     """Judge every level; `verdicts` are those of the feature and score attacks.
 
     Args:
         own_head: accuracy on forgotten test samples by the model's own head.
+        relabelled: another output that stands for the forgotten samples, and the share of them it names.
         casts: the same after each cast.
         guarded: the R^2 on fit data and the AUC on test data of the affine probe, in this order.
         verdicts: of the attacks, with the few-shot ones among them.
         sweep: word for the earlier layers, None when they were not tested.
         weights_changed: weights other than the head's and the eraser's differ from the original's.
         classes: of the model.
-        sample: verdict of the sample-level attack, None when there was none; an AUC far below 0.5 separates as well.
+        sample: verdict of the sample-level attack, None when there was none.
+        usable: the reference can serve as one.
     """
     few = [one for one in verdicts if one.attack.startswith("few-shot")]
-    other = [one for one in verdicts if not one.attack.startswith("few-shot")]
-    found = [_output(own_head, casts, classes), _guarded(guarded), _all("L2", other), _all("L3", few)]
-    if sweep is None:
-        white = Level("L4", TITLES["L4"], False if not weights_changed else None, "no weight before the eraser changed: whoever holds the weights has the original features" if not weights_changed else "earlier layers were not tested")
-    else:
-        holds = weights_changed and sweep == ERASED and all(one.holds for one in found[2:])
-        why = f"earlier layers: {sweep}" + ("" if weights_changed else "; no weight before the eraser changed")
-        white = Level("L4", TITLES["L4"], holds, why)
-    single = Level("S", TITLES["S"], None, "needs models that never saw the samples (--reference)") if sample is None else Level("S", TITLES["S"], sample.verdict == ERASED and sample.erased_high >= 0.45, f"{sample.attack}: {_read(sample)}")
-    return [*found, white, single]
+    other = [one for one in verdicts if not one.attack.startswith("few-shot") and one is not sample]
+    found = [_output(own_head, relabelled, casts, classes), _guarded(guarded), _all("L2", other, usable), _all("L3", few, usable)]
+    return [*found, _white_box(sweep, weights_changed, found[2:], usable), _single(sample)]
 
 
-def _output(own: Score | None, casts: Sequence[Score], classes: int) -> Level:
+def _white_box(sweep: str | None, weights_changed: bool, above: Sequence[Level], usable: bool) -> Level:
+    title = TITLES["L4"]
+    if not weights_changed:
+        return Level("L4", title, False, "no weight before the eraser changed: whoever holds the weights has the original features")
+    if sweep is None or not usable:
+        return Level("L4", title, None, "earlier layers were not tested" if sweep is None else "the reference cannot serve as one")
+    if sweep == RETAINED or any(one.holds is False for one in above):
+        return Level("L4", title, False, f"earlier layers: {sweep}")
+    holds = sweep == ERASED and all(one.holds for one in above)
+    return Level("L4", title, True if holds else None, f"earlier layers: {sweep}", "" if holds else SHOWN)
+
+
+def _single(sample: Verdict | None) -> Level:
+    """AUC 0.5 is what a model that never saw the samples gives; far below it separates as well."""
+    if sample is None:
+        return Level("S", TITLES["S"], None, "needs models that never saw the samples (--reference), class scores, labels and unseen test samples")
+    why = f"{sample.attack}: {_read(sample)}"
+    if sample.erased_low >= 0.45 and sample.erased_high <= 0.55:
+        return Level("S", TITLES["S"], True, why)
+    apart = sample.erased_low > 0.5 or sample.erased_high < 0.5
+    return Level("S", TITLES["S"], False if apart else None, why, "" if apart else SHOWN)
+
+
+def _output(own: Score | None, relabelled: tuple[int, float] | None, casts: Sequence[Score], classes: int) -> Level:
     if own is None or own.high is None or own.value is None:
         return Level("L0", TITLES["L0"], None, "the model gives no class scores")
     bound = chance_bound(classes)
     worst = max([own, *casts], key=lambda one: one.high or 0.0)
-    return Level("L0", TITLES["L0"], (worst.high or 0.0) <= bound, f"its own scores are right for {measured(own.value, own.low, own.high, n=own.n).line} of the forgotten samples; the bound is {percent(bound, 0)}; worst cast: {worst.name}")
+    why = f"its own scores are right for {measured(own.value, own.low, own.high, n=own.n).line} of the forgotten samples; the bound is {percent(bound, 0)}"
+    if worst is not own:
+        why += f"; largest after {worst.name.rpartition(', ')[2]}, {measured(worst.value, worst.low, worst.high).line}"
+    if relabelled is not None and (worst.high or 0.0) <= bound:
+        return Level("L0", TITLES["L0"], False, f"{why}; but output {relabelled[0]} now stands for them: it names {percent(relabelled[1])} of them and little else")
+    return Level("L0", TITLES["L0"], (worst.high or 0.0) <= bound, f"{why}; an edit of the head alone can reach this level")
 
 
 def _guarded(scores: Sequence[Score]) -> Level:
@@ -89,26 +119,33 @@ def _guarded(scores: Sequence[Score]) -> Level:
     return Level("L1", TITLES["L1"], holds, f"R² {r2.value:.3f} on fit data; AUC {measured(area.value, area.low, area.high, 'AUC', area.n).line} on test data")
 
 
-def _all(level: str, verdicts: Sequence[Verdict]) -> Level:
-    measured = [one for one in verdicts if one.rho is not None]
-    if not measured:
-        return Level(level, TITLES[level], None, "no attack could be measured against the reference")
-    bad = [one for one in verdicts if (one.verdict != ERASED if one.rho is not None else one.exceeds)]
-    why = f"{len(verdicts) - len(bad)} of {len(verdicts)} attacks find no more than the reference"
+def _all(level: str, verdicts: Sequence[Verdict], usable: bool) -> Level:
+    measurable = [one for one in verdicts if one.rho is not None]
+    if not usable or not measurable:
+        return Level(level, TITLES[level], None, "no attack could be measured against the reference" if usable else "the reference cannot serve as one")
+    bad = [one for one in verdicts if one.verdict == RETAINED or (one.rho is None and one.exceeds)]
+    open_ = [one for one in measurable if one.verdict == INCONCLUSIVE]
     if bad:
-        why += f"; {bad[0].attack}: {_number(bad[0].erased, bad[0].unit)} against {_number(bad[0].reference, bad[0].unit)}"
-    return Level(level, TITLES[level], not bad, why)
+        return Level(level, TITLES[level], False, f"{len(bad)} of {len(verdicts)} attacks read more than the reference; {bad[0].attack}: {_number(bad[0].erased, bad[0].unit)} against {_number(bad[0].reference, bad[0].unit)}")
+    if open_:
+        return Level(level, TITLES[level], None, f"{len(open_)} of {len(verdicts)} attacks do not decide; {open_[0].attack}: {_number(open_[0].erased, open_[0].unit)} against {_number(open_[0].reference, open_[0].unit)}", SHOWN)
+    return Level(level, TITLES[level], True, f"none of {len(verdicts)} attacks reads more than the reference")
 
 
-def headline(word: str, strongest: Verdict | None, reference: str) -> str:
-    """One sentence with the strongest attack tried, its number, interval, n and reference."""
-    if strongest is None:
-        return "Nothing could be measured against the reference, so nothing can be said about what is left."
-    what = "recognises" if strongest.unit == "share" else "separates"
-    return (
-        f"The strongest attack tried ({strongest.attack}) {what} the forgotten samples at {_read(strongest)}; "
-        f"in the original model {_number(strongest.original, strongest.unit)}, in the reference ({reference}) {_number(strongest.reference, strongest.unit)}."
-    )
+def headline(verdicts: Sequence[Verdict], reference: str) -> str:
+    """The strongest attack tried, with number, interval, n and reference; and the strongest that could be judged, if another."""
+    if not verdicts:
+        return "No attack was run, so nothing can be said about what is left."
+    first, judged = verdicts[0], next((one for one in verdicts if one.rho is not None), None)
+    text = f"The strongest attack tried ({first.attack}) {_against(first, reference)}."
+    if judged is None:
+        return f"{text} Nothing could be measured against the reference, so nothing can be said about what is left."
+    return text if judged is first else f"{text} Original and reference are too close for it to tell; the strongest that can ({judged.attack}) {_against(judged, reference)}."
+
+
+def _against(one: Verdict, reference: str) -> str:
+    what = "recognises" if one.unit == "share" else "separates"
+    return f"{what} the forgotten samples at {_read(one)}; in the original model {_number(one.original, one.unit)}, in the reference ({reference}) {_number(one.reference, one.unit)}"
 
 
 def _read(one: Verdict) -> str:
@@ -161,9 +198,20 @@ def attempted(earlier: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"This request was audited before with other models or settings, {len(earlier)} time{'s' if len(earlier) > 1 else ''}: {counted}"]
 
 
-NEXT = {
+def next_steps(word: str, reference: str, any_level: bool) -> list[str]:
+    """What to do now."""
+    steps = list(_NEXT[word])
+    if word == RETAINED:
+        said = "What may be said is listed under the levels that hold." if any_level else "This audit supports no claim of erasure."
+        steps[0] = f"{steps[0]} {said}"
+        if reference != "retrained":
+            steps.append("Give a model retrained without the data (--reference): without one this audit cannot tell what was learned of them from what the other data teach.")
+    return steps
+
+
+_NEXT = {
     RETAINED: [
-        "Do not describe this model as one from which the data were deleted. What may be said is listed under the levels that hold.",
+        "Do not describe this model as one from which the data were deleted.",
         "If features leave your service, close that route or retrain without the data; if only top labels leave it, level L0 may be enough.",
         "Try a stronger method and audit again; all attempts belong into the record.",
     ],

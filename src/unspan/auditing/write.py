@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unspan.artifact.publish import clean_orphans, publish
+from unspan.artifact.write import refuse_inputs
 from unspan.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -14,8 +16,8 @@ if TYPE_CHECKING:
 NAMES = ("audit.json", "report.html", "report.md")
 
 
-def check_target(folder: Path, overwrite: bool) -> None:
-    """Refuse to replace anything but an earlier audit, and that only when asked.
+def check_target(folder: Path, overwrite: bool, inputs: Sequence[Path | None]) -> None:
+    """Refuse to replace anything but an earlier audit, and that only when asked; and to write into what is read.
 
     Raises:
         UsageError: the folder holds something.
@@ -23,6 +25,7 @@ def check_target(folder: Path, overwrite: bool) -> None:
     """
     if not folder.absolute().parent.is_dir():
         raise OutputError(f"The folder {folder.parent} does not exist; create it first.")
+    refuse_inputs(folder, tuple(one for one in inputs if one is not None and one.exists()))
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; choose a folder with --out.")
     found = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()

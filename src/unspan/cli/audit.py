@@ -66,18 +66,23 @@ def audit(
     from unspan.auditing.write import check_target
     from unspan.cli.render import console
 
-    check_target(out, overwrite)
-    found = _audit(options, console(quiet))
+    check_target(out, overwrite, [after, weights, *(reference or []), Path(data)])
+    shown = console(quiet)
+    found = _audit(options, shown)
     if as_json:
         print(found.to_json(), end="")
     if found.verdict in _FAILS[fail_on]:
         raise typer.Exit(_EXIT[found.verdict])
+    if fail_on != "never" and not found.trusted:
+        console(False).print("The audit cannot be relied on: a self-test failed, or the reference cannot serve as one. The gate stays closed (exit 7).")
+        raise typer.Exit(7)
 
 
 def _audit(o: dict[str, Any], out: Any) -> Audit:
     import warnings
 
     from unspan.auditing.audit import audit as audit_api
+    from unspan.auditing.write import check_target
     from unspan.cli import render
     from unspan.cli.opening import open_model
     from unspan.cli.request import open_request
@@ -94,6 +99,7 @@ def _audit(o: dict[str, Any], out: Any) -> Audit:
         warnings.simplefilter("ignore")
         run = Run(device=o["device"], batch_size=o["batch_size"], workers=o["workers"], seed=o["seed"], progress=report)
         found = audit_api(opened.model, erased, splits, run, reference=references, tap=o["tap"], pool=o["pool"], class_names=names, cache=o["cache"], allow_overlap=o["allow_overlap"], pictures=o["pictures"], gradcam=o["gradcam"])
+    check_target(o["out"], o["overwrite"], [])  # another audit may have been written meanwhile
     found.save(o["out"])
     render.verdict(out, found.account, o["out"])
     return found
@@ -116,7 +122,7 @@ def _with_weights(original: nn.Module, path: Path) -> nn.Module:
     try:
         load_weights(model, path)
     except ModelError as error:
-        raise ModelError(f"{path.name}: {error}") from error
+        raise error if path.name in str(error) else ModelError(f"{path.name}: {error}") from error
     return model.eval()
 
 

@@ -103,7 +103,7 @@ def verdict(out: Console, account: dict[str, Any], folder: Any) -> None:
     out.print(table)
     if len(account["attacks"]) > _ROWS:
         out.print(Text(f"{len(account['attacks']) - _ROWS} more attacks are in the report."))
-    bullets(out, "Levels", (f"{one['level']} {'holds' if one['holds'] else 'not tested' if one['holds'] is None else 'does not hold'}: {one['title']} ({one['why']})" for one in account["levels"]))
+    bullets(out, "Levels", (f"{one['level']} {one['state']}: {one['title']} ({one['why']})" for one in account["levels"]))
     fakes = [one for one in account["controls"] if one["expect"] == "caught"]
     out.print(Text(f"The audit caught {sum(one['ok'] for one in fakes)} of {len(fakes)} fakes."))
     bullets(out, "An attacker can still", account["can_still"])

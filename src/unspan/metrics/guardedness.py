@@ -14,7 +14,7 @@ from unspan.errors import DataError
 from unspan.linalg import RANK_TOLERANCE
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.probes import CHUNK
-from unspan.metrics.score import Score
+from unspan.metrics.score import Reading, Score, auc_reading
 
 
 def guardedness(fit: Outputs, test: Outputs) -> list[Score]:
@@ -41,6 +41,16 @@ def guardedness(fit: Outputs, test: Outputs) -> list[Score]:
         Score(name="linear guardedness R² (fit)", value=inside, unit="1", better="lower", split="fit", n=len(fit), note=note, detail=detail),
         Score(name="linear guardedness R² (test)", value=outside, unit="1", better="lower", split="test", n=len(test), note="The affine predictor of the fit data, on test data.", detail=detail),
     ]
+
+
+def affine_auc(fit: Outputs, test: Outputs) -> Reading:
+    """AUC on test data of the best affine predictor of the forget indicator on the fit data, in closed form.
+
+    It has no penalty and no iterations, so no scaling of the features can starve it.
+    """
+    weight, bias, inside, rank = affine(fit.features, fit.forget)
+    read = torch.cat([x.double() @ weight for x in test.features.split(CHUNK)]) + bias
+    return auc_reading("affine predictor, forget against rest", read[test.forget], read[~test.forget], rank=rank, r2_fit=inside)
 
 
 def affine(features: Tensor, target: Tensor) -> tuple[Tensor, float, float, int]:

@@ -24,7 +24,7 @@ class Score:
         value: None when it cannot be measured; `note` says why.
         low: lower end of the 95 % interval, None when there is none.
         high: upper end.
-        unit: `share` in [0, 1], `AUC` in [0, 1], `bits`, `seconds`, `points`, or `1` for plain numbers.
+        unit: `share` in [0, 1], `AUC` in [0, 1], `bits`, `seconds`, `points`, `examples`, or `1` for plain numbers.
         better: which direction means more forgotten (on forget splits) or more kept (on retain splits);
             `reference` when nearer to the reference model is better, `none` when it only describes.
         split: which samples.

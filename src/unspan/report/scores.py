@@ -7,7 +7,7 @@ from typing import Any
 
 from unspan.report import figures, maps
 from unspan.report.axes import class_rows
-from unspan.report.parts import Cell, Figure, Section, Table, rows, said, why
+from unspan.report.parts import Cell, Figure, Section, Table, rows, said, table, why
 from unspan.report.rule import RETAINED
 from unspan.report.words import BETTER, joined, literal, measured, number, thousands, upper
 
@@ -46,13 +46,20 @@ def groups(audit: Mapping[str, Any], scores: Mapping[str, Rows]) -> list[Section
     for group, (title, lead, caption, words) in GROUPS.items():
         pictures: list[Figure] = [picture for draw in drawn.get(group, ()) if (picture := draw(audit))]
         own = scores.get(group, [])
-        if own or pictures:
-            found.append(Section(group, title, [lead], tables=[score_table(caption, own)] if own else [], figures=pictures))
+        layers = _layers(audit) if group == "sweep" else []
+        if own or pictures or layers:
+            found.append(Section(group, title, [lead], tables=[*([score_table(caption, own)] if own else []), *layers], figures=pictures))
         else:
             found.append(Section(group, title, missing=why(audit, *words)))
     if "other" in scores:
         found.append(Section("other", "Other scores", tables=[score_table("Other scores: value and 95\u00a0% interval", scores["other"])]))
     return found
+
+
+def _layers(audit: Mapping[str, Any]) -> list[Table]:
+    """What a probe reads at earlier layers."""
+    lines = [[Cell(said(one, "layer", 60)), *(Cell(measured(one.get(key)).value) for key in ("before", "after", "reference"))] for one in rows(table(audit, "figures"), "sweep")]
+    return [Table("Forgotten test samples that a linear probe recognises, layer by layer", ["Layer", "Before", "After erasing", "Reference"], lines)] if lines else []
 
 
 def score_table(caption: str, found: Rows) -> Table:

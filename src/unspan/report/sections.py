@@ -64,7 +64,8 @@ def _levels(audit: Mapping[str, Any], against: str) -> Section:
     found, lines = rows(audit, "levels"), []
     for one in found:
         holds = one.get("holds")
-        result = Cell("holds", "", "yes") if holds is True else Cell("does not hold", "", "no") if holds is False else Cell("not tested", "", "none")
+        state = said(one, "state", 20) or ("holds" if holds is True else "does not hold" if holds is False else "not tested")
+        result = Cell(state, "", "yes" if holds is True else "no" if holds is False else "open" if state == "not shown" else "none")
         lines.append([Cell(said(one, "level", 8)), result, Cell(upper(said(one, "title"))), Cell(upper(said(one, "why")))])
     claims = sentences(audit, "claims")
     hashes = table(audit, "hashes")

@@ -98,8 +98,8 @@ def view(audit: Mapping[str, Any]) -> View:
         raise UsageError(f"unknown verdict {literal(word, 60)!r}: expected one of {', '.join(MARK)}")
     attacks = rows(audit, "attacks")
     return View(
-        created=_when(said(audit, "created", 40)), verdict=word, mark=MARK[word], meaning=MEANING[word], levels=_levels(audit), notices=_notices(audit, word),
-        asked=_asked(audit), tested=_tested(audit), headline=said(audit, "headline"), strongest=_strongest(next((one for one in attacks if number(one.get("rho")) is not None), attacks[0])) if attacks else None,
+        created=_when(said(audit, "created", 40)), verdict=word, mark=MARK[word], meaning=_meaning(audit, word), levels=_levels(audit), notices=_notices(audit, word),
+        asked=_asked(audit), tested=_tested(audit), headline=said(audit, "headline"), strongest=_strongest(attacks[0]) if attacks else None,
         missing="" if attacks else why(audit, "attack", "probe"), reference=reference(audit), still=sentences(audit, "can_still"),
         next_steps=sentences(audit, "next_steps"), sections=sections(audit, reference(audit)),
     )  # fmt: skip
@@ -146,18 +146,36 @@ def _asked(audit: Mapping[str, Any]) -> str:
 def _tested(audit: Mapping[str, Any]) -> str:
     request, method = table(audit, "request"), table(audit, "method")
     samples, tests = count(request.get("samples")), count(request.get("test_samples"))
-    parts = [f"{thousands(samples)} samples to be forgotten" if samples and request.get("kind") == "class" else "", f"audited on {thousands(tests)} samples" + (f" ({said(request, 'test', 60)})" if said(request, "test") else "") if tests else ""]
+    parts = [f"{thousands(samples)} samples to be forgotten" if samples and request.get("kind") == "class" else "", f"audited on {thousands(tests)} sample{'s' if tests > 1 else ''}" + (f" ({said(request, 'test', 60)})" if said(request, "test") else "") if tests else ""]
     how = f"Method: {said(method, 'name', 60)}" + (f" ({said(method, 'form', 60)} form)" if said(method, "form") else "") if said(method, "name") else ""
-    return joined("; ".join(filter(None, parts)), how)
+    return joined("; ".join(filter(None, parts)), how, _cost(audit))
 
 
 def _levels(audit: Mapping[str, Any]) -> str:
     found = rows(audit, "levels")
     if not found:
         return "No level was tested."
-    kinds = (("Levels that hold", True), ("Levels that do not hold", False), ("Not tested", None))
-    named = [(title, [said(one, "level", 8) for one in found if one.get("holds") is state]) for title, state in kinds]
+    kinds = (("Levels that hold", "holds"), ("Levels that do not hold", "does not hold"), ("Not shown", "not shown"), ("Not tested", "not tested"))
+    named = [(title, [said(one, "level", 8) for one in found if _state(one) == state]) for title, state in kinds]
     return " ".join(f"{title}: {', '.join(names) if names else 'none'}." for title, names in named if names or title == kinds[0][0])
+
+
+def _state(level: Mapping[str, Any]) -> str:
+    holds = level.get("holds")
+    return said(level, "state", 20) or ("holds" if holds is True else "does not hold" if holds is False else "not tested")
+
+
+def _meaning(audit: Mapping[str, Any], word: str) -> str:
+    if word == RETAINED and table(audit, "reference").get("kind") in ("random weights", "raw pixels"):
+        return "More of what was to be erased can be read out of the new model than out of an untrained one. Whether a network retrained without it would give away as much was not measured."
+    return MEANING[word]
+
+
+def _cost(audit: Mapping[str, Any]) -> str:
+    """What the erasure cost, in one sentence."""
+    found = {said(one, "model"): one for one in rows(audit, "scores") if (said(one, "name"), said(one, "split")) == ("retain accuracy", "test retain")}
+    values = [measured(found[name].get("value"), n=found[name].get("n")).value for name in ("before", "after") if name in found]
+    return f"On what was to be kept the model itself is right for {values[0]} before and {values[1]} after." if len(values) == 2 else ""
 
 
 def _notices(audit: Mapping[str, Any], word: str) -> list[str]:
@@ -168,6 +186,9 @@ def _notices(audit: Mapping[str, Any], word: str) -> list[str]:
     failed = [one for one in controls if one.get("ok") is not True]
     if failed:
         found.append(f"Do not rely on this verdict: {len(failed)} of {len(controls)} self-tests of this audit failed.")
+    kept = {said(one, "model"): number(one.get("value")) for one in rows(audit, "scores") if (said(one, "name"), said(one, "split")) == ("retain accuracy", "test retain")}
+    if kept.get("before") is not None and kept.get("after") is not None and (kept["before"] or 0) - (kept["after"] or 0) > 0.1:
+        found.append(f"The new model lost much of what was to be kept: {measured(kept['after']).value} right, {measured(kept['before']).value} before.")
     early = [said(one, "attack", 60) for one in rows(audit, "attacks") if stopped(audit, said(one, "attack"))]
     if early:
         found.append(f"NOT CONVERGED, could read more: {', '.join(early[:3])}{' and others' if len(early) > 3 else ''}.")

@@ -108,7 +108,7 @@ def measured(value: Any, low: Any = None, high: Any = None, unit: Any = "share",
         return Measured(percent(at), _interval(start, end, 100, 1), size)
     if unit == "AUC":
         return Measured(_rounded(at, 3), _interval(start, end, 1, 3), size)
-    digits = {"bits": 2, "seconds": 1, "points": 1}.get(str(unit), 3)
+    digits = {"bits": 2, "seconds": 1, "points": 1, "examples": 0}.get(str(unit), 3)
     return Measured(_rounded(at, digits) + ("" if unit in ("1", 1, None, "") else f"{SPACE}{literal(unit, 20)}"), _interval(start, end, 1, digits), size)
 
 

@@ -33,7 +33,7 @@ def attach(model: nn.Module, tap: Tap, eraser: Eraser) -> None:
     name, path = _carrier(model, tap)
     carrier, site = model.get_submodule(name), model.get_submodule(tap.site)
     like = next((p for p in (*site.parameters(), *model.parameters()) if p.is_floating_point()), torch.zeros(()))
-    eraser = placed(eraser, tap.layout, like)
+    eraser = placed(eraser, tap.layout, like).train(carrier.training)
     carrier.add_module(CHILD, eraser)
     if not tap.before:
         site.register_forward_hook(_erase_output, prepend=True)
