@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _MODEL, _DATA, _REQUEST, _METHOD, _RUN = "Model", "Data", "Request", "Method", "Run"
 
+_NAMED = ("p", "rank", "energy", "adaptive", "tau", "lr", "epochs", "fidelity")
+
 
 def erase(
     model: Annotated[str, typer.Option(help="timm:NAME, torchvision:NAME, transformers:FOLDER_OR_ID, python:pkg.mod:factory, or an unspan folder (a further request).", rich_help_panel=_MODEL)],
@@ -49,6 +51,7 @@ def erase(
     lr: Annotated[float | None, typer.Option(help="Step size of a method that trains.", rich_help_panel=_METHOD)] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of a method that trains.", rich_help_panel=_METHOD)] = None,
     fidelity: Annotated[str | None, typer.Option(help="ESC, ESC-T: fixed (default), paper or released-code; see docs/paper-map.md.", rich_help_panel=_METHOD)] = None,
+    tune: Annotated[int | None, typer.Option(min=1, help="Try so many settings first and take the best, by validation samples from the data (never the test split).", rich_help_panel=_METHOD)] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Any setting of the method, NAME=VALUE; repeat. unspan methods NAME lists them.", rich_help_panel=_METHOD)] = None,
     form: Annotated[str, typer.Option(help="projected: features and scores; folded: scores only, unchanged architecture.", rich_help_panel=_METHOD)] = "projected",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, mps.", rich_help_panel=_RUN)] = None,
@@ -120,10 +123,15 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
         warnings.simplefilter("ignore")
         run = Run(device=o["device"], batch_size=o["batch_size"], workers=o["workers"], seed=o["seed"], max_samples=o["max_samples"], progress=report)
         key = _key(o["key_file"])
+        trials: list[dict[str, Any]] = []
+        if o["tune"]:
+            settings, trials = _tuned(o, opened.model, splits, run)
         deletion = erase_api(opened.start, splits, settings, run, tap=o["tap"], pool=o["pool"], form=o["form"], key=key, recipe=opened.recipe, check_labels=o["check_labels"], resume=_resume_folder(o["out"]))
         if hasattr(opened.preprocess, "to_dict") and not o["data"].startswith("python:"):
             deletion.receipt["model"]["preprocess"] = opened.preprocess.to_dict()
         deletion.receipt["notices"] = opened.notices
+        if trials:
+            deletion.receipt["method"]["trials"] = trials
         deletion.receipt["model"]["class_names"] = opened.class_names
         deletion.receipt["warnings"] = [*overlap, *deletion.receipt["warnings"]]
         if dist.rank() != 0:
@@ -135,11 +143,22 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
 
 
 def _method(o: dict[str, Any]) -> Any:
-    from unspan.cli.settings import configured
-    from unspan.methods import by_name
+    from unspan.cli.settings import settings
+    from unspan.methods import by_name, configured
 
-    named = ("p", "rank", "energy", "adaptive", "tau", "lr", "epochs", "fidelity")
-    return configured(by_name(o["method"]), {name: o[name] for name in named}, o["settings"])
+    values, said = settings({name: o[name] for name in _NAMED}, o["settings"])
+    return configured(by_name(o["method"]), values, said)
+
+
+def _tuned(o: dict[str, Any], model: Any, splits: Splits, run: Any) -> tuple[Any, list[dict[str, Any]]]:
+    """The best settings of --tune trials, and the trials."""
+    from unspan.cli.settings import settings
+    from unspan.methods import by_name
+    from unspan.tuning import rows, tune
+
+    values, _ = settings({name: o[name] for name in _NAMED}, o["settings"])
+    method, trials = tune(model, splits, by_name(o["method"]), o["tune"], run, values, tap=o["tap"], pool=o["pool"], check_labels=o["check_labels"])
+    return method, rows(trials)
 
 
 def _resume_folder(out: Path) -> Path:
@@ -248,6 +267,8 @@ def _show(o: dict[str, Any], deletion: Deletion, out: Any) -> None:
     if account["status"] == "already erased":
         out.print("Already erased: the removed span did not grow. The model is the same.")
     render.facts(out, "Done", [("method", f"{account['method']['name']}, {how(fit)}"), ("where", account["placement"]["where"]), ("read", f"{fit['samples']} samples in {account['seconds']['fit']:.1f} s"), ("written", o["out"]), ("keep secret", f"{o['out']}.private (needed for further requests; never ship it)")])
+    if account["method"].get("trials"):
+        render.trials(out, account["method"]["trials"])
     if fit.get("history"):
         render.history(out, fit["history"])
     if account["evaluation"]:

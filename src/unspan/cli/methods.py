@@ -13,8 +13,7 @@ def methods(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """List the methods, or print the card of one: idea, formula, needs, cost, known failure, source."""
-    from unspan.cli.settings import listed
-    from unspan.methods import METHODS, by_name
+    from unspan.methods import METHODS, by_name, listed
 
     if name is not None:
         kind = by_name(name)

@@ -57,6 +57,18 @@ def accuracies(out: Console, rows: list[dict[str, Any]]) -> None:
     out.print(table)
 
 
+def trials(out: Console, rows: list[dict[str, Any]]) -> None:
+    """Settings that were tried, the best first."""
+    table = Table(title="Tuning, on validation samples", title_justify="left")
+    for name in ("settings", "forget", "retain", "HM", "seconds"):
+        table.add_column(name, justify="left" if name == "settings" else "right")
+    for row in sorted(rows, key=lambda one: -one["score"]):
+        text = ", ".join(f"{name}={value}" for name, value in row["settings"].items()) or "defaults"
+        shown = ("-" if row[name] is None else f"{row[name]:.1%}" for name in ("forget", "retain"))
+        table.add_row(Text(text), *shown, Text(row["error"][:40]) if row["error"] else f"{row['score']:.1%}", f"{row['seconds']:.1f}")
+    out.print(table)
+
+
 def history(out: Console, rows: list[dict[str, Any]]) -> None:
     """What happened from epoch to epoch; accuracies are of at most 2,000 samples."""
     table = Table(title="Training", title_justify="left")

@@ -21,6 +21,7 @@ from unspan.methods.random_labels import RandomLabels
 from unspan.methods.retrain import Retrain
 from unspan.methods.salun import SalUn
 from unspan.methods.scrub import Scrub
+from unspan.methods.settings import configured, listed
 from unspan.methods.svd import SVD
 from unspan.stream import FeatureStream
 from unspan.training import Outcome, Work
@@ -29,7 +30,7 @@ METHODS: tuple[Any, ...] = (
     ESC, ESCT, LEACE, Retrain, Finetune, NegGrad, NegGradPlus, RandomLabels, Fisher, Scrub, L1Sparse, SalUn, Boundary, LAU, BadTeaching, SVD, DLFD,
 )  # fmt: skip
 
-__all__ = ["METHODS", "EraserMethod", "Fit", "Method", "Outcome", "TrainedMethod", "by_name", *(method.__name__ for method in METHODS)]
+__all__ = ["METHODS", "EraserMethod", "Fit", "Method", "Outcome", "TrainedMethod", "by_name", "configured", "listed", *(method.__name__ for method in METHODS)]
 
 
 class EraserMethod(Protocol):

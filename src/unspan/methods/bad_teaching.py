@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -43,6 +43,7 @@ class BadTeaching:
     legacy: bool = False
     training: Training = Training(lr=1e-4, epochs=1, batch=256, optimiser="adam", weight_decay=0.0)
     name: ClassVar[str] = "bad-teaching"
+    search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (1e-4, 3e-4, 1e-3, 3e-5)}
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "retain"})
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ strengthens it). The step is eps times each channel's own range of values, so no
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,7 @@ class Boundary:
     eps: float = 0.1
     training: Training = Training(lr=1e-5, epochs=10, batch=64, batchnorm="frozen")
     name: ClassVar[str] = "boundary"
+    search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (1e-5, 1e-4, 1e-3, 1e-2)}
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels"})
 
     def __post_init__(self) -> None:

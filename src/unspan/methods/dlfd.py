@@ -67,6 +67,7 @@ class DLFD:
     transport: Literal["perturbed", "clean"] = "perturbed"
     training: Training = Training(lr=8e-3, epochs=1, batch=32)
     name: ClassVar[str] = "dlfd"
+    search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (8e-3, 2e-3, 2e-2), "radius": (8 / 255, 16 / 255)}
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels", "retain", "holdout"})
 
     def __post_init__(self) -> None:

@@ -58,6 +58,7 @@ class ESC:
     tolerance: float = 0.05
     fidelity: Fidelity = "fixed"
     name: ClassVar[str] = "esc"
+    search: ClassVar[dict[str, tuple[Any, ...]]] = {"p": (1.5, 3.0, 6.0, 12.0)}
     needs: ClassVar[frozenset[str]] = frozenset({"forget"})
 
     def __post_init__(self) -> None:

@@ -50,6 +50,7 @@ class ESCT:
     reduction: Literal["correct", "batch"] | None = None
     fidelity: Fidelity = "fixed"
     name: ClassVar[str] = "esc-t"
+    search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (1e-3, 1e-2, 1e-1), "tau": (0.7, 0.8)}
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels"})
 
     def __post_init__(self) -> None:

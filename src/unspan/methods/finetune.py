@@ -12,7 +12,7 @@ Deviates: BatchNorm is a setting (`train` by default, as there; Golatkar's helpe
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from unspan.methods.descent import descend
 from unspan.training import Outcome, Training, Work
@@ -28,6 +28,7 @@ class Finetune:
 
     training: Training = Training(lr=0.01, epochs=10)
     name: ClassVar[str] = "finetune"
+    search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (0.01, 0.03, 0.1, 0.003)}
     needs: ClassVar[frozenset[str]] = frozenset({"retain"})
 
     def unlearn(self, work: Work) -> Outcome:

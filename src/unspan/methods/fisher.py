@@ -15,7 +15,7 @@ reference, and several classes may be forgotten. BatchNorm statistics are not to
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,7 @@ class Fisher:
     samples: int | None = None
     draws: int | None = None
     name: ClassVar[str] = "fisher"
+    search: ClassVar[dict[str, tuple[Any, ...]]] = {"alpha": (1e-7, 1e-8, 1e-9, 1e-6)}
     needs: ClassVar[frozenset[str]] = frozenset({"retain"})
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ penalised as in the release. Reports the share of weights below 1e-8.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -39,6 +39,7 @@ class L1Sparse:
     proximal: bool = False
     training: Training = Training(lr=0.01, epochs=10)
     name: ClassVar[str] = "l1-sparse"
+    search: ClassVar[dict[str, tuple[Any, ...]]] = {"gamma": (5e-4, 1e-4, 1e-5), "lr": (0.01, 0.03)}
     needs: ClassVar[frozenset[str]] = frozenset({"retain"})
 
     def __post_init__(self) -> None:

@@ -49,6 +49,7 @@ class LAU:
     epochs: int = 10
     batch: int = 64
     name: ClassVar[str] = "lau"
+    search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (0.01, 1e-3, 1e-4), "radius": (0.5, 0.2)}
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels"})
 
     def __post_init__(self) -> None:

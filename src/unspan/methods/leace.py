@@ -32,6 +32,7 @@ class LEACE:
     """LEACE has no settings."""
 
     name: ClassVar[str] = "leace"
+    search: ClassVar[dict[str, tuple[Any, ...]]] = {}
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "retain"})
 
     def check(self, dim: int) -> None:

@@ -13,7 +13,7 @@ Deviates: BatchNorm is frozen (statistics of one class would replace those of al
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -36,6 +36,7 @@ class NegGrad:
     ceiling: float | None = None
     training: Training = Training(lr=1e-4, epochs=5, batchnorm="frozen", stop_at=0.0)
     name: ClassVar[str] = "neggrad"
+    search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (1e-4, 3e-5, 3e-4, 1e-3), "ceiling": (None, 5.0)}
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels"})
 
     def __post_init__(self) -> None:

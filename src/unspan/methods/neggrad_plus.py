@@ -13,7 +13,7 @@ Deviates: forget minibatches are drawn anew in every round (the release caches t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -38,6 +38,7 @@ class NegGradPlus:
     ceiling: float | None = None
     training: Training = Training(lr=0.01, epochs=10)
     name: ClassVar[str] = "neggrad-plus"
+    search: ClassVar[dict[str, tuple[Any, ...]]] = {"alpha": (0.95, 0.99, 0.999), "lr": (0.01, 0.001)}
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels", "retain"})
 
     def __post_init__(self) -> None:

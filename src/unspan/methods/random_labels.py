@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -42,6 +42,7 @@ class RandomLabels:
     legacy: bool = False
     training: Training = Training(lr=0.013, epochs=10, batchnorm="frozen")
     name: ClassVar[str] = "random-labels"
+    search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (0.013, 1e-3, 1e-4, 1e-5)}
 
     def __post_init__(self) -> None:
         if self.resample not in ("never", "epoch", "batch"):

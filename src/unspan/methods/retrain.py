@@ -12,7 +12,7 @@ Deviates: no checkpoint is chosen on test accuracy, as the released training doe
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from unspan.methods.descent import descend
 from unspan.redraw import redraw
@@ -29,6 +29,7 @@ class Retrain:
 
     training: Training = Training(lr=0.01, epochs=50, batch=64)
     name: ClassVar[str] = "retrain"
+    search: ClassVar[dict[str, tuple[Any, ...]]] = {}
     needs: ClassVar[frozenset[str]] = frozenset({"retain"})
 
     def unlearn(self, work: Work) -> Outcome:

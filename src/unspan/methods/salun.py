@@ -15,7 +15,7 @@ so weight decay and momentum moved them. The threshold is found by `kthvalue`. B
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,7 @@ class SalUn:
     rho: float = 0.5
     training: Training = Training(lr=0.013, epochs=10)
     name: ClassVar[str] = "salun"
+    search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (0.013, 0.003, 0.03), "rho": (0.5, 0.3)}
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels", "retain"})
 
     def __post_init__(self) -> None:

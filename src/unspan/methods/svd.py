@@ -14,7 +14,7 @@ group by group); all forgotten classes count (the release honours the first). Al
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,7 @@ class SVD:
     samples: int = 999
     batch: int = 64
     name: ClassVar[str] = "svd"
+    search: ClassVar[dict[str, tuple[Any, ...]]] = {"alpha_retain": (100.0, 30.0, 300.0, 1000.0), "alpha_forget": (3.0, 10.0, 30.0)}
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "retain"})
 
     def __post_init__(self) -> None:
