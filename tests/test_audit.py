@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import trained
 from safetensors.torch import save_file
-from torch.utils.data import Subset, TensorDataset
+from torch.utils.data import TensorDataset
 from typer.testing import CliRunner
 
 import unspan

@@ -12,7 +12,21 @@ from torch.utils.data import TensorDataset
 import unspan
 from unspan.checkpoint import Checkpoint
 from unspan.errors import InconclusiveError, UsageError
-from unspan.methods import bad_teaching, boundary, dlfd, fisher, l1_sparse, lau, leace, neggrad, random_labels, salun, scrub, svd
+from unspan.methods import (
+    bad_teaching,
+    boundary,
+    dlfd,
+    fisher,
+    l1_sparse,
+    lau,
+    leace,
+    neggrad,
+    random_labels,
+    salun,
+    scrub,
+    svd,
+)
+from unspan.methods.cf_k import CFk
 from unspan.methods.neggrad_plus import NegGradPlus
 from unspan.methods.retrain import Retrain
 from unspan.run import Run
@@ -111,6 +125,13 @@ def test_neggrad_keeps_running_statistics_and_stops_when_nothing_is_recognised(w
     history = done.receipt["method"]["fit"]["history"]
     assert len(history) < 200 and history[-1]["forget_accuracy"] == 0 and history[-1]["stopped"]
     assert torch.equal(done.model.norm.running_mean, net.norm.running_mean)
+
+
+def test_cf_k_trains_the_last_layers_only(world):
+    net, splits, _ = world
+    done = unspan.erase(net, splits, CFk(k=2, training=replace(ONE, momentum=0.9)), check_labels=False)
+    changed = {name.split(".")[0] for name, tensor in done.model.state_dict().items() if not torch.equal(tensor, net.state_dict()[name])}
+    assert changed == {"norm", "head"}  # the layers with weights are first, norm, head
 
 
 # ---- labels -----------------------------------------------------------------------------------------------------

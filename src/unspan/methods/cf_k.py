@@ -1,0 +1,45 @@
+"""CF-k: fine-tune the last k layers on the retained data and leave the rest as it is.
+
+Idea: catastrophic forgetting, kept to the layers nearest to the output.
+Formula: `min of E_{D_r} CE(f(x), y)` over the weights of the last k layers.
+Needs: retain samples with labels. Cost: as finetune; the backward pass ends k layers down.
+Typical: k 3, SGD 0.01, 10 epochs.
+Fails: features before these layers stay the original's, so probes read the class there as before.
+Source: Goel et al., "Towards adversarial evaluations for inexact machine unlearning", 2022 (arXiv 2201.06640).
+Deviates: a layer is a module with weights of its own and no children, in the order in which modules are registered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from unspan.errors import UsageError
+from unspan.methods.descent import descend
+from unspan.training import Outcome, Training, Work
+
+
+@dataclass(frozen=True, kw_only=True)
+class CFk:
+    """Settings of CF-k.
+
+    Attributes:
+        k: layers that are trained, counted from the output.
+        training: of the loop.
+    """
+
+    k: int = 3
+    training: Training = Training(lr=0.01, epochs=10)
+    name: ClassVar[str] = "cf-k"
+    search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (0.01, 0.03, 0.1), "k": (3, 5)}
+    needs: ClassVar[frozenset[str]] = frozenset({"retain"})
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise UsageError(f"k={self.k}: train at least one layer.")
+
+    def unlearn(self, work: Work) -> Outcome:
+        """Train the last layers."""
+        layers = [module for module in work.model.modules() if not list(module.children()) and list(module.parameters())]
+        chosen = [one for module in layers[-self.k :] for one in module.parameters() if one.requires_grad]
+        return descend(work, self.training, self.name, parameters=chosen)
