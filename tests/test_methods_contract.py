@@ -19,7 +19,7 @@ from unspan.methods.random_labels import RandomLabels
 from unspan.methods.scrub import Scrub
 from unspan.training import Training
 
-pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 VARIANTS = {method.name: method() for method in METHODS} | {
     "esc": ESC(rank=1), "esc-t": ESCT(lr=0.05, epochs=20), "retrain": by_name("retrain")(training=Training(lr=0.05, epochs=2)),
@@ -45,8 +45,17 @@ class BatchNet(nn.Module):
         return self.head(self.flatten(self.pool(self.drop(self.relu(self.norm(self.conv(x)))))))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread_for_all():
+    """Sums depend on the number of threads, and the models compared are made by fixtures and by tests."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
-def net(digits):
+def net(digits, one_thread_for_all):
     torch.manual_seed(0)
     net = BatchNet()
     x, y = (torch.stack(list(part)) for part in zip(*digits["train"], strict=True))

@@ -19,7 +19,7 @@ def settings(given: Mapping[str, Any], pairs: list[str] | None = None) -> tuple[
     Raises:
         UsageError: a text without a value.
     """
-    values = {name: value for name, value in given.items() if value not in (None, False)}
+    values = {name: value for name, value in given.items() if value is not None and value is not False}
     said = {name: f"--{name}" for name in values}
     for pair in pairs or []:
         name, equals, text = pair.partition("=")
