@@ -22,6 +22,7 @@ import torch
 from torch.utils.data import Subset, TensorDataset
 
 import unspan
+from unspan.auditing.collect import subject
 from unspan.data import open_data
 from unspan.methods import METHODS, by_name, configured, listed
 from unspan.metrics.linear import linear_probe
@@ -34,6 +35,7 @@ from unspan.models import build
 from unspan.preprocess import Preprocess
 from unspan.receipt import versions
 from unspan.run import Run, batches
+from unspan.taps import eval_mode, read
 from unspan.tuning import rows, tune
 from unspan.zoo import AllCNN
 
@@ -65,11 +67,11 @@ def request(fit: TensorDataset, test: TensorDataset, share: float = 1.0) -> unsp
 
 
 def outputs(model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> Outputs:
-    """Features and scores, a slice at a time."""
-    with torch.no_grad():
-        features = torch.cat([unspan.features(model, part) for part in x.split(500)])
-        scores = torch.cat([model(part) for part in x.split(500)])
-    return Outputs(features=features.float(), logits=scores.float(), labels=y, forget=y == DEER)
+    """Features and scores in one pass, a slice at a time."""
+    found = subject("model", model, x[:2])
+    with eval_mode(model):
+        features, scores = (torch.cat(part).float() for part in zip(*(read(found.model, found.tap, part) for part in x.split(500)), strict=True))
+    return Outputs(features=features, logits=scores, labels=y, forget=y == DEER)
 
 
 def share(hit: torch.Tensor) -> dict[str, Any]:
