@@ -23,7 +23,7 @@ demo: $(VENV)/ready ## train a small network on real digits, erase one class, au
 	  --data python:examples.digits:data --out build/digits-audit --cache build/cache --overwrite
 
 test: $(VENV)/ready ## run the test suite
-	$(BIN)/python -m pytest -n 2 -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
 
 check: $(VENV)/ready ## lint, types, spelling, layers
 	$(BIN)/ruff check .
