@@ -139,7 +139,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(tmp_path, method):
     assert torch.equal(weights(whole), weights(again)) and not any("epoch 1" in stage or "epoch 2" in stage for stage in seen)
     strip = lambda done: [{k: v for k, v in row.items() if k != "seconds"} for row in done.receipt["method"]["fit"]["history"]]  # noqa: E731
     assert strip(whole) == strip(again)
-    assert not folder.exists()
+    assert not folder.exists() and any("went on after epoch 2" in line for line in again.warnings)
 
 
 @pytest.mark.parametrize("damage", ["settings", "truncated", "story"])

@@ -25,11 +25,12 @@ class Checkpoint:
     Attributes:
         folder: where; made when the first epoch is saved.
         key: hash of model, data and settings: an epoch of another run is never taken up.
+        resumed: epochs that were taken up.
     """
 
     def __init__(self, folder: Path | None, key: str):
         self.folder, self.key = folder, key
-        self._stage = 0
+        self._stage = self.resumed = 0
 
     def load(self, model: nn.Module, optimiser: torch.optim.Optimizer) -> list[dict[str, Any]]:
         """Put model and optimiser where they were, and return the epochs done; called once by each stage of a run."""
@@ -42,6 +43,7 @@ class Checkpoint:
                 continue
             if story.get("key") == self.key:
                 _restore(model, optimiser, state)
+                self.resumed += len(story["history"])
                 return list(story["history"])
         return []
 

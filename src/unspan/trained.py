@@ -65,14 +65,16 @@ def run_trained(inner: nn.Module, splits: Splits, method: TrainedMethod, run: Ru
     begun = time.perf_counter()
     images = any(isinstance(module, nn.Conv2d) for module in inner.modules())
     if images:  # convolutions train about 1.4 times as fast with channels last, on CPU and GPU
-        inner.to(memory_format=torch.channels_last)
+        inner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch leaves this form out of its types
     with torch.enable_grad():
         outcome = method.unlearn(work)
     if images:
-        inner.to(memory_format=torch.contiguous_format)
+        inner.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     seconds = time.perf_counter() - begun
     if frozen and len(frozen) == len(list(inner.parameters())):
         notices.append("no parameter of the model requires gradients: methods that train had nothing to change")
+    if checkpoint.resumed:
+        notices.append(f"the run went on after epoch {checkpoint.resumed} of one that was stopped; its seconds are those since then")
     report = {**outcome.report, "samples": len(seen.digests) // 32, "samples_used": outcome.report["samples"], "dim": tap.dim}
     done = Done(tap, None, type(outcome)(report, outcome.warnings), "trained", "trained", seen, {}, notices + list(outcome.warnings), seconds, list(inputs.shape[1:]) if isinstance(inputs, torch.Tensor) else None)
     checkpoint.done()

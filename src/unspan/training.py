@@ -116,7 +116,6 @@ class Work:
     checkpoint: Checkpoint
     classes: int
     forgotten: tuple[int, ...] = ()
-    seen: list[Samples] = field(default_factory=list)
     _read: dict[tuple[str, ...], Samples] = field(default_factory=dict)
 
     def samples(self, *names: str) -> Samples:

@@ -208,7 +208,7 @@ def _measured(case: Case, pictures: bool) -> dict[str, Any]:
     own = scores.described(rows, "utility", "forget accuracy", "after", "test forget")
     casts = [scores.score_of(one) for one in rows if one["group"] == "cast"]
     guarded = [one for one in (scores.described(rows, "representation", GUARDED, "after"), _area(verdicts)) if one is not None]
-    weights_changed = bool(box.changed)
+    weights_changed = None if box.changed is None else bool(box.changed)
     found = words.levels(own, relabelled(case), casts, guarded, verdicts, box.word, weights_changed, before.classes(), single, not unfit)
     what = f"{case.splits.kind} {', '.join(case.splits.selector)}"
     split = "held-out test data" if case.parts.held_out else "a held-out fifth of the data given (no test split)"

@@ -54,7 +54,7 @@ def chance_bound(classes: int) -> float:
     return max(1.5 / classes, 1 / classes + 0.02)
 
 
-def levels(own_head: Score | None, relabelled: tuple[int, float] | None, casts: Sequence[Score], guarded: Sequence[Score], verdicts: Sequence[Verdict], sweep: str | None, weights_changed: bool, classes: int, sample: Verdict | None, usable: bool) -> list[Level]:
+def levels(own_head: Score | None, relabelled: tuple[int, float] | None, casts: Sequence[Score], guarded: Sequence[Score], verdicts: Sequence[Verdict], sweep: str | None, weights_changed: bool | None, classes: int, sample: Verdict | None, usable: bool) -> list[Level]:
     """Judge every level; `verdicts` are those of the feature and score attacks.
 
     Args:
@@ -64,7 +64,7 @@ def levels(own_head: Score | None, relabelled: tuple[int, float] | None, casts: 
         guarded: the R^2 on fit data and the AUC on test data of the affine probe, in this order.
         verdicts: of the attacks, with the few-shot ones among them.
         sweep: word for the earlier layers, None when they were not tested.
-        weights_changed: weights other than the head's and the eraser's differ from the original's.
+        weights_changed: weights other than the head's and the eraser's differ from the original's; None when the layers are others.
         classes: of the model.
         sample: verdict of the sample-level attack, None when there was none.
         usable: the reference can serve as one.
@@ -75,12 +75,12 @@ def levels(own_head: Score | None, relabelled: tuple[int, float] | None, casts: 
     return [*found, _white_box(sweep, weights_changed, found[2:], usable), _single(sample)]
 
 
-def _white_box(sweep: str | None, weights_changed: bool, above: Sequence[Level], usable: bool) -> Level:
+def _white_box(sweep: str | None, weights_changed: bool | None, above: Sequence[Level], usable: bool) -> Level:
     title = TITLES["L4"]
-    if not weights_changed:
+    if weights_changed is False:
         return Level("L4", title, False, "no weight before the eraser changed: whoever holds the weights has the original features")
-    if sweep is None or not usable:
-        return Level("L4", title, None, "earlier layers were not tested" if sweep is None else "the reference cannot serve as one")
+    if sweep is None or weights_changed is None or not usable:
+        return Level("L4", title, None, "earlier layers were not tested, or are others than the original's" if usable else "the reference cannot serve as one")
     if sweep == RETAINED or any(one.holds is False for one in above):
         return Level("L4", title, False, f"earlier layers: {sweep}")
     holds = sweep == ERASED and all(one.holds for one in above)
@@ -162,7 +162,7 @@ def claims(found: Sequence[Level], what: str, data: str) -> list[str]:
     return [f"{one.level}: for {what}, {one.title}, as far as the attacks tried on {data} show ({one.why})." for one in found if one.holds]
 
 
-def can_still(verdicts: Sequence[Verdict], explain: Callable[[str], str], trace: Score | None, weights_changed: bool, recovered: float | None) -> list[str]:
+def can_still(verdicts: Sequence[Verdict], explain: Callable[[str], str], trace: Score | None, weights_changed: bool | None, recovered: float | None) -> list[str]:
     """What an attacker can do after the erasure, in plain words.
 
     Args:
@@ -183,7 +183,7 @@ def can_still(verdicts: Sequence[Verdict], explain: Callable[[str], str], trace:
         said.append(f"Somebody who adds tiny noise to an input and watches how far the features move finds forgotten samples: AUC {measured(trace.value, trace.low, trace.high, 'AUC', trace.n).line}.")
     if recovered == 1.0:
         said.append("Whoever holds the weights takes the eraser off and has the original features, bit for bit.")
-    elif not weights_changed:
+    elif weights_changed is False:
         said.append("Whoever holds the weights has the original features before the eraser: those layers are unchanged.")
     said.append("Copies of the training data, backups, logs, caches and models made from the original are not touched by this.")
     return said

@@ -176,7 +176,8 @@ def _plan(o: dict[str, Any], splits: Splits, settings: Any, count: int | None) -
     return [
         ("model", o["model"]),
         ("data", o["data"]),
-        ("forget", f"{splits.kind}: {', '.join(splits.selector)} ({count if count is not None else 'unknown number of'} samples, one forward pass)"),
+        ("forget", f"{splits.kind}: {', '.join(splits.selector)} ({count if count is not None else 'unknown number of'} samples{'' if hasattr(settings, 'unlearn') else ', one forward pass'})"),
+        ("reads", ", ".join(sorted(settings.needs)).replace("_", " ")),
         ("method", repr(settings)),
         ("form", o["form"]),
         ("output", o["out"]),

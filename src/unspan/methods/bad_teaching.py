@@ -23,6 +23,7 @@ from torch.nn.functional import kl_div
 
 from unspan.errors import UsageError
 from unspan.redraw import redraw
+from unspan.run import cut_rows
 from unspan.samples import Minibatch
 from unspan.training import Outcome, Pass, Training, Work, class_scores, train
 
@@ -74,8 +75,6 @@ class BadTeaching:
 
 def teachers(good: torch.nn.Module, bad: torch.nn.Module, batch: Minibatch, like: Tensor) -> Tensor:
     """Scores `[n, C]` of the teacher that belongs to each sample."""
-    from unspan.run import cut_rows
-
     scores = torch.empty_like(like)
     with torch.no_grad():
         for teacher, rows in ((bad, batch.forget), (good, ~batch.forget)):

@@ -34,7 +34,7 @@ from unspan.metrics.membership import loss_attack
 from unspan.run import place
 from unspan.samples import Minibatch, Samples
 from unspan.taps import eval_mode, logits_of, read
-from unspan.training import Outcome, Pass, Training, Work, train
+from unspan.training import Outcome, Pass, Training, Work, accuracy_on, train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,8 +185,6 @@ def _losses(work: Work, samples: Samples) -> Tensor:
 
 
 def _accuracy(work: Work, samples: Samples) -> float:
-    from unspan.training import accuracy_on
-
     return accuracy_on(work.model, samples, samples.some(2000, work.stream("followed", "retain")))
 
 

@@ -25,7 +25,7 @@ from torch.nn.functional import cross_entropy, kl_div
 from unspan.errors import UsageError
 from unspan.methods.descent import over
 from unspan.samples import Minibatch
-from unspan.training import Outcome, Pass, Training, Work, accuracy_on, train
+from unspan.training import Outcome, Pass, Training, Work, accuracy_on, class_scores, train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +69,11 @@ class Scrub:
         kept: list[dict[str, Tensor]] = []
 
         def apart(batch: Minibatch) -> Tensor:
-            return -divergence(self._teacher(teacher, batch), work.scores(work.model, batch), self.temperature, self.ceiling)
+            return -divergence(taught(teacher, batch), work.scores(work.model, batch), self.temperature, self.ceiling)
 
         def near(batch: Minibatch) -> Tensor:
             scores = work.scores(work.model, batch)
-            return self.gamma * cross_entropy(scores, batch.y.to(scores.device)) + self.alpha * divergence(self._teacher(teacher, batch), scores, self.temperature)
+            return self.gamma * cross_entropy(scores, batch.y.to(scores.device)) + self.alpha * divergence(taught(teacher, batch), scores, self.temperature)
 
         def plan(epoch: int) -> list[Pass]:
             first = [over(work, work.samples("forget"), self.forget_batch, ("forget", epoch), apart)] if epoch <= self.msteps else []
@@ -94,11 +94,11 @@ class Scrub:
             report |= {"rewound_to_epoch": first + best + 1, "held_out_error": goal}
         return Outcome(report)
 
-    def _teacher(self, teacher: torch.nn.Module, batch: Minibatch) -> Tensor:
-        from unspan.training import class_scores
 
-        with torch.no_grad():
-            return class_scores(teacher, batch.x)
+def taught(teacher: torch.nn.Module, batch: Minibatch) -> Tensor:
+    """Scores `[n, C]` of the frozen teacher."""
+    with torch.no_grad():
+        return class_scores(teacher, batch.x)
 
 
 def divergence(teacher: Tensor, student: Tensor, temperature: float, ceiling: float | None = None) -> Tensor:
