@@ -68,7 +68,7 @@ def test_trials_never_see_validation_or_test_samples(digits_net, digits_request,
 @pytest.mark.parametrize(("more", "said"), [
     (["--method", "finetune", "--set", "ghost=1"], "--set ghost does not belong to method finetune; its settings: accumulate"),
     (["--method", "finetune", "--set", "lr"], "write NAME=VALUE"),
-    (["--method", "finetune", "--set", "lr=abc"], "wrong kind"),
+    (["--method", "finetune", "--set", "lr=abc"], "lr='abc': all of lr"),
     (["--method", "finetune", "--rank", "1"], "--rank does not belong to method finetune"),
     (["--method", "finetune", "--epochs", "0"], "must be positive"),
     (["--method", "dlfd"], "--holdout"),
@@ -85,5 +85,11 @@ def test_wrong_settings_say_what_is_wrong_and_write_nothing(weights, tmp_path, m
 def test_the_list_and_the_cards_show_every_method_and_setting():
     listed = CliRunner().invoke(app, ["methods"]).output
     assert all(method.name in listed for method in METHODS)
+    from pathlib import Path
+
+    root = Path(__file__).parents[1]
+    for text in ((root / "src/unspan/cli/erase.py").read_text("utf-8").split("see unspan methods")[0], (root / "README.md").read_text("utf-8").split("## Other methods")[1]):
+        named = set(text.replace(",", " ").replace(";", " ").replace("`", " ").replace("\"", " ").replace("=", " ").split())
+        assert {method.name for method in METHODS} <= named
     card = CliRunner().invoke(app, ["methods", "salun"]).output
     assert "rho" in card and "weight_decay" in card and "Source:" in card

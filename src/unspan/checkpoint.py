@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -24,7 +25,7 @@ class Checkpoint:
 
     Attributes:
         folder: where; made when the first epoch is saved.
-        key: hash of model, data and settings: an epoch of another run is never taken up.
+        key: hash of model, request and settings, later of the samples too: an epoch of another run is never taken up.
         resumed: epochs that were taken up.
     """
 
@@ -32,9 +33,16 @@ class Checkpoint:
         self.folder, self.key = folder, key
         self._stage = self.resumed = 0
 
-    def load(self, model: nn.Module, optimiser: torch.optim.Optimizer) -> list[dict[str, Any]]:
-        """Put model and optimiser where they were, and return the epochs done; called once by each stage of a run."""
+    def load(self, model: nn.Module, optimiser: torch.optim.Optimizer, data: str) -> list[dict[str, Any]]:
+        """Put model and optimiser where they were, and return the epochs done; called once by each stage of a run.
+
+        Args:
+            model: changed in place.
+            optimiser: likewise.
+            data: hash of the samples of the stage.
+        """
         self._stage += 1
+        self.key = hashlib.sha256(f"{self.key}{data}".encode()).hexdigest()
         for place in sorted(self._kept(), key=_epoch, reverse=True):
             try:
                 story = json.loads((place / _STORY).read_text("utf-8"))
@@ -70,11 +78,6 @@ class Checkpoint:
             raise OutputError(f"The epoch could not be kept in {place}: {error.strerror or error}. Free some space, or run without resume.") from error
         for old in earlier:
             shutil.rmtree(old, ignore_errors=True) if old != place else None
-
-    def done(self) -> None:
-        """The run is finished: nothing to go on from."""
-        if self.folder is not None and dist.rank() == 0:
-            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _kept(self) -> list[Path]:
         return [] if self.folder is None else list(self.folder.glob(f"stage-{self._stage}-epoch-*"))

@@ -24,7 +24,7 @@ from unspan.run import Run, batches, first_rows, peek, place, size_of
 from unspan.splits import Splits, as_splits
 from unspan.stream import FeatureStream, Seen, example
 from unspan.taps import Pool, Tap, detach, eval_mode, find_tap, head_parameters, read, unwrap
-from unspan.trained import check_parts, run_trained
+from unspan.trained import check_parts, run_trained, without_earlier
 
 RECORD = "_unspan"  # attribute of an erased model: how it was erased
 
@@ -60,6 +60,7 @@ class Deletion:
         key: secret of the request commitment; `save` keeps it beside the folder, not in it.
         undo: rows that the affine layer lost, `[k, in + 1]`, needed to take another request; empty otherwise.
         recipe: how to build the architecture again, when it is known.
+        epochs: folder of the epochs of a training; not needed any more once the result is saved.
     """
 
     model: nn.Module
@@ -68,6 +69,7 @@ class Deletion:
     key: bytes
     undo: Tensor | None = None
     recipe: dict[str, Any] = field(default_factory=dict)
+    epochs: Path | None = None
 
     @property
     def warnings(self) -> list[str]:
@@ -108,7 +110,7 @@ def erase(
         key: secret for the request commitment; random by default.
         recipe: stored so that `unspan.load` can build the architecture.
         check_labels: stop when the model does not recognise the labelled class to begin with.
-        resume: folder where a method that trains keeps its epochs, so that a run that was killed goes on.
+        resume: folder where a method that trains keeps its epochs, so that a run that was killed goes on; `save` removes it.
 
     Returns:
         A `Deletion`; the input model is unchanged.
@@ -148,7 +150,7 @@ def erase(
     setattr(inner, RECORD, Record(done.tap, done.form, done.placement, receipt, kept))
     for line in receipt["warnings"]:
         warnings.warn(line, UserWarning, stacklevel=2)
-    return Deletion(work, receipt, done.eraser, key, done.undo, receipt["model"]["recipe"])
+    return Deletion(work, receipt, done.eraser, key, done.undo, receipt["model"]["recipe"], resume if trains else None)
 
 
 def _erase(inner: nn.Module, splits: Splits, method: EraserMethod, run: Run, record: Record | None, prior: Eraser | None, *, tap: str | None, pool: Pool | None, form: Form, check_labels: bool) -> Done:
@@ -217,6 +219,10 @@ def _train(inner: nn.Module, splits: Splits, method: Any, run: Run, record: Reco
     if record is not None and record.placement != "trained":
         raise UsageError(f"This model carries an eraser of an earlier request, which {method.name} would train away. Give both requests together to {method.name} and start from the original, or use esc.")
     check_parts(splits, method.needs, method.name)
+    if run.max_samples is not None:
+        raise UsageError(f"max_samples={run.max_samples} cuts the request, and {method.name} trains on all of it. Leave it out, or make the request smaller.")
+    if record is not None:
+        splits = without_earlier(splits, [*record.receipt["previous"], record.receipt])
     notices = data_notices(splits.forget)
     first, stream_batches = peek(batches(splits.forget, run))
     inputs = example(first, next(inner.parameters(), None))

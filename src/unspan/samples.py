@@ -80,7 +80,7 @@ class Samples:
         self._run = replace(run, max_samples=None)
         self.seen, self._rows = Seen(), None
         labels, total = [], sum(len(data) for data, _ in parts)
-        kept: list[Tensor] | None = [] if _steady(parts[0][0], run) else None
+        kept: list[Tensor] | None = [] if all(_steady(data, run) for data, _ in parts) else None
         done = size = 0
         for data, _ in parts:
             for batch in batches(data, self._run, shard=False):
@@ -123,8 +123,9 @@ class Samples:
             yield Minibatch(first_rows(batch.inputs, len(batch)), self.y[index], index, self.forget[index])
 
     def shuffled(self, size: int, stream: torch.Generator) -> Iterator[Minibatch]:
-        """All samples once, in a random order."""
-        return self.minibatches(size, order=torch.randperm(len(self), generator=stream))
+        """All samples once, in a random order; a last minibatch of one is left out, since BatchNorm cannot train on it."""
+        order = torch.randperm(len(self), generator=stream)
+        return self.minibatches(size, order=order[:-1] if len(order) > size > 1 and len(order) % size == 1 else order)
 
     def endless(self, size: int, stream: torch.Generator) -> Iterator[Minibatch]:
         """Minibatches of full size without end, shuffled anew whenever all were drawn."""

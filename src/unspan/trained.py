@@ -5,21 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.data import Subset
 
 from unspan import dist
 from unspan import receipt as receipts
 from unspan.account import Done
 from unspan.checkpoint import Checkpoint
-from unspan.errors import UsageError
+from unspan.errors import InconclusiveError, UsageError
 from unspan.methods import TrainedMethod
 from unspan.run import Run
-from unspan.splits import Splits
+from unspan.splits import Splits, labels_of
 from unspan.stream import Seen
 from unspan.taps import Tap
 from unspan.training import Work, class_scores
@@ -71,14 +73,31 @@ def run_trained(inner: nn.Module, splits: Splits, method: TrainedMethod, run: Ru
     if images:
         inner.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     seconds = time.perf_counter() - begun
+    broken = [name for name, one in inner.named_parameters() if not bool(torch.isfinite(one).all())]
+    if broken:
+        raise InconclusiveError(f"{method.name}: {broken[0]} is infinite or NaN. Check the settings; nothing was written.")
     if frozen and len(frozen) == len(list(inner.parameters())):
         notices.append("no parameter of the model requires gradients: methods that train had nothing to change")
     if checkpoint.resumed:
         notices.append(f"the run went on after epoch {checkpoint.resumed} of one that was stopped; its seconds are those since then")
     report = {**outcome.report, "samples": len(seen.digests) // 32, "samples_used": outcome.report["samples"], "dim": tap.dim}
     done = Done(tap, None, type(outcome)(report, outcome.warnings), "trained", "trained", seen, {}, notices + list(outcome.warnings), seconds, list(inputs.shape[1:]) if isinstance(inputs, torch.Tensor) else None)
-    checkpoint.done()
     return done
+
+
+def without_earlier(splits: Splits, receipts_: Sequence[dict[str, Any]]) -> Splits:
+    """The request with what earlier ones on this model asked to forget taken out of the data to keep.
+
+    Raises:
+        UsageError: an earlier request was not of classes, so its samples cannot be told from the others.
+    """
+    if splits.retain is None:
+        return splits
+    if any(one["request"]["kind"] != "class" for one in receipts_):
+        raise UsageError("An earlier request on this model named samples, which stand in the data to keep and would be learned again. Give both requests together, from the original, or leave them out of the data.")
+    gone = {label for one in receipts_ for label in one["request"]["classes"]}
+    kept = [i for i, label in enumerate(labels_of(splits.retain)) if label not in gone]
+    return replace(splits, retain=Subset(splits.retain, kept))
 
 
 def _key(inner: nn.Module, splits: Splits, method: TrainedMethod, run: Run, seen: Seen) -> str:

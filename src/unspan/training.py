@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from unspan import dist
 from unspan.checkpoint import Checkpoint
-from unspan.errors import InconclusiveError, UsageError
+from unspan.errors import DataError, InconclusiveError, UsageError
 from unspan.run import Run, cut_rows, place
 from unspan.samples import Minibatch, Samples, generator
 from unspan.taps import Tap, eval_mode, forward, logits_of
@@ -58,8 +59,15 @@ class Training:
     stop_at: float | None = None
 
     def __post_init__(self) -> None:
-        if not (self.lr > 0 and self.epochs >= 1 and self.batch >= 1 and self.accumulate >= 1):
-            raise UsageError(f"lr={self.lr}, epochs={self.epochs}, batch={self.batch}, accumulate={self.accumulate}: all must be positive.")
+        for name, least in (("epochs", 1), ("batch", 1), ("accumulate", 1), ("lr", None), ("clip", None), ("momentum", 0.0), ("weight_decay", 0.0), ("stop_at", 0.0)):
+            value = getattr(self, name)
+            if value is None and name in ("clip", "stop_at"):
+                continue
+            whole = isinstance(value, int) if least == 1 and isinstance(least, int) else isinstance(value, (int, float))
+            if isinstance(value, bool) or not whole or not math.isfinite(value) or (value < least if least is not None else value <= 0):
+                raise UsageError(f"{name}={value!r}: all of lr, epochs, batch, accumulate and clip must be positive numbers, momentum, weight_decay and stop_at not negative.")
+        if self.momentum >= 1 or (self.stop_at or 0) > 1:
+            raise UsageError(f"momentum={self.momentum}, stop_at={self.stop_at}: momentum lies below 1, stop_at is a share.")
         choices = (("optimiser", ("sgd", "adam")), ("batchnorm", ("train", "frozen")), ("precision", ("float32", "bf16")))
         for name, allowed in choices:
             if getattr(self, name) not in allowed:
@@ -128,8 +136,19 @@ class Work:
             if self.parts.get(name) is None:
                 raise UsageError(f"This method needs {name} data" + (", and the request has none: give the whole data (--data), not only what is to be forgotten." if name in self.parts else ", which it does not declare."))
         if names not in self._read:
-            self._read[names] = Samples([(self.parts[name], name == "forget") for name in names], self.run, what=f"{' and '.join(names)} data")
+            found = Samples([(self.parts[name], name == "forget") for name in names], self.run, what=f"{' and '.join(names)} data")
+            if int(found.y.max()) >= self.classes:
+                raise DataError(f"A label of the {' and '.join(names)} data is {int(found.y.max())}, and the model has {self.classes} outputs, 0 to {self.classes - 1}. Check the labels, or the model.")
+            self._read[names] = found
         return self._read[names]
+
+    def fingerprint(self) -> str:
+        """Hash of all samples the method may read, with their labels."""
+        total = hashlib.sha256()
+        for name in sorted(self.parts):
+            samples = self.samples(name)
+            total.update(name.encode() + bytes(samples.seen.digests) + samples.y.numpy().tobytes())
+        return total.hexdigest()
 
     def stream(self, *names: Any) -> torch.Generator:
         """A stream of randomness of its own."""
@@ -175,7 +194,7 @@ def accuracy_on(model: nn.Module, samples: Samples, index: Tensor | None = None,
 
 def train(
     work: Work, settings: Training, plan: Callable[[int], Sequence[Pass]], *, parameters: Sequence[nn.Parameter] | None = None,
-    after_step: Callable[[], None] | None = None, after_epoch: Callable[[int, dict[str, Any]], bool] | None = None, name: str = "training",
+    after_step: Callable[[], None] | None = None, after_epoch: Callable[[int, dict[str, Any]], bool] | None = None, name: str = "training", resumable: bool = True,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Train `work.model` in place and return its history, a row for each epoch.
 
@@ -186,10 +205,11 @@ def train(
         work: model, data, seed, checkpoint.
         settings: of the loop.
         plan: passes of an epoch (from 1), one after the other.
-        parameters: what is trained; everything that requires gradients by default.
+        parameters: what is trained, everything that requires gradients by default; the rest is frozen meanwhile.
         after_step: called after every step of the optimiser.
         after_epoch: called with the epoch and its row; True ends the training.
         name: for the progress display.
+        resumable: keep epochs; not where the method remembers something of its own from epoch to epoch.
 
     Raises:
         InconclusiveError: the loss or a weight is not finite any more.
@@ -197,8 +217,12 @@ def train(
     model = work.model
     chosen = list(parameters) if parameters is not None else [one for one in model.parameters() if one.requires_grad]
     optimiser = _optimiser(chosen, settings)
-    history = work.checkpoint.load(model, optimiser)
+    checkpoint = work.checkpoint if resumable else Checkpoint(None, "")
+    history = checkpoint.load(model, optimiser, work.fingerprint())
     flags = [(module, module.training) for module in model.modules()]
+    others = [one for one in model.parameters() if one.requires_grad and not any(one is mine for mine in chosen)]
+    for one in others:
+        one.requires_grad_(False)
     try:
         for epoch in range(len(history) + 1, settings.epochs + 1):
             if history and history[-1].get("stopped"):
@@ -214,10 +238,12 @@ def train(
             below = settings.stop_at is not None and row["forget_accuracy"] is not None and row["forget_accuracy"] <= settings.stop_at
             row["stopped"] = bool(ends or below)
             history.append(row)
-            work.checkpoint.save(model, optimiser, history)
+            checkpoint.save(model, optimiser, history)
     finally:
         for module, flag in flags:
             module.training = flag
+        for one in others:
+            one.requires_grad_(True)
         for one in chosen:
             one.grad = None
     return history

@@ -1,6 +1,6 @@
 """Choose the settings of a method: the same number of trials for every method, judged on validation samples.
 
-A tenth of the forget and of the retained training data is set aside, by content, and never given to the method in a trial; the
+A tenth of the forget and of the retained training data is set aside, by position and seed, and never given to the method in a trial; the
 test data play no part. The score of a trial is the harmonic mean of forgetting and remaining accuracy there (HM of the paper).
 """
 
@@ -68,6 +68,8 @@ def tune(model: nn.Module, splits: Splits, kind: Any, trials: int, run: Run | No
     run = run or Run()
     if splits.retain is None:
         raise UsageError("Tuning weighs forgetting against what remains, and the request has nothing to keep: give the whole data (--data).")
+    if splits.kind == "samples":
+        raise UsageError("Tuning asks for no accuracy on what is forgotten, which is right for classes and persons; single samples are named by generalisation even by a model that never saw them. Choose the settings yourself (--set).")
     inner, forget, retain = apart(splits, run.seed)
     done: list[Trial] = []
     for number, settings in enumerate(candidates(kind, trials, run.seed, given)):

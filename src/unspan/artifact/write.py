@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
@@ -101,6 +102,8 @@ def save(deletion: Deletion, path: Path, *, overwrite: bool = False, allow_ident
             os.chmod(folder / name, 0o600)
 
     publish({path: fill_public, private_folder(path): fill_private})
+    if deletion.epochs is not None:
+        shutil.rmtree(deletion.epochs, ignore_errors=True)
     return path
 
 

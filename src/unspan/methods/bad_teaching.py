@@ -1,9 +1,9 @@
 """BadT (bad teaching): a student that copies a random network on the forget data and the original on the rest.
 
 Idea: two frozen teachers, a competent and an incompetent one; every sample has one of them.
-Formula: `KL(softmax(t(x)) || softmax(s(x) / T))`, t = a network with random weights on D_f, the original on D_r, mixed in one
+Formula: `KL(softmax(t(x) / T) || softmax(s(x) / T))`, t = a network with random weights on D_f, the original on D_r, mixed in one
 shuffled pass.
-Needs: forget samples and a share of the retained ones; labels are not used. Cost: one epoch over both, with one teacher pass.
+Needs: forget samples and a share of the retained ones; labels are read, not used. Cost: one epoch over both, with one teacher pass.
 Typical: Adam 1e-4, 1 epoch, batch 256, T 1, 30 % of D_r.
 Fails: outputs on forget samples become those of a random network, which is itself a mark (low confidence).
 Source: Chundawat et al., AAAI 2023; their release.
@@ -33,7 +33,7 @@ class BadTeaching:
     """Settings of BadT.
 
     Attributes:
-        temperature: T, of the student.
+        temperature: T.
         retain_share: share of the retained data that is used, in (0, 1].
         legacy: divide the loss by the number of classes.
         training: of the loop.
@@ -45,7 +45,7 @@ class BadTeaching:
     training: Training = Training(lr=1e-4, epochs=1, batch=256, optimiser="adam", weight_decay=0.0)
     name: ClassVar[str] = "bad-teaching"
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (1e-4, 3e-4, 1e-3, 3e-5)}
-    needs: ClassVar[frozenset[str]] = frozenset({"forget", "retain"})
+    needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels", "retain"})
 
     def __post_init__(self) -> None:
         if not 0 < self.retain_share <= 1 or self.temperature <= 0:
@@ -62,7 +62,7 @@ class BadTeaching:
 
         def loss(batch: Minibatch) -> Tensor:
             student = work.scores(work.model, batch)
-            taught = kl_div((student / self.temperature).log_softmax(1), teachers(good, bad, batch, student).log_softmax(1), reduction="batchmean", log_target=True)
+            taught = kl_div((student / self.temperature).log_softmax(1), (teachers(good, bad, batch, student) / self.temperature).log_softmax(1), reduction="batchmean", log_target=True)
             return taught / student.shape[1] if self.legacy else taught
 
         def plan(epoch: int) -> list[Pass]:

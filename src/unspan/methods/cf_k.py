@@ -6,7 +6,7 @@ Needs: retain samples with labels. Cost: as finetune; the backward pass ends k l
 Typical: k 3, SGD 0.01, 10 epochs.
 Fails: features before these layers stay the original's, so probes read the class there as before.
 Source: Goel et al., "Towards adversarial evaluations for inexact machine unlearning", 2022 (arXiv 2201.06640).
-Deviates: a layer is a module with weights of its own and no children, in the order in which modules are registered.
+Deviates: BatchNorm statistics are frozen everywhere. A layer is a module with weights of its own and no children, in the order in which modules are registered.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class CFk:
     """
 
     k: int = 3
-    training: Training = Training(lr=0.01, epochs=10)
+    training: Training = Training(lr=0.01, epochs=10, batchnorm="frozen")
     name: ClassVar[str] = "cf-k"
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (0.01, 0.03, 0.1), "k": (3, 5)}
     needs: ClassVar[frozenset[str]] = frozenset({"retain"})

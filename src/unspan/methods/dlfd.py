@@ -9,7 +9,7 @@ lambda grows linearly over the epoch. While the forgetting score `2 |MIA - 0.5|`
 Needs: forget, retain and held-out samples with labels (unseen in training, not those that are reported). Cost: S + 1 forward and
 backward passes a step.
 Typical: batch 32, SGD 8e-3, w 3, lambda 0 to 1, S 15, stop 0.15, save 0.09 (age); 64, 6e-3, 7, 0.5 to 1, 20, 0.23, 0.23 (emotion).
-Fails: when no epoch part reaches `save` there is nothing to return, which is an error here.
+Fails: when no epoch part reaches `save` there is nothing to return, which is an error here. A run that was killed starts again.
 Source: Choi and Na, AAAI 2025 (arXiv 2409.14747); its release.
 Deviates: in the release the transport term is computed on unperturbed images, so it has no gradient (`transport="clean"` does the
 same); features there are the logits; images are clamped to [0, 1] after normalisation; the membership attack is unbalanced.
@@ -101,7 +101,7 @@ class DLFD:
             steps = -(-len(retain) // size)
             return [Pass(self._images(work, epoch, steps, look, low, high), lambda batch: own_loss(work, batch), steps)]
 
-        history = train(work, self.training, plan, after_epoch=lambda epoch, row: bool(look(epoch, -1)) and False, name=self.name)
+        history = train(work, self.training, plan, after_epoch=lambda epoch, row: bool(look(epoch, -1)) and False, name=self.name, resumable=False)
         report = {"samples": len(work.samples("forget")), "history": history, "looks": looks}
         if not best:
             lowest = min((one["forgetting_score"] for one in looks), default=float("nan"))

@@ -3,17 +3,18 @@
 Idea: add Gaussian noise whose variance is the inverse of the Fisher information of the retained data.
 Formula: `F_j = E_{x in D_r} sum_y p(y|x) (d_j log p(y|x))^2`, `v_j = alpha min(1 / (F_j + 1e-8), cap)`, cap 1e3, in the
 head 1e2; weights of two or more dimensions share the mean of v over their inputs; the head and one-dimensional
-weights 10 v; head rows of a forgotten class have mean 0 and variance 1e-4. `theta' = theta + sqrt(v) noise`.
-Needs: retain samples; no labels. Cost: C backward passes for every sample used; no training.
+weights 10 v; head rows of a forgotten class have mean 0 and variance 1e-3. `theta' = theta + sqrt(v) noise`.
+Needs: retain samples; labels are read, not used. Cost: C backward passes for every sample used; no training.
 Typical: alpha 1e-7 to 1e-6.
 Fails: the approximation is diagonal: at an alpha that forgets, accuracy on the rest often falls; features move little.
 Source: Golatkar, Achille, Soatto, "Eternal Sunshine of the Spotless Net", CVPR 2020; SelectiveForgetting.
 Deviates: gradients are per sample (a release squares means of batches), the expectation is the model's own, the head is found by
-reference, and several classes may be forgotten. BatchNorm statistics are not touched, as there.
+reference, and several classes may be forgotten; a convolution shares its variance over kernel positions too (the release over input channels). BatchNorm statistics are not touched, as there.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -47,7 +48,7 @@ class Fisher:
     needs: ClassVar[frozenset[str]] = frozenset({"retain"})
 
     def __post_init__(self) -> None:
-        if self.alpha <= 0 or (self.samples is not None and self.samples < 1) or (self.draws is not None and self.draws < 1):
+        if not 0 < self.alpha < math.inf or (self.samples is not None and self.samples < 1) or (self.draws is not None and self.draws < 1):
             raise UsageError(f"alpha={self.alpha}, samples={self.samples}, draws={self.draws}: all must be positive.")
 
     def unlearn(self, work: Work) -> Outcome:
@@ -58,12 +59,14 @@ class Fisher:
         head = work.head() if work.tap.head else None
         with torch.no_grad():
             for name, weight in work.model.named_parameters():
+                if not weight.requires_grad:
+                    continue
                 last = head is not None and any(weight is one for one in (head.weight, head.bias))
                 variance = noise_variance(information[name], self.alpha, last)
                 mean = weight.detach().clone()
                 if last and work.forgotten:
                     rows = list(work.forgotten)
-                    mean[rows], variance[rows] = 0.0, 1e-4
+                    mean[rows], variance[rows] = 0.0, 1e-3
                 noise = torch.randn(weight.shape, generator=work.stream("noise", name)).to(weight)
                 weight.copy_(mean + variance.sqrt() * noise)
         return Outcome({"samples": len(index), "noise": self.alpha})

@@ -50,7 +50,7 @@ class NegGradPlus:
         forget = work.samples("forget")
 
         def plan(epoch: int) -> list[Pass]:
-            others = forget.endless(self.training.batch, work.stream("order", "forget", epoch))
+            others = forget.endless(max(1, self.training.batch // self.training.accumulate), work.stream("order", "forget", epoch))
 
             def loss(batch: Minibatch) -> Tensor:
                 other = next(others)

@@ -64,14 +64,14 @@ class RandomLabels:
 
         def plan(epoch: int) -> list[Pass]:
             stream = work.stream("labels", 0 if self.resample == "never" else epoch)
-            drawn = other_labels(samples.y, work.classes, () if self.legacy else work.forgotten, stream, legacy=self.legacy)
-            targets = torch.where(samples.forget, drawn, samples.y)
+            targets = samples.y.clone()
+            targets[samples.forget] = other_labels(samples.y[samples.forget], work.classes, work.forgotten, stream, legacy=self.legacy)
 
             def loss(batch: Minibatch) -> Tensor:
                 y = targets[batch.index]
                 if self.resample == "batch":
-                    new = other_labels(batch.y, work.classes, () if self.legacy else work.forgotten, stream, legacy=self.legacy)
-                    y = torch.where(batch.forget, new, batch.y)
+                    y = batch.y.clone()
+                    y[batch.forget] = other_labels(batch.y[batch.forget], work.classes, work.forgotten, stream, legacy=self.legacy)
                 scores = work.scores(work.model, batch)
                 return cross_entropy(scores, y.to(scores.device))
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from unspan.errors import UsageError
 from unspan.methods.descent import descend
 from unspan.redraw import redraw
 from unspan.training import Outcome, Training, Work
@@ -33,6 +34,12 @@ class Retrain:
     needs: ClassVar[frozenset[str]] = frozenset({"retain"})
 
     def unlearn(self, work: Work) -> Outcome:
-        """Draw new weights and train."""
+        """Draw new weights and train.
+
+        Raises:
+            UsageError: a weight is frozen, so it would stay random.
+        """
+        if any(not one.requires_grad for one in work.model.parameters()):
+            raise UsageError("retrain draws all weights anew and trains them, and some of this model are frozen: call model.requires_grad_(True) first.")
         redraw(work.model, int(work.stream("weights").initial_seed() % 2**31))
         return descend(work, self.training, "retrain")

@@ -8,7 +8,7 @@ Typical: rho 0.5, SGD 0.013, 10 epochs (random 10 % of CIFAR-10, ResNet-18).
 Fails: results hinge on the step size (many open reports of numbers that do not reproduce).
 Source: Fan et al., "SalUn", ICLR 2024; OPTML Unlearn-Saliency.
 Deviates: weights outside the mask are bit for bit the original's after every step; the release masked gradients only,
-so weight decay and momentum moved them. The threshold is found by `kthvalue`. BatchNorm statistics are not weights and follow
+so weight decay and momentum moved them. Exactly the share rho is trained, also where gradients are equal. BatchNorm statistics are not weights and follow
 `training.batchnorm`.
 """
 
@@ -75,6 +75,6 @@ def saliency(work: Work, forget: Samples, parameters: list[nn.Parameter], rho: f
                 if grad is not None:
                     sum_ += grad
     sizes = torch.cat([one.abs().flatten() for one in total])
-    keep = round(rho * len(sizes))
-    least = sizes.kthvalue(len(sizes) - keep + 1).values if keep else sizes.max() + 1
-    return [one.abs() >= least for one in total]
+    mask = torch.zeros(len(sizes), dtype=torch.bool, device=sizes.device)
+    mask[sizes.topk(round(rho * len(sizes))).indices] = True
+    return [part.view_as(one) for part, one in zip(mask.split([one.numel() for one in total]), total, strict=True)]

@@ -6,7 +6,8 @@ Formula: `KL_T = T^2 KL(softmax(t / T) || softmax(s / T))`, mean over samples. E
 Needs: forget and retain samples with labels; SCRUB+R also held-out samples of the forgotten classes. Cost: epochs over
 both, twice the forward passes.
 Typical: large scale: SGD 5e-4, gamma 0.99, alpha 0.001, T 4, msteps 2, 3 epochs, batches 128 and 32.
-Fails: `-KL` has no ceiling and can destroy the student; rewinding on the wrong set leaks.
+Fails: `-KL` has no ceiling and can destroy the student; rewinding on the wrong set leaks. SCRUB+R that was killed
+starts again.
 Source: Kurmanji et al., NeurIPS 2023; settings of their large-scale notebook.
 Deviates: `ceiling` limits the divergence a sample is pushed to. Rewinding (SCRUB+R) picks the epoch whose forget error is
 nearest to the last epoch's error on held-out samples of the class; the release's list of errors is one longer than its checkpoints.
@@ -61,7 +62,7 @@ class Scrub:
     @property
     def needs(self) -> frozenset[str]:
         """Held-out samples only for rewinding."""
-        return frozenset({"forget", "retain"} | ({"holdout"} if self.rewind else set()))
+        return frozenset({"forget", "forget_labels", "retain"} | ({"holdout"} if self.rewind else set()))
 
     def unlearn(self, work: Work) -> Outcome:
         """Alternate both passes."""
@@ -84,7 +85,7 @@ class Scrub:
                 kept.append({name: tensor.detach().cpu().clone() for name, tensor in work.model.state_dict().items()})
             return False
 
-        history = train(work, self.training, plan, after_epoch=remember, name=self.name)
+        history = train(work, self.training, plan, after_epoch=remember, name=self.name, resumable=not self.rewind)
         report: dict[str, Any] = {"samples": len(work.samples("forget")), "history": history}
         if self.rewind and kept:
             goal = 1 - accuracy_on(work.model, work.samples("holdout"))

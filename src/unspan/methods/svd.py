@@ -3,7 +3,7 @@
 Idea: in each layer, project the directions of the forget activations out of the weight, but keep what retained data use.
 Formula: inputs R of a layer, `R = U S V'`, `r_i = s_i^2 / sum s^2`, `l_i = alpha r_i / ((alpha - 1) r_i + 1)`,
 `P = U diag(l) U'`; `P_dis = P_f (I - P_r)`; `W <- W (I - P_dis)'`.
-Needs: a few forget and retain samples; no labels. Cost: two forward passes over them and an eigendecomposition a layer.
+Needs: a few forget and retain samples; labels are read, not used. Cost: two forward passes over them and an eigendecomposition a layer.
 Typical: alpha_r 100 (30 to 1000), alpha_f 3 (1 to 100), about 900 samples of each.
 Fails: both alphas must be chosen on validation data; biases and BatchNorm are not edited.
 Source: Kodge, Saha, Roy, "Deep Unlearning", TMLR 2024.
@@ -13,6 +13,7 @@ group by group); all forgotten classes count (the release honours the first). Al
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -44,10 +45,10 @@ class SVD:
     batch: int = 64
     name: ClassVar[str] = "svd"
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"alpha_retain": (100.0, 30.0, 300.0, 1000.0), "alpha_forget": (3.0, 10.0, 30.0)}
-    needs: ClassVar[frozenset[str]] = frozenset({"forget", "retain"})
+    needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels", "retain"})
 
     def __post_init__(self) -> None:
-        if min(self.alpha_retain, self.alpha_forget) <= 0 or min(self.samples, self.batch) < 1:
+        if not (0 < self.alpha_retain < math.inf and 0 < self.alpha_forget < math.inf) or min(self.samples, self.batch) < 1:
             raise UsageError(f"{self}: all settings must be positive.")
 
     def unlearn(self, work: Work) -> Outcome:
