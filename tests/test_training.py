@@ -108,10 +108,9 @@ def test_impossible_settings_of_the_loop_are_refused(wrong):
 
 
 def test_weights_that_are_not_finite_are_never_returned():
-    from unspan.methods.svd import SVD
-
     from dataclasses import dataclass
 
+    from unspan.methods.svd import SVD
     from unspan.training import Outcome
 
     @dataclass(frozen=True)
