@@ -35,6 +35,7 @@ from unspan.auditing.suite import class_attacks, explain, group_attacks
 from unspan.auditing.verify import seal
 from unspan.auditing.white_box import WhiteBox, white_box
 from unspan.deletion import RECORD, Deletion, Record
+from unspan.metrics.probes import stratified
 from unspan.metrics.score import Reading, Score
 from unspan.metrics.signature import signature
 from unspan.metrics.whitening import NAME as WHITENED
@@ -45,6 +46,7 @@ from unspan.splits import as_splits, digests_of, shared_samples
 from unspan.taps import Pool
 
 SCHEMA = "unspan.audit/1"
+_STRETCHED = 10_000  # rows of the stretched fake, which is a copy of the features
 _SIGNATURE, LINEAR, AGAINST_REST, GUARDED = "output signature", "linear probe (converged)", "linear probe, forget against rest", "linear guardedness R² (fit)"
 
 
@@ -268,7 +270,8 @@ def _controls(case: Case, readings: dict[str, list[Reading]], columns: dict[str,
     if case.by_class:
         case.run.report("control: stretched features", 0, None)
         place = columns["attacks"].index(WHITENED)
-        fit, test = (stretched(one, case.run.seed) for one in (case.fit["before"], before))
+        some = case.fit["before"].rows(stratified(case.fit["before"].labels, _STRETCHED, case.run.seed))
+        fit, test = (stretched(one, case.run.seed) for one in (some, before))
         found.append(controls.hidden(columns["before"][place], whitened_probe(fit, test, case.run.seed), columns["references"][place], case.run.seed))
         case.run.report("control: permuted labels", 0, None)
         at = columns["attacks"].index(LINEAR)

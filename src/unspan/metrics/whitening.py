@@ -14,10 +14,11 @@ from torch import Tensor
 from unspan.linalg import RANK_TOLERANCE
 from unspan.metrics.linear import linear_probe
 from unspan.metrics.outputs import Outputs
-from unspan.metrics.probes import CHUNK, moments
+from unspan.metrics.probes import CHUNK, moments, stratified
 from unspan.metrics.score import Reading
 
 NAME = "linear probe, whitened (converged)"
+ROWS = 20_000  # largest number of fit rows
 
 
 def whitening(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -45,5 +46,7 @@ def whitened(one: Outputs, mean: Tensor, matrix: Tensor) -> Outputs:
 def whitened_probe(fit: Outputs, test: Outputs, seed: int = 0) -> Reading:
     """What a converged linear probe reads in whitened coordinates; arguments as in `linear_probe`."""
     mean, matrix = whitening(fit.features)
-    found = linear_probe(whitened(fit, mean, matrix), whitened(test, mean, matrix), seed)
-    return replace(found, attack=NAME, detail=found.detail | {"directions": matrix.shape[1]})
+    index = stratified(fit.labels, ROWS, seed)  # what is whitened is a copy
+    known = whitened(fit.rows(index) if len(index) < len(fit) else fit, mean, matrix)
+    found = linear_probe(known, whitened(test, mean, matrix), seed)
+    return replace(found, attack=NAME, detail=found.detail | {"directions": matrix.shape[1], "fit rows": len(known)})
