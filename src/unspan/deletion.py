@@ -179,12 +179,13 @@ def _erase(inner: nn.Module, splits: Splits, method: EraserMethod, run: Run, rec
     drift = unsteady(inner, found, first, method)
     notices += drift
     both_project = isinstance(prior, Projection) and isinstance(method, ESC) and method.fidelity != "released-code"
+    seen_through = None if both_project else prior  # spans of projections are united instead
     stream = FeatureStream(
         inner, found, stream_batches, run, total=size_of(splits.forget, run), head=head_parameters(inner, found),
-        prior=stream_prior(both_project, prior), train_mode=getattr(method, "fidelity", "") == "released-code",
+        prior=seen_through, train_mode=getattr(method, "fidelity", "") == "released-code",
     )  # fmt: skip
     if "retain" in method.needs:
-        stream.retain = FeatureStream(inner, found, batches(splits.retain, run), run, total=size_of(splits.retain, run), head=None, prior=stream_prior(both_project, prior))
+        stream.retain = FeatureStream(inner, found, batches(splits.retain, run), run, total=size_of(splits.retain, run), head=None, prior=seen_through)
     dist.agree("the settings", (repr(method), splits.kind, splits.selector, splits.classes))
     begun = time.perf_counter()
     fit = method.fit(stream)
@@ -204,11 +205,6 @@ def _erase(inner: nn.Module, splits: Splits, method: EraserMethod, run: Run, rec
         verify(inner, found, total, form, clean, inputs)
     after = outcomes(inner, found, inputs)
     return Done(found, total, fit, placement, form, seen, compare(before, after, total, found.dim), notices + list(fit.warnings), seconds, list(inputs.shape[1:]) if isinstance(inputs, Tensor) else None, undo)
-
-
-def stream_prior(united: bool, prior: Eraser | None) -> Eraser | None:
-    """The earlier eraser through which features are read, None when spans are united instead."""
-    return None if united else prior
 
 
 def _train(inner: nn.Module, splits: Splits, method: Any, run: Run, record: Record | None, *, tap: str | None, pool: Pool | None, check_labels: bool, resume: Path | None) -> Done:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def run_trained(inner: nn.Module, splits: Splits, method: TrainedMethod, run: Ru
     with torch.no_grad():
         classes = class_scores(inner, inputs).shape[1]
     dist.agree("the settings", (repr(method), splits.kind, splits.selector, splits.classes))
-    key = _key(inner, splits, method, run, seen)
+    key = _key(inner, method, run, tap)
     checkpoint = Checkpoint(resume, key)
     parts = {name: getattr(splits, name) for name in PARTS if name in method.needs}
     work = Work(inner, tap, parts, run, checkpoint, classes, splits.classes)
@@ -100,9 +100,7 @@ def without_earlier(splits: Splits, receipts_: Sequence[dict[str, Any]]) -> Spli
     return replace(splits, retain=Subset(splits.retain, kept))
 
 
-def _key(inner: nn.Module, splits: Splits, method: TrainedMethod, run: Run, seen: Seen) -> str:
-    """Hash of everything that decides the result."""
-    sizes = [len(part) if hasattr(part, "__len__") else None for part in (splits.forget, splits.retain, splits.holdout)]
-    settings = asdict(method) if hasattr(method, "__dataclass_fields__") else repr(method)  # type: ignore[call-overload]
-    content = [receipts.state_hash(inner.state_dict()), hashlib.sha256(bytes(seen.digests)).hexdigest(), sizes, method.name, settings, run.seed, dist.world(), torch.__version__]
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+def _key(inner: nn.Module, method: TrainedMethod, run: Run, tap: Tap) -> str:
+    """Hash of what decides the result beside the samples, which `Work.fingerprint` adds."""
+    content = [receipts.state_hash(inner.state_dict()), method.name, repr(method), tap.to_dict(), run.seed, dist.world(), receipts.versions()]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
