@@ -32,6 +32,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import unspan
 from unspan import artifact
+from unspan.checks import data_notices
 from unspan.cli import main
 from unspan.data import open_data
 from unspan.errors import DataError, ResourceError, UnspanError, UsageError
@@ -1013,6 +1014,13 @@ def test_row_59_augmentation_is_named(shell):
     more = ("--no-check-labels", "--eval", "none")
     done = shell.works("--forget", FORGET, *more, data="python:unspan_bad_nets:augmented")
     assert "random augmentation" in done.err
+
+
+def test_row_59_a_coin_flip_is_noticed_at_every_seed(shell):
+    data = sys.modules["unspan_bad_nets"].Digits(lambda image, i: image.flip(-1) if torch.rand(()) < 0.5 else image)
+    for seed in range(100):
+        torch.manual_seed(seed)
+        assert any("random augmentation" in line for line in data_notices(data)), seed
 
 
 def test_row_60_worker_killed(shell):

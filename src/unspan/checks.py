@@ -16,6 +16,8 @@ from unspan.splits import Splits
 from unspan.stream import Seen, example
 from unspan.taps import Tap, read
 
+READ_TWICE = 16  # samples; a coin flip per reading stays unseen once in 65,000 requests
+
 
 def data_notices(forget: Any) -> list[str]:
     """What the user should know of the forget data: samples never read, values that change when read again."""
@@ -25,7 +27,8 @@ def data_notices(forget: Any) -> list[str]:
         notices.append(f"the loader has drop_last=True: {lost} forget samples are never read")
     dataset = forget.dataset if isinstance(forget, DataLoader) else forget
     try:
-        twice = _digest(dataset[0]) != _digest(dataset[0]) if hasattr(dataset, "__getitem__") and len(dataset) else False
+        count = min(READ_TWICE, len(dataset)) if hasattr(dataset, "__getitem__") else 0
+        twice = any(_digest(dataset[at]) != _digest(dataset[at]) for at in range(count))
     except Exception:  # a sample that cannot be read is reported by the pass itself, with its name
         twice = False
     if twice:
