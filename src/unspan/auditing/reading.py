@@ -18,8 +18,9 @@ from unspan.metrics.score import Reading
 from unspan.report.rule import ERASED, ERASED_BELOW, INCONCLUSIVE, NOT_MEASURABLE, RETAINED, RETAINED_ABOVE, ROOM
 from unspan.report.words import percent
 
-_RESAMPLES = 2000
 BLIND_BELOW = 0.5  # of its accuracy on retained samples in the original
+_RESAMPLES = 2000
+_DRAWN = 100_000  # positions drawn at a time
 _SMALL = 100  # below this many forget samples a bootstrap is too narrow: exact intervals widen it
 
 
@@ -153,7 +154,9 @@ def _resampled(reading: Reading, seed: int) -> Tensor:
 
 def _means(values: Tensor, seed: int) -> Tensor:
     generator, n = torch.Generator().manual_seed(seed), len(values)
-    return torch.cat([values[torch.randint(n, (100, n), generator=generator)].mean(1) for _ in range(_RESAMPLES // 100)])
+    step = max(1, _DRAWN // n)
+    sizes = [min(step, _RESAMPLES - at) for at in range(0, _RESAMPLES, step)]
+    return torch.cat([values[torch.randint(n, (size, n), generator=generator)].mean(1) for size in sizes])
 
 
 def _ends(drawn: Tensor, level: float) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from unspan.metrics.probes import classes_of, share_reading, shuffled
 from unspan.metrics.score import Reading, auc_reading
 
 RETAINED = 2000  # retained test samples asked, drawn by the seed
-_QUERIES, _ROWS = 1024, 8192  # a block of scores is 32 MiB
+_QUERIES, _ROWS = 512, 4096  # a block of scores is 8 MiB
 _SPARE = 12  # candidates beyond k that float32 rounding may have misplaced; the order among them is found in float64
 
 
@@ -70,7 +70,7 @@ def neighbours(features: Tensor, rows: Tensor, asked: Tensor, k: int, *, cosine:
     """Positions `[m, k]` in `features [n, d]` of the nearest of `rows [r]` to each of `asked [m, d]`, nearest first.
 
     Blocks of float32 products keep `k + 12` candidates, whose distances are then compared in float64. A row of
-    length 0 has cosine 0 with everything. Memory: a few blocks of 8,192 features, never all of them.
+    length 0 has cosine 0 with everything. Memory: a few blocks of 4,096 features, never all of them.
     """
     centre = features.mean(0) if not cosine else torch.zeros(features.shape[1])
     width = min(k + _SPARE, len(rows))
