@@ -7,13 +7,14 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from unspan import dist
+from unspan.augment import KINDS, augmented
 from unspan.checkpoint import Checkpoint
 from unspan.errors import DataError, InconclusiveError, UsageError
 from unspan.run import Run, cut_rows, place
@@ -41,6 +42,7 @@ class Training:
         clip: largest norm of a gradient; None for no limit.
         accumulate: parts into which a minibatch is cut, their gradients added, to save memory.
         precision: `float32`, or `bf16` for mixed precision.
+        augment: of image minibatches: `none`, `flip`, or `crop-flip` (zero-padded by 4 of 32 pixels).
         stop_at: end early once at most this share of the forget samples is recognised; None runs all epochs.
     """
 
@@ -56,6 +58,7 @@ class Training:
     clip: float | None = None
     accumulate: int = 1
     precision: Literal["float32", "bf16"] = "float32"
+    augment: Literal["none", "flip", "crop-flip"] = "none"
     stop_at: float | None = None
 
     def __post_init__(self) -> None:
@@ -68,7 +71,7 @@ class Training:
                 raise UsageError(f"{name}={value!r}: all of lr, epochs, batch, accumulate and clip must be positive numbers, momentum, weight_decay and stop_at not negative.")
         if self.momentum >= 1 or (self.stop_at or 0) > 1:
             raise UsageError(f"momentum={self.momentum}, stop_at={self.stop_at}: momentum lies below 1, stop_at is a share.")
-        choices = (("optimiser", ("sgd", "adam")), ("batchnorm", ("train", "frozen")), ("precision", ("float32", "bf16")))
+        choices = (("optimiser", ("sgd", "adam")), ("batchnorm", ("train", "frozen")), ("precision", ("float32", "bf16")), ("augment", KINDS))
         for name, allowed in choices:
             if getattr(self, name) not in allowed:
                 raise UsageError(f"{name}={getattr(self, name)!r}: use {' or '.join(allowed)}.")
@@ -279,12 +282,13 @@ def _epoch(work: Work, settings: Training, passes: Sequence[Pass], optimiser: to
     total, count, done, steps = 0.0, 0, 0, sum(one.steps for one in passes)
     device = next(work.model.parameters()).device
     low = torch.autocast(device.type, torch.bfloat16) if settings.precision == "bf16" else nullcontext()
+    changes = work.stream("augment", epoch)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):  # dropout draws from the global stream
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=work.stream("dropout", epoch, dist.rank()))))
         for one in passes:
             for batch in one.minibatches:
                 optimiser.zero_grad(set_to_none=True)
-                for part in _cut(batch, settings.accumulate):
+                for part in _cut(replace(batch, x=augmented(batch.x, settings.augment, changes)), settings.accumulate):
                     with low:
                         loss = one.loss(part)
                     if not bool(torch.isfinite(loss)):

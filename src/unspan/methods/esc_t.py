@@ -34,7 +34,8 @@ class ESCT:
     """Settings of ESC-T.
 
     Attributes:
-        tau: a mask entry above it stays, strictly; the paper uses 0.7 to 0.8.
+        tau: a mask entry above it stays, strictly; the paper uses 0.7 to 0.8. None keeps the soft mask (Table 3).
+        clip: keep the mask in [0, 1] while it is trained; off only for Table 3.
         lr: step of plain gradient descent on the mask.
         epochs: most passes over the cached features.
         batch: samples a step.
@@ -43,7 +44,8 @@ class ESCT:
         fidelity: `fixed`, `paper` or `released-code`.
     """
 
-    tau: float = 0.7
+    tau: float | None = 0.7
+    clip: bool = True
     lr: float = 1e-3
     epochs: int = 50
     batch: int = 64
@@ -54,7 +56,7 @@ class ESCT:
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels"})
 
     def __post_init__(self) -> None:
-        if not 0 <= self.tau < 1:
+        if self.tau is not None and not 0 <= self.tau < 1:
             raise UsageError(f"tau={self.tau}: use 0 <= tau < 1; the mask lies in [0, 1] and the paper uses 0.7 to 0.8.")
         if not (self.lr > 0 and self.epochs >= 1 and self.batch >= 1):
             raise UsageError(f"lr={self.lr}, epochs={self.epochs}, batch={self.batch}: all must be positive.")
@@ -95,7 +97,8 @@ class ESCT:
             for index in torch.randperm(len(z), generator=generator).split(self.batch):
                 gradient = mask_gradient(z[index], y[index], basis, mask, weight, bias, reduction, transposed)
                 if gradient is not None:
-                    mask = (mask - self.lr * gradient).clamp_(0, 1)
+                    mask = mask - self.lr * gradient
+                    mask = mask.clamp_(0, 1) if self.clip else mask
                     transposed = False
             history.append(_hits(z, y, basis * mask, weight, bias) / len(z))
             if history[-1] == 0:
@@ -103,8 +106,8 @@ class ESCT:
         return mask, history
 
     def _finish(self, z: Tensor, y: Tensor, basis: Tensor, mask: Tensor, weight: Tensor, bias: Tensor, history: list[float], start: int) -> Fit:
-        kept = (mask > self.tau).to(basis.dtype)
-        if bool(kept.all()):
+        kept = mask if self.tau is None else (mask > self.tau).to(basis.dtype)
+        if bool((kept == 1).all()):
             raise InconclusiveError(f"ESC-T was a no-op: after {len(history)} epochs no mask entry fell to tau={self.tau} (smallest {float(mask.min()):.3f}). Raise lr, epochs or tau.")
         if not bool(kept.any()):
             raise DataError("ESC-T would zero all features: every mask entry fell below tau. Lower lr or tau.")
@@ -119,7 +122,7 @@ class ESCT:
             "forget_accuracy_start": start / len(z),
             "forget_accuracy_soft_mask": history[-1],
             "forget_accuracy_after_threshold": after,
-            "mask_kept": float(kept.mean()),
+            "mask_kept": float(kept.count_nonzero() / kept.numel()),
             "map_norm": float(torch.linalg.matrix_norm(matrix, 2)),
         }
         warnings = []
