@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from unspan.cli.audit import audit
+from unspan.cli.bench import bench
 from unspan.cli.erase import erase
 from unspan.cli.export import export
 from unspan.cli.inspect import inspect
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 for command in (erase, audit, verify, inspect, export, methods):
     app.command()(command)
+app.add_typer(bench, name="bench", help="Run the tables and figures of the paper, or your own grid of methods.")
 
 
 _INTERRUPTED = 130  # what the argument parser returns when it swallowed a KeyboardInterrupt

@@ -47,6 +47,32 @@ def progress(out: Console) -> Iterator[Report]:
         yield report
 
 
+@contextmanager
+def line(out: Console) -> Iterator[Report]:
+    """One line that changes, for work with many stages; nothing when the output is not a terminal."""
+    if not out.is_terminal or out.quiet:
+        yield lambda stage, done, total: None
+        return
+    with out.status("") as shown:
+        yield lambda stage, done, total: shown.update(Text(f"{stage}" + (f" ({done}/{total})" if total else "")))
+
+
+def cells(out: Console, title: str, rows: list[tuple[Any, Any, str, float | None]]) -> None:
+    """Cells of a benchmark with their state and what they should cost."""
+    from unspan.bench.runner import duration
+
+    table = Table(title=title, title_justify="left")
+    for name in ("method", "pair", "seed", "state", "estimate", "cell"):
+        table.add_column(name, justify="right" if name in ("seed", "estimate") else "left")
+    for row, cell, state, seconds in rows:
+        table.add_row(Text(row.label), Text(row.pair), str(cell.seed), state, "-" if state == "done" else "?" if seconds is None else duration(seconds), cell.id)
+    out.print(table)
+    left = [seconds for _, _, state, seconds in rows if state != "done"]
+    known = [seconds for seconds in left if seconds is not None]
+    unknown = f", and {len(left) - len(known)} cells whose cost is not known before a first cell of this pair ran here" if len(known) < len(left) else ""
+    out.print(f"{len(left)} of {len(rows)} cells to compute: about {duration(sum(known))} in one process{unknown}.", markup=False)
+
+
 def accuracies(out: Console, rows: list[dict[str, Any]]) -> None:
     """Accuracy before and after by split."""
     table = Table(title="Top-1 accuracy", title_justify="left")

@@ -1,0 +1,92 @@
+"""From cells to pages: tables as Markdown, CSV and LaTeX, figures, and a leaderboard. Nothing is typed by hand."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from unspan.bench import figures
+from unspan.bench.leaderboard import leaderboard
+from unspan.bench.store import Store
+from unspan.bench.tables import comma_separated, latex, markdown
+from unspan.bench.views import TABLES, Filled, Table
+from unspan.errors import UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+def printed() -> dict[str, Any]:
+    """Printed values by table, row and column."""
+    return tomllib.loads(Path(__file__).with_name("paper.toml").read_text("utf-8"))
+
+
+def filled(store: Store, spec: dict[str, Any]) -> list[Filled]:
+    """The rows of a spec with their results and printed values."""
+    table = printed().get(spec["paper"] or "", {})
+    rows = []
+    for row in spec["rows"]:
+        cells = [store.read("cell", name) for name in row["cells"]]
+        done = tuple(one for one in cells if one is not None and "error" not in one)
+        failed = next((one["error"] for one in cells if one is not None and "error" in one), "")
+        rows.append(Filled(row, done, table.get(row["paper"] or "", {}), failed))
+    return rows
+
+
+def report(root: Path, names: Sequence[str] = ()) -> list[Path]:
+    """Write `ROOT/report/` and return its files.
+
+    Args:
+        root: folder of the benchmark.
+        names: specs to show; all that were run by default.
+
+    Raises:
+        UsageError: nothing was run there.
+    """
+    store, target = Store(root), root / "report"
+    known = {path.stem: spec for path in sorted((root / "specs").glob("*.json")) if (spec := store.read("spec", path.stem)) is not None}
+    chosen = [one for name, one in known.items() if not names or name in names or one["name"] in names]
+    if not chosen:
+        raise UsageError(f"{root} holds no benchmark{' named ' + ', '.join(names) if names else ''}; known: {', '.join(known) or 'none'}. Run unspan bench SPEC --out {root} first.")
+    target.mkdir(parents=True, exist_ok=True)
+    files: list[Path] = []
+    page = ["# Benchmark", "", "Every number below is read from `cells/*.json`; every printed value from the table of the paper.", ""]
+    boards: list[tuple[str, Table]] = []
+    for spec in chosen:
+        rows = filled(store, spec)
+        count = sum(len(row["cells"]) for row in spec["rows"])
+        page += [f"## {spec['title']}", "", f"Budget: {spec['budget']}. Cells: {sum(len(one.results) for one in rows)} of {count}. `{spec['command']}`", "", *([spec["note"], ""] if spec["note"] else []), *_facts(rows)]
+        name = f"{spec['name']}.{spec['budget']}"
+        for view in spec["views"]:
+            for table in TABLES[view](name, spec["title"], rows) if view in TABLES else ():
+                for suffix, text in ((".md", markdown(table)), (".csv", comma_separated(table)), (".tex", latex(table))):
+                    (target / f"{table.name}{suffix}").write_text(text, "utf-8")
+                    files.append(target / f"{table.name}{suffix}")
+                page += [markdown(table)]
+                boards.append((spec["budget"], table))
+            if view not in TABLES:
+                drawn = figures.save(view, name, spec["title"], rows, target)
+                files += drawn
+                page += [f"![{spec['title']}: {path.stem}]({path.name})" for path in drawn if path.suffix == ".svg"] or ["(no cell has what this figure needs yet)"]
+                page += [""]
+    (target / "README.md").write_text("\n".join(page) + "\n", "utf-8")
+    (target / "leaderboard.html").write_text(leaderboard(boards), "utf-8")
+    return [target / "README.md", target / "leaderboard.html", *files]
+
+
+def _facts(rows: Sequence[Filled]) -> list[str]:
+    """How the cells were made: samples, epochs of training, seeds, device."""
+    results = [one for row in rows for one in row.results]
+    if not results:
+        return []
+    one = results[0]["cell"]
+    kept = "all" if one["retain"] is None else f"at most {one['retain']:,}"
+    seeds = sorted({result["cell"]["seed"] for result in results})
+    weights = [name for name in ("original", "retrain") if one["weights"].get(name)]
+    training = "; ".join([f"{' and '.join(weights)}: given weights"] * bool(weights) + [f"training: {', '.join(f'{key} {value}' for key, value in one['train'].items())}"] * (len(weights) < 2))
+    versions = results[0]["versions"]
+    return [f"Retained training samples: {kept}. Seeds: {', '.join(map(str, seeds))} (rows without ± ran once). {training}. {results[0]['device']}, {results[0]['threads']} threads, torch {versions['torch']}, unspan {versions['unspan']}.", ""]

@@ -1,0 +1,222 @@
+"""What a benchmark runs: a TOML file with pairs of data and model, methods and seeds, expanded to cells."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from unspan.bench.views import VIEWS
+from unspan.errors import UsageError
+from unspan.methods import by_name, configured
+from unspan.training import Training
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SPECS = Path(__file__).with_name("specs")
+BUDGETS = Path(__file__).with_name("budgets.toml")
+NETWORKS = ("original", "retrain")  # rows that no method makes: trained with the recipe of the pair
+_REQUESTS = {"classes": list, "share": float, "benchmark": bool, "steps": list}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One measurement; everything that decides its result.
+
+    Attributes:
+        data: a name of `unspan.bench.data.NAMED`, or what `open_data` takes.
+        model: what `unspan.models.build` takes.
+        train: settings of training the original and the retrained model.
+        request: `classes`, `share`, `benchmark` (the one that the dataset defines) or `steps` (one request after the other), and its value.
+        retain: largest number of retained training samples, for methods, probes and retraining; None is all.
+        holdout: share of the test set that is kept for methods that choose by held-out samples, and measured by nobody.
+        method: name in the catalogue, `original` or `retrain`.
+        settings: of the method, beside its defaults.
+        trials: settings tried by `unspan.tuning` on validation samples; 0 takes `settings` as they are.
+        seed: of the method and the probes.
+        pictures: `gradcam`, `tsne`: what is drawn beside the scores.
+        weights: sha256 of given weights of the original and the retrained model, None for trained ones.
+    """
+
+    data: str
+    model: str
+    train: dict[str, Any]
+    request: dict[str, Any]
+    retain: int | None = None
+    holdout: float = 0.0
+    method: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    trials: int = 0
+    seed: int = 0
+    pictures: tuple[str, ...] = ()
+    weights: dict[str, str | None] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """Name of its file: a hash of all attributes."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A line of a table: the cells of one method over the seeds.
+
+    Attributes:
+        label: what stands in the table.
+        method: its method.
+        pair: data and model, as a person says it.
+        paper: key of the printed values, None where there are none.
+        cells: one for each seed.
+    """
+
+    label: str
+    method: str
+    pair: str
+    paper: str | None
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """A benchmark at one budget.
+
+    Attributes:
+        name: of the file.
+        title: for people.
+        views: names of the tables and figures that are drawn.
+        paper: table of printed values, None where there is none.
+        budget: name of the budget.
+        note: what a reader should know.
+        rows: in the order of the table.
+    """
+
+    name: str
+    title: str
+    views: tuple[str, ...]
+    paper: str | None
+    budget: str
+    note: str
+    rows: tuple[Row, ...]
+
+    def cells(self) -> list[Cell]:
+        """Every cell once, seeds in turn, so that a run that is stopped has whole columns."""
+        by_seed = [cell for place in range(max((len(row.cells) for row in self.rows), default=0)) for row in self.rows for cell in row.cells[place : place + 1]]
+        return list({cell.id: cell for cell in by_seed}.values())
+
+
+def shipped() -> dict[str, Path]:
+    """The specs that come with the package, by name."""
+    return {path.stem: path for path in sorted(SPECS.glob("*.toml"))}
+
+
+def find(name: str) -> Path:
+    """A spec file by path, or by the name of a shipped one.
+
+    Raises:
+        UsageError: there is none.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    known = shipped()
+    if name.removesuffix(".toml") in known:
+        return known[name.removesuffix(".toml")]
+    raise UsageError(f"{name}: no such file, and no spec of that name comes with unspan. Known: {', '.join(known)}.")
+
+
+def load(path: Path, budget: str = "paper", weights: Mapping[str, str | None] | None = None) -> Spec:
+    """Read a spec and expand it at a budget.
+
+    Args:
+        path: TOML file.
+        budget: `smoke`, `cpu`, `paper`, or one that the file defines itself.
+        weights: sha256 of given weights by `original` and `retrain`.
+
+    Raises:
+        UsageError: not TOML, or a key or value that does not fit; says where.
+    """
+    text = _read(path)
+    general = _read(BUDGETS)
+    if budget not in {**general, **text.get("budget", {})}:
+        raise UsageError(f"Budget '{budget}' is not known; {path.name} has: {', '.join({**general, **text.get('budget', {})})}.")
+    limits = {**general.get(budget, {}), **text.get("budget", {}).get(budget, {})}
+    if "pair" in general.get(budget, {}):
+        limits["pair"] = {**general[budget]["pair"], **limits["pair"]}
+    limits["set"] = {**general.get(budget, {}).get("set", {}), **text.get("budget", {}).get(budget, {}).get("set", {})}
+    _known(text, {"title", "view", "paper", "note", "pair", "method", "budget", "holdout", "pictures", "seeds"}, path.name)
+    _known(limits, {"pair", "retain", "trials", "seeds", "once", "train", "set"}, f"budget {budget} of {path.name}")
+    views = tuple(text.get("view", ["methods"]))
+    for view in views:
+        if view not in VIEWS:
+            raise UsageError(f"{path.name}: view '{view}' is not one of {', '.join(VIEWS)}.")
+    pairs = text.get("pair", [])
+    if "pair" in limits and pairs:
+        pairs = [{"request": pairs[0].get("request"), **limits["pair"]}]
+    if not pairs or not text.get("method"):
+        raise UsageError(f"{path.name}: give at least one [[pair]] (data, model, request) and one [[method]] (name).")
+    rows = [_row(path.name, text, limits, pair, entry, dict(weights or {})) for pair in pairs for entry in text["method"]]
+    return Spec(name=path.stem, title=str(text.get("title", path.stem)), views=views, paper=text.get("paper"), budget=budget, note=str(text.get("note", "")), rows=tuple(rows))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path} cannot be read as TOML: {error}") from error
+
+
+def _row(where: str, text: Mapping[str, Any], limits: Mapping[str, Any], pair: Mapping[str, Any], entry: Mapping[str, Any], weights: dict[str, str | None]) -> Row:
+    _known(pair, {"data", "model", "request", "train", "name"}, f"a pair of {where}")
+    _known(entry, {"name", "label", "set", "paper", "tune"}, f"a method of {where}")
+    if not {"data", "model", "request"} <= set(pair) or "name" not in entry:
+        raise UsageError(f"{where}: a pair needs data, model and request; a method needs a name.")
+    name, label = entry["name"], entry.get("label", entry["name"])
+    settings = {**limits["set"].get(name, {}), **entry.get("set", {})}
+    train = {**pair.get("train", {}), **limits.get("train", {})}
+    tuned = name not in NETWORKS and entry.get("tune", True) and "set" not in entry
+    if name in NETWORKS:
+        train, settings = train | settings, {}
+        _checked(where, name, lambda: Training(**({"lr": 0.01, "epochs": 1} | train)))
+    else:
+        _checked(where, name, lambda: configured(by_name(name), {key: None if value == "none" else value for key, value in settings.items()}))
+    seeds = [0] if name in (*NETWORKS, *limits.get("once", ())) else list(text.get("seeds", limits.get("seeds", [0, 1, 2])))
+    common: dict[str, Any] = {
+        "data": pair["data"], "model": pair["model"], "train": train, "request": _request(pair["request"], where), "retain": limits.get("retain"), "holdout": float(text.get("holdout", 0.0)),
+        "method": name, "settings": settings, "trials": int(limits.get("trials", 0)) if tuned and "classes" in pair["request"] and by_name(name).search else 0, "pictures": tuple(text.get("pictures", ())), "weights": weights,
+    }  # fmt: skip
+    printed = entry.get("paper", name) if text.get("paper") else None
+    return Row(label=label, method=name, pair=pair.get("name", f"{pair['data']}, {pair['model']}"), paper=printed, cells=tuple(Cell(**common, seed=seed) for seed in seeds))
+
+
+def _request(request: Mapping[str, Any], where: str) -> dict[str, Any]:
+    if len(request) != 1 or next(iter(request)) not in _REQUESTS:
+        raise UsageError(f"{where}: a request is one of classes = [4], share = 0.1, benchmark = true, steps = [[4], [0]]; got {dict(request)}.")
+    (kind, value), = request.items()
+    if not isinstance(value, _REQUESTS[kind]) or not value:
+        raise UsageError(f"{where}: request {kind} = {value!r} has a value of the wrong kind.")
+    return {kind: value}
+
+
+def _known(found: Mapping[str, Any], names: set[str], where: str) -> None:
+    odd = sorted(set(found) - names)
+    if odd:
+        raise UsageError(f"{where}: unknown key '{odd[0]}'; known: {', '.join(sorted(names))}.")
+
+
+def _checked(where: str, name: str, make: Any) -> None:
+    try:
+        make()
+    except (UsageError, TypeError) as error:
+        raise UsageError(f"{where}, method {name}: {error}") from error
+
+
+def names(cells: Sequence[Cell]) -> list[str]:
+    """Methods of some cells, each once."""
+    return list(dict.fromkeys(cell.method for cell in cells))

@@ -1,0 +1,101 @@
+"""`unspan bench`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from unspan.errors import InconclusiveError
+
+
+class _Spec(TyperGroup):
+    """`unspan bench SPEC` means `unspan bench run SPEC`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        return super().resolve_command(ctx, args if args[0] in self.commands else ["run", *args])
+
+
+bench = typer.Typer(cls=_Spec, no_args_is_help=True, rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]})
+_OUT = Annotated[Path, typer.Option("--out", "-o", help="Folder of results; several processes and machines may share it.")]
+_DEBUG = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+
+
+@bench.callback()
+def _bench() -> None:
+    """Run a table or figure of the paper, or your own grid: `unspan bench table1a --budget smoke`, then `unspan bench report`."""
+
+
+@bench.command()
+def run(
+    spec: Annotated[list[str], typer.Argument(help="Names of specs that come with unspan (unspan bench list), or TOML files.")],
+    out: _OUT = Path("bench-results"),
+    budget: Annotated[str, typer.Option(help="smoke (digits, minutes), cpu (reduced, hours) or paper (the paper's settings).")] = "paper",
+    data_root: Annotated[Path | None, typer.Option(help="Folder with a folder for each dataset; else $UNSPAN_DATA, else the hub.")] = None,
+    original: Annotated[Path | None, typer.Option(help="Weights (safetensors) of the original model; else it is trained and kept.")] = None,
+    retrained: Annotated[Path | None, typer.Option(help="Weights of the model retrained without the forget data; else it is trained and kept.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the cells with their state and an estimate of the cost, and stop.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Compute cells again that ended with an error.")] = False,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; under torchrun each process takes its own GPU.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Samples a forward pass.")] = 250,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    debug: _DEBUG = False,
+) -> None:
+    """Compute the cells of specs that are not there yet; stop and start again as you like."""
+    from unspan.bench.cell import Bench
+    from unspan.bench.networks import digest
+    from unspan.bench.runner import estimate, own_cells, record, work
+    from unspan.bench.spec import find, load
+    from unspan.bench.store import Store
+    from unspan.cli.render import cells, console, line
+    from unspan.run import Run
+
+    screen = console(quiet)
+    given = {name: path for name, path in (("original", original), ("retrain", retrained)) if path is not None}
+    hashes: dict[str, str | None] = {name: digest(path) for name, path in given.items()}
+    specs = [load(find(name), budget, hashes) for name in spec]
+    store = Store(out)
+    own = own_cells()
+    failed = elsewhere = 0
+    for one in specs:
+        if dry_run:
+            cells(screen, one.title, estimate(one, store))
+            continue
+        screen.print(f"{one.title}, budget {budget}: {len(one.cells())} cells in {out}", markup=False)
+        record(store, one, " ".join(["unspan", *sys.argv[1:]]))
+        with line(screen) as report:
+            runner = Bench(store, Run(device=device or own, batch_size=batch_size, progress=report), data_root, given)
+            tally = work(one, runner, lambda text: screen.print(text, markup=False), again=retry_failed)
+        failed, elsewhere = failed + tally.failed, elsewhere + tally.elsewhere
+        screen.print(f"{tally.done} of {tally.total} cells are done, {tally.failed} failed, {tally.elsewhere} are with other processes.", markup=False)
+    if dry_run:
+        return
+    screen.print(f"Next: unspan bench report --out {out}", markup=False)
+    if failed:
+        raise InconclusiveError(f"{failed} cells failed; their messages stand in {out}/cells/*.json and in the report. Mend the cause and run with --retry-failed.")
+
+
+@bench.command()
+def report(
+    spec: Annotated[list[str] | None, typer.Argument(help="Specs to show; all that were run by default.")] = None,
+    out: _OUT = Path("bench-results"),
+    debug: _DEBUG = False,
+) -> None:
+    """Draw every table (Markdown, CSV, LaTeX), figure (SVG, PDF) and the leaderboard from the cells in a folder."""
+    from unspan.bench.report import report as write
+    from unspan.cli.render import console
+
+    files = write(out, spec or ())
+    console(False).print(f"{len(files)} files in {files[0].parent}: README.md, leaderboard.html, tables and figures.", markup=False)
+
+
+@bench.command("list")
+def list_(debug: _DEBUG = False) -> None:
+    """List the specs that come with unspan."""
+    from unspan.bench.spec import load, shipped
+
+    for name, path in shipped().items():
+        print(f"{name:<14} {load(path).title}")
