@@ -45,6 +45,9 @@ class Read:
     forget: tuple[int, ...] | None = None
 
 
+Reader = Callable[[Path], Read | None]
+
+
 @dataclass(frozen=True)
 class Arrays:
     """Images as one array.
@@ -215,20 +218,20 @@ def raf_db(root: Path, *, forget: float = 0.27, holdout: float = 0.1, seed: int 
     listing = next(iter(sorted(root.glob("**/list_patition_label.txt"))), None)
     if listing is None:
         return None
-    folder = next((path.parent.parent for path in sorted(root.glob("**/aligned")) if path.is_dir()), root)
+    folder = next((path for path in sorted(root.glob("**/aligned")) if path.is_dir()), root)
     parts: dict[str, list[tuple[str, int]]] = {"train": [], "test": []}
     for line in listing.read_text("utf-8").splitlines():
         found = re.fullmatch(r"((train|test)_\d+)\.jpg ([1-7])", line.strip())
         if found is None:
             raise DataError(f"{listing}: '{printable(line)}' is not a line like 'train_00001.jpg 5'.")
-        parts[found[2]].append((f"{folder.name}/aligned/{found[1]}_aligned.jpg", int(found[3]) - 1))
+        parts[found[2]].append((f"{found[1]}_aligned.jpg", int(found[3]) - 1))
     order = torch.randperm(len(parts["train"]), generator=generator(seed, "raf-db")).tolist()
     held = set(order[: int(holdout * len(order))])
     kept = [i for i in range(len(order)) if i not in held]
     gone = set(order[len(held) : len(held) + int(forget * len(order)) + 1])
     return Read(
-        _listed(folder.parent, [parts["train"][i] for i in kept], EMOTIONS), _listed(folder.parent, parts["test"], EMOTIONS),
-        _listed(folder.parent, [parts["train"][i] for i in sorted(held)], EMOTIONS), tuple(place for place, i in enumerate(kept) if i in gone),
+        _listed(folder, [parts["train"][i] for i in kept], EMOTIONS), _listed(folder, parts["test"], EMOTIONS),
+        _listed(folder, [parts["train"][i] for i in sorted(held)], EMOTIONS), tuple(place for place, i in enumerate(kept) if i in gone),
     )  # fmt: skip
 
 
@@ -244,6 +247,3 @@ def _bytes(path: Path) -> bytes:
         return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError) as error:
         raise DataError(f"{path} cannot be read ({error}); get it again.") from error
-
-
-Reader = Callable[[Path], Read | None]

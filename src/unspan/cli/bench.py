@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from unspan.errors import InconclusiveError
+from unspan.errors import InconclusiveError, ResourceError
 
 
 class _Spec(TyperGroup):
@@ -68,7 +68,10 @@ def run(
         record(store, one, " ".join(["unspan", *sys.argv[1:]]))
         with line(screen) as report:
             runner = Bench(store, Run(device=device or own, batch_size=batch_size, progress=report), data_root, given)
-            tally = work(one, runner, lambda text: screen.print(text, markup=False), again=retry_failed)
+            try:
+                tally = work(one, runner, lambda text: screen.print(text, markup=False), again=retry_failed)
+            except KeyboardInterrupt:
+                raise ResourceError(f"Stopped. Finished cells are kept in {out}; the same command goes on from there.") from None
         failed, elsewhere = failed + tally.failed, elsewhere + tally.elsewhere
         screen.print(f"{tally.done} of {tally.total} cells are done, {tally.failed} failed, {tally.elsewhere} are with other processes.", markup=False)
     if dry_run:
