@@ -142,7 +142,7 @@ class Bench:
     def _measured(self, cell: Cell, ready: Prepared, place: int, model: nn.Module) -> dict[str, Any]:
         run = replace(self.run, seed=cell.seed)
         splits = ready.steps[place]
-        so_far = ConcatDataset([one.forget for one in ready.steps[: place + 1]])
+        so_far: Any = ConcatDataset([one.forget for one in ready.steps[: place + 1]])
         (_, retain), (test_forget, test_retain) = data_of(splits)
         run.report(f"measuring {cell.method}", place, len(ready.steps))
         fit = outputs(model, so_far, retain, run)

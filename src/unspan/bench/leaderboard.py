@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 
@@ -17,14 +18,14 @@ def leaderboard(boards: Sequence[tuple[str, Table]]) -> str:
     return environment.get_template("leaderboard.html.j2").render(boards=[(budget, table, _lines(table)) for budget, table in boards], light=variables(LIGHT), dark=variables(DARK))
 
 
-def _lines(table: Table) -> list[dict[str, object]]:
+def _lines(table: Table) -> list[dict[str, Any]]:
     """Lines with the text and the sorting value of every cell; the best of a column is marked."""
     best = {}
     for column in table.columns:
         known = [line.numbers[column.key].mean for line in table.lines if column.key in line.numbers and line.method not in REFERENCES]
         if known and column.better != "none":
             best[column.key] = max(known) if column.better == "higher" else min(known)
-    found = []
+    found: list[dict[str, Any]] = []
     for line in table.lines:
         cells = []
         for column in table.columns:

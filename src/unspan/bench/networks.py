@@ -69,8 +69,9 @@ def _new_head(model: nn.Module, classes: int, seed: int) -> None:
         torch.manual_seed(seed)
         fresh = nn.Linear(old.in_features, classes)
     model.set_submodule(name, fresh)
-    if hasattr(getattr(model, "config", None), "num_labels"):
-        model.config.num_labels = classes
+    config: Any = getattr(model, "config", None)
+    if hasattr(config, "num_labels"):
+        config.num_labels = classes
 
 
 def trained(store: Store, spec: str, train: dict[str, Any], data: Any, classes: int, run: Run) -> tuple[nn.Module, dict[str, Any]]:
