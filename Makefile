@@ -2,10 +2,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test check bench bench-smoke clean
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
 
 setup: $(VENV)/ready ## create .venv with everything needed to develop
 
@@ -33,6 +33,10 @@ check: $(VENV)/ready ## lint, types, spelling, layers
 
 bench: $(VENV)/ready ## time and memory of erase against a bare forward pass
 	for model in allcnn resnet18 vit; do $(BIN)/python bench/erase.py --model $$model --json results/bench-erase-$$model.json; done
+
+bench-smoke: $(VENV)/ready ## every table and figure of the papers on digits, in minutes
+	for part in 1 2; do OMP_NUM_THREADS=1 $(BIN)/unspan bench all --budget smoke --out build/bench-smoke & done; wait
+	$(BIN)/unspan bench report --out build/bench-smoke
 
 clean: ## remove what make created
 	rm -rf $(VENV) build

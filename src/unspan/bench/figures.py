@@ -71,8 +71,8 @@ def recovery(title: str, rows: Sequence[Filled]) -> Drawn:
     axes.set_ylabel("recovery rate, %")
     axes.axhline(100, color=_NEUTRAL, linewidth=0.8, linestyle=":")
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.06))
-    axes.set_title(title, loc="left", fontsize=9, pad=26)
+    axes.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, -0.5))
+    axes.set_title(title, loc="left", fontsize=9)
     return [("", figure)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ def report(root: Path, names: Sequence[str] = ()) -> list[Path]:
         name = f"{spec['name']}.{spec['budget']}"
         for view in spec["views"]:
             for table in TABLES[view](name, spec["title"], rows) if view in TABLES else ():
+                table = replace(table, meant=spec["meant"])
                 for suffix, text in ((".md", markdown(table)), (".csv", comma_separated(table)), (".tex", latex(table))):
                     (target / f"{table.name}{suffix}").write_text(text, "utf-8")
                     files.append(target / f"{table.name}{suffix}")

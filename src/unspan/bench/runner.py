@@ -49,7 +49,7 @@ def state(store: Store, cell: Cell) -> str:
 def record(store: Store, spec: Spec, command: str) -> None:
     """Keep what the report needs of a spec: titles, views, and the cells of every row."""
     rows = [{"label": row.label, "method": row.method, "pair": row.pair, "paper": row.paper, "needs_retain": None if row.method in NETWORKS else "retain" in by_name(row.method)().needs, "cells": [cell.id for cell in row.cells]} for row in spec.rows]
-    store.write("spec", f"{spec.name}.{spec.budget}", {"name": spec.name, "budget": spec.budget, "title": spec.title, "views": list(spec.views), "paper": spec.paper, "note": spec.note, "command": command, "rows": rows})
+    store.write("spec", f"{spec.name}.{spec.budget}", {"name": spec.name, "budget": spec.budget, "title": spec.title, "meant": spec.meant, "views": list(spec.views), "paper": spec.paper, "note": spec.note, "command": command, "rows": rows})
 
 
 def work(spec: Spec, bench: Bench, tell: Tell, *, again: bool = False) -> Tally:

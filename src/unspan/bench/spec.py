@@ -91,6 +91,7 @@ class Spec:
         name: of the file.
         title: for people.
         views: names of the tables and figures that are drawn.
+        meant: the pairs of the paper, which the printed values are of.
         paper: table of printed values, None where there is none.
         budget: name of the budget.
         note: what a reader should know.
@@ -99,6 +100,7 @@ class Spec:
 
     name: str
     title: str
+    meant: str
     views: tuple[str, ...]
     paper: str | None
     budget: str
@@ -151,7 +153,7 @@ def load(path: Path, budget: str = "paper", weights: Mapping[str, str | None] | 
         limits["pair"] = {**general[budget]["pair"], **limits["pair"]}
     limits["set"] = {**general.get(budget, {}).get("set", {}), **text.get("budget", {}).get(budget, {}).get("set", {})}
     _known(text, {"title", "view", "paper", "note", "pair", "method", "budget", "holdout", "pictures", "seeds"}, path.name)
-    _known(limits, {"pair", "retain", "trials", "seeds", "once", "train", "set"}, f"budget {budget} of {path.name}")
+    _known(limits, {"pair", "retain", "trials", "seeds", "once", "skip", "train", "set"}, f"budget {budget} of {path.name}")
     views = tuple(text.get("view", ["methods"]))
     for view in views:
         if view not in VIEWS:
@@ -161,8 +163,13 @@ def load(path: Path, budget: str = "paper", weights: Mapping[str, str | None] | 
         pairs = [{"request": pairs[0].get("request"), **limits["pair"]}]
     if not pairs or not text.get("method"):
         raise UsageError(f"{path.name}: give at least one [[pair]] (data, model, request) and one [[method]] (name).")
-    rows = [_row(path.name, text, limits, pair, entry, dict(weights or {})) for pair in pairs for entry in text["method"]]
-    return Spec(name=path.stem, title=str(text.get("title", path.stem)), views=views, paper=text.get("paper"), budget=budget, note=str(text.get("note", "")), rows=tuple(rows))
+    rows = [_row(path.name, text, limits, pair, entry, dict(weights or {})) for pair in pairs for entry in text["method"] if entry.get("name") not in limits.get("skip", ())]
+    if any("steps" in row.cells[0].request and weights and weights.get("retrain") for row in rows):
+        raise UsageError(f"{path.name} asks for one request after the other, and --retrained is one model: leave it out, so that one is trained for every step.")
+    meant = [str(pair.get("name", f"{pair.get('data')}, {pair.get('model')}")) for pair in text.get("pair", [])]
+    here = list(dict.fromkeys(row.pair for row in rows))
+    title = str(text.get("title", path.stem)) + ("" if set(here) <= set(meant) else f" [here: {'; '.join(here)}]")
+    return Spec(name=path.stem, title=title, meant="; ".join(meant), views=views, paper=text.get("paper"), budget=budget, note=str(text.get("note", "")), rows=tuple(rows))
 
 
 def _read(path: Path) -> dict[str, Any]:

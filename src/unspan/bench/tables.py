@@ -24,7 +24,7 @@ def markdown(table: Table) -> str:
     compared = [column for column in table.columns if any(_printed(line, column) is not None for line in table.lines)]
     if compared:
         rows = [[line.label, *(_difference(line.numbers.get(column.key), column) for column in compared)] for line in table.lines if any(_printed(line, column) is not None for column in compared)]
-        parts += ["", "Printed in the paper, and ours minus printed (`?`: the print is doubtful):", "", *_pipes(["method", *(_head(column) for column in compared)], rows)]
+        parts += ["", f"Printed in the paper ({table.meant}), and ours minus printed (`?`: the print is doubtful):", "", *_pipes(["method", *(_head(column) for column in compared)], rows)]
     return "\n".join(parts) + "\n"
 
 

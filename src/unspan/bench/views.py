@@ -81,6 +81,7 @@ class Table:
         columns: after the label.
         lines: in order.
         note: below it.
+        meant: what the printed values are of.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Table:
     columns: tuple[Column, ...]
     lines: tuple[Line, ...]
     note: str = ""
+    meant: str = ""
 
 
 @dataclass(frozen=True)

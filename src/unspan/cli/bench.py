@@ -31,7 +31,7 @@ def _bench() -> None:
 
 @bench.command()
 def run(
-    spec: Annotated[list[str], typer.Argument(help="Names of specs that come with unspan (unspan bench list), or TOML files.")],
+    spec: Annotated[list[str], typer.Argument(help="Names of specs that come with unspan (unspan bench list), or TOML files; all for every one of them.")],
     out: _OUT = Path("bench-results"),
     budget: Annotated[str, typer.Option(help="smoke (digits, minutes), cpu (reduced, hours) or paper (the paper's settings).")] = "paper",
     data_root: Annotated[Path | None, typer.Option(help="Folder with a folder for each dataset; else $UNSPAN_DATA, else the hub.")] = None,
@@ -48,7 +48,7 @@ def run(
     from unspan.bench.cell import Bench
     from unspan.bench.networks import digest
     from unspan.bench.runner import estimate, own_cells, record, work
-    from unspan.bench.spec import find, load
+    from unspan.bench.spec import find, load, shipped
     from unspan.bench.store import Store
     from unspan.cli.render import cells, console, line
     from unspan.run import Run
@@ -56,7 +56,7 @@ def run(
     screen = console(quiet)
     given = {name: path for name, path in (("original", original), ("retrain", retrained)) if path is not None}
     hashes: dict[str, str | None] = {name: digest(path) for name, path in given.items()}
-    specs = [load(find(name), budget, hashes) for name in spec]
+    specs = [load(find(name), budget, hashes) for name in (shipped() if spec == ["all"] else spec)]
     store = Store(out)
     own = own_cells()
     failed = elsewhere = 0
