@@ -206,6 +206,16 @@ def test_a_silent_claim_of_another_machine_is_taken_over_and_a_fresh_one_is_not(
         assert mine
 
 
+def test_the_claim_of_a_paused_process_is_left_alone(tmp_path):
+    store = Store(tmp_path)
+    path = store.path("cell", "a", ".claim")
+    path.parent.mkdir()
+    path.write_text(f"{stores.socket.gethostname()} {os.getppid()}\n")
+    os.utime(path, (time.time() - stores.STALE - 5,) * 2)
+    with store.claim("cell", "a") as mine:
+        assert not mine
+
+
 def _grab(root, barrier, won):
     store = Store(root)
     barrier.wait()

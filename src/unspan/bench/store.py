@@ -18,7 +18,8 @@ from typing import Any
 
 from unspan.errors import OutputError
 
-BEAT, STALE = 5.0, 60.0  # seconds between touches, and after which an owner counts as dead
+BEAT, STALE = 5.0, 60.0  # seconds between touches, and after which an owner on another machine counts as dead
+PAUSED = 3600.0  # likewise on this machine, where a process that is only paused can be seen; its number may have passed to another
 
 
 class Store:
@@ -115,13 +116,14 @@ def _is_stale(path: Path) -> bool:
     """Its owner is dead: not on this machine any more, or silent for too long (measured by the clock of the folder)."""
     try:
         host, _, pid = path.read_text("ascii").partition(" ")
-        if host == socket.gethostname() and pid.strip().isdigit() and not _runs(int(pid)):
+        here = host == socket.gethostname()
+        if here and pid.strip().isdigit() and not _runs(int(pid)):
             return True
         probe = path.with_name(f".now-{socket.gethostname()}-{os.getpid()}")
         probe.touch()
         now = probe.stat().st_mtime
         probe.unlink(missing_ok=True)
-        return now - path.stat().st_mtime > STALE
+        return now - path.stat().st_mtime > (PAUSED if here else STALE)
     except OSError:
         return False
 
