@@ -20,11 +20,12 @@ from browser import BINARY, Browser
 from unspan.bench import store as stores
 from unspan.bench.cell import Bench
 from unspan.bench.report import filled, printed, report
-from unspan.bench.runner import estimate, record, state, work
+from unspan.bench.runner import estimate, own_cells, record, state, work
 from unspan.bench.spec import Cell, find, load, shipped
 from unspan.bench.store import Store
 from unspan.bench.tables import comma_separated, latex, markdown
 from unspan.bench.views import CLASS, TABLES, Column, Line, Number, Table
+from unspan.cli import main
 from unspan.errors import OutputError, UsageError
 from unspan.metrics.retention import harmonic_mean
 from unspan.metrics.unlearning import avg_gap
@@ -381,3 +382,66 @@ def test_states_are_named(tmp_path):
     assert state(store, cell) == "failed"
     store.write("cell", cell.id, {"steps": []})
     assert state(store, cell) == "done"
+
+
+# The command
+
+
+def bench(capsys, *args):
+    """Exit code and what the command says."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["unspan", "bench", *map(str, args)])
+        with pytest.raises(SystemExit) as end:
+            main()
+    told = capsys.readouterr()
+    return end.value.code, told.out, told.err
+
+
+def test_the_specs_are_listed(capsys):
+    code, out, _ = bench(capsys, "list")
+    assert code == 0 and len(out.splitlines()) == len(shipped()) and "table1a" in out
+
+
+def test_a_dry_run_lists_cells_and_computes_nothing(ran, capsys, tmp_path):
+    spec, store, _ = ran
+    code, _, err = bench(capsys, store.root.parent / "small.toml", "--out", tmp_path / "new", "--dry-run")
+    assert code == 0 and "6 of 6 cells to compute" in err and "?" in err and not (tmp_path / "new").exists()
+    code, _, err = bench(capsys, store.root.parent / "small.toml", "--out", store.root, "--dry-run")
+    assert code == 0 and "0 of 6 cells to compute" in err and spec.cells()[0].id in err
+
+
+@pytest.mark.parametrize(("args", "code", "message"), [
+    (["table9"], 2, "Known: "), (["table1a", "--budget", "gpu"], 2, "smoke"), (["report", "--out", "nowhere"], 2, "holds no benchmark"),
+    (["table1a", "--budget", "smoke", "--original", "none.safetensors"], 2, "none.safetensors cannot be read"),
+])  # fmt: skip
+def test_what_is_wrong_is_said_with_an_exit_code(capsys, tmp_path, monkeypatch, args, code, message):
+    monkeypatch.chdir(tmp_path)
+    found, _, err = bench(capsys, *args)
+    assert found == code and message in err and not list(tmp_path.iterdir())
+
+
+def test_failed_cells_are_an_exit_code(capsys, tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text(SMALL.replace('name = "esc"\n', 'name = "esc"\nset = { rank = 500 }\n').replace("seeds = [0, 1]", "seeds = [0]"))
+    code, _, err = bench(capsys, path, "--out", tmp_path / "out", "--quiet")
+    assert code == 7 and "1 cells failed" in err and "--retry-failed" in err
+
+
+def test_one_request_after_the_other(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text(SMALL.replace("classes = [4]", "steps = [[4], [0]]").replace('"zrf"]', '"incremental", "steps"]').replace("seeds = [0, 1]", "seeds = [0]"))
+    spec, store = load(path), Store(tmp_path / "out")
+    record(store, spec, "")
+    assert work(spec, Bench(store, Run(batch_size=200)), lambda line: None).failed == 0
+    steps = {row.method: store.read("cell", row.cells[0].id)["steps"] for row in spec.rows}
+    for method in ("retrain", "esc"):
+        assert [round(step["values"]["D_ft"]["value"]) <= 30 for step in steps[method]] == [True, True], method
+    assert steps["esc"][1]["values"]["D_ft"]["n"] > steps["esc"][0]["values"]["D_ft"]["n"], "what was forgotten so far"
+    names = {path.name for path in report(store.root)}
+    assert {"own.paper-request-1.md", "own.paper-request-2.csv", "own.paper-steps.svg"} <= names
+
+
+def test_processes_of_torchrun_take_cells_of_their_own(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    own_cells()
+    assert os.environ["WORLD_SIZE"] == "1"
