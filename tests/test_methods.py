@@ -32,7 +32,8 @@ from unspan.methods.retrain import Retrain
 from unspan.run import Run
 from unspan.samples import generator
 from unspan.taps import find_tap
-from unspan.training import Training, Work, accuracy_on
+from unspan.training import Training
+from unspan.work import Work, accuracy_on
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 ONE = Training(lr=0.05, epochs=1, batch=32, momentum=0.0, weight_decay=0.0, batchnorm="frozen")

@@ -111,7 +111,7 @@ def test_weights_that_are_not_finite_are_never_returned():
     from dataclasses import dataclass
 
     from unspan.methods.svd import SVD
-    from unspan.training import Outcome
+    from unspan.work import Outcome
 
     @dataclass(frozen=True)
     class Breaking:

@@ -22,9 +22,9 @@ from unspan.methods import ESC, EraserMethod, Method
 from unspan.routes import compare, outcomes
 from unspan.run import Run, batches, first_rows, peek, place, size_of
 from unspan.splits import Splits, as_splits
-from unspan.stream import FeatureStream, Seen, example
+from unspan.stream import FeatureStream, example, seen_by_all
 from unspan.taps import Pool, Tap, detach, eval_mode, find_tap, head_parameters, read, unwrap
-from unspan.trained import check_parts, run_trained, without_earlier
+from unspan.trained import check_parts, train_request
 
 RECORD = "_unspan"  # attribute of an erased model: how it was erased
 
@@ -132,7 +132,10 @@ def erase(
     with eval_mode(work), dist.session(run.timeout):
         record, prior = _reopen(inner, previous)
         if trains:
-            done = _train(inner, splits, method, run, record, tap=tap, pool=pool, check_labels=check_labels, resume=resume)
+            if record is not None and record.placement != "trained":
+                raise UsageError(f"This model carries an eraser of an earlier request, which {method.name} would train away. Give both requests together to {method.name} and start from the original, or use esc.")
+            earlier = [] if record is None else [*record.receipt["previous"], record.receipt]
+            done = train_request(inner, splits, method, run, earlier, tap=tap, pool=pool, check_labels=check_labels, resume=resume)
         else:
             done = _erase(inner, splits, method, run, record, prior, tap=tap, pool=pool, form=form, check_labels=check_labels)
         processes = dist.world()
@@ -190,7 +193,7 @@ def _erase(inner: nn.Module, splits: Splits, method: EraserMethod, run: Run, rec
     begun = time.perf_counter()
     fit = method.fit(stream)
     seconds = time.perf_counter() - begun
-    seen = _seen_by_all(stream)
+    seen = seen_by_all(stream)
     if check_labels and record is None:
         check_recognised(seen, stream.head, splits)
     total = compose(prior, fit.eraser)
@@ -205,31 +208,6 @@ def _erase(inner: nn.Module, splits: Splits, method: EraserMethod, run: Run, rec
         verify(inner, found, total, form, clean, inputs)
     after = outcomes(inner, found, inputs)
     return Done(found, total, fit, placement, form, seen, compare(before, after, total, found.dim), notices + list(fit.warnings), seconds, list(inputs.shape[1:]) if isinstance(inputs, Tensor) else None, undo)
-
-
-def _train(inner: nn.Module, splits: Splits, method: Any, run: Run, record: Record | None, *, tap: str | None, pool: Pool | None, check_labels: bool, resume: Path | None) -> Done:
-    """A method that changes weights: one pass over the forget data for the receipt, then the method."""
-    from unspan.models import check_usable
-
-    check_usable(inner)
-    if record is not None and record.placement != "trained":
-        raise UsageError(f"This model carries an eraser of an earlier request, which {method.name} would train away. Give both requests together to {method.name} and start from the original, or use esc.")
-    check_parts(splits, method.needs, method.name)
-    if run.max_samples is not None:
-        raise UsageError(f"max_samples={run.max_samples} cuts the request, and {method.name} trains on all of it. Leave it out, or make the request smaller.")
-    if record is not None:
-        splits = without_earlier(splits, [*record.receipt["previous"], record.receipt])
-    notices = data_notices(splits.forget)
-    first, stream_batches = peek(batches(splits.forget, run))
-    inputs = example(first, next(inner.parameters(), None))
-    found, more = find_tap(inner, inputs, tap, pool)
-    stream = FeatureStream(inner, found, stream_batches, run, total=size_of(splits.forget, run), head=head_parameters(inner, found))
-    for _ in stream:
-        pass
-    seen = _seen_by_all(stream)
-    if check_labels and record is None:
-        check_recognised(seen, stream.head, splits)
-    return run_trained(inner, splits, method, run, found, seen, inputs, notices + more, resume)
 
 
 def feature_size(model: nn.Module | Deletion, data: Any, run: Run, *, tap: str | None = None, pool: Pool | None = None) -> int:
@@ -275,17 +253,6 @@ def _reopen(inner: nn.Module, previous: Deletion | None) -> tuple[Record | None,
     if record.placement == "weights" and isinstance(previous.eraser, Projection) and previous.undo is not None:
         restore_rows(inner.get_submodule(record.tap.site), previous.eraser.basis, previous.undo)
     return record, previous.eraser
-
-
-def _seen_by_all(stream: FeatureStream) -> Seen:
-    """What all processes read, added up."""
-    total = Seen()
-    for part in dist.gather(stream.seen):
-        total.digests += part.digests
-        total.conversions.update(part.conversions)
-        total.hits += part.hits
-        total.labelled += part.labelled
-    return total
 
 
 def features(model: nn.Module, inputs: Any, *, tap: str | None = None, pool: Pool | None = None) -> Tensor:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unspan import dist
 from unspan.erasers import Eraser, placed
 from unspan.errors import DataError, ResourceError
 from unspan.run import Batch, Run, first_rows, place
@@ -88,6 +89,17 @@ class FeatureStream:
             predicted = (features.double() @ weight.mT + bias).argmax(1)
             self.seen.hits += int((predicted == batch.labels).sum())
             self.seen.labelled += len(predicted)
+
+
+def seen_by_all(stream: FeatureStream) -> Seen:
+    """What all processes read, added up."""
+    total = Seen()
+    for part in dist.gather(stream.seen):
+        total.digests += part.digests
+        total.conversions.update(part.conversions)
+        total.hits += part.hits
+        total.labelled += part.labelled
+    return total
 
 
 def _slice(inputs: Any, start: int, step: int) -> Any:

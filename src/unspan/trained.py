@@ -18,13 +18,15 @@ from unspan import dist
 from unspan import receipt as receipts
 from unspan.account import Done
 from unspan.checkpoint import Checkpoint
+from unspan.checks import check_recognised, data_notices
 from unspan.errors import InconclusiveError, UsageError
 from unspan.methods import TrainedMethod
-from unspan.run import Run
+from unspan.models import check_usable
+from unspan.run import Run, batches, peek, size_of
 from unspan.splits import Splits, labels_of
-from unspan.stream import Seen
-from unspan.taps import Tap
-from unspan.training import Work, class_scores
+from unspan.stream import FeatureStream, Seen, example, seen_by_all
+from unspan.taps import Pool, Tap, find_tap, head_parameters
+from unspan.work import Work, class_scores
 
 PARTS = ("forget", "retain", "holdout")
 _MISSING = {
@@ -41,7 +43,28 @@ def check_parts(splits: Splits, needs: frozenset[str], name: str) -> None:
             raise UsageError(f"Method {name} needs {_MISSING[part]}.")
 
 
-def run_trained(inner: nn.Module, splits: Splits, method: TrainedMethod, run: Run, tap: Tap, seen: Seen, inputs: Any, notices: list[str], resume: Path | None) -> Done:
+def train_request(inner: nn.Module, splits: Splits, method: Any, run: Run, earlier: Sequence[dict[str, Any]], *, tap: str | None, pool: Pool | None, check_labels: bool, resume: Path | None) -> Done:
+    """One pass over the forget data for the receipt, then the method; arguments as of `erase`, `earlier` the receipts of requests before."""
+    check_usable(inner)
+    check_parts(splits, method.needs, method.name)
+    if run.max_samples is not None:
+        raise UsageError(f"max_samples={run.max_samples} cuts the request, and {method.name} trains on all of it. Leave it out, or make the request smaller.")
+    if earlier:
+        splits = without_earlier(splits, earlier)
+    notices = data_notices(splits.forget)
+    first, stream_batches = peek(batches(splits.forget, run))
+    inputs = example(first, next(inner.parameters(), None))
+    found, more = find_tap(inner, inputs, tap, pool)
+    stream = FeatureStream(inner, found, stream_batches, run, total=size_of(splits.forget, run), head=head_parameters(inner, found))
+    for _ in stream:
+        pass
+    seen = seen_by_all(stream)
+    if check_labels and not earlier:
+        check_recognised(seen, stream.head, splits)
+    return _run(inner, splits, method, run, found, seen, inputs, notices + more, resume)
+
+
+def _run(inner: nn.Module, splits: Splits, method: TrainedMethod, run: Run, tap: Tap, seen: Seen, inputs: Any, notices: list[str], resume: Path | None) -> Done:
     """Let the method change the weights in place.
 
     Args:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -16,10 +15,10 @@ from torch import Tensor, nn
 from unspan import dist
 from unspan.augment import KINDS, augmented
 from unspan.checkpoint import Checkpoint
-from unspan.errors import DataError, InconclusiveError, UsageError
-from unspan.run import Run, cut_rows, place
-from unspan.samples import Minibatch, Samples, generator
-from unspan.taps import Tap, eval_mode, forward, logits_of
+from unspan.errors import InconclusiveError, UsageError
+from unspan.run import cut_rows
+from unspan.samples import Minibatch
+from unspan.work import Work, accuracy_on
 
 _MEASURED = 2000  # samples of each kind whose accuracy is followed from epoch to epoch
 _NORMS = (nn.modules.batchnorm._BatchNorm,)
@@ -96,103 +95,6 @@ class Pass:
     minibatches: Iterable[Minibatch]
     loss: Callable[[Minibatch], Tensor]
     steps: int
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a method did to the weights: figures for the receipt, with `samples` read, and warnings."""
-
-    report: dict[str, Any]
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass
-class Work:
-    """What a training method works with: the model copy, the parts of the data it declared, and where to put progress.
-
-    Attributes:
-        model: changed in place.
-        tap: where its features and its head are.
-        parts: data by name: `forget`, `retain`, `holdout`; only what the method declared.
-        run: device, seed, progress.
-        checkpoint: where epochs are kept for a resume.
-        classes: outputs of the model.
-        forgotten: class labels of the request, empty when it is of samples.
-    """
-
-    model: nn.Module
-    tap: Tap
-    parts: dict[str, Any]
-    run: Run
-    checkpoint: Checkpoint
-    classes: int
-    forgotten: tuple[int, ...] = ()
-    _read: dict[tuple[str, ...], Samples] = field(default_factory=dict)
-
-    def samples(self, *names: str) -> Samples:
-        """One or more parts of the data, in this order, read once.
-
-        Raises:
-            UsageError: a part that the method did not declare, or that was not given.
-        """
-        for name in names:
-            if self.parts.get(name) is None:
-                raise UsageError(f"This method needs {name} data" + (", and the request has none: give the whole data (--data), not only what is to be forgotten." if name in self.parts else ", which it does not declare."))
-        if names not in self._read:
-            found = Samples([(self.parts[name], name == "forget") for name in names], self.run, what=f"{' and '.join(names)} data")
-            if int(found.y.max()) >= self.classes:
-                raise DataError(f"A label of the {' and '.join(names)} data is {int(found.y.max())}, and the model has {self.classes} outputs, 0 to {self.classes - 1}. Check the labels, or the model.")
-            self._read[names] = found
-        return self._read[names]
-
-    def fingerprint(self) -> str:
-        """Hash of all samples the method may read, with their labels."""
-        total = hashlib.sha256()
-        for name in sorted(self.parts):
-            samples = self.samples(name)
-            total.update(name.encode() + bytes(samples.seen.digests) + samples.y.numpy().tobytes())
-        return total.hexdigest()
-
-    def stream(self, *names: Any) -> torch.Generator:
-        """A stream of randomness of its own."""
-        return generator(self.run.seed, *names)
-
-    def head(self) -> nn.Linear:
-        """The linear head.
-
-        Raises:
-            UsageError: there is none.
-        """
-        module = self.model.get_submodule(self.tap.head) if self.tap.head else None
-        if not isinstance(module, nn.Linear):
-            raise UsageError("This method changes the model's linear head, and none was found; name it with tap=.")
-        return module
-
-    def scores(self, model: nn.Module, batch: Minibatch) -> Tensor:
-        """Class scores `[n, C]`, float32."""
-        return class_scores(model, batch.x)
-
-
-def class_scores(model: nn.Module, x: Any) -> Tensor:
-    """Class scores `[n, C]` of a classifier, float32.
-
-    Raises:
-        UsageError: the model gives none.
-    """
-    found = logits_of(forward(model, place(x, next(model.parameters(), None))))
-    if found is None:
-        raise UsageError("This method trains a classifier, and the model gives no class scores; use method esc.")
-    return found.flatten(1).float()
-
-
-def accuracy_on(model: nn.Module, samples: Samples, index: Tensor | None = None, size: int = 256) -> float:
-    """Share of samples that the model names, in evaluation mode."""
-    hits = count = 0
-    with eval_mode(model):
-        for batch in samples.minibatches(size, order=index):
-            hits += int((class_scores(model, batch.x).argmax(1).cpu() == batch.y).sum())
-            count += len(batch)
-    return hits / max(count, 1)
 
 
 def train(

@@ -21,7 +21,8 @@ from unspan.redraw import redraw
 from unspan.run import Run, batches, peek
 from unspan.stream import example
 from unspan.taps import find_tap
-from unspan.training import Training, Work
+from unspan.training import Training
+from unspan.work import Work
 
 
 def digest(path: Path) -> str:

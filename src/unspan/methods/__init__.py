@@ -25,7 +25,7 @@ from unspan.methods.scrub import Scrub
 from unspan.methods.settings import configured, listed
 from unspan.methods.svd import SVD
 from unspan.stream import FeatureStream
-from unspan.training import Outcome, Work
+from unspan.work import Outcome, Work
 
 METHODS: tuple[Any, ...] = (
     ESC, ESCT, LEACE, Retrain, Finetune, CFk, NegGrad, NegGradPlus, RandomLabels, Fisher, Scrub, L1Sparse, SalUn, Boundary, LAU, BadTeaching, SVD, DLFD,

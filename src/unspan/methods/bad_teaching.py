@@ -25,7 +25,8 @@ from unspan.errors import UsageError
 from unspan.redraw import redraw
 from unspan.run import cut_rows
 from unspan.samples import Minibatch
-from unspan.training import Outcome, Pass, Training, Work, class_scores, train
+from unspan.training import Pass, Training, train
+from unspan.work import Outcome, Work, class_scores
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,8 @@ from unspan.methods.descent import over
 from unspan.run import place
 from unspan.samples import Minibatch, Samples
 from unspan.taps import eval_mode
-from unspan.training import Outcome, Training, Work, train
+from unspan.training import Training, train
+from unspan.work import Outcome, Work
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from unspan.samples import Minibatch, Samples
-from unspan.training import Outcome, Pass, Training, Work, train
+from unspan.training import Pass, Training, train
+from unspan.work import Outcome, Work
 
 Penalty = Callable[[int], Tensor]
 

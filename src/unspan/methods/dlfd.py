@@ -34,7 +34,8 @@ from unspan.metrics.membership import loss_attack
 from unspan.run import place
 from unspan.samples import Minibatch, Samples
 from unspan.taps import eval_mode, logits_of, read
-from unspan.training import Outcome, Pass, Training, Work, accuracy_on, train
+from unspan.training import Pass, Training, train
+from unspan.work import Outcome, Work, accuracy_on
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from unspan.methods.descent import descend
-from unspan.training import Outcome, Training, Work
+from unspan.training import Training
+from unspan.work import Outcome, Work
 
 
 @dataclass(frozen=True, kw_only=True)

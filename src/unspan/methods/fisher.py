@@ -25,7 +25,7 @@ from unspan.errors import UsageError
 from unspan.run import place
 from unspan.samples import Minibatch
 from unspan.taps import eval_mode, logits_of
-from unspan.training import Outcome, Work
+from unspan.work import Outcome, Work
 
 _ENTRIES = 2**26  # numbers of per-sample gradients held at once
 

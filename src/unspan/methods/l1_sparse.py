@@ -20,7 +20,8 @@ from torch import Tensor
 
 from unspan.errors import UsageError
 from unspan.methods.descent import descend
-from unspan.training import Outcome, Training, Work
+from unspan.training import Training
+from unspan.work import Outcome, Work
 
 
 @dataclass(frozen=True, kw_only=True)

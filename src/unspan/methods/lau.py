@@ -24,7 +24,7 @@ from torch.nn.functional import cross_entropy, kl_div, linear
 from unspan.errors import InconclusiveError, UsageError
 from unspan.run import place
 from unspan.taps import eval_mode, read
-from unspan.training import Outcome, Work
+from unspan.work import Outcome, Work
 
 
 @dataclass(frozen=True, kw_only=True)

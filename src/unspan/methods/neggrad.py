@@ -21,7 +21,8 @@ from torch.nn.functional import cross_entropy
 from unspan.errors import UsageError
 from unspan.methods.descent import over
 from unspan.samples import Minibatch
-from unspan.training import Outcome, Training, Work, train
+from unspan.training import Training, train
+from unspan.work import Outcome, Work
 
 
 @dataclass(frozen=True, kw_only=True)

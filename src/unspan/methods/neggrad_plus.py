@@ -21,7 +21,8 @@ from unspan.errors import UsageError
 from unspan.methods.descent import own_loss, retained
 from unspan.methods.neggrad import ascent
 from unspan.samples import Minibatch
-from unspan.training import Outcome, Pass, Training, Work, train
+from unspan.training import Pass, Training, train
+from unspan.work import Outcome, Work
 
 
 @dataclass(frozen=True, kw_only=True)

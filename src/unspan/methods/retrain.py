@@ -17,7 +17,8 @@ from typing import Any, ClassVar
 from unspan.errors import UsageError
 from unspan.methods.descent import descend
 from unspan.redraw import redraw
-from unspan.training import Outcome, Training, Work
+from unspan.training import Training
+from unspan.work import Outcome, Work
 
 
 @dataclass(frozen=True, kw_only=True)

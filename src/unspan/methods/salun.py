@@ -25,7 +25,8 @@ from unspan.errors import UsageError
 from unspan.methods.random_labels import RandomLabels
 from unspan.samples import Samples
 from unspan.taps import eval_mode
-from unspan.training import Outcome, Training, Work, train
+from unspan.training import Training, train
+from unspan.work import Outcome, Work
 
 
 @dataclass(frozen=True, kw_only=True)

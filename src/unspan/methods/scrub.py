@@ -26,7 +26,8 @@ from torch.nn.functional import cross_entropy, kl_div
 from unspan.errors import UsageError
 from unspan.methods.descent import over
 from unspan.samples import Minibatch
-from unspan.training import Outcome, Pass, Training, Work, accuracy_on, class_scores, train
+from unspan.training import Pass, Training, train
+from unspan.work import Outcome, Work, accuracy_on, class_scores
 
 
 @dataclass(frozen=True, kw_only=True)

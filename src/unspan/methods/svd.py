@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from unspan.errors import UsageError
 from unspan.samples import Samples
 from unspan.taps import eval_mode
-from unspan.training import Outcome, Work
+from unspan.work import Outcome, Work
 
 _PATCHES = 200_000  # rows of a layer's activations that are taken from one minibatch at most
 
