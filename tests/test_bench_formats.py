@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import Subset
 
 from unspan.bench import formats
-from unspan.bench.data import NAMED, Data, in_memory, opened, requests
+from unspan.bench.data import NAMED, Data, in_memory, opened, pooled, requests
 from unspan.errors import DataError, UsageError
 from unspan.run import Run
 
@@ -162,23 +163,39 @@ def labelled(n, classes):
     return torch.utils.data.TensorDataset(torch.arange(n).float()[:, None], torch.arange(n) % classes)
 
 
-def test_requests_keep_their_promises():
-    data = Data(labelled(100, 5), labelled(50, 5), list("abcde"), forget=(3, 4))
-    one, two, three = requests(data, {"steps": [[1], [2], [0]]}, 25, 0.2)
+@pytest.mark.parametrize("whole", [True, False])
+def test_requests_keep_their_promises(whole):
+    data = Data(labelled(1000, 5), labelled(50, 5), list("abcde"), forget=(3, 4))
+    one, two, three = requests(data, {"steps": [[1], [2], [0]]}, 400, 0.2, whole_forget=whole)
     seen = {int(x) for part in (one.forget, two.forget, three.forget, three.retain) for x, _ in part}
     for splits, gone in ((one, {1}), (two, {1, 2}), (three, {0, 1, 2})):
         assert {int(y) for _, y in splits.forget} <= gone and not {int(y) for _, y in splits.retain} & gone
         assert {int(y) for _, y in splits.test_forget} == gone and not {int(y) for _, y in splits.test_retain} & gone
         assert {int(x) for x, _ in splits.retain} <= seen, "a retained sample that the original is not trained on"
-        assert len(splits.retain) == 25 and len(splits.holdout) == 10
+        assert len(splits.holdout) == 10
         held = {int(x) for x, _ in splits.holdout}
         assert not held & {int(x) for part in (splits.test_forget, splits.test_retain) for x, _ in part}
+        counts = [[int(y) for _, y in splits.retain].count(label) for label in range(5) if label not in gone]
+        assert max(counts) < 1.4 * min(counts), "one draw, no class twice as often"
+        assert len(splits.forget) == 200 if whole else 70 <= len(splits.forget) <= 130
+    assert len(one.retain) == 400 and {int(x) for x, _ in two.retain} < {int(x) for x, _ in one.retain}
     (share,) = requests(data, {"share": 0.1}, None, 0.0)
-    assert len(share.forget) == 10 and len(share.retain) == 90 and share.test_forget is None and share.kind == "samples"
+    assert len(share.forget) == 100 and len(share.retain) == 900 and share.test_forget is None and share.kind == "samples"
+    (less,) = requests(data, {"share": 0.1}, 450, 0.0, whole_forget=whole)
+    assert len(less.retain) == 450 and len(less.forget) == (100 if whole else 50)
     (own,) = requests(data, {"benchmark": True}, None, 0.0)
     assert [int(x) for x, _ in own.forget] == [3, 4]
     with pytest.raises(UsageError, match="Class 7 is not one of the 5"):
         requests(data, {"classes": [7]}, None, 0.0)
+    with pytest.raises(UsageError, match="nothing would remain"):
+        requests(data, {"classes": [0, 1, 2, 3, 4]}, None, 0.0)
+
+
+def test_parts_of_one_dataset_are_read_once_in_its_order():
+    data = labelled(10, 2)
+    pool, (one, none, two) = pooled([Subset(data, [7, 3]), None, Subset(data, [3, 1])], Run(batch_size=2))
+    assert [int(x) for x, _ in pool] == [1, 3, 7] and none is None
+    assert [int(x) for x, _ in one] == [7, 3] and [int(x) for x, _ in two] == [3, 1]
 
 
 def test_samples_in_memory_are_the_samples():

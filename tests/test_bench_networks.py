@@ -84,13 +84,24 @@ def test_the_retrained_network_never_saw_the_request_and_the_original_saw_all(tm
     assert values["D_f"]["value"] == values["D_ft"]["value"] == 0 and values["D_rt"]["value"] > 80
 
 
-def test_probes_get_as_small_a_part_of_the_forget_samples_as_of_the_others(tmp_path):
+def test_a_cut_is_the_same_share_of_every_class_for_trained_networks_and_for_probes(tmp_path):
+    labels = [int(y) for _, y in opened("digits", None, None).train]
+    kept, all_ = len(labels) - labels.count(4), labels.count(4)
     bench = Bench(Store(tmp_path), Run(batch_size=200))
-    found = bench.compute(cell(retain=300))
-    assert len(bench._prepared.steps[0].retain) == 300
-    kept = sum(int(y) != 4 for _, y in opened("digits", None, None).train)
-    assert bench._prepared.share == pytest.approx(300 / kept)
-    assert found["steps"][0]["values"]["D_f"]["n"] == sum(int(y) == 4 for _, y in opened("digits", None, None).train), "the model itself is judged on all of them"
+    bench.compute(cell(retain=300))
+    ready = bench._prepared
+    assert (len(ready.steps[0].retain), ready.shares) == (300, [1.0])
+    assert len(ready.steps[0].forget) == round(300 / kept * all_) == len(ready.pool) - 300, "the network is trained on as many of the forgotten class as of any other"
+    model, _ = start(NET, 10, seed=5)
+    save_file(model.state_dict(), tmp_path / "given.safetensors")
+    given = Bench(Store(tmp_path), Run(batch_size=200), weights={"original": tmp_path / "given.safetensors"})
+    given.compute(cell(retain=300))
+    assert len(given._prepared.steps[0].forget) == all_ and given._prepared.shares == [pytest.approx(300 / kept)], "a given network saw them all; probes get a part"
+
+
+def test_one_original_for_every_request(tmp_path):
+    names = {Bench(Store(tmp_path), Run(batch_size=200)).compute(cell(request=request))["training"]["name"] for request in ({"classes": [4]}, {"classes": [1, 2]}, {"share": 0.1}, {"steps": [[3], [5]]})}
+    assert len(names) == 1
 
 
 def test_given_weights_are_used_and_stand_in_the_name_of_the_cell(tmp_path):

@@ -16,7 +16,7 @@ from unspan.auditing.collect import subject
 from unspan.auditing.gradcam import panels
 from unspan.auditing.reference import random_weights
 from unspan.bench import networks
-from unspan.bench.data import Data, in_memory, opened, requests
+from unspan.bench.data import Data, in_memory, opened, pooled, requests
 from unspan.bench.measure import beside, data_of, embedded, measured, outputs
 from unspan.bench.spec import Cell
 from unspan.bench.store import Store
@@ -38,7 +38,8 @@ class Prepared:
     Attributes:
         key: what it was made for.
         steps: the requests, one after the other, samples as prepared tensors where they fit.
-        share: of the retained training samples that is used.
+        pool: all training samples of these requests, in the order of the dataset.
+        shares: of the retained training samples that is used, by step, for probes; as of the forget samples where these are cut too: 1.
         classes: names.
         original: the network before anything is forgotten.
         story: of its training.
@@ -48,7 +49,8 @@ class Prepared:
 
     key: str
     steps: list[Splits]
-    share: float
+    pool: Any
+    shares: list[float]
     classes: list[str]
     original: nn.Module
     story: dict[str, Any]
@@ -100,13 +102,13 @@ class Bench:
         run.report("reading the data", 0, None)
         _, preprocess = networks.start(cell.model, 2, 0)
         data = opened(cell.data, self.data_root, preprocess)
+        given = self.weights.get("original") is not None
         plain = requests(data, cell.request, None, cell.holdout)
-        steps = [_loaded(one, run) for one in requests(data, cell.request, cell.retain, cell.holdout)]
-        model, story = self._network(cell, data, ConcatDataset([one.forget for one in steps] + [steps[-1].retain]), "original")
-        last = steps[-1]
+        steps, pool = _loaded(requests(data, cell.request, cell.retain, cell.holdout, whole_forget=given), run)
+        model, story = self._network(cell, data, pool, "original")
         self._prepared = Prepared(
-            key, steps, len(last.retain) / max(1, len(plain[-1].retain)), data.classes, model, story,
-            [outputs(model, one.test_forget, one.test_retain, run) for one in steps], _untrained(model, last, run),
+            key, steps, pool, [len(one.retain) / max(1, len(all_.retain)) if given else 1.0 for one, all_ in zip(steps, plain, strict=True)], data.classes, model, story,
+            [outputs(model, one.test_forget, one.test_retain, run) for one in steps], _untrained(model, steps[-1], run),
         )  # fmt: skip
         return self._prepared
 
@@ -149,7 +151,7 @@ class Bench:
         test = outputs(model, test_forget, test_retain, run)
         head = subject("model", ready.original, next(iter(batches(splits.forget, run))).inputs).tap.head
         return {
-            "values": measured(fit, test, by_class=bool(splits.classes), share=ready.share, seed=cell.seed),
+            "values": measured(fit, test, by_class=bool(splits.classes), share=ready.shares[place], seed=cell.seed),
             "beside": beside(ready.tested[place], test, ready.original, model, head, ready.random if place == len(ready.steps) - 1 else []),
         }  # fmt: skip
 
@@ -180,9 +182,13 @@ def _erased(ready: Prepared, method: Any, run: Run) -> tuple[list[nn.Module], li
     return models, seconds, histories
 
 
-def _loaded(splits: Splits, run: Run) -> Splits:
-    """The request with its samples in memory."""
-    return replace(splits, **{name: in_memory(getattr(splits, name), run) for name in ("forget", "retain", "test_forget", "test_retain", "holdout")})
+def _loaded(steps: Sequence[Splits], run: Run) -> tuple[list[Splits], Any]:
+    """The requests with their samples in memory where they fit, and all training samples in the order of the dataset."""
+    pool, train = pooled([part for one in steps for part in (one.forget, one.retain)], run)
+    _, test = pooled([part for one in steps for part in (one.test_forget, one.test_retain)], run)
+    held = None if steps[0].holdout is None else in_memory(steps[0].holdout, run)
+    found = [replace(one, forget=train[2 * i], retain=train[2 * i + 1], test_forget=test[2 * i], test_retain=test[2 * i + 1], holdout=held) for i, one in enumerate(steps)]
+    return found, pool
 
 
 def _untrained(model: nn.Module, splits: Splits, run: Run) -> list[Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -131,44 +131,60 @@ def _digits() -> Data:
     return Data(Subset(whole, [i for i in range(len(whole)) if i % 3]), Subset(whole, held), [str(i) for i in range(10)])
 
 
-def requests(data: Data, request: dict[str, Any], retain: int | None, holdout: float) -> list[Splits]:
+def requests(data: Data, request: dict[str, Any], retain: int | None, holdout: float, *, whole_forget: bool = True) -> list[Splits]:
     """One `Splits` for every request of a cell, the later ones without what the earlier ones forgot.
 
-    Test samples of everything that is forgotten so far are `test_forget`. Draws are the same for every seed of a method.
+    Test samples of everything that is forgotten so far are `test_forget`. Draws are the same for every seed of a method, and
+    made once: the retained samples of a later request are those of the first without what was forgotten since.
+
+    Args:
+        data: the dataset.
+        request: `classes`, `share`, `benchmark` or `steps`.
+        retain: largest number of retained training samples at the first request.
+        holdout: share of the test set that is set aside for methods that choose.
+        whole_forget: keep all samples to be forgotten; otherwise as small a part of them as of the retained ones, so that a
+            network that is trained on both sees every class as often as before.
+
+    Raises:
+        UsageError: a class that is not there, or nothing would remain.
     """
-    labels = torch.tensor(labels_of(data.train))
-    tested = torch.tensor(labels_of(data.test))
+    labels, tested = torch.tensor(labels_of(data.train)), torch.tensor(labels_of(data.test))
     kept, held = _held(data, tested, holdout)
-    if "share" in request:
-        gone = torch.randperm(len(labels), generator=generator(0, "share"))[: round(request["share"] * len(labels))]
-        return [_samples(data, labels, gone, retain, kept, held)]
-    if "benchmark" in request:
-        if data.forget is None:
-            raise UsageError("This dataset defines no request of its own; use classes, share or steps.")
-        return [_samples(data, labels, torch.tensor(data.forget), retain, kept, held)]
+    if "steps" not in request and "classes" not in request:
+        gone = _gone(data, len(labels), request)
+        rest = torch.ones(len(labels), dtype=torch.bool)
+        rest[gone] = False
+        chosen, share = _some(rest.nonzero()[:, 0], retain)
+        gone = gone if whole_forget else _part(gone, share, 0)
+        return [Splits(forget=Subset(data.train, gone.sort().values.tolist()), retain=Subset(data.train, chosen.tolist()), test_retain=Subset(data.test, kept.tolist()), holdout=held, kind="samples", selector=(f"{len(gone)} samples",))]
     steps = request["steps"] if "steps" in request else [request["classes"]]
     asked = [one for step in steps for one in step]
     wrong = [one for one in asked if not 0 <= one < len(data.classes)]
-    if wrong:
-        raise UsageError(f"Class {wrong[0]} is not one of the {len(data.classes)} of this dataset.")
-    never = _some((~torch.isin(labels, torch.tensor(asked))).nonzero()[:, 0], retain)
+    if wrong or set(asked) >= set(range(len(data.classes))):
+        raise UsageError(f"Class {wrong[0]} is not one of the {len(data.classes)} of this dataset." if wrong else f"The requests name all {len(data.classes)} classes: nothing would remain.")
+    chosen, share = _some((~torch.isin(labels, torch.tensor(steps[0]))).nonzero()[:, 0], retain)
     found = []
     for number, step in enumerate(steps):
-        so_far, later = [torch.tensor([one for part in parts for one in part], dtype=torch.int64) for parts in (steps[: number + 1], steps[number + 1 :])]
-        rest = torch.cat([torch.tensor(never), torch.isin(labels, later).nonzero()[:, 0]]).sort().values
+        so_far = torch.tensor([one for part in steps[: number + 1] for one in part])
+        own = torch.isin(labels, torch.tensor(step)).nonzero()[:, 0]
+        if not whole_forget:
+            own = _part(own, share, 0) if number == 0 else chosen[torch.isin(labels[chosen], torch.tensor(step))]
         is_forgotten = torch.isin(tested, so_far)
         found.append(Splits(
-            forget=Subset(data.train, torch.isin(labels, torch.tensor(step)).nonzero()[:, 0].tolist()), retain=Subset(data.train, _some(rest, retain)),
+            forget=Subset(data.train, own.tolist()), retain=Subset(data.train, chosen[~torch.isin(labels[chosen], so_far)].tolist()),
             test_forget=Subset(data.test, kept[is_forgotten[kept]].tolist()), test_retain=Subset(data.test, kept[~is_forgotten[kept]].tolist()),
             holdout=held, kind="class", selector=tuple(data.classes[one] for one in step), classes=tuple(step),
         ))  # fmt: skip
     return found
 
 
-def _samples(data: Data, labels: torch.Tensor, gone: torch.Tensor, retain: int | None, kept: torch.Tensor, held: Any) -> Splits:
-    rest = torch.ones(len(labels), dtype=torch.bool)
-    rest[gone] = False
-    return Splits(forget=Subset(data.train, gone.sort().values.tolist()), retain=Subset(data.train, _some(rest.nonzero()[:, 0], retain)), test_retain=Subset(data.test, kept.tolist()), holdout=held, kind="samples", selector=(f"{len(gone)} samples",))
+def _gone(data: Data, n: int, request: dict[str, Any]) -> torch.Tensor:
+    """Positions of a request of samples."""
+    if "share" in request:
+        return torch.randperm(n, generator=generator(0, "share"))[: max(1, round(request["share"] * n))]
+    if data.forget is None:
+        raise UsageError("This dataset defines no request of its own; use classes, share or steps.")
+    return torch.tensor(data.forget)
 
 
 def _held(data: Data, tested: torch.Tensor, holdout: float) -> tuple[torch.Tensor, Any]:
@@ -180,10 +196,32 @@ def _held(data: Data, tested: torch.Tensor, holdout: float) -> tuple[torch.Tenso
     return order[count:].sort().values, Subset(data.test, order[:count].sort().values.tolist())
 
 
-def _some(places: torch.Tensor, most: int | None) -> list[int]:
+def _some(places: torch.Tensor, most: int | None) -> tuple[torch.Tensor, float]:
+    """At most so many of the positions, in order, and what share of them that is."""
     if most is None or len(places) <= most:
-        return places.tolist()
-    return places[torch.randperm(len(places), generator=generator(0, "retain"))[:most]].sort().values.tolist()
+        return places, 1.0
+    return places[torch.randperm(len(places), generator=generator(0, "retain"))[:most]].sort().values, most / len(places)
+
+
+def _part(places: torch.Tensor, share: float, step: int) -> torch.Tensor:
+    """A share of the positions to be forgotten, in order."""
+    if share >= 1:
+        return places
+    return places[torch.randperm(len(places), generator=generator(0, "forget", step))[: max(1, round(share * len(places)))]].sort().values
+
+
+def pooled(parts: Sequence[Any], run: Run) -> tuple[Any, list[Any]]:
+    """Subsets of one dataset, read once: all their samples in the dataset's order, and every part as a view of these.
+
+    Args:
+        parts: `Subset` of the same dataset, or None.
+        run: batch size, progress.
+    """
+    known = [part for part in parts if part is not None]
+    places = sorted({i for part in known for i in part.indices})
+    pool = in_memory(Subset(known[0].dataset, places), run)
+    where = {i: place for place, i in enumerate(places)}
+    return pool, [None if part is None else Subset(pool, [where[i] for i in part.indices]) for part in parts]
 
 
 def in_memory(data: Any, run: Run) -> Any:
