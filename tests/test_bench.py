@@ -19,9 +19,9 @@ from browser import BINARY, Browser
 
 from unspan.bench import store as stores
 from unspan.bench.cell import Bench
-from unspan.bench.report import filled, printed, report
+from unspan.bench.report import filled, report
 from unspan.bench.runner import estimate, own_cells, record, state, work
-from unspan.bench.spec import Cell, find, load, shipped
+from unspan.bench.spec import Cell, find, load, printed, shipped
 from unspan.bench.store import Store
 from unspan.bench.tables import comma_separated, latex, markdown
 from unspan.bench.views import CLASS, TABLES, Column, Line, Number, Table
@@ -98,9 +98,21 @@ def test_the_name_of_a_cell_is_stable_and_depends_on_everything():
 @pytest.mark.parametrize(("old", "new", "message"), [
     ('name = "esc"', 'name = "ecs"', "Unknown method 'ecs'"),
     ("lr = 1e-3, epochs", "learning = 1, epochs", "learning does not belong to method neggrad"),
-    ("classes = [4]", "klass = 4", "a request is one of"),
-    ("classes = [4]", "classes = 4", "wrong kind"),
-    ('view = ["methods"', 'view = ["table"', "view 'table' is not one of"),
+    *(("request = { classes = [4] }", f"request = {{ {wrong} }}", "a request is one of") for wrong in ("klass = 4", "classes = 4", "classes = []", 'classes = ["deer"]', "classes = [4, 4]", "classes = [4.0]", "share = -0.5", "share = 1.0", "share = nan", "share = 1", "steps = [4]", "steps = [[4], []]", "steps = [[4], [4]]", "benchmark = false", "")),
+    ("request = { classes = [4] }", 'request = "deer"', "must be a table"),
+    *(("seeds = [0, 1]", f"seeds = {wrong}", "different whole numbers") for wrong in ("3", "[]", "[0, 0]", '["a"]', "[0.5]", "[-1]", "[true]")),
+    *(("seeds = [0, 1]", wrong, "must be") for wrong in ("holdout = 1.0", "holdout = -1", 'holdout = "x"', 'pictures = ["foo"]', "note = 3")),
+    ('view = ["methods"', 'view = ["table"', "must be a list of views"),
+    ('view = ["methods", "pareto", "runtime", "recovery", "weights", "cosines", "zrf"]', "view = 3", "must be a list of views"),
+    ('paper = "table1a"', 'paper = "table9"', "has no printed values"),
+    ('data = "digits"', "data = 3", "must be a text"),
+    ("[[method]]", "[method]", "cannot be read as TOML|must be tables"),
+    ("set = { lr = 1e-3, epochs = 1 }", "set = [1]", "must be a table"),
+    ("set = { lr = 1e-3, epochs = 1 }", "set = { lr = -1.0 }", "must be positive"),
+    ("seeds = [0, 1]", "budget = [1]", "a budget is a table"),
+    ("seeds = [0, 1]", "budget.paper = 3", "a budget is a table"),
+    *(("seeds = [0, 1]", f"budget.paper.{wrong}", "budget paper of own.toml") for wrong in ("retain = 0", "retain = -5", 'retain = "x"', "trials = -1", 'once = ["ecs"]', "pair = 3", "set.esc = 3", "set = 3")),
+    ("seeds = [0, 1]", 'budget.paper.skip = ["original", "retrain", "esc", "neggrad"]', "skips every method"),
     ('title = "Two', 'titel = "Two', "unknown key 'titel'"),
     ("epochs = 3,", "epochs = 0,", "must be positive"),
     ("[[pair]]", "[[pairs]]", "unknown key 'pairs'"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,20 +9,11 @@ from typing import Any
 
 from unspan.bench import figures
 from unspan.bench.leaderboard import leaderboard
+from unspan.bench.spec import printed
 from unspan.bench.store import Store
 from unspan.bench.tables import comma_separated, latex, markdown
 from unspan.bench.views import TABLES, Filled, Table
 from unspan.errors import UsageError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-
-def printed() -> dict[str, Any]:
-    """Printed values by table, row and column."""
-    return tomllib.loads(Path(__file__).with_name("paper.toml").read_text("utf-8"))
 
 
 def filled(store: Store, spec: dict[str, Any]) -> list[Filled]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from unspan.bench.views import VIEWS
 from unspan.errors import UsageError
-from unspan.methods import by_name, configured
+from unspan.methods import METHODS, by_name, configured
 from unspan.training import Training
 
 if sys.version_info >= (3, 11):
@@ -22,8 +22,16 @@ else:
 
 SPECS = Path(__file__).with_name("specs")
 BUDGETS = Path(__file__).with_name("budgets.toml")
+PAPER = Path(__file__).with_name("paper.toml")
 NETWORKS = ("original", "retrain")  # rows that no method makes: trained with the recipe of the pair
-_REQUESTS = {"classes": list, "share": float, "benchmark": bool, "steps": list}
+PICTURES = ("gradcam", "tsne")
+_TABLE, _TEXT, _LIST = "a table ({ ... })", "a text", "a list"
+_KINDS: dict[str, dict[str, str]] = {  # what a key holds
+    "file": {"title": _TEXT, "view": "a list of views", "paper": _TEXT, "note": _TEXT, "pair": "tables ([[pair]])", "method": "tables ([[method]])", "budget": _TABLE, "holdout": "a share in [0, 1)", "pictures": "a list of gradcam, tsne", "seeds": "a list of different whole numbers >= 0"},
+    "pair": {"data": _TEXT, "model": _TEXT, "name": _TEXT, "request": _TABLE, "train": _TABLE},
+    "method": {"name": _TEXT, "label": _TEXT, "set": _TABLE, "paper": _TEXT, "tune": "true or false"},
+    "budget": {"pair": _TABLE, "retain": "a whole number > 0", "trials": "a whole number >= 0", "seeds": "a list of different whole numbers >= 0", "once": "a list of methods", "skip": "a list of methods", "train": _TABLE, "set": "a table of tables"},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,24 +154,29 @@ def load(path: Path, budget: str = "paper", weights: Mapping[str, str | None] | 
     """
     text = _read(path)
     general = _read(BUDGETS)
+    if not isinstance(text.get("budget", {}), dict) or not all(isinstance(one, dict) for one in text.get("budget", {}).values()):
+        raise UsageError(f"{path.name}: a budget is a table, [budget.NAME].")
     if budget not in {**general, **text.get("budget", {})}:
         raise UsageError(f"Budget '{budget}' is not known; {path.name} has: {', '.join({**general, **text.get('budget', {})})}.")
     limits = {**general.get(budget, {}), **text.get("budget", {}).get(budget, {})}
     if "pair" in general.get(budget, {}):
         limits["pair"] = {**general[budget]["pair"], **limits["pair"]}
+    if not isinstance(limits.get("pair", {}), dict) or not isinstance(limits.get("set", {}), dict):
+        raise UsageError(f"budget {budget} of {path.name}: pair and set are tables.")
     limits["set"] = {**general.get(budget, {}).get("set", {}), **text.get("budget", {}).get(budget, {}).get("set", {})}
-    _known(text, {"title", "view", "paper", "note", "pair", "method", "budget", "holdout", "pictures", "seeds"}, path.name)
-    _known(limits, {"pair", "retain", "trials", "seeds", "once", "skip", "train", "set"}, f"budget {budget} of {path.name}")
+    _typed(text, "file", path.name)
+    _typed(limits, "budget", f"budget {budget} of {path.name}")
     views = tuple(text.get("view", ["methods"]))
-    for view in views:
-        if view not in VIEWS:
-            raise UsageError(f"{path.name}: view '{view}' is not one of {', '.join(VIEWS)}.")
+    if text.get("paper") not in (None, *printed()):
+        raise UsageError(f"{path.name}: paper = '{text['paper']}' has no printed values; known: {', '.join(printed())}.")
     pairs = text.get("pair", [])
     if "pair" in limits and pairs:
         pairs = [{"request": pairs[0].get("request"), **limits["pair"]}]
     if not pairs or not text.get("method"):
         raise UsageError(f"{path.name}: give at least one [[pair]] (data, model, request) and one [[method]] (name).")
     rows = [_row(path.name, text, limits, pair, entry, dict(weights or {})) for pair in pairs for entry in text["method"] if entry.get("name") not in limits.get("skip", ())]
+    if not rows:
+        raise UsageError(f"{path.name}: budget {budget} skips every method.")
     if any("steps" in row.cells[0].request and weights and weights.get("retrain") for row in rows):
         raise UsageError(f"{path.name} asks for one request after the other, and --retrained is one model: leave it out, so that one is trained for every step.")
     meant = [str(pair.get("name", f"{pair.get('data')}, {pair.get('model')}")) for pair in text.get("pair", [])]
@@ -180,8 +193,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _row(where: str, text: Mapping[str, Any], limits: Mapping[str, Any], pair: Mapping[str, Any], entry: Mapping[str, Any], weights: dict[str, str | None]) -> Row:
-    _known(pair, {"data", "model", "request", "train", "name"}, f"a pair of {where}")
-    _known(entry, {"name", "label", "set", "paper", "tune"}, f"a method of {where}")
+    _typed(pair, "pair", f"a pair of {where}")
+    _typed(entry, "method", f"a method of {where}")
     if not {"data", "model", "request"} <= set(pair) or "name" not in entry:
         raise UsageError(f"{where}: a pair needs data, model and request; a method needs a name.")
     name, label = entry["name"], entry.get("label", entry["name"])
@@ -190,8 +203,8 @@ def _row(where: str, text: Mapping[str, Any], limits: Mapping[str, Any], pair: M
     tuned = name not in NETWORKS and entry.get("tune", True) and "set" not in entry
     if name in NETWORKS:
         train, settings = train | settings, {}
-        _checked(where, name, lambda: Training(**({"lr": 0.01, "epochs": 1} | train)))
-    else:
+    _checked(where, "training", lambda: Training(**({"lr": 0.01, "epochs": 1} | train)))
+    if name not in NETWORKS:
         _checked(where, name, lambda: configured(by_name(name), {key: None if value == "none" else value for key, value in settings.items()}))
     seeds = [0] if name in (*NETWORKS, *limits.get("once", ())) else list(text.get("seeds", limits.get("seeds", [0, 1, 2])))
     common: dict[str, Any] = {
@@ -203,27 +216,52 @@ def _row(where: str, text: Mapping[str, Any], limits: Mapping[str, Any], pair: M
 
 
 def _request(request: Mapping[str, Any], where: str) -> dict[str, Any]:
-    if len(request) != 1 or next(iter(request)) not in _REQUESTS:
-        raise UsageError(f"{where}: a request is one of classes = [4], share = 0.1, benchmark = true, steps = [[4], [0]]; got {dict(request)}.")
-    (kind, value), = request.items()
-    if not isinstance(value, _REQUESTS[kind]) or not value:
-        raise UsageError(f"{where}: request {kind} = {value!r} has a value of the wrong kind.")
+    forms = "classes = [4], share = 0.1 (between 0 and 1), benchmark = true, or steps = [[4], [0]]; classes are numbers, each named once"
+    kind, value = next(iter(request.items()), ("", None))
+    lists = {"classes": [value], "steps": value}.get(kind)
+    good = {"share": isinstance(value, float) and 0 < value < 1, "benchmark": value is True}.get(kind, False)
+    if isinstance(lists, list) and lists and all(isinstance(step, list) and step for step in lists):
+        named = [one for step in lists for one in step]
+        good = all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in named) and len(set(named)) == len(named)
+    if len(request) != 1 or not good:
+        raise UsageError(f"{where}: a request is one of {forms}; got {dict(request)}.")
     return {kind: value}
 
 
-def _known(found: Mapping[str, Any], names: set[str], where: str) -> None:
-    odd = sorted(set(found) - names)
-    if odd:
-        raise UsageError(f"{where}: unknown key '{odd[0]}'; known: {', '.join(sorted(names))}.")
+def _typed(found: Mapping[str, Any], what: str, where: str) -> None:
+    """Refuse unknown keys, and values of the wrong kind."""
+    kinds = _KINDS[what]
+    for key, value in found.items():
+        if key not in kinds:
+            raise UsageError(f"{where}: unknown key '{key}'; known: {', '.join(sorted(kinds))}.")
+        if not _fits(kinds[key], value):
+            raise UsageError(f"{where}: {key} = {value!r} must be {kinds[key]}.")
+
+
+def _fits(kind: str, value: Any) -> bool:
+    if kind.startswith("tables"):
+        return isinstance(value, list) and all(isinstance(one, dict) for one in value)
+    if kind == "a table of tables":
+        return isinstance(value, dict) and all(isinstance(one, dict) for one in value.values())
+    if kind.startswith("a whole number"):
+        return isinstance(value, int) and not isinstance(value, bool) and value >= int(">=" not in kind)
+    if kind.startswith("a share"):
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1
+    if kind.startswith("a list of different"):
+        return isinstance(value, list) and bool(value) and all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in value) and len(set(value)) == len(value)
+    if kind.startswith("a list"):
+        allowed = {"a list of gradcam, tsne": PICTURES, "a list of views": VIEWS, "a list of methods": (*NETWORKS, *(method.name for method in METHODS))}[kind]
+        return isinstance(value, list) and all(one in allowed for one in value)
+    return isinstance(value, {_TABLE: dict, _TEXT: str, "true or false": bool}[kind])
 
 
 def _checked(where: str, name: str, make: Any) -> None:
     try:
         make()
-    except (UsageError, TypeError) as error:
+    except (UsageError, TypeError, ValueError) as error:
         raise UsageError(f"{where}, method {name}: {error}") from error
 
 
-def names(cells: Sequence[Cell]) -> list[str]:
-    """Methods of some cells, each once."""
-    return list(dict.fromkeys(cell.method for cell in cells))
+def printed() -> dict[str, Any]:
+    """Values that the papers print, by table, row and column."""
+    return _read(PAPER)
