@@ -21,7 +21,7 @@ from unspan.bench import store as stores
 from unspan.bench.cell import Bench
 from unspan.bench.report import filled, report
 from unspan.bench.runner import estimate, own_cells, record, state, work
-from unspan.bench.spec import Cell, find, load, printed, shipped
+from unspan.bench.spec import Cell, check_given, find, load, printed, shipped
 from unspan.bench.store import Store
 from unspan.bench.tables import comma_separated, latex, markdown
 from unspan.bench.views import CLASS, TABLES, Column, Line, Number, Table
@@ -202,7 +202,10 @@ def test_the_claim_of_a_dead_process_is_taken_over(tmp_path):
     dead.wait()
     path = store.path("cell", "a", ".claim")
     path.parent.mkdir()
-    path.write_text(f"{stores.socket.gethostname()} {dead.pid}\n")
+    path.write_text(f"{stores.socket.gethostname()} {dead.pid} x\n")
+    with store.claim("cell", "a") as mine:
+        assert not mine, "not before it missed some beats"
+    os.utime(path, (time.time() - 3 * stores.BEAT - 1,) * 2)
     with store.claim("cell", "a") as mine:
         assert mine
 
@@ -237,7 +240,7 @@ def _grab(root, barrier, won):
             if mine and store.read("cell", str(number)) is None:
                 won.put(number)
                 time.sleep(0.001)
-                store.write("cell", str(number), {"by": os.getpid()})
+                store.write("cell", str(number), {"cell": {}, "steps": [], "by": os.getpid()})
 
 
 def test_processes_that_race_compute_every_cell_once(tmp_path):
@@ -287,10 +290,62 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="file"):
         Store(tmp_path / "file").write("cell", "a", {})
-    (tmp_path / "cells").mkdir()
-    (tmp_path / "cells/a.json").write_text("{")
-    with pytest.raises(OutputError, match="Delete it"):
-        Store(tmp_path).read("cell", "a")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"cell": {}}', '"x"'])
+def test_a_damaged_cell_counts_as_not_there(tmp_path, text):
+    store, cell = Store(tmp_path), Cell(data="digits", model="m", train={}, request={"classes": [1]}, method="esc")
+    store.path("cell", cell.id).parent.mkdir()
+    store.path("cell", cell.id).write_text(text)
+    assert store.read("cell", cell.id) is None and state(store, cell) == "open"
+
+
+def test_one_network_does_not_stand_for_several():
+    both = [load(find(name), "smoke", {"original": "0" * 64}) for name in ("table1a", "table5")]
+    check_given(both, {"original": "0" * 64})
+    with pytest.raises(UsageError, match="--retrained is one network, and these specs ask for 2"):
+        check_given(both, {"retrain": "0" * 64})
+    with pytest.raises(UsageError, match="--original is one network"):
+        check_given([load(find("table1a")), load(find("fashion"))], {"original": "0" * 64})
+
+
+def test_two_specs_of_one_name_do_not_share_a_folder(ran, tmp_path):
+    spec, store, _ = ran
+    with pytest.raises(UsageError, match="rename the file"):
+        record(store, replace(spec, title="Another"), "")
+
+
+def test_two_who_find_the_same_dead_claim_do_not_both_get_it(tmp_path, monkeypatch):
+    """The one that is late must not move the claim of the one that was faster."""
+    store = Store(tmp_path)
+    path = store.path("cell", "a", ".claim")
+    path.parent.mkdir()
+    path.write_text("elsewhere 1 x\n")
+    os.utime(path, (time.time() - stores.STALE - 5,) * 2)
+    real, late = stores._is_stale, []
+
+    def slow(file, owner):
+        found = real(file, owner)
+        if not late:
+            late.append(store.claim("cell", "a"))
+            assert late[0].__enter__(), "the faster one takes the dead claim while this one still thinks"
+        return found
+
+    monkeypatch.setattr(stores, "_is_stale", slow)
+    with store.claim("cell", "a") as mine:
+        assert not mine
+    assert path.exists(), "the claim of the faster one stands"
+    late[0].__exit__(None, None, None)
+    assert not path.exists()
+
+
+def test_a_claim_that_passed_on_is_not_removed_by_its_first_owner(tmp_path):
+    store = Store(tmp_path)
+    path = store.path("cell", "a", ".claim")
+    with store.claim("cell", "a") as mine:
+        assert mine
+        path.write_text("elsewhere 1 y\n")
+    assert path.read_text() == "elsewhere 1 y\n"
 
 
 # Tables and figures
@@ -331,12 +386,12 @@ def test_tables_are_means_over_the_cells(ran):
 def test_best_is_bold_second_underlined_and_references_take_no_part():
     columns = (Column("a", "D_f", "lower"), Column("b", "HM_t", "higher"), Column("c", "MIA"))
     numbers = {"original": (0.0, 99.0, 1.0), "x_1": (1.0, 50.0, 1.0), "y & z": (2.0, 60.0, 1.0), "w": (3.0, 40.0, 1.0)}
-    lines = tuple(Line(name, name if name == "original" else "esc", None if name == "original" else True, "p", {c.key: Number(v, 0.5 if v == 2.0 else None) for c, v in zip(columns, row, strict=True)}, 1) for name, row in numbers.items())
+    lines = tuple(Line(name, name if name == "original" else "esc", None if name == "original" else True, "p", {c.key: Number(v, 0.5 if v == 2.0 else None) for c, v in zip(columns, row, strict=True)}, 1, 1) for name, row in numbers.items())
     table = Table("t", "T", columns, lines)
     body = markdown(table).splitlines()[4:]
-    assert body[0] == "| original |  | 0.0 | 99.0 | 1.0 |"
-    assert body[1] == "| x_1 | ✓ | **1.0** | <u>50.0</u> | 1.0 |"
-    assert body[2] == "| y & z | ✓ | <u>2.0 ± 0.5</u> | **60.0** | 1.0 |"
+    assert body[0] == "| original |  | 1 | 0.0 | 99.0 | 1.0 |"
+    assert body[1] == "| x_1 | ✓ | 1 | **1.0** | <u>50.0</u> | 1.0 |"
+    assert body[2] == "| y & z | ✓ | 1 | <u>2.0 ± 0.5</u> | **60.0** | 1.0 |"
     rows = latex(table).splitlines()
     assert r"x\_1 & \checkmark & \textbf{1.0} & \underline{50.0} & 1.0 \\" in rows
     assert r"y \& z & \checkmark & \underline{2.0{\scriptsize$\pm$0.5}} & \textbf{60.0} & 1.0 \\" in rows
@@ -347,7 +402,7 @@ def test_the_report_draws_everything(ran):
     spec, store, _ = ran
     files = report(store.root)
     names = {path.name for path in files}
-    assert {"README.md", "leaderboard.html", "small.paper.md", "small.paper.csv", "small.paper.tex", "small.paper-pareto.svg", "small.paper-pareto.pdf", "small.paper-runtime.svg", "small.paper-recovery.svg", "small.paper-weights-layers.svg", "small.paper-cosines.svg"} <= names
+    assert {"README.md", "leaderboard.html", "small.paper-methods.md", "small.paper-methods.csv", "small.paper-zrf.tex", "small.paper-pareto.svg", "small.paper-pareto.pdf", "small.paper-runtime.svg", "small.paper-recovery.svg", "small.paper-weights-layers.svg", "small.paper-cosines.svg"} <= names
     assert all(path.stat().st_size > 500 for path in files)
     page = (store.root / "report/README.md").read_text()
     assert "Cells: 6 of 6" in page and "Two methods" in page
@@ -372,7 +427,7 @@ def test_the_leaderboard_sorts_stays_inside_and_loads_nothing(ran):
             browser.open(page, width, 800)
             assert browser.js("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), width
             assert browser.requests() == [page.resolve().as_uri()]
-        place = 2 + CLASSES.index("D_rt")
+        place = 3 + CLASSES.index("D_rt")
         read = f"[...document.querySelector('tbody').rows].map(r => Number(r.children[{place}].dataset.value))"
         plain = browser.js(read)
         browser.js(f"document.querySelectorAll('thead tr')[0].children[{place}].querySelector('button').click()")
@@ -392,7 +447,7 @@ def test_states_are_named(tmp_path):
         assert state(store, cell) == "claimed"
     store.write("cell", cell.id, {"error": "x"})
     assert state(store, cell) == "failed"
-    store.write("cell", cell.id, {"steps": []})
+    store.write("cell", cell.id, {"cell": {}, "steps": []})
     assert state(store, cell) == "done"
 
 

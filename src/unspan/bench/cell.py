@@ -21,6 +21,7 @@ from unspan.bench.measure import beside, data_of, embedded, measured, outputs
 from unspan.bench.spec import Cell
 from unspan.bench.store import Store
 from unspan.deletion import erase
+from unspan.errors import UsageError
 from unspan.methods import by_name, configured
 from unspan.metrics.outputs import Outputs
 from unspan.receipt import versions
@@ -92,6 +93,22 @@ class Bench:
         found["steps"] = [self._measured(cell, ready, place, model) | {"seconds": spent} for place, (model, spent) in enumerate(zip(models, seconds, strict=True))]
         found["pictures"] = self._pictures(cell, ready, models[-1])
         return found
+
+    def check(self, cells: Sequence[Cell]) -> None:
+        """Open every dataset and network of some cells, so that what is missing is said once and before any work.
+
+        Raises:
+            UsageError: a dataset or network that is not here; given weights that do not fit.
+            DataError: a dataset that is damaged.
+        """
+        for name in dict.fromkeys(cell.data for cell in cells):
+            data = opened(name, self.data_root, None)
+            for spec in dict.fromkeys(cell.model for cell in cells if cell.data == name):
+                _, preprocess = networks.start(spec, len(data.classes), 0)
+                for path in self.weights.values():
+                    networks.start(spec, len(data.classes), 0, path)
+                if preprocess is None and not isinstance(data.train[0][0], Tensor):
+                    raise UsageError(f"{name} holds images, and {spec} does not say how to prepare them: give the model class an attribute `preprocess`, a dict like that of unspan.zoo.AllCNN (resize, crop, mean, std, ...).")
 
     def _ready(self, cell: Cell) -> Prepared:
         key = repr((cell.data, cell.model, cell.train, cell.request, cell.retain, cell.holdout, cell.weights))

@@ -14,7 +14,7 @@ from torch.utils.data import Subset, TensorDataset
 
 from unspan.bench import formats
 from unspan.data import open_data
-from unspan.errors import UsageError
+from unspan.errors import DataError, UsageError
 from unspan.run import Run, batches
 from unspan.samples import generator
 from unspan.splits import Splits, labels_of
@@ -94,9 +94,12 @@ def opened(name: str, root: Path | None, transform: Callable[[Any], Any] | None)
     for folder in [*([place / base] if place else []), *map(Path, known.places)]:
         if not folder.exists():
             continue
-        found = known.reader(folder)
-        if found is None:
-            return _from_splits(name, open_data(str(folder), transform=transform, label_column=_label(folder, known)))
+        try:
+            found = known.reader(folder)
+            if found is None:
+                return _from_splits(name, open_data(str(folder), transform=transform, label_column=_label(folder, known)))
+        except (DataError, OSError, ValueError, KeyError, IndexError) as error:
+            raise DataError(f"{name} in {folder} is not complete or damaged ({type(error).__name__}: {error}) Get {known.get}.") from error
         parts = [None if part is None else part.with_transform(transform) for part in (found.train, found.test, found.holdout)]
         return Data(parts[0], parts[1], list(found.train.class_names or []), parts[2], found.forget)
     where = f"{place / base}" if place else f"$UNSPAN_DATA/{base} (or --data-root)"

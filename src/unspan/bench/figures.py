@@ -22,14 +22,18 @@ def save(view: str, name: str, title: str, rows: Sequence[Filled], folder: Path)
     """Draw one view and write its files; nothing when no cell has what it needs."""
     from matplotlib import rc_context
 
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "unspan", "font.family": "DejaVu Sans", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "pdf.fonttype": 42}
+    settings = {"svg.fonttype": "none", "svg.hashsalt": "unspan", "font.family": "DejaVu Sans", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "pdf.fonttype": 42, "text.parse_math": False}
     found: list[Path] = []
+    pairs = list(dict.fromkeys(one.row["pair"] for one in rows))
     with rc_context(settings):
-        for suffix, figure in _DRAW[view](title, [one for one in rows if one.results]):
-            for kind in ("svg", "pdf"):
-                path = folder / f"{name}-{view}{suffix}.{kind}"
-                figure.savefig(path, metadata={"Date": None} if kind == "svg" else {"CreationDate": None}, bbox_inches="tight")
-                found.append(path)
+        for number, pair in enumerate(pairs, 1):
+            own = [one for one in rows if one.results and one.row["pair"] == pair]
+            which = f"-{number}" if len(pairs) > 1 else ""
+            for suffix, figure in _DRAW[view](f"{title}: {pair}" if which else title, own):
+                for kind in ("svg", "pdf"):
+                    path = folder / f"{name}-{view}{which}{suffix}.{kind}"
+                    figure.savefig(path, metadata={"Date": None} if kind == "svg" else {"CreationDate": None}, bbox_inches="tight")
+                    found.append(path)
     return found
 
 

@@ -96,6 +96,8 @@ def _records(folder: Path, files: Sequence[str], labels: int, classes: list[str]
         if not data or len(data) % (labels + 3072):
             raise DataError(f"{folder / name}: {len(data)} bytes are not whole records of {labels + 3072}; get the file again.")
         parts.append(np.frombuffer(data, np.uint8).reshape(-1, labels + 3072))
+    if len({len(part) for part in parts}) > 1:
+        raise DataError(f"{folder}: the batches {', '.join(files)} hold {', '.join(str(len(part)) for part in parts)} images, and all should hold as many; get them again.")
     table = np.concatenate(parts)
     images = np.ascontiguousarray(table[:, labels:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
     return Source(Arrays(folder.name, images), table[:, labels - 1].tolist(), classes)

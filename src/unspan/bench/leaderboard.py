@@ -8,7 +8,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 
-from unspan.bench.views import REFERENCES, Table
+from unspan.bench.tables import ranks
+from unspan.bench.views import Table
 from unspan.report.palette import DARK, LIGHT, variables
 
 
@@ -19,18 +20,15 @@ def leaderboard(boards: Sequence[tuple[str, Table]]) -> str:
 
 
 def _lines(table: Table) -> list[dict[str, Any]]:
-    """Lines with the text and the sorting value of every cell; the best of a column is marked."""
-    best = {}
-    for column in table.columns:
-        known = [line.numbers[column.key].mean for line in table.lines if column.key in line.numbers and line.method not in REFERENCES]
-        if known and column.better != "none":
-            best[column.key] = max(known) if column.better == "higher" else min(known)
-    found: list[dict[str, Any]] = []
-    for line in table.lines:
+    """Lines with the text, the sorting value and the rank of every cell, and what is printed beside it."""
+    found, places = [], ranks(table)
+    for number, line in enumerate(table.lines):
         cells = []
         for column in table.columns:
             one = line.numbers.get(column.key)
             text = "–" if one is None else f"{one.mean:.{column.digits}f}" + ("" if one.std is None else f" ± {one.std:.{column.digits}f}")
-            cells.append({"text": text, "value": "" if one is None else one.mean, "best": one is not None and line.method not in REFERENCES and one.mean == best.get(column.key), "printed": None if one is None else one.printed})
-        found.append({"label": line.label, "kind": {True: "reads retained data", False: "forget data only", None: "reference"}[line.needs_retain], "cells": cells, "failed": line.failed})
+            hint = "" if one is None or one.printed is None else f"printed: {one.printed}{' (doubtful)' if one.doubtful else ''}, {table.meant}"
+            cells.append({"text": text, "value": "" if one is None else one.mean, "rank": {0: "best", 1: "second"}.get(places.get((number, column.key), 2), ""), "hint": hint})
+        kind = {True: "reads retained data", False: "forget data only", None: "reference"}[line.needs_retain]
+        found.append({"label": line.label, "kind": kind, "seeds": f"{line.seeds} of {line.wanted}", "cells": cells, "failed": line.failed})
     return found

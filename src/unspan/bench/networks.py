@@ -54,7 +54,10 @@ def start(spec: str, classes: int, seed: int, weights: Path | None = None) -> tu
         if weights is None:
             redraw(loaded.model, seed)
         return loaded.model, loaded.preprocess
-    loaded = build(spec)
+    try:
+        loaded = build(spec)
+    except UsageError as error:
+        raise UsageError(f"{error} Published weights are needed for {spec}; without a hub, put the folder of the model (config.json, model.safetensors, preprocessor_config.json) on this machine and write model = \"transformers:/path/to/it\" in a copy of the spec.") from error
     if classes_of(loaded.model) != classes:
         _new_head(loaded.model, classes, seed)
     loaded.model.requires_grad_(True)

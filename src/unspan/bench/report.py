@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from unspan.bench import figures
 from unspan.bench.leaderboard import leaderboard
 from unspan.bench.spec import printed
 from unspan.bench.store import Store
-from unspan.bench.tables import comma_separated, latex, markdown
+from unspan.bench.tables import comma_separated, escaped, latex, markdown
 from unspan.bench.views import TABLES, Filled, Table
 from unspan.errors import UsageError
 
@@ -50,7 +51,7 @@ def report(root: Path, names: Sequence[str] = ()) -> list[Path]:
     for spec in chosen:
         rows = filled(store, spec)
         count = sum(len(row["cells"]) for row in spec["rows"])
-        page += [f"## {spec['title']}", "", f"Budget: {spec['budget']}. Cells: {sum(len(one.results) for one in rows)} of {count}. `{spec['command']}`", "", *([spec["note"], ""] if spec["note"] else []), *_facts(rows)]
+        page += [f"## {escaped(spec['title'])}", "", f"Budget: {spec['budget']}. Cells: {sum(len(one.results) for one in rows)} of {count}. `{spec['command']}`", "", *([escaped(spec["note"]), ""] if spec["note"] else []), *_facts(rows)]
         name = f"{spec['name']}.{spec['budget']}"
         for view in spec["views"]:
             for table in TABLES[view](name, spec["title"], rows) if view in TABLES else ():
@@ -63,7 +64,7 @@ def report(root: Path, names: Sequence[str] = ()) -> list[Path]:
             if view not in TABLES:
                 drawn = figures.save(view, name, spec["title"], rows, target)
                 files += drawn
-                page += [f"![{spec['title']}: {path.stem}]({path.name})" for path in drawn if path.suffix == ".svg"] or ["(no cell has what this figure needs yet)"]
+                page += [f"![{escaped(path.stem)}]({quote(path.name)})" for path in drawn if path.suffix == ".svg"] or ["(no cell has what this figure needs yet)"]
                 page += [""]
     (target / "README.md").write_text("\n".join(page) + "\n", "utf-8")
     (target / "leaderboard.html").write_text(leaderboard(boards), "utf-8")
@@ -71,14 +72,14 @@ def report(root: Path, names: Sequence[str] = ()) -> list[Path]:
 
 
 def _facts(rows: Sequence[Filled]) -> list[str]:
-    """How the cells were made: samples, epochs of training, seeds, device."""
-    results = [one for row in rows for one in row.results]
-    if not results:
-        return []
-    one = results[0]["cell"]
-    kept = "all" if one["retain"] is None else f"at most {one['retain']:,}"
-    seeds = sorted({result["cell"]["seed"] for result in results})
-    weights = [name for name in ("original", "retrain") if one["weights"].get(name)]
-    training = "; ".join([f"{' and '.join(weights)}: given weights"] * bool(weights) + [f"training: {', '.join(f'{key} {value}' for key, value in one['train'].items())}"] * (len(weights) < 2))
-    versions = results[0]["versions"]
-    return [f"Retained training samples: {kept}. Seeds: {', '.join(map(str, seeds))} (rows without ± ran once). {training}. {results[0]['device']}, {results[0]['threads']} threads, torch {versions['torch']}, unspan {versions['unspan']}.", ""]
+    """How the cells were made: samples, training, seeds, device; one line for each way."""
+    ways: dict[str, set[int]] = {}
+    for result in (result for row in rows for result in row.results):
+        one = result["cell"]
+        given = [name for name in ("original", "retrain") if one["weights"].get(name)]
+        kept = "all of the training samples" if one["retain"] is None else f"at most {one['retain']:,} retained training samples" + ("" if "original" in given else ", and the same share of those to be forgotten")
+        recipe = ", ".join(f"{key} {value}" for key, value in one["train"].items())
+        networks = [f"{' and '.join(given)}: given weights"] * bool(given) + [f"{' and '.join([name for name in ('original', 'retrain') if name not in given])} trained with {recipe}"] * (len(given) < 2)
+        way = f"{kept}; {'; '.join(networks)}; {result['device']}, {result['threads']} threads, torch {result['versions']['torch']}, unspan {result['versions']['unspan']}"
+        ways.setdefault(way, set()).add(one["seed"])
+    return [line for way, seeds in ways.items() for line in (f"{way[0].upper()}{way[1:]}. Seeds {', '.join(map(str, sorted(seeds)))}; rows without ± ran once.", "")]

@@ -14,7 +14,7 @@ from unspan import receipt as receipts
 from unspan.bench.cell import Bench
 from unspan.bench.spec import NETWORKS, Cell, Row, Spec
 from unspan.bench.store import Store
-from unspan.errors import UnspanError
+from unspan.errors import UnspanError, UsageError
 from unspan.methods import by_name, configured
 
 Tell = Callable[[str], None]
@@ -47,7 +47,14 @@ def state(store: Store, cell: Cell) -> str:
 
 
 def record(store: Store, spec: Spec, command: str) -> None:
-    """Keep what the report needs of a spec: titles, views, and the cells of every row."""
+    """Keep what the report needs of a spec: titles, views, and the cells of every row.
+
+    Raises:
+        UsageError: another spec of the same name was run in this folder.
+    """
+    earlier = store.read("spec", f"{spec.name}.{spec.budget}")
+    if earlier is not None and earlier["title"] != spec.title:
+        raise UsageError(f"A spec of the name {spec.name} with another title ('{earlier['title']}') was run in {store.root}; rename the file, or choose another --out.")
     rows = [{"label": row.label, "method": row.method, "pair": row.pair, "paper": row.paper, "needs_retain": None if row.method in NETWORKS else "retain" in by_name(row.method)().needs, "cells": [cell.id for cell in row.cells]} for row in spec.rows]
     store.write("spec", f"{spec.name}.{spec.budget}", {"name": spec.name, "budget": spec.budget, "title": spec.title, "meant": spec.meant, "views": list(spec.views), "paper": spec.paper, "note": spec.note, "command": command, "rows": rows})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -260,6 +260,19 @@ def _checked(where: str, name: str, make: Any) -> None:
         make()
     except (UsageError, TypeError, ValueError) as error:
         raise UsageError(f"{where}, method {name}: {error}") from error
+
+
+def check_given(specs: Sequence[Spec], weights: Mapping[str, str | None]) -> None:
+    """Refuse weights that would stand for several different networks.
+
+    Raises:
+        UsageError: the specs hold more than one pair (original) or request (retrained).
+    """
+    cells = [cell for spec in specs for cell in spec.cells()]
+    for name, option, keys in (("original", "--original", ("data", "model")), ("retrain", "--retrained", ("data", "model", "request"))):
+        different = {repr([getattr(cell, key) for key in keys]) for cell in cells}
+        if weights.get(name) and len(different) > 1:
+            raise UsageError(f"{option} is one network, and these specs ask for {len(different)}: {'; '.join(sorted(different))}. Run them one by one, or let the networks be trained.")
 
 
 def printed() -> dict[str, Any]:

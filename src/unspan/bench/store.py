@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +38,14 @@ class Store:
         return self.root / f"{kind}s" / f"{name}{suffix}"
 
     def read(self, kind: str, name: str) -> dict[str, Any] | None:
-        """The JSON of this name, None when it is not there."""
+        """The JSON of this name, None when it is not there or not whole (a full disk, an edit): it is made again then."""
         try:
-            found: dict[str, Any] = json.loads(self.path(kind, name).read_text("utf-8"))
-            return found
-        except FileNotFoundError:
+            found = json.loads(self.path(kind, name).read_text("utf-8"))
+        except (OSError, ValueError):
             return None
-        except ValueError as error:
-            raise OutputError(f"{self.path(kind, name)} is not whole JSON ({error}). Delete it; it is computed again.") from error
+        needed = {"cell": ("cell", "steps"), "network": ("history",), "choice": ("chosen",), "spec": ("rows", "meant")}[kind]
+        whole = isinstance(found, dict) and ("error" in found or all(key in found for key in needed))
+        return found if whole else None
 
     def write(self, kind: str, name: str, value: dict[str, Any]) -> None:
         """Write JSON in one step.
@@ -69,16 +70,18 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"{path.parent} cannot be written: {error.strerror or error}. Give --out a folder with room.") from error
-        if not (_create(path) or (_is_stale(path) and _take_over(path))):
+        mine = f"{socket.gethostname()} {os.getpid()} {secrets.token_hex(8)}\n"
+        if not (_create(path, mine) or _take_over(path, mine)):
             yield False
             return
         stop = threading.Event()
-        threading.Thread(target=_beat, args=(path, stop), daemon=True).start()
+        threading.Thread(target=_beat, args=(path, mine, stop), daemon=True).start()
         try:
             yield True
         finally:
             stop.set()
-            path.unlink(missing_ok=True)
+            if _owner(path) == mine:
+                path.unlink(missing_ok=True)
 
     def once(self, kind: str, name: str, make: Callable[[], None], wait: Callable[[], None] = lambda: None) -> dict[str, Any]:
         """The JSON of this name; made by this process, or waited for while another one makes it.
@@ -101,10 +104,10 @@ class Store:
                 time.sleep(1.0)
 
 
-def _create(path: Path) -> bool:
+def _create(path: Path, owner: str) -> bool:
     try:
         with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644), "w") as file:
-            file.write(f"{socket.gethostname()} {os.getpid()}\n")
+            file.write(owner)
     except FileExistsError:
         return False
     except OSError as error:
@@ -112,18 +115,28 @@ def _create(path: Path) -> bool:
     return True
 
 
-def _is_stale(path: Path) -> bool:
-    """Its owner is dead: not on this machine any more, or silent for too long (measured by the clock of the folder)."""
+def _owner(path: Path) -> str:
+    """What stands in a claim; empty when it is gone."""
     try:
-        host, _, pid = path.read_text("ascii").partition(" ")
-        here = host == socket.gethostname()
-        if here and pid.strip().isdigit() and not _runs(int(pid)):
-            return True
-        probe = path.with_name(f".now-{socket.gethostname()}-{os.getpid()}")
+        return path.read_text("ascii")
+    except (OSError, ValueError):
+        return ""
+
+
+def _is_stale(path: Path, owner: str) -> bool:
+    """The owner is dead: gone from this machine for a few beats, or silent for too long, by the clock of the folder."""
+    host, _, rest = owner.partition(" ")
+    pid = rest.partition(" ")[0].strip()
+    here = host == socket.gethostname()
+    limit = PAUSED if here else STALE
+    if here and pid.isdigit() and not _runs(int(pid)):
+        limit = 3 * BEAT  # a container of the same name may hide a living one
+    try:
+        probe = path.with_name(f".now-{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}")
         probe.touch()
         now = probe.stat().st_mtime
         probe.unlink(missing_ok=True)
-        return now - path.stat().st_mtime > (PAUSED if here else STALE)
+        return now - path.stat().st_mtime > limit
     except OSError:
         return False
 
@@ -138,20 +151,31 @@ def _runs(pid: int) -> bool:
     return True
 
 
-def _take_over(path: Path) -> bool:
-    """Move a dead claim away, which only one process can, and make an own one."""
-    grave = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}")
+def _take_over(path: Path, mine: str) -> bool:
+    """Replace a dead claim by an own one.
+
+    Only one process can move a file away; whoever finds that it moved another claim than the dead one puts it back.
+    """
+    dead = _owner(path)
+    if not dead or not _is_stale(path, dead):
+        return False
+    grave = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         os.rename(path, grave)
     except OSError:
         return False
+    if _owner(grave) != dead:
+        with suppress(OSError):
+            os.link(grave, path)
+        grave.unlink(missing_ok=True)
+        return False
     grave.unlink(missing_ok=True)
-    return _create(path)
+    return _create(path, mine)
 
 
-def _beat(path: Path, stop: threading.Event) -> None:
+def _beat(path: Path, mine: str, stop: threading.Event) -> None:
     while not stop.wait(BEAT):
-        try:
-            os.utime(path)
-        except OSError:
+        if _owner(path) != mine:
             return
+        with suppress(OSError):
+            os.utime(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 
 from unspan.bench.views import REFERENCES, Column, Line, Number, Table
@@ -13,18 +14,18 @@ _ARROWS = {"lower": " ↓", "higher": " ↑", "none": ""}
 
 def markdown(table: Table) -> str:
     """A table, and below it the printed values with our difference to them, where there are any."""
-    head = ["method", "D_r", *(_head(column) for column in table.columns)]
-    ranks = _ranks(table)
-    body = [[_label(line), _marks(line), *(_marked(_text(line.numbers.get(column.key), column), ranks.get((number, column.key)), "**", "<u>", "</u>") for column in table.columns)] for number, line in enumerate(table.lines)]
-    parts = [f"### {table.title}", "", *_pipes(head, body)]
+    head = ["method", "D_r", "seeds", *(_head(column) for column in table.columns)]
+    places = ranks(table)
+    body = [[_label(line), _marks(line), _seeds(line), *(_marked(_text(line.numbers.get(column.key), column), places.get((number, column.key)), "**", "<u>", "</u>") for column in table.columns)] for number, line in enumerate(table.lines)]
+    parts = [f"### {escaped(table.title)}", "", *_pipes(head, body)]
     if table.note:
-        parts += ["", table.note]
-    failed = [f"{line.label}: {line.failed}" for line in table.lines if line.failed]
+        parts += ["", escaped(table.note)]
+    failed = [escaped(f"{line.label}: {line.failed}") for line in table.lines if line.failed]
     parts += ["", "Failed cells: " + "; ".join(failed)] if failed else []
     compared = [column for column in table.columns if any(_printed(line, column) is not None for line in table.lines)]
     if compared:
-        rows = [[line.label, *(_difference(line.numbers.get(column.key), column) for column in compared)] for line in table.lines if any(_printed(line, column) is not None for column in compared)]
-        parts += ["", f"Printed in the paper ({table.meant}), and ours minus printed (`?`: the print is doubtful):", "", *_pipes(["method", *(_head(column) for column in compared)], rows)]
+        rows = [[escaped(line.label), *(_difference(line.numbers.get(column.key), column) for column in compared)] for line in table.lines if any(_printed(line, column) is not None for column in compared)]
+        parts += ["", f"Printed in the paper ({escaped(table.meant)}), and ours minus printed (`?`: the print is doubtful):", "", *_pipes(["method", *(_head(column) for column in compared)], rows)]
     return "\n".join(parts) + "\n"
 
 
@@ -44,7 +45,7 @@ def comma_separated(table: Table) -> str:
 
 def latex(table: Table) -> str:
     r"""A `tabular` with booktabs rules; `\\checkmark` marks methods that read retained data."""
-    ranks = _ranks(table)
+    places = ranks(table)
     blocks: list[tuple[str, int]] = []
     for column in table.columns:
         if blocks and blocks[-1][0] == column.block:
@@ -58,12 +59,12 @@ def latex(table: Table) -> str:
     rows += ["Method & $D_r$ & " + " & ".join(_math(column.title) + arrows[column.better] for column in table.columns) + r" \\", "\\midrule"]
     for number, line in enumerate(table.lines):
         mark = {True: r"\checkmark", False: r"$\times$", None: ""}[line.needs_retain]
-        cells = [_marked(_text(line.numbers.get(column.key), column, r"{\scriptsize$\pm$", "}"), ranks.get((number, column.key)), "", r"\underline{", "}", r"\textbf{", "}") for column in table.columns]
+        cells = [_marked(_text(line.numbers.get(column.key), column, r"{\scriptsize$\pm$", "}"), places.get((number, column.key)), "", r"\underline{", "}", r"\textbf{", "}") for column in table.columns]
         rows.append(" & ".join([_escaped(line.label), mark, *cells]) + r" \\")
     return "\n".join([*rows, "\\bottomrule", "\\end{tabular}"]) + "\n"
 
 
-def _ranks(table: Table) -> dict[tuple[int, str], int]:
+def ranks(table: Table) -> dict[tuple[int, str], int]:
     """0 for the best, 1 for the second best line of a column that has a direction; references take no part."""
     found = {}
     for column in table.columns:
@@ -102,11 +103,15 @@ def _printed(line: Line, column: Column) -> float | None:
 
 
 def _head(column: Column) -> str:
-    return f"{'KR ' if column.key.startswith('KR') else ''}{column.title}{_ARROWS[column.better]}"
+    return f"{'KR ' if column.key.startswith('KR') else ''}{column.title}{_ARROWS[column.better]}".replace("|", "\\|")
 
 
 def _label(line: Line) -> str:
-    return line.label.replace("|", "\\|") + ("" if line.seeds else " (not run)")
+    return escaped(line.label) + ("" if line.seeds else " (failed)" if line.failed else " (not run)")
+
+
+def _seeds(line: Line) -> str:
+    return str(line.seeds) if line.seeds == line.wanted else f"{line.seeds} of {line.wanted}"
 
 
 def _marks(line: Line) -> str:
@@ -114,13 +119,18 @@ def _marks(line: Line) -> str:
 
 
 def _pipes(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
-    return ["| " + " | ".join(one.replace("|MIA", "\\|MIA").replace("50|", "50\\|") for one in head) + " |", "|" + "---|" * len(head), *("| " + " | ".join(row) + " |" for row in body)]
+    return ["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *("| " + " | ".join(row) + " |" for row in body)]
+
+
+def escaped(text: str) -> str:
+    """A text of a user as plain Markdown in one line."""
+    return re.sub(r"([\\`*\[\]<>|])", r"\\\1", " ".join(text.split()))
 
 
 def _escaped(text: str) -> str:
-    for character in "&%$#_{}":
-        text = text.replace(character, f"\\{character}")
-    return text
+    """A text of a user as plain LaTeX in one line."""
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", **{one: f"\\{one}" for one in "&%$#_{}"}}
+    return "".join(special.get(character, character) for character in " ".join(text.split()))
 
 
 def _math(title: str) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from unspan.errors import InconclusiveError, ResourceError
+from unspan.errors import DataError, InconclusiveError, ResourceError, UnspanError
 
 
 class _Spec(TyperGroup):
@@ -47,8 +47,8 @@ def run(
     """Compute the cells of specs that are not there yet; stop and start again as you like."""
     from unspan.bench.cell import Bench
     from unspan.bench.networks import digest
-    from unspan.bench.runner import estimate, own_cells, record, work
-    from unspan.bench.spec import find, load, shipped
+    from unspan.bench.runner import estimate, own_cells, record, state, work
+    from unspan.bench.spec import check_given, find, load, shipped
     from unspan.bench.store import Store
     from unspan.cli.render import cells, console, line
     from unspan.run import Run
@@ -57,26 +57,36 @@ def run(
     given = {name: path for name, path in (("original", original), ("retrain", retrained)) if path is not None}
     hashes: dict[str, str | None] = {name: digest(path) for name, path in given.items()}
     specs = [load(find(name), budget, hashes) for name in (shipped() if spec == ["all"] else spec)]
-    store = Store(out)
-    own = own_cells()
-    failed = elsewhere = 0
+    check_given(specs, hashes)
+    store, own = Store(out), own_cells()
+    failed, skipped = 0, []
     for one in specs:
         if dry_run:
             cells(screen, one.title, estimate(one, store))
             continue
         screen.print(f"{one.title}, budget {budget}: {len(one.cells())} cells in {out}", markup=False)
-        record(store, one, " ".join(["unspan", *sys.argv[1:]]))
         with line(screen) as report:
             runner = Bench(store, Run(device=device or own, batch_size=batch_size, progress=report), data_root, given)
             try:
+                runner.check([cell for cell in one.cells() if state(store, cell) == "open"])
+                record(store, one, " ".join(["unspan", *sys.argv[1:]]))
                 tally = work(one, runner, lambda text: screen.print(text, markup=False), again=retry_failed)
+            except UnspanError as error:
+                if len(specs) == 1:
+                    raise
+                skipped.append(one.name)
+                screen.print(f"Skipped: {error}", markup=False)
+                continue
             except KeyboardInterrupt:
                 raise ResourceError(f"Stopped. Finished cells are kept in {out}; the same command goes on from there.") from None
-        failed, elsewhere = failed + tally.failed, elsewhere + tally.elsewhere
-        screen.print(f"{tally.done} of {tally.total} cells are done, {tally.failed} failed, {tally.elsewhere} are with other processes.", markup=False)
+        failed += tally.failed
+        others = f", {tally.elsewhere} are with other processes (start again when these are done, should they have died)" if tally.elsewhere else ""
+        screen.print(f"{tally.done} of {tally.total} cells are done, {tally.failed} failed{others}.", markup=False)
     if dry_run:
         return
     screen.print(f"Next: unspan bench report --out {out}", markup=False)
+    if skipped:
+        raise DataError(f"{len(skipped)} of {len(specs)} specs were skipped: {', '.join(skipped)}. The reasons stand above.")
     if failed:
         raise InconclusiveError(f"{failed} cells failed; their messages stand in {out}/cells/*.json and in the report. Mend the cause and run with --retry-failed.")
 

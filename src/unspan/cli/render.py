@@ -61,16 +61,16 @@ def cells(out: Console, title: str, rows: list[tuple[Any, Any, str, float | None
     """Cells of a benchmark with their state and what they should cost."""
     from unspan.bench.runner import duration
 
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(title), title_justify="left")
     for name in ("method", "pair", "seed", "state", "estimate", "cell"):
-        table.add_column(name, justify="right" if name in ("seed", "estimate") else "left")
+        table.add_column(name, justify="right" if name in ("seed", "estimate") else "left", no_wrap=name == "cell")
     for row, cell, state, seconds in rows:
         table.add_row(Text(row.label), Text(row.pair), str(cell.seed), state, "-" if state == "done" else "?" if seconds is None else duration(seconds), cell.id)
     out.print(table)
     left = [seconds for _, _, state, seconds in rows if state != "done"]
     known = [seconds for seconds in left if seconds is not None]
-    unknown = f", and {len(left) - len(known)} cells whose cost is not known before a first cell of this pair ran here" if len(known) < len(left) else ""
-    out.print(f"{len(left)} of {len(rows)} cells to compute: about {duration(sum(known))} in one process{unknown}.", markup=False)
+    cost = [f"about {duration(sum(known))} in one process"] * bool(known) + [f"for {len(left) - len(known)} the cost is not known before a first cell of their pair ran here"] * (len(known) < len(left))
+    out.print(f"{len(left)} of {len(rows)} cells to compute{': ' if left else ''}{'; '.join(cost)}.", markup=False)
 
 
 def accuracies(out: Console, rows: list[dict[str, Any]]) -> None:
