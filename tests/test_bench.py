@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 from browser import BINARY, Browser
@@ -21,10 +22,10 @@ from unspan.bench import store as stores
 from unspan.bench.cell import Bench
 from unspan.bench.report import filled, report
 from unspan.bench.runner import estimate, own_cells, record, state, work
-from unspan.bench.spec import Cell, check_given, find, load, printed, shipped
+from unspan.bench.spec import _KINDS, Cell, check_given, find, load, printed, shipped
 from unspan.bench.store import Store
 from unspan.bench.tables import comma_separated, latex, markdown
-from unspan.bench.views import CLASS, TABLES, Column, Line, Number, Table
+from unspan.bench.views import CLASS, TABLES, VIEWS, Column, Line, Number, Table
 from unspan.cli import main
 from unspan.errors import OutputError, UsageError
 from unspan.metrics.retention import harmonic_mean
@@ -79,6 +80,15 @@ def test_every_shipped_spec_is_whole(name, budget):
     assert not spec.paper or {row.paper for row in spec.rows} & set(rows)
     for row in spec.rows:
         assert len({cell.id for cell in row.cells}) == len(row.cells)
+
+
+def test_the_example_is_whole_and_every_key_is_documented():
+    root = Path(__file__).parents[1]
+    assert len(load(root / "examples/grid.toml", "quick").cells()) == 8 < len(load(root / "examples/grid.toml").cells())
+    text = (root / "docs/benchmark.md").read_text("utf-8")
+    for keys in _KINDS.values():
+        assert all(f"`{key}`" in text for key in keys if key not in ("pair", "method", "budget")), keys
+    assert all(f"`{view}`" in text for view in VIEWS)
 
 
 def test_figures_and_tables_share_their_cells():
