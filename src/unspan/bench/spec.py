@@ -163,6 +163,7 @@ def load(path: Path, budget: str = "paper", weights: Mapping[str, str | None] | 
         limits["pair"] = {**general[budget]["pair"], **limits["pair"]}
     if not isinstance(limits.get("pair", {}), dict) or not isinstance(limits.get("set", {}), dict):
         raise UsageError(f"budget {budget} of {path.name}: pair and set are tables.")
+    limits["seeds"] = text.get("budget", {}).get(budget, {}).get("seeds", text.get("seeds", limits.get("seeds", [0])))
     limits["set"] = {**general.get(budget, {}).get("set", {}), **text.get("budget", {}).get(budget, {}).get("set", {})}
     _typed(text, "file", path.name)
     _typed(limits, "budget", f"budget {budget} of {path.name}")
@@ -206,7 +207,7 @@ def _row(where: str, text: Mapping[str, Any], limits: Mapping[str, Any], pair: M
     _checked(where, "training", lambda: Training(**({"lr": 0.01, "epochs": 1} | train)))
     if name not in NETWORKS:
         _checked(where, name, lambda: configured(by_name(name), {key: None if value == "none" else value for key, value in settings.items()}))
-    seeds = [0] if name in (*NETWORKS, *limits.get("once", ())) else list(text.get("seeds", limits.get("seeds", [0, 1, 2])))
+    seeds = [0] if name in (*NETWORKS, *limits.get("once", ())) else list(limits["seeds"])
     common: dict[str, Any] = {
         "data": pair["data"], "model": pair["model"], "train": train, "request": _request(pair["request"], where), "retain": limits.get("retain"), "holdout": float(text.get("holdout", 0.0)),
         "method": name, "settings": settings, "trials": int(limits.get("trials", 0)) if tuned and "classes" in pair["request"] and by_name(name).search else 0, "pictures": tuple(text.get("pictures", ())), "weights": weights,
