@@ -13,7 +13,7 @@ from typing import Any
 from unspan import receipt as receipts
 from unspan.bench.cell import Bench
 from unspan.bench.spec import NETWORKS, Cell, Row, Spec
-from unspan.bench.store import Store
+from unspan.bench.store import BEAT, STALE, Store
 from unspan.errors import UnspanError, UsageError
 from unspan.methods import by_name, configured
 
@@ -62,8 +62,8 @@ def record(store: Store, spec: Spec, command: str) -> None:
 def work(spec: Spec, bench: Bench, tell: Tell, *, again: bool = False) -> Tally:
     """Compute every cell of a spec that nobody computed yet.
 
-    Under torchrun and in job arrays every process takes cells of its own. Cells that another process holds are looked at
-    again at the end, since it may die.
+    Under torchrun and in job arrays every process takes cells of its own. Cells that a living process holds are left to it; those
+    of a process that gives no sign of life are waited for and taken over.
 
     Args:
         spec: what to run.
@@ -73,23 +73,32 @@ def work(spec: Spec, bench: Bench, tell: Tell, *, again: bool = False) -> Tally:
     """
     cells = spec.cells()
     spent: list[float] = []
-    waiting = list(cells)
-    for last_look in (False, True):
-        left, waiting = waiting, []
+    left, tried = list(cells), again
+    until: float | None = None
+    while left:
+        waiting: list[Cell] = []
         for cell in left:
-            if _finished(bench.store, cell, again and not last_look):
+            if _finished(bench.store, cell, tried):
                 continue
             with bench.store.claim("cell", cell.id) as mine:
                 if not mine:
                     waiting.append(cell)
-                elif not _finished(bench.store, cell, again):
+                elif not _finished(bench.store, cell, tried):
                     begun = time.perf_counter()
                     _one(bench, cell, tell, _place(cells, cell), _left(cells, bench.store, spent))
                     spent.append(time.perf_counter() - begun)
-        if not waiting:
-            break
+        until = time.monotonic() + STALE + 3 * BEAT if until is None or len(waiting) < len(left) else until
+        left, tried = _silent(bench.store, waiting) if time.monotonic() < until else [], False
     states = [state(bench.store, cell) for cell in cells]
     return Tally(states.count("done"), states.count("failed"), len(cells) - states.count("done") - states.count("failed"), len(cells))
+
+
+def _silent(store: Store, cells: Sequence[Cell]) -> list[Cell]:
+    """Those of the claimed cells whose owner gave them up, or gives no sign of life for a beat, so that they may soon be taken over."""
+    before = {cell.id: store.touched("cell", cell.id) for cell in cells}
+    if cells:
+        time.sleep(BEAT + 1)
+    return [cell for cell in cells if store.touched("cell", cell.id) in (None, before[cell.id])]
 
 
 def _finished(store: Store, cell: Cell, again: bool) -> bool:

@@ -83,6 +83,13 @@ class Store:
             if _owner(path) == mine:
                 path.unlink(missing_ok=True)
 
+    def touched(self, kind: str, name: str) -> float | None:
+        """When a claim was last touched, None when there is none."""
+        try:
+            return self.path(kind, name, ".claim").stat().st_mtime
+        except OSError:
+            return None
+
     def once(self, kind: str, name: str, make: Callable[[], None], wait: Callable[[], None] = lambda: None) -> dict[str, Any]:
         """The JSON of this name; made by this process, or waited for while another one makes it.
 
