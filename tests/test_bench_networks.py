@@ -10,10 +10,12 @@ from safetensors.torch import save_file
 
 from unspan.bench.cell import Bench
 from unspan.bench.data import opened
+from unspan.bench.measure import measured
 from unspan.bench.networks import digest, start, trained
 from unspan.bench.spec import Cell, find, load
 from unspan.bench.store import Store
 from unspan.errors import ModelError, UsageError
+from unspan.metrics.outputs import Outputs
 from unspan.models import build
 from unspan.run import Run
 
@@ -97,6 +99,14 @@ def test_a_cut_is_the_same_share_of_every_class_for_trained_networks_and_for_pro
     given = Bench(Store(tmp_path), Run(batch_size=200), weights={"original": tmp_path / "given.safetensors"})
     given.compute(cell(retain=300))
     assert len(given._prepared.steps[0].forget) == all_ and given._prepared.shares == [pytest.approx(300 / kept)], "a given network saw them all; probes get a part"
+
+
+def test_probes_see_every_forgotten_class_when_samples_are_cut():
+    labels = torch.tensor([0] * 40 + [1] * 40 + [2] * 60)
+    rows = torch.nn.functional.one_hot(labels, 3).float()
+    whole = Outputs(features=rows, logits=rows, labels=labels, forget=labels < 2)
+    values = measured(whole, whole, by_class=True, share=0.25, seed=0)
+    assert values["probe"]["value"] == 100, "classes that were forgotten one after the other stand one behind the other"
 
 
 def test_one_original_for_every_request(tmp_path):

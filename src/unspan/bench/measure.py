@@ -81,8 +81,7 @@ def measured(fit: Outputs, test: Outputs, *, by_class: bool, share: float, seed:
 
 def _probes(fit: Outputs, test: Outputs, share: float, seed: int) -> Values:
     """KR, and attackers who train to the end; the strongest of these is the one that counts."""
-    forget = fit.forget.nonzero()[:, 0]
-    fair = fit if share >= 1 else fit.rows(torch.cat([forget[: max(1, round(share * len(forget)))], (~fit.forget).nonzero()[:, 0]]))
+    fair = fit if share >= 1 else fit.rows(torch.cat([*_some_of_each(fit, share), (~fit.forget).nonzero()[:, 0]]))
     kr = published_probe(fair, test, seed)
     found: Values = {f"KR {key}": _plain(kr.detail[key]) for key in ("D_f", "D_r", "D_ft", "D_rt", "HM", "HM_t")}
     attacks = {"probe": linear_probe(fair, test, seed), "MLP": mlp_probe(fair, test, seed, seeds=1)} | {one.attack.split(",")[0].replace(" k=", "-"): one for one in nearest(fair, test, seed=seed) if one.unit == "share" and one.attack.endswith("L2")}
@@ -90,6 +89,12 @@ def _probes(fit: Outputs, test: Outputs, share: float, seed: int) -> Values:
     strongest = max(attacks, key=lambda name: attacks[name].value)
     found["strongest"] = found[strongest] | {"attack": strongest}
     return found
+
+
+def _some_of_each(fit: Outputs, share: float) -> list[Tensor]:
+    """Positions of the first forget rows of every class, so many that their share is the one of the retained rows."""
+    own = [((fit.labels == label) & fit.forget).nonzero()[:, 0] for label in fit.labels[fit.forget].unique()]
+    return [rows[: max(1, round(share * len(rows)))] for rows in own]
 
 
 def beside(before: Outputs, after: Outputs, original: nn.Module, model: nn.Module, head: str | None, random: Sequence[Tensor]) -> dict[str, Any]:
