@@ -41,6 +41,7 @@ def report(root: Path, names: Sequence[str] = ()) -> list[Path]:
     """
     store, target = Store(root), root / "report"
     known = {path.stem: spec for path in sorted((root / "specs").glob("*.json")) if (spec := store.read("spec", path.stem)) is not None}
+    known = dict(sorted(known.items(), key=lambda one: (not one[0].startswith("table"), not one[0].startswith("figure"), one[0])))
     chosen = [one for name, one in known.items() if not names or name in names or one["name"] in names]
     if not chosen:
         raise UsageError(f"{root} holds no benchmark{' named ' + ', '.join(names) if names else ''}; known: {', '.join(known) or 'none'}. Run unspan bench SPEC --out {root} first.")

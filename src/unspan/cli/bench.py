@@ -69,7 +69,7 @@ def run(
             runner = Bench(store, Run(device=device or own, batch_size=batch_size, progress=report), data_root, given)
             try:
                 runner.check([cell for cell in one.cells() if state(store, cell) == "open"])
-                record(store, one, " ".join(["unspan", *sys.argv[1:]]))
+                record(store, one, " ".join(["unspan", *(arg.rstrip("/").rpartition("/")[2] for arg in sys.argv[1:])]))  # names, not this machine's folders
                 tally = work(one, runner, lambda text: screen.print(text, markup=False), again=retry_failed)
             except UnspanError as error:
                 if len(specs) == 1:
