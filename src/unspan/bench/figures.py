@@ -53,6 +53,29 @@ def _colour(one: Filled) -> str:
     return {True: _RETAIN, False: _FORGET_ONLY, None: _NEUTRAL}[one.row["needs_retain"]]
 
 
+def _plain_ticks(value: float, _place: int) -> str:
+    """Numbers of a logarithmic axis without mathematics, which titles of users must not set off."""
+    return f"{value:g}"
+
+
+def _place_names(axes: Any, points: Sequence[tuple[float, float]], names: Sequence[str]) -> None:
+    """Write a name beside every point, where it covers the fewest others."""
+    axes.figure.canvas.draw()
+    pixels, scale = axes.transData.transform(points), 72 / axes.figure.dpi
+    taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in pixels]
+    for (x, y), point, name in zip(pixels, points, names, strict=True):
+        wide, high = 5.2 * len(name), 10.0
+        spots = [(x + 7, y - 4), (x - 7 - wide, y - 4), *((x + side, y + shift) for shift in (9, -17, 20, -28, 31, -39, 42, -50) for side in (7, -wide / 2, -7 - wide))]
+
+        def covered(spot: tuple[float, float], wide: float = wide, high: float = high) -> int:
+            return sum(spot[0] < right and left < spot[0] + wide and spot[1] < top and bottom < spot[1] + high for left, bottom, right, top in taken)
+
+        left, bottom = min(spots, key=covered)
+        taken.append((left, bottom, left + wide, bottom + high))
+        far = abs(bottom + 4 - y) > 12
+        axes.annotate(name, point, xytext=((left - x) * scale, (bottom - y) * scale), textcoords="offset points", fontsize=7, arrowprops={"arrowstyle": "-", "color": _NEUTRAL, "linewidth": 0.5} if far else None)
+
+
 def _kinds(axes: Any, rows: Sequence[Filled], **where: Any) -> None:
     from matplotlib.patches import Patch
 
@@ -91,6 +114,7 @@ def weights(title: str, rows: Sequence[Filled]) -> Drawn:
         axes.bar([place + shift for place in range(len(shown))], [100 * change[one.row["label"]].get(part, 0.0) for one in shown], 0.38, color=colour, label=part)
     axes.set_xticks(range(len(shown)), [one.row["label"] for one in shown], rotation=40, ha="right")
     axes.set_yscale("symlog", linthresh=0.1)
+    axes.yaxis.set_major_formatter(_plain_ticks)
     axes.set_ylabel("change of weights, % of their norm")
     axes.grid(axis="y", alpha=0.3)
     axes.legend(frameon=False)
@@ -145,6 +169,8 @@ def runtime(title: str, rows: Sequence[Filled]) -> Drawn:
     axes.set_yticks(range(len(shown)), [one.row["label"] for one in shown])
     axes.invert_yaxis()
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(_plain_ticks)
+    axes.xaxis.set_minor_formatter(lambda value, place: "")
     axes.set_xlabel("seconds")
     axes.grid(axis="x", alpha=0.3)
     _kinds(axes, shown, loc="lower center", bbox_to_anchor=(0.5, 1.1), ncols=3)
@@ -161,7 +187,6 @@ def pareto(title: str, rows: Sequence[Filled]) -> Drawn:
     points = [(_mean(one, "strongest") or 0.0, _mean(one, "D_rt") or 0.0) for one in shown]
     for place, (one, (x, y)) in enumerate(zip(shown, points, strict=True)):
         axes.scatter(x, y, color=_colour(one), marker=_MARKS[place % len(_MARKS)], s=42, zorder=3)
-        axes.annotate(one.row["label"], (x, y), xytext=(5, 4), textcoords="offset points", fontsize=7.5)
     free = [point for one, point in zip(shown, points, strict=True) if one.row["method"] not in REFERENCES]
     front = sorted(point for point in free if not any((other[0] <= point[0] and other[1] >= point[1]) and other != point for other in free))
     axes.plot([x for x, _ in front], [y for _, y in front], color=_NEUTRAL, linewidth=1, linestyle="--", zorder=1)
@@ -170,6 +195,8 @@ def pareto(title: str, rows: Sequence[Filled]) -> Drawn:
     axes.grid(alpha=0.3)
     _kinds(axes, shown, loc="lower center", bbox_to_anchor=(0.5, 1.08), ncols=3)
     axes.set_title(title, loc="left", fontsize=9)
+    axes.margins(0.12)
+    _place_names(axes, points, [one.row["label"] for one in shown])
     return [("", figure)]
 
 
