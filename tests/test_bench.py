@@ -487,6 +487,13 @@ def test_a_dry_run_lists_cells_and_computes_nothing(ran, capsys, tmp_path):
     assert code == 0 and "0 of 6 cells to compute" in err and spec.cells()[0].id in err
 
 
+def test_options_may_come_first(ran, capsys):
+    _, store, _ = ran
+    code, _, err = bench(capsys, "--dry-run", "--out", store.root, store.root.parent / "small.toml")
+    assert code == 0 and "0 of 6 cells to compute" in err
+    assert bench(capsys, "--help")[0] == 0
+
+
 @pytest.mark.parametrize(("args", "code", "message"), [
     (["table9"], 2, "Known: "), (["table1a", "--budget", "gpu"], 2, "smoke"), (["report", "--out", "nowhere"], 2, "holds no benchmark"),
     (["table1a", "--budget", "smoke", "--original", "none.safetensors"], 2, "none.safetensors cannot be read"),

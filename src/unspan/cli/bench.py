@@ -13,7 +13,11 @@ from unspan.errors import DataError, InconclusiveError, ResourceError, UnspanErr
 
 
 class _Spec(TyperGroup):
-    """`unspan bench SPEC` means `unspan bench run SPEC`."""
+    """`unspan bench SPEC` means `unspan bench run SPEC`, also with its options first."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        first = args[0] if args else ""
+        return super().parse_args(ctx, ["run", *args] if first.startswith("-") and first not in ("-h", "--help") else args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         return super().resolve_command(ctx, args if args[0] in self.commands else ["run", *args])
