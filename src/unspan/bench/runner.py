@@ -55,7 +55,7 @@ def record(store: Store, spec: Spec, command: str) -> None:
     earlier = store.read("spec", f"{spec.name}.{spec.budget}")
     if earlier is not None and earlier["title"] != spec.title:
         raise UsageError(f"A spec of the name {spec.name} with another title ('{earlier['title']}') was run in {store.root}; rename the file, or choose another --out.")
-    rows = [{"label": row.label, "method": row.method, "pair": row.pair, "paper": row.paper, "needs_retain": None if row.method in NETWORKS else "retain" in by_name(row.method)().needs, "cells": [cell.id for cell in row.cells]} for row in spec.rows]
+    rows = [{"label": row.label, "method": row.method, "pair": row.pair, "paper": row.paper, "needs_retain": None if row.method in NETWORKS else "retain" in _method(row.cells[0]).needs, "cells": [cell.id for cell in row.cells]} for row in spec.rows]
     store.write("spec", f"{spec.name}.{spec.budget}", {"name": spec.name, "budget": spec.budget, "title": spec.title, "meant": spec.meant, "views": list(spec.views), "paper": spec.paper, "note": spec.note, "command": command, "rows": rows})
 
 
@@ -186,9 +186,13 @@ def passes(cell: Cell) -> float:
     """
     if cell.method in NETWORKS:
         return float(cell.train.get("epochs", 50)) if cell.method == "retrain" else 0.0
-    method = configured(by_name(cell.method), {key: None if value == "none" else value for key, value in cell.settings.items()})
-    epochs = getattr(getattr(method, "training", None), "epochs", 1)
+    epochs = getattr(getattr(_method(cell), "training", None), "epochs", 1)
     return float(epochs * (1 + cell.trials / 4))
+
+
+def _method(cell: Cell) -> Any:
+    """The method of a cell with the settings that are given (not those that tuning finds)."""
+    return configured(by_name(cell.method), {key: None if value == "none" else value for key, value in cell.settings.items()})
 
 
 def own_cells() -> str | None:
