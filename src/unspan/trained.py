@@ -26,7 +26,7 @@ from unspan.run import Run, batches, peek, size_of
 from unspan.splits import Splits, labels_of
 from unspan.stream import FeatureStream, Seen, example, seen_by_all
 from unspan.taps import Pool, Tap, find_tap, head_parameters
-from unspan.work import Work, class_scores
+from unspan.work import Work, class_scores, image_layout
 
 PARTS = ("forget", "retain", "holdout")
 _MISSING = {
@@ -88,13 +88,8 @@ def _run(inner: nn.Module, splits: Splits, method: TrainedMethod, run: Run, tap:
     work = Work(inner, tap, parts, run, checkpoint, classes, splits.classes)
     frozen = [one for one in inner.parameters() if not one.requires_grad]
     begun = time.perf_counter()
-    images = any(isinstance(module, nn.Conv2d) for module in inner.modules())
-    if images:  # convolutions train about 1.4 times as fast with channels last, on CPU and GPU
-        inner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch leaves this form out of its types
-    with torch.enable_grad():
+    with image_layout(inner), torch.enable_grad():
         outcome = method.unlearn(work)
-    if images:
-        inner.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     seconds = time.perf_counter() - begun
     broken = [name for name, one in inner.named_parameters() if not bool(torch.isfinite(one).all())]
     if broken:

@@ -17,7 +17,7 @@ from unspan.auditing.gradcam import panels
 from unspan.auditing.reference import random_weights
 from unspan.bench import networks
 from unspan.bench.data import Data, in_memory, opened, pooled, requests
-from unspan.bench.measure import beside, data_of, embedded, measured, outputs
+from unspan.bench.measure import beside, embedded, measured, outputs
 from unspan.bench.spec import Cell
 from unspan.bench.store import Store
 from unspan.deletion import erase
@@ -162,10 +162,9 @@ class Bench:
         run = replace(self.run, seed=cell.seed)
         splits = ready.steps[place]
         so_far: Any = ConcatDataset([one.forget for one in ready.steps[: place + 1]])
-        (_, retain), (test_forget, test_retain) = data_of(splits)
         run.report(f"measuring {cell.method}", place, len(ready.steps))
-        fit = outputs(model, so_far, retain, run)
-        test = outputs(model, test_forget, test_retain, run)
+        fit = outputs(model, so_far, splits.retain, run)
+        test = outputs(model, splits.test_forget, splits.test_retain, run)
         head = subject("model", ready.original, next(iter(batches(splits.forget, run))).inputs).tap.head
         return {
             "values": measured(fit, test, by_class=bool(splits.classes), share=ready.shares[place], seed=cell.seed),

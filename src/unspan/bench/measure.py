@@ -22,7 +22,6 @@ from unspan.metrics.score import Reading, Score, share_interval
 from unspan.metrics.similarity import class_cosine, weight_change
 from unspan.metrics.unlearning import nomus, zrf
 from unspan.run import Run, batches, place
-from unspan.splits import Splits
 from unspan.taps import eval_mode, logits_of, read
 
 Values = dict[str, dict[str, Any]]
@@ -137,11 +136,6 @@ def embedded(one: Outputs, seed: int, most: int = 800) -> list[list[float]]:
     x = (x - x.mean(0)) / x.std().clamp_min(1e-9)
     found = TSNE(random_state=seed, init="pca", perplexity=min(30, max(2, len(rows) // 4))).fit_transform(x.numpy())
     return [[round(float(a), 2), round(float(b), 2), int(c)] for (a, b), c in zip(found, one.labels[rows], strict=True)]
-
-
-def data_of(splits: Splits) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-    """Forget and retain rows of the training and of the test part."""
-    return (splits.forget, splits.retain), (splits.test_forget, splits.test_retain)
 
 
 def _share(hit: Tensor) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from unspan.run import Run, batches, peek
 from unspan.stream import example
 from unspan.taps import find_tap
 from unspan.training import Training
-from unspan.work import Work
+from unspan.work import Work, image_layout
 
 
 def digest(path: Path) -> str:
@@ -101,30 +101,14 @@ def trained(store: Store, spec: str, train: dict[str, Any], data: Any, classes: 
     def make() -> None:
         epochs = store.root / "networks" / f"{name}.epochs"
         work.checkpoint = Checkpoint(epochs, name)
-        images = any(isinstance(module, nn.Conv2d) for module in model.modules())
-        _layout(model, torch.channels_last if images else torch.contiguous_format)
-        history = descend(work, settings, "training").report["history"]
-        _layout(model, torch.contiguous_format)
+        with image_layout(model):
+            history = descend(work, settings, "training").report["history"]
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file({key: value.contiguous() for key, value in model.state_dict().items()}, path.with_suffix(".part"))
         path.with_suffix(".part").replace(path)
         store.write("network", name, {"model": spec, "settings": repr(settings), "samples": len(data), "seconds": round(sum(row["seconds"] for row in history), 2), "history": history})
-        _remove(epochs)
+        shutil.rmtree(epochs, ignore_errors=True)
 
-    story = store.once("network", name, make, _waiting(run))
+    story = store.once("network", name, make, lambda: run.report("another process trains this network", 0, None))
     model.load_state_dict(load_file(path))
     return model.eval(), story | {"name": name}
-
-
-def _layout(model: nn.Module, layout: torch.memory_format) -> None:
-    model.to(memory_format=layout)  # type: ignore[call-overload]  # torch leaves this form out of its types
-
-
-def _waiting(run: Run) -> Callable[[], None]:
-    return lambda: run.report("another process trains this network", 0, None)
-
-
-def _remove(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)
