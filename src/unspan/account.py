@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from unspan import receipt as receipts
-from unspan.erasers import Eraser, LinearMap, Projection
+from unspan.erasers import Eraser, Projection, kind_of
 from unspan.install import Form, Placement
 from unspan.methods import Fit, Method, Outcome
 from unspan.run import Run, size_of
@@ -56,7 +56,7 @@ def account(before: nn.Module, after: nn.Module, splits: Splits, method: Method,
         "form": done.form,
         "placement": _placement(done),
         "removed_rank": done.eraser.basis.shape[1] if isinstance(done.eraser, Projection) else None,
-        **receipts.PROTECTS[done.form],
+        **receipts.protects(done.form, None if done.eraser is None else kind_of(done.eraser)),
         "routes": done.routes,
         "model": {
             "input": done.input_shape,
@@ -95,5 +95,5 @@ def _placement(done: Done) -> dict[str, Any]:
         "head": f"absorbed by the weights of the head '{done.tap.head}'",
         "trained": "no eraser: the weights themselves were changed",
     }[done.placement]
-    eraser = None if done.eraser is None else "map" if isinstance(done.eraser, LinearMap) else "projection"
+    eraser = None if done.eraser is None else kind_of(done.eraser)
     return {"kind": done.placement, "where": where, "eraser": eraser, "tap": done.tap.to_dict()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,16 @@ from unspan import dist
 from unspan import receipt as receipts
 from unspan.account import Done, account
 from unspan.checks import check_recognised, data_notices, unsteady
-from unspan.erasers import Eraser, Projection, compose
+from unspan.erasers import Affine, Eraser, Projection, compose
 from unspan.errors import ModelError, UsageError
 from unspan.install import Form, Placement, check_fold, install, restore_rows, verify
-from unspan.methods import ESC, EraserMethod, Method
+from unspan.methods import ESC, EraserMethod, Method, recommended
 from unspan.routes import compare, outcomes
 from unspan.run import Run, batches, first_rows, peek, place, size_of
 from unspan.splits import Splits, as_splits
 from unspan.stream import FeatureStream, example, seen_by_all
 from unspan.taps import Pool, Tap, detach, eval_mode, find_tap, head_parameters, read, unwrap
-from unspan.trained import check_parts, train_request
+from unspan.trained import check_parts, train_request, without_earlier
 
 RECORD = "_unspan"  # attribute of an erased model: how it was erased
 
@@ -102,7 +102,7 @@ def erase(
     Args:
         model: a classifier or embedding model, a `Deletion`, or the folder of one (a further request).
         data: a `Splits`, or forget samples as Dataset, tensor or list of samples, or as DataLoader of batches.
-        method: `ESC()` by default.
+        method: by default `Resample()` where a class is to be forgotten and there are data to keep, else `ESC()`; see `methods.recommended`.
         run: device, batch size, seed, progress.
         tap: head name, `NAME:out`, `output` or `output:KEY`, when the search should be overridden.
         pool: `cls`, `mean` or `gap` when features are tokens or maps.
@@ -119,8 +119,9 @@ def erase(
         UnspanError: with an exit code and a line that says how to fix it.
     """
     started = time.perf_counter()
-    method, run, splits = method if method is not None else ESC(), run or Run(), as_splits(data)
-    previous = _as_deletion(model)
+    run, splits, previous = run or Run(), as_splits(data), _as_deletion(model)
+    method = method if method is not None else recommended(splits, form, previous.receipt if previous is not None else None)()
+    key = key or (previous.key if previous is not None else None) or receipts.new_key()
     source = previous.model if previous is not None else model
     trains = hasattr(method, "unlearn")
     if not trains and not hasattr(method, "fit"):
@@ -137,9 +138,8 @@ def erase(
             earlier = [] if record is None else [*record.receipt["previous"], record.receipt]
             done = train_request(inner, splits, method, run, earlier, tap=tap, pool=pool, check_labels=check_labels, resume=resume)
         else:
-            done = _erase(inner, splits, method, run, record, prior, tap=tap, pool=pool, form=form, check_labels=check_labels)
+            done = _erase(inner, splits, method, run, record, prior, key, tap=tap, pool=pool, form=form, check_labels=check_labels)
         processes = dist.world()
-    key = key or (previous.key if previous is not None else None) or receipts.new_key()
     if done.already and record is not None:
         return Deletion(source, record.receipt | {"status": "already erased"}, prior or done.eraser, key, previous.undo if previous else None, (previous.recipe if previous else None) or recipe or {})
     receipt = account(
@@ -156,7 +156,7 @@ def erase(
     return Deletion(work, receipt, done.eraser, key, done.undo, receipt["model"]["recipe"], resume if trains else None)
 
 
-def _erase(inner: nn.Module, splits: Splits, method: EraserMethod, run: Run, record: Record | None, prior: Eraser | None, *, tap: str | None, pool: Pool | None, form: Form, check_labels: bool) -> Done:
+def _erase(inner: nn.Module, splits: Splits, method: EraserMethod, run: Run, record: Record | None, prior: Eraser | None, key: bytes, *, tap: str | None, pool: Pool | None, form: Form, check_labels: bool) -> Done:
     if form not in ("projected", "folded"):
         raise UsageError(f"form='{form}' is not 'projected' or 'folded'.")
     if record is not None and record.placement != "trained" and record.form != form:
@@ -166,16 +166,21 @@ def _erase(inner: nn.Module, splits: Splits, method: EraserMethod, run: Run, rec
     check_usable(inner)
     if "retain" in method.needs and splits.retain is None:
         check_parts(splits, method.needs, method.name)
+    earlier = [] if record is None else [*record.receipt["previous"], record.receipt]
+    whole = bool(getattr(method, "whole", False))
+    if whole and earlier and "retain" in method.needs:
+        splits = without_earlier(splits, earlier)
     notices = data_notices(splits.forget)
     adaptive = bool(getattr(method, "adaptive", False))
     first, stream_batches = peek(batches(splits.forget, run, shuffle=adaptive, shard=False))
     if dist.world() > 1:  # every process looks at the same first samples, then reads its own part
         stream_batches = batches(splits.forget, run)
     inputs = example(first, next(inner.parameters(), None))
-    if record is not None and tap is None:
+    if record is not None and tap is None and not (whole and isinstance(prior, Affine)):
         found = record.tap
     else:
-        found, more = find_tap(inner, inputs, tap, pool)
+        again = record.tap if record is not None and tap is None else None
+        found, more = find_tap(inner, inputs, _spelled(again) if again else tap, again.pool if again else pool, whole=whole)
         notices += more
     method.check(found.dim)
     check_fold(inner, found, form)
@@ -187,8 +192,13 @@ def _erase(inner: nn.Module, splits: Splits, method: EraserMethod, run: Run, rec
         inner, found, stream_batches, run, total=size_of(splits.forget, run), head=head_parameters(inner, found),
         prior=seen_through, train_mode=getattr(method, "fidelity", "") == "released-code",
     )  # fmt: skip
+    stream.key, stream.classes = key, splits.classes
+    stream.earlier = tuple({label for one in earlier for label in one["request"]["classes"]} - set(splits.classes))
     if "retain" in method.needs:
-        stream.retain = FeatureStream(inner, found, batches(splits.retain, run), run, total=size_of(splits.retain, run), head=None, prior=seen_through)
+        most = getattr(method, "most", run.max_samples)
+        kept = batches(splits.retain, replace(run, max_samples=most), shuffle=whole, shard=not whole)
+        stream.retain = FeatureStream(inner, found, kept, run, total=size_of(splits.retain, replace(run, max_samples=most)), head=None, prior=seen_through)
+        stream.retain.says = "reading data to keep"
     dist.agree("the settings", (repr(method), splits.kind, splits.selector, splits.classes))
     begun = time.perf_counter()
     fit = method.fit(stream)
@@ -208,6 +218,13 @@ def _erase(inner: nn.Module, splits: Splits, method: EraserMethod, run: Run, rec
         verify(inner, found, total, form, clean, inputs)
     after = outcomes(inner, found, inputs)
     return Done(found, total, fit, placement, form, seen, compare(before, after, total, found.dim), notices + list(fit.warnings), seconds, list(inputs.shape[1:]) if isinstance(inputs, Tensor) else None, undo)
+
+
+def _spelled(tap: Tap) -> str:
+    """The `tap=` that finds this place again."""
+    if tap.head is not None:
+        return tap.head
+    return f"output:{tap.key}" if tap.key else f"{tap.reads}:out" if tap.reads else "output"
 
 
 def feature_size(model: nn.Module | Deletion, data: Any, run: Run, *, tap: str | None = None, pool: Pool | None = None) -> int:

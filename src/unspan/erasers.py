@@ -1,21 +1,27 @@
-"""Erasers: affine maps on penultimate features, tensors in and tensors out.
+"""Erasers: maps on penultimate features, tensors in and tensors out.
 
 An eraser is an `nn.Module` so that it moves, casts, copies and saves with the model that carries it.
 `layout` says which axis of the tensor it meets holds the d features:
 
 - `last`: `[..., d]` (pooled features, tokens)
-- `channels`: `[n, d, ...]` (a feature map; exact because average pooling commutes with the map)
+- `channels`: `[n, d, ...]` (a feature map; for affine maps only, exact because average pooling commutes with them)
 - `flat`: `[n, ...]` with d numbers per sample
+
+The affine ones (`Affine`) fold into weights and commute with pooling. The others decide for each sample by itself, so they
+need the features as one vector a sample.
 """
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from unspan import linalg
+from unspan.errors import ModelError
 
 Layout = Literal["last", "channels", "flat"]
 
@@ -81,15 +87,112 @@ class LinearMap(nn.Module):
         return self.map
 
 
-Eraser = Projection | LinearMap
+class Gate(nn.Module):
+    """What tells a sample of the request from the others, and where such a sample goes.
+
+    With `x = [z, 1]`: gated where `max(forgotten x) > max(others x)`; the place it goes to is `argmax(choice x)`.
+
+    Attributes:
+        forgotten: `[F, d + 1]` affine scores of what is forgotten (rows of the head, or a fitted discriminant).
+        others: `[R, d + 1]` affine scores of the rest.
+        choice: `[K, d + 1]` affine scores of the K places.
+    """
+
+    forgotten: Tensor
+    others: Tensor
+    choice: Tensor
+    layout: Layout
+
+    def __init__(self, forgotten: Tensor, others: Tensor, choice: Tensor):
+        super().__init__()
+        self.layout = "last"
+        self.register_buffer("forgotten", forgotten)
+        self.register_buffer("others", others)
+        self.register_buffer("choice", choice)
+
+    def forward(self, z: Tensor) -> Tensor:
+        if self.layout == "channels":
+            raise ModelError("This eraser needs one vector a sample and met a feature map. Choose another place with tap='NAME:out'.")
+        rows = z.flatten(1) if self.layout == "flat" else z.reshape(-1, z.shape[-1])
+        return self.mapped(rows, score(self.forgotten, rows).amax(1) > score(self.others, rows).amax(1), score(self.choice, rows).argmax(1)).view_as(z)
+
+    def mapped(self, z: Tensor, gated: Tensor, place: Tensor) -> Tensor:
+        """Output `[n, d]` of features `[n, d]`, given who is gated `[n]` and the place of each `[n]`."""
+        raise NotImplementedError
+
+
+class Resampler(Gate):
+    """Moves gated samples into the clouds of the other classes: `z -> maps[j] z + offsets[j]`; all others pass unchanged.
+
+    Attributes:
+        maps: `[K, d, d]`, or `[1, d, d]` shared by all places.
+        offsets: `[K, d]`.
+        length: `[]`, the norm that outputs get, for embeddings of one length; 0 leaves it free.
+    """
+
+    maps: Tensor
+    offsets: Tensor
+    length: Tensor
+
+    def __init__(self, forgotten: Tensor, others: Tensor, choice: Tensor, maps: Tensor, offsets: Tensor, length: Tensor):
+        super().__init__(forgotten, others, choice)
+        self.register_buffer("maps", maps)
+        self.register_buffer("offsets", offsets)
+        self.register_buffer("length", length)
+
+    def mapped(self, z: Tensor, gated: Tensor, place: Tensor) -> Tensor:
+        moved = torch.bmm(self.maps[place], z[:, :, None])[:, :, 0] if len(self.maps) > 1 else z @ self.maps[0].mT
+        moved = moved + self.offsets[place]
+        scaled = moved * (self.length / moved.norm(dim=1, keepdim=True).clamp_min(1e-12))
+        return torch.where(gated[:, None], torch.where(self.length > 0, scaled, moved), z)
+
+
+class Narrow(Gate):
+    """Leaves of every sample the best of the other classes and the margin by which it wins: `z -> base + margin * decode[j]`.
+
+    A gated sample gets its place for the class, and the margin with which the request won.
+
+    Attributes:
+        decode: `[R, d]`, features that the head reads as the class alone, a unit of margin each.
+        base: `[d]`, features that the head reads as no class.
+    """
+
+    decode: Tensor
+    base: Tensor
+
+    def __init__(self, forgotten: Tensor, others: Tensor, choice: Tensor, decode: Tensor, base: Tensor):
+        super().__init__(forgotten, others, choice)
+        self.register_buffer("decode", decode)
+        self.register_buffer("base", base)
+
+    def mapped(self, z: Tensor, gated: Tensor, place: Tensor) -> Tensor:
+        best, index = score(self.others, z).topk(2, dim=1)
+        margin = torch.where(gated, score(self.forgotten, z).amax(1) - best[:, 0], best[:, 0] - best[:, 1])
+        return self.base + margin[:, None] * self.decode[torch.where(gated, place, index[:, 0])]
+
+
+def score(rows: Tensor, z: Tensor) -> Tensor:
+    """Affine scores `[n, K]` of features `[n, d]`; `rows` `[K, d + 1]` hold the offset last."""
+    return z @ rows[:, :-1].mT + rows[:, -1]
+
+
+class Chain(nn.Sequential):
+    """Erasers of several requests in order, at least one of them not affine."""
+
+
+Affine = Projection | LinearMap
+Eraser = Projection | LinearMap | Resampler | Narrow | Chain
+_KINDS = {"projection": Projection, "map": LinearMap, "resampler": Resampler, "narrow": Narrow}
 
 
 def compose(first: Eraser | None, then: Eraser) -> Eraser:
-    """The eraser of two requests: the union of spans for projections, else the product in order."""
+    """The eraser of two requests: the union of spans for projections, a product of affine maps, else both in order."""
     if first is None:
         return then
     if isinstance(first, Projection) and isinstance(then, Projection):
         return Projection(linalg.union([first.basis, then.basis]))
+    if not (isinstance(first, Affine) and isinstance(then, Affine)):
+        return Chain(*(first if isinstance(first, Chain) else [first]), *(then if isinstance(then, Chain) else [then]))
     matrix, shifts = then.matrix().double(), [one.offset if isinstance(one, LinearMap) else None for one in (first, then)]
     parts = [] if shifts[0] is None else [matrix @ shifts[0].double()]
     parts += [] if shifts[1] is None else [shifts[1].double()]
@@ -98,7 +201,33 @@ def compose(first: Eraser | None, then: Eraser) -> Eraser:
 
 def placed(eraser: Eraser, layout: Layout, like: Tensor) -> Eraser:
     """A copy in the layout, dtype and device of the features it will meet."""
-    if isinstance(eraser, Projection):
-        return Projection(eraser.basis.to(like.device, like.dtype, copy=True), layout)
-    offset = None if eraser.offset is None else eraser.offset.to(like.device, like.dtype, copy=True)
-    return LinearMap(eraser.map.to(like.device, like.dtype, copy=True), layout, offset)
+    made = copy.deepcopy(eraser).to(like.device, like.dtype)
+    for part in made if isinstance(made, Chain) else [made]:
+        setattr(part, "layout", layout)  # noqa: B010
+    return made
+
+
+def kind_of(eraser: Eraser) -> str:
+    """The kind of an eraser, as receipts name it; a chain names its parts."""
+    if isinstance(eraser, Chain):
+        return "+".join(kind_of(part) for part in eraser)
+    return next(name for name, kind in _KINDS.items() if isinstance(eraser, kind))
+
+
+def from_buffers(kind: str, buffers: Mapping[str, Tensor]) -> Eraser:
+    """An eraser from its kind and its buffers by name, as `named_buffers` gives them.
+
+    Raises:
+        ModelError: a buffer is missing, or the kind is not known.
+    """
+    parts = kind.split("+")
+    if len(parts) > 1:
+        return Chain(*(from_buffers(part, {name.partition(".")[2]: tensor for name, tensor in buffers.items() if name.startswith(f"{i}.")}) for i, part in enumerate(parts)))
+    try:
+        if kind == "projection":
+            return Projection(buffers["basis"])
+        if kind == "map":
+            return LinearMap(buffers["map"], offset=buffers.get("offset"))
+        return _KINDS[kind](**buffers)
+    except (KeyError, TypeError) as error:
+        raise ModelError(f"The stored eraser ({kind}) is not complete: {error}. Write the folder again.") from error

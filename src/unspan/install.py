@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from unspan.erasers import Eraser, LinearMap, Projection, placed
+from unspan.erasers import Affine, Eraser, LinearMap, Projection, placed
 from unspan.errors import ModelError, UsageError
 from unspan.taps import Tap, attach, is_own_weight, read
 
@@ -25,6 +25,11 @@ def install(inner: nn.Module, tap: Tap, eraser: Eraser, form: str) -> tuple[Plac
     """Write the eraser into the model. A projection also goes into the head: stripping the eraser from the
     features does not bring the scores back.
     """
+    if not isinstance(eraser, Affine):
+        if form == "folded":
+            raise UsageError("form='folded' takes affine maps; this eraser decides for every sample by itself. Use form='projected'.")
+        attach(inner, tap, eraser)
+        return "hook", None
     matrix = eraser.matrix().double()
     head = inner.get_submodule(tap.head) if tap.head is not None else None
     if form == "folded":

@@ -238,3 +238,9 @@ def sin_theta(a: Tensor, b: Tensor) -> float:
         return 1.0
     a, b = a.double(), b.double()
     return float(torch.linalg.matrix_norm(b - a @ (a.mT @ b), 2).clamp(max=1.0))
+
+
+def root(matrix: Tensor, power: float) -> Tensor:
+    """Symmetric positive semidefinite `[d, d]` to a power; eigenvalues below 1e-9 of the largest count as that."""
+    values, vectors = torch.linalg.eigh((matrix + matrix.mT) / 2)
+    return vectors * values.clamp_min(1e-9 * values[-1].clamp_min(1e-300)) ** power @ vectors.mT

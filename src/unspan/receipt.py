@@ -19,7 +19,32 @@ from torch import Tensor
 SCHEMA = "unspan.receipt/1"
 _SHA256 = np.dtype("S32")
 
-PROTECTS = {
+_WEIGHTS = "against whoever holds the weights: the eraser can be removed and the layers before it are unchanged"
+PROTECTS = {  # by the form, or by the eraser where it is not affine
+    "resampler": {
+        "protects": [
+            "users of scores, as far as the measured accuracies show (nothing is claimed where none were measured)",
+            "users of features through the routes listed as erased: what the gate recognises looks like other classes there; on CIFAR-10 probes trained to convergence read about as much as chance (docs/survive.md); not measured here (unspan audit)",
+        ],
+        "does_not_protect": [
+            "samples that the model takes for another class: they pass the gate unchanged",
+            "against whoever sends the same input many times with noise: what is forgotten moves somewhat more than the rest",
+            "against whoever knows the original features of some samples: about d of them for each place give the map away",
+            _WEIGHTS,
+            "against whoever reads this folder: the stored maps describe what was erased, and the classes it goes to",
+        ],
+    },
+    "narrow": {
+        "protects": [
+            "users of scores, as far as the measured accuracies show (nothing is claimed where none were measured)",
+            "users of features through the routes listed as erased: they get the best remaining class and its margin, and nothing else of any sample",
+        ],
+        "does_not_protect": [
+            "other uses of the features: they say no more than the scores do, for the data to keep as well",
+            _WEIGHTS,
+            "against whoever reads this folder: the stored gate describes what was erased",
+        ],
+    },
     "projected": {
         "protects": [
             "users of scores, as far as the measured accuracies show (nothing is claimed where none were measured)",
@@ -27,7 +52,7 @@ PROTECTS = {
         ],
         "does_not_protect": [
             "against a probe trained to convergence on the projected features: not measured here; on CIFAR-10 it reads a class erased by ESC almost as before (unspan README)",
-            "against whoever holds the weights: the eraser can be removed and the layers before it are unchanged",
+            _WEIGHTS,
             "against whoever reads this folder: the stored directions describe what was erased",
         ],
     },
@@ -46,6 +71,12 @@ PROTECTS = {
         ],
     },
 }
+
+
+def protects(form: str, eraser: str | None) -> dict[str, list[str]]:
+    """What a deletion protects, and what it does not; that of the latest eraser where it is not affine."""
+    last = (eraser or "").rpartition("+")[2]
+    return PROTECTS[last if last in PROTECTS else form]
 
 
 def new_key() -> bytes:

@@ -38,15 +38,21 @@ class FeatureStream:
         total: samples this process will read, None when unknown.
         head: float64 head `(weight [C, d], bias [C])` or None.
         seed: of every random choice a method makes.
+        key: secret of the request, for choices that nobody may predict.
+        classes: labels of the request, empty where it is no class.
+        earlier: labels that earlier requests on this model erased.
+        prior: eraser of earlier requests that the features went through.
+        says: what progress calls this pass.
         retain: the same over the retained data, for methods that declare it; None where there is none.
         seen: filled while iterating.
     """
 
     def __init__(self, model: nn.Module, tap: Tap, batches: Iterator[Batch], run: Run, *, total: int | None, head: tuple[Tensor, Tensor] | None, prior: Eraser | None = None, train_mode: bool = False):
         self.dim, self.total, self.head, self.seed = tap.dim, total, head, run.seed
-        self.seen = Seen()
+        self.key, self.classes, self.earlier, self.prior = b"", tuple[int, ...](), tuple[int, ...](), prior
+        self.seen, self.says = Seen(), "reading forget data"
         self.retain: FeatureStream | None = None
-        self._model, self._tap, self._batches, self._run, self._prior, self._train = model, tap, batches, run, prior, train_mode
+        self._model, self._tap, self._batches, self._run, self._train = model, tap, batches, run, train_mode
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         like = next(self._model.parameters(), None)
@@ -58,9 +64,9 @@ class FeatureStream:
             _check_finite(features, batch, number)
             self._note(features, batch)
             done += len(batch)
-            self._run.report("reading forget data", done, self.total)
-            if self._prior is not None:
-                features = placed(self._prior, "last", features)(features)
+            self._run.report(self.says, done, self.total)
+            if self.prior is not None:
+                features = placed(self.prior, "last", features)(features)
             yield features, batch.labels
         if self._train:
             self._model.eval()

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from unspan import receipt as receipts
 from unspan.artifact.layout import RECEIPT, WEIGHTS, file_hash, private_folder
 from unspan.deletion import RECORD, Deletion, Record
-from unspan.erasers import Eraser, LinearMap, Projection
+from unspan.erasers import Eraser, from_buffers
 from unspan.errors import ModelError, UsageError
-from unspan.taps import Tap, attach, unwrap
+from unspan.taps import CHILD, Tap, attach, unwrap
 
 _OWN = ("python:unspan.zoo:AllCNN", "python:unspan.zoo:DigitsCNN")  # the only python: models built without being asked
 
@@ -74,7 +74,7 @@ def load(path: str | Path, model: nn.Module | None = None, *, trust_code: bool =
         except AttributeError as error:
             raise ModelError(f"{type(inner).__name__} has no module '{tap.site}', where {path} places its eraser. Pass an instance of {account['model']['class']}.") from error
     _fill(inner, state, path)
-    setattr(inner, RECORD, Record(tap, account["form"], placement["kind"], {k: v for k, v in account.items() if k != "files"}, _private(path)[0] or eraser if eraser is not None else None))
+    setattr(inner, RECORD, Record(tap, account["form"], placement["kind"], {k: v for k, v in account.items() if k != "files"}, _private(path, placement["eraser"])[0] or eraser if eraser is not None else None))
     return model.eval()
 
 
@@ -91,7 +91,7 @@ def reopen(path: Path, *, trust_code: bool = False) -> Deletion:
     """The deletion of a folder, with its private state when that is still there, to take a further request."""
     model = load(path, trust_code=trust_code)
     record: Record = getattr(unwrap(model), RECORD)
-    stored, key, undo = _private(path)
+    stored, key, undo = _private(path, record.receipt["placement"]["eraser"])
     if record.placement == "trained":
         return Deletion(model, record.receipt, None, key or receipts.new_key(), None, record.receipt["model"]["recipe"])
     if stored is None and (private_folder(path) / "state.safetensors").is_file():
@@ -109,13 +109,14 @@ def _read(weights: Path) -> dict[str, Tensor]:
 
 
 def _eraser_in(state: dict[str, Tensor], kind: str) -> Eraser:
-    def held(entry: str) -> list[Tensor]:
-        return [tensor for name, tensor in state.items() if name == f"unspan.{entry}" or name.endswith(f".unspan.{entry}")]
-
-    found = held("basis" if kind == "projection" else "map")
-    if len(found) != 1:
-        raise ModelError(f"The weights hold {len(found)} erasers where the receipt names one. Write the folder again.")
-    return Projection(found[0]) if kind == "projection" else LinearMap(found[0], offset=next(iter(held("offset")), None))
+    held: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in state.items():
+        carrier, found, entry = name.rpartition(f"{CHILD}.")
+        if found and (not carrier or carrier.endswith(".")):
+            held.setdefault(carrier, {})[entry] = tensor
+    if len(held) != 1:
+        raise ModelError(f"The weights hold {len(held)} erasers where the receipt names one. Write the folder again.")
+    return from_buffers(kind, next(iter(held.values())))
 
 
 def _fill(inner: nn.Module, state: dict[str, Tensor], path: Path) -> None:
@@ -128,7 +129,7 @@ def _fill(inner: nn.Module, state: dict[str, Tensor], path: Path) -> None:
         raise ModelError(f"{path / WEIGHTS} does not fit {type(inner).__name__}: {' '.join(str(error).split())[:500]}") from error
 
 
-def _private(path: Path) -> tuple[Eraser | None, bytes | None, Tensor | None]:
+def _private(path: Path, kind: str | None) -> tuple[Eraser | None, bytes | None, Tensor | None]:
     folder = private_folder(path)
     if not (folder / "state.safetensors").is_file():
         return None, None, None
@@ -136,7 +137,5 @@ def _private(path: Path) -> tuple[Eraser | None, bytes | None, Tensor | None]:
         if (file.metadata() or {}).get("model") != "sha256:" + file_hash(path / WEIGHTS):
             return None, None, None
     state = load_file(folder / "state.safetensors")
-    if not {"basis", "map"} & state.keys():
-        return None, (folder / "key").read_bytes() if (folder / "key").is_file() else None, None
-    eraser: Eraser = Projection(state["basis"]) if "basis" in state else LinearMap(state["map"], offset=state.get("offset"))
-    return eraser, (folder / "key").read_bytes() if (folder / "key").is_file() else None, state.get("undo")
+    key, undo = (folder / "key").read_bytes() if (folder / "key").is_file() else None, state.pop("undo", None)
+    return (from_buffers(kind, state) if kind is not None and state else None), key, undo

@@ -14,6 +14,7 @@ from unspan.cli.erase import erase
 from unspan.cli.export import export
 from unspan.cli.inspect import inspect
 from unspan.cli.methods import methods
+from unspan.cli.stats import stats
 from unspan.cli.verify import verify
 from unspan.errors import ResourceError, UnspanError
 
@@ -26,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (erase, audit, verify, inspect, export, methods):
+for command in (erase, audit, verify, inspect, export, stats, methods):
     app.command()(command)
 app.add_typer(bench, name="bench", help="Run the tables and figures of the paper, or your own grid of methods.")
 

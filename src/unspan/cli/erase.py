@@ -42,7 +42,7 @@ def erase(
     forget_ids: Annotated[Path | None, typer.Option(help="CSV or text file of ids, file names or positions.", rich_help_panel=_REQUEST)] = None,
     forget_data: Annotated[str | None, typer.Option(help="Data (like --data) that as a whole must go, for example a folder of one person's images.", rich_help_panel=_REQUEST)] = None,
     holdout: Annotated[str | None, typer.Option(help="SPLIT or SPLIT:SHARE with samples that no model was trained on, for methods that choose by them (dlfd, scrub with rewind); they are not measured.", rich_help_panel=_DATA)] = None,
-    method: Annotated[str, typer.Option(help="esc, esc-t, leace, retrain, finetune, cf-k, neggrad, neggrad-plus, random-labels, fisher, scrub, l1-sparse, salun, boundary, lau, bad-teaching, svd, dlfd; see unspan methods.", rich_help_panel=_METHOD)] = "esc",
+    method: Annotated[str | None, typer.Option(help="By default resample for a class with data to keep, else esc. One of: resample, esc, esc-t, leace, retrain, finetune, cf-k, neggrad, neggrad-plus, random-labels, fisher, scrub, l1-sparse, salun, boundary, lau, bad-teaching, svd, dlfd; see unspan methods.", rich_help_panel=_METHOD)] = None,
     p: Annotated[float | None, typer.Option(help="ESC: percent of the directions to remove (1.5 by default).", rich_help_panel=_METHOD)] = None,
     rank: Annotated[int | None, typer.Option(help="ESC: number of directions instead.", rich_help_panel=_METHOD)] = None,
     energy: Annotated[float | None, typer.Option(help="ESC: fewest directions with this share of the energy instead.", rich_help_panel=_METHOD)] = None,
@@ -79,7 +79,8 @@ def erase(
     from unspan.artifact import check_target
     from unspan.cli.render import console
 
-    chosen = _method(options)
+    options["method"] = _implied(options)
+    chosen = _method(options) if options["method"] else None
     check_target(out, overwrite=overwrite, inputs=_input_paths(options))
     with dist.session(300.0):
         out_console = console(quiet or dist.rank() != 0)
@@ -97,6 +98,7 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
     from unspan.deletion import erase as erase_api
     from unspan.deletion import feature_size
     from unspan.evaluate import findings
+    from unspan.methods import recommended
     from unspan.models import classes_of
     from unspan.run import Run, size_of
     from unspan.trained import check_parts
@@ -106,6 +108,10 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
         raise UsageError(f"--{own[0]} does not reach {o['data']}: your factory prepares its samples itself. Leave it out.")
     opened = open_model(o)
     splits, sources = open_request(o, opened)
+    if settings is None:
+        earlier = getattr(opened.start, "receipt", None)
+        o["method"] = recommended(splits, o["form"], earlier).name
+        settings = _method(o)
     count = size_of(splits.forget, Run(max_samples=o["max_samples"]))
     wanted = _splits_to_measure(o, sources)
     splits, sources = with_holdout(o["holdout"], o["split"], splits, sources)
@@ -140,6 +146,15 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
         deletion.receipt["warnings"] += findings(deletion.receipt["evaluation"], classes_of(opened.model) or 0, _names(sources, opened))
     deletion.save(o["out"], overwrite=o["overwrite"], allow_identifying_projector=o["allow_identifying_projector"])
     _show(o, deletion, out)
+
+
+def _implied(o: dict[str, Any]) -> str | None:
+    """The method that was named, or the one that an option belongs to."""
+    if o["method"] is None and o["tau"] is not None:
+        return "esc-t"
+    if o["method"] is None and (o["adaptive"] or o["fidelity"] or any(o[name] is not None for name in ("p", "rank", "energy"))):
+        return "esc"
+    return o["method"]
 
 
 def _method(o: dict[str, Any]) -> Any:

@@ -16,6 +16,7 @@ def inspect(
     """Check that the weights are the ones the receipt describes, and print the receipt."""
     from unspan import receipt as receipts
     from unspan.artifact import inspect as read
+    from unspan.card import how
     from unspan.cli import render
 
     account = read(folder)
@@ -31,7 +32,7 @@ def inspect(
             ("request", f"{request['kind']}: {', '.join(request['selector'])} ({request['samples_read']} samples)"),
             ("commitment", request["commitment"]),
             ("method", f"{account['method']['name']} {account['method']['settings']}"),
-            ("removed", f"{account['removed_rank'] or 'masked map'} of {fit['dim']} directions"),
+            ("how", how(fit)),
             ("where", account["placement"]["where"]),
             ("form", account["form"]),
             ("created", account["created"]),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
+from unspan import dist
 from unspan.errors import UsageError
 from unspan.methods.bad_teaching import BadTeaching
 from unspan.methods.boundary import Boundary
@@ -19,19 +21,21 @@ from unspan.methods.leace import LEACE
 from unspan.methods.neggrad import NegGrad
 from unspan.methods.neggrad_plus import NegGradPlus
 from unspan.methods.random_labels import RandomLabels
+from unspan.methods.resample import Resample
 from unspan.methods.retrain import Retrain
 from unspan.methods.salun import SalUn
 from unspan.methods.scrub import Scrub
 from unspan.methods.settings import configured, listed
 from unspan.methods.svd import SVD
+from unspan.splits import Splits
 from unspan.stream import FeatureStream
 from unspan.work import Outcome, Work
 
 METHODS: tuple[Any, ...] = (
-    ESC, ESCT, LEACE, Retrain, Finetune, CFk, NegGrad, NegGradPlus, RandomLabels, Fisher, Scrub, L1Sparse, SalUn, Boundary, LAU, BadTeaching, SVD, DLFD,
+    ESC, ESCT, LEACE, Resample, Retrain, Finetune, CFk, NegGrad, NegGradPlus, RandomLabels, Fisher, Scrub, L1Sparse, SalUn, Boundary, LAU, BadTeaching, SVD, DLFD,
 )  # fmt: skip
 
-__all__ = ["METHODS", "EraserMethod", "Fit", "Method", "Outcome", "TrainedMethod", "by_name", "configured", "listed", *(method.__name__ for method in METHODS)]
+__all__ = ["METHODS", "EraserMethod", "Fit", "Method", "Outcome", "TrainedMethod", "by_name", "configured", "listed", "recommended", *(method.__name__ for method in METHODS)]
 
 
 class EraserMethod(Protocol):
@@ -68,6 +72,22 @@ class TrainedMethod(Protocol):
 
 
 Method = EraserMethod | TrainedMethod
+
+
+def recommended(splits: Splits, form: str = "projected", earlier: Mapping[str, Any] | None = None) -> Any:
+    """The method class for a request that names none: what left least to converged attackers and meets its needs (docs/survive.md).
+
+    `Resample` for classes with data to keep, in one process and in the projected form; else `ESC`. A further request
+    stays with the method of the one before when that was ESC.
+
+    Args:
+        splits: the request.
+        form: as in `erase`.
+        earlier: the receipt of the request before.
+    """
+    stays = earlier is not None and earlier["method"]["name"] == ESC.name
+    suited = bool(splits.classes) and splits.retain is not None and form == "projected" and dist.world() == 1
+    return Resample if suited and not stays else ESC
 
 
 def by_name(name: str) -> Any:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from unspan import dist
-from unspan.erasers import LinearMap, Projection
+from unspan.erasers import Eraser, LinearMap, Projection
 from unspan.errors import DataError, UnspanError, UsageError
 from unspan.linalg import Moments, Spectrum, check_rank, choose_rank, rank_from_percent, spectrum
 from unspan.stream import FeatureStream
@@ -33,7 +33,7 @@ _SAFETY = 2.0  # how much larger than its estimate the error of the moments is t
 class Fit:
     """A fitted eraser, figures about the fit, and warnings for the user."""
 
-    eraser: Projection | LinearMap
+    eraser: Eraser
     report: dict[str, Any]
     warnings: tuple[str, ...] = ()
 

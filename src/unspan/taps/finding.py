@@ -15,7 +15,7 @@ from unspan.taps.tap import Pool, Tap
 from unspan.taps.tracing import Trace, is_linear, trace_calls
 
 
-def find_tap(model: nn.Module, inputs: Any, tap: str | None = None, pool: Pool | None = None) -> tuple[Tap, list[str]]:
+def find_tap(model: nn.Module, inputs: Any, tap: str | None = None, pool: Pool | None = None, *, whole: bool = False) -> tuple[Tap, list[str]]:
     """Find head, features and site of an (unwrapped, evaluation-mode) model from one small batch.
 
     Args:
@@ -24,6 +24,7 @@ def find_tap(model: nn.Module, inputs: Any, tap: str | None = None, pool: Pool |
         tap: None to search; a head's name; `NAME:out` for the output of a module; `output` for an embedding
             model's own output, `output:KEY` for one entry of it.
         pool: needed when the features are tokens or maps.
+        whole: the eraser needs one vector a sample, so it sits where the features are complete.
 
     Returns:
         The tap and notices for the user.
@@ -43,8 +44,8 @@ def find_tap(model: nn.Module, inputs: Any, tap: str | None = None, pool: Pool |
         raise DataError(f"The features at {reads or 'the output'} are all zero on the first samples; wrong layer? Choose another with tap=.")
     if head is not None:
         notices += _shared_with(trace, head)
-    site, before, layout = most_upstream(model, inputs, trace, draft, features)
-    affine = not before and absorbs(model, site, layout)
+    site, before, layout = most_upstream(model, inputs, trace, draft, features, whole=whole)
+    affine = not before and not whole and absorbs(model, site, layout)
     return Tap(head, reads, output, key, pool, site, before, layout, dim, affine), notices
 
 

@@ -17,14 +17,17 @@ from unspan.taps.tracing import Trace
 _PATIENCE = 4  # candidates that may fail in a row before the search for a more upstream site stops
 
 
-def most_upstream(model: nn.Module, inputs: Any, trace: Trace, tap: Tap, features: Tensor) -> tuple[str, bool, Layout]:
-    """Walk back from the features through finished modules, as long as random linear maps arrive unchanged."""
+def most_upstream(model: nn.Module, inputs: Any, trace: Trace, tap: Tap, features: Tensor, *, whole: bool = False) -> tuple[str, bool, Layout]:
+    """Walk back from the features through finished modules, as long as random linear maps arrive unchanged.
+
+    With `whole` only modules count whose output is one vector a sample, where a map that is not affine works too.
+    """
     dim = features.shape[1]
     generator = torch.Generator().manual_seed(0)
     random = torch.eye(dim) + 0.5 * torch.randn(dim, dim, generator=generator) / dim**0.5
     matrix = random.to(features.device, features.dtype)
     end = trace.finished.index(tap.reads) + (1 if tap.output else 0)
-    best: tuple[str, bool, Layout] | None = None if tap.output else (tap.reads, True, _input_layout(trace, tap))
+    best: tuple[str, bool, Layout] | None = None if tap.output else (tap.reads, True, _input_layout(trace, tap, whole))
     failures = 0
     for name in reversed(trace.finished[:end]):
         if failures >= _PATIENCE:
@@ -32,7 +35,7 @@ def most_upstream(model: nn.Module, inputs: Any, trace: Trace, tap: Tap, feature
         module = model.get_submodule(name)
         if trace.calls[name] != 1 or name not in trace.shapes or isinstance(module, (nn.Sequential, nn.ModuleList)):
             continue
-        layout = next((option for option in _layouts(trace.shapes[name], dim) if _arrives(model, inputs, tap, name, option, matrix, features)), None)
+        layout = next((option for option in _layouts(trace.shapes[name], dim, whole) if _arrives(model, inputs, tap, name, option, matrix, features)), None)
         if layout is None:
             failures += 1
         else:
@@ -42,12 +45,16 @@ def most_upstream(model: nn.Module, inputs: Any, trace: Trace, tap: Tap, feature
     return best
 
 
-def _input_layout(trace: Trace, tap: Tap) -> Layout:
+def _input_layout(trace: Trace, tap: Tap, whole: bool) -> Layout:
     given = trace.linear[tap.reads][0] if tap.reads in trace.linear else None
-    return "channels" if given is not None and given.ndim == 4 else "last"
+    return ("flat" if whole else "channels") if given is not None and given.ndim == 4 else "last"
 
 
-def _layouts(shape: torch.Size, dim: int) -> Iterator[Layout]:
+def _layouts(shape: torch.Size, dim: int, whole: bool) -> Iterator[Layout]:
+    if whole:
+        if shape[1:].numel() == dim:
+            yield "last" if len(shape) == 2 else "flat"
+        return
     if len(shape) >= 2 and shape[-1] == dim:
         yield "last"
     if len(shape) >= 3 and shape[1] == dim:

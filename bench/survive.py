@@ -1,0 +1,199 @@
+"""What converged attackers get from features and scores after ESC, LEACE and resample, on three networks and three keys.
+
+All-CNN on CIFAR-10 (the shared checkpoint and its Retrain reference), All-CNN on Fashion-MNIST and a ResNet on CIFAR-10 (trained
+here once, kept in --networks). Class 4 (deer, coat). Attackers hold the features of all training samples with true labels and are
+scored on test samples. Features of the original network are read once; erasers are fitted on them and applied to them, which is what
+the erased model computes (`unspan.erase` checks it, and `--end-to-end` runs it). One JSON a row; a file that is there is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from _networks import SHARED, ResNet, data, network
+from torch import Tensor, nn
+
+from unspan import statistics
+from unspan.erasers import Eraser, placed
+from unspan.methods import ESC, LEACE, Resample
+from unspan.metrics.fewshot import fewshot
+from unspan.metrics.guardedness import affine_auc
+from unspan.metrics.linear import linear_auc, linear_probe
+from unspan.metrics.mlp import fit_mlp, mlp_probe
+from unspan.metrics.neighbours import nearest
+from unspan.metrics.outputs import Outputs
+from unspan.metrics.score import Reading, auc_reading
+from unspan.metrics.signature import log_probabilities, signature
+from unspan.metrics.stability import disturbed, instability
+from unspan.metrics.whitening import whitened_probe
+from unspan.stream import Seen
+from unspan.taps import find_tap, head_parameters, read
+from unspan.zoo import AllCNN
+
+FORGET, NOISY = 4, 500
+NETWORKS: dict[str, tuple[str, type[nn.Module], int, str | None]] = {
+    "cifar10-allcnn": ("cifar10", AllCNN, 0, "allcnn-cifar10-original.safetensors"),
+    "cifar10-allcnn-retrained": ("cifar10", AllCNN, 0, "allcnn-cifar10-without-deer.safetensors"),
+    "fashion-mnist-allcnn": ("fashion-mnist", AllCNN, 3, None),
+    "cifar10-resnet": ("cifar10", ResNet, 8, None),
+}
+ROWS = {  # label: method, retained samples it reads (None: all), how statistics reach it
+    "original": (None, None), "esc": (ESC(), None), "leace": (LEACE(), None), "resample": (Resample(), None),
+    "resample, 200 retained a class": (Resample(), 1800), "resample, 20 retained a class": (Resample(), 180),
+    "resample, statistics file": (Resample(statistics="FILE"), None), "resample, head only": (Resample(statistics="none"), None),
+    "resample, fitted gate": (Resample(), None), "resample, no head": (Resample(), None),
+}  # fmt: skip
+ONE_KEY = {"original", "esc", "leace"}
+
+
+class Cached:
+    """Features that were read before, as a method gets them from a model."""
+
+    def __init__(self, z: Tensor, y: Tensor, head: tuple[Tensor, Tensor] | None, key: bytes, classes: tuple[int, ...]):
+        self.z, self.y, self.head, self.key, self.classes = z, y, head, key, classes
+        self.dim, self.total, self.seed, self.earlier, self.prior, self.retain, self.seen = z.shape[1], len(z), 0, (), None, None, Seen()
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for z, y in zip(self.z.split(512), self.y.split(512)):
+            self.seen.digests += bytes(32 * len(z))
+            yield z, y
+
+
+def features(name: str, folder: Path) -> dict[str, Any]:
+    """Outputs of a network on train and test, its head, and clean and noisy outputs of some test samples."""
+    kept = folder / f"{name}-features.pt"
+    if kept.exists():
+        return torch.load(kept, weights_only=False)
+    source, build, epochs, weights = NETWORKS[name]
+    parts = data(source)
+    model = network(name, build, parts["train"], folder, epochs=epochs, weights=SHARED / "checkpoints" / weights if weights else None)
+    tap, _ = find_tap(model, parts["train"][0][:2])
+    found: dict[str, Any] = {"head": head_parameters(model, tap)}
+    with torch.no_grad():
+        for split, (x, y) in parts.items():
+            both = [read(model, tap, part) for part in x.split(250)]
+            found[split] = Outputs(features=torch.cat([z for z, _ in both]), logits=torch.cat([out for _, out in both]), labels=y, forget=y == FORGET)
+        x, y = parts["test"]
+        some = torch.cat([torch.nonzero(mask)[:, 0][:: max(1, int(mask.sum()) // NOISY)][:NOISY] for mask in (y == FORGET, y != FORGET)])
+        found["moved"] = (*disturbed(lambda part: read(model, tap, part)[0], x[some]), y[some] == FORGET)
+        found["moved 20"] = [disturbed(lambda part: read(model, tap, part)[0], x[some], seed=seed)[1] for seed in range(20)]
+    torch.save(found, kept)
+    return found
+
+
+def fitted(label: str, found: dict[str, Any], key: bytes, folder: Path) -> tuple[Eraser | None, dict[str, Any]]:
+    """The eraser of a row."""
+    method, most = ROWS[label]
+    if method is None:
+        return None, {}
+    fit, head = found["train"], found["head"]
+    by_class = "gate" not in label and "no head" not in label
+    stream = Cached(fit.features[fit.forget], fit.labels[fit.forget], None if "no head" in label else head, key, (FORGET,) if by_class else ())
+    rest = fit.rows(~fit.forget)
+    if most:
+        rest = rest.rows(torch.randperm(len(rest), generator=torch.Generator().manual_seed(key[0]))[:most])
+    stream.retain = Cached(rest.features, rest.labels, stream.head, key, ())
+    if "file" in label:  # as written when the model was trained, the class that is forgotten later among the others
+        path = statistics.gather(Cached(fit.features, fit.labels, head, key, ()), head).save(folder / "statistics.safetensors")
+        method, stream.retain = Resample(statistics=str(path)), None
+    done = method.fit(stream)
+    return done.eraser, {name: value for name, value in done.report.items() if name != "singular_values"}
+
+
+def measured(eraser: Eraser | None, found: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Every attack of the issue, on one eraser."""
+    weight, bias = found["head"]
+    double = None if eraser is None else placed(eraser, "last", torch.zeros(1, dtype=torch.float64))
+
+    def through(z: Tensor) -> Tensor:
+        return z if double is None else double(z.double()).float()
+
+    def outputs(one: Outputs) -> Outputs:
+        z = through(one.features)
+        return Outputs(features=z, logits=(z.double() @ weight.mT + bias).float(), labels=one.labels, forget=one.forget)
+
+    fit, test = outputs(found["train"]), outputs(found["test"])
+    hit = test.logits.argmax(1) == test.labels
+    row: dict[str, Any] = {"own forget": float(hit[test.forget].double().mean()), "remaining": float(hit[~test.forget].double().mean())}
+    probes = [linear_probe(fit, test, seed), whitened_probe(fit, test, seed), mlp_probe(fit, test, seed)]
+    neighbours = nearest(fit, test, seed=seed)
+    probes += [one for one in neighbours if one.unit != "AUC"]
+    areas = [linear_auc(fit, test, seed), affine_auc(fit, test), *(one for one in neighbours if one.unit == "AUC")]
+    areas += [_area("MLP", fit.features, fit.forget, test.features, test.forget, seed), _by_place(fit, test, seed)]
+    scores = [signature(fit, test), _area("MLP", log_probabilities(fit).float(), fit.forget, log_probabilities(test).float(), test.forget, seed)]
+    clean, noisy, mark = found["moved"]
+    still = [torch.stack([(through(one) - through(clean)).norm(dim=1) / through(clean).norm(dim=1) for one in found["moved 20"]]).amax(0)]
+    row["probes"] = {one.attack: _read(one) for one in probes}
+    row["AUC, features"] = {one.attack: _read(one) for one in areas}
+    row["AUC, log-probabilities"] = {one.attack: _read(one) for one in scores}
+    row["instability"] = {"one query": _read(instability(through(clean), through(noisy), mark)), "most of 20 queries": _read(auc_reading("", still[0][mark], still[0][~mark]))}
+    row["few-shot"] = {one.attack: _read(one) for one in fewshot(fit, test, seed, shots=(10, 50))}
+    return row
+
+
+def _area(name: str, x: Tensor, hit: Tensor, asked: Tensor, mark: Tensor, seed: int) -> Reading:
+    """AUC of an MLP that learned to tell forget samples from the others."""
+    logit = fit_mlp(x, hit.long(), 2, [seed]).scores(asked)[0]
+    margin = (logit[:, 1] - logit[:, 0]).double()
+    return auc_reading(name, margin[mark], margin[~mark])
+
+
+def _by_place(fit: Outputs, test: Outputs, seed: int) -> Reading:
+    """The attacker who knows the map: within every predicted class, whitened by that class, an MLP looks for draws that are not real."""
+    parts = []
+    for one in (fit, test):
+        place, z = one.logits.argmax(1), one.features.double().clone()
+        parts.append((place, z))
+    for j in range(fit.logits.shape[1]):
+        own = parts[0][1][parts[0][0] == j]
+        if len(own) <= own.shape[1]:
+            continue
+        mean, (values, vectors) = own.mean(0), torch.linalg.eigh(own.mT.cov())
+        white = vectors / values.clamp_min(1e-6 * values[-1]).sqrt()
+        for place, z in parts:
+            z[place == j] = (z[place == j] - mean) @ white
+    hot = [nn.functional.one_hot(place, fit.logits.shape[1]) for place, _ in parts]
+    x, asked = (torch.cat([z, z.square().sum(1, keepdim=True).sqrt(), 3 * code], 1).float() for (_, z), code in zip(parts, hot))
+    return _area("MLP, whitened by predicted class", x, fit.forget, asked, test.forget, seed)
+
+
+def _read(one: Reading) -> dict[str, Any]:
+    made = one.score("test")
+    return {"value": made.value, "low": made.low, "high": made.high, "n": made.n}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", type=Path, default=Path("build/survive"))
+    parser.add_argument("--out", type=Path, default=Path("results/survive"))
+    parser.add_argument("--only", nargs="*", help="networks")
+    parser.add_argument("--rows", nargs="*", help="rows")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    o = parser.parse_args()
+    torch.set_num_threads(o.threads)
+    o.networks.mkdir(parents=True, exist_ok=True)
+    o.out.mkdir(parents=True, exist_ok=True)
+    for name in o.only or NETWORKS:
+        found = features(name, o.networks)
+        for seed in range(o.seeds):
+            for label in o.rows or ROWS:
+                file = o.out / f"{name}.{label.replace(', ', '-').replace(' ', '-')}.{seed}.json"
+                if file.exists() or (seed and label in ONE_KEY) or ("retrained" in name and label != "original"):
+                    continue
+                begun = time.perf_counter()
+                eraser, report = fitted(label, found, bytes([seed]), o.networks)
+                fit_seconds = time.perf_counter() - begun
+                row = {"network": name, "row": label, "seed": seed, "fit": report, "fit_seconds": round(fit_seconds, 2), **measured(eraser, found, seed)}
+                file.write_text(json.dumps(row, indent=1), "utf-8")
+                print(f"{name:<26} {label:<32} {seed}  own {row['own forget']:.3f} / {row['remaining']:.3f}  strongest {max(one['value'] for one in row['probes'].values()):.3f}  {time.perf_counter() - begun:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,443 @@
+"""Resample: what it promises, against oracles, and attackers who know the map but not its key."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.utils.data import Subset, TensorDataset
+from typer.testing import CliRunner
+
+import unspan
+from unspan import statistics
+from unspan.cli import app
+from unspan.erasers import Chain, LinearMap, Narrow, Projection, Resampler, compose, from_buffers, kind_of, placed, score
+from unspan.errors import InconclusiveError, ModelError, UsageError
+from unspan.linalg import root
+from unspan.methods import ESC, LEACE, Resample, recommended
+from unspan.methods.resample import balance, discriminant, gaussian_transport
+from unspan.metrics.linear import linear_auc, linear_probe
+from unspan.metrics.mlp import fit_mlp, mlp_probe
+from unspan.metrics.neighbours import nearest
+from unspan.metrics.outputs import Outputs
+from unspan.metrics.score import auc_reading
+from unspan.metrics.stability import instability
+from unspan.stream import Seen
+
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
+KEY = b"a key"
+
+
+class Cached:
+    """Features as a method gets them from a model."""
+
+    def __init__(self, z, y, head, classes=(), key=KEY):
+        self.z, self.y, self.head, self.classes, self.key = z, y, head, classes, key
+        self.dim, self.total, self.seed, self.earlier, self.prior, self.retain, self.seen = z.shape[1], len(z), 0, (), None, None, Seen()
+
+    def __iter__(self):
+        for z, y in zip(self.z.split(200), self.y.split(200)):
+            self.seen.digests += bytes(32 * len(z))
+            yield z, y
+
+
+def clouds(n, seed, *, classes=6, d=16):
+    """Features of overlapping classes that a fixed head tells apart."""
+    generator = torch.Generator().manual_seed(7)
+    centres = 4.0 * torch.linalg.qr(torch.randn(d, d, generator=generator))[0][:classes]
+    shapes = torch.randn(classes, d, d, generator=generator) / d**0.5
+    head = centres.double(), -centres.double().square().sum(1) / 2
+    generator.manual_seed(seed)
+    y = torch.arange(classes).repeat_interleave(n)
+    z = centres[y] + torch.einsum("nij,nj->ni", shapes[y], torch.randn(len(y), d, generator=generator))
+    return Outputs(features=z, logits=(z.double() @ head[0].T + head[1]).float(), labels=y, forget=y == 0), head
+
+
+def stream(fit, head, classes=(0,), key=KEY):
+    made = Cached(fit.features[fit.forget], fit.labels[fit.forget], head, classes, key)
+    made.retain = Cached(fit.features[~fit.forget], fit.labels[~fit.forget], head)
+    return made
+
+
+def through(eraser, one, head):
+    z = placed(eraser, "last", torch.zeros(1, dtype=torch.float64))(one.features.double())
+    return Outputs(features=z.float(), logits=(z @ head[0].T + head[1]).float(), labels=one.labels, forget=one.forget)
+
+
+@pytest.fixture(scope="module")
+def case():
+    (fit, head), (test, _) = clouds(1500, 1), clouds(500, 2)
+    return fit, test, head
+
+
+@pytest.fixture(scope="module")
+def erased(case):
+    fit, test, head = case
+    done = Resample().fit(stream(fit, head))
+    return done, through(done.eraser, fit, head), through(done.eraser, test, head)
+
+
+def mlp_area(fit, test, x, asked):
+    logit = fit_mlp(x, fit.forget.long(), 2, [0]).scores(asked)[0]
+    margin = (logit[:, 1] - logit[:, 0]).double()
+    return auc_reading("", margin[test.forget], margin[~test.forget]).value
+
+
+# the mathematics
+
+
+def test_gaussian_transport_gives_the_target_covariance_and_is_the_least_movement():
+    generator = torch.Generator().manual_seed(0)
+    source, target = (one @ one.T / 5 for one in torch.randn(2, 5, 9, generator=generator, dtype=torch.float64))
+    found = gaussian_transport(source, target)
+    assert torch.allclose(found @ source @ found.T, target, atol=1e-6) and torch.allclose(found, found.T, atol=1e-8)
+    assert torch.linalg.eigvalsh(found)[0] > -1e-9
+    # any other map with the same target, here by a rotation in whitened coordinates, moves more
+    cost = lambda a: float(torch.trace((a - torch.eye(5)) @ source @ (a - torch.eye(5)).T))  # noqa: E731
+    for seed in range(20):
+        turn = torch.linalg.qr(torch.randn(5, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64))[0]
+        assert cost(found) <= cost(root(target, 0.5) @ turn @ root(source, -0.5)) + 1e-9
+
+
+def test_transport_between_gaussians_agrees_with_an_optimal_transport_library():
+    ot = pytest.importorskip("ot")
+    generator = torch.Generator().manual_seed(1)
+    source, target = (one @ one.T / 4 for one in torch.randn(2, 4, 8, generator=generator, dtype=torch.float64))
+    matrix, _ = ot.gaussian.bures_wasserstein_mapping(torch.zeros(4).double(), torch.zeros(4).double(), source, target)
+    assert torch.allclose(gaussian_transport(source, target), matrix, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_places_fill_in_proportion_to_their_shares(seed):
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randn(3000, 7, generator=generator, dtype=torch.float64) + 3 * torch.randn(7, generator=generator, dtype=torch.float64)
+    shares = torch.rand(7, generator=generator, dtype=torch.float64) + 0.1
+    shares /= shares.sum()
+    filled = torch.bincount((scores + balance(scores, shares)).argmax(1), minlength=7) / len(scores)
+    assert float((filled - shares).abs().max()) < 0.02
+
+
+def test_the_fitted_gate_lets_so_many_others_in_as_asked(case):
+    fit, test, head = case
+    found = statistics.gather(Cached(fit.features[~fit.forget], fit.labels[~fit.forget], head), head)
+    for wanted in (0.01, 0.05):
+        row = discriminant(fit.features[fit.forget].double(), found, wanted)
+        share = float((score(row, test.features[~test.forget].double()) > 0).double().mean())
+        assert abs(share - wanted) < 0.02
+        assert float((score(row, test.features[test.forget].double()) > 0).double().mean()) > 0.9
+
+
+# what it promises
+
+
+def test_samples_outside_the_gate_pass_bit_for_bit(case, erased):
+    _, test, head = case
+    after = placed(erased[0].eraser, "last", test.features)(test.features)
+    gated = test.logits.argmax(1) == 0
+    assert torch.equal(after[~gated], test.features[~gated]) and not bool((after[gated] == test.features[gated]).all(1).any())
+
+
+def test_no_probe_finds_the_class_and_the_others_stay(case, erased):
+    _, fit, test = erased
+    before = linear_probe(case[0], case[1], 0).value
+    chance = 1 / 6
+    found = [linear_probe(fit, test, 0), mlp_probe(fit, test, 0), *(one for one in nearest(fit, test) if one.unit != "AUC")]
+    assert before > 0.9 and max(one.value for one in found) < chance + 0.05, [(one.attack, one.value) for one in found]
+    hit = test.logits.argmax(1) == test.labels
+    assert float(hit[~test.forget].double().mean()) >= float((case[1].logits.argmax(1) == case[1].labels)[~test.forget].double().mean()) - 0.003
+    assert float(hit[test.forget].double().mean()) < 0.05
+
+
+def test_a_projection_and_leace_do_not_hide_it_from_the_same_probes(case):
+    fit, test, head = case
+    for method in (ESC(rank=1), LEACE()):
+        eraser = method.fit(stream(fit, head)).eraser
+        assert linear_probe(through(eraser, fit, head), through(eraser, test, head), 0).value > 0.6, method.name
+
+
+def test_given_the_place_moments_of_what_was_forgotten_are_those_of_the_class_there(case, erased):
+    fit, head = case[0], case[2]
+    _, after, _ = erased
+    gated = fit.forget & (fit.logits.argmax(1) == 0)
+    for j in range(1, 6):
+        own = fit.features[~fit.forget & (fit.logits.argmax(1) == j)].double()
+        moved = after.features[gated & (after.logits.argmax(1) == j)].double()
+        assert 0.1 < len(moved) / int(gated.sum()) < 0.3  # shares of 1/5
+        assert float((moved.mean(0) - own.mean(0)).norm()) < 0.15 * float(own.std(0).norm())
+        assert 0.9 < float((moved.var(0).sum() / own.var(0).sum()).sqrt()) < 1.2
+
+
+def test_the_key_decides_where_a_sample_goes(case):
+    fit, _, head = case
+    own = fit.features[fit.forget][:300].double()
+    maps = [placed(Resample().fit(stream(fit, head, key=key)).eraser, "last", own) for key in (b"1", b"1", b"2")]
+    goes = [score(one.choice, own).argmax(1) for one in maps]
+    assert torch.equal(maps[0](own), maps[1](own)) and float((goes[0] == goes[2]).double().mean()) < 0.6
+
+
+# attackers who know the map, not the key
+
+
+def test_draws_cannot_be_told_from_real_features(case, erased):
+    """The attacker knows that places are imitated, whitens every predicted class by its own moments, and looks for what is not real."""
+    _, fit, test = erased
+    parts = [(one.logits.argmax(1), one.features.double().clone()) for one in (fit, test)]
+    for j in range(1, 6):
+        own = parts[0][1][parts[0][0] == j]
+        for place, z in parts:
+            z[place == j] = (z[place == j] - own.mean(0)) @ root(own.T.cov(), -0.5)
+    x, asked = (torch.cat([z, z.square().sum(1, keepdim=True).sqrt(), nn.functional.one_hot(place, 6)], 1).float() for place, z in parts)
+    assert mlp_area(fit, test, x, asked) <= 0.6
+    assert mlp_area(fit, test, fit.features, test.features) <= 0.6
+    assert linear_auc(fit, test, 0).value <= 0.6
+    logs = [one.logits.log_softmax(1) for one in (fit, test)]
+    assert mlp_area(fit, test, *logs) <= 0.6
+
+
+def test_an_attacker_who_builds_the_map_again_with_another_key_does_not_undo_it(case, erased):
+    """Same data, same code, another key: the attacker's gate is exact, the places and so the maps are not."""
+    fit, test, head = case
+    own = test.features[test.forget & (test.logits.argmax(1) == 0)].double()
+    moved = placed(erased[0].eraser, "last", own)(own)
+    errors = {}
+    for key in (KEY, b"guess"):
+        guess = placed(Resample().fit(stream(fit, head, key=key)).eraser, "last", own)
+        choice = score(guess.choice, own).argmax(1)  # the attacker is even told which place the guess would have taken
+        back = torch.linalg.solve(guess.maps[choice], (moved - guess.offsets[choice])[:, :, None])[:, :, 0]
+        errors[key] = float((back - own).square().sum(1).median() / (own - own.mean(0)).square().sum(1).median())
+    assert errors[KEY] < 1e-6 < 0.5 < errors[b"guess"], errors
+
+
+def test_known_pairs_give_the_map_away(case, erased):
+    """A limit, kept as a test: d + 1 original features of one place and a linear solve undo that place."""
+    _, test, _ = case
+    eraser = placed(erased[0].eraser, "last", torch.zeros(1, dtype=torch.float64))
+    own = test.features[test.forget & (test.logits.argmax(1) == 0)].double()
+    own = own[score(eraser.choice, own).argmax(1) == 0]
+    known, asked = own[:40], own[40:]
+    solved = torch.linalg.lstsq(torch.cat([eraser(known), torch.ones(40, 1)], 1), known).solution
+    assert float((torch.cat([eraser(asked), torch.ones(len(asked), 1)], 1) @ solved - asked).abs().max()) < 1e-3
+
+
+def test_under_noise_features_move_less_than_by_a_rotated_map_of_the_same_moments(case):
+    """Queries with a little noise: the transport is the map of these moments that moves least; a rotation in between moves more."""
+    fit, test, head = case
+    gains = {}
+    for rotated in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            if rotated:
+                turn = torch.linalg.qr(torch.randn(16, 16, generator=torch.Generator().manual_seed(3), dtype=torch.float64))[0]
+                patch.setattr("unspan.methods.resample.gaussian_transport", lambda source, target: root(target, 0.5) @ turn @ root(source, -0.5))
+            eraser = placed(Resample().fit(stream(fit, head)).eraser, "last", test.features)
+        noisy = test.features + 0.02 * torch.randn(test.features.shape, generator=torch.Generator().manual_seed(0))
+        gains[rotated] = instability(eraser(test.features), eraser(noisy), test.forget).detail["median_gain"]
+    assert gains[False]["forget"] < 0.8 * gains[True]["forget"] and gains[False]["rest"] == pytest.approx(gains[True]["rest"], rel=0.01)
+
+
+# the head alone
+
+
+def test_with_the_head_alone_only_class_and_margin_are_left(case):
+    fit, test, head = case
+    made = stream(fit, head)
+    made.retain = None
+    method = Resample(statistics="none")
+    assert method.needs == {"forget"}
+    eraser = method.fit(made).eraser
+    assert isinstance(eraser, Narrow)
+    after, asked = through(eraser, fit, head), through(eraser, test, head)
+    kept = ~test.forget & (test.logits.argmax(1) != 0)
+    assert torch.equal(asked.logits.argmax(1)[kept], test.logits[kept].argmax(1))
+    top = test.logits[kept][:, 1:].topk(2, 1).values
+    assert torch.allclose(asked.logits[kept].amax(1), top[:, 0] - top[:, 1], atol=1e-3)
+    assert max(linear_probe(after, asked, 0).value, mlp_probe(after, asked, 0).value) < 1 / 6 + 0.05
+
+
+# statistics
+
+
+def test_a_file_of_statistics_gives_the_same_map_as_the_data(case, tmp_path):
+    fit, _, head = case
+    own = stream(fit, head)
+    direct = Resample().fit(own).eraser
+    path = statistics.gather(own.retain, head).save(tmp_path / "s.safetensors")
+    filed = Resample(statistics=str(path)).fit(stream(fit, head)).eraser
+    assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-4) for (_, a), (_, b) in zip(direct.named_buffers(), filed.named_buffers()))
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_statistics_are_moments_place_by_place_whatever_the_batches(case):
+    fit, _, head = case
+    found = statistics.gather(Cached(fit.features, fit.labels, head), head)
+    place = fit.logits.argmax(1)
+    for row, j in enumerate(found.labels.tolist()):
+        own = fit.features[place == j].double()
+        assert int(found.count[row]) == len(own) and torch.allclose(found.mean[row], own.mean(0)) and torch.allclose(found.covariance[row], own.T.cov())
+    assert torch.equal(found.without([3]).labels, torch.tensor([0, 1, 2, 4, 5])) and found.length == 0
+
+
+def test_many_classes_share_one_covariance(case, monkeypatch):
+    fit, test, head = case
+    monkeypatch.setattr(statistics, "_LARGEST", 100)
+    found = statistics.gather(Cached(fit.features, fit.labels, head), head)
+    place = fit.logits.argmax(1)
+    within = sum((fit.features[place == j] - fit.features[place == j].mean(0)).double().T @ (fit.features[place == j] - fit.features[place == j].mean(0)).double() for j in range(6))
+    assert torch.allclose(found.covariance[0], within / (len(place) - 6), atol=1e-4)
+    eraser = Resample().fit(stream(fit, head)).eraser
+    assert eraser.maps.shape == (1, 16, 16)
+    assert linear_probe(through(eraser, fit, head), through(eraser, test, head), 0).value < 1 / 6 + 0.05
+
+
+def test_a_place_of_few_samples_is_left_out(case):
+    fit, _, head = case
+    place = fit.logits.argmax(1)
+    few = fit.rows(torch.cat([torch.nonzero(place != 5)[:, 0], torch.nonzero(place == 5)[:19, 0]]))
+    assert 5 not in statistics.gather(Cached(few.features, few.labels, head), head).labels.tolist()
+
+
+@pytest.mark.parametrize("spoil", ["schema", "shape", "bytes", "nan"])
+def test_a_damaged_file_of_statistics_is_refused(case, tmp_path, spoil):
+    fit, _, head = case
+    path = statistics.gather(Cached(fit.features, fit.labels, head), head).save(tmp_path / "s.safetensors")
+    found = statistics.load(path)
+    if spoil == "bytes":
+        path.write_bytes(path.read_bytes()[:300])
+    else:
+        tensors = {name: getattr(found, name).contiguous() for name in ("rows", "labels", "count", "mean", "covariance")}
+        tensors["mean"] = tensors["mean"] * torch.nan if spoil == "nan" else tensors["mean"][:, :-1].contiguous() if spoil == "shape" else tensors["mean"]
+        save_file(tensors, path, metadata={"schema": "other/1" if spoil == "schema" else statistics.SCHEMA, "length": "0.0"})
+    with pytest.raises(ModelError, match="unspan stats"):
+        statistics.load(path)
+
+
+def test_statistics_of_another_model_are_refused(case, tmp_path):
+    fit, _, head = case
+    path = statistics.gather(Cached(fit.features, fit.labels, head), head).save(tmp_path / "s.safetensors")
+    with pytest.raises(UsageError, match="another head"):
+        Resample(statistics=str(path)).fit(stream(fit, (head[0].flip(0), head[1])))
+    with pytest.raises(UsageError, match="d=16"):
+        Resample(statistics=str(path)).check(17)
+
+
+# embeddings without a head
+
+
+def test_without_a_head_a_fitted_gate_and_clusters_do_it(case):
+    fit, test, head = case
+    eraser = Resample().fit(stream(fit, None)).eraser
+    after, asked = through(eraser, fit, head), through(eraser, test, head)
+    assert linear_probe(after, asked, 0).value < 0.25 < 0.9 < linear_probe(fit, test, 0).value
+    assert float((asked.features == test.features).all(1)[~test.forget].double().mean()) > 0.97
+
+
+def test_embeddings_of_one_length_keep_it(case):
+    fit, test, _ = case
+    unit = [replace(one, features=nn.functional.normalize(one.features, dim=1)) for one in (fit, test)]
+    eraser = placed(Resample().fit(stream(unit[0], None)).eraser, "last", unit[1].features)
+    assert torch.allclose(eraser(unit[1].features).norm(dim=1), torch.ones(len(test)), atol=1e-5)
+
+
+# in a model
+
+
+@pytest.fixture(scope="module")
+def deleted(digits_net, digits_request):
+    return unspan.erase(digits_net, digits_request, key=KEY)
+
+
+def test_it_is_the_default_for_a_class_with_data_to_keep(deleted, digits_net, digits_request):
+    assert deleted.receipt["method"]["name"] == "resample"
+    assert recommended(digits_request) is Resample and recommended(replace(digits_request, retain=None)) is ESC
+    assert recommended(digits_request, "folded") is ESC and recommended(replace(digits_request, classes=(), kind="samples")) is ESC
+    assert recommended(digits_request, "projected", {"method": {"name": "esc"}}) is ESC
+    assert "key" not in json.dumps(deleted.receipt["method"])
+
+
+def test_save_load_copy_and_export_keep_the_map(deleted, digits, tmp_path):
+    pytest.importorskip("onnxruntime")
+    x = torch.stack([x for x, _ in digits["test"]])[:100]
+    want = deleted.model(x)
+    path = deleted.save(tmp_path / "erased")
+    from unspan.zoo import DigitsCNN
+
+    loaded = unspan.load(path, model=DigitsCNN())
+    assert torch.equal(loaded(x), want) and torch.equal(unspan.features(loaded, x), unspan.features(deleted.model, x))
+    assert from_buffers(kind_of(deleted.eraser), dict(deleted.eraser.named_buffers())).maps.shape == deleted.eraser.maps.shape
+    for form in ("onnx", "pt2"):
+        assert unspan.export(deleted.model, x, tmp_path / f"m.{form}", format=form) < 1e-3
+    assert set(deleted.receipt["routes"].values()) <= {"erased"}
+
+
+def test_a_further_request_keeps_the_first_one(deleted, digits_net, digits, tmp_path):
+    rest = Subset(digits["train"], [i for i in range(len(digits["train"])) if int(digits["train"][i][1]) != 3])
+    from unspan.zoo import DigitsCNN
+
+    path = deleted.save(tmp_path / "one")
+    for start in (deleted, unspan.load(path, model=DigitsCNN())):
+        second = unspan.erase(start, unspan.Splits.by_class(rest, 5, num_classes=10))
+        assert isinstance(second.eraser, Chain) and second.receipt["placement"]["eraser"] == "resampler+resampler"
+        x, y = (torch.stack(list(part)) for part in zip(*[(x, torch.as_tensor(y)) for x, y in digits["test"]]))
+        answer = second.model(x).argmax(1)
+        for gone in (3, 5):
+            assert float((answer[y == gone] == gone).double().mean()) < 0.2
+        keep = (y != 3) & (y != 5)
+        assert float((answer == y)[keep].double().mean()) > float((digits_net(x).argmax(1) == y)[keep].double().mean()) - 0.03
+    again = unspan.load(second.save(tmp_path / "two"), model=DigitsCNN())
+    assert torch.equal(again(x), second.model(x)) and kind_of(again._unspan.eraser) == "resampler+resampler"
+
+
+def test_after_a_projection_and_before_one(digits_net, digits_request, digits):
+    first = unspan.erase(digits_net, digits_request, ESC(rank=1))
+    rest = Subset(digits["train"], [i for i in range(len(digits["train"])) if int(digits["train"][i][1]) != 3])
+    second = unspan.erase(first, unspan.Splits.by_class(rest, 5, num_classes=10), Resample())
+    third = unspan.erase(second, unspan.Splits.by_class(rest, 7, num_classes=10), ESC(rank=1))
+    assert [kind_of(one.eraser) for one in (second, third)] == ["projection+resampler", "projection+resampler+projection"]
+    x = torch.stack([x for x, _ in digits["test"]])
+    assert third.model(x).isfinite().all()
+
+
+def test_chains_and_affine_erasers_compose():
+    line, plane = LinearMap(2 * torch.eye(3)), Projection(torch.eye(3)[:, :1])
+    narrow = Narrow(torch.zeros(1, 4), torch.eye(4)[:2], torch.eye(4)[:2], torch.ones(2, 3), torch.zeros(3))
+    assert isinstance(compose(line, plane), LinearMap)
+    chain = compose(compose(line, narrow), compose(plane, narrow))
+    assert kind_of(chain) == "map+narrow+projection+narrow"
+    z = torch.randn(5, 3)
+    assert torch.allclose(placed(chain, "last", z)(z), narrow(plane(narrow(line(z)))))
+    with pytest.raises(ModelError, match="feature map"):
+        placed(narrow, "channels", z)(torch.zeros(2, 3, 4, 4))
+
+
+def test_images_that_the_model_does_not_know_change_nothing(digits_net, digits_request):
+    noise = TensorDataset(torch.rand(60, 1, 8, 8), torch.full((60,), 3))
+    with pytest.raises(InconclusiveError, match="are recognised as such"):
+        unspan.erase(digits_net, replace(digits_request, forget=noise), Resample(), check_labels=False)
+
+
+@pytest.mark.parametrize(("wrong", "said"), [({"meaning": -1.0}, "meaning=-1.0"), ({"false_positives": 0.5}, "false_positives=0.5"), ({"statistics": "gone.safetensors"}, "unspan stats")])
+def test_impossible_settings_are_refused(digits_net, digits_request, wrong, said):
+    with pytest.raises(UsageError, match=said):
+        unspan.erase(digits_net, digits_request, Resample(**wrong))
+
+
+def test_folded_and_single_vectors_only(digits_net, digits_request):
+    with pytest.raises(UsageError, match="projected"):
+        unspan.erase(digits_net, digits_request, Resample(), form="folded")
+    with pytest.raises(UsageError, match="needs a model with a head"):
+        unspan.erase(digits_net, unspan.Splits(forget=digits_request.forget), Resample(statistics="none"))
+
+
+def test_stats_on_the_command_line(digits_net, tmp_path):
+    weights, path = tmp_path / "w.safetensors", tmp_path / "s.safetensors"
+    save_file(digits_net.state_dict(), weights)
+    base = ["--model", "python:unspan.zoo:DigitsCNN", "--weights", str(weights), "--data", "python:examples.digits:data"]
+    done = CliRunner().invoke(app, ["stats", *base, "--out", str(path)])
+    assert done.exit_code == 0 and "10 classes" in done.output, (done.output, done.exception)
+    done = CliRunner().invoke(app, ["erase", *base, "--forget", "3", "--method", "resample", "--set", f"statistics={path}", "--out", str(tmp_path / "o")])
+    assert done.exit_code == 0, (done.output, done.exception)
+    dropped = CliRunner().invoke(app, ["stats", "--from", str(path), "--drop", "3", "--out", str(path)])
+    assert dropped.exit_code == 0 and 3 not in statistics.load(path).labels.tolist()
+    for wrong in (["stats", "--out", str(path)], ["stats", *base, "--out", str(tmp_path)], ["stats", "--from", str(path), "--drop", "deer", "--out", str(path)]):
+        assert isinstance(CliRunner().invoke(app, wrong).exception, UsageError)
