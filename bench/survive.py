@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import statistics as statistics_
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -168,6 +170,63 @@ def _read(one: Reading) -> dict[str, Any]:
     return {"value": made.value, "low": made.low, "high": made.high, "n": made.n}
 
 
+COLUMNS = {  # title: what of a row
+    "own head: forget": lambda row: row["own forget"],
+    "remaining": lambda row: row["remaining"],
+    "linear": lambda row: _most(row["probes"], "linear"),
+    "kNN-1": lambda row: _most(row["probes"], "kNN k=1,"),
+    "kNN-5": lambda row: _most(row["probes"], "kNN k=5"),
+    "kNN-20": lambda row: _most(row["probes"], "kNN k=20"),
+    "MLP": lambda row: _most(row["probes"], "MLP"),
+    "**strongest**": lambda row: _most(row["probes"], ""),
+    "10-shot": lambda row: _most(row["few-shot"], "m=10"),
+}
+AREAS = {
+    "linear, affine": lambda row: max(_most(row["AUC, features"], "linear"), _most(row["AUC, features"], "affine")),
+    "kNN": lambda row: _most(row["AUC, features"], "kNN"),
+    "MLP": lambda row: row["AUC, features"]["MLP"]["value"],
+    "MLP, by place": lambda row: _most(row["AUC, features"], "whitened by"),
+    "log-prob., linear": lambda row: _most(row["AUC, log-probabilities"], "signature"),
+    "log-prob., MLP": lambda row: row["AUC, log-probabilities"]["MLP"]["value"],
+    "noise, 1 query": lambda row: row["instability"]["one query"]["value"],
+    "noise, 20 queries": lambda row: row["instability"]["most of 20 queries"]["value"],
+}
+
+
+def _most(readings: dict[str, dict[str, Any]], part: str) -> float:
+    return max((one["value"] for name, one in readings.items() if part in name or (part == "m=10" and name.endswith("m=10"))), default=math.nan)
+
+
+def table(out: Path) -> str:
+    """Markdown of all rows that are there: mean and spread over keys."""
+    rows = [json.loads(file.read_text("utf-8")) for file in sorted(out.glob("*.json"))]
+    lines = [
+        "# What converged attackers get after each eraser", "",
+        "`python bench/survive.py` (JSON in `results/survive/`, with intervals). Class 4 (deer, coat). Probes are fitted on the features of all training samples with",
+        "true labels and read test samples of the class (n = 1,000); percent, mean ± standard deviation over keys 0, 1, 2 (also the seeds of the attacks) where a row has",
+        "a key. AUC: forget against rest, 0.5 knows nothing; `MLP, by place` knows the map and whitens every predicted class by itself; `noise`: the same image again with",
+        "noise of 1 % of the pixels' deviation, who moves more (500 + 500 test images; the original's value is what the class does by nature).", "",
+    ]  # fmt: skip
+    for name in NETWORKS:
+        mine = [row for row in rows if row["network"] == name]
+        if not mine:
+            continue
+        lines += [f"## {name}", ""]
+        for columns, scale, digits in ((COLUMNS, 100, 1), (AREAS, 1, 2)):
+            lines += [f"| {'AUC' if columns is AREAS else '%'} | keys | " + " | ".join(columns) + " |", "|---" * (len(columns) + 2) + "|"]
+            for label in ROWS:
+                own = [row for row in mine if row["row"] == label]
+                if own:
+                    lines.append(f"| {label} | {len(own)} | " + " | ".join(_cell([scale * pick(row) for row in own], digits) for pick in columns.values()) + " |")
+            lines.append("")
+    return "\n".join(lines)
+
+
+def _cell(values: list[float], digits: int) -> str:
+    mean = f"{statistics_.mean(values):.{digits}f}"
+    return mean if len(values) < 2 else f"{mean} ± {statistics_.stdev(values):.{digits}f}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", type=Path, default=Path("build/survive"))
@@ -192,6 +251,7 @@ def main() -> None:
                 fit_seconds = time.perf_counter() - begun
                 row = {"network": name, "row": label, "seed": seed, "fit": report, "fit_seconds": round(fit_seconds, 2), **measured(eraser, found, seed)}
                 file.write_text(json.dumps(row, indent=1), "utf-8")
+                (o.out.parent / "survive.md").write_text(table(o.out), "utf-8")
                 print(f"{name:<26} {label:<32} {seed}  own {row['own forget']:.3f} / {row['remaining']:.3f}  strongest {max(one['value'] for one in row['probes'].values()):.3f}  {time.perf_counter() - begun:.0f} s", flush=True)
 
 

@@ -13,7 +13,7 @@ from unspan.errors import UsageError
 from unspan.methods import METHODS
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
-SHORT = {"resample": [], 
+SHORT = {"resample": [],
     "esc": ["--rank", "1"], "esc-t": ["--lr", "0.5"], "fisher": ["--set", "samples=100"], "svd": [], "leace": [], "lau": ["--epochs", "1"],
     "dlfd": ["--holdout", "test:0.3", "--set", "save=1", "--set", "steps=2"],
 }  # fmt: skip

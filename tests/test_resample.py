@@ -13,7 +13,17 @@ from typer.testing import CliRunner
 import unspan
 from unspan import statistics
 from unspan.cli import app
-from unspan.erasers import Chain, LinearMap, Narrow, Projection, Resampler, compose, from_buffers, kind_of, placed, score
+from unspan.erasers import (
+    Chain,
+    LinearMap,
+    Narrow,
+    Projection,
+    compose,
+    from_buffers,
+    kind_of,
+    placed,
+    score,
+)
 from unspan.errors import InconclusiveError, ModelError, UsageError
 from unspan.linalg import root
 from unspan.methods import ESC, LEACE, Resample, recommended
@@ -158,8 +168,7 @@ def test_a_projection_and_leace_do_not_hide_it_from_the_same_probes(case):
 
 
 def test_given_the_place_moments_of_what_was_forgotten_are_those_of_the_class_there(case, erased):
-    fit, head = case[0], case[2]
-    _, after, _ = erased
+    fit, after = case[0], erased[1]
     gated = fit.forget & (fit.logits.argmax(1) == 0)
     for j in range(1, 6):
         own = fit.features[~fit.forget & (fit.logits.argmax(1) == j)].double()
