@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.autograd import gradcheck
 from torch.nn.functional import cross_entropy
-from torch.utils.data import TensorDataset
+from torch.utils.data import Subset, TensorDataset
 
 import unspan
 from unspan.checkpoint import Checkpoint
@@ -102,9 +102,19 @@ def test_targets_are_the_next_likely_retained_classes(digits_net, digits_request
     assert torch.equal(labels[samples.forget], scores.argmax(1)) and torch.equal(labels[~samples.forget], samples.y[~samples.forget])
 
 
+def test_targets_have_retained_samples_and_are_not_the_samples_own(digits, digits_net):
+    y = torch.tensor([int(label) for _, label in digits["train"]])
+    index = torch.arange(len(y))
+    forget, retain = index[:40], index[40:][y[40:] < 3]
+    request = unspan.Splits(forget=Subset(digits["train"], forget.tolist()), retain=Subset(digits["train"], retain.tolist()), kind="data", selector=())
+    work = work_of(digits_net, request)
+    labels = targets(work, work.samples("forget", "retain"))[:40]
+    assert (y[:40] < 3).any() and (labels != y[:40]).all() and (labels < 3).all()
+
+
 def head(data, part):
     """The first or the second ten."""
-    return torch.utils.data.Subset(data.dataset, data.indices[10 * part : 10 * part + 10])
+    return Subset(data.dataset, data.indices[10 * part : 10 * part + 10])
 
 
 def test_no_class_left_is_said(digits_net, digits_request):
@@ -150,7 +160,7 @@ def test_a_probe_reads_less_with_the_matching_than_without_and_the_rest_stays():
 
 
 def test_ten_retained_images_of_a_class_are_enough_to_run(digits_net, digits_request):
-    few = replace(digits_request, retain=torch.utils.data.Subset(digits_request.retain, list(range(90))))
+    few = replace(digits_request, retain=Subset(digits_request.retain, list(range(90))))
     done = unspan.erase(digits_net, few, Bake(passes=5, training=Training(lr=0.01, epochs=2, batch=32, cosine=True)), check_labels=False)
     report = done.receipt["method"]["fit"]
     assert report["trained"] == 2 * 7 * (32 + 32) and report["asked"] == report["samples"] + 2 * 7 * 32

@@ -150,18 +150,17 @@ def within(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def targets(work: Work, samples: Samples) -> Tensor:
-    """`[n]` labels: of a forget sample the most likely class that has retained samples and is neither its own nor forgotten.
+    """`[n]` labels: of a forget sample the most likely class that has retained samples and is not its own.
 
     Raises:
         UsageError: no class is left.
     """
     labels = samples.y.clone()
-    gone = torch.ones(work.classes, dtype=torch.bool)
-    gone[samples.y[~samples.forget]] = False
-    gone[list(work.forgotten)] = True
+    absent = torch.ones(work.classes, dtype=torch.bool)
+    absent[samples.y[~samples.forget]] = False
     with eval_mode(work.model):
         for batch in samples.minibatches(256, order=samples.forget.nonzero()[:, 0]):
-            scores = work.scores(work.model, batch).cpu().masked_fill(gone, -torch.inf)
+            scores = work.scores(work.model, batch).cpu().masked_fill(absent, -torch.inf)
             best = scores.scatter(1, batch.y[:, None], -torch.inf).max(1)
             if bool(best.values.isneginf().any()):
                 raise UsageError("bake gives each forget sample a retained class that is not its own; there is none left.")
