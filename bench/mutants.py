@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-METHODS, TRAINING = "tests/test_methods.py", "tests/test_training.py"
+METHODS, TRAINING, BAKE = "tests/test_methods.py", "tests/test_training.py", "tests/test_bake.py"
 MUTANTS = [  # file under src/unspan, what stands there, what is put in its place, the test that must fail
     ("methods/retrain.py", "        redraw(work.model, int(work.stream(\"weights\").initial_seed() % 2**31))\n", "", f"{METHODS}::test_retrain_owes_nothing_to_the_original"),
     ("methods/cf_k.py", "layers[-self.k :]", "layers", f"{METHODS}::test_cf_k_trains_the_last_layers_only"),
@@ -45,6 +45,10 @@ MUTANTS = [  # file under src/unspan, what stands there, what is put in its plac
     ("methods/dlfd.py", "self.step * span * slope.sign()", "-self.step * span * slope.sign()", f"{METHODS}::test_transport_cost_is_the_optimal_one_and_perturbing_raises_it"),
     ("methods/dlfd.py", "if score <= self.save and", "if", f"{METHODS}::test_dlfd_returns_an_admissible_state_or_says_that_there_is_none"),
     ("methods/dlfd.py", "if score < self.stop:", "if False:", f"{METHODS}::test_dlfd_leaves_images_alone_once_the_score_is_low"),
+    ("methods/bake.py", "near + away + self.weight * torch.stack(apart).sum()", "near + away + 0 * torch.stack(apart).sum()", f"{BAKE}::test_a_probe_reads_less_with_the_matching_than_without_and_the_rest_stays"),
+    ("methods/bake.py", "targets[:, None] == labels)", "torch.ones_like(targets[:, None] == labels))", f"{BAKE}::test_the_distance_is_the_energy_distance_of_whitened_features_of_equal_class"),
+    ("methods/bake.py", "absent[samples.y[~samples.forget]] = False", "absent[:] = False", f"{BAKE}::test_targets_have_retained_samples_and_are_not_the_samples_own"),
+    ("methods/bake.py", "scores.scatter(1, batch.y[:, None], -torch.inf).max(1)", "scores.max(1)", f"{BAKE}::test_targets_have_retained_samples_and_are_not_the_samples_own"),
     ("training.py", "(loss * (len(part) / len(batch))).backward()", "loss.backward()", f"{TRAINING}::test_parts_of_a_minibatch_add_up_to_the_whole"),
     ("training.py", "return self.lr * 0.1 ** sum(epoch > one for one in self.milestones)", "return self.lr", f"{TRAINING}::test_the_loop_is_plain_sgd_on_shuffled_minibatches"),
     ("checkpoint.py", "optimiser.load_state_dict(found)", "pass", f"{TRAINING}::test_a_run_that_was_killed_goes_on_to_the_same_weights"),

@@ -42,7 +42,7 @@ def erase(
     forget_ids: Annotated[Path | None, typer.Option(help="CSV or text file of ids, file names or positions.", rich_help_panel=_REQUEST)] = None,
     forget_data: Annotated[str | None, typer.Option(help="Data (like --data) that as a whole must go, for example a folder of one person's images.", rich_help_panel=_REQUEST)] = None,
     holdout: Annotated[str | None, typer.Option(help="SPLIT or SPLIT:SHARE with samples that no model was trained on, for methods that choose by them (dlfd, scrub with rewind); they are not measured.", rich_help_panel=_DATA)] = None,
-    method: Annotated[str | None, typer.Option(help="By default resample for a class with data to keep, else esc. One of: resample, esc, esc-t, leace, retrain, finetune, cf-k, neggrad, neggrad-plus, random-labels, fisher, scrub, l1-sparse, salun, boundary, lau, bad-teaching, svd, dlfd; see unspan methods.", rich_help_panel=_METHOD)] = None,
+    method: Annotated[str | None, typer.Option(help="By default resample for a class with data to keep, else esc. One of: resample, esc, esc-t, leace, retrain, finetune, cf-k, neggrad, neggrad-plus, random-labels, fisher, scrub, l1-sparse, salun, boundary, lau, bad-teaching, svd, dlfd, bake; see unspan methods.", rich_help_panel=_METHOD)] = None,
     p: Annotated[float | None, typer.Option(help="ESC: percent of the directions to remove (1.5 by default).", rich_help_panel=_METHOD)] = None,
     rank: Annotated[int | None, typer.Option(help="ESC: number of directions instead.", rich_help_panel=_METHOD)] = None,
     energy: Annotated[float | None, typer.Option(help="ESC: fewest directions with this share of the energy instead.", rich_help_panel=_METHOD)] = None,

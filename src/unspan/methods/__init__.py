@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from unspan import dist
 from unspan.errors import UsageError
 from unspan.methods.bad_teaching import BadTeaching
+from unspan.methods.bake import Bake
 from unspan.methods.boundary import Boundary
 from unspan.methods.cf_k import CFk
 from unspan.methods.dlfd import DLFD
@@ -32,7 +33,7 @@ from unspan.stream import FeatureStream
 from unspan.work import Outcome, Work
 
 METHODS: tuple[Any, ...] = (
-    ESC, ESCT, LEACE, Resample, Retrain, Finetune, CFk, NegGrad, NegGradPlus, RandomLabels, Fisher, Scrub, L1Sparse, SalUn, Boundary, LAU, BadTeaching, SVD, DLFD,
+    ESC, ESCT, LEACE, Resample, Retrain, Finetune, CFk, NegGrad, NegGradPlus, RandomLabels, Fisher, Scrub, L1Sparse, SalUn, Boundary, LAU, BadTeaching, SVD, DLFD, Bake,
 )  # fmt: skip
 
 __all__ = ["METHODS", "EraserMethod", "Fit", "Method", "Outcome", "TrainedMethod", "by_name", "configured", "listed", "recommended", *(method.__name__ for method in METHODS)]

@@ -50,7 +50,7 @@ class Resample:
 
     statistics: str = "retain"
     meaning: float = 1.0
-    spread: float = 1.05
+    spread: float = 1.08
     false_positives: float = 0.01
     most: int = 50_000
     name: ClassVar[str] = "resample"

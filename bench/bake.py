@@ -1,0 +1,182 @@
+"""Bake on CIFAR-10 (JPEG copy), All-CNN, class deer: what a tenth of the work of training anew leaves readable, layer by layer.
+
+Data: all 5,000 training images of deer, the 45,000 others, the test set. Retraining read 450,000 images (10 epochs), so a tenth is 45,000:
+a training pass of an image counts 1, a forward pass 1/3. Settings are the defaults of the method, with flips and in bf16; they were
+chosen with 500 deer and 4,500 others of the training set held out, and accuracy also on 1,000 other test images that are left out
+of what is reported. Attackers fit on the training features of all classes with true labels and are scored on test deer.
+One JSON row a network; a row that is there is not computed again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from methods import DEER, SHARED, tensors
+from torch import nn
+from torch.utils.data import Subset, TensorDataset
+
+import unspan
+from unspan.methods.bake import Bake, pooled_inputs, weight_layers
+from unspan.metrics.fewshot import fewshot
+from unspan.metrics.linear import fit_linear
+from unspan.metrics.mlp import fit_mlp
+from unspan.metrics.neighbours import neighbours, vote
+from unspan.metrics.outputs import Outputs
+from unspan.metrics.probes import stratified
+from unspan.metrics.score import share_interval
+from unspan.models import build
+from unspan.preprocess import Preprocess
+from unspan.receipt import versions
+from unspan.run import Run
+from unspan.taps import eval_mode, forward
+from unspan.work import image_layout
+from unspan.zoo import AllCNN
+
+BUDGET = 45_000  # images, a tenth of 10 epochs over 45,000
+NAMES = {"original": "allcnn-cifar10-original", "retrained": "allcnn-cifar10-without-deer"}
+ATTACKS = ("linear", "kNN-1", "kNN-5", "kNN-20", "MLP")
+
+
+def settings() -> Bake:
+    """The defaults, with the flips that the network was trained with, in bf16."""
+    return replace(Bake(), training=replace(Bake().training, augment="flip", precision="bf16"))
+
+
+def validation(y: torch.Tensor) -> torch.Tensor:
+    """The 1,000 other test images that helped to choose, as a mask."""
+    others = (y != DEER).nonzero()[:, 0]
+    mask = torch.zeros(len(y), dtype=torch.bool)
+    mask[others[torch.randperm(len(others), generator=torch.Generator().manual_seed(99))][:1000]] = True
+    return mask
+
+
+def layers(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> dict[str, Outputs]:
+    """Pooled outputs of every ReLU: what the next layer is given, the head the last."""
+    names = weight_layers(model, x[:2])[1:]
+    rows: dict[str, list[torch.Tensor]] = {name: [] for name in names}
+    scores = []
+    with eval_mode(model), image_layout(model), pooled_inputs(model, names) as seen, torch.autocast("cpu", torch.bfloat16):
+        for part in x.split(500):
+            scores.append(forward(model, part.contiguous(memory_format=torch.channels_last)).float())
+            for name in names:
+                rows[name].append(seen[name])
+    logits = torch.cat(scores)
+    return {f"relu{number}": Outputs(features=torch.cat(rows[name]), logits=logits, labels=y, forget=y == DEER) for number, name in enumerate(names, start=1)}
+
+
+def share(hit: torch.Tensor) -> dict[str, Any]:
+    low, high = share_interval(float(hit.sum()), len(hit))
+    return {"value": float(hit.double().mean()), "low": low, "high": high, "n": len(hit)}
+
+
+def attacks(fit: Outputs, test: Outputs) -> dict[str, Any]:
+    """What every attack reads of the test deer: a linear probe at C = 1 run to a gradient of 1e-4, neighbours, three MLPs on 20,000 rows (their mean)."""
+    asked = test.rows(test.forget)
+    linear = fit_linear(fit.features, fit.labels, 10, c=(1.0,), tolerance=1e-4)
+    found = {"linear": linear.predict(asked.features)}
+    near = fit.labels[neighbours(fit.features, torch.arange(len(fit)), asked.features, 20, cosine=False)]
+    found |= {f"kNN-{k}": vote(near[:, :k], 10) for k in (1, 5, 20)}
+    rows = stratified(fit.labels, 20_000, 0)
+    read = fit_mlp(fit.features[rows], fit.labels[rows], 10, [0, 1, 2]).scores(asked.features).argmax(2)
+    hits = {name: answer == DEER for name, answer in found.items()} | {"MLP": (read == DEER).double().mean(0)}
+    return {name: share(hit) for name, hit in hits.items()} | {"converged": linear.converged}
+
+
+def half(test: Outputs) -> tuple[Outputs, Outputs]:
+    """The test images cut in two: what an attacker reads who has fresh images of deer instead of the training images."""
+    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))
+    return test.rows(order[: len(test) // 2]), test.rows(order[len(test) // 2 :])
+
+
+def measured(model: nn.Module, fit: TensorDataset, test: TensorDataset) -> dict[str, Any]:
+    """Accuracies, every attack at every layer, relearning at the features."""
+    seen, tested = layers(model, *fit.tensors), layers(model, *test.tensors)
+    last = list(tested)[-1]
+    hit, y = tested[last].logits.argmax(1) == test.tensors[1], test.tensors[1]
+    found: dict[str, Any] = {"remaining": share(hit[(y != DEER) & ~validation(y)]), "remaining, all": share(hit[y != DEER]), "forget": share(hit[y == DEER])}
+    found["layers"] = {name: attacks(seen[name], tested[name]) for name in seen}
+    found["few-shot"] = {one.attack: one.value for one in fewshot(seen[last], tested[last], 0, shots=(10, 50))}
+    found["fresh images"] = attacks(*half(tested[last]))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--out", type=Path, default=Path("results/bake.json"))
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--only", nargs="*", help="names of rows; all by default")
+    parser.add_argument("--table", action="store_true", help="only write the table of what is there")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    warnings.simplefilter("ignore")
+    rows: dict[str, Any] = json.loads(args.out.read_text("utf-8")) if args.out.exists() else {}
+    if not args.table:
+        fill(rows, args)
+    args.out.with_suffix(".md").write_text(table(rows), "utf-8")
+    print(table(rows))
+
+
+def fill(rows: dict[str, Any], args: argparse.Namespace) -> None:
+    """Compute the rows that are missing, and keep each at once."""
+    transform = Preprocess.from_dict(AllCNN.preprocess)
+    fit, test = tensors("train", transform), tensors("test", transform)
+    deer = fit.tensors[1] == DEER
+    request = unspan.Splits(forget=Subset(fit, deer.nonzero()[:, 0].tolist()), retain=Subset(fit, (~deer).nonzero()[:, 0].tolist()), kind="class", selector=("deer",), classes=(DEER,))
+    for name in [one for one in (*NAMES, *(f"baked, seed {seed}" for seed in args.seeds)) if not args.only or one in args.only]:
+        if name in rows:
+            continue
+        model = build("python:unspan.zoo:AllCNN", weights=SHARED / f"checkpoints/{NAMES.get(name, NAMES['original'])}.safetensors").model.eval()
+        begun, row = time.perf_counter(), {"command": " ".join(["python", "bench/bake.py", *sys.argv[1:]]), "threads": args.threads, "versions": versions()}
+        if name not in NAMES:
+            done = unspan.erase(model, request, settings(), Run(batch_size=500, seed=int(name.split()[-1])), check_labels=False)
+            report = done.receipt["method"]["fit"]
+            row |= {"settings": repr(settings()), "seconds": done.receipt["seconds"]["fit"], "trained": report["trained"], "asked": report["asked"], "images": report["trained"] + report["asked"] / 3, "history": report["history"]}
+            print("trained", round(row["seconds"], 1), flush=True)
+            model = done.model
+        rows[name] = row | {"measured": measured(model, fit, test), "seconds in all": round(time.perf_counter() - begun, 1)}
+        args.out.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
+        print(name, rows[name]["seconds in all"], flush=True)
+
+
+def table(rows: dict[str, Any]) -> str:
+    """Markdown of every row."""
+    lines = ["# Baked deletion on CIFAR-10, All-CNN, class deer", "", "`python bench/bake.py` (JSON in `results/bake.json`). " + " ".join((__doc__ or "").split("\n\n")[1].split()), ""]
+    heads = sorted(rows, key=lambda name: [*NAMES, name].index(name))
+    values = {name: rows[name]["measured"] for name in heads}
+    lines += ["| | " + " | ".join(heads) + " |", "|---|" + "---|" * len(heads)]
+    for label, key in (("remaining test accuracy, 8,000 images", "remaining"), ("the same, all 9,000", "remaining, all"), ("own head on test deer", "forget")):
+        lines.append(f"| {label} | " + " | ".join(f"{100 * values[name][key]['value']:.1f}" for name in heads) + " |")
+    lines.append(f"| images processed, of {BUDGET:,} allowed | " + " | ".join(f"{rows[name]['images']:,.0f}" if "images" in rows[name] else "" for name in heads) + " |")
+    lines.append("| seconds of training | " + " | ".join(f"{rows[name]['seconds']:.0f}" if "seconds" in rows[name] else "" for name in heads) + " |")
+    for attack in next(iter(values.values()))["few-shot"] if values else ():
+        lines.append(f"| {attack} | " + " | ".join(f"{100 * values[name]['few-shot'][attack]:.1f}" for name in heads) + " |")
+    lines += ["", f"What is read of the 1,000 test deer, in percent: {', '.join(ATTACKS)}. Largest excess: over the retrained network, any attack.", ""]
+    lines += ["| layer | " + " | ".join(heads) + " |", "|---|" + "---|" * len(heads)]
+    for layer in next(iter(values.values()))["layers"] if values else ():
+        lines.append(f"| {layer} | " + " | ".join(" / ".join(f"{100 * values[name]['layers'][layer][attack]['value']:.1f}" for attack in ATTACKS) for name in heads) + " |")
+    lines.append("| last layer, attacker fitted on 5,000 test images of all classes | " + " | ".join(" / ".join(f"{100 * values[name]['fresh images'][attack]['value']:.1f}" for attack in ATTACKS) for name in heads) + " |")
+    if "retrained" in values:
+        lines.append("| largest excess | " + " | ".join(excess(values[name], values["retrained"]) for name in heads) + " |")
+    lines += ["", "A value at or below that of the retrained network says: suppressed, and not recoverable by the attacks tried, no more than this.", ""]
+    return "\n".join(lines)
+
+
+def excess(one: dict[str, Any], reference: dict[str, Any]) -> str:
+    """The largest difference from the reference over layers and attacks, in points, and where."""
+    found = {(layer, attack): 100 * (one["layers"][layer][attack]["value"] - reference["layers"][layer][attack]["value"]) for layer in one["layers"] for attack in ATTACKS}
+    layer, attack = max(found, key=found.__getitem__)
+    return f"{found[layer, attack]:+.1f} ({layer}, {attack})"
+
+
+if __name__ == "__main__":
+    main()
