@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-METHODS, TRAINING, BAKE = "tests/test_methods.py", "tests/test_training.py", "tests/test_bake.py"
+METHODS, TRAINING, BAKE, RESAMPLE = "tests/test_methods.py", "tests/test_training.py", "tests/test_bake.py", "tests/test_resample.py"
 MUTANTS = [  # file under src/unspan, what stands there, what is put in its place, the test that must fail
     ("methods/retrain.py", "        redraw(work.model, int(work.stream(\"weights\").initial_seed() % 2**31))\n", "", f"{METHODS}::test_retrain_owes_nothing_to_the_original"),
     ("methods/cf_k.py", "layers[-self.k :]", "layers", f"{METHODS}::test_cf_k_trains_the_last_layers_only"),
@@ -49,6 +49,16 @@ MUTANTS = [  # file under src/unspan, what stands there, what is put in its plac
     ("methods/bake.py", "targets[:, None] == labels)", "torch.ones_like(targets[:, None] == labels))", f"{BAKE}::test_the_distance_is_the_energy_distance_of_whitened_features_of_equal_class"),
     ("methods/bake.py", "absent[samples.y[~samples.forget]] = False", "absent[:] = False", f"{BAKE}::test_targets_have_retained_samples_and_are_not_the_samples_own"),
     ("methods/bake.py", "scores.scatter(1, batch.y[:, None], -torch.inf).max(1)", "scores.max(1)", f"{BAKE}::test_targets_have_retained_samples_and_are_not_the_samples_own"),
+    ("methods/resample.py", "back @ root(half @ target @ half, 0.5) @ back", "root(target, 0.5) @ back", f"{RESAMPLE}::test_gaussian_transport_gives_the_target_covariance_and_is_the_least_movement"),
+    ("methods/resample.py", "    made[:, -1] += balance(", "    made[:, -1] += 0 * balance(", f"{RESAMPLE}::test_given_the_place_moments_of_what_was_forgotten_are_those_of_the_class_there"),
+    ("methods/resample.py", "stream.key + b", "b", f"{RESAMPLE}::test_the_key_decides_where_a_sample_goes"),
+    ("methods/resample.py", "kept.mean - torch.bmm(stacked, means[:, :, None])[:, :, 0]", "torch.zeros_like(kept.mean)", f"{RESAMPLE}::test_no_probe_finds_the_class_and_the_others_stay"),
+    ("methods/resample.py", "if above > false_positives", "if above > 10 * false_positives", f"{RESAMPLE}::test_the_fitted_gate_lets_so_many_others_in_as_asked"),
+    ("statistics.py", "if self.high - self.low <= _ONE_LENGTH", "if False and self.high <= _ONE_LENGTH", f"{RESAMPLE}::test_embeddings_of_one_length_keep_it"),
+    ("statistics.py", "torch.nonzero(count < _FEWEST)", "torch.nonzero(count < 0)", f"{RESAMPLE}::test_a_place_of_few_samples_is_left_out"),
+    ("erasers.py", "return torch.where(gated[:, None], moved, z)", "return moved", f"{RESAMPLE}::test_samples_outside_the_gate_pass_bit_for_bit"),
+    ("erasers.py", "torch.where(gated, place, index[:, 0])", "index[:, 0]", f"{RESAMPLE}::test_with_the_head_alone_only_class_and_margin_are_left"),
+    ("deletion.py", "if whole and earlier and", "if False and", f"{RESAMPLE}::test_a_further_request_leaves_out_what_was_erased_before"),
     ("training.py", "(loss * (len(part) / len(batch))).backward()", "loss.backward()", f"{TRAINING}::test_parts_of_a_minibatch_add_up_to_the_whole"),
     ("training.py", "return self.lr * 0.1 ** sum(epoch > one for one in self.milestones)", "return self.lr", f"{TRAINING}::test_the_loop_is_plain_sgd_on_shuffled_minibatches"),
     ("checkpoint.py", "optimiser.load_state_dict(found)", "pass", f"{TRAINING}::test_a_run_that_was_killed_goes_on_to_the_same_weights"),

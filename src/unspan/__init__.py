@@ -2,7 +2,7 @@
 
     import unspan
     data = unspan.Splits.by_class(dataset, "cat")      # the request
-    deletion = unspan.erase(model, data)               # ESC, in one pass over the forget samples
+    deletion = unspan.erase(model, data)               # resample where there are data to keep, else ESC
     deletion.save("erased/")                           # model.safetensors, receipt.json, README.md
 
 >>> import torch, unspan

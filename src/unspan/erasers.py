@@ -19,6 +19,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear, pad
 
 from unspan import linalg
 from unspan.errors import ModelError
@@ -90,6 +91,7 @@ class LinearMap(nn.Module):
 class Gate(nn.Module):
     """What tells a sample of the request from the others, and where such a sample goes.
 
+    Every sample takes the same steps, so that the time of an answer does not tell who is gated.
     With `x = [z, 1]`: gated where `max(forgotten x) > max(others x)`; the place it goes to is `argmax(choice x)`.
 
     Attributes:
@@ -114,7 +116,9 @@ class Gate(nn.Module):
         if self.layout == "channels":
             raise ModelError("This eraser needs one vector a sample and met a feature map. Choose another place with tap='NAME:out'.")
         rows = z.flatten(1) if self.layout == "flat" else z.reshape(-1, z.shape[-1])
-        return self.mapped(rows, score(self.forgotten, rows).amax(1) > score(self.others, rows).amax(1), score(self.choice, rows).argmax(1)).view_as(z)
+        x = with_one(rows)
+        gated = linear(x, self.forgotten).amax(1) > linear(x, self.others).amax(1)
+        return self.mapped(rows, gated, linear(x, self.choice).argmax(1)).view_as(z)
 
     def mapped(self, z: Tensor, gated: Tensor, place: Tensor) -> Tensor:
         """Output `[n, d]` of features `[n, d]`, given who is gated `[n]` and the place of each `[n]`."""
@@ -127,24 +131,33 @@ class Resampler(Gate):
     Attributes:
         maps: `[K, d, d]`, or `[1, d, d]` shared by all places.
         offsets: `[K, d]`.
-        length: `[]`, the norm that outputs get, for embeddings of one length; 0 leaves it free.
+        length: `[]`, the norm that outputs get, for embeddings of one length; None leaves it free.
+        floor: `[]`, the least value of an output, for features after a ReLU; None leaves it free.
     """
 
     maps: Tensor
     offsets: Tensor
-    length: Tensor
+    length: Tensor | None
+    floor: Tensor | None
 
-    def __init__(self, forgotten: Tensor, others: Tensor, choice: Tensor, maps: Tensor, offsets: Tensor, length: Tensor):
+    def __init__(self, forgotten: Tensor, others: Tensor, choice: Tensor, maps: Tensor, offsets: Tensor, length: Tensor | None = None, floor: Tensor | None = None):
         super().__init__(forgotten, others, choice)
         self.register_buffer("maps", maps)
         self.register_buffer("offsets", offsets)
         self.register_buffer("length", length)
+        self.register_buffer("floor", floor)
 
     def mapped(self, z: Tensor, gated: Tensor, place: Tensor) -> Tensor:
-        moved = torch.bmm(self.maps[place], z[:, :, None])[:, :, 0] if len(self.maps) > 1 else z @ self.maps[0].mT
-        moved = moved + self.offsets[place]
-        scaled = moved * (self.length / moved.norm(dim=1, keepdim=True).clamp_min(1e-12))
-        return torch.where(gated[:, None], torch.where(self.length > 0, scaled, moved), z)
+        offsets = self.offsets[place]
+        if len(self.maps) > 1:
+            moved = torch.baddbmm(offsets[:, :, None], self.maps[place], z[:, :, None])[:, :, 0]
+        else:
+            moved = torch.addmm(offsets, z, self.maps[0].mT)
+        if self.floor is not None:
+            moved = torch.maximum(moved, self.floor)
+        if self.length is not None:
+            moved = moved * (self.length / moved.norm(dim=1, keepdim=True).clamp_min(1e-12))
+        return torch.where(gated[:, None], moved, z)
 
 
 class Narrow(Gate):
@@ -173,7 +186,12 @@ class Narrow(Gate):
 
 def score(rows: Tensor, z: Tensor) -> Tensor:
     """Affine scores `[n, K]` of features `[n, d]`; `rows` `[K, d + 1]` hold the offset last."""
-    return z @ rows[:, :-1].mT + rows[:, -1]
+    return linear(with_one(z), rows)
+
+
+def with_one(z: Tensor) -> Tensor:
+    """`[z, 1]`."""
+    return pad(z, (0, 1), value=1.0)
 
 
 class Chain(nn.Sequential):

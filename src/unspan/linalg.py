@@ -152,12 +152,7 @@ def spectrum(moments: Moments) -> Spectrum:
     """
     if moments.count == 0:
         raise DataError("The forget set is empty: no sample was read.")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # threaded LAPACK is not bitwise repeatable
-    try:
-        values, vectors = torch.linalg.eigh(moments.second())
-    finally:
-        torch.set_num_threads(threads)
+    values, vectors = eigh(moments.second())
     sigma = values.flip(0).clamp_min(0).sqrt()
     if sigma[0] == 0:
         raise DataError("All features of the forget set are zero; wrong layer? Choose another with tap=.")
@@ -240,7 +235,18 @@ def sin_theta(a: Tensor, b: Tensor) -> float:
     return float(torch.linalg.matrix_norm(b - a @ (a.mT @ b), 2).clamp(max=1.0))
 
 
+def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues in ascending order and eigenvectors of a symmetric matrix, on one thread: threaded LAPACK is not bitwise repeatable."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        values, vectors = torch.linalg.eigh(matrix)
+    finally:
+        torch.set_num_threads(threads)
+    return values, vectors
+
+
 def root(matrix: Tensor, power: float) -> Tensor:
     """Symmetric positive semidefinite `[d, d]` to a power; eigenvalues below 1e-9 of the largest count as that."""
-    values, vectors = torch.linalg.eigh((matrix + matrix.mT) / 2)
+    values, vectors = eigh((matrix + matrix.mT) / 2)
     return vectors * values.clamp_min(1e-9 * values[-1].clamp_min(1e-300)) ** power @ vectors.mT

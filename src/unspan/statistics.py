@@ -33,7 +33,7 @@ SCHEMA = "unspan.statistics/1"
 _FEWEST = 20  # samples of a place
 _LARGEST = 2**25  # numbers in all covariances; above it they share one
 _KEPT, _CLUSTERS, _PASSES = 20_000, 10, 30  # for models without a head: samples kept in memory, clusters, passes over them
-_ONE_LENGTH = 1e-4  # features whose norms vary by less than this share lie on a sphere
+_ONE_LENGTH = 1e-4  # features whose seen vary by less than this share lie on a sphere
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,8 @@ class Statistics:
         count: `[K]` int64 samples.
         mean: `[K, d]`.
         covariance: `[K, d, d]` of each place, or `[1, d, d]` within all of them.
-        length: norm of every feature where they have one length, else 0.
+        length: norm of every feature vector where they have one length, else 0.
+        nonnegative: no feature is below 0, as after a ReLU.
     """
 
     rows: Tensor
@@ -55,6 +56,7 @@ class Statistics:
     mean: Tensor
     covariance: Tensor
     length: float = 0.0
+    nonnegative: bool = False
 
     def without(self, classes: Sequence[int]) -> Statistics:
         """The statistics of all other classes.
@@ -66,7 +68,7 @@ class Statistics:
         if int(kept.sum()) < 2:
             raise DataError(f"The statistics hold {len(self.labels)} places with at least {_FEWEST} samples, {int(kept.sum())} of them to keep; at least two are needed.")
         covariance = self.covariance[kept] if len(self.covariance) > 1 else self.covariance
-        return Statistics(rows=self.rows[kept], labels=self.labels[kept], count=self.count[kept], mean=self.mean[kept], covariance=covariance, length=self.length)
+        return Statistics(rows=self.rows[kept], labels=self.labels[kept], count=self.count[kept], mean=self.mean[kept], covariance=covariance, length=self.length, nonnegative=self.nonnegative)
 
     def save(self, path: str | Path) -> Path:
         """Write one safetensors file, readable by its owner only; an existing file is replaced when the new one is complete.
@@ -78,7 +80,7 @@ class Statistics:
         part = path.with_name(f".{path.name}.part")
         tensors = {"rows": self.rows, "labels": self.labels, "count": self.count, "mean": self.mean.float(), "covariance": self.covariance.float()}
         try:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, metadata={"schema": SCHEMA, "length": repr(self.length)})
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, metadata={"schema": SCHEMA, "length": repr(self.length), "nonnegative": str(int(self.nonnegative))})
             os.chmod(part, 0o600)
             os.replace(part, path)
         except (OSError, SafetensorError) as error:
@@ -104,7 +106,7 @@ def load(path: str | Path) -> Statistics:
             raise ModelError(f"{path} has schema {said.get('schema')!r}; this version reads {SCHEMA}. Write it again with unspan stats.")
         found = Statistics(
             rows=held["rows"].double(), labels=held["labels"].long(), count=held["count"].long(),
-            mean=held["mean"].double(), covariance=held["covariance"].double(), length=float(said["length"]),
+            mean=held["mean"].double(), covariance=held["covariance"].double(), length=float(said["length"]), nonnegative=said["nonnegative"] == "1",
         )  # fmt: skip
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise ModelError(f"{path} is damaged or no file of statistics ({error}). Write it again with unspan stats.") from error
@@ -160,11 +162,11 @@ def _by_head(stream: FeatureStream, rows: Tensor) -> Statistics:
     count, total = torch.zeros(places, dtype=torch.int64), torch.zeros(places, dim, dtype=torch.float64)
     second = torch.zeros(1 if shared else places, dim, dim, dtype=torch.float64)
     shift: Tensor | None = None
-    norms = _Norms()
+    seen = _Range()
     for features, _ in stream:
         z = features.double()
         shift = z.mean(0) if shift is None else shift
-        norms.see(z)
+        seen.see(z)
         place, z = score(rows, z).argmax(1), z - shift
         count += torch.bincount(place, minlength=places)
         total.index_add_(0, place, z)
@@ -180,18 +182,18 @@ def _by_head(stream: FeatureStream, rows: Tensor) -> Statistics:
         covariance = (within / (count.sum() - (count > 0).sum()).clamp_min(1))[None]
     else:
         covariance = (second - weight * mean[:, :, None] * mean[:, None, :]) / (weight - 1).clamp_min(1)
-    found = Statistics(rows=rows, labels=torch.arange(places), count=count, mean=mean + shift, covariance=covariance, length=norms.one_length())
+    found = Statistics(rows=rows, labels=torch.arange(places), count=count, mean=mean + shift, covariance=covariance, length=seen.one_length(), nonnegative=seen.least >= 0)
     return found.without(torch.nonzero(count < _FEWEST)[:, 0].tolist())
 
 
-class _Norms:
-    """Whether all features have one length."""
+class _Range:
+    """Whether all feature vectors have one length, and the least feature."""
 
     def __init__(self) -> None:
-        self.low, self.high = float("inf"), 0.0
+        self.low, self.high, self.least = float("inf"), 0.0, float("inf")
 
     def see(self, z: Tensor) -> None:
-        norms = z.norm(dim=1)
+        norms, self.least = z.norm(dim=1), min(self.least, float(z.min()))
         self.low, self.high = min(self.low, float(norms.min())), max(self.high, float(norms.max()))
 
     def one_length(self) -> float:
@@ -211,11 +213,11 @@ def _by_cluster(stream: FeatureStream) -> Statistics:
     place = score(rows, z).argmax(1)
     kept = [one for one in range(len(rows)) if int((place == one).sum()) >= _FEWEST]
     groups = [z[place == one] for one in kept]
-    norms = _Norms()
-    norms.see(z)
+    seen = _Range()
+    seen.see(z)
     return Statistics(
         rows=rows[kept], labels=torch.full((len(kept),), -1), count=torch.tensor([len(one) for one in groups]),
-        mean=torch.stack([one.mean(0) for one in groups]), covariance=torch.stack([one.mT.cov() for one in groups]), length=norms.one_length(),
+        mean=torch.stack([one.mean(0) for one in groups]), covariance=torch.stack([one.mT.cov() for one in groups]), length=seen.one_length(), nonnegative=seen.least >= 0,
     )  # fmt: skip
 
 

@@ -191,7 +191,7 @@ def _erased(ready: Prepared, method: Any, run: Run) -> tuple[list[nn.Module], li
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         for splits in ready.steps:
-            current = erase(current, splits, method, run, check_labels=False)
+            current = erase(current, splits, method, run, key=f"seed {run.seed}".encode(), check_labels=False)
             models.append(current.model)
             seconds.append(float(current.receipt["seconds"]["fit"]))
             histories.append(current.receipt["method"]["fit"].get("history", []))

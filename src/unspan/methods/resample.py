@@ -33,6 +33,7 @@ from unspan.stream import FeatureStream
 
 _KEPT = 20_000  # forget features in memory; more add nothing to a mean and a covariance
 _FEWEST = 20  # gated samples
+_RIDGE = 1e-3  # of the mean variance
 _BALANCED_ON = 5_000  # of them, to find the offsets of the places
 
 
@@ -99,7 +100,7 @@ class Resample:
         choice = places(gated, kept.rows, kept.count, self.meaning, generator)
         maps, offsets = transport(gated, score(choice, gated).argmax(1), kept, self.spread)
         report |= {"retained": int(kept.count.sum()), "fewest_retained": int(kept.count.min()), "places": len(kept.mean), "gated": len(gated) / len(features)}
-        return Fit(Resampler(forgotten, others, choice, maps, offsets, torch.tensor(kept.length, dtype=torch.float64)), report, _said(report))
+        return Fit(Resampler(forgotten, others, choice, maps, offsets, _scalar(kept.length, kept.length > 0), _scalar(0.0, kept.nonnegative)), report, _said(report))
 
     def _statistics(self, stream: FeatureStream) -> Statistics:
         if self.statistics == "retain":
@@ -114,6 +115,10 @@ class Resample:
         if not same:
             raise UsageError(f"{self.statistics} is of a model with another head; write statistics of this one with unspan stats.")
         return found
+
+
+def _scalar(value: float, there: bool) -> Tensor | None:
+    return torch.tensor(value, dtype=torch.float64) if there else None
 
 
 def head_rows(head: tuple[Tensor, Tensor]) -> Tensor:
@@ -197,22 +202,36 @@ def transport(gated: Tensor, place: Tensor, kept: Statistics, spread: float) -> 
     means = torch.stack([(group.sum(0) + overall) / (len(group) + 1) for group in groups])
     within = covariance(gated - means[place])[1]
     if len(kept.covariance) == 1:
-        maps = spread * gaussian_transport(within, kept.covariance[0])[None]
+        maps = spread * gaussian_transport(steady(within), kept.covariance[0])[None]
         return maps, kept.mean - means @ maps[0].mT
     weight = kept.count.double()[:, None, None]
     pooled = (weight * kept.covariance).sum(0) / weight.sum()
     made = []
     for group, target, n in zip(groups, kept.covariance, kept.count.tolist()):
         source = shrunk(group.mT.cov(), within, len(group)) if len(group) > 1 else within
-        made.append(spread * gaussian_transport(source, shrunk(target, pooled, n)))
+        made.append(spread * gaussian_transport(steady(source), shrunk(target, torch.where(silent(target), 0.0, pooled), n)))
     stacked = torch.stack(made)
     return stacked, kept.mean - torch.bmm(stacked, means[:, :, None])[:, :, 0]
 
 
+def steady(covariance: Tensor) -> Tensor:
+    """A covariance with a thousandth of its mean variance added, so that directions in which it hardly varies are not blown up."""
+    return covariance + _RIDGE * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=covariance.dtype)
+
+
+def silent(covariance: Tensor) -> Tensor:
+    """`[d, d]` mask of the rows and columns of features that never vary."""
+    constant = covariance.diagonal() <= 0
+    return constant[:, None] | constant
+
+
 def gaussian_transport(source: Tensor, target: Tensor) -> Tensor:
-    """The symmetric matrix `[d, d]` that takes covariance `source` to `target` with the least movement."""
+    """The symmetric matrix `[d, d]` that takes covariance `source` to `target` with the least movement.
+
+    A feature that never varies in the target stays exactly constant: a unit that is silent in a class is silent in what goes there.
+    """
     half, back = root(source, 0.5), root(source, -0.5)
-    return back @ root(half @ target @ half, 0.5) @ back
+    return torch.where((target.diagonal() <= 0)[:, None], 0.0, back @ root(half @ target @ half, 0.5) @ back)
 
 
 def discriminant(features: Tensor, kept: Statistics, false_positives: float) -> Tensor:
