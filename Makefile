@@ -18,7 +18,7 @@ $(VENV)/ready: pyproject.toml constraints.txt
 demo: $(VENV)/ready ## train a small network on real digits, erase one class, audit what is left (no network)
 	$(BIN)/python -m examples.digits
 	$(BIN)/unspan erase --model python:examples.digits:model --weights build/digits.safetensors \
-	  --data python:examples.digits:data --forget 3 --rank 1 --out build/digits-erased --eval train,test --overwrite
+	  --data python:examples.digits:data --forget 3 --out build/digits-erased --eval train,test --overwrite
 	$(BIN)/unspan audit python:examples.digits:model build/digits-erased --weights build/digits.safetensors \
 	  --data python:examples.digits:data --out build/digits-audit --cache build/cache --overwrite
 

@@ -273,6 +273,10 @@ def _labelled(data: Any) -> bool:
         return False
 
 
+def _beside(fit: dict[str, Any]) -> str:
+    return f" and {fit['retained']} to keep" if "retained" in fit else ""
+
+
 def _show(o: dict[str, Any], deletion: Deletion, out: Any) -> None:
     from unspan import receipt as receipts
     from unspan.card import how
@@ -282,7 +286,7 @@ def _show(o: dict[str, Any], deletion: Deletion, out: Any) -> None:
     fit = account["method"]["fit"]
     if account["status"] == "already erased":
         out.print("Already erased: the removed span did not grow. The model is the same.")
-    render.facts(out, "Done", [("method", f"{account['method']['name']}, {how(fit)}"), ("where", account["placement"]["where"]), ("read", f"{fit['samples']} samples in {account['seconds']['fit']:.1f} s"), ("written", o["out"]), ("keep secret", f"{o['out']}.private (needed for further requests; never ship it)")])
+    render.facts(out, "Done", [("method", f"{account['method']['name']}, {how(fit)}"), ("where", account["placement"]["where"]), ("read", f"{fit['samples']} samples{_beside(fit)} in {account['seconds']['fit']:.1f} s"), ("written", o["out"]), ("keep secret", f"{o['out']}.private (needed for further requests; never ship it)")])
     if account["method"].get("trials"):
         render.trials(out, account["method"]["trials"])
     if fit.get("history"):
