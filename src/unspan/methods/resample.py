@@ -136,7 +136,7 @@ def _split(rows: Tensor, stream: FeatureStream) -> tuple[Tensor, Tensor]:
 def _recognised(features: Tensor, forgotten: Tensor, others: Tensor) -> Tensor:
     gated = features[score(forgotten, features).amax(1) > score(others, features).amax(1)]
     if len(gated) < _FEWEST:
-        raise InconclusiveError(f"resample: {len(gated)} of {len(features)} forget samples are recognised as such; at least {_FEWEST} are needed. Nothing was changed: either the model hardly knows the request, or labels or preprocessing are wrong.")
+        raise InconclusiveError(f"resample: {len(gated)} of {len(features)} forget samples are recognised as such; at least {_FEWEST} are needed. Nothing was changed: the samples have too little in common (single samples), the model hardly knows them, or labels or preprocessing are wrong.")
     return gated
 
 
