@@ -15,6 +15,8 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from transformers import ResNetConfig, ResNetForImageClassification
 
 import unspan
+from unspan.erasers import Resampler, placed
+from unspan.taps import attach, find_tap, read
 
 IMAGES = torch.randn(24, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 WIDE = torch.randn(24, 3, 224, 224, generator=torch.Generator().manual_seed(0))
@@ -124,3 +126,23 @@ def test_exports(tmp_path) -> None:
     deletion = erased(timm.create_model("vit_tiny_patch16_224", num_classes=5), WIDE)
     assert unspan.export(deletion.model, WIDE[:2], tmp_path / "m.pt2", format="pt2") < 1e-3
     assert unspan.export(deletion.model, WIDE[:2], tmp_path / "m.onnx", format="onnx") < 1e-3
+
+
+@pytest.mark.parametrize("name", TIMM)
+def test_a_map_of_whole_vectors_finds_its_place(name: str) -> None:
+    """A resampler with random numbers in it: features are exactly its output, at the head's input at the latest."""
+    torch.manual_seed(0)
+    images = (WIDE if "224" in name else IMAGES)[:4]
+    model = timm.create_model(name, num_classes=5).eval()
+    tap, _ = find_tap(model, images, whole=True)
+    rows = [torch.randn(count, tap.dim + 1) for count in (2, 3, 3)]
+    rows[0][:, -1] += 1e4  # all are gated
+    eraser = Resampler(*rows, torch.randn(3, tap.dim, tap.dim) / tap.dim**0.5, torch.randn(3, tap.dim))
+    with torch.no_grad():
+        clean, _ = read(model, tap, images)
+        attach(model, tap, eraser)
+        got, _ = read(model, tap, images)
+        assert torch.allclose(got, placed(eraser, "last", clean)(clean), atol=1e-5) and not torch.allclose(got, clean)
+        bare = copy.deepcopy(model)
+        bare.reset_classifier(0)
+        assert torch.allclose(bare(images), got, atol=1e-5) or tap.before

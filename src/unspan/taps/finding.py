@@ -46,7 +46,7 @@ def find_tap(model: nn.Module, inputs: Any, tap: str | None = None, pool: Pool |
         notices += _shared_with(trace, head)
     site, before, layout = most_upstream(model, inputs, trace, draft, features, whole=whole)
     affine = not before and not whole and absorbs(model, site, layout)
-    return Tap(head, reads, output, key, pool, site, before, layout, dim, affine), notices
+    return Tap(head, reads, output, key, pool, site, before, layout, dim, affine, whole), notices
 
 
 def _locate(model: nn.Module, trace: Trace, tap: str | None) -> tuple[str | None, str, bool, str | None, list[str]]:

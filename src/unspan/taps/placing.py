@@ -35,12 +35,12 @@ def attach(model: nn.Module, tap: Tap, eraser: Eraser) -> None:
     like = next((p for p in (*site.parameters(), *model.parameters()) if p.is_floating_point()), torch.zeros(()))
     eraser = placed(eraser, tap.layout, like).train(carrier.training)
     carrier.add_module(CHILD, eraser)
-    if not tap.before:
-        site.register_forward_hook(_erase_output, prepend=True)
-        return
-    site.register_forward_pre_hook(partial(_erase_input, eraser), prepend=True)
+    if tap.before:
+        site.register_forward_pre_hook(partial(_erase_input, eraser), prepend=True)
+    else:
+        site.register_forward_hook(partial(_erase_here, eraser) if path else _erase_output, prepend=True)
     if path:
-        carrier.register_forward_pre_hook(partial(_guard_head, path), prepend=True)
+        carrier.register_forward_pre_hook(partial(_guard_head if tap.before else _guard_site, path), prepend=True)
 
 
 def detach(model: nn.Module, tap: Tap) -> None:
@@ -56,13 +56,14 @@ def detach(model: nn.Module, tap: Tap) -> None:
 def _carrier(model: nn.Module, tap: Tap) -> tuple[str, str]:
     """The module that holds the eraser, and the path from it to the hooked module.
 
-    An eraser on a head's input is held by the nearest ancestor that is not a `Sequential` (whose children are
-    its program), so that it outlives a replaced head.
+    An eraser on a head's input is held by the nearest ancestor that is not a `Sequential` (whose children are its
+    program), so that it outlives a replaced head; one behind a pooling by the farthest, since poolings are made anew too.
     """
-    if not tap.before:
+    if not tap.before and (not tap.whole or not tap.site):
         return tap.site, ""
     parts = tap.site.split(".")
-    for cut in range(len(parts) - 1, -1, -1):
+    cuts = range(len(parts)) if tap.whole and not tap.before else range(len(parts) - 1, -1, -1)
+    for cut in cuts:
         if not isinstance(model.get_submodule(".".join(parts[:cut])), nn.Sequential):
             return ".".join(parts[:cut]), ".".join(parts[cut:])
     return tap.site, ""
@@ -76,6 +77,17 @@ def _erase_input(eraser: Eraser, _module: nn.Module, args: tuple[Any, ...]) -> t
     return (eraser(args[0]), *args[1:])
 
 
+def _erase_here(eraser: Eraser, _module: nn.Module, _args: tuple[Any, ...], output: Tensor) -> Tensor:
+    return eraser(output)
+
+
+def _guard_site(path: str, carrier: nn.Module, _args: tuple[Any, ...]) -> None:
+    """Give a pooling that was made anew (by timm's `reset_classifier`, say) the eraser before it is called."""
+    site = carrier.get_submodule(path)
+    if not any(_is_ours(hook) for hook in site._forward_hooks.values()):
+        site.register_forward_hook(partial(_erase_here, carrier.get_submodule(CHILD)), prepend=True)
+
+
 def _guard_head(path: str, carrier: nn.Module, _args: tuple[Any, ...]) -> None:
     """Give a head that was replaced (by `nn.Identity()`, say) the eraser before it is called."""
     head = carrier.get_submodule(path)
@@ -84,4 +96,4 @@ def _guard_head(path: str, carrier: nn.Module, _args: tuple[Any, ...]) -> None:
 
 
 def _is_ours(hook: Any) -> bool:
-    return hook is _erase_output or getattr(hook, "func", None) in (_erase_input, _guard_head)
+    return hook is _erase_output or getattr(hook, "func", None) in (_erase_input, _erase_here, _guard_head, _guard_site)

@@ -25,6 +25,7 @@ class Tap:
         layout: which axis of the site's tensor holds the features.
         dim: d.
         affine: the site is a linear or convolution layer whose weights can absorb the map.
+        whole: the site gives one vector a sample, for erasers that are not affine.
     """
 
     head: str | None
@@ -37,6 +38,7 @@ class Tap:
     layout: Layout
     dim: int
     affine: bool
+    whole: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form, stored in receipts."""
