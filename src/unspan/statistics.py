@@ -1,6 +1,6 @@
 """What the data to keep look like to a model: mean and covariance of its features, place by place; no samples.
 
-A place is what the head calls a class (whether it is right or not), or a cluster where there is no head. Written once
+A place is a cluster of what the head calls a class (whether it is right or not), or of all where there is no head. Written once
 when a model is trained (`unspan stats`), they let a later request be answered without the training data.
 
 They are not harmless: a mean and a covariance say how the features of a class lie, those of a class that is forgotten
@@ -31,8 +31,9 @@ from unspan.taps import Pool, eval_mode, find_tap, head_parameters, unwrap
 
 SCHEMA = "unspan.statistics/1"
 _FEWEST = 20  # samples of a place
-_LARGEST = 2**25  # numbers in all covariances; above it they share one
-_KEPT, _CLUSTERS, _PASSES = 20_000, 10, 30  # for models without a head: samples kept in memory, clusters, passes over them
+_LARGEST = 2**26  # numbers in the samples held, and in all covariances; above it these share one
+_KEPT, _CHUNK = 50_000, 4096  # samples held; of them at a time
+_PARTS, _CLUSTERS, _PASSES = 8, 10, 30  # clusters of a class, of everything where there is no head; passes of k-means
 _ONE_LENGTH = 1e-4  # features whose seen vary by less than this share lie on a sphere
 
 
@@ -145,90 +146,77 @@ def gather(stream: FeatureStream, head: tuple[Tensor, Tensor] | None) -> Statist
 
     Args:
         stream: features of data to keep.
-        head: weight `[C, d]` and bias `[C]`; None makes ten clusters of at most 20,000 samples instead.
+        head: weight `[C, d]` and bias `[C]`; every class it names is cut into up to eight clusters. None makes ten clusters of all.
 
     Raises:
         UsageError: several processes.
-        DataError: no samples, or no two places with 20 of them.
+        DataError: fewer than two places with 20 samples.
     """
     if dist.world() > 1:
         raise UsageError("Statistics are read in one process; start without torchrun.")
-    return _by_head(stream, torch.cat([head[0], head[1][:, None]], 1)) if head is not None else _by_cluster(stream)
-
-
-def _by_head(stream: FeatureStream, rows: Tensor) -> Statistics:
-    places, dim = len(rows), stream.dim
-    shared = places * dim**2 > _LARGEST
-    count, total = torch.zeros(places, dtype=torch.int64), torch.zeros(places, dim, dtype=torch.float64)
-    second = torch.zeros(1 if shared else places, dim, dim, dtype=torch.float64)
-    shift: Tensor | None = None
-    seen = _Range()
-    for features, _ in stream:
-        z = features.double()
-        shift = z.mean(0) if shift is None else shift
-        seen.see(z)
-        place, z = score(rows, z).argmax(1), z - shift
-        count += torch.bincount(place, minlength=places)
-        total.index_add_(0, place, z)
-        for one in [0] if shared else place.unique().tolist():
-            mine = z if shared else z[place == one]
-            second[one].addmm_(mine.mT, mine)
-    if shift is None:
-        raise DataError("Statistics: no sample was read.")
-    mean = total / count.clamp_min(1)[:, None]
-    weight = count.double()[:, None, None]
-    if shared:
-        within = second[0] - (count.double()[:, None] * mean).mT @ mean
-        covariance = (within / (count.sum() - (count > 0).sum()).clamp_min(1))[None]
+    z = reservoir(stream, min(_KEPT, _LARGEST // stream.dim))
+    if head is None:
+        groups = clusters(z, _CLUSTERS)
+        centres = torch.stack([group.double().mean(0) for group in groups]) if groups else z[:0].double()
+        rows = torch.cat([2 * centres, -centres.square().sum(1, keepdim=True)], 1)  # nearest centre = largest affine score
+        labels = [-1] * len(groups)
     else:
-        covariance = (second - weight * mean[:, :, None] * mean[:, None, :]) / (weight - 1).clamp_min(1)
-    found = Statistics(rows=rows, labels=torch.arange(places), count=count, mean=mean + shift, covariance=covariance, length=seen.one_length(), nonnegative=seen.least >= 0)
-    return found.without(torch.nonzero(count < _FEWEST)[:, 0].tolist())
-
-
-class _Range:
-    """Whether all feature vectors have one length, and the least feature."""
-
-    def __init__(self) -> None:
-        self.low, self.high, self.least = float("inf"), 0.0, float("inf")
-
-    def see(self, z: Tensor) -> None:
-        norms, self.least = z.norm(dim=1), min(self.least, float(z.min()))
-        self.low, self.high = min(self.low, float(norms.min())), max(self.high, float(norms.max()))
-
-    def one_length(self) -> float:
-        return (self.low + self.high) / 2 if self.high - self.low <= _ONE_LENGTH * self.high else 0.0
-
-
-def _by_cluster(stream: FeatureStream) -> Statistics:
-    z = reservoir(stream, _KEPT).double()
-    if len(z) < 2 * _FEWEST:
-        raise DataError(f"Statistics: {len(z)} samples were read; at least {2 * _FEWEST} are needed.")
-    generator = torch.Generator().manual_seed(0)
-    centres = z[torch.randperm(len(z), generator=generator)[: min(_CLUSTERS, len(z) // _FEWEST)]]
-    for _ in range(_PASSES):
-        place = torch.cdist(z, centres).argmin(1)
-        centres = torch.stack([z[place == one].mean(0) if bool((place == one).any()) else centres[one] for one in range(len(centres))])
-    rows = torch.cat([2 * centres, -centres.square().sum(1, keepdim=True)], 1)  # nearest centre = largest affine score
-    place = score(rows, z).argmax(1)
-    kept = [one for one in range(len(rows)) if int((place == one).sum()) >= _FEWEST]
-    groups = [z[place == one] for one in kept]
-    seen = _Range()
-    seen.see(z)
+        scores = torch.cat([head[0], head[1][:, None]], 1)
+        named = torch.cat([score(scores, part.double()).argmax(1) for part in z.split(_CHUNK)])
+        most = max(1, min(_PARTS, _LARGEST // (len(scores) * stream.dim**2)))
+        parts = [(label, group) for label in range(len(scores)) for group in clusters(z[named == label], most)]
+        labels, groups = [label for label, _ in parts], [group for _, group in parts]
+        rows = scores[labels]
+    if len(groups) < 2:
+        raise DataError(f"Statistics: of {len(z)} samples no two places have {_FEWEST}; give more data to keep.")
+    count, mean = torch.tensor([len(group) for group in groups]), torch.stack([group.double().mean(0) for group in groups])
+    norms = z.norm(dim=1)
+    one_length = float(norms.max() - norms.min()) <= _ONE_LENGTH * float(norms.max())
     return Statistics(
-        rows=rows[kept], labels=torch.full((len(kept),), -1), count=torch.tensor([len(one) for one in groups]),
-        mean=torch.stack([one.mean(0) for one in groups]), covariance=torch.stack([one.mT.cov() for one in groups]), length=seen.one_length(), nonnegative=seen.least >= 0,
+        rows=rows, labels=torch.tensor(labels), count=count, mean=mean, covariance=_covariance(groups, mean),
+        length=float(norms.mean()) if one_length else 0.0, nonnegative=bool(z.min() >= 0),
     )  # fmt: skip
+
+
+def clusters(z: Tensor, most: int) -> list[Tensor]:
+    """Rows `[n, d]` in up to `most` groups around nearest centres (Lloyd's k-means), those of fewer than 20 left out.
+
+    So many that a group has at least d samples on average, so that a covariance means something.
+    """
+    count = min(most, len(z) // max(_FEWEST, z.shape[1]), len(z))
+    if count < 2:
+        return [z] if len(z) >= _FEWEST else []
+    centres = z[torch.randperm(len(z), generator=torch.Generator().manual_seed(0))[:count]]
+    for _ in range(_PASSES):
+        near = torch.cdist(z, centres).argmin(1)
+        centres = torch.stack([z[near == one].mean(0) if bool((near == one).any()) else centres[one] for one in range(count)])
+    near = torch.cdist(z, centres).argmin(1)
+    return [z[near == one] for one in range(count) if int((near == one).sum()) >= _FEWEST]
+
+
+def _covariance(groups: Sequence[Tensor], mean: Tensor) -> Tensor:
+    dim = mean.shape[1]
+    if len(groups) * dim**2 <= _LARGEST:
+        return torch.stack([group.double().mT.cov() for group in groups])
+    within = torch.zeros(dim, dim, dtype=torch.float64)
+    for group, centre in zip(groups, mean):
+        within.addmm_((group.double() - centre).mT, group.double() - centre)
+    return (within / (sum(map(len, groups)) - len(groups)))[None]
 
 
 def reservoir(stream: FeatureStream, most: int) -> Tensor:
     """A uniform sample of at most `most` features `[n, d]` of a stream, in the order they came."""
     generator = torch.Generator().manual_seed(0)
-    kept, keys = torch.empty(0, stream.dim), torch.empty(0, dtype=torch.float64)
+    held: list[tuple[Tensor, Tensor]] = []
     for features, _ in stream:
-        kept = torch.cat([kept, features])
-        keys = torch.cat([keys, torch.rand(len(features), generator=generator, dtype=torch.float64)])
-        if len(kept) > most:
-            chosen = keys.topk(most, largest=False).indices.sort().values
-            kept, keys = kept[chosen], keys[chosen]
-    return kept
+        held.append((features, torch.rand(len(features), generator=generator, dtype=torch.float64)))
+        if sum(len(part) for part, _ in held) > 2 * most:
+            held = [_least(held, most)]
+    return _least(held, most)[0] if held else torch.empty(0, stream.dim)
+
+
+def _least(held: Sequence[tuple[Tensor, Tensor]], most: int) -> tuple[Tensor, Tensor]:
+    """The rows with the smallest keys, in their order."""
+    rows, keys = (torch.cat(part) for part in zip(*held))
+    chosen = keys.topk(min(most, len(keys)), largest=False).indices.sort().values
+    return rows[chosen], keys[chosen]

@@ -70,8 +70,8 @@ def stats(
     with render.progress(console) as report:
         found = statistics.of_model(opened.model, sources[split], Run(device=device, batch_size=batch_size, workers=workers, seed=seed, max_samples=max_samples, progress=report), tap=tap, pool=pool)
     made = found.save(out)
-    kind = "clusters" if bool((found.labels < 0).any()) else "classes"
-    render.facts(console, "Done", [("places", f"{len(found.mean)} {kind} of {found.mean.shape[1]} features"), ("samples", int(found.count.sum())), ("written", f"{made} (private: it describes the training data)")])
+    kind = "" if bool((found.labels < 0).any()) else f" of {len(found.labels.unique())} classes"
+    render.facts(console, "Done", [("places", f"{len(found.mean)} clusters{kind}, {found.mean.shape[1]} features"), ("samples", int(found.count.sum())), ("written", f"{made} (private: it describes the training data)")])
 
 
 def _labels(drop: list[str]) -> list[int]:

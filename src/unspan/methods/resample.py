@@ -1,12 +1,12 @@
 """Resample: move what the request wins into the clouds of the other classes, so that not even a converged probe finds it.
 
 Idea: no affine map hides a class, since the place where it ends is a class of its own. Here samples that the request wins are spread
-over all other classes, each part with the mean and covariance of the class it goes to; all other samples pass unchanged.
+over places, clusters of all other classes, each part with the mean and covariance of the place it goes to; all other samples pass unchanged.
 Formula: gate `max_{c in F} l_c > max_{c not in F} l_c`, place `j = argmax_c (P_c (h - m) + s l_c + a_c)`, P keyed directions of the
 whitened features, a such that the places fill in proportion to their classes; `h -> mu_j + A_j (h - m_j)`, the optimal transport
-`A_j = S^-1/2 (S^1/2 S_j S^1/2)^1/2 S^-1/2` between Gaussians of covariance S (gated samples of place j) and S_j (class j).
+`A_j = S^-1/2 (S^1/2 S_j S^1/2)^1/2 S^-1/2` between Gaussians of covariance S (gated samples of place j) and S_j (place j).
 Needs: forget samples, no labels; and data to keep, or their statistics (`unspan stats`), or only a head (`statistics="none"`: every
-sample keeps its best remaining class and its margin, nothing else). Cost: one forward pass over each; K maps of `[d, d]`.
+sample keeps its best remaining class and its margin, nothing else). Cost: one forward pass over each; a map of `[d, d]` for each of up to eight places a class.
 Typical: no settings; statistics from the data to keep.
 Fails: whoever holds the weights takes the eraser off; samples that the model itself takes for another class pass the gate; features of
 the request move more than others under noise; with `statistics="none"` features serve no other purpose than the classes of the head.
@@ -51,7 +51,7 @@ class Resample:
 
     statistics: str = "retain"
     meaning: float = 1.0
-    spread: float = 1.08
+    spread: float = 1.12
     false_positives: float = 0.01
     most: int = 50_000
     name: ClassVar[str] = "resample"
@@ -99,7 +99,7 @@ class Resample:
         gated = _recognised(features, forgotten, others)
         choice = places(gated, kept.rows, kept.count, self.meaning, generator)
         maps, offsets = transport(gated, score(choice, gated).argmax(1), kept, self.spread)
-        report |= {"retained": int(kept.count.sum()), "fewest_retained": int(kept.count.min()), "places": len(kept.mean), "gated": len(gated) / len(features)}
+        report |= {"retained": int(kept.count.sum()), "fewest_retained": int(kept.count.min()), "places": len(kept.mean), "classes": len(kept.labels.unique()), "gated": len(gated) / len(features)}
         return Fit(Resampler(forgotten, others, choice, maps, offsets, _scalar(kept.length, kept.length > 0), _scalar(0.0, kept.nonnegative)), report, _said(report))
 
     def _statistics(self, stream: FeatureStream) -> Statistics:
@@ -188,7 +188,7 @@ def balance(scores: Tensor, shares: Tensor) -> Tensor:
     """
     offsets = torch.zeros(len(shares), dtype=torch.float64)
     for temperature in (2.0, 1.0, 0.5, 0.25, 0.1, 0.05, 0.02):
-        for _ in range(60):
+        for _ in range(30):
             filled = ((scores + offsets) / temperature).softmax(1).mean(0)
             offsets = offsets + temperature * (shares.log() - filled.clamp_min(1e-12).log())
             offsets = offsets - offsets.mean()
