@@ -186,7 +186,7 @@ def resampled(model: nn.Module, x) -> nn.Module:
     tap, _ = find_tap(made, x, whole=True)
     random = torch.Generator().manual_seed(0)
     rows = [torch.randn(count, tap.dim + 1, generator=random) for count in (1, 9, 9)]
-    attach(made, tap, Resampler(*rows, torch.randn(9, tap.dim, tap.dim, generator=random), torch.randn(9, tap.dim, generator=random)))
+    attach(made, tap, Resampler(*rows, torch.randn(9, tap.dim, tap.dim, generator=random), torch.randn(9, tap.dim, generator=random), torch.arange(21.0).expand(tap.dim, -1), torch.arange(21.0).expand(9, tap.dim, -1)))
     return made.eval()
 
 

@@ -30,6 +30,7 @@ from unspan.metrics.linear import linear_auc, linear_probe
 from unspan.metrics.mlp import fit_mlp, mlp_probe
 from unspan.metrics.neighbours import nearest
 from unspan.metrics.outputs import Outputs
+from unspan.metrics.probes import share_reading
 from unspan.metrics.score import Reading, auc_reading
 from unspan.metrics.signature import log_probabilities, signature
 from unspan.metrics.stability import disturbed, instability
@@ -48,10 +49,10 @@ NETWORKS: dict[str, tuple[str, type[nn.Module], int, str | None]] = {
 ROWS = {  # label: method, retained samples it reads (None: all), how statistics reach it
     "original": (None, None), "esc": (ESC(), None), "leace": (LEACE(), None), "resample": (Resample(), None),
     "resample, 200 retained a class": (Resample(), 1800), "resample, 20 retained a class": (Resample(), 180),
-    "resample, statistics file": (Resample(statistics="FILE"), None), "resample, head only": (Resample(statistics="none"), None),
+    "resample, statistics file": (Resample(statistics="FILE"), None), "resample, head only": (Resample(statistics="head"), None),
     "resample, fitted gate": (Resample(), None), "resample, no head": (Resample(), None),
 }  # fmt: skip
-ONE_KEY = {"original", "esc", "leace"}
+SEVERAL_KEYS = {"resample", "resample, statistics file", "resample, head only"}
 
 
 class Cached:
@@ -70,8 +71,8 @@ class Cached:
 def features(name: str, folder: Path) -> dict[str, Any]:
     """Outputs of a network on train and test, its head, and clean and noisy outputs of some test samples."""
     kept = folder / f"{name}-features.pt"
-    if kept.exists():
-        return torch.load(kept, weights_only=False)
+    if kept.exists() and "mirrored" in (found := torch.load(kept, weights_only=False)):
+        return found
     source, build, epochs, weights = NETWORKS[name]
     parts = data(source)
     model = network(name, build, parts["train"], folder, epochs=epochs, weights=SHARED / "checkpoints" / weights if weights else None)
@@ -85,6 +86,7 @@ def features(name: str, folder: Path) -> dict[str, Any]:
         some = torch.cat([torch.nonzero(mask)[:, 0][:: max(1, int(mask.sum()) // NOISY)][:NOISY] for mask in (y == FORGET, y != FORGET)])
         found["moved"] = (*disturbed(lambda part: read(model, tap, part)[0], x[some]), y[some] == FORGET)
         found["moved 20"] = [disturbed(lambda part: read(model, tap, part)[0], x[some], seed=seed)[1] for seed in range(20)]
+        found["mirrored"] = read(model, tap, x[some].flip(3))[0]
     torch.save(found, kept)
     return found
 
@@ -131,10 +133,13 @@ def measured(eraser: Eraser | None, found: dict[str, Any], seed: int) -> dict[st
     scores = [signature(fit, test), _area("MLP", log_probabilities(fit).float(), fit.forget, log_probabilities(test).float(), test.forget, seed)]
     clean, noisy, mark = found["moved"]
     still = [torch.stack([(through(one) - through(clean)).norm(dim=1) / through(clean).norm(dim=1) for one in found["moved 20"]]).amax(0)]
+    trees, logarithms = _trees(fit, test, seed), _logarithms(fit, test, seed)
+    probes, areas = [*probes, logarithms[0], trees[0]], [*areas, logarithms[1], trees[1]]
+    mirrored = (through(found["mirrored"]) - through(clean)).norm(dim=1) / through(clean).norm(dim=1)
     row["probes"] = {one.attack: _read(one) for one in probes}
     row["AUC, features"] = {one.attack: _read(one) for one in areas}
     row["AUC, log-probabilities"] = {one.attack: _read(one) for one in scores}
-    row["instability"] = {"one query": _read(instability(through(clean), through(noisy), mark)), "most of 20 queries": _read(auc_reading("", still[0][mark], still[0][~mark]))}
+    row["instability"] = {"one query": _read(instability(through(clean), through(noisy), mark)), "most of 20 queries": _read(auc_reading("", still[0][mark], still[0][~mark])), "mirrored": _read(auc_reading("", mirrored[mark], mirrored[~mark]))}
     row["few-shot"] = {one.attack: _read(one) for one in fewshot(fit, test, seed, shots=(10, 50))}
     return row
 
@@ -144,6 +149,34 @@ def _area(name: str, x: Tensor, hit: Tensor, asked: Tensor, mark: Tensor, seed: 
     logit = fit_mlp(x, hit.long(), 2, [seed]).scores(asked)[0]
     margin = (logit[:, 1] - logit[:, 0]).double()
     return auc_reading(name, margin[mark], margin[~mark])
+
+
+def _trees(fit: Outputs, test: Outputs, seed: int) -> tuple[Reading, Reading]:
+    """Gradient-boosted trees on features and predicted class: what they call the class, and the AUC."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    some = _some(fit, seed)
+    table = [torch.cat([one.features, one.logits.argmax(1, keepdim=True).float()], 1).numpy() for one in (some, test)]
+    learner = HistGradientBoostingClassifier(random_state=seed).fit(table[0], some.forget.numpy())
+    chance = torch.from_numpy(learner.predict_proba(table[1])[:, 1].copy())
+    return share_reading("trees", (chance > 0.5).double(), test), auc_reading("trees", chance[test.forget], chance[~test.forget])
+
+
+def _logarithms(fit: Outputs, test: Outputs, seed: int) -> tuple[Reading, Reading]:
+    """Logistic regression on features, their logarithms and their zeros: sees a wrong tail that a linear probe does not."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    some = _some(fit, seed)
+    table = [torch.cat([one.features, (one.features.abs() + 0.01).log(), (one.features <= 0).float()], 1).numpy() for one in (some, test)]
+    learner = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=300)).fit(table[0], some.labels.numpy())
+    score = torch.from_numpy(learner.predict_proba(table[1]))
+    return share_reading("linear, logarithms", (score.argmax(1) == test.labels).double(), test), auc_reading("linear, logarithms", score[test.forget, FORGET], score[~test.forget, FORGET])
+
+
+def _some(one: Outputs, seed: int) -> Outputs:
+    return one.rows(torch.randperm(len(one), generator=torch.Generator().manual_seed(seed))[:20_000])
 
 
 def _by_place(fit: Outputs, test: Outputs, seed: int) -> Reading:
@@ -173,23 +206,28 @@ def _read(one: Reading) -> dict[str, Any]:
 COLUMNS = {  # title: what of a row
     "own head: forget": lambda row: row["own forget"],
     "remaining": lambda row: row["remaining"],
-    "linear": lambda row: _most(row["probes"], "linear"),
+    "linear": lambda row: _most(row["probes"], "linear probe"),
     "kNN-1": lambda row: _most(row["probes"], "kNN k=1,"),
     "kNN-5": lambda row: _most(row["probes"], "kNN k=5"),
     "kNN-20": lambda row: _most(row["probes"], "kNN k=20"),
     "MLP": lambda row: _most(row["probes"], "MLP"),
+    "logarithms": lambda row: _most(row["probes"], "logarithms"),
+    "trees": lambda row: _most(row["probes"], "trees"),
     "**strongest**": lambda row: _most(row["probes"], ""),
     "10-shot": lambda row: _most(row["few-shot"], "m=10"),
 }
 AREAS = {
-    "linear, affine": lambda row: max(_most(row["AUC, features"], "linear"), _most(row["AUC, features"], "affine")),
+    "linear, affine": lambda row: max(_most(row["AUC, features"], "linear probe"), _most(row["AUC, features"], "affine")),
     "kNN": lambda row: _most(row["AUC, features"], "kNN"),
     "MLP": lambda row: row["AUC, features"]["MLP"]["value"],
     "MLP, by place": lambda row: _most(row["AUC, features"], "whitened by"),
+    "logarithms": lambda row: _most(row["AUC, features"], "logarithms"),
+    "trees": lambda row: _most(row["AUC, features"], "trees"),
     "log-prob., linear": lambda row: _most(row["AUC, log-probabilities"], "signature"),
     "log-prob., MLP": lambda row: row["AUC, log-probabilities"]["MLP"]["value"],
     "noise, 1 query": lambda row: row["instability"]["one query"]["value"],
     "noise, 20 queries": lambda row: row["instability"]["most of 20 queries"]["value"],
+    "mirrored": lambda row: row["instability"]["mirrored"]["value"],
 }
 
 
@@ -205,7 +243,8 @@ def table(out: Path) -> str:
         "`python bench/survive.py` (JSON in `results/survive/`, with intervals). Class 4 (deer, coat). Probes are fitted on the features of all training samples with",
         "true labels and read test samples of the class (n = 1,000); percent, mean ± standard deviation over keys 0, 1, 2 (also the seeds of the attacks) where a row has",
         "a key. AUC: forget against rest, 0.5 knows nothing; `MLP, by place` knows the map and whitens every predicted class by itself; `noise`: the same image again with",
-        "noise of 1 % of the pixels' deviation, who moves more (500 + 500 test images; the original's value is what the class does by nature).", "",
+        "noise of 1 % of the pixels' deviation, who moves more (500 + 500 test images; the original's value is what the class does by nature); `mirrored`: the mirrored",
+        "image instead. `trees`: gradient boosting on features and predicted class, `logarithms`: logistic regression on features, logarithms and zeros (20,000 samples).", "",
     ]  # fmt: skip
     for name in NETWORKS:
         mine = [row for row in rows if row["network"] == name]
@@ -244,7 +283,7 @@ def main() -> None:
         for seed in range(o.seeds):
             for label in o.rows or ROWS:
                 file = o.out / f"{name}.{label.replace(', ', '-').replace(' ', '-')}.{seed}.json"
-                if file.exists() or (seed and label in ONE_KEY) or ("retrained" in name and label != "original"):
+                if file.exists() or (seed and label not in SEVERAL_KEYS) or ("retrained" in name and label != "original"):
                     continue
                 begun = time.perf_counter()
                 eraser, report = fitted(label, found, bytes([seed]), o.networks)

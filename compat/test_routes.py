@@ -137,7 +137,7 @@ def test_a_map_of_whole_vectors_finds_its_place(name: str) -> None:
     tap, _ = find_tap(model, images, whole=True)
     rows = [torch.randn(count, tap.dim + 1) for count in (2, 3, 3)]
     rows[0][:, -1] += 1e4  # all are gated
-    eraser = Resampler(*rows, torch.randn(3, tap.dim, tap.dim) / tap.dim**0.5, torch.randn(3, tap.dim))
+    eraser = Resampler(*rows, torch.randn(3, tap.dim, tap.dim) / tap.dim**0.5, torch.randn(3, tap.dim), torch.arange(5.0).repeat(tap.dim, 1), torch.arange(5.0).repeat(3, tap.dim, 1))
     with torch.no_grad():
         clean, _ = read(model, tap, images)
         attach(model, tap, eraser)

@@ -22,7 +22,7 @@ from unspan.training import Training
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 VARIANTS = {method.name: method() for method in METHODS} | {
-    "resample, head only": by_name("resample")(statistics="none"), "esc": ESC(rank=1), "esc-t": ESCT(lr=0.05, epochs=20), "retrain": by_name("retrain")(training=Training(lr=0.05, epochs=2)),
+    "resample, head only": by_name("resample")(statistics="head"), "esc": ESC(rank=1), "esc-t": ESCT(lr=0.05, epochs=20), "retrain": by_name("retrain")(training=Training(lr=0.05, epochs=2)),
     "random-labels, retain": RandomLabels(use_retain=True), "boundary, expand": Boundary(kind="expand"), "scrub, rewind": Scrub(rewind=True),
     "dlfd": DLFD(save=1.0, steps=3), "l1-sparse, proximal": by_name("l1-sparse")(proximal=True), "fisher": by_name("fisher")(samples=200),
 }  # fmt: skip

@@ -21,11 +21,12 @@ from unspan.erasers import (
     Projection,
     compose,
     from_buffers,
+    interpolated,
     kind_of,
     placed,
     score,
 )
-from unspan.errors import InconclusiveError, ModelError, UsageError
+from unspan.errors import DataError, InconclusiveError, ModelError, UsageError
 from unspan.linalg import root
 from unspan.methods import ESC, LEACE, Resample, recommended
 from unspan.methods.resample import balance, discriminant, gaussian_transport
@@ -190,15 +191,9 @@ def test_the_key_decides_where_a_sample_goes(case):
 # attackers who know the map, not the key
 
 
-@pytest.mark.parametrize(("spread", "limit"), [(1.0, 0.6), (Resample().spread, 0.75)])
-def test_moved_features_can_hardly_be_told_from_real_ones(case, spread, limit):
-    """The attacker knows that places are imitated, whitens every predicted class by its own moments, and looks for what is not real.
-
-    The default spreads a little more than the classes do, which hides neighbours and shows in the norms.
-    """
-    head = case[2]
-    eraser = Resample(spread=spread).fit(stream(case[0], head)).eraser
-    fit, test = through(eraser, case[0], head), through(eraser, case[1], head)
+def test_moved_features_can_hardly_be_told_from_real_ones(case, erased):
+    """The attacker knows that places are imitated, whitens every predicted class by its own moments, and looks for what is not real."""
+    _, fit, test = erased
     parts = [(one.logits.argmax(1), one.features.double().clone()) for one in (fit, test)]
     for j in range(1, 6):
         own = parts[0][1][parts[0][0] == j].clone()
@@ -207,34 +202,69 @@ def test_moved_features_can_hardly_be_told_from_real_ones(case, spread, limit):
     x, asked = (torch.cat([z, z.square().sum(1, keepdim=True).sqrt(), nn.functional.one_hot(place, 6)], 1).float() for place, z in parts)
     logs = [one.logits.log_softmax(1) for one in (fit, test)]
     found = {"by place": mlp_area(fit, test, x, asked), "MLP": mlp_area(fit, test, fit.features, test.features), "linear": linear_auc(fit, test, 0).value, "scores": mlp_area(fit, test, *logs)}
-    assert max(found.values()) <= limit, found
+    assert max(found.values()) <= 0.62, found
 
 
-def test_an_attacker_who_builds_the_map_again_with_another_key_does_not_undo_it(case, erased):
-    """Same data, same code, another key: the attacker's gate is exact, the places and so the maps are not."""
+def test_trees_do_not_find_it_in_single_features(case, erased):
+    """Learners that cut one feature at a time saw tails and zeros that were not those of the class: a map of moments alone is read at AUC 0.8."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    _, fit, test = erased
+    trees = HistGradientBoostingClassifier(random_state=0, max_iter=50).fit(fit.features.numpy(), fit.forget.numpy())
+    chance = torch.from_numpy(trees.predict_proba(test.features.numpy())[:, 1].copy())
+    assert auc_reading("", chance[test.forget], chance[~test.forget]).value < 0.62
+
+
+def test_features_are_distributed_as_in_the_place_they_go_to(digits_net, digits_request, digits):
+    """Zeros after a ReLU in particular: silent units, and those that are silent now and then."""
+    done = unspan.erase(digits_net, digits_request, key=KEY)
+    x, y = (torch.stack([torch.as_tensor(one) for one in part]) for part in zip(*digits["train"]))
+    z, before = unspan.features(done.model, x), unspan.features(digits_net, x)
+    with torch.no_grad():
+        goes = done.model(x).argmax(1)
+    for j in (c for c in range(10) if c != 3):
+        moved, own = z[(y == 3) & (goes == j)], before[(y != 3) & (goes == j)]
+        if len(moved) >= 8:
+            assert float((moved == 0).double().mean()) == pytest.approx(float((own == 0).double().mean()), abs=0.12)
+            silent = (own == 0).all(0)
+            assert float((moved[:, silent] == 0).double().mean()) > 0.95
+
+
+def test_piecewise_linear_maps_are_those_of_numpy():
+    import numpy as np
+
+    knots = torch.sort(torch.randn(3, 6, dtype=torch.float64), 1).values
+    levels = torch.sort(torch.randn(3, 6, dtype=torch.float64), 1).values
+    t = torch.empty(40, 3, dtype=torch.float64).uniform_(float(knots[:, 0].max()), float(knots[:, -1].min()), generator=torch.Generator().manual_seed(0))
+    want = np.stack([np.interp(t[:, i], knots[i], levels[i]) for i in range(3)], 1)
+    assert np.allclose(interpolated(t, knots, levels.expand(40, -1, -1)), want)
+    slope = (levels[:, -1] - levels[:, -2]) / (knots[:, -1] - knots[:, -2])
+    assert torch.allclose(interpolated(knots[:, -1][None] + 2, knots, levels[None])[0], levels[:, -1] + 2 * slope)
+
+
+def test_another_key_gives_another_map(case, erased):
+    """Same data, same code, another key: the gate of an attacker is exact, where samples go is not."""
     fit, test, head = case
     own = test.features[test.forget & (test.logits.argmax(1) == 0)].double()
     moved = placed(erased[0].eraser, "last", own)(own)
     errors = {}
     for key in (KEY, b"guess"):
-        guess = placed(Resample().fit(stream(fit, head, key=key)).eraser, "last", own)
-        choice = score(guess.choice, own).argmax(1)  # the attacker is even told which place the guess would have taken
-        back = torch.linalg.solve(guess.maps[choice], (moved - guess.offsets[choice])[:, :, None])[:, :, 0]
-        errors[key] = float((back - own).square().sum(1).median() / (own - own.mean(0)).square().sum(1).median())
-    assert errors[KEY] < 1e-6 < 0.5 < errors[b"guess"], errors
+        guess = placed(Resample().fit(stream(fit, head, key=key)).eraser, "last", own)(own)
+        errors[key] = float((moved - guess).square().sum(1).median() / (own - own.mean(0)).square().sum(1).median())
+    assert errors[KEY] == 0 and errors[b"guess"] > 0.5, errors
 
 
 def test_known_pairs_give_the_map_away(case, erased):
-    """A limit, kept as a test: d + 1 original features of one place and a linear solve undo that place."""
+    """A limit, kept as a test: original features of some samples of one place, and a linear fit, undo most of that place."""
     fit = case[0]
     eraser = placed(erased[0].eraser, "last", torch.zeros(1, dtype=torch.float64))
     own = fit.features[fit.forget & (fit.logits.argmax(1) == 0)].double()
     goes = score(eraser.choice, own).argmax(1)
     own = own[goes == goes.mode().values]
-    known, asked = own[:20], own[20:]
-    assert len(asked) > 5
-    solved = torch.linalg.lstsq(torch.cat([eraser(known), torch.ones(20, 1)], 1), known).solution
-    assert float((torch.cat([eraser(asked), torch.ones(len(asked), 1)], 1) @ solved - asked).abs().max()) < 1e-3
+    known, asked = own[:-8], own[-8:]
+    solved = torch.linalg.lstsq(torch.cat([eraser(known), torch.ones(len(known), 1)], 1), known).solution
+    back = torch.cat([eraser(asked), torch.ones(len(asked), 1)], 1) @ solved
+    assert float((back - asked).square().sum() / (asked - known.mean(0)).square().sum()) < 0.5
 
 
 def test_under_noise_features_move_less_than_by_a_rotated_map_of_the_same_moments(case):
@@ -259,7 +289,7 @@ def test_with_the_head_alone_only_class_and_margin_are_left(case):
     fit, test, head = case
     made = stream(fit, head)
     made.retain = None
-    method = Resample(statistics="none")
+    method = Resample(statistics="head")
     assert method.needs == {"forget"}
     eraser = method.fit(made).eraser
     assert isinstance(eraser, Narrow)
@@ -279,7 +309,7 @@ def test_a_few_samples_of_a_sparse_network_are_hidden_too(digits_net, digits_req
     x, y = (torch.stack([torch.as_tensor(one) for one in part]) for part in zip(*digits["train"]))
     asked, truth = (torch.stack([torch.as_tensor(one) for one in part]) for part in zip(*digits["test"]))
     fit, test = (Outputs(features=unspan.features(deleted.model, images), logits=deleted.model(images).detach(), labels=labels, forget=labels == 3) for images, labels in ((x, y), (asked, truth)))
-    assert float(fit.features.min()) == 0.0 and float(deleted.eraser.maps.norm(dim=(1, 2)).max()) < 100
+    assert float(fit.features.min()) == 0.0
     found = [linear_probe(fit, test, 0), mlp_probe(fit, test, 0)]
     assert max(one.value for one in found) < 0.25, [(one.attack, one.value) for one in found]
 
@@ -319,9 +349,10 @@ def test_k_means_finds_separate_groups_and_leaves_small_ones_out():
 
 def test_a_reservoir_is_a_uniform_sample_in_order():
     z = torch.arange(10_000.0)[:, None].repeat(1, 2)
-    kept = statistics.reservoir(Cached(z, z[:, 0].long(), None), 500)
+    kept, labels = statistics.reservoir(Cached(z, z[:, 0].long(), None), 500)
+    assert torch.equal(kept[:, 0].long(), labels)
     assert len(kept) == 500 and bool((kept[1:, 0] > kept[:-1, 0]).all()) and abs(float(kept[:, 0].mean()) - 5000) < 400
-    assert len(statistics.reservoir(Cached(z[:100], z[:100, 0].long(), None), 500)) == 100
+    assert len(statistics.reservoir(Cached(z[:100], z[:100, 0].long(), None), 500)[0]) == 100
 
 
 def test_many_places_share_one_covariance(case, monkeypatch):
@@ -357,9 +388,9 @@ def test_a_damaged_file_of_statistics_is_refused(case, tmp_path, spoil):
     if spoil == "bytes":
         path.write_bytes(path.read_bytes()[:300])
     else:
-        tensors = {name: getattr(found, name).contiguous() for name in ("rows", "labels", "count", "mean", "covariance")}
+        tensors = {name: getattr(found, name).contiguous() for name in ("rows", "labels", "count", "mean", "covariance", "quantiles")}
         tensors["mean"] = tensors["mean"] * torch.nan if spoil == "nan" else tensors["mean"][:, :-1].contiguous() if spoil == "shape" else tensors["mean"]
-        save_file(tensors, path, metadata={"schema": "other/1" if spoil == "schema" else statistics.SCHEMA, "length": "0.0"})
+        save_file(tensors, path, metadata={"schema": "other/1" if spoil == "schema" else statistics.SCHEMA, "length": "0.0", "nonnegative": "0", "model": ""})
     with pytest.raises(ModelError, match="unspan stats"):
         statistics.load(path)
 
@@ -508,6 +539,46 @@ def test_chains_and_affine_erasers_compose():
         placed(narrow, "channels", z)(torch.zeros(2, 3, 4, 4))
 
 
+def test_the_same_class_again_a_class_outside_the_head_and_too_few_samples_are_said(deleted, digits_net, digits_request, digits):
+    with pytest.raises(UsageError, match="erased by an earlier request"):
+        unspan.erase(deleted, digits_request, Resample())
+    with pytest.raises(UsageError, match="the head has the classes 0 to 9"):
+        unspan.erase(digits_net, replace(digits_request, classes=(11,)), Resample(), check_labels=False)
+    with pytest.raises(DataError, match="there are 5"):
+        unspan.erase(digits_net, replace(digits_request, forget=Subset(digits_request.forget, range(5))), Resample(), check_labels=False)
+    two = Subset(digits["train"], [i for i in range(len(digits["train"])) if int(digits["train"][i][1]) == 4][:15])
+    with pytest.raises(DataError, match="or use method esc"):
+        unspan.erase(digits_net, replace(digits_request, retain=two), Resample(), check_labels=False)
+
+
+def test_verify_checks_a_gate_against_the_head(deleted, tmp_path):
+    from unspan.auditing.verify import verify
+    from unspan.zoo import DigitsCNN
+
+    checks = {one.name: one.ok for one in verify(deleted.save(tmp_path / "e"), model=DigitsCNN())}
+    assert all(checks.values()) and "the gate asks what the head says of the request" in checks
+
+
+def test_statistics_of_an_embedding_model_know_classes_by_label_and_their_own_weights(digits, tmp_path):
+    class Embed(nn.Module):
+        def __init__(self, seed):
+            super().__init__()
+            torch.manual_seed(seed)
+            self.layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 24), nn.Tanh(), nn.Linear(24, 16))
+
+        def forward(self, x):
+            return self.layers(x)
+
+    data = [(x, int(y)) for x, y in digits["train"]]
+    request = unspan.Splits.by_class(digits["train"], 3)
+    path = statistics.of_model(Embed(0), data, unspan.Run(), tap="output").save(tmp_path / "s.safetensors")
+    assert set(statistics.load(path).labels.tolist()) == set(range(10))
+    done = unspan.erase(Embed(0), request, Resample(statistics=str(path)), tap="output")
+    assert done.receipt["method"]["fit"]["gated"] > 0.3
+    with pytest.raises(UsageError, match="other weights"):
+        unspan.erase(Embed(1), request, Resample(statistics=str(path)), tap="output")
+
+
 def test_images_that_the_model_does_not_know_change_nothing(digits_net, digits_request):
     noise = TensorDataset(torch.rand(60, 1, 8, 8), torch.full((60,), 3))
     with pytest.raises(InconclusiveError, match="are recognised as such"):
@@ -524,7 +595,7 @@ def test_folded_and_single_vectors_only(digits_net, digits_request):
     with pytest.raises(UsageError, match="projected"):
         unspan.erase(digits_net, digits_request, Resample(), form="folded")
     with pytest.raises(UsageError, match="needs a model with a head"):
-        unspan.erase(digits_net, unspan.Splits(forget=digits_request.forget), Resample(statistics="none"))
+        unspan.erase(digits_net, unspan.Splits(forget=digits_request.forget), Resample(statistics="head"))
 
 
 def test_stats_on_the_command_line(digits_net, tmp_path):
@@ -537,5 +608,7 @@ def test_stats_on_the_command_line(digits_net, tmp_path):
     assert done.exit_code == 0, (done.output, done.exception)
     dropped = CliRunner().invoke(app, ["stats", "--from", str(path), "--drop", "3", "--out", str(path)])
     assert dropped.exit_code == 0 and 3 not in statistics.load(path).labels.tolist()
-    for wrong in (["stats", "--out", str(path)], ["stats", *base, "--out", str(tmp_path)], ["stats", "--from", str(path), "--drop", "deer", "--out", str(path)]):
+    head = CliRunner().invoke(app, ["erase", *base, "--forget", "3", "--method", "resample", "--set", "statistics=head", "--out", str(tmp_path / "h")])
+    assert head.exit_code == 0, (head.output, head.exception)
+    for wrong in (["stats", "--from", str(path), "--drop", "77", "--out", str(path)], ["erase", *base, "--forget", "3", "--method", "resample", "--set", "statistics=none", "--out", str(tmp_path / "n")], ["stats", "--out", str(path)], ["stats", *base, "--out", str(tmp_path)], ["stats", "--from", str(path), "--drop", "deer", "--out", str(path)]):
         assert isinstance(CliRunner().invoke(app, wrong).exception, UsageError)

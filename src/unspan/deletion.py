@@ -168,6 +168,9 @@ def _erase(inner: nn.Module, splits: Splits, method: EraserMethod, run: Run, rec
         check_parts(splits, method.needs, method.name)
     earlier = [] if record is None else [*record.receipt["previous"], record.receipt]
     whole = bool(getattr(method, "whole", False))
+    again = set(splits.classes) & {label for one in earlier for label in one["request"]["classes"]}
+    if whole and again:
+        raise UsageError(f"Class {', '.join(map(str, sorted(again)))} was erased by an earlier request on this model already.")
     if whole and earlier and "retain" in method.needs:
         splits = without_earlier(splits, earlier)
     notices = data_notices(splits.forget)
@@ -179,8 +182,8 @@ def _erase(inner: nn.Module, splits: Splits, method: EraserMethod, run: Run, rec
     if record is not None and tap is None and not (whole and isinstance(prior, Affine)):
         found = record.tap
     else:
-        again = record.tap if record is not None and tap is None else None
-        found, more = find_tap(inner, inputs, _spelled(again) if again else tap, again.pool if again else pool, whole=whole)
+        known = record.tap if record is not None and tap is None else None
+        found, more = find_tap(inner, inputs, _spelled(known) if known else tap, known.pool if known else pool, whole=whole)
         notices += more
     method.check(found.dim)
     check_fold(inner, found, form)

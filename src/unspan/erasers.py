@@ -126,38 +126,58 @@ class Gate(nn.Module):
 
 
 class Resampler(Gate):
-    """Moves gated samples into the clouds of the other classes: `z -> maps[j] z + offsets[j]`; all others pass unchanged.
+    """Moves gated samples into the clouds of the other classes; all others pass unchanged.
+
+    `t = maps[j] z + offsets[j]` in standard units of place j, then every feature by a piecewise linear increasing map of its own,
+    from `knots` to `levels[j]`, so that it is distributed as in that place.
 
     Attributes:
         maps: `[K, d, d]`, or `[1, d, d]` shared by all places.
         offsets: `[K, d]`.
+        knots: `[d, B]` ascending, in standard units.
+        levels: `[K, d, B]` ascending.
         length: `[]`, the norm that outputs get, for embeddings of one length; None leaves it free.
         floor: `[]`, the least value of an output, for features after a ReLU; None leaves it free.
     """
 
     maps: Tensor
     offsets: Tensor
+    knots: Tensor
+    levels: Tensor
     length: Tensor | None
     floor: Tensor | None
 
-    def __init__(self, forgotten: Tensor, others: Tensor, choice: Tensor, maps: Tensor, offsets: Tensor, length: Tensor | None = None, floor: Tensor | None = None):
+    def __init__(self, forgotten: Tensor, others: Tensor, choice: Tensor, maps: Tensor, offsets: Tensor, knots: Tensor, levels: Tensor, length: Tensor | None = None, floor: Tensor | None = None):
         super().__init__(forgotten, others, choice)
-        self.register_buffer("maps", maps)
-        self.register_buffer("offsets", offsets)
-        self.register_buffer("length", length)
-        self.register_buffer("floor", floor)
+        for name, tensor in (("maps", maps), ("offsets", offsets), ("knots", knots), ("levels", levels), ("length", length), ("floor", floor)):
+            self.register_buffer(name, tensor)
 
     def mapped(self, z: Tensor, gated: Tensor, place: Tensor) -> Tensor:
         offsets = self.offsets[place]
         if len(self.maps) > 1:
-            moved = torch.baddbmm(offsets[:, :, None], self.maps[place], z[:, :, None])[:, :, 0]
+            t = torch.baddbmm(offsets[:, :, None], self.maps[place], z[:, :, None])[:, :, 0]
         else:
-            moved = torch.addmm(offsets, z, self.maps[0].mT)
+            t = torch.addmm(offsets, z, self.maps[0].mT)
+        moved = interpolated(t, self.knots, self.levels[place])
         if self.floor is not None:
             moved = torch.maximum(moved, self.floor)
         if self.length is not None:
             moved = moved * (self.length / moved.norm(dim=1, keepdim=True).clamp_min(1e-12))
         return torch.where(gated[:, None], moved, z)
+
+
+def interpolated(t: Tensor, knots: Tensor, levels: Tensor) -> Tensor:
+    """Piecewise linear maps of `t` `[n, d]`, feature by feature, continued beyond the ends.
+
+    Args:
+        t: `[n, d]`.
+        knots: `[d, B]` ascending.
+        levels: `[n, d, B]`, values at the knots.
+    """
+    part = (t[:, :, None] >= knots[:, 1:-1]).sum(2, keepdim=True)
+    start, end = (knots.expand(t.shape[0], -1, -1).gather(2, part + more)[:, :, 0] for more in (0, 1))
+    low, high = (levels.gather(2, part + more)[:, :, 0] for more in (0, 1))
+    return low + (t - start) / (end - start).clamp_min(1e-6) * (high - low)
 
 
 class Narrow(Gate):

@@ -1,4 +1,4 @@
-"""What the data to keep look like to a model: mean and covariance of its features, place by place; no samples.
+"""What the data to keep look like to a model: mean, covariance and quantiles of its features, place by place; no samples.
 
 A place is a cluster of what the head calls a class (whether it is right or not), or of all where there is no head. Written once
 when a model is trained (`unspan stats`), they let a later request be answered without the training data.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ _FEWEST = 20  # samples of a place
 _LARGEST = 2**26  # numbers in the samples held, and in all covariances; above it these share one
 _KEPT, _CHUNK = 50_000, 4096  # samples held; of them at a time
 _PARTS, _CLUSTERS, _PASSES = 8, 10, 30  # clusters of a class, of everything where there is no head; passes of k-means
+LEVELS = torch.tensor([0.004, *(part / 20 for part in range(1, 20)), 0.996], dtype=torch.float64)
 _ONE_LENGTH = 1e-4  # features whose seen vary by less than this share lie on a sphere
 
 
@@ -47,8 +48,10 @@ class Statistics:
         count: `[K]` int64 samples.
         mean: `[K, d]`.
         covariance: `[K, d, d]` of each place, or `[1, d, d]` within all of them.
+        quantiles: `[K, d, B]` of every feature in each place, at the shares `LEVELS`.
         length: norm of every feature vector where they have one length, else 0.
         nonnegative: no feature is below 0, as after a ReLU.
+        model: hash of the weights they are of, "" where it is not known.
     """
 
     rows: Tensor
@@ -56,8 +59,10 @@ class Statistics:
     count: Tensor
     mean: Tensor
     covariance: Tensor
+    quantiles: Tensor
     length: float = 0.0
     nonnegative: bool = False
+    model: str = ""
 
     def without(self, classes: Sequence[int]) -> Statistics:
         """The statistics of all other classes.
@@ -67,9 +72,9 @@ class Statistics:
         """
         kept = ~torch.isin(self.labels, torch.tensor(list(classes), dtype=torch.int64))
         if int(kept.sum()) < 2:
-            raise DataError(f"The statistics hold {len(self.labels)} places with at least {_FEWEST} samples, {int(kept.sum())} of them to keep; at least two are needed.")
+            raise DataError(f"The data to keep have {int(kept.sum())} places with at least {_FEWEST} samples; two are needed for samples to go to. Give more data to keep, or use method esc.")
         covariance = self.covariance[kept] if len(self.covariance) > 1 else self.covariance
-        return Statistics(rows=self.rows[kept], labels=self.labels[kept], count=self.count[kept], mean=self.mean[kept], covariance=covariance, length=self.length, nonnegative=self.nonnegative)
+        return Statistics(rows=self.rows[kept], labels=self.labels[kept], count=self.count[kept], mean=self.mean[kept], covariance=covariance, quantiles=self.quantiles[kept], length=self.length, nonnegative=self.nonnegative, model=self.model)
 
     def save(self, path: str | Path) -> Path:
         """Write one safetensors file, readable by its owner only; an existing file is replaced when the new one is complete.
@@ -79,9 +84,9 @@ class Statistics:
         """
         path = Path(path)
         part = path.with_name(f".{path.name}.part")
-        tensors = {"rows": self.rows, "labels": self.labels, "count": self.count, "mean": self.mean.float(), "covariance": self.covariance.float()}
+        tensors = {"rows": self.rows, "labels": self.labels, "count": self.count, "mean": self.mean.float(), "covariance": self.covariance.float(), "quantiles": self.quantiles.float()}
         try:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, metadata={"schema": SCHEMA, "length": repr(self.length), "nonnegative": str(int(self.nonnegative))})
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, metadata={"schema": SCHEMA, "length": repr(self.length), "nonnegative": str(int(self.nonnegative)), "model": self.model})
             os.chmod(part, 0o600)
             os.replace(part, path)
         except (OSError, SafetensorError) as error:
@@ -107,13 +112,13 @@ def load(path: str | Path) -> Statistics:
             raise ModelError(f"{path} has schema {said.get('schema')!r}; this version reads {SCHEMA}. Write it again with unspan stats.")
         found = Statistics(
             rows=held["rows"].double(), labels=held["labels"].long(), count=held["count"].long(),
-            mean=held["mean"].double(), covariance=held["covariance"].double(), length=float(said["length"]), nonnegative=said["nonnegative"] == "1",
+            mean=held["mean"].double(), covariance=held["covariance"].double(), quantiles=held["quantiles"].double(), length=float(said["length"]), nonnegative=said["nonnegative"] == "1", model=said["model"],
         )  # fmt: skip
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise ModelError(f"{path} is damaged or no file of statistics ({error}). Write it again with unspan stats.") from error
     places, dim = found.mean.shape if found.mean.ndim == 2 else (-1, -1)
     shapes = [tuple(one.shape) for one in (found.rows, found.labels, found.count)]
-    if shapes != [(places, dim + 1), (places,), (places,)] or tuple(found.covariance.shape) not in ((places, dim, dim), (1, dim, dim)) or not all(bool(one.isfinite().all()) for one in (found.rows, found.mean, found.covariance)):
+    if shapes != [(places, dim + 1), (places,), (places,)] or tuple(found.quantiles.shape) != (places, dim, len(LEVELS)) or tuple(found.covariance.shape) not in ((places, dim, dim), (1, dim, dim)) or not all(bool(one.isfinite().all()) for one in (found.rows, found.mean, found.covariance, found.quantiles)):
         raise ModelError(f"{path}: shapes or values do not fit together. Write it again with unspan stats.")
     return found
 
@@ -138,7 +143,7 @@ def of_model(model: nn.Module, data: Any, run: Run, *, tap: str | None = None, p
         head = head_parameters(inner, found)
         stream = FeatureStream(inner, found, batches(data, run, shuffle=True), run, total=size_of(data, run), head=None)
         stream.says = "reading data"
-        return gather(stream, head)
+        return replace(gather(stream, head), model=stream.model_digest())
 
 
 def gather(stream: FeatureStream, head: tuple[Tensor, Tensor] | None) -> Statistics:
@@ -146,7 +151,8 @@ def gather(stream: FeatureStream, head: tuple[Tensor, Tensor] | None) -> Statist
 
     Args:
         stream: features of data to keep.
-        head: weight `[C, d]` and bias `[C]`; every class it names is cut into up to eight clusters. None makes ten clusters of all.
+        head: weight `[C, d]` and bias `[C]`; every class it names is cut into up to eight clusters. Without one the labels
+            of the data name the classes, and data without labels make ten clusters.
 
     Raises:
         UsageError: several processes.
@@ -154,12 +160,12 @@ def gather(stream: FeatureStream, head: tuple[Tensor, Tensor] | None) -> Statist
     """
     if dist.world() > 1:
         raise UsageError("Statistics are read in one process; start without torchrun.")
-    z = reservoir(stream, min(_KEPT, _LARGEST // stream.dim))
+    z, y = reservoir(stream, min(_KEPT, _LARGEST // stream.dim))
     if head is None:
-        groups = clusters(z, _CLUSTERS)
+        parts = [(label, group) for label in y.unique().tolist() for group in clusters(z[y == label], _PARTS if label >= 0 else _CLUSTERS)]
+        labels, groups = [label for label, _ in parts], [group for _, group in parts]
         centres = torch.stack([group.double().mean(0) for group in groups]) if groups else z[:0].double()
         rows = torch.cat([2 * centres, -centres.square().sum(1, keepdim=True)], 1)  # nearest centre = largest affine score
-        labels = [-1] * len(groups)
     else:
         scores = torch.cat([head[0], head[1][:, None]], 1)
         named = torch.cat([score(scores, part.double()).argmax(1) for part in z.split(_CHUNK)])
@@ -168,12 +174,13 @@ def gather(stream: FeatureStream, head: tuple[Tensor, Tensor] | None) -> Statist
         labels, groups = [label for label, _ in parts], [group for _, group in parts]
         rows = scores[labels]
     if len(groups) < 2:
-        raise DataError(f"Statistics: of {len(z)} samples no two places have {_FEWEST}; give more data to keep.")
+        raise DataError(f"Of {len(z)} samples to keep no two places have {_FEWEST}, and two are needed for samples to go to. Give more data to keep, or use method esc.")
     count, mean = torch.tensor([len(group) for group in groups]), torch.stack([group.double().mean(0) for group in groups])
     norms = z.norm(dim=1)
     one_length = float(norms.max() - norms.min()) <= _ONE_LENGTH * float(norms.max())
     return Statistics(
         rows=rows, labels=torch.tensor(labels), count=count, mean=mean, covariance=_covariance(groups, mean),
+        quantiles=torch.stack([torch.quantile(group.double(), LEVELS, dim=0).mT for group in groups]),
         length=float(norms.mean()) if one_length else 0.0, nonnegative=bool(z.min() >= 0),
     )  # fmt: skip
 
@@ -204,19 +211,20 @@ def _covariance(groups: Sequence[Tensor], mean: Tensor) -> Tensor:
     return (within / (sum(map(len, groups)) - len(groups)))[None]
 
 
-def reservoir(stream: FeatureStream, most: int) -> Tensor:
-    """A uniform sample of at most `most` features `[n, d]` of a stream, in the order they came."""
+def reservoir(stream: FeatureStream, most: int) -> tuple[Tensor, Tensor]:
+    """A uniform sample of at most `most` features `[n, d]` of a stream in the order they came, and their labels `[n]`, -1 where there is none."""
     generator = torch.Generator().manual_seed(0)
-    held: list[tuple[Tensor, Tensor]] = []
-    for features, _ in stream:
-        held.append((features, torch.rand(len(features), generator=generator, dtype=torch.float64)))
-        if sum(len(part) for part, _ in held) > 2 * most:
+    held = [(torch.empty(0, stream.dim), torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.float64))]
+    for features, labels in stream:
+        known = torch.full((len(features),), -1) if labels is None else labels.long()
+        held.append((features, known, torch.rand(len(features), generator=generator, dtype=torch.float64)))
+        if sum(len(part[0]) for part in held) > 2 * most:
             held = [_least(held, most)]
-    return _least(held, most)[0] if held else torch.empty(0, stream.dim)
+    return _least(held, most)[:2]
 
 
-def _least(held: Sequence[tuple[Tensor, Tensor]], most: int) -> tuple[Tensor, Tensor]:
+def _least(held: Sequence[tuple[Tensor, Tensor, Tensor]], most: int) -> tuple[Tensor, Tensor, Tensor]:
     """The rows with the smallest keys, in their order."""
-    rows, keys = (torch.cat(part) for part in zip(*held))
+    rows, labels, keys = (torch.cat(part) for part in zip(*held))
     chosen = keys.topk(min(most, len(keys)), largest=False).indices.sort().values
-    return rows[chosen], keys[chosen]
+    return rows[chosen], labels[chosen], keys[chosen]

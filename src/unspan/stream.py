@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from unspan import dist
 from unspan.erasers import Eraser, placed
 from unspan.errors import DataError, ResourceError
+from unspan.receipt import state_hash
 from unspan.run import Batch, Run, first_rows, place
 from unspan.taps import Tap, read
 
@@ -53,6 +54,10 @@ class FeatureStream:
         self.seen, self.says = Seen(), "reading forget data"
         self.retain: FeatureStream | None = None
         self._model, self._tap, self._batches, self._run, self._train = model, tap, batches, run, train_mode
+
+    def model_digest(self) -> str:
+        """Hash of the weights that are read, without an eraser."""
+        return state_hash(self._model.state_dict())
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         like = next(self._model.parameters(), None)

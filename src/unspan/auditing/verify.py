@@ -14,7 +14,7 @@ from torch import nn
 from unspan import receipt as receipts
 from unspan.artifact import inspect, load
 from unspan.deletion import RECORD, Record
-from unspan.erasers import Projection
+from unspan.erasers import Gate, Projection
 from unspan.errors import ModelError, UnspanError, UsageError
 from unspan.metrics.casts import cast_weight
 from unspan.taps import head_parameters, unwrap
@@ -74,6 +74,8 @@ def verify(folder: Path, audit: Path | None = None, *, model: nn.Module | None =
 def _eraser(model: nn.Module) -> list[Check]:
     record: Record = getattr(model, RECORD)
     eraser = record.eraser
+    if isinstance(eraser, Gate):
+        return _gate(model, record, eraser)
     if not isinstance(eraser, Projection):
         return [Check("removed directions", None, "not stored in this form, so they cannot be checked")]
     basis = eraser.basis.double()
@@ -89,6 +91,18 @@ def _eraser(model: nn.Module) -> list[Check]:
         name = "the head reads nothing of the removed directions" + ("" if how is None else f", after a cast to {how}")
         found.append(Check(name, share <= limit, f"share {share:.1e}, limit {limit:.0e}"))
     return found
+
+
+def _gate(model: nn.Module, record: Record, eraser: Gate) -> list[Check]:
+    """A gate for classes of the head is made of the head's own rows."""
+    numbers = all(bool(buffer.isfinite().all()) for buffer in eraser.buffers())
+    found = [Check("the eraser holds numbers only", numbers, f"{sum(buffer.numel() for buffer in eraser.buffers())} of them")]
+    head, classes = head_parameters(model, record.tap), record.receipt["request"]["classes"]
+    if head is None or not classes:
+        return found
+    rows = torch.cat([head[0], head[1][:, None]], 1)[classes]
+    error = float((eraser.forgotten.double() - rows).abs().max())
+    return [*found, Check("the gate asks what the head says of the request", error <= 1e-3 * float(rows.abs().max()), f"largest difference of its rows {error:.1e}")]
 
 
 def _audit(path: Path, account: dict[str, Any]) -> list[Check]:

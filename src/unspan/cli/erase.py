@@ -108,10 +108,12 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
         raise UsageError(f"--{own[0]} does not reach {o['data']}: your factory prepares its samples itself. Leave it out.")
     opened = open_model(o)
     splits, sources = open_request(o, opened)
+    why = ""
     if settings is None:
         earlier = getattr(opened.start, "receipt", None)
         o["method"] = recommended(splits, o["form"], earlier).name
         settings = _method(o)
+        why = " (chosen: a class must go, and there are data to keep)" if o["method"] == "resample" else " (chosen: resample needs classes and data to keep; see --method)"
     count = size_of(splits.forget, Run(max_samples=o["max_samples"]))
     wanted = _splits_to_measure(o, sources)
     splits, sources = with_holdout(o["holdout"], o["split"], splits, sources)
@@ -119,7 +121,7 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
     if hasattr(settings, "check"):
         settings.check(dim)
     check_parts(splits, settings.needs, settings.name)
-    render.facts(out, "Plan", _plan(o, splits, settings, count))
+    render.facts(out, "Plan", _plan(o, splits, settings, count, why))
     if count is not None and dist.rank() == 0 and not hasattr(settings, "unlearn"):
         check_identifying(count, settings.rank if hasattr(settings, "rank") else None, o["allow_identifying_projector"])
     overlap = refuse_test_overlap(splits, sources, split=o["split"], allow=o["allow_overlap"])
@@ -187,13 +189,13 @@ def _input_paths(o: dict[str, Any]) -> tuple[Path, ...]:
     return tuple(Path(one) for one in [*named, *specs] if one is not None and Path(one).exists())
 
 
-def _plan(o: dict[str, Any], splits: Splits, settings: Any, count: int | None) -> list[tuple[str, Any]]:
+def _plan(o: dict[str, Any], splits: Splits, settings: Any, count: int | None, why: str) -> list[tuple[str, Any]]:
     return [
         ("model", o["model"]),
         ("data", o["data"]),
         ("forget", f"{splits.kind}: {', '.join(splits.selector)} ({count if count is not None else 'unknown number of'} samples{'' if hasattr(settings, 'unlearn') else ', one forward pass'})"),
         ("reads", ", ".join(sorted(settings.needs)).replace("_", " ")),
-        ("method", repr(settings)),
+        ("method", repr(settings) + why),
         ("form", o["form"]),
         ("output", o["out"]),
     ]

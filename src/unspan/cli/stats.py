@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -57,7 +57,12 @@ def stats(
     if source is not None:
         if model is not None or data is not None or not drop:
             raise UsageError("--from FILE goes with --drop CLASS and --out, without --model and --data.")
-        made = statistics.load(source).without(_labels(drop)).save(out)
+        held = statistics.load(source)
+        gone = _labels(drop)
+        strange = sorted(set(gone) - set(held.labels.tolist()))
+        if strange:
+            raise UsageError(f"--drop {' '.join(map(str, strange))}: {source} holds {_named(held)}.")
+        made = held.without(gone).save(out)
         render.facts(console, "Done", [("dropped", ", ".join(drop)), ("written", made)])
         return
     if model is None or data is None or drop:
@@ -72,6 +77,11 @@ def stats(
     made = found.save(out)
     kind = "" if bool((found.labels < 0).any()) else f" of {len(found.labels.unique())} classes"
     render.facts(console, "Done", [("places", f"{len(found.mean)} clusters{kind}, {found.mean.shape[1]} features"), ("samples", int(found.count.sum())), ("written", f"{made} (private: it describes the training data)")])
+
+
+def _named(held: Any) -> str:
+    labels = sorted(set(held.labels.tolist()) - {-1})
+    return f"the classes {', '.join(map(str, labels))}" if labels else "no classes, only clusters: write it again without those samples"
 
 
 def _labels(drop: list[str]) -> list[int]:

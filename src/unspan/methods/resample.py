@@ -4,12 +4,13 @@ Idea: no affine map hides a class, since the place where it ends is a class of i
 over places, clusters of all other classes, each part with the mean and covariance of the place it goes to; all other samples pass unchanged.
 Formula: gate `max_{c in F} l_c > max_{c not in F} l_c`, place `j = argmax_c (P_c (h - m) + s l_c + a_c)`, P keyed directions of the
 whitened features, a such that the places fill in proportion to their classes; `h -> mu_j + A_j (h - m_j)`, the optimal transport
-`A_j = S^-1/2 (S^1/2 S_j S^1/2)^1/2 S^-1/2` between Gaussians of covariance S (gated samples of place j) and S_j (place j).
-Needs: forget samples, no labels; and data to keep, or their statistics (`unspan stats`), or only a head (`statistics="none"`: every
+`A_j = S^-1/2 (S^1/2 S_j S^1/2)^1/2 S^-1/2` between Gaussians of covariance S (gated samples of place j) and S_j (place j); then every feature
+by an increasing piecewise linear map to its quantiles in place j.
+Needs: forget samples, no labels; and data to keep, or their statistics (`unspan stats`), or only a head (`statistics="head"`: every
 sample keeps its best remaining class and its margin, nothing else). Cost: one forward pass over each; a map of `[d, d]` for each of up to eight places a class.
 Typical: no settings; statistics from the data to keep.
 Fails: whoever holds the weights takes the eraser off; samples that the model itself takes for another class pass the gate; features of
-the request move more than others under noise; with `statistics="none"` features serve no other purpose than the classes of the head.
+the request move more than others under noise; with `statistics="head"` features serve no other purpose than the classes of the head.
 Source: this project, docs/survive.md; transport between Gaussians: Dowson and Landau 1982.
 Deviates: none.
 """
@@ -25,10 +26,10 @@ from torch import Tensor
 
 from unspan import dist
 from unspan.erasers import Affine, Chain, Narrow, Resampler, score
-from unspan.errors import InconclusiveError, UsageError
+from unspan.errors import DataError, InconclusiveError, UsageError
 from unspan.linalg import root
 from unspan.methods.esc import Fit
-from unspan.statistics import Statistics, gather, load, reservoir
+from unspan.statistics import LEVELS, Statistics, gather, load, reservoir
 from unspan.stream import FeatureStream
 
 _KEPT = 20_000  # forget features in memory; more add nothing to a mean and a covariance
@@ -42,16 +43,14 @@ class Resample:
     """Settings of resample.
 
     Attributes:
-        statistics: `retain` reads the data to keep; a path is a file of `unspan stats`; `none` has only the head.
+        statistics: `retain` reads the data to keep; a path is a file of `unspan stats`; `head` has only the head.
         meaning: how much the place of a sample follows the model's own second guess, in units of the keyed choice.
-        spread: standard deviations at the new place, as a share of those of its class; a little above 1 hides neighbours better.
         false_positives: share of other samples that a fitted gate moves, where no class of a head is the request.
         most: samples to keep that are read, drawn at random where there are more.
     """
 
     statistics: str = "retain"
     meaning: float = 1.0
-    spread: float = 1.12
     false_positives: float = 0.01
     most: int = 50_000
     name: ClassVar[str] = "resample"
@@ -59,8 +58,10 @@ class Resample:
     whole: ClassVar[bool] = True  # decides for every sample by itself
 
     def __post_init__(self) -> None:
-        if not (self.meaning >= 0 and self.spread > 0 and 0 < self.false_positives < 0.5 and self.most >= 1):
-            raise UsageError(f"meaning={self.meaning}, spread={self.spread}, false_positives={self.false_positives}, most={self.most}: use meaning >= 0, spread > 0, 0 < false_positives < 0.5 and most >= 1.")
+        if not isinstance(self.statistics, str):
+            raise UsageError(f"statistics={self.statistics!r}: use retain, head, or a file of unspan stats.")
+        if not (self.meaning >= 0 and 0 < self.false_positives < 0.5 and self.most >= 1):
+            raise UsageError(f"meaning={self.meaning}, false_positives={self.false_positives}, most={self.most}: use meaning >= 0, 0 < false_positives < 0.5 and most >= 1.")
 
     @property
     def needs(self) -> frozenset[str]:
@@ -69,7 +70,7 @@ class Resample:
 
     def check(self, dim: int) -> None:
         """Refuse a file of statistics of another width before data is read."""
-        if self.statistics not in ("retain", "none") and load(self.statistics).mean.shape[1] != dim:
+        if self.statistics not in ("retain", "head") and load(self.statistics).mean.shape[1] != dim:
             raise UsageError(f"{self.statistics} is of features with d={load(self.statistics).mean.shape[1]}, the model has d={dim}: statistics of another model or layer.")
 
     def fit(self, stream: FeatureStream) -> Fit:
@@ -82,12 +83,14 @@ class Resample:
         if dist.world() > 1:
             raise UsageError("resample reads in one process; start without torchrun.")
         by_class = stream.head is not None and bool(stream.classes)
-        if self.statistics == "none" and not by_class:
-            raise UsageError("resample with statistics='none' needs a model with a head and a request of its classes; give data to keep, or statistics of them (unspan stats).")
-        features = reservoir(stream, _KEPT).double()
-        report: dict[str, Any] = {"samples": len(stream.seen.digests) // 32, "dim": stream.dim, "statistics": "file" if self.statistics not in ("retain", "none") else self.statistics}
+        if self.statistics == "head" and not by_class:
+            raise UsageError("resample with statistics='head' needs a model with a head and a request of its classes; give data to keep, or statistics of them (unspan stats).")
+        features = reservoir(stream, _KEPT)[0].double()
+        if len(features) < _FEWEST:
+            raise DataError(f"resample needs at least {_FEWEST} forget samples to find where they lie, and there are {len(features)}.")
+        report: dict[str, Any] = {"samples": len(stream.seen.digests) // 32, "dim": stream.dim, "statistics": "file" if self.statistics not in ("retain", "head") else self.statistics}
         generator = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(stream.key + b"resample").digest()[:7], "big"))
-        if self.statistics == "none":
+        if self.statistics == "head":
             return _narrow(features, stream, generator, report)
         kept = self._statistics(stream).without([*stream.classes, *stream.earlier])
         rows = head_rows(stream.head) if stream.head is not None else kept.rows
@@ -98,19 +101,21 @@ class Resample:
             report["false_positives"] = self.false_positives
         gated = _recognised(features, forgotten, others)
         choice = places(gated, kept.rows, kept.count, self.meaning, generator)
-        maps, offsets = transport(gated, score(choice, gated).argmax(1), kept, self.spread)
+        maps, offsets, knots = transport(gated, score(choice, gated).argmax(1), kept)
         report |= {"retained": int(kept.count.sum()), "fewest_retained": int(kept.count.min()), "places": len(kept.mean), "classes": len(kept.labels.unique()), "gated": len(gated) / len(features)}
-        return Fit(Resampler(forgotten, others, choice, maps, offsets, _scalar(kept.length, kept.length > 0), _scalar(0.0, kept.nonnegative)), report, _said(report))
+        return Fit(Resampler(forgotten, others, choice, maps, offsets, knots, kept.quantiles, _scalar(kept.length, kept.length > 0), _scalar(0.0, kept.nonnegative)), report, _said(report))
 
     def _statistics(self, stream: FeatureStream) -> Statistics:
         if self.statistics == "retain":
             if stream.retain is None:
-                raise UsageError("resample moves samples to where others lie, and the request has none to keep: give the whole data (--data), a file of unspan stats (--set statistics=FILE), or --set statistics=none for the head alone.")
+                raise UsageError("resample moves samples to where others lie, and the request has none to keep: give the whole data (--data), a file of unspan stats (--set statistics=FILE), or --set statistics=head for the head alone.")
             return gather(stream.retain, stream.head)
         found = load(self.statistics)
         parts = list(stream.prior) if isinstance(stream.prior, Chain) else [stream.prior]
         if any(isinstance(part, (*Affine.__args__, Narrow)) for part in parts):
             raise UsageError(f"{self.statistics} is of the original features, which the eraser of an earlier request has changed for all samples: give the data to keep instead.")
+        if found.model and found.model != stream.model_digest():
+            raise UsageError(f"{self.statistics} is of other weights than this model has; write statistics of this one with unspan stats.")
         same = stream.head is None or bool((found.labels >= 0).all()) and torch.allclose(head_rows(stream.head)[found.labels], found.rows, rtol=1e-2, atol=1e-3)
         if not same:
             raise UsageError(f"{self.statistics} is of a model with another head; write statistics of this one with unspan stats.")
@@ -128,6 +133,8 @@ def head_rows(head: tuple[Tensor, Tensor]) -> Tensor:
 
 def _split(rows: Tensor, stream: FeatureStream) -> tuple[Tensor, Tensor]:
     """Rows of the head that are forgotten, and those of classes to keep."""
+    if max(stream.classes) >= len(rows):
+        raise UsageError(f"resample: class {max(stream.classes)} is to be forgotten, and the head has the classes 0 to {len(rows) - 1}.")
     gone = torch.isin(torch.arange(len(rows)), torch.tensor([*stream.classes, *stream.earlier]))
     asked = torch.isin(torch.arange(len(rows)), torch.tensor(stream.classes))
     return rows[asked], rows[~gone]
@@ -195,23 +202,37 @@ def balance(scores: Tensor, shares: Tensor) -> Tensor:
     return offsets
 
 
-def transport(gated: Tensor, place: Tensor, kept: Statistics, spread: float) -> tuple[Tensor, Tensor]:
-    """Maps `[K, d, d]` (or `[1, d, d]`) and offsets `[K, d]` from gated features of each place to the class there."""
+def transport(gated: Tensor, place: Tensor, kept: Statistics) -> tuple[Tensor, Tensor, Tensor]:
+    """From gated features of each place to the class there, in standard units of the place.
+
+    Returns:
+        Maps `[K, d, d]` (or `[1, d, d]`), offsets `[K, d]`, and the quantiles `[d, B]` of what they give, over all places.
+    """
     overall = gated.mean(0)
     groups = [gated[place == one] for one in range(len(kept.mean))]
     means = torch.stack([(group.sum(0) + overall) / (len(group) + 1) for group in groups])
     within = covariance(gated - means[place])[1]
     if len(kept.covariance) == 1:
-        maps = spread * gaussian_transport(steady(within), kept.covariance[0])[None]
-        return maps, kept.mean - means @ maps[0].mT
-    weight = kept.count.double()[:, None, None]
-    pooled = (weight * kept.covariance).sum(0) / weight.sum()
-    made = []
-    for group, target, n in zip(groups, kept.covariance, kept.count.tolist()):
-        source = shrunk(group.mT.cov(), within, len(group)) if len(group) > 1 else within
-        made.append(spread * gaussian_transport(steady(source), shrunk(target, torch.where(silent(target), 0.0, pooled), n)))
-    stacked = torch.stack(made)
-    return stacked, kept.mean - torch.bmm(stacked, means[:, :, None])[:, :, 0]
+        maps = gaussian_transport(steady(within), kept.covariance[0])[None]
+        units = _units(kept.covariance[0].diagonal()).expand(len(means), -1)
+        maps = maps / units[0][:, None]
+    else:
+        weight = kept.count.double()[:, None, None]
+        pooled = (weight * kept.covariance).sum(0) / weight.sum()
+        made = []
+        for group, target, n in zip(groups, kept.covariance, kept.count.tolist()):
+            source = shrunk(group.mT.cov(), within, len(group)) if len(group) > 1 else within
+            made.append(gaussian_transport(steady(source), shrunk(target, pooled, n)))
+        units = _units(kept.covariance.diagonal(dim1=1, dim2=2))
+        maps = torch.stack(made) / units[:, :, None]
+    each = maps.expand(len(means), -1, -1)
+    offsets = -torch.bmm(each, means[:, :, None])[:, :, 0]
+    given = torch.stack([each[j] @ z + offsets[j] for z, j in zip(gated, place.tolist())])
+    return maps, offsets, torch.quantile(given, LEVELS, dim=0).mT.contiguous()
+
+
+def _units(variance: Tensor) -> Tensor:
+    return torch.where(variance > 0, variance, 1.0).sqrt()
 
 
 def steady(covariance: Tensor) -> Tensor:
@@ -219,19 +240,10 @@ def steady(covariance: Tensor) -> Tensor:
     return covariance + _RIDGE * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=covariance.dtype)
 
 
-def silent(covariance: Tensor) -> Tensor:
-    """`[d, d]` mask of the rows and columns of features that never vary."""
-    constant = covariance.diagonal() <= 0
-    return constant[:, None] | constant
-
-
 def gaussian_transport(source: Tensor, target: Tensor) -> Tensor:
-    """The symmetric matrix `[d, d]` that takes covariance `source` to `target` with the least movement.
-
-    A feature that never varies in the target stays exactly constant: a unit that is silent in a class is silent in what goes there.
-    """
+    """The symmetric matrix `[d, d]` that takes covariance `source` to `target` with the least movement."""
     half, back = root(source, 0.5), root(source, -0.5)
-    return torch.where((target.diagonal() <= 0)[:, None], 0.0, back @ root(half @ target @ half, 0.5) @ back)
+    return back @ root(half @ target @ half, 0.5) @ back
 
 
 def discriminant(features: Tensor, kept: Statistics, false_positives: float) -> Tensor:
@@ -262,7 +274,7 @@ def _narrow(features: Tensor, stream: FeatureStream, generator: torch.Generator,
     weight, bias = stream.head
     forgotten, others = _split(head_rows(stream.head), stream)
     if len(others) < 2:
-        raise UsageError("resample with statistics='none' needs at least two classes to keep; use statistics, or retrain.")
+        raise UsageError("resample with statistics='head' needs at least two classes to keep; use statistics, or retrain.")
     gated = _recognised(features, forgotten, others)
     choice = places(gated, others, torch.ones(len(others)), 0.0, generator)
     back = torch.linalg.pinv(weight)
@@ -271,6 +283,6 @@ def _narrow(features: Tensor, stream: FeatureStream, generator: torch.Generator,
     base = -back @ bias
     read = (score(others, base + 10 * decode) - score(forgotten, base + 10 * decode).amax(1, keepdim=True).clamp_min(0)).argmax(1)
     if not bool((read == torch.arange(len(others))).all()):
-        raise UsageError(f"resample with statistics='none': the head has {len(weight)} classes on {len(base)} features and cannot read them one by one; give data to keep, or statistics.")
+        raise UsageError(f"resample with statistics='head': the head has {len(weight)} classes on {len(base)} features and cannot read them one by one; give data to keep, or statistics.")
     report |= {"places": len(others), "gated": len(gated) / len(features)}
     return Fit(Narrow(forgotten, others, choice, decode, base), report, _said(report))
