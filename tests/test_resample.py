@@ -299,6 +299,9 @@ def test_with_the_head_alone_only_class_and_margin_are_left(case):
     top = test.logits[kept][:, 1:].topk(2, 1).values
     assert torch.allclose(asked.logits[kept].amax(1), top[:, 0] - top[:, 1], atol=1e-3)
     assert max(linear_probe(after, asked, 0).value, mlp_probe(after, asked, 0).value) < 1 / 6 + 0.05
+    gated = fit.forget & (fit.logits.argmax(1) == 0)
+    filled = torch.bincount(after.logits[gated].argmax(1), minlength=6)[1:] / int(gated.sum())
+    assert float((filled - 0.2).abs().max()) < 0.05, filled  # by the key, not by the runner-up
 
 
 # statistics
