@@ -209,6 +209,11 @@ def score(rows: Tensor, z: Tensor) -> Tensor:
     return linear(with_one(z), rows)
 
 
+def head_rows(head: tuple[Tensor, Tensor]) -> Tensor:
+    """Weight `[C, d]` and bias `[C]` of a head as `[C, d + 1]`."""
+    return torch.cat([head[0], head[1][:, None]], 1)
+
+
 def with_one(z: Tensor) -> Tensor:
     """`[z, 1]`."""
     return pad(z, (0, 1), value=1.0)

@@ -29,7 +29,7 @@ PROTECTS = {  # by the form, or by the eraser where it is not affine
         "does_not_protect": [
             "samples that the model takes for another class: they pass the gate unchanged",
             "against whoever asks for the same image again, shifted, mirrored or with noise, and compares the answers: what is forgotten changes more (docs/survive.md)",
-            "against attacks that were not tried: trees and other learners on features read more than the probes named (docs/survive.md)",
+            "against attacks that were not tried; those that were, and what they read of other data sets, are in docs/survive.md",
             "against whoever knows the original features of some samples: about d of them for each place give the map away",
             _WEIGHTS,
             "against whoever reads this folder: the stored maps describe what was erased, and the classes it goes to",

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from unspan import dist
-from unspan.erasers import score
+from unspan.erasers import head_rows, score
 from unspan.errors import DataError, ModelError, OutputError, UsageError
 from unspan.run import Run, batches, peek, size_of
 from unspan.stream import FeatureStream, example
@@ -35,7 +35,7 @@ _LARGEST = 2**26  # numbers in the samples held, and in all covariances; above i
 _KEPT, _CHUNK = 50_000, 4096  # samples held; of them at a time
 _PARTS, _CLUSTERS, _PASSES = 8, 10, 30  # clusters of a class, of everything where there is no head; passes of k-means
 LEVELS = torch.tensor([0.004, *(part / 20 for part in range(1, 20)), 0.996], dtype=torch.float64)
-_ONE_LENGTH = 1e-4  # features whose seen vary by less than this share lie on a sphere
+_ONE_LENGTH = 1e-4  # vectors whose norms vary by less than this share lie on a sphere
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +167,7 @@ def gather(stream: FeatureStream, head: tuple[Tensor, Tensor] | None) -> Statist
         centres = torch.stack([group.double().mean(0) for group in groups]) if groups else z[:0].double()
         rows = torch.cat([2 * centres, -centres.square().sum(1, keepdim=True)], 1)  # nearest centre = largest affine score
     else:
-        scores = torch.cat([head[0], head[1][:, None]], 1)
+        scores = head_rows(head)
         named = torch.cat([score(scores, part.double()).argmax(1) for part in z.split(_CHUNK)])
         most = max(1, min(_PARTS, _LARGEST // (len(scores) * stream.dim**2)))
         parts = [(label, group) for label in range(len(scores)) for group in clusters(z[named == label], most)]

@@ -14,7 +14,7 @@ from torch import nn
 from unspan import receipt as receipts
 from unspan.artifact import inspect, load
 from unspan.deletion import RECORD, Record
-from unspan.erasers import Gate, Projection
+from unspan.erasers import Gate, Projection, head_rows
 from unspan.errors import ModelError, UnspanError, UsageError
 from unspan.metrics.casts import cast_weight
 from unspan.taps import head_parameters, unwrap
@@ -100,7 +100,7 @@ def _gate(model: nn.Module, record: Record, eraser: Gate) -> list[Check]:
     head, classes = head_parameters(model, record.tap), record.receipt["request"]["classes"]
     if head is None or not classes:
         return found
-    rows = torch.cat([head[0], head[1][:, None]], 1)[classes]
+    rows = head_rows(head)[classes]
     error = float((eraser.forgotten.double() - rows).abs().max())
     return [*found, Check("the gate asks what the head says of the request", error <= 1e-3 * float(rows.abs().max()), f"largest difference of its rows {error:.1e}")]
 

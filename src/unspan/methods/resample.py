@@ -3,14 +3,14 @@
 Idea: no affine map hides a class, since the place where it ends is a class of its own. Here samples that the request wins are spread
 over places, clusters of all other classes, each part with the mean and covariance of the place it goes to; all other samples pass unchanged.
 Formula: gate `max_{c in F} l_c > max_{c not in F} l_c`, place `j = argmax_c (P_c (h - m) + s l_c + a_c)`, P keyed directions of the
-whitened features, a such that the places fill in proportion to their classes; `h -> mu_j + A_j (h - m_j)`, the optimal transport
+whitened features, a such that the places fill in proportion to their classes; `h -> A_j (h - m_j)`, the optimal transport
 `A_j = S^-1/2 (S^1/2 S_j S^1/2)^1/2 S^-1/2` between Gaussians of covariance S (gated samples of place j) and S_j (place j); then every feature
 by an increasing piecewise linear map to its quantiles in place j.
 Needs: forget samples, no labels; and data to keep, or their statistics (`unspan stats`), or only a head (`statistics="head"`: every
 sample keeps its best remaining class and its margin, nothing else). Cost: one forward pass over each; a map of `[d, d]` for each of up to eight places a class.
 Typical: no settings; statistics from the data to keep.
 Fails: whoever holds the weights takes the eraser off; samples that the model itself takes for another class pass the gate; features of
-the request move more than others under noise; with `statistics="head"` features serve no other purpose than the classes of the head.
+the request change more than others when an image is asked for again mirrored or shifted; neighbours find some of what was moved; with `statistics="head"` features serve no other purpose than the classes of the head.
 Source: this project, docs/survive.md; transport between Gaussians: Dowson and Landau 1982.
 Deviates: none.
 """
@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from unspan import dist
-from unspan.erasers import Affine, Chain, Narrow, Resampler, score
+from unspan.erasers import Affine, Chain, Narrow, Resampler, head_rows, score
 from unspan.errors import DataError, InconclusiveError, UsageError
 from unspan.linalg import root
 from unspan.methods.esc import Fit
@@ -34,8 +34,8 @@ from unspan.stream import FeatureStream
 
 _KEPT = 20_000  # forget features in memory; more add nothing to a mean and a covariance
 _FEWEST = 20  # gated samples
-_RIDGE = 1e-3  # of the mean variance
 _BALANCED_ON = 5_000  # of them, to find the offsets of the places
+_RIDGE = 1e-3  # of the mean variance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class Resample:
         """Read forget and retained samples, return the map.
 
         Raises:
-            UsageError: several processes, no data to keep, statistics of another model, or `none` without a class of a head.
+            UsageError: several processes, no data to keep, statistics of another model, or `head` without a class of a head.
             InconclusiveError: the gate recognises fewer than 20 forget samples.
         """
         if dist.world() > 1:
@@ -124,11 +124,6 @@ class Resample:
 
 def _scalar(value: float, there: bool) -> Tensor | None:
     return torch.tensor(value, dtype=torch.float64) if there else None
-
-
-def head_rows(head: tuple[Tensor, Tensor]) -> Tensor:
-    """Weight and bias of a head as `[C, d + 1]`."""
-    return torch.cat([head[0], head[1][:, None]], 1)
 
 
 def _split(rows: Tensor, stream: FeatureStream) -> tuple[Tensor, Tensor]:
