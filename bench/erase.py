@@ -28,6 +28,7 @@ from unspan import ESC, ESCT, Run, deletion, linalg, receipt, run, stream
 from unspan.erasers import Resampler
 from unspan.errors import InconclusiveError
 from unspan.methods import esc, esc_t
+from unspan.statistics import _LARGEST as LARGEST
 from unspan.receipt import versions
 from unspan.taps import attach, find_tap
 
@@ -185,8 +186,14 @@ def resampled(model: nn.Module, x) -> nn.Module:
     made = copy.deepcopy(model)
     tap, _ = find_tap(made, x, whole=True)
     random = torch.Generator().manual_seed(0)
-    rows = [torch.randn(count, tap.dim + 1, generator=random) for count in (1, 9, 9)]
-    attach(made, tap, Resampler(*rows, torch.randn(9, tap.dim, tap.dim, generator=random), torch.randn(9, tap.dim, generator=random), torch.arange(21.0).expand(tap.dim, -1), torch.arange(21.0).expand(9, tap.dim, -1)))
+    d, places = tap.dim, max(9, min(72, LARGEST // tap.dim**2))
+
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=random) / d**0.5
+
+    knots = torch.linspace(-2, 2, 21).expand(d, -1)
+    rows = [drawn(count, d + 1) for count in (1, 9, places, 192)]
+    attach(made, tap, Resampler(*rows, drawn(4096, d), drawn(places, d, d), drawn(places, d), knots, knots.expand(places, -1, -1), drawn(places, d, d), drawn(places, d)))
     return made.eval()
 
 

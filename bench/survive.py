@@ -51,6 +51,7 @@ ROWS = {  # label: method, retained samples it reads (None: all), how statistics
     "resample, 200 retained a class": (Resample(), 1800), "resample, 20 retained a class": (Resample(), 180),
     "resample, statistics file": (Resample(statistics="FILE"), None), "resample, head only": (Resample(statistics="head"), None),
     "resample, fitted gate": (Resample(), None), "resample, no head": (Resample(), None),
+    "resample, drawn 0": (Resample(drawn=0.0), None),
 }  # fmt: skip
 SEVERAL_KEYS = {"resample", "resample, statistics file", "resample, head only"}
 
@@ -71,7 +72,7 @@ class Cached:
 def features(name: str, folder: Path) -> dict[str, Any]:
     """Outputs of a network on train and test, its head, and clean and noisy outputs of some test samples."""
     kept = folder / f"{name}-features.pt"
-    if kept.exists() and "mirrored" in (found := torch.load(kept, weights_only=False)):
+    if kept.exists() and "moved, 5 %" in (found := torch.load(kept, weights_only=False)):
         return found
     source, build, epochs, weights = NETWORKS[name]
     parts = data(source)
@@ -87,6 +88,7 @@ def features(name: str, folder: Path) -> dict[str, Any]:
         found["moved"] = (*disturbed(lambda part: read(model, tap, part)[0], x[some]), y[some] == FORGET)
         found["moved 20"] = [disturbed(lambda part: read(model, tap, part)[0], x[some], seed=seed)[1] for seed in range(20)]
         found["mirrored"] = read(model, tap, x[some].flip(3))[0]
+        found["moved, 5 %"] = disturbed(lambda part: read(model, tap, part)[0], x[some], noise=0.05)[1]
     torch.save(found, kept)
     return found
 
@@ -139,7 +141,7 @@ def measured(eraser: Eraser | None, found: dict[str, Any], seed: int) -> dict[st
     row["probes"] = {one.attack: _read(one) for one in probes}
     row["AUC, features"] = {one.attack: _read(one) for one in areas}
     row["AUC, log-probabilities"] = {one.attack: _read(one) for one in scores}
-    row["instability"] = {"one query": _read(instability(through(clean), through(noisy), mark)), "most of 20 queries": _read(auc_reading("", still[0][mark], still[0][~mark])), "mirrored": _read(auc_reading("", mirrored[mark], mirrored[~mark]))}
+    row["instability"] = {"one query": _read(instability(through(clean), through(noisy), mark)), "most of 20 queries": _read(auc_reading("", still[0][mark], still[0][~mark])), "one query, 5 %": _read(instability(through(clean), through(found["moved, 5 %"]), mark)), "mirrored": _read(auc_reading("", mirrored[mark], mirrored[~mark]))}
     row["few-shot"] = {one.attack: _read(one) for one in fewshot(fit, test, seed, shots=(10, 50))}
     return row
 
@@ -227,6 +229,7 @@ AREAS = {
     "log-prob., MLP": lambda row: row["AUC, log-probabilities"]["MLP"]["value"],
     "noise, 1 query": lambda row: row["instability"]["one query"]["value"],
     "noise, 20 queries": lambda row: row["instability"]["most of 20 queries"]["value"],
+    "noise of 5 %": lambda row: row["instability"]["one query, 5 %"]["value"],
     "mirrored": lambda row: row["instability"]["mirrored"]["value"],
 }
 

@@ -19,6 +19,7 @@ from unspan.erasers import (
     LinearMap,
     Narrow,
     Projection,
+    cell,
     compose,
     from_buffers,
     interpolated,
@@ -29,7 +30,7 @@ from unspan.erasers import (
 from unspan.errors import DataError, InconclusiveError, ModelError, UsageError
 from unspan.linalg import root
 from unspan.methods import ESC, LEACE, Resample, recommended
-from unspan.methods.resample import balance, discriminant, gaussian_transport
+from unspan.methods.resample import _tidy, balance, books, discriminant, gaussian_transport, room
 from unspan.metrics.linear import linear_auc, linear_probe
 from unspan.metrics.mlp import fit_mlp, mlp_probe
 from unspan.metrics.neighbours import nearest
@@ -121,6 +122,42 @@ def test_transport_between_gaussians_agrees_with_an_optimal_transport_library():
     assert torch.allclose(gaussian_transport(source, target), matrix, atol=1e-6)
 
 
+def test_tidy_shrinks_only_what_real_samples_do_not_do():
+    generator = torch.Generator().manual_seed(0)
+    turn = torch.linalg.qr(torch.randn(6, 6, generator=generator, dtype=torch.float64))[0]
+    real = turn @ torch.diag(torch.tensor([2.0, 1.5, 1.0, 1.0, 0.9, 1e-4], dtype=torch.float64)) @ turn.T
+    assert torch.allclose(_tidy(real, real), torch.eye(6, dtype=torch.float64), atol=1e-6)
+    assert torch.allclose(_tidy(2 * real, real), torch.eye(6, dtype=torch.float64), atol=1e-6)
+    noisy = real + 0.05 * torch.eye(6, dtype=torch.float64)
+    found = _tidy(noisy, real)
+    after = found @ noisy @ found.T
+    flat = turn[:, 5]
+    assert float(flat @ after @ flat) < 2e-4 < 0.04 < float(flat @ noisy @ flat)
+    assert all(float(one @ after @ one) == pytest.approx(float(one @ noisy @ one), rel=0.05) for one in turn.T[:5])
+
+
+def test_normal_scores_are_those_of_ranks():
+    from scipy.stats import norm, rankdata
+
+    z = torch.randn(2000, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64).exp()
+    quantiles = torch.quantile(z, statistics.LEVELS, dim=0).mT
+    want = norm.ppf((rankdata(z.numpy(), axis=0) - 0.5) / len(z)).clip(-3, 3)
+    assert float((statistics.normal_scores(z, quantiles) - torch.from_numpy(want)).abs().mean()) < 0.02
+    silent = torch.zeros(50, 1, dtype=torch.float64)
+    assert float(statistics.normal_scores(silent, torch.zeros(1, 21, dtype=torch.float64)).std()) < 1e-9
+
+
+def test_neighbours_of_a_cell_stay_together_and_those_of_two_do_not():
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(3000, 10, generator=generator, dtype=torch.float64)
+    letters = books(z, torch.Generator().manual_seed(1))
+    named = score(letters, z).unflatten(1, (3, 64)).argmax(2)
+    assert all(float(torch.bincount(one, minlength=64).double().std()) < 12 for one in named.T)  # 47 of each
+    cells = [cell(letters, z + size * torch.randn(z.shape, generator=generator), 4096) == cell(letters, z, 4096) for size in (0.001, 1.0)]
+    assert float(cells[0].double().mean()) > 0.97 and float(cells[1].double().mean()) < 0.05
+    assert len(cell(letters, z, 4096).unique()) > 1500
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_places_fill_in_proportion_to_their_shares(seed):
     generator = torch.Generator().manual_seed(seed)
@@ -202,7 +239,7 @@ def test_moved_features_can_hardly_be_told_from_real_ones(case, erased):
     x, asked = (torch.cat([z, z.square().sum(1, keepdim=True).sqrt(), nn.functional.one_hot(place, 6)], 1).float() for place, z in parts)
     logs = [one.logits.log_softmax(1) for one in (fit, test)]
     found = {"by place": mlp_area(fit, test, x, asked), "MLP": mlp_area(fit, test, fit.features, test.features), "linear": linear_auc(fit, test, 0).value, "scores": mlp_area(fit, test, *logs)}
-    assert max(found.values()) <= 0.62, found
+    assert found.pop("by place") <= 0.66 and max(found.values()) <= 0.6, found
 
 
 def test_trees_do_not_find_it_in_single_features(case, erased):
@@ -254,32 +291,43 @@ def test_another_key_gives_another_map(case, erased):
     assert errors[KEY] == 0 and errors[b"guess"] > 0.5, errors
 
 
-def test_known_pairs_give_the_map_away(case, erased):
-    """A limit, kept as a test: original features of some samples of one place, and a linear fit, undo most of that place."""
-    fit = case[0]
-    eraser = placed(erased[0].eraser, "last", torch.zeros(1, dtype=torch.float64))
+def test_known_pairs_give_the_map_away_but_for_what_is_drawn(case, monkeypatch):
+    """A limit, kept as a test: original features of some samples of one place, and a linear fit, undo most of what is not drawn there."""
+    monkeypatch.setattr(statistics, "_PARTS", 1)
+    fit, _, head = case
     own = fit.features[fit.forget & (fit.logits.argmax(1) == 0)].double()
-    goes = score(eraser.choice, own).argmax(1)
-    own = own[goes == goes.mode().values]
-    known, asked = own[:-8], own[-8:]
-    solved = torch.linalg.lstsq(torch.cat([eraser(known), torch.ones(len(known), 1)], 1), known).solution
-    back = torch.cat([eraser(asked), torch.ones(len(asked), 1)], 1) @ solved
-    assert float((back - asked).square().sum() / (asked - known.mean(0)).square().sum()) < 0.5
+    left = {}
+    for drawn in (0.0, 0.5):
+        eraser = placed(Resample(drawn=drawn).fit(stream(fit, head)).eraser, "last", torch.zeros(1, dtype=torch.float64))
+        goes = score(eraser.choice, own).argmax(1)
+        here = own[goes == goes.mode().values]
+        known, asked = here[:-80], here[-80:]
+        after = [torch.cat([eraser(one), torch.ones(len(one), 1)], 1) for one in (known, asked)]
+        back = after[1] @ torch.linalg.lstsq(after[0], known).solution
+        left[drawn] = float((back - asked).square().sum() / (asked - known.mean(0)).square().sum())
+    assert left[0.0] < 0.2 < 0.4 < left[0.5], left
 
 
-def test_under_noise_features_move_less_than_by_a_rotated_map_of_the_same_moments(case):
-    """Queries with a little noise: the transport is the map of these moments that moves least; a rotation in between moves more."""
+def test_more_that_is_drawn_moves_less_under_noise_and_hides_from_neighbours(case):
+    """Queries with a little noise, and the nearest neighbour: what follows the sample less does both."""
     fit, test, head = case
-    gains = {}
-    for rotated in (False, True):
-        with pytest.MonkeyPatch.context() as patch:
-            if rotated:
-                turn = torch.linalg.qr(torch.randn(16, 16, generator=torch.Generator().manual_seed(3), dtype=torch.float64))[0]
-                patch.setattr("unspan.methods.resample.gaussian_transport", lambda source, target: root(target, 0.5) @ turn @ root(source, -0.5))
-            eraser = placed(Resample().fit(stream(fit, head)).eraser, "last", test.features)
-        noisy = test.features + 0.02 * torch.randn(test.features.shape, generator=torch.Generator().manual_seed(0))
-        gains[rotated] = instability(eraser(test.features), eraser(noisy), test.forget).detail["median_gain"]
-    assert gains[False]["forget"] < 0.8 * gains[True]["forget"] and gains[False]["rest"] == pytest.approx(gains[True]["rest"], rel=0.01)
+    noisy = test.features + 0.002 * torch.randn(test.features.shape, generator=torch.Generator().manual_seed(0))
+    gains, near = {}, {}
+    for drawn in (0.0, 0.5):
+        eraser = Resample(drawn=drawn).fit(stream(fit, head)).eraser
+        gains[drawn] = instability(*(placed(eraser, "last", test.features)(one) for one in (test.features, noisy)), test.forget)
+        near[drawn] = max(one.value for one in nearest(through(eraser, fit, head), through(eraser, test, head)) if "k=1," in one.attack)
+    assert gains[0.5].detail["median_gain"]["forget"] < 0.85 * gains[0.0].detail["median_gain"]["forget"] and gains[0.5].value < gains[0.0].value
+    assert near[0.5] < min(1 / 6 + 0.02, near[0.0]), near
+
+
+def test_places_leave_room_for_what_slips_through(case):
+    fit, _, head = case
+    kept = statistics.gather(Cached(fit.features[~fit.forget], fit.labels[~fit.forget], head), head).without([0])
+    slipped = kept.mean[3].expand(10, -1)
+    wanted = room(kept, slipped, 1000) - room(kept, slipped[:0], 1000)
+    assert float(wanted[3]) == -10 and float(wanted.sum()) == pytest.approx(-10)
+    assert bool((room(kept, kept.mean[3].expand(999, -1), 1000) > 0).all())
 
 
 # the head alone
@@ -323,7 +371,7 @@ def test_a_file_of_statistics_gives_the_same_map_as_the_data(case, tmp_path):
     direct = Resample().fit(own).eraser
     path = statistics.gather(own.retain, head).save(tmp_path / "s.safetensors")
     filed = Resample(statistics=str(path)).fit(stream(fit, head)).eraser
-    assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-4) for (_, a), (_, b) in zip(direct.named_buffers(), filed.named_buffers()))
+    assert torch.allclose(*(through(one, fit, head).features for one in (direct, filed)), rtol=1e-3, atol=1e-3)
     assert path.stat().st_mode & 0o077 == 0
 
 
@@ -361,19 +409,14 @@ def test_a_reservoir_is_a_uniform_sample_in_order():
 def test_many_places_share_one_covariance(case, monkeypatch):
     fit, test, head = case
     whole = statistics.gather(Cached(fit.features, fit.labels, head), head)
-    monkeypatch.setattr(statistics, "_PARTS", 1)
-    parts = statistics.gather(Cached(fit.features, fit.labels, head), head)
-    monkeypatch.setattr(statistics, "_covariance", lambda groups, mean, limit=statistics._LARGEST: _shared(groups, mean))
+    monkeypatch.setattr(statistics, "_LARGEST", 5 * 16**2 - 1)
     found = statistics.gather(Cached(fit.features, fit.labels, head), head)
-    assert len(whole.mean) > len(parts.mean) == 6 and found.covariance.shape == (1, 16, 16)
+    assert len(whole.mean) > len(found.mean) == 6 and found.covariance.shape == found.correlation.shape == (1, 16, 16)
+    residuals = torch.cat([part.double() - part.double().mean(0) for part in (fit.features[fit.logits.argmax(1) == j] for j in range(6))])
+    assert torch.allclose(found.covariance[0], residuals.T @ residuals / (len(fit) - 6), atol=1e-4)
     eraser = Resample().fit(stream(fit, head)).eraser
-    assert eraser.maps.shape == (1, 16, 16)
+    assert eraser.maps.shape == eraser.tidy.shape == (1, 16, 16)
     assert linear_probe(through(eraser, fit, head), through(eraser, test, head), 0).value < 1 / 6 + 0.1
-
-
-def _shared(groups, mean):
-    rest = torch.cat([group.double() - centre for group, centre in zip(groups, mean)])
-    return (rest.T @ rest / (len(rest) - len(groups)))[None]
 
 
 def test_a_place_of_few_samples_is_left_out(case):
@@ -391,7 +434,7 @@ def test_a_damaged_file_of_statistics_is_refused(case, tmp_path, spoil):
     if spoil == "bytes":
         path.write_bytes(path.read_bytes()[:300])
     else:
-        tensors = {name: getattr(found, name).contiguous() for name in ("rows", "labels", "count", "mean", "covariance", "quantiles")}
+        tensors = {name: getattr(found, name).contiguous() for name in ("rows", "labels", "count", "mean", "covariance", "correlation", "quantiles")}
         tensors["mean"] = tensors["mean"] * torch.nan if spoil == "nan" else tensors["mean"][:, :-1].contiguous() if spoil == "shape" else tensors["mean"]
         save_file(tensors, path, metadata={"schema": "other/1" if spoil == "schema" else statistics.SCHEMA, "length": "0.0", "nonnegative": "0", "model": ""})
     with pytest.raises(ModelError, match="unspan stats"):
@@ -588,7 +631,7 @@ def test_images_that_the_model_does_not_know_change_nothing(digits_net, digits_r
         unspan.erase(digits_net, replace(digits_request, forget=noise), Resample(), check_labels=False)
 
 
-@pytest.mark.parametrize(("wrong", "said"), [({"meaning": -1.0}, "meaning=-1.0"), ({"false_positives": 0.5}, "false_positives=0.5"), ({"statistics": "gone.safetensors"}, "unspan stats")])
+@pytest.mark.parametrize(("wrong", "said"), [({"meaning": -1.0}, "meaning=-1.0"), ({"drawn": 1.0}, "drawn=1.0"), ({"false_positives": 0.5}, "false_positives=0.5"), ({"statistics": "gone.safetensors"}, "unspan stats")])
 def test_impossible_settings_are_refused(digits_net, digits_request, wrong, said):
     with pytest.raises(UsageError, match=said):
         unspan.erase(digits_net, digits_request, Resample(**wrong))

@@ -128,42 +128,64 @@ class Gate(nn.Module):
 class Resampler(Gate):
     """Moves gated samples into the clouds of the other classes; all others pass unchanged.
 
-    `t = maps[j] z + offsets[j]` in standard units of place j, then every feature by a piecewise linear increasing map of its own,
-    from `knots` to `levels[j]`, so that it is distributed as in that place.
+    The books name a cell, the cell a draw, and in the place j of the sample `t = maps[j] (z + drawn[cell]) + offsets[j]`, in standard units;
+    then every feature by a piecewise linear increasing map of its own, from `knots` to `levels[j]`; then `tidy[j]` takes out what samples there do
+    not do together, within the ends of `levels[j]`.
 
     Attributes:
+        books: `[3 M, d + 1]` affine scores; the largest of each third names one of M letters, three letters a cell.
+        drawn: `[T, d]`; the cells share T draws.
         maps: `[K, d, d]`, or `[1, d, d]` shared by all places.
         offsets: `[K, d]`.
         knots: `[d, B]` ascending, in standard units.
         levels: `[K, d, B]` ascending.
+        tidy: `[K, d, d]` or `[1, d, d]`.
+        shifts: `[K, d]`, added after `tidy`.
         length: `[]`, the norm that outputs get, for embeddings of one length; None leaves it free.
-        floor: `[]`, the least value of an output, for features after a ReLU; None leaves it free.
     """
 
+    books: Tensor
+    drawn: Tensor
     maps: Tensor
     offsets: Tensor
     knots: Tensor
     levels: Tensor
+    tidy: Tensor
+    shifts: Tensor
     length: Tensor | None
-    floor: Tensor | None
 
-    def __init__(self, forgotten: Tensor, others: Tensor, choice: Tensor, maps: Tensor, offsets: Tensor, knots: Tensor, levels: Tensor, length: Tensor | None = None, floor: Tensor | None = None):
+    def __init__(
+        self, forgotten: Tensor, others: Tensor, choice: Tensor, books: Tensor, drawn: Tensor, maps: Tensor, offsets: Tensor,
+        knots: Tensor, levels: Tensor, tidy: Tensor, shifts: Tensor, length: Tensor | None = None,
+    ):  # fmt: skip
         super().__init__(forgotten, others, choice)
-        for name, tensor in (("maps", maps), ("offsets", offsets), ("knots", knots), ("levels", levels), ("length", length), ("floor", floor)):
+        held = {"books": books, "drawn": drawn, "maps": maps, "offsets": offsets, "knots": knots, "levels": levels, "tidy": tidy, "shifts": shifts, "length": length}
+        for name, tensor in held.items():
             self.register_buffer(name, tensor)
 
     def mapped(self, z: Tensor, gated: Tensor, place: Tensor) -> Tensor:
-        offsets = self.offsets[place]
-        if len(self.maps) > 1:
-            t = torch.baddbmm(offsets[:, :, None], self.maps[place], z[:, :, None])[:, :, 0]
-        else:
-            t = torch.addmm(offsets, z, self.maps[0].mT)
-        moved = interpolated(t, self.knots, self.levels[place])
-        if self.floor is not None:
-            moved = torch.maximum(moved, self.floor)
+        levels = self.levels[place]
+        t = affine(z + self.drawn[cell(self.books, z, len(self.drawn))], self.maps, self.offsets, place)
+        low, high, u = levels[:, :, 0], levels[:, :, -1], interpolated(t, self.knots, levels)
+        most = (u - low).clamp_min(0)  # so that small values stay small, and what is 0 after a ReLU stays 0
+        moved = u + torch.minimum(torch.maximum(affine(u, self.tidy, self.shifts, place) - u, -most), most)
+        moved = torch.minimum(torch.maximum(moved, low), high)
         if self.length is not None:
             moved = moved * (self.length / moved.norm(dim=1, keepdim=True).clamp_min(1e-12))
         return torch.where(gated[:, None], moved, z)
+
+
+def cell(books: Tensor, z: Tensor, count: int) -> Tensor:
+    """Which of `count` draws each feature vector `[n, d]` gets: three letters, each the largest of a third of `books` `[3 M, d + 1]`."""
+    first, second, third = score(books, z).unflatten(1, (3, -1)).argmax(2).unbind(1)
+    return (first + 67 * second + 2053 * third) % count
+
+
+def affine(z: Tensor, maps: Tensor, offsets: Tensor, place: Tensor) -> Tensor:
+    """`maps[j] z + offsets[j]` `[n, d]` for the place j of every row of `z` `[n, d]`; `maps` `[1, d, d]` are shared."""
+    if len(maps) > 1:
+        return torch.baddbmm(offsets[place][:, :, None], maps[place], z[:, :, None])[:, :, 0]
+    return torch.addmm(offsets[place], z, maps[0].mT)
 
 
 def interpolated(t: Tensor, knots: Tensor, levels: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
-"""What the data to keep look like to a model: mean, covariance and quantiles of its features, place by place; no samples.
+"""What the data to keep look like to a model: moments and quantiles of its features, place by place; no samples.
 
 A place is a cluster of what the head calls a class (whether it is right or not), or of all where there is no head. Written once
 when a model is trained (`unspan stats`), they let a later request be answered without the training data.
 
-They are not harmless: a mean and a covariance say how the features of a class lie, those of a class that is forgotten
+They are not harmless: they say how the features of a class lie, those of a class that is forgotten
 later as well, so keep the file as you keep the training data, and drop a class from it once it is forgotten (`without`).
 Places of fewer than 20 samples are left out, since their mean would be close to a sample.
 """
@@ -23,18 +23,20 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from unspan import dist
-from unspan.erasers import head_rows, score
+from unspan.erasers import head_rows, interpolated, score
 from unspan.errors import DataError, ModelError, OutputError, UsageError
 from unspan.run import Run, batches, peek, size_of
 from unspan.stream import FeatureStream, example
 from unspan.taps import Pool, eval_mode, find_tap, head_parameters, unwrap
 
-SCHEMA = "unspan.statistics/1"
+SCHEMA = "unspan.statistics/2"
 _FEWEST = 20  # samples of a place
-_LARGEST = 2**26  # numbers in the samples held, and in all covariances; above it these share one
+_HELD = 2**26  # numbers in the samples held
+_LARGEST = 2**24  # numbers in the covariances of all places; above it they share one
 _KEPT, _CHUNK = 50_000, 4096  # samples held; of them at a time
 _PARTS, _CLUSTERS, _PASSES = 8, 10, 30  # clusters of a class, of everything where there is no head; passes of k-means
 LEVELS = torch.tensor([0.004, *(part / 20 for part in range(1, 20)), 0.996], dtype=torch.float64)
+_MOMENTS = ("mean", "covariance", "correlation", "quantiles")
 _ONE_LENGTH = 1e-4  # vectors whose norms vary by less than this share lie on a sphere
 
 
@@ -48,9 +50,9 @@ class Statistics:
         count: `[K]` int64 samples.
         mean: `[K, d]`.
         covariance: `[K, d, d]` of each place, or `[1, d, d]` within all of them.
+        correlation: the same of normal scores, every feature by its quantiles in the place to a standard normal.
         quantiles: `[K, d, B]` of every feature in each place, at the shares `LEVELS`.
         length: norm of every feature vector where they have one length, else 0.
-        nonnegative: no feature is below 0, as after a ReLU.
         model: hash of the weights they are of, "" where it is not known.
     """
 
@@ -59,9 +61,9 @@ class Statistics:
     count: Tensor
     mean: Tensor
     covariance: Tensor
+    correlation: Tensor
     quantiles: Tensor
     length: float = 0.0
-    nonnegative: bool = False
     model: str = ""
 
     def without(self, classes: Sequence[int]) -> Statistics:
@@ -73,8 +75,9 @@ class Statistics:
         kept = ~torch.isin(self.labels, torch.tensor(list(classes), dtype=torch.int64))
         if int(kept.sum()) < 2:
             raise DataError(f"The data to keep have {int(kept.sum())} places with at least {_FEWEST} samples; two are needed for samples to go to. Give more data to keep, or use method esc.")
-        covariance = self.covariance[kept] if len(self.covariance) > 1 else self.covariance
-        return Statistics(rows=self.rows[kept], labels=self.labels[kept], count=self.count[kept], mean=self.mean[kept], covariance=covariance, quantiles=self.quantiles[kept], length=self.length, nonnegative=self.nonnegative, model=self.model)
+        shared = len(self.covariance) == 1
+        names = ("rows", "labels", "count", "mean", "quantiles", *(() if shared else ("covariance", "correlation")))
+        return replace(self, **{name: getattr(self, name)[kept] for name in names})
 
     def save(self, path: str | Path) -> Path:
         """Write one safetensors file, readable by its owner only; an existing file is replaced when the new one is complete.
@@ -84,9 +87,9 @@ class Statistics:
         """
         path = Path(path)
         part = path.with_name(f".{path.name}.part")
-        tensors = {"rows": self.rows, "labels": self.labels, "count": self.count, "mean": self.mean.float(), "covariance": self.covariance.float(), "quantiles": self.quantiles.float()}
+        tensors = {"rows": self.rows, "labels": self.labels, "count": self.count} | {name: getattr(self, name).float() for name in _MOMENTS}
         try:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, metadata={"schema": SCHEMA, "length": repr(self.length), "nonnegative": str(int(self.nonnegative)), "model": self.model})
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, metadata={"schema": SCHEMA, "length": repr(self.length), "model": self.model})
             os.chmod(part, 0o600)
             os.replace(part, path)
         except (OSError, SafetensorError) as error:
@@ -111,14 +114,15 @@ def load(path: str | Path) -> Statistics:
         if said.get("schema") != SCHEMA:
             raise ModelError(f"{path} has schema {said.get('schema')!r}; this version reads {SCHEMA}. Write it again with unspan stats.")
         found = Statistics(
-            rows=held["rows"].double(), labels=held["labels"].long(), count=held["count"].long(),
-            mean=held["mean"].double(), covariance=held["covariance"].double(), quantiles=held["quantiles"].double(), length=float(said["length"]), nonnegative=said["nonnegative"] == "1", model=said["model"],
+            rows=held["rows"].double(), labels=held["labels"].long(), count=held["count"].long(), **{name: held[name].double() for name in _MOMENTS},
+            length=float(said["length"]), model=said["model"],
         )  # fmt: skip
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise ModelError(f"{path} is damaged or no file of statistics ({error}). Write it again with unspan stats.") from error
     places, dim = found.mean.shape if found.mean.ndim == 2 else (-1, -1)
-    shapes = [tuple(one.shape) for one in (found.rows, found.labels, found.count)]
-    if shapes != [(places, dim + 1), (places,), (places,)] or tuple(found.quantiles.shape) != (places, dim, len(LEVELS)) or tuple(found.covariance.shape) not in ((places, dim, dim), (1, dim, dim)) or not all(bool(one.isfinite().all()) for one in (found.rows, found.mean, found.covariance, found.quantiles)):
+    square = (1 if len(found.covariance) == 1 else places, dim, dim)
+    shapes = {"rows": (places, dim + 1), "labels": (places,), "count": (places,), "covariance": square, "correlation": square, "quantiles": (places, dim, len(LEVELS))}
+    if any(tuple(getattr(found, name).shape) != shape for name, shape in shapes.items()) or not all(bool(getattr(found, name).isfinite().all()) for name in ("rows", *_MOMENTS)):
         raise ModelError(f"{path}: shapes or values do not fit together. Write it again with unspan stats.")
     return found
 
@@ -160,29 +164,36 @@ def gather(stream: FeatureStream, head: tuple[Tensor, Tensor] | None) -> Statist
     """
     if dist.world() > 1:
         raise UsageError("Statistics are read in one process; start without torchrun.")
-    z, y = reservoir(stream, min(_KEPT, _LARGEST // stream.dim))
+    z, y = reservoir(stream, min(_KEPT, _HELD // stream.dim))
     if head is None:
         parts = [(label, group) for label in y.unique().tolist() for group in clusters(z[y == label], _PARTS if label >= 0 else _CLUSTERS)]
         labels, groups = [label for label, _ in parts], [group for _, group in parts]
         centres = torch.stack([group.double().mean(0) for group in groups]) if groups else z[:0].double()
         rows = torch.cat([2 * centres, -centres.square().sum(1, keepdim=True)], 1)  # nearest centre = largest affine score
     else:
-        scores = head_rows(head)
-        named = torch.cat([score(scores, part.double()).argmax(1) for part in z.split(_CHUNK)])
-        most = max(1, min(_PARTS, _LARGEST // (len(scores) * stream.dim**2)))
-        parts = [(label, group) for label in range(len(scores)) for group in clusters(z[named == label], most)]
+        weights = head_rows(head)
+        named = torch.cat([score(weights, part.double()).argmax(1) for part in z.split(_CHUNK)])
+        most = max(1, min(_PARTS, _LARGEST // (len(weights) * stream.dim**2)))
+        parts = [(label, group) for label in range(len(weights)) for group in clusters(z[named == label], most)]
         labels, groups = [label for label, _ in parts], [group for _, group in parts]
-        rows = scores[labels]
+        rows = weights[labels]
     if len(groups) < 2:
         raise DataError(f"Of {len(z)} samples to keep no two places have {_FEWEST}, and two are needed for samples to go to. Give more data to keep, or use method esc.")
     count, mean = torch.tensor([len(group) for group in groups]), torch.stack([group.double().mean(0) for group in groups])
+    quantiles = torch.stack([torch.quantile(group.double(), LEVELS, dim=0).mT for group in groups])
+    normal = _within([normal_scores(group.double(), own) for group, own in zip(groups, quantiles)])
+    size = normal.diagonal(dim1=1, dim2=2).clamp_min(1e-12).sqrt()
     norms = z.norm(dim=1)
     one_length = float(norms.max() - norms.min()) <= _ONE_LENGTH * float(norms.max())
     return Statistics(
-        rows=rows, labels=torch.tensor(labels), count=count, mean=mean, covariance=_covariance(groups, mean),
-        quantiles=torch.stack([torch.quantile(group.double(), LEVELS, dim=0).mT for group in groups]),
-        length=float(norms.mean()) if one_length else 0.0, nonnegative=bool(z.min() >= 0),
+        rows=rows, labels=torch.tensor(labels), count=count, mean=mean, covariance=_within(groups), correlation=normal / size[:, :, None] / size[:, None, :],
+        quantiles=quantiles, length=float(norms.mean()) if one_length else 0.0,
     )  # fmt: skip
+
+
+def normal_scores(z: Tensor, quantiles: Tensor) -> Tensor:
+    """Features `[n, d]` by their quantiles `[d, B]` to standard normals, feature by feature."""
+    return interpolated(z, quantiles, torch.special.ndtri(LEVELS).expand(len(z), z.shape[1], -1)).clamp(-3, 3)
 
 
 def clusters(z: Tensor, most: int) -> list[Tensor]:
@@ -201,14 +212,16 @@ def clusters(z: Tensor, most: int) -> list[Tensor]:
     return [z[near == one] for one in range(count) if int((near == one).sum()) >= _FEWEST]
 
 
-def _covariance(groups: Sequence[Tensor], mean: Tensor) -> Tensor:
-    dim = mean.shape[1]
+def _within(groups: Sequence[Tensor]) -> Tensor:
+    """Covariances `[K, d, d]` of groups, or the one `[1, d, d]` within all of them where those would be too large."""
+    dim = groups[0].shape[1]
     if len(groups) * dim**2 <= _LARGEST:
         return torch.stack([group.double().mT.cov() for group in groups])
-    within = torch.zeros(dim, dim, dtype=torch.float64)
-    for group, centre in zip(groups, mean):
-        within.addmm_((group.double() - centre).mT, group.double() - centre)
-    return (within / (sum(map(len, groups)) - len(groups)))[None]
+    found = torch.zeros(dim, dim, dtype=torch.float64)
+    for group in groups:
+        centred = group.double() - group.double().mean(0)
+        found.addmm_(centred.mT, centred)
+    return (found / (sum(map(len, groups)) - len(groups)))[None]
 
 
 def reservoir(stream: FeatureStream, most: int) -> tuple[Tensor, Tensor]:

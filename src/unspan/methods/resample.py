@@ -1,16 +1,19 @@
 """Resample: move what the request wins into the clouds of the other classes, so that not even a converged probe finds it.
 
 Idea: no affine map hides a class, since the place where it ends is a class of its own. Here samples that the request wins are spread
-over places, clusters of all other classes, each part with the mean and covariance of the place it goes to; all other samples pass unchanged.
+over places, clusters of all other classes, each part with the correlations, quantiles and covariance of the place it goes to; half of what
+distinguishes a sample is drawn by a key, so that neighbours part. All other samples pass unchanged.
 Formula: gate `max_{c in F} l_c > max_{c not in F} l_c`, place `j = argmax_c (P_c (h - m) + s l_c + a_c)`, P keyed directions of the
-whitened features, a such that the places fill in proportion to their classes; `h -> A_j (h - m_j)`, the optimal transport
-`A_j = S^-1/2 (S^1/2 S_j S^1/2)^1/2 S^-1/2` between Gaussians of covariance S (gated samples of place j) and S_j (place j); then every feature
-by an increasing piecewise linear map to its quantiles in place j.
+whitened features, a such that the places fill in proportion to their classes; `x = h + e`, e a normal draw of covariance `q / (1 - q)` times that of h for
+the cell of h (three keyed choices among 64 directions each); `t = A_j (x - m_j)`, the optimal transport `A_j = S^-1/2 (S^1/2 C_j S^1/2)^1/2 S^-1/2` from the
+covariance S of x in place j to the correlations C_j of normal scores there; every feature by an increasing piecewise linear map to its quantiles in
+place j; then directions in which this varies much more than real samples of the place are shrunk to what these do.
 Needs: forget samples, no labels; and data to keep, or their statistics (`unspan stats`), or only a head (`statistics="head"`: every
-sample keeps its best remaining class and its margin, nothing else). Cost: one forward pass over each; a map of `[d, d]` for each of up to eight places a class.
+sample keeps its best remaining class and its margin, nothing else). Cost: one forward pass over each; two maps of `[d, d]` for each of up to eight places a class.
 Typical: no settings; statistics from the data to keep.
 Fails: whoever holds the weights takes the eraser off; samples that the model itself takes for another class pass the gate; features of
-the request change more than others when an image is asked for again mirrored or shifted; neighbours find some of what was moved; with `statistics="head"` features serve no other purpose than the classes of the head.
+the request change more than others when an image is asked for again mirrored or shifted (with drawn=0 less so, and neighbours find more);
+with `statistics="head"` features serve no other purpose than the classes of the head.
 Source: this project, docs/survive.md; transport between Gaussians: Dowson and Landau 1982.
 Deviates: none.
 """
@@ -18,6 +21,7 @@ Deviates: none.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -25,7 +29,7 @@ import torch
 from torch import Tensor
 
 from unspan import dist
-from unspan.erasers import Affine, Chain, Narrow, Resampler, head_rows, score
+from unspan.erasers import Affine, Chain, Narrow, Resampler, affine, cell, head_rows, interpolated, score
 from unspan.errors import DataError, InconclusiveError, UsageError
 from unspan.linalg import root
 from unspan.methods.esc import Fit
@@ -36,6 +40,8 @@ _KEPT = 20_000  # forget features in memory; more add nothing to a mean and a co
 _FEWEST = 20  # gated samples
 _BALANCED_ON = 5_000  # of them, to find the offsets of the places
 _RIDGE = 1e-3  # of the mean variance
+_LETTERS, _DRAWS = 64, 4096  # of a book; of all cells
+_SIMULATED, _LEAST = 4000, 0.3  # samples to find what a place does not do; share of their variance below which it does not
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,23 +51,26 @@ class Resample:
     Attributes:
         statistics: `retain` reads the data to keep; a path is a file of `unspan stats`; `head` has only the head.
         meaning: how much the place of a sample follows the model's own second guess, in units of the keyed choice.
+        drawn: share of the variance that is drawn by the key instead of following the sample. More hides from neighbours and calms the features
+            under noise; less keeps other views of an image (mirrored, shifted) together.
         false_positives: share of other samples that a fitted gate moves, where no class of a head is the request.
         most: samples to keep that are read, drawn at random where there are more.
     """
 
     statistics: str = "retain"
     meaning: float = 1.0
+    drawn: float = 0.5
     false_positives: float = 0.01
     most: int = 50_000
     name: ClassVar[str] = "resample"
-    search: ClassVar[dict[str, tuple[Any, ...]]] = {"meaning": (0.0, 1.0, 2.0)}
+    search: ClassVar[dict[str, tuple[Any, ...]]] = {"drawn": (0.2, 0.5)}
     whole: ClassVar[bool] = True  # decides for every sample by itself
 
     def __post_init__(self) -> None:
         if not isinstance(self.statistics, str):
             raise UsageError(f"statistics={self.statistics!r}: use retain, head, or a file of unspan stats.")
-        if not (self.meaning >= 0 and 0 < self.false_positives < 0.5 and self.most >= 1):
-            raise UsageError(f"meaning={self.meaning}, false_positives={self.false_positives}, most={self.most}: use meaning >= 0, 0 < false_positives < 0.5 and most >= 1.")
+        if not (self.meaning >= 0 and 0 <= self.drawn < 1 and 0 < self.false_positives < 0.5 and self.most >= 1):
+            raise UsageError(f"meaning={self.meaning}, drawn={self.drawn}, false_positives={self.false_positives}, most={self.most}: use meaning >= 0, 0 <= drawn < 1, 0 < false_positives < 0.5 and most >= 1.")
 
     @property
     def needs(self) -> frozenset[str]:
@@ -99,11 +108,14 @@ class Resample:
         else:
             forgotten, others = discriminant(features, kept, self.false_positives), torch.zeros(1, stream.dim + 1, dtype=torch.float64)
             report["false_positives"] = self.false_positives
-        gated = _recognised(features, forgotten, others)
-        choice = places(gated, kept.rows, kept.count, self.meaning, generator)
-        maps, offsets, knots = transport(gated, score(choice, gated).argmax(1), kept)
+        gated, slipped = _recognised(features, forgotten, others)
+        choice = places(gated, kept.rows, room(kept, slipped, len(features)), self.meaning, generator)
+        letters, draws = books(gated, generator), _draws(gated, self.drawn, generator)
+        maps, offsets, knots = transport(gated + draws[cell(letters, gated, _DRAWS)], score(choice, gated).argmax(1), kept)
+        tidy, shifts = tidied(kept, knots, generator)
         report |= {"retained": int(kept.count.sum()), "fewest_retained": int(kept.count.min()), "places": len(kept.mean), "classes": len(kept.labels.unique()), "gated": len(gated) / len(features)}
-        return Fit(Resampler(forgotten, others, choice, maps, offsets, knots, kept.quantiles, _scalar(kept.length, kept.length > 0), _scalar(0.0, kept.nonnegative)), report, _said(report))
+        length = torch.tensor(kept.length, dtype=torch.float64) if kept.length > 0 else None
+        return Fit(Resampler(forgotten, others, choice, letters, draws, maps, offsets, knots, kept.quantiles, tidy, shifts, length), report, _said(report))
 
     def _statistics(self, stream: FeatureStream) -> Statistics:
         if self.statistics == "retain":
@@ -122,10 +134,6 @@ class Resample:
         return found
 
 
-def _scalar(value: float, there: bool) -> Tensor | None:
-    return torch.tensor(value, dtype=torch.float64) if there else None
-
-
 def _split(rows: Tensor, stream: FeatureStream) -> tuple[Tensor, Tensor]:
     """Rows of the head that are forgotten, and those of classes to keep."""
     if max(stream.classes) >= len(rows):
@@ -135,11 +143,25 @@ def _split(rows: Tensor, stream: FeatureStream) -> tuple[Tensor, Tensor]:
     return rows[asked], rows[~gone]
 
 
-def _recognised(features: Tensor, forgotten: Tensor, others: Tensor) -> Tensor:
-    gated = features[score(forgotten, features).amax(1) > score(others, features).amax(1)]
+def _recognised(features: Tensor, forgotten: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """Features of the request that the gate holds, and those it lets pass."""
+    held = score(forgotten, features).amax(1) > score(others, features).amax(1)
+    gated, slipped = features[held], features[~held]
     if len(gated) < _FEWEST:
         raise InconclusiveError(f"resample: {len(gated)} of {len(features)} forget samples are recognised as such; at least {_FEWEST} are needed. Nothing was changed: the samples have too little in common (single samples), the model hardly knows them, or labels or preprocessing are wrong.")
-    return gated
+    return gated, slipped
+
+
+def room(kept: Statistics, slipped: Tensor, samples: int) -> Tensor:
+    """Samples of the request that each place takes `[K]`, so that with those that pass the gate `[n, d]` all places have a like share of them.
+
+    Args:
+        kept: of K places.
+        slipped: features that pass unchanged; they lie in the place whose centre is nearest.
+        samples: of the request in all.
+    """
+    there = torch.bincount(torch.cdist(slipped, kept.mean).argmin(1), minlength=len(kept.mean))
+    return (samples * kept.count / kept.count.sum() - there).clamp_min(0.1)
 
 
 def _said(report: dict[str, Any]) -> tuple[str, ...]:
@@ -159,8 +181,8 @@ def covariance(z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def shrunk(found: Tensor, towards: Tensor, n: int) -> Tensor:
-    """A covariance `[d, d]` of n samples, with `d^2 / n` samples of another one added: little from n = 5 d on."""
-    extra = len(found) ** 2 / n
+    """A covariance `[d, d]` of n samples, with `d^2 / n` samples of another one added; from n = 2 d on as it is."""
+    extra = len(found) ** 2 / n if n < 2 * len(found) else 0.0
     return (n * found + extra * towards) / (n + extra)
 
 
@@ -169,18 +191,35 @@ def places(gated: Tensor, rows: Tensor, shares: Tensor, meaning: float, generato
 
     Keyed directions of the whitened features, plus `meaning` times the standardised scores `rows` `[K, d + 1]` of the places.
     """
-    mean, spread = covariance(gated)
-    keyed = torch.randn(len(mean), len(rows), generator=generator, dtype=torch.float64)
-    keyed = torch.linalg.qr(keyed)[0] if len(rows) <= len(mean) else keyed / keyed.norm(dim=0)
-    keyed = (root(spread, -0.5) @ keyed).mT
     own = rows - rows.mean(0)
-    own = own / score(own, gated).std().clamp_min(1e-12)
-    made = meaning * own
-    made[:, :-1] += keyed
-    made[:, -1] -= keyed @ mean
+    made = _keyed(gated, len(rows), generator) + meaning * own / score(own, gated).std().clamp_min(1e-12)
+    return _balanced(made, gated, shares, generator)
+
+
+def books(gated: Tensor, generator: torch.Generator) -> Tensor:
+    """Three times 64 affine scores `[192, d + 1]`; the argmax of each third is a letter, equally often each for gated features `[n, d]`."""
+    return torch.cat([_balanced(_keyed(gated, _LETTERS, generator), gated, torch.ones(_LETTERS), generator) for _ in range(3)])
+
+
+def _keyed(gated: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Affine scores `[count, d + 1]`: random directions of the whitened features, each of variance 1."""
+    mean, spread = covariance(gated)
+    keyed = torch.randn(len(mean), count, generator=generator, dtype=torch.float64)
+    keyed = torch.linalg.qr(keyed)[0] if count <= len(mean) else keyed / keyed.norm(dim=0)
+    keyed = (root(spread, -0.5) @ keyed).mT
+    return torch.cat([keyed, -(keyed @ mean)[:, None]], 1)
+
+
+def _balanced(rows: Tensor, gated: Tensor, shares: Tensor, generator: torch.Generator) -> Tensor:
     some = gated[torch.randperm(len(gated), generator=generator)[:_BALANCED_ON]]
-    made[:, -1] += balance(score(made, some), shares.double() / shares.sum())
-    return made
+    offsets = balance(score(rows, some), shares.double() / shares.sum())
+    return torch.cat([rows[:, :-1], rows[:, -1:] + offsets[:, None]], 1)
+
+
+def _draws(gated: Tensor, drawn: float, generator: torch.Generator) -> Tensor:
+    """Draws `[4096, d]` that make a share `drawn` of the variance where they are added to gated features `[n, d]`."""
+    draws = torch.randn(_DRAWS, gated.shape[1], generator=generator, dtype=torch.float64)
+    return (drawn / (1 - drawn)) ** 0.5 * draws @ root(covariance(gated)[1], 0.5)
 
 
 def balance(scores: Tensor, shares: Tensor) -> Tensor:
@@ -197,37 +236,77 @@ def balance(scores: Tensor, shares: Tensor) -> Tensor:
     return offsets
 
 
-def transport(gated: Tensor, place: Tensor, kept: Statistics) -> tuple[Tensor, Tensor, Tensor]:
-    """From gated features of each place to the class there, in standard units of the place.
+def transport(x: Tensor, place: Tensor, kept: Statistics) -> tuple[Tensor, Tensor, Tensor]:
+    """From features `[n, d]` of places `[n]` to normal scores with the correlations there.
 
     Returns:
         Maps `[K, d, d]` (or `[1, d, d]`), offsets `[K, d]`, and the quantiles `[d, B]` of what they give, over all places.
     """
-    overall = gated.mean(0)
-    groups = [gated[place == one] for one in range(len(kept.mean))]
+    overall = x.mean(0)
+    groups = [x[place == one] for one in range(len(kept.mean))]
     means = torch.stack([(group.sum(0) + overall) / (len(group) + 1) for group in groups])
-    within = covariance(gated - means[place])[1]
-    if len(kept.covariance) == 1:
-        maps = gaussian_transport(steady(within), kept.covariance[0])[None]
-        units = _units(kept.covariance[0].diagonal()).expand(len(means), -1)
-        maps = maps / units[0][:, None]
+    within = covariance(x - means[place])[1]
+    if len(kept.correlation) == 1:
+        maps = gaussian_transport(steady(within), kept.correlation[0])[None]
     else:
-        weight = kept.count.double()[:, None, None]
-        pooled = (weight * kept.covariance).sum(0) / weight.sum()
-        made = []
-        for group, target, n in zip(groups, kept.covariance, kept.count.tolist()):
+        usual, made = average(kept.correlation, kept.count), []
+        for group, target, n in zip(groups, kept.correlation, kept.count.tolist()):
             source = shrunk(group.mT.cov(), within, len(group)) if len(group) > 1 else within
-            made.append(gaussian_transport(steady(source), shrunk(target, pooled, n)))
-        units = _units(kept.covariance.diagonal(dim1=1, dim2=2))
-        maps = torch.stack(made) / units[:, :, None]
-    each = maps.expand(len(means), -1, -1)
-    offsets = -torch.bmm(each, means[:, :, None])[:, :, 0]
-    given = torch.stack([each[j] @ z + offsets[j] for z, j in zip(gated, place.tolist())])
+            made.append(gaussian_transport(steady(source), shrunk(target, usual, n)))
+        maps = torch.stack(made)
+    every = torch.arange(len(means))
+    offsets = -affine(means, maps, torch.zeros_like(means), every)
+    given = torch.cat([affine(part, maps, offsets, there) for part, there in zip(x.split(512), place.split(512))])
     return maps, offsets, torch.quantile(given, LEVELS, dim=0).mT.contiguous()
 
 
-def _units(variance: Tensor) -> Tensor:
-    return torch.where(variance > 0, variance, 1.0).sqrt()
+def tidied(kept: Statistics, knots: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """What takes out of samples with the correlations and quantiles of a place the directions in which real ones hardly vary.
+
+    Features are near linear dependence, which a map feature by feature breaks. In units of each feature's deviation, directions in which samples drawn
+    from the model of a place vary more than 1 / 0.3 times as much as real ones are shrunk to what these do.
+
+    Returns:
+        Maps `[K, d, d]` (or `[1, d, d]`) and shifts `[K, d]`.
+    """
+    shared = len(kept.covariance) == 1
+    usual = average(kept.covariance, kept.count)
+    n = max(_SIMULATED // len(kept.mean), 100) if shared else _SIMULATED
+    means, maps, rests = [], [], []
+    for one, made in enumerate(_simulated(kept, knots, n, generator)):
+        means.append(made.mean(0))
+        if shared:
+            rests.append(made - made.mean(0))
+        else:
+            maps.append(_tidy(made.mT.cov(), shrunk(kept.covariance[one], usual, int(kept.count[one]))))
+    tidy = _tidy(torch.cat(rests).mT.cov(), usual)[None] if shared else torch.stack(maps)
+    return tidy, kept.mean - affine(torch.stack(means), tidy, torch.zeros_like(kept.mean), torch.arange(len(means)))
+
+
+def _simulated(kept: Statistics, knots: Tensor, n: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """For each place `[n, d]` samples with its correlations and quantiles."""
+    usual = average(kept.correlation, kept.count)
+    half = root(usual, 0.5)
+    for one, levels in enumerate(kept.quantiles):
+        if len(kept.correlation) > 1:
+            half = root(shrunk(kept.correlation[one], usual, int(kept.count[one])), 0.5)
+        t = torch.randn(n, len(half), generator=generator, dtype=torch.float64) @ half
+        yield torch.cat([interpolated(part, knots, levels.expand(len(part), -1, -1)) for part in t.split(512)])
+
+
+def _tidy(made: Tensor, real: Tensor) -> Tensor:
+    """The map `[d, d]` that shrinks the directions in which covariance `made` is more than 1 / 0.3 times `real` to what it is there."""
+    unit = real.diagonal().clamp_min(1e-12).sqrt()
+    made, real = made / unit[:, None] / unit, real / unit[:, None] / unit
+    half, back = root(made, 0.5), root(made, -0.5)
+    share, axes = torch.linalg.eigh(back @ real @ back)
+    keeps = torch.where(share < _LEAST, share.clamp_min(0).sqrt(), 1.0)
+    return unit[:, None] * (half @ (axes * keeps) @ axes.mT @ back) / unit
+
+
+def average(each: Tensor, count: Tensor) -> Tensor:
+    """Mean `[d, d]` of matrices `[K, d, d]`, weighted by samples `[K]`; of `[1, d, d]` the one."""
+    return each[0] if len(each) == 1 else torch.einsum("k,kij->ij", count.double() / count.sum(), each)
 
 
 def steady(covariance: Tensor) -> Tensor:
@@ -250,8 +329,7 @@ def discriminant(features: Tensor, kept: Statistics, false_positives: float) -> 
     mean, own = covariance(features)
     centre = share @ kept.mean
     gaps = kept.mean - centre
-    within = kept.covariance[0] if len(kept.covariance) == 1 else (share[:, None, None] * kept.covariance).sum(0)
-    total = within + (share[:, None] * gaps).mT @ gaps
+    total = average(kept.covariance, kept.count) + (share[:, None] * gaps).mT @ gaps
     direction = torch.linalg.pinv((own + total) / 2, rtol=1e-9, hermitian=True) @ (mean - centre)
     at = kept.mean @ direction
     wide = torch.einsum("i,kij,j->k", direction, kept.covariance.expand(len(at), -1, -1), direction).clamp_min(1e-300).sqrt()
@@ -270,7 +348,7 @@ def _narrow(features: Tensor, stream: FeatureStream, generator: torch.Generator,
     forgotten, others = _split(head_rows(stream.head), stream)
     if len(others) < 2:
         raise UsageError("resample with statistics='head' needs at least two classes to keep; use statistics, or retrain.")
-    gated = _recognised(features, forgotten, others)
+    gated, _ = _recognised(features, forgotten, others)
     choice = places(gated, others, torch.ones(len(others)), 0.0, generator)
     back = torch.linalg.pinv(weight)
     gone = [*stream.classes, *stream.earlier]
