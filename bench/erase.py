@@ -28,8 +28,8 @@ from unspan import ESC, ESCT, Run, deletion, linalg, receipt, run, stream
 from unspan.erasers import Resampler
 from unspan.errors import InconclusiveError
 from unspan.methods import esc, esc_t
-from unspan.statistics import _LARGEST as LARGEST
 from unspan.receipt import versions
+from unspan.statistics import _LARGEST as LARGEST
 from unspan.taps import attach, find_tap
 
 FIXED = [

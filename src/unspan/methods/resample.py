@@ -41,7 +41,7 @@ _FEWEST = 20  # gated samples
 _BALANCED_ON = 5_000  # of them, to find the offsets of the places
 _RIDGE = 1e-3  # of the mean variance
 _LETTERS, _DRAWS = 64, 4096  # of a book; of all cells
-_SIMULATED, _LEAST = 4000, 0.3  # samples to find what a place does not do; share of their variance below which it does not
+_SIMULATED, _LEAST = 4000, 0.25  # samples to find what a place does not do; share of their variance below which it does not
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,7 +264,7 @@ def tidied(kept: Statistics, knots: Tensor, generator: torch.Generator) -> tuple
     """What takes out of samples with the correlations and quantiles of a place the directions in which real ones hardly vary.
 
     Features are near linear dependence, which a map feature by feature breaks. In units of each feature's deviation, directions in which samples drawn
-    from the model of a place vary more than 1 / 0.3 times as much as real ones are shrunk to what these do.
+    from the model of a place vary more than four times as much as real ones are shrunk to what these do.
 
     Returns:
         Maps `[K, d, d]` (or `[1, d, d]`) and shifts `[K, d]`.
@@ -295,7 +295,7 @@ def _simulated(kept: Statistics, knots: Tensor, n: int, generator: torch.Generat
 
 
 def _tidy(made: Tensor, real: Tensor) -> Tensor:
-    """The map `[d, d]` that shrinks the directions in which covariance `made` is more than 1 / 0.3 times `real` to what it is there."""
+    """The map `[d, d]` that shrinks the directions in which covariance `made` is more than four times `real` to what it is there."""
     unit = real.diagonal().clamp_min(1e-12).sqrt()
     made, real = made / unit[:, None] / unit, real / unit[:, None] / unit
     half, back = root(made, 0.5), root(made, -0.5)
