@@ -24,13 +24,13 @@ PROTECTS = {  # by the form, or by the eraser where it is not affine
     "resampler": {
         "protects": [
             "users of scores, as far as the measured accuracies show (nothing is claimed where none were measured)",
-            "users of features through the routes listed as erased: what the gate recognises looks like other classes there; on CIFAR-10 probes trained to convergence read 16 % of a class where chance is 10 (docs/survive.md); not measured here (unspan audit)",
+            "users of features through the routes listed as erased: what the gate recognises looks like other classes there; on CIFAR-10 probes trained to convergence read STRONGEST % of a class where chance is 10 (docs/survive.md); not measured here (unspan audit)",
         ],
         "does_not_protect": [
             "samples that the model takes for another class: they pass the gate unchanged",
-            "against whoever asks for the same image again, shifted, mirrored or with noise, and compares the answers: what is forgotten changes more (docs/survive.md)",
+            "against whoever asks for the same image again, mirrored, shifted or with much noise, and compares the answers: what is forgotten changes more (docs/survive.md)",
             "against attacks that were not tried; those that were, and what they read of other data sets, are in docs/survive.md",
-            "against whoever knows the original features of some samples: about d of them for each place give the map away",
+            "against whoever knows the original features of some samples: about d of them for each place give the map away, but for what is drawn",
             _WEIGHTS,
             "against whoever reads this folder: the stored maps describe what was erased, and the classes it goes to",
         ],

@@ -28,6 +28,7 @@ from unspan.auditing.case import (
 )
 from unspan.auditing.collect import Subject, collect, default_cache, subject
 from unspan.auditing.controls import stretched
+from unspan.auditing.goals import goals
 from unspan.auditing.gradcam import panels
 from unspan.auditing.parts import parts
 from unspan.auditing.reading import NOT_MEASURABLE, Verdict, overall
@@ -37,6 +38,7 @@ from unspan.auditing.white_box import WhiteBox, white_box
 from unspan.deletion import RECORD, Deletion, Record
 from unspan.metrics.probes import stratified
 from unspan.metrics.score import Reading, Score
+from unspan.metrics.signature import NAME as SIGNATURE
 from unspan.metrics.signature import signature
 from unspan.metrics.whitening import NAME as WHITENED
 from unspan.metrics.whitening import whitened_probe
@@ -47,7 +49,7 @@ from unspan.taps import Pool
 
 SCHEMA = "unspan.audit/1"
 _STRETCHED = 10_000  # rows of the stretched fake, which is a copy of the features
-_SIGNATURE, LINEAR, AGAINST_REST, GUARDED = "output signature", "linear probe (converged)", "linear probe, forget against rest", "linear guardedness R² (fit)"
+LINEAR, AGAINST_REST, GUARDED = "linear probe (converged)", "linear probe, forget against rest", "linear guardedness R² (fit)"
 
 
 @dataclass(frozen=True)
@@ -223,6 +225,7 @@ def _measured(case: Case, pictures: bool) -> dict[str, Any]:
         "method": _method(case.subjects[1]),
         "levels": [one.to_dict() for one in found],
         "claims": words.claims(found, what, split),
+        "goals": goals(verdicts, rows, before.classes()) if case.by_class else [],
         "can_still": words.can_still(verdicts, explain, scores.described(rows, "stability", "instability", "after"), weights_changed, box.recovered),
         "next_steps": words.next_steps(word, case.kind, any(one.holds for one in found)),
         "limits": words.LIMITS + ([] if case.parts.held_out else ["The samples the attacker is judged on were in the training data of the original model: a test split says more."]),
@@ -264,7 +267,7 @@ def _controls(case: Case, readings: dict[str, list[Reading]], columns: dict[str,
     own = edited_own = None
     if before.logits is not None and case.by_class:
         fit, test = controls.head_edit(case.fit["before"], case.splits.classes), controls.head_edit(before, case.splits.classes)
-        edited = [signature(fit, test) if one.attack == _SIGNATURE else one for one in edited]
+        edited = [signature(fit, test) if one.attack == SIGNATURE else one for one in edited]
         own, edited_own = own_accuracy(case.test["after"], before.forget), own_accuracy(test, before.forget)
     found = controls.fakes(columns["before"], columns["references"], edited, case.run.seed)
     if case.by_class:

@@ -37,7 +37,7 @@ def stats(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
-    """Write what the training data look like to a model: mean and covariance of its features by class, no samples.
+    """Write what the training data look like to a model: moments and quantiles of its features, for parts of each class; no samples.
 
     Do it once when a model is trained; a later request then needs the samples to forget only:
     unspan erase ... --forget cat --method resample --set statistics=statistics.safetensors

@@ -11,6 +11,7 @@ from unspan.metrics.outputs import Outputs
 from unspan.metrics.score import Reading, auc_reading
 
 _FLOOR = -100.0  # nats; scores edited to -1e9 would otherwise drown every other column
+NAME = "output signature"
 
 
 def signature(fit: Outputs, test: Outputs, *, ridge: float = 1e-4) -> Reading:
@@ -32,7 +33,7 @@ def signature(fit: Outputs, test: Outputs, *, ridge: float = 1e-4) -> Reading:
     if not 0 < int(test.forget.sum()) < len(test):
         raise DataError("The signature attack is tested on forget and on other samples; one kind is missing.")
     scores = attack(log_probabilities(test))
-    return auc_reading("output signature", scores[test.forget], scores[~test.forget], **attack.detail(), ridge=ridge, fit=len(fit))
+    return auc_reading(NAME, scores[test.forget], scores[~test.forget], **attack.detail(), ridge=ridge, fit=len(fit))
 
 
 def reference_signature(fit: tuple[Outputs, Outputs], test: tuple[Outputs, Outputs], *, ridge: float = 1e-4) -> Reading:

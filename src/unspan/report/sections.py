@@ -23,7 +23,7 @@ def sections(audit: Mapping[str, Any], against: str) -> list[Section]:
     """
     found = scores.grouped(audit)
     return [
-        _attacks(audit, against), _levels(audit, against), _controls(audit), scores.utility(audit, found), scores.published(audit, found), _relearning(audit, found),
+        _attacks(audit, against), _levels(audit, against), *_goals(audit), _controls(audit), scores.utility(audit, found), scores.published(audit, found), _relearning(audit, found),
         *scores.groups(audit, found), _gradcam(audit), record.not_run(audit), record.how(audit), record.record(audit),
     ]  # fmt: skip
 
@@ -77,6 +77,17 @@ def _levels(audit: Mapping[str, Any], against: str) -> Section:
     lead = ["This audit supports no claim of erasure."] if found and not claims else []
     tables = [Table("Levels of erasure, from the weakest claim to the strongest", ["Level", "Result", "Meaning", "Measurement"], lines)] if found else []
     return Section("levels", "What may be claimed", lead, listings=listings, tables=tables, missing="" if found else why(audit, "level"))
+
+
+def _goals(audit: Mapping[str, Any]) -> list[Section]:
+    lines = []
+    for one in rows(audit, "goals"):
+        unit, met = said(one, "unit", 20), one.get("met") is True
+        state = Cell("met", "", "yes") if met and one.get("sure") is True else Cell("met", "its interval reaches beyond", "open") if met else Cell("not met", "", "no")
+        read = measured(one.get("value"), one.get("low"), one.get("high"), unit, count(one.get("n")))
+        lines.append([Cell(upper(said(one, "goal"))), state, Cell(read.value, read.interval), Cell(measured(one.get("bound"), unit=unit).value), Cell(said(one, "what", 120))])
+    lead = ["What a service needs that gives out features or scores, whatever a reference does. A verdict above compares with the reference; these goals do so only for teaching again."]
+    return [Section("goals", "Goals for a service", lead, tables=[Table("Goals, and what was measured for each", ["Goal", "Result", "Measured", "Bound", "Worst case"], lines)])] if lines else []
 
 
 def _controls(audit: Mapping[str, Any]) -> Section:
