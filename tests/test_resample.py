@@ -436,7 +436,7 @@ def test_a_damaged_file_of_statistics_is_refused(case, tmp_path, spoil):
     else:
         tensors = {name: getattr(found, name).contiguous() for name in ("rows", "labels", "count", "mean", "covariance", "correlation", "quantiles")}
         tensors["mean"] = tensors["mean"] * torch.nan if spoil == "nan" else tensors["mean"][:, :-1].contiguous() if spoil == "shape" else tensors["mean"]
-        save_file(tensors, path, metadata={"schema": "other/1" if spoil == "schema" else statistics.SCHEMA, "length": "0.0", "nonnegative": "0", "model": ""})
+        save_file(tensors, path, metadata={"schema": "other/1" if spoil == "schema" else statistics.SCHEMA, "length": "0.0", "model": ""})
     with pytest.raises(ModelError, match="unspan stats"):
         statistics.load(path)
 

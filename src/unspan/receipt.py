@@ -24,7 +24,7 @@ PROTECTS = {  # by the form, or by the eraser where it is not affine
     "resampler": {
         "protects": [
             "users of scores, as far as the measured accuracies show (nothing is claimed where none were measured)",
-            "users of features through the routes listed as erased: what the gate recognises looks like other classes there; on CIFAR-10 probes trained to convergence read STRONGEST % of a class where chance is 10 (docs/survive.md); not measured here (unspan audit)",
+            "users of features through the routes listed as erased: what the gate recognises looks like other classes there; on CIFAR-10 probes trained to convergence read 11 % of a class where chance is 10 (docs/survive.md); not measured here (unspan audit)",
         ],
         "does_not_protect": [
             "samples that the model takes for another class: they pass the gate unchanged",
