@@ -131,7 +131,7 @@ def measured(eraser: Eraser | None, found: dict[str, Any], seed: int) -> dict[st
     neighbours = nearest(fit, test, seed=seed)
     probes += [one for one in neighbours if one.unit != "AUC"]
     areas = [linear_auc(fit, test, seed), affine_auc(fit, test), *(one for one in neighbours if one.unit == "AUC")]
-    areas += [_area("MLP", fit.features, fit.forget, test.features, test.forget, seed), _by_place(fit, test, seed)]
+    areas += [_area("MLP", fit.features, fit.forget, test.features, test.forget, seed), _by_place(fit, test, seed), _mahalanobis(fit, test)]
     scores = [signature(fit, test), _area("MLP", log_probabilities(fit).float(), fit.forget, log_probabilities(test).float(), test.forget, seed)]
     clean, noisy, mark = found["moved"]
     still = [torch.stack([(through(one) - through(clean)).norm(dim=1) / through(clean).norm(dim=1) for one in found["moved 20"]]).amax(0)]
@@ -141,7 +141,7 @@ def measured(eraser: Eraser | None, found: dict[str, Any], seed: int) -> dict[st
     row["probes"] = {one.attack: _read(one) for one in probes}
     row["AUC, features"] = {one.attack: _read(one) for one in areas}
     row["AUC, log-probabilities"] = {one.attack: _read(one) for one in scores}
-    row["instability"] = {"one query": _read(instability(through(clean), through(noisy), mark)), "most of 20 queries": _read(auc_reading("", still[0][mark], still[0][~mark])), "one query, 5 %": _read(instability(through(clean), through(found["moved, 5 %"]), mark)), "mirrored": _read(auc_reading("", mirrored[mark], mirrored[~mark]))}
+    row["instability"] = {"equal values": _read(_equal(through(clean), through(noisy), mark)), "one query": _read(instability(through(clean), through(noisy), mark)), "most of 20 queries": _read(auc_reading("", still[0][mark], still[0][~mark])), "one query, 5 %": _read(instability(through(clean), through(found["moved, 5 %"]), mark)), "mirrored": _read(auc_reading("", mirrored[mark], mirrored[~mark]))}
     row["few-shot"] = {one.attack: _read(one) for one in fewshot(fit, test, seed, shots=(10, 50))}
     return row
 
@@ -200,6 +200,25 @@ def _by_place(fit: Outputs, test: Outputs, seed: int) -> Reading:
     return _area("MLP, whitened by predicted class", x, fit.forget, asked, test.forget, seed)
 
 
+def _mahalanobis(fit: Outputs, test: Outputs) -> Reading:
+    """Nothing learned of forget samples: how far a sample is from its predicted class, by mean and covariance of that class."""
+    far = torch.zeros(len(test), dtype=torch.float64)
+    for j in range(fit.logits.shape[1]):
+        own, there = fit.features[fit.logits.argmax(1) == j].double(), test.logits.argmax(1) == j
+        if len(own) > own.shape[1]:
+            spread = own.mT.cov()
+            spread = spread + 1e-4 * spread.diagonal().mean() * torch.eye(len(spread), dtype=spread.dtype)
+            rest = test.features[there].double() - own.mean(0)
+            far[there] = (rest * torch.linalg.solve(spread, rest.mT).mT).sum(1)
+    return auc_reading("Mahalanobis distance from the predicted class", far[test.forget], far[~test.forget])
+
+
+def _equal(clean: Tensor, noisy: Tensor, mark: Tensor) -> Reading:
+    """Whether a value other than 0 is the same to the bit in answers to an image and the same with noise."""
+    same = ((clean == noisy) & (clean != 0)).any(1).double()
+    return auc_reading("equal values under noise", same[mark], same[~mark])
+
+
 def _read(one: Reading) -> dict[str, Any]:
     made = one.score("test")
     return {"value": made.value, "low": made.low, "high": made.high, "n": made.n}
@@ -222,6 +241,7 @@ AREAS = {
     "linear, affine": lambda row: max(_most(row["AUC, features"], "linear probe"), _most(row["AUC, features"], "affine")),
     "kNN": lambda row: _most(row["AUC, features"], "kNN"),
     "MLP": lambda row: row["AUC, features"]["MLP"]["value"],
+    "Mahalanobis": lambda row: _most(row["AUC, features"], "Mahalanobis"),
     "MLP, by place": lambda row: _most(row["AUC, features"], "whitened by"),
     "logarithms": lambda row: _most(row["AUC, features"], "logarithms"),
     "trees": lambda row: _most(row["AUC, features"], "trees"),
@@ -229,6 +249,7 @@ AREAS = {
     "log-prob., MLP": lambda row: row["AUC, log-probabilities"]["MLP"]["value"],
     "noise, 1 query": lambda row: row["instability"]["one query"]["value"],
     "noise, 20 queries": lambda row: row["instability"]["most of 20 queries"]["value"],
+    "equal values under noise": lambda row: row["instability"]["equal values"]["value"],
     "noise of 5 %": lambda row: row["instability"]["one query, 5 %"]["value"],
     "mirrored": lambda row: row["instability"]["mirrored"]["value"],
 }

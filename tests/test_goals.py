@@ -23,7 +23,7 @@ ROWS = [score("stability", "instability", "after", 0.52, "test", "AUC"), score("
 
 
 def test_all_goals_met_and_sure():
-    found = by_title(goals(FINE, ROWS, 10))
+    found = by_title(goals(FINE, ROWS, 10, True))
     assert len(found) == 6 and all(one["met"] and one["sure"] for one in found.values())
     assert found["strongest trained probe"]["what"] == "kNN k=1, L2" and found["strongest trained probe"]["bound"] == pytest.approx(0.15)
     assert found["taught again from 10 examples"]["value"] == 0.07  # m=50 is another question
@@ -40,21 +40,31 @@ def test_all_goals_met_and_sure():
 )
 def test_one_attack_that_reads_more_misses_its_goal_alone(worse, title):
     rest = [one for one in FINE if one.attack != worse.attack]
-    found = by_title(goals([*rest, worse], ROWS, 10))
+    found = by_title(goals([*rest, worse], ROWS, 10, True))
     assert {name for name, one in found.items() if not one["met"]} == {title} and found[title]["what"] == worse.attack
 
 
 def test_few_examples_are_judged_against_the_reference_of_the_same_attack():
-    found = by_title(goals([verdict("few-shot prototype, m=10", 0.3, reference=0.5), verdict("few-shot head refit, m=10", 0.2, reference=0.1)], [], 10))
+    found = by_title(goals([verdict("few-shot prototype, m=10", 0.3, reference=0.5), verdict("few-shot head refit, m=10", 0.2, reference=0.1)], [], 10, True))
     assert found["taught again from 10 examples"]["what"] == "few-shot head refit, m=10" and not found["taught again from 10 examples"]["met"]
 
 
 def test_an_interval_beyond_the_bound_is_said():
-    found = by_title(goals([verdict("MLP probe", 0.14)], ROWS, 10))
+    found = by_title(goals([verdict("MLP probe", 0.14)], ROWS, 10, True))
     assert found["strongest trained probe"]["met"] and not found["strongest trained probe"]["sure"]
 
 
 def test_lost_accuracy_and_movement_miss_theirs():
     rows = [score("stability", "instability", "after", 0.7, "test", "AUC"), score("utility", "retain accuracy", "before", 0.85), score("utility", "retain accuracy", "after", 0.84)]
-    assert [one["met"] for one in goals([], rows, 10)] == [False, False]
-    assert goals([], [], 10) == []
+    assert [one["met"] for one in goals([], rows, 10, True)] == [False, False]
+    assert goals([], [], 10, True) == []
+
+
+def test_an_area_below_a_half_is_read_the_other_way_round():
+    found = by_title(goals([verdict("output signature", 0.35, "AUC")], [score("stability", "instability", "after", 0.39, "test", "AUC")], 10, True))
+    assert [one["value"] for one in found.values()] == pytest.approx([0.65, 0.61]) and not any(one["met"] for one in found.values())
+    assert found["forgotten against rest, from scores"]["low"] == pytest.approx(0.63)
+
+
+def test_without_a_retrained_reference_nothing_is_said_about_teaching_again():
+    assert "taught again from 10 examples" not in by_title(goals(FINE, ROWS, 10, False))

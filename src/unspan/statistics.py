@@ -11,6 +11,7 @@ Places of fewer than 20 samples are left out, since their mean would be close to
 from __future__ import annotations
 
 import copy
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -122,7 +123,8 @@ def load(path: str | Path) -> Statistics:
     places, dim = found.mean.shape if found.mean.ndim == 2 else (-1, -1)
     square = (1 if len(found.covariance) == 1 else places, dim, dim)
     shapes = {"rows": (places, dim + 1), "labels": (places,), "count": (places,), "covariance": square, "correlation": square, "quantiles": (places, dim, len(LEVELS))}
-    if any(tuple(getattr(found, name).shape) != shape for name, shape in shapes.items()) or not all(bool(getattr(found, name).isfinite().all()) for name in ("rows", *_MOMENTS)):
+    fits = all(tuple(getattr(found, name).shape) == shape for name, shape in shapes.items()) and all(bool(getattr(found, name).isfinite().all()) for name in ("rows", *_MOMENTS))
+    if not (fits and bool((found.count > 0).all()) and bool((found.labels >= -1).all()) and bool((found.quantiles.diff(dim=2) >= 0).all()) and bool((found.covariance.diagonal(dim1=1, dim2=2) >= 0).all()) and 0 <= found.length < math.inf):
         raise ModelError(f"{path}: shapes or values do not fit together. Write it again with unspan stats.")
     return found
 

@@ -225,7 +225,7 @@ def _measured(case: Case, pictures: bool) -> dict[str, Any]:
         "method": _method(case.subjects[1]),
         "levels": [one.to_dict() for one in found],
         "claims": words.claims(found, what, split),
-        "goals": goals(verdicts, rows, before.classes()) if case.by_class else [],
+        "goals": goals(verdicts, rows, before.classes(), case.kind == "retrained") if case.by_class else [],
         "can_still": words.can_still(verdicts, explain, scores.described(rows, "stability", "instability", "after"), weights_changed, box.recovered),
         "next_steps": words.next_steps(word, case.kind, any(one.holds for one in found)),
         "limits": words.LIMITS + ([] if case.parts.held_out else ["The samples the attacker is judged on were in the training data of the original model: a test split says more."]),

@@ -7,7 +7,7 @@ Formula: gate `max_{c in F} l_c > max_{c not in F} l_c`, place `j = argmax_c (P_
 whitened features, a such that the places fill in proportion to their classes; `x = h + e`, e a normal draw of covariance `q / (1 - q)` times that of h for
 the cell of h (three keyed choices among 64 directions each); `t = A_j (x - m_j)`, the optimal transport `A_j = S^-1/2 (S^1/2 C_j S^1/2)^1/2 S^-1/2` from the
 covariance S of x in place j to the correlations C_j of normal scores there; every feature by an increasing piecewise linear map to its quantiles in
-place j; then directions in which this varies much more than real samples of the place are shrunk to what these do.
+place j; then the optimal transport to its covariance, from that of samples simulated by the same model.
 Needs: forget samples, no labels; and data to keep, or their statistics (`unspan stats`), or only a head (`statistics="head"`: every
 sample keeps its best remaining class and its margin, nothing else). Cost: one forward pass over each; two maps of `[d, d]` for each of up to eight places a class.
 Typical: no settings; statistics from the data to keep.
@@ -39,9 +39,9 @@ from unspan.stream import FeatureStream
 _KEPT = 20_000  # forget features in memory; more add nothing to a mean and a covariance
 _FEWEST = 20  # gated samples
 _BALANCED_ON = 5_000  # of them, to find the offsets of the places
-_RIDGE = 1e-3  # of the mean variance
+_RIDGE, _NO_LESS = 1e-3, 1e-9  # of the mean variance
 _LETTERS, _DRAWS = 64, 4096  # of a book; of all cells
-_SIMULATED, _LEAST = 4000, 0.25  # samples to find what a place does not do; share of their variance below which it does not
+_SIMULATED = 4000  # samples of the model of a place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +128,7 @@ class Resample:
             raise UsageError(f"{self.statistics} is of the original features, which the eraser of an earlier request has changed for all samples: give the data to keep instead.")
         if found.model and found.model != stream.model_digest():
             raise UsageError(f"{self.statistics} is of other weights than this model has; write statistics of this one with unspan stats.")
-        same = stream.head is None or bool((found.labels >= 0).all()) and torch.allclose(head_rows(stream.head)[found.labels], found.rows, rtol=1e-2, atol=1e-3)
+        same = stream.head is None or bool((found.labels >= 0).all()) and int(found.labels.max()) < len(stream.head[0]) and torch.allclose(head_rows(stream.head)[found.labels], found.rows, rtol=1e-2, atol=1e-3)
         if not same:
             raise UsageError(f"{self.statistics} is of a model with another head; write statistics of this one with unspan stats.")
         return found
@@ -180,7 +180,7 @@ def covariance(z: Tensor) -> tuple[Tensor, Tensor]:
     return mean, shrunk(found, torch.diag(found.diagonal()), len(z))
 
 
-def shrunk(found: Tensor, towards: Tensor, n: int) -> Tensor:
+def shrunk(found: Tensor, towards: Tensor, n: float) -> Tensor:
     """A covariance `[d, d]` of n samples, with `d^2 / n` samples of another one added; from n = 2 d on as it is."""
     extra = len(found) ** 2 / n if n < 2 * len(found) else 0.0
     return (n * found + extra * towards) / (n + extra)
@@ -251,7 +251,7 @@ def transport(x: Tensor, place: Tensor, kept: Statistics) -> tuple[Tensor, Tenso
     else:
         usual, made = average(kept.correlation, kept.count), []
         for group, target, n in zip(groups, kept.correlation, kept.count.tolist()):
-            source = shrunk(group.mT.cov(), within, len(group)) if len(group) > 1 else within
+            source = shrunk(group.mT.cov(), within, len(group) / 2) if len(group) > 1 else within  # their own covariance holds for them alone
             made.append(gaussian_transport(steady(source), shrunk(target, usual, n)))
         maps = torch.stack(made)
     every = torch.arange(len(means))
@@ -261,10 +261,10 @@ def transport(x: Tensor, place: Tensor, kept: Statistics) -> tuple[Tensor, Tenso
 
 
 def tidied(kept: Statistics, knots: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """What takes out of samples with the correlations and quantiles of a place the directions in which real ones hardly vary.
+    """From samples with the normal-score correlations and quantiles of a place to its covariance and mean.
 
-    Features are near linear dependence, which a map feature by feature breaks. In units of each feature's deviation, directions in which samples drawn
-    from the model of a place vary more than four times as much as real ones are shrunk to what these do.
+    Features are near linear dependence, which a map feature by feature breaks; who whitens would see it. The optimal transport between Gaussians, in
+    units of each feature's deviation, with the first covariance from simulated samples.
 
     Returns:
         Maps `[K, d, d]` (or `[1, d, d]`) and shifts `[K, d]`.
@@ -295,13 +295,11 @@ def _simulated(kept: Statistics, knots: Tensor, n: int, generator: torch.Generat
 
 
 def _tidy(made: Tensor, real: Tensor) -> Tensor:
-    """The map `[d, d]` that shrinks the directions in which covariance `made` is more than four times `real` to what it is there."""
+    """The map `[d, d]` from covariance `made` to `real` that moves least in units of the deviations of `real`."""
     unit = real.diagonal().clamp_min(1e-12).sqrt()
-    made, real = made / unit[:, None] / unit, real / unit[:, None] / unit
-    half, back = root(made, 0.5), root(made, -0.5)
-    share, axes = torch.linalg.eigh(back @ real @ back)
-    keeps = torch.where(share < _LEAST, share.clamp_min(0).sqrt(), 1.0)
-    return unit[:, None] * (half @ (axes * keeps) @ axes.mT @ back) / unit
+    made = made / unit[:, None] / unit
+    made = made + _NO_LESS * made.diagonal().mean() * torch.eye(len(made), dtype=made.dtype)
+    return unit[:, None] * gaussian_transport(made, real / unit[:, None] / unit) / unit
 
 
 def average(each: Tensor, count: Tensor) -> Tensor:
