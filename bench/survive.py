@@ -249,7 +249,7 @@ AREAS = {
     "log-prob., MLP": lambda row: row["AUC, log-probabilities"]["MLP"]["value"],
     "noise, 1 query": lambda row: row["instability"]["one query"]["value"],
     "noise, 20 queries": lambda row: row["instability"]["most of 20 queries"]["value"],
-    "equal values under noise": lambda row: row["instability"]["equal values"]["value"],
+    "equal values under noise": lambda row: row["instability"].get("equal values", {"value": math.nan})["value"],
     "noise of 5 %": lambda row: row["instability"]["one query, 5 %"]["value"],
     "mirrored": lambda row: row["instability"]["mirrored"]["value"],
 }
@@ -268,7 +268,7 @@ def table(out: Path) -> str:
         "true labels and read test samples of the class (n = 1,000); percent, mean ± standard deviation over keys 0, 1, 2 (also the seeds of the attacks) where a row has",
         "a key. AUC: forget against rest, 0.5 knows nothing; `MLP, by place` knows the map and whitens every predicted class by itself; `noise`: the same image again with",
         "noise of 1 % of the pixels' deviation, who moves more (500 + 500 test images; the original's value is what the class does by nature); `mirrored`: the mirrored",
-        "image instead. `trees`: gradient boosting on features and predicted class, `logarithms`: logistic regression on features, logarithms and zeros (20,000 samples).", "",
+        "image instead; `equal values under noise`: a value other than 0 that is the same to the bit. `Mahalanobis`: distance from the predicted class. `trees`: gradient boosting on features and predicted class, `logarithms`: logistic regression on features, logarithms and zeros (20,000 samples).", "",
     ]  # fmt: skip
     for name in NETWORKS:
         mine = [row for row in rows if row["network"] == name]
@@ -286,6 +286,8 @@ def table(out: Path) -> str:
 
 
 def _cell(values: list[float], digits: int) -> str:
+    if math.isnan(sum(values)):
+        return ""  # a row from before this column
     mean = f"{statistics_.mean(values):.{digits}f}"
     return mean if len(values) < 2 else f"{mean} ± {statistics_.stdev(values):.{digits}f}"
 
