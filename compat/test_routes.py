@@ -135,9 +135,11 @@ def test_a_map_of_whole_vectors_finds_its_place(name: str) -> None:
     images = (WIDE if "224" in name else IMAGES)[:4]
     model = timm.create_model(name, num_classes=5).eval()
     tap, _ = find_tap(model, images, whole=True)
-    rows = [torch.randn(count, tap.dim + 1) for count in (2, 3, 3)]
+    rows = [torch.randn(count, tap.dim + 1) for count in (2, 3, 3, 12)]
     rows[0][:, -1] += 1e4  # all are gated
-    eraser = Resampler(*rows, torch.randn(3, tap.dim, tap.dim) / tap.dim**0.5, torch.randn(3, tap.dim), torch.arange(5.0).repeat(tap.dim, 1), torch.arange(5.0).repeat(3, tap.dim, 1))
+    maps = [(torch.randn(3, tap.dim, tap.dim) / tap.dim**0.5, torch.randn(3, tap.dim)) for _ in range(2)]
+    knots = torch.linspace(-2, 2, 5)
+    eraser = Resampler(*rows, torch.randn(16, tap.dim), *maps[0], knots.repeat(tap.dim, 1), knots.repeat(3, tap.dim, 1), *maps[1])
     with torch.no_grad():
         clean, _ = read(model, tap, images)
         attach(model, tap, eraser)
