@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from _networks import data
 from methods import DEER, SHARED, tensors
 from torch import nn
 from torch.utils.data import Subset, TensorDataset
@@ -48,13 +49,29 @@ OTHERS = {  # settings of results/methods/*.json: the best of three on validatio
     "boundary shrink": Boundary(training=replace(Boundary().training, lr=1e-5, epochs=5, precision="bf16")),
     "dlfd": DLFD(steps=5, every=60, save=0.2, radius=8 / 255, training=replace(DLFD().training, lr=0.02, precision="bf16")),
 }
+FEW = {"baked, 200 a class": 200, "baked, 20 a class": 20}  # retained images of each class
+PUBLIC = ("baked, Fashion-MNIST for retained", "baked, noise for retained")  # labelled by the network itself
 NAMES = {"original": "allcnn-cifar10-original", "retrained": "allcnn-cifar10-without-deer"}
 ATTACKS = ("linear", "kNN-1", "kNN-5", "kNN-20", "MLP")
 
 
-def settings() -> Bake:
-    """The defaults, with the flips that the network was trained with, in bf16."""
-    return replace(Bake(), training=replace(Bake().training, augment="flip", precision="bf16"))
+def settings(retained: int = 45_000) -> Bake:
+    """The defaults, with the flips that the network was trained with, in bf16; as many steps where fewer images are retained."""
+    return replace(Bake(), passes=Bake().passes * 45_000 / retained, training=replace(Bake().training, augment="flip", precision="bf16"))
+
+
+def retained(name: str, fit: TensorDataset, model: nn.Module) -> TensorDataset:
+    """The images that stand for the data to keep: all of them, a few of each class, or none of them but other images, labelled by the network."""
+    x, y = fit.tensors
+    stream = torch.Generator().manual_seed(0)
+    if name not in PUBLIC:
+        rows = [(y == one).nonzero()[:, 0] for one in range(10) if one != DEER]
+        kept = torch.cat([one[torch.randperm(len(one), generator=stream)[: FEW.get(name, len(one))]] for one in rows]).sort().values
+        return TensorDataset(x[kept], y[kept])
+    x = nn.functional.pad(data("fashion-mnist")["train"][0][:45_000], (2, 2, 2, 2), value=-1.0) if "Fashion" in name else torch.randn(45_000, *x.shape[1:], generator=stream).clamp(-1, 1)
+    with eval_mode(model):
+        scores = torch.cat([forward(model, part) for part in x.split(500)])
+    return TensorDataset(x, scores.index_fill(1, torch.tensor([DEER]), -torch.inf).argmax(1))
 
 
 def validation(y: torch.Tensor) -> torch.Tensor:
@@ -136,15 +153,17 @@ def fill(rows: dict[str, Any], args: argparse.Namespace) -> None:
     """Compute the rows that are missing, and keep each at once."""
     transform = Preprocess.from_dict(AllCNN.preprocess)
     fit, test = tensors("train", transform), tensors("test", transform)
-    deer = fit.tensors[1] == DEER
-    request = unspan.Splits(forget=Subset(fit, deer.nonzero()[:, 0].tolist()), retain=Subset(fit, (~deer).nonzero()[:, 0].tolist()), kind="class", selector=("deer",), classes=(DEER,), holdout=Subset(test, (test.tensors[1] == DEER).nonzero()[:200, 0].tolist()))
-    for name in [one for one in (*NAMES, *(f"baked, seed {seed}" for seed in args.seeds), *OTHERS) if not args.only or one in args.only]:
+    forget = Subset(fit, (fit.tensors[1] == DEER).nonzero()[:, 0].tolist())
+    holdout = Subset(test, (test.tensors[1] == DEER).nonzero()[:200, 0].tolist())
+    for name in [one for one in (*NAMES, *(f"baked, seed {seed}" for seed in args.seeds), *FEW, *PUBLIC, *OTHERS) if not args.only or one in args.only]:
         if name in rows:
             continue
         model = build("python:unspan.zoo:AllCNN", weights=SHARED / f"checkpoints/{NAMES.get(name, NAMES['original'])}.safetensors").model.eval()
         begun, row = time.perf_counter(), {"command": " ".join(["python", "bench/bake.py", *sys.argv[1:]]), "threads": args.threads, "versions": versions()}
         if name not in NAMES:
-            method, seed = OTHERS.get(name, settings()), 0 if name in OTHERS else int(name.split()[-1])
+            keep = retained(name, fit, model)
+            request = unspan.Splits(forget=forget, retain=keep, kind="class", selector=("deer",), classes=(DEER,), holdout=holdout)
+            method, seed = OTHERS.get(name, settings(len(keep))), int(name.split()[-1]) if "seed" in name else 0
             done = unspan.erase(model, request, method, Run(batch_size=500, seed=seed), check_labels=False)
             report = done.receipt["method"]["fit"]
             row |= {"settings": repr(method), "seconds": done.receipt["seconds"]["fit"], "history": report["history"]}

@@ -167,9 +167,9 @@ def test_neighbours_of_a_cell_stay_together_and_those_of_two_do_not():
     letters = books(z, torch.Generator().manual_seed(1))
     named = score(letters, z).unflatten(1, (3, 64)).argmax(2)
     assert all(float(torch.bincount(one, minlength=64).double().std()) < 12 for one in named.T)  # 47 of each
-    cells = [cell(letters, z + size * torch.randn(z.shape, generator=generator), 4096) == cell(letters, z, 4096) for size in (0.001, 1.0)]
+    cells = [cell(score(letters, z + size * torch.randn(z.shape, generator=generator)), 4096) == cell(score(letters, z), 4096) for size in (0.001, 1.0)]
     assert float(cells[0].double().mean()) > 0.97 and float(cells[1].double().mean()) < 0.05
-    assert len(cell(letters, z, 4096).unique()) > 1500
+    assert len(cell(score(letters, z), 4096).unique()) > 1500
 
 
 @pytest.mark.parametrize("seed", range(4))

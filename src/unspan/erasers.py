@@ -118,10 +118,10 @@ class Gate(nn.Module):
         rows = z.flatten(1) if self.layout == "flat" else z.reshape(-1, z.shape[-1])
         x = with_one(rows)
         gated = linear(x, self.forgotten).amax(1) > linear(x, self.others).amax(1)
-        return self.mapped(rows, gated, linear(x, self.choice).argmax(1)).view_as(z)
+        return self.mapped(rows, x, gated, linear(x, self.choice).argmax(1)).view_as(z)
 
-    def mapped(self, z: Tensor, gated: Tensor, place: Tensor) -> Tensor:
-        """Output `[n, d]` of features `[n, d]`, given who is gated `[n]` and the place of each `[n]`."""
+    def mapped(self, z: Tensor, x: Tensor, gated: Tensor, place: Tensor) -> Tensor:
+        """Output `[n, d]` of features `z` `[n, d]` and `x = [z, 1]`, given who is gated `[n]` and the place of each `[n]`."""
         raise NotImplementedError
 
 
@@ -163,9 +163,9 @@ class Resampler(Gate):
         for name, tensor in held.items():
             self.register_buffer(name, tensor)
 
-    def mapped(self, z: Tensor, gated: Tensor, place: Tensor) -> Tensor:
+    def mapped(self, z: Tensor, x: Tensor, gated: Tensor, place: Tensor) -> Tensor:
         levels = self.levels[place]
-        t = affine(z + self.drawn[cell(self.books, z, len(self.drawn))], self.maps, self.offsets, place)
+        t = affine(z + self.drawn[cell(linear(x, self.books), len(self.drawn))], self.maps, self.offsets, place)
         low, high, u = levels[:, :, 0], levels[:, :, -1], interpolated(t, self.knots, levels)
         moved = bounded(u, affine(u, self.tidy, self.shifts, place) - u, low, high)
         if self.length is not None:
@@ -178,15 +178,15 @@ def bounded(u: Tensor, change: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
     Small values stay small and zeros stay zeros. No other value is taken twice: equal answers to inputs that differ a little would be a trace.
     """
-    gap, zero = (u - low).clamp_min(0), low == 0
-    moved = u + torch.minimum(torch.maximum(change, -torch.where(zero, gap, 0.9 * gap)), gap)
-    moved = moved + 0.9 * ((low - moved).clamp_min(0) - (moved - high).clamp_min(0))
+    gap = (u - low).clamp_min(0)
+    moved = u + torch.clamp(change, torch.where(low == 0, -gap, -0.9 * gap), gap)
+    moved = torch.lerp(torch.clamp(moved, low, high), moved, 0.1)
     return torch.where(low >= 0, moved.clamp_min(0), moved)
 
 
-def cell(books: Tensor, z: Tensor, count: int) -> Tensor:
-    """Which of `count` draws each feature vector `[n, d]` gets: three letters, each the largest of a third of `books` `[3 M, d + 1]`."""
-    first, second, third = score(books, z).unflatten(1, (3, -1)).argmax(2).unbind(1)
+def cell(scores: Tensor, count: int) -> Tensor:
+    """Which of `count` draws each sample gets: three letters, each the largest of a third of its scores `[n, 3 M]` in the books."""
+    first, second, third = scores.unflatten(1, (3, -1)).argmax(2).unbind(1)
     return (first + 67 * second + 2053 * third) % count
 
 
@@ -195,7 +195,7 @@ def affine(z: Tensor, maps: Tensor, offsets: Tensor, place: Tensor) -> Tensor:
     if len(maps) == 1:
         return torch.addmm(offsets[place], z, maps[0].mT)
     if z.device.type == "cpu" and not torch.compiler.is_compiling() and len(z) > 0:  # reads each map in place: a copy of n of them takes three times as long
-        return offsets[place] + torch.stack([maps[j] @ row for j, row in zip(place.tolist(), z)])
+        return torch.stack([torch.addmv(offsets[j], maps[j], row) for j, row in zip(place.tolist(), z)])
     return torch.baddbmm(offsets[place][:, :, None], maps[place], z[:, :, None])[:, :, 0]
 
 
@@ -208,9 +208,10 @@ def interpolated(t: Tensor, knots: Tensor, levels: Tensor) -> Tensor:
         levels: `[n, d, B]`, values at the knots.
     """
     part = (t[:, :, None] >= knots[:, 1:-1]).sum(2, keepdim=True)
-    start, end = (knots.expand(t.shape[0], -1, -1).gather(2, part + more)[:, :, 0] for more in (0, 1))
-    low, high = (levels.gather(2, part + more)[:, :, 0] for more in (0, 1))
-    return low + (t - start) / (end - start).clamp_min(1e-6) * (high - low)
+    around = torch.cat([part, part + 1], 2)
+    start, end = knots.expand(t.shape[0], -1, -1).gather(2, around).unbind(2)
+    low, high = levels.gather(2, around).unbind(2)
+    return torch.lerp(low, high, (t - start) / (end - start).clamp_min(1e-6))
 
 
 class Narrow(Gate):
@@ -231,9 +232,9 @@ class Narrow(Gate):
         self.register_buffer("decode", decode)
         self.register_buffer("base", base)
 
-    def mapped(self, z: Tensor, gated: Tensor, place: Tensor) -> Tensor:
-        best, index = score(self.others, z).topk(2, dim=1)
-        margin = torch.where(gated, score(self.forgotten, z).amax(1) - best[:, 0], best[:, 0] - best[:, 1])
+    def mapped(self, z: Tensor, x: Tensor, gated: Tensor, place: Tensor) -> Tensor:
+        best, index = linear(x, self.others).topk(2, dim=1)
+        margin = torch.where(gated, linear(x, self.forgotten).amax(1) - best[:, 0], best[:, 0] - best[:, 1])
         return self.base + margin[:, None] * self.decode[torch.where(gated, place, index[:, 0])]
 
 

@@ -111,7 +111,7 @@ class Resample:
         gated, slipped = _recognised(features, forgotten, others)
         choice = places(gated, kept.rows, room(kept, slipped, len(features)), self.meaning, generator)
         letters, draws = books(gated, generator), _draws(gated, self.drawn, generator)
-        maps, offsets, knots = transport(gated + draws[cell(letters, gated, _DRAWS)], score(choice, gated).argmax(1), kept)
+        maps, offsets, knots = transport(gated + draws[cell(score(letters, gated), _DRAWS)], score(choice, gated).argmax(1), kept)
         tidy, shifts = tidied(kept, knots, generator)
         report |= {"retained": int(kept.count.sum()), "fewest_retained": int(kept.count.min()), "places": len(kept.mean), "classes": len(kept.labels.unique()), "gated": len(gated) / len(features)}
         length = torch.tensor(kept.length, dtype=torch.float64) if kept.length > 0 else None
