@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -52,7 +53,7 @@ def _tensors(part) -> Split:
     return torch.cat([one.inputs[: len(one)] for one in read]), torch.cat([one.labels for one in read])
 
 
-def network(name: str, build: type[nn.Module], fit: Split, folder: Path, *, epochs: int, weights: Path | None = None) -> nn.Module:
+def network(name: str, build: Callable[[], nn.Module], fit: Split, folder: Path, *, epochs: int, weights: Path | None = None) -> nn.Module:
     """A trained network in evaluation mode: from `weights`, from the folder, or trained now and kept there."""
     torch.manual_seed(0)
     model, kept = build(), folder / f"{name}.safetensors"

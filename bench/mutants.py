@@ -49,7 +49,7 @@ MUTANTS = [  # file under src/unspan, what stands there, what is put in its plac
     ("methods/bake.py", "targets[:, None] == labels)", "torch.ones_like(targets[:, None] == labels))", f"{BAKE}::test_the_distance_is_the_energy_distance_of_whitened_features_of_equal_class"),
     ("methods/bake.py", "absent[samples.y[~samples.forget]] = False", "absent[:] = False", f"{BAKE}::test_targets_have_retained_samples_and_are_not_the_samples_own"),
     ("methods/bake.py", "scores.scatter(1, batch.y[:, None], -torch.inf).max(1)", "scores.max(1)", f"{BAKE}::test_targets_have_retained_samples_and_are_not_the_samples_own"),
-    ("methods/resample.py", "back @ root(half @ target @ half, 0.5) @ back", "root(target, 0.5) @ back", f"{RESAMPLE}::test_gaussian_transport_gives_the_target_covariance_and_is_the_least_movement"),
+    ("transport.py", "back @ root(half @ target @ half, 0.5) @ back", "root(target, 0.5) @ back", f"{RESAMPLE}::test_gaussian_transport_gives_the_target_covariance_and_is_the_least_movement"),
     ("methods/resample.py", "rows[:, -1:] + offsets[:, None]", "rows[:, -1:] + 0 * offsets[:, None]", f"{RESAMPLE}::test_given_the_place_moments_of_what_was_forgotten_are_those_of_the_class_there"),
     ("methods/resample.py", "stream.key + b", "b", f"{RESAMPLE}::test_the_key_decides_where_a_sample_goes"),
     ("methods/resample.py", "offsets = -affine(means", "offsets = affine(means", f"{RESAMPLE}::test_no_probe_finds_the_class_and_the_others_stay"),

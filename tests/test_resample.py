@@ -31,7 +31,7 @@ from unspan.erasers import (
 from unspan.errors import DataError, InconclusiveError, ModelError, UsageError
 from unspan.linalg import root
 from unspan.methods import ESC, LEACE, Resample, recommended
-from unspan.methods.resample import _tidy, balance, books, discriminant, gaussian_transport, room
+from unspan.methods.resample import _tidy, books, discriminant, room
 from unspan.metrics.linear import linear_auc, linear_probe
 from unspan.metrics.mlp import fit_mlp, mlp_probe
 from unspan.metrics.neighbours import nearest
@@ -39,6 +39,7 @@ from unspan.metrics.outputs import Outputs
 from unspan.metrics.score import auc_reading
 from unspan.metrics.stability import instability
 from unspan.stream import Seen
+from unspan.transport import balance, gaussian_transport
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 KEY = b"a key"
@@ -677,7 +678,27 @@ def test_images_that_the_model_does_not_know_change_nothing(digits_net, digits_r
         unspan.erase(digits_net, replace(digits_request, forget=noise), Resample(), check_labels=False)
 
 
-@pytest.mark.parametrize(("wrong", "said"), [({"meaning": -1.0}, "meaning=-1.0"), ({"drawn": 1.0}, "drawn=1.0"), ({"false_positives": 0.5}, "false_positives=0.5"), ({"statistics": "gone.safetensors"}, "unspan stats")])
+def test_a_wider_gate_lets_fewer_pass(digits_net, digits_request, digits):
+    x = torch.stack([x for x, _ in digits["train"]])
+    moved = []
+    for margin in (0.0, 2.0):
+        done = unspan.erase(digits_net, digits_request, Resample(margin=margin), check_labels=False, key=KEY)
+        moved.append((unspan.features(done.model, x) != unspan.features(digits_net, x)).any(1))
+    y = torch.tensor([int(y) for _, y in digits["train"]])
+    scores = digits_net(x)
+    asked = digits_request.classes[0]
+    near = scores[:, asked] + 2 > scores.index_fill(1, torch.tensor([asked]), -torch.inf).amax(1)
+    assert bool((moved[0] <= moved[1]).all()) and int(moved[1].sum()) > int(moved[0].sum())
+    assert torch.equal(moved[1], near) and int((moved[1] & (y == asked)).sum()) >= int((moved[0] & (y == asked)).sum())
+
+
+@pytest.mark.parametrize(("n", "many"), [(100, 1), (300, 1), (400, 2), (5000, 8)])
+def test_clusters_hold_twice_as_many_samples_as_features_on_average(n, many):
+    groups = statistics.clusters(torch.randn(n, 96, generator=torch.Generator().manual_seed(0)), 8)
+    assert len(groups) == many and sum(map(len, groups)) == n
+
+
+@pytest.mark.parametrize(("wrong", "said"), [({"meaning": -1.0}, "meaning=-1.0"), ({"drawn": 1.0}, "drawn=1.0"), ({"drawn": float("nan")}, "drawn=nan"), ({"margin": float("inf")}, "margin=inf"), ({"margin": 1.0, "statistics": "head"}, "leave it out"), ({"false_positives": 0.5}, "false_positives=0.5"), ({"statistics": "gone.safetensors"}, "unspan stats")])
 def test_impossible_settings_are_refused(digits_net, digits_request, wrong, said):
     with pytest.raises(UsageError, match=said):
         unspan.erase(digits_net, digits_request, Resample(**wrong))

@@ -201,9 +201,9 @@ def normal_scores(z: Tensor, quantiles: Tensor) -> Tensor:
 def clusters(z: Tensor, most: int) -> list[Tensor]:
     """Rows `[n, d]` in up to `most` groups around nearest centres (Lloyd's k-means), those of fewer than 20 left out.
 
-    So many that a group has at least d samples on average, so that a covariance means something.
+    So many that a group has at least 2 d samples on average, so that a covariance means something.
     """
-    count = min(most, len(z) // max(_FEWEST, z.shape[1]), len(z))
+    count = min(most, len(z) // max(_FEWEST, 2 * z.shape[1]), len(z))
     if count < 2:
         return [z] if len(z) >= _FEWEST else []
     centres = z[torch.randperm(len(z), generator=torch.Generator().manual_seed(0))[:count]]

@@ -21,6 +21,7 @@ Deviates: none.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -35,11 +36,12 @@ from unspan.linalg import root
 from unspan.methods.esc import Fit
 from unspan.statistics import LEVELS, Statistics, gather, load, reservoir
 from unspan.stream import FeatureStream
+from unspan.transport import average, balance, covariance, gaussian_transport, shrunk, steady
 
 _KEPT = 20_000  # forget features in memory; more add nothing to a mean and a covariance
 _FEWEST = 20  # gated samples
 _BALANCED_ON = 5_000  # of them, to find the offsets of the places
-_RIDGE, _NO_LESS = 1e-3, 1e-9  # of the mean variance
+_NO_LESS = 1e-9  # of the mean variance
 _LETTERS, _DRAWS = 64, 4096  # of a book; of all cells
 _SIMULATED = 4000  # samples of the model of a place
 
@@ -53,6 +55,7 @@ class Resample:
         meaning: how much the place of a sample follows the model's own second guess, in units of the keyed choice.
         drawn: share of the variance that is drawn by the key instead of following the sample. More hides from neighbours and calms the features
             under noise; less keeps other views of an image (mirrored, shifted) together.
+        margin: how far below a win the head's gate begins, in units of its scores. More lets fewer forget samples pass and moves more of the others.
         false_positives: share of other samples that a fitted gate moves, where no class of a head is the request.
         most: samples to keep that are read, drawn at random where there are more.
     """
@@ -60,6 +63,7 @@ class Resample:
     statistics: str = "retain"
     meaning: float = 1.0
     drawn: float = 0.5
+    margin: float = 0.0
     false_positives: float = 0.01
     most: int = 50_000
     name: ClassVar[str] = "resample"
@@ -69,8 +73,10 @@ class Resample:
     def __post_init__(self) -> None:
         if not isinstance(self.statistics, str):
             raise UsageError(f"statistics={self.statistics!r}: use retain, head, or a file of unspan stats.")
-        if not (self.meaning >= 0 and 0 <= self.drawn < 1 and 0 < self.false_positives < 0.5 and self.most >= 1):
-            raise UsageError(f"meaning={self.meaning}, drawn={self.drawn}, false_positives={self.false_positives}, most={self.most}: use meaning >= 0, 0 <= drawn < 1, 0 < false_positives < 0.5 and most >= 1.")
+        if not (0 <= self.meaning < math.inf and 0 <= self.drawn < 1 and 0 <= self.margin < math.inf and 0 < self.false_positives < 0.5 and self.most >= 1):
+            raise UsageError(f"meaning={self.meaning}, drawn={self.drawn}, margin={self.margin}, false_positives={self.false_positives}, most={self.most}: use finite meaning >= 0 and margin >= 0, 0 <= drawn < 1, 0 < false_positives < 0.5 and most >= 1.")
+        if self.statistics == "head" and self.margin:
+            raise UsageError("margin widens the gate in front of the places; with statistics='head' there is none: leave it out.")
 
     @property
     def needs(self) -> frozenset[str]:
@@ -105,6 +111,7 @@ class Resample:
         rows = head_rows(stream.head) if stream.head is not None else kept.rows
         if by_class:
             forgotten, others = _split(rows, stream)
+            forgotten[:, -1] += self.margin
         else:
             forgotten, others = discriminant(features, kept, self.false_positives), torch.zeros(1, stream.dim + 1, dtype=torch.float64)
             report["false_positives"] = self.false_positives
@@ -173,19 +180,6 @@ def _said(report: dict[str, Any]) -> tuple[str, ...]:
     return tuple(said)
 
 
-def covariance(z: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean `[d]` and covariance `[d, d]` of rows `[n, d]`, shrunk to its diagonal."""
-    mean = z.mean(0)
-    found = (z - mean).mT @ (z - mean) / max(len(z) - 1, 1)
-    return mean, shrunk(found, torch.diag(found.diagonal()), len(z))
-
-
-def shrunk(found: Tensor, towards: Tensor, n: float) -> Tensor:
-    """A covariance `[d, d]` of n samples, with `d^2 / n` samples of another one added; from n = 2 d on as it is."""
-    extra = len(found) ** 2 / n if n < 2 * len(found) else 0.0
-    return (n * found + extra * towards) / (n + extra)
-
-
 def places(gated: Tensor, rows: Tensor, shares: Tensor, meaning: float, generator: torch.Generator) -> Tensor:
     """Affine scores `[K, d + 1]` whose argmax spreads gated features `[n, d]` over K places in proportion to `shares` `[K]`.
 
@@ -220,20 +214,6 @@ def _draws(gated: Tensor, drawn: float, generator: torch.Generator) -> Tensor:
     """Draws `[4096, d]` that make a share `drawn` of the variance where they are added to gated features `[n, d]`."""
     draws = torch.randn(_DRAWS, gated.shape[1], generator=generator, dtype=torch.float64)
     return (drawn / (1 - drawn)) ** 0.5 * draws @ root(covariance(gated)[1], 0.5)
-
-
-def balance(scores: Tensor, shares: Tensor) -> Tensor:
-    """Offsets `[K]` so that `argmax(scores + offsets)` takes place k for a share `shares[k]` of the rows `[n, K]`.
-
-    The dual of optimal transport from rows to places, by Sinkhorn steps at a falling temperature.
-    """
-    offsets = torch.zeros(len(shares), dtype=torch.float64)
-    for temperature in (2.0, 1.0, 0.5, 0.25, 0.1, 0.05, 0.02):
-        for _ in range(30):
-            filled = ((scores + offsets) / temperature).softmax(1).mean(0)
-            offsets = offsets + temperature * (shares.log() - filled.clamp_min(1e-12).log())
-            offsets = offsets - offsets.mean()
-    return offsets
 
 
 def transport(x: Tensor, place: Tensor, kept: Statistics) -> tuple[Tensor, Tensor, Tensor]:
@@ -300,22 +280,6 @@ def _tidy(made: Tensor, real: Tensor) -> Tensor:
     made = made / unit[:, None] / unit
     made = made + _NO_LESS * made.diagonal().mean() * torch.eye(len(made), dtype=made.dtype)
     return unit[:, None] * gaussian_transport(made, real / unit[:, None] / unit) / unit
-
-
-def average(each: Tensor, count: Tensor) -> Tensor:
-    """Mean `[d, d]` of matrices `[K, d, d]`, weighted by samples `[K]`; of `[1, d, d]` the one."""
-    return each[0] if len(each) == 1 else torch.einsum("k,kij->ij", count.double() / count.sum(), each)
-
-
-def steady(covariance: Tensor) -> Tensor:
-    """A covariance with a thousandth of its mean variance added, so that directions in which it hardly varies are not blown up."""
-    return covariance + _RIDGE * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=covariance.dtype)
-
-
-def gaussian_transport(source: Tensor, target: Tensor) -> Tensor:
-    """The symmetric matrix `[d, d]` that takes covariance `source` to `target` with the least movement."""
-    half, back = root(source, 0.5), root(source, -0.5)
-    return back @ root(half @ target @ half, 0.5) @ back
 
 
 def discriminant(features: Tensor, kept: Statistics, false_positives: float) -> Tensor:

@@ -32,5 +32,5 @@ class Outputs:
         return Outputs(features=self.features[index], logits=logits, labels=self.labels[index], forget=self.forget[index])
 
     def classes(self) -> int:
-        """Number of classes: the width of the scores, else the largest label plus one."""
-        return self.logits.shape[1] if self.logits is not None else int(self.labels.max()) + 1
+        """Number of classes: the width of the scores, or the largest label plus one where that is more."""
+        return max(0 if self.logits is None else self.logits.shape[1], int(self.labels.max()) + 1)
