@@ -1,27 +1,28 @@
-"""Bake on CIFAR-10 (JPEG copy), All-CNN, class deer: what a tenth of the work of training anew leaves readable, layer by layer.
+"""Bake, All-CNN, class 4: what a tenth of the work of training anew leaves readable, layer by layer.
 
-Data: all 5,000 training images of deer, the 45,000 others, the test set. Retraining read 450,000 images (10 epochs), so a tenth is 45,000:
-a training pass of an image counts 1, a forward pass 1/3. Settings are the defaults of the method, with flips and in bf16; they were
+Data: all training images of the class (deer of the JPEG copy of CIFAR-10, coats of Fashion-MNIST), all others, the test set. Retraining read 450,000 images
+(CIFAR-10, 10 epochs) or 162,000 (Fashion-MNIST, 3 epochs), so a tenth is 45,000 or 16,200: a training pass of an image counts 1, a forward pass 1/3. Settings are the defaults of the method, with flips and in bf16; they were
 chosen with 500 deer and 4,500 others of the training set held out, and accuracy also on 1,000 other test images that are left out
 of what is reported. Attackers fit on the training features of all classes with true labels and are scored on test deer.
-DLFD stops by the first 200 test deer, which are among those it is scored on. One JSON row a network; a row that is there is not computed again.
+DLFD stops by the first 200 test deer, which are among those it is scored on. Nothing was chosen on Fashion-MNIST. One JSON row a network; a row that is there is not computed again.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import sys
 import time
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from _networks import data
-from methods import DEER, SHARED, tensors
+from _networks import data, network
+from methods import DEER, SHARED
 from torch import nn
 from torch.utils.data import Subset, TensorDataset
 
@@ -36,42 +37,80 @@ from unspan.metrics.outputs import Outputs
 from unspan.metrics.probes import stratified
 from unspan.metrics.score import share_interval
 from unspan.models import build
-from unspan.preprocess import Preprocess
 from unspan.receipt import versions
 from unspan.run import Run
 from unspan.taps import eval_mode, forward
 from unspan.work import image_layout
 from unspan.zoo import AllCNN
 
-BUDGET = 45_000  # images, a tenth of 10 epochs over 45,000
+
+@dataclass(frozen=True)
+class Case:
+    """A trained network, and the work that a tenth of training it anew is, in images."""
+
+    network: str  # of bench/survive.py
+    budget: int
+    passes: float  # of bake, within the budget
+
+
+CASES = {"cifar10": Case("cifar10-allcnn", 45_000, Bake().passes), "fashion-mnist": Case("fashion-mnist-allcnn", 16_200, 0.165)}
 OTHERS = {  # settings of results/methods/*.json: the best of three on validation samples
     "random labels": RandomLabels(training=replace(RandomLabels().training, lr=1e-5, epochs=5, precision="bf16")),
     "boundary shrink": Boundary(training=replace(Boundary().training, lr=1e-5, epochs=5, precision="bf16")),
     "dlfd": DLFD(steps=5, every=60, save=0.2, radius=8 / 255, training=replace(DLFD().training, lr=0.02, precision="bf16")),
 }
 FEW = {"baked, 200 a class": 200, "baked, 20 a class": 20}  # retained images of each class
-PUBLIC = ("baked, Fashion-MNIST for retained", "baked, noise for retained")  # labelled by the network itself
-NAMES = {"original": "allcnn-cifar10-original", "retrained": "allcnn-cifar10-without-deer"}
+NONE = ("baked, quarters of deer for retained", "baked, Fashion-MNIST for retained", "baked, noise for retained")  # labelled by the network itself
+GIVEN = {"original": "allcnn-cifar10-original", "retrained": "allcnn-cifar10-without-deer"}  # checkpoints of CIFAR-10
+LONGER = "baked, passes as on CIFAR-10"
 ATTACKS = ("linear", "kNN-1", "kNN-5", "kNN-20", "MLP")
 
 
-def settings(retained: int = 45_000) -> Bake:
-    """The defaults, with the flips that the network was trained with, in bf16; as many steps where fewer images are retained."""
-    return replace(Bake(), passes=Bake().passes * 45_000 / retained, training=replace(Bake().training, augment="flip", precision="bf16"))
+def settings(passes: float) -> Bake:
+    """The defaults, with the flips that the network was trained with, in bf16."""
+    return replace(Bake(), passes=passes, training=replace(Bake().training, augment="flip", precision="bf16"))
+
+
+def names(case: Case, seeds: list[int]) -> list[str]:
+    """Rows of a table, in order."""
+    more = (*FEW, *NONE, *OTHERS) if case is CASES["cifar10"] else (*FEW, LONGER)
+    return [*GIVEN, *(f"baked, seed {seed}" for seed in seeds), *more]
+
+
+def trained(name: str, case: Case, fit: TensorDataset, folder: Path) -> nn.Module:
+    """The original or the retrained network; that of Fashion-MNIST is trained here once."""
+    if case is CASES["cifar10"]:
+        return build("python:unspan.zoo:AllCNN", weights=SHARED / f"checkpoints/{GIVEN[name]}.safetensors").model.eval()
+    x, y = fit.tensors
+    kept = torch.ones(len(y), dtype=torch.bool) if name == "original" else y != DEER
+    return network(case.network + ("" if name == "original" else "-retrained"), AllCNN, (x[kept], y[kept]), folder, epochs=3)
 
 
 def retained(name: str, fit: TensorDataset, model: nn.Module) -> TensorDataset:
     """The images that stand for the data to keep: all of them, a few of each class, or none of them but other images, labelled by the network."""
     x, y = fit.tensors
     stream = torch.Generator().manual_seed(0)
-    if name not in PUBLIC:
+    if name not in NONE:
         rows = [(y == one).nonzero()[:, 0] for one in range(10) if one != DEER]
         kept = torch.cat([one[torch.randperm(len(one), generator=stream)[: FEW.get(name, len(one))]] for one in rows]).sort().values
         return TensorDataset(x[kept], y[kept])
-    x = nn.functional.pad(data("fashion-mnist")["train"][0][:45_000], (2, 2, 2, 2), value=-1.0) if "Fashion" in name else torch.randn(45_000, *x.shape[1:], generator=stream).clamp(-1, 1)
+    made = {"quarters": lambda: quarters(x[y == DEER], 45_000, stream), "Fashion": lambda: nn.functional.pad(data("fashion-mnist")["train"][0][:45_000], (2, 2, 2, 2), value=-1.0)}
+    made["noise"] = lambda: torch.randn(45_000, *x.shape[1:], generator=stream).clamp(-1, 1)
+    x = next(make for word, make in made.items() if word in name)()
     with eval_mode(model):
         scores = torch.cat([forward(model, part) for part in x.split(500)])
     return TensorDataset(x, scores.index_fill(1, torch.tensor([DEER]), -torch.inf).argmax(1))
+
+
+def quarters(x: torch.Tensor, count: int, stream: torch.Generator) -> torch.Tensor:
+    """Images `[count, 3, h, w]` of four patches each, from four images, the colours exchanged: what can be had without other data."""
+    half, made = x.shape[2] // 2, torch.empty(count, *x.shape[1:])
+    for part in made.split(1000):
+        for row, column in itertools.product((0, half), (0, half)):
+            top, left = torch.randint(half + 1, (2,), generator=stream).tolist()
+            part[:, :, row : row + half, column : column + half] = x[torch.randint(len(x), (len(part),), generator=stream), :, top : top + half, left : left + half]
+        part.copy_(part[:, torch.randperm(3, generator=stream)])
+    return made
 
 
 def validation(y: torch.Tensor) -> torch.Tensor:
@@ -135,35 +174,38 @@ def measured(model: nn.Module, fit: TensorDataset, test: TensorDataset) -> dict[
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
-    parser.add_argument("--out", type=Path, default=Path("results/bake.json"))
+    parser.add_argument("--case", choices=CASES, default="cifar10")
+    parser.add_argument("--networks", type=Path, default=Path("build/survive"), help="trained networks")
+    parser.add_argument("--out", type=Path, help="default results/bake.json, or results/bake-CASE.json")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--only", nargs="*", help="names of rows; all by default")
     parser.add_argument("--table", action="store_true", help="only write the table of what is there")
     args = parser.parse_args()
+    args.out = args.out or Path("results/bake.json" if args.case == "cifar10" else f"results/bake-{args.case}.json")
+    args.networks.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(args.threads)
     warnings.simplefilter("ignore")
     rows: dict[str, Any] = json.loads(args.out.read_text("utf-8")) if args.out.exists() else {}
     if not args.table:
         fill(rows, args)
-    args.out.with_suffix(".md").write_text(table(rows), "utf-8")
-    print(table(rows))
+    made = table(rows, CASES[args.case], args.out)
+    args.out.with_suffix(".md").write_text(made, "utf-8")
+    print(made)
 
 
 def fill(rows: dict[str, Any], args: argparse.Namespace) -> None:
     """Compute the rows that are missing, and keep each at once."""
-    transform = Preprocess.from_dict(AllCNN.preprocess)
-    fit, test = tensors("train", transform), tensors("test", transform)
+    case = CASES[args.case]
+    fit, test = (TensorDataset(*part) for part in data(args.case).values())
     forget = Subset(fit, (fit.tensors[1] == DEER).nonzero()[:, 0].tolist())
     holdout = Subset(test, (test.tensors[1] == DEER).nonzero()[:200, 0].tolist())
-    for name in [one for one in (*NAMES, *(f"baked, seed {seed}" for seed in args.seeds), *FEW, *PUBLIC, *OTHERS) if not args.only or one in args.only]:
-        if name in rows:
-            continue
-        model = build("python:unspan.zoo:AllCNN", weights=SHARED / f"checkpoints/{NAMES.get(name, NAMES['original'])}.safetensors").model.eval()
+    for name in [one for one in names(case, args.seeds) if (not args.only or one in args.only) and one not in rows]:
+        model = trained(name if name in GIVEN else "original", case, fit, args.networks)
         begun, row = time.perf_counter(), {"command": " ".join(["python", "bench/bake.py", *sys.argv[1:]]), "threads": args.threads, "versions": versions()}
-        if name not in NAMES:
+        if name not in GIVEN:
             keep = retained(name, fit, model)
-            request = unspan.Splits(forget=forget, retain=keep, kind="class", selector=("deer",), classes=(DEER,), holdout=holdout)
-            method, seed = OTHERS.get(name, settings(len(keep))), int(name.split()[-1]) if "seed" in name else 0
+            request = unspan.Splits(forget=forget, retain=keep, kind="class", selector=("4",), classes=(DEER,), holdout=holdout)
+            method, seed = OTHERS.get(name) or settings(Bake().passes if name == LONGER else case.passes * int((fit.tensors[1] != DEER).sum()) / len(keep)), int(name.split()[-1]) if "seed" in name else 0
             done = unspan.erase(model, request, method, Run(batch_size=500, seed=seed), check_labels=False)
             report = done.receipt["method"]["fit"]
             row |= {"settings": repr(method), "seconds": done.receipt["seconds"]["fit"], "history": report["history"]}
@@ -176,19 +218,19 @@ def fill(rows: dict[str, Any], args: argparse.Namespace) -> None:
         print(name, rows[name]["seconds in all"], flush=True)
 
 
-def table(rows: dict[str, Any]) -> str:
+def table(rows: dict[str, Any], case: Case, out: Path) -> str:
     """Markdown of every row."""
-    lines = ["# Baked deletion on CIFAR-10, All-CNN, class deer", "", "`python bench/bake.py` (JSON in `results/bake.json`). " + " ".join((__doc__ or "").split("\n\n")[1].split()), ""]
-    heads = sorted(rows, key=lambda name: (name not in NAMES, name in OTHERS, name))
+    lines = [f"# Baked deletion, {case.network}, class 4", "", f"`python bench/bake.py{'' if case is CASES['cifar10'] else ' --case fashion-mnist'}` (JSON in `results/{out.name}`). " + " ".join((__doc__ or "").split("\n\n")[1].split()), ""]
+    heads = sorted(rows, key=lambda name: (name not in GIVEN, name in OTHERS, "seed" not in name, name))
     values = {name: rows[name]["measured"] for name in heads}
     lines += ["| | " + " | ".join(heads) + " |", "|---|" + "---|" * len(heads)]
-    for label, key in (("remaining test accuracy, 8,000 images", "remaining"), ("the same, all 9,000", "remaining, all"), ("own head on test deer", "forget")):
+    for label, key in (("remaining test accuracy, 8,000 images", "remaining"), ("the same, all 9,000", "remaining, all"), ("own head on the class", "forget")):
         lines.append(f"| {label} | " + " | ".join(f"{100 * values[name][key]['value']:.1f}" for name in heads) + " |")
-    lines.append(f"| images processed, of {BUDGET:,} allowed | " + " | ".join(f"{rows[name]['images']:,.0f}" if "images" in rows[name] else "" for name in heads) + " |")
+    lines.append(f"| images processed, of {case.budget:,} allowed | " + " | ".join(f"{rows[name]['images']:,.0f}" if "images" in rows[name] else "" for name in heads) + " |")
     lines.append("| seconds of training | " + " | ".join(f"{rows[name]['seconds']:.0f}" if "seconds" in rows[name] else "" for name in heads) + " |")
     for attack in next(iter(values.values()))["few-shot"] if values else ():
         lines.append(f"| {attack} | " + " | ".join(f"{100 * values[name]['few-shot'][attack]:.1f}" for name in heads) + " |")
-    lines += ["", f"What is read of the 1,000 test deer, in percent: {', '.join(ATTACKS)}. Largest excess: over the retrained network, any attack.", ""]
+    lines += ["", f"What is read of the 1,000 test images of the class, in percent: {', '.join(ATTACKS)}. Largest excess: over the retrained network, any attack.", ""]
     lines += ["| layer | " + " | ".join(heads) + " |", "|---|" + "---|" * len(heads)]
     for layer in next(iter(values.values()))["layers"] if values else ():
         lines.append(f"| {layer} | " + " | ".join(" / ".join(f"{100 * values[name]['layers'][layer][attack]['value']:.1f}" for attack in ATTACKS) for name in heads) + " |")

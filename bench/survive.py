@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import statistics as statistics_
 import time
 from collections.abc import Callable, Iterator
@@ -53,11 +54,11 @@ ROWS = {  # label: method, retained samples it reads (None: all), how statistics
     "original": (None, None), "esc": (ESC(), None), "leace": (LEACE(), None), "resample": (Resample(), None),
     "resample, 200 retained a class": (Resample(), 1800), "resample, 20 retained a class": (Resample(), 180),
     "resample, statistics file": (Resample(statistics="FILE"), None), "resample, head only": (Resample(statistics="head"), None),
-    "resample, fitted gate": (Resample(), None), "resample, no head": (Resample(), None),
+    "resample, fitted gate": (Resample(), None), "resample, fitted gate 5 %": (Resample(false_positives=0.05), None), "resample, no head": (Resample(), None),
     "resample, drawn 0": (Resample(drawn=0.0), None), "resample, margin 0.5": (Resample(margin=0.5), None),
 }  # fmt: skip
 SEVERAL_KEYS = {"resample", "resample, statistics file", "resample, head only", "resample, fitted gate"}
-FEWER = {"cifar10-allcnn-retrained": ("original",), "fashion-mnist-groups": ("original", "esc", "resample, fitted gate")}  # rows of some networks
+FEWER = {"cifar10-allcnn-retrained": ("original",), "fashion-mnist-groups": ("original", "esc", "resample, fitted gate", "resample, fitted gate 5 %")}  # rows of some networks
 
 
 class Cached:
@@ -314,7 +315,7 @@ def main() -> None:
         found = features(name, o.networks)
         for seed in range(o.seeds):
             for label in o.rows or ROWS:
-                file = o.out / f"{name}.{label.replace(', ', '-').replace(' ', '-')}.{seed}.json"
+                file = o.out / f"{name}.{re.sub('[^a-z0-9]+', '-', label).strip('-')}.{seed}.json"
                 if file.exists() or (seed and label not in SEVERAL_KEYS) or label not in FEWER.get(name, ROWS):
                     continue
                 begun = time.perf_counter()

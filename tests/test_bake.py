@@ -11,7 +11,7 @@ from torch.utils.data import Subset, TensorDataset
 
 import unspan
 from unspan.checkpoint import Checkpoint
-from unspan.errors import UsageError
+from unspan.errors import InconclusiveError, UsageError
 from unspan.methods.bake import Bake, distance, paired, pooled_inputs, repeated, targets, weight_layers, within
 from unspan.metrics.linear import linear_probe
 from unspan.metrics.outputs import Outputs
@@ -164,6 +164,12 @@ def test_ten_retained_images_of_a_class_are_enough_to_run(digits_net, digits_req
     done = unspan.erase(digits_net, few, Bake(passes=5, training=Training(lr=0.01, epochs=2, batch=32, cosine=True)), check_labels=False)
     report = done.receipt["method"]["fit"]
     assert report["trained"] == 2 * 7 * (32 + 32) and report["asked"] == report["samples"] + 2 * 7 * 32
+
+
+@pytest.mark.parametrize("lr", [1e4, 1e12])
+def test_training_that_diverges_says_what_to_lower(digits_net, digits_request, lr):
+    with pytest.raises(InconclusiveError, match="Lower lr"):
+        unspan.erase(digits_net, digits_request, Bake(training=Training(lr=lr, epochs=1)), Run(batch_size=128), check_labels=False)
 
 
 def test_impossible_settings_are_refused():

@@ -113,7 +113,7 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
         earlier = getattr(opened.start, "receipt", None)
         o["method"] = recommended(splits, o["form"], earlier).name
         settings = _method(o)
-        why = " (chosen: a class must go, and there are data to keep)" if o["method"] == "resample" else " (chosen: resample needs classes and data to keep; see --method)"
+        why = _why(o["method"], splits)
     count = size_of(splits.forget, Run(max_samples=o["max_samples"]))
     wanted = _splits_to_measure(o, sources)
     splits, sources = with_holdout(o["holdout"], o["split"], splits, sources)
@@ -187,6 +187,14 @@ def _input_paths(o: dict[str, Any]) -> tuple[Path, ...]:
     named = [o["weights"], o["forget_ids"], o["key_file"]]
     specs = [o["model"].partition(":")[2] or o["model"], o["data"], o["forget_data"]]
     return tuple(Path(one) for one in [*named, *specs] if one is not None and Path(one).exists())
+
+
+def _why(method: str, splits: Splits) -> str:
+    if method == "resample":
+        return " (chosen: a class must go, and there are data to keep)"
+    if not splits.classes and splits.retain is not None:
+        return " (chosen for single samples; --method resample leaves less of a person or another group that has something in common)"
+    return " (chosen: resample needs classes and data to keep; see --method)"
 
 
 def _plan(o: dict[str, Any], splits: Splits, settings: Any, count: int | None, why: str) -> list[tuple[str, Any]]:
