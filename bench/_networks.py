@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 
 from unspan.bench.data import opened
 from unspan.data import open_data
@@ -46,6 +47,11 @@ def data(name: str) -> dict[str, Split]:
         found = opened(name, None, transform)
         parts = {"train": found.train, "test": found.test}
     return {split: _tensors(parts[split]) for split in ("train", "test")}
+
+
+def fashion_mnist() -> dict[str, TensorDataset]:
+    """For the command line: `--data python:bench._networks:fashion_mnist`."""
+    return {split: TensorDataset(*part) for split, part in data("fashion-mnist").items()}
 
 
 def _tensors(part) -> Split:

@@ -60,7 +60,7 @@ OTHERS = {  # settings of results/methods/*.json: the best of three on validatio
     "dlfd": DLFD(steps=5, every=60, save=0.2, radius=8 / 255, training=replace(DLFD().training, lr=0.02, precision="bf16")),
 }
 FEW = {"baked, 200 a class": 200, "baked, 20 a class": 20}  # retained images of each class
-NONE = ("baked, quarters of deer for retained", "baked, Fashion-MNIST for retained", "baked, noise for retained")  # labelled by the network itself
+NONE = ("baked, quarters of deer for retained", "baked, quarters of deer and Fashion-MNIST", "baked, Fashion-MNIST for retained", "baked, noise for retained")  # labelled by the network itself
 GIVEN = {"original": "allcnn-cifar10-original", "retrained": "allcnn-cifar10-without-deer"}  # checkpoints of CIFAR-10
 LONGER = "baked, passes as on CIFAR-10"
 ATTACKS = ("linear", "kNN-1", "kNN-5", "kNN-20", "MLP")
@@ -94,9 +94,12 @@ def retained(name: str, fit: TensorDataset, model: nn.Module) -> TensorDataset:
         rows = [(y == one).nonzero()[:, 0] for one in range(10) if one != DEER]
         kept = torch.cat([one[torch.randperm(len(one), generator=stream)[: FEW.get(name, len(one))]] for one in rows]).sort().values
         return TensorDataset(x[kept], y[kept])
-    made = {"quarters": lambda: quarters(x[y == DEER], 45_000, stream), "Fashion": lambda: nn.functional.pad(data("fashion-mnist")["train"][0][:45_000], (2, 2, 2, 2), value=-1.0)}
-    made["noise"] = lambda: torch.randn(45_000, *x.shape[1:], generator=stream).clamp(-1, 1)
-    x = next(make for word, make in made.items() if word in name)()
+    parts = []
+    if "quarters" in name:
+        parts.append(quarters(x[y == DEER], 30_000 if "and" in name else 45_000, stream))
+    if "Fashion" in name:
+        parts.append(nn.functional.pad(data("fashion-mnist")["train"][0][: 15_000 if parts else 45_000], (2, 2, 2, 2), value=-1.0))
+    x = torch.cat(parts) if parts else torch.randn(45_000, *x.shape[1:], generator=stream).clamp(-1, 1)
     with eval_mode(model):
         scores = torch.cat([forward(model, part) for part in x.split(500)])
     return TensorDataset(x, scores.index_fill(1, torch.tensor([DEER]), -torch.inf).argmax(1))
