@@ -146,8 +146,8 @@ def within(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     rest = features - means[labels]
     covariance = rest.mT @ rest / len(rest)
     floor = SHRINK * covariance.diagonal().mean() + torch.finfo(features.dtype).eps
-    factor, failed = torch.linalg.cholesky_ex(covariance + floor * torch.eye(len(covariance), dtype=features.dtype, device=features.device))
-    return features.mean(0), torch.where(failed > 0, torch.nan, factor)  # the loss is not a number then, which the loop explains
+    spread = covariance + floor * torch.eye(len(covariance), dtype=features.dtype, device=features.device)
+    return features.mean(0), torch.linalg.cholesky_ex(spread)[0]  # fails for what is not finite only: then the loss is not either, which the loop explains
 
 
 def targets(work: Work, samples: Samples) -> Tensor:
