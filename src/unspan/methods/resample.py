@@ -175,7 +175,7 @@ def _said(report: dict[str, Any]) -> tuple[str, ...]:
     said = []
     if report["gated"] < 0.5:
         said.append(f"only {report['gated']:.0%} of the forget samples are recognised by the gate; the others pass it with their features unchanged")
-    if report.get("fewest_retained", report["dim"]) < report["dim"]:
+    if report.get("fewest_retained", math.inf) < 2 * report["dim"]:
         said.append(f"the statistics of a place rest on {report['fewest_retained']} samples in {report['dim']} dimensions: what goes there can be told from real samples, and probes may read it (docs/survive.md); give more data to keep, or statistics='head' where only answers are served")
     return tuple(said)
 
