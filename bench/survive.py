@@ -3,7 +3,8 @@
 All-CNN on CIFAR-10 (the shared checkpoint and its Retrain reference), All-CNN on Fashion-MNIST and a ResNet on CIFAR-10 (trained
 here once, kept in --networks). Class 4 (deer, coat). `fashion-mnist-groups` stands for a person: an All-CNN that learned five groups of clothes (tops,
 trousers, dresses, shoes, bags) and never the label coat; coats are the request, attackers have all ten labels. Attackers hold the features of all training samples with true labels and are
-scored on test samples. Features of the original network are read once; erasers are fitted on them and applied to them, which is what
+scored on test samples. Some rows have `asked`: an MLP that gets the answers to an image and its mirror image, and one that gets a single answer to
+the image at half contrast (20,000 training images). Features of the original network are read once; erasers are fitted on them and applied to them, which is what
 the erased model computes (`unspan.erase` checks it, and `--end-to-end` runs it). One JSON a row; a file that is there is kept.
 """
 
@@ -98,6 +99,53 @@ def features(name: str, folder: Path) -> dict[str, Any]:
         found["moved, 5 %"] = disturbed(lambda part: read(model, tap, part)[0], x[some], noise=0.05)[1]
     torch.save(found, kept)
     return found
+
+
+def views(name: str, folder: Path) -> dict[str, Any]:
+    """Features of some training images and all test images, mirrored and at half contrast."""
+    kept = folder / f"{name}-views.pt"
+    if kept.exists():
+        return torch.load(kept, weights_only=False)
+    source, build, epochs, weights = NETWORKS[name]
+    parts = data(source)
+    model = network(name, build, parts["train"], folder, epochs=epochs, weights=SHARED / "checkpoints" / weights if weights else None)
+    tap, _ = find_tap(model, parts["train"][0][:2])
+    some = torch.randperm(len(parts["train"][0]), generator=torch.Generator().manual_seed(0))[:20_000]
+    found: dict[str, Any] = {"some": some}
+    with torch.no_grad():
+        for view, change in {"mirrored": lambda x: x.flip(3), "half contrast": lambda x: 0.5 * x}.items():
+            found[view] = {split: torch.cat([read(model, tap, change(part))[0] for part in x.split(250)]) for split, x in (("train", parts["train"][0][some]), ("test", parts["test"][0]))}
+    torch.save(found, kept)
+    return found
+
+
+def asked(eraser: Eraser | None, found: dict[str, Any], other: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Attackers who ask for an image twice, mirrored as well, or who alter it: what an MLP calls the class, and forget against rest."""
+    weight, bias = found["head"]
+    double = None if eraser is None else placed(eraser, "last", torch.zeros(1, dtype=torch.float64))
+    fit, test = found["train"].rows(other["some"]), found["test"]
+
+    def answers(z: Tensor) -> tuple[Tensor, Tensor]:
+        z = z if double is None else double(z.double()).float()
+        return z, (z.double() @ weight.mT + bias).log_softmax(1).float()
+
+    def pair(one: Tensor, two: Tensor) -> Tensor:
+        return torch.cat([one, two, (one - two).abs()], 1)
+
+    plain, mirrored = ([answers(z) for z in part] for part in ((fit.features, test.features), other["mirrored"].values()))
+    half = [answers(z) for z in other["half contrast"].values()]
+    inputs = {
+        "one answer": [z for z, _ in plain],
+        "two views": [pair(one[0], two[0]) for one, two in zip(plain, mirrored)],
+        "two views, log-probabilities": [pair(one[1], two[1]) for one, two in zip(plain, mirrored)],
+        "half contrast, one answer": [z for z, _ in half],
+    }
+    row = {}
+    for name, (x, y) in inputs.items():
+        scores = fit_mlp(x, fit.labels, 10, [seed]).scores(y)[0].log_softmax(1)
+        hit, mark = (scores.argmax(1) == test.labels).double(), test.forget
+        row[name] = {"forget": _read(share_reading(name, hit, test)), "remaining": float(hit[~mark].mean()), "AUC": _read(auc_reading(name, scores[mark, FORGET].double(), scores[~mark, FORGET].double()))}
+    return row
 
 
 def fitted(label: str, found: dict[str, Any], key: bytes, folder: Path) -> tuple[Eraser | None, dict[str, Any]]:
@@ -231,6 +279,8 @@ def _read(one: Reading) -> dict[str, Any]:
     return {"value": made.value, "low": made.low, "high": made.high, "n": made.n}
 
 
+ASKED = ("original", "esc", "leace", "resample", "resample, head only", "resample, drawn 0")  # rows that are asked twice
+VIEWS = ("one answer", "two views", "two views, log-probabilities", "half contrast, one answer")
 COLUMNS = {  # title: what of a row
     "own head: forget": lambda row: row["own forget"],
     "remaining": lambda row: row["remaining"],
@@ -289,6 +339,14 @@ def table(out: Path) -> str:
                 if own:
                     lines.append(f"| {label} | {len(own)} | " + " | ".join(_cell([scale * pick(row) for row in own], digits) for pick in columns.values()) + " |")
             lines.append("")
+        twice = [row for row in mine if "asked" in row]
+        if twice:
+            lines += ["| MLP: reads the class, % / AUC | keys | " + " | ".join(VIEWS) + " |", "|---" * (len(VIEWS) + 2) + "|"]
+            for label in ROWS:
+                own = [row["asked"] for row in twice if row["row"] == label]
+                if own:
+                    lines.append(f"| {label} | {len(own)} | " + " | ".join(f"{_cell([100 * row[view]['forget']['value'] for row in own], 1)} / {_cell([row[view]['AUC']['value'] for row in own], 2)}" for view in VIEWS) + " |")
+            lines.append("")
     return "\n".join(lines)
 
 
@@ -316,12 +374,19 @@ def main() -> None:
         for seed in range(o.seeds):
             for label in o.rows or ROWS:
                 file = o.out / f"{name}.{re.sub('[^a-z0-9]+', '-', label).strip('-')}.{seed}.json"
-                if file.exists() or (seed and label not in SEVERAL_KEYS) or label not in FEWER.get(name, ROWS):
+                if (seed and label not in SEVERAL_KEYS) or label not in FEWER.get(name, ROWS):
+                    continue
+                row = json.loads(file.read_text("utf-8")) if file.exists() else {}
+                twice = label in ASKED and name not in GROUPS and "asked" not in row
+                if row and not twice:
                     continue
                 begun = time.perf_counter()
                 eraser, report = fitted(label, found, bytes([seed]), o.networks)
                 fit_seconds = time.perf_counter() - begun
-                row = {"network": name, "row": label, "seed": seed, "fit": report, "fit_seconds": round(fit_seconds, 2), **measured(eraser, found, seed)}
+                if not row:
+                    row = {"network": name, "row": label, "seed": seed, "fit": report, "fit_seconds": round(fit_seconds, 2), **measured(eraser, found, seed)}
+                if twice:
+                    row["asked"] = asked(eraser, found, views(name, o.networks), seed)
                 file.write_text(json.dumps(row, indent=1), "utf-8")
                 (o.out.parent / "survive.md").write_text(table(o.out), "utf-8")
                 print(f"{name:<26} {label:<32} {seed}  own {row['own forget']:.3f} / {row['remaining']:.3f}  strongest {max(one['value'] for one in row['probes'].values()):.3f}  {time.perf_counter() - begun:.0f} s", flush=True)

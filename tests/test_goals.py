@@ -4,6 +4,8 @@ import pytest
 
 from unspan.auditing.goals import goals
 from unspan.auditing.reading import INCONCLUSIVE, Verdict
+from unspan.auditing.words import can_still
+from unspan.metrics.score import Score
 
 
 def verdict(attack, value, unit="share", reference=0.5):
@@ -19,12 +21,12 @@ def by_title(found):
 
 
 FINE = [verdict("kNN k=1, L2", 0.12), verdict("MLP probe", 0.03), verdict("kNN k=20, L2, forget against rest", 0.55, "AUC"), verdict("output signature", 0.57, "AUC"), verdict("few-shot prototype, m=10", 0.07), verdict("few-shot prototype, m=50", 0.95)]
-ROWS = [score("stability", "instability", "after", 0.52, "test", "AUC"), score("utility", "retain accuracy", "before", 0.85), score("utility", "retain accuracy", "after", 0.86)]
+ROWS = [score("stability", "instability", "after", 0.52, "test", "AUC"), score("stability", "instability, mirrored", "after", 0.53, "test", "AUC"), score("utility", "retain accuracy", "before", 0.85), score("utility", "retain accuracy", "after", 0.86)]
 
 
 def test_all_goals_met_and_sure():
     found = by_title(goals(FINE, ROWS, 10, True))
-    assert len(found) == 6 and all(one["met"] and one["sure"] for one in found.values())
+    assert len(found) == 7 and all(one["met"] and one["sure"] for one in found.values())
     assert found["strongest trained probe"]["what"] == "kNN k=1, L2" and found["strongest trained probe"]["bound"] == pytest.approx(0.15)
     assert found["taught again from 10 examples"]["value"] == 0.07  # m=50 is another question
 
@@ -58,6 +60,13 @@ def test_lost_accuracy_and_movement_miss_theirs():
     rows = [score("stability", "instability", "after", 0.7, "test", "AUC"), score("utility", "retain accuracy", "before", 0.85), score("utility", "retain accuracy", "after", 0.84)]
     assert [one["met"] for one in goals([], rows, 10, True)] == [False, False]
     assert goals([], [], 10, True) == []
+
+
+def test_answers_that_part_when_the_mirror_image_is_asked_for_miss_theirs():
+    rows = [score("stability", "instability", "after", 0.52, "test", "AUC"), score("stability", "instability, mirrored", "after", 0.92, "test", "AUC")]
+    assert {name: one["met"] for name, one in by_title(goals([], rows, 10, True)).items()} == {"the same input with little noise, who moves more": True, "the same image mirrored, who moves more": False}
+    said = can_still([], str, [None, Score(name="instability, mirrored", value=0.92, low=0.9, high=0.94, n=1000)], None, None)
+    assert "mirror image" in said[0] and "0.92" in said[0]
 
 
 def test_an_area_below_a_half_is_read_the_other_way_round():

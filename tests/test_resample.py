@@ -2,10 +2,12 @@
 
 import json
 import pickle
+import warnings
 from dataclasses import replace
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 from torch.utils.data import Subset, TensorDataset
@@ -479,7 +481,8 @@ def test_a_damaged_file_of_statistics_is_refused(case, tmp_path, spoil):
         tensors["mean"] = tensors["mean"] * torch.nan if spoil == "nan" else tensors["mean"][:, :-1].contiguous() if spoil == "shape" else tensors["mean"]
         wrong = {"count": ("count", torch.zeros_like(found.count)), "labels": ("labels", found.labels - 9), "order": ("quantiles", found.quantiles.flip(2).contiguous())}
         tensors |= dict([wrong[spoil]]) if spoil in wrong else {}
-        save_file(tensors, path, metadata={"schema": "other/1" if spoil == "schema" else statistics.SCHEMA, "length": "nan" if spoil == "length" else "0.0", "model": ""})
+        said = {"schema": "other/1" if spoil == "schema" else statistics.SCHEMA, "length": "nan" if spoil == "length" else "0.0", "model": ""}
+        save_file(tensors, path, metadata=said | {"digest": statistics._digest(tensors, said)})
     with pytest.raises(ModelError, match="unspan stats"):
         statistics.load(path)
 
@@ -640,7 +643,7 @@ def test_the_same_class_again_a_class_outside_the_head_and_too_few_samples_are_s
     with pytest.raises(DataError, match="there are 5"):
         unspan.erase(digits_net, replace(digits_request, forget=Subset(digits_request.forget, range(5))), Resample(), check_labels=False)
     two = Subset(digits["train"], [i for i in range(len(digits["train"])) if int(digits["train"][i][1]) == 4][:15])
-    with pytest.raises(DataError, match="or use method esc"):
+    with pytest.raises(DataError, match="use method esc"):
         unspan.erase(digits_net, replace(digits_request, retain=two), Resample(), check_labels=False)
 
 
@@ -690,6 +693,31 @@ def test_a_wider_gate_lets_fewer_pass(digits_net, digits_request, digits):
     near = scores[:, asked] + 2 > scores.index_fill(1, torch.tensor([asked]), -torch.inf).amax(1)
     assert bool((moved[0] <= moved[1]).all()) and int(moved[1].sum()) > int(moved[0].sum())
     assert torch.equal(moved[1], near) and int((moved[1] & (y == asked)).sum()) >= int((moved[0] & (y == asked)).sum())
+
+
+def test_what_is_moved_without_need_is_counted_and_much_of_it_said(digits_net, digits_request, digits):
+    asked = digits_request.classes[0]
+    x = torch.stack([x for x, y in digits["train"] if int(y) != asked])
+    for margin in (0.0, 1e6):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            done = unspan.erase(digits_net, digits_request, Resample(margin=margin), check_labels=False, key=KEY)
+        moved = (unspan.features(done.model, x) != unspan.features(digits_net, x)).any(1).double().mean()
+        assert done.receipt["method"]["fit"]["moved"] == pytest.approx(float(moved))
+        assert any("samples to keep as well" in str(one.message) for one in caught) == (margin > 0)
+
+
+def test_a_file_of_statistics_that_was_edited_is_refused(case, tmp_path):
+    fit, _, head = case
+    path = statistics.gather(Cached(fit.features, fit.labels, head), head).save(tmp_path / "s.safetensors")
+    with safe_open(path, "pt") as file:
+        said, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    for name, part in {"mean": {"mean": tensors["mean"] + 1}, "length": {}}.items():
+        save_file(tensors | part, path, metadata=said | ({"length": "5.0"} if name == "length" else {}))
+        with pytest.raises(ModelError, match="changed after it was written"):
+            statistics.load(path)
+    save_file(tensors, path, metadata=said)
+    assert len(statistics.load(path).mean) == len(tensors["mean"])
 
 
 @pytest.mark.parametrize(("n", "many"), [(100, 1), (300, 1), (400, 2), (5000, 8)])

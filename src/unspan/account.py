@@ -82,7 +82,7 @@ def _limits(splits: Splits, done: Done) -> list[str]:
     if requested is not None and read < requested:
         said.append(f"{read} of the {requested} requested samples were read: the commitment covers those that were read")
     if splits.kind == "samples" and done.eraser is not None:
-        said.append("single samples were requested: a projection lowers accuracy on them and on unseen samples together, so they are not unlearned")
+        said.append("samples were requested, not a class: an eraser changes what is served for them and for unseen samples like them together, so they are not unlearned")
     if done.tap.head is not None and not done.seen.labelled:
         said.append(f"'{done.tap.head}' is taken for the classifier and its input for the features; if the model's output is an embedding, pass tap='output' (--tap output)")
     return said

@@ -47,7 +47,8 @@ def card(account: dict[str, Any]) -> str:
 def how(fit: dict[str, Any]) -> str:
     """What a method did, in a few words, from its figures in the receipt."""
     if "gated" in fit:
-        return f"moves what is recognised ({fit['gated']:.0%} of the samples read) to {fit['places']} other places, statistics: {fit['statistics']}"
+        kept = f", {fit['moved']:.1%} of those to keep" if "moved" in fit else ""
+        return f"moves what is recognised ({fit['gated']:.0%} of the samples read{kept}) to {fit['places']} other places, statistics: {fit['statistics']}"
     if "rank" in fit:
         return f"{fit['rank']} of {fit['dim']} directions"
     if "history" in fit or "dim" not in fit:

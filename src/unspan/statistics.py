@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from unspan import dist
 from unspan.erasers import head_rows, interpolated, score
 from unspan.errors import DataError, ModelError, OutputError, UsageError
+from unspan.receipt import state_hash
 from unspan.run import Run, batches, peek, size_of
 from unspan.stream import FeatureStream, example
 from unspan.taps import Pool, eval_mode, find_tap, head_parameters, unwrap
@@ -89,8 +90,9 @@ class Statistics:
         path = Path(path)
         part = path.with_name(f".{path.name}.part")
         tensors = {"rows": self.rows, "labels": self.labels, "count": self.count} | {name: getattr(self, name).float() for name in _MOMENTS}
+        said = {"schema": SCHEMA, "length": repr(self.length), "model": self.model}
         try:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, metadata={"schema": SCHEMA, "length": repr(self.length), "model": self.model})
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, metadata=said | {"digest": _digest(tensors, said)})
             os.chmod(part, 0o600)
             os.replace(part, path)
         except (OSError, SafetensorError) as error:
@@ -114,6 +116,8 @@ def load(path: str | Path) -> Statistics:
             held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if said.get("schema") != SCHEMA:
             raise ModelError(f"{path} has schema {said.get('schema')!r}; this version reads {SCHEMA}. Write it again with unspan stats.")
+        if said.get("digest") != _digest(held, said):
+            raise ModelError(f"{path} was changed after it was written: its content does not match its digest. Write it again with unspan stats.")
         found = Statistics(
             rows=held["rows"].double(), labels=held["labels"].long(), count=held["count"].long(), **{name: held[name].double() for name in _MOMENTS},
             length=float(said["length"]), model=said["model"],
@@ -127,6 +131,11 @@ def load(path: str | Path) -> Statistics:
     if not (fits and bool((found.count > 0).all()) and bool((found.labels >= -1).all()) and bool((found.quantiles.diff(dim=2) >= 0).all()) and bool((found.covariance.diagonal(dim1=1, dim2=2) >= 0).all()) and 0 <= found.length < math.inf):
         raise ModelError(f"{path}: shapes or values do not fit together. Write it again with unspan stats.")
     return found
+
+
+def _digest(tensors: dict[str, Tensor], said: dict[str, str]) -> str:
+    """Hash of all that a file holds; it catches damage, not whoever writes a new one."""
+    return state_hash(tensors | {f"{key}={said.get(key)}": torch.empty(0) for key in ("schema", "length", "model")})
 
 
 def of_model(model: nn.Module, data: Any, run: Run, *, tap: str | None = None, pool: Pool | None = None) -> Statistics:
@@ -164,9 +173,18 @@ def gather(stream: FeatureStream, head: tuple[Tensor, Tensor] | None) -> Statist
         UsageError: several processes.
         DataError: fewer than two places with 20 samples.
     """
+    return summed_up(*sampled(stream), head)
+
+
+def sampled(stream: FeatureStream) -> tuple[Tensor, Tensor]:
+    """As many features `[n, d]` of a stream as statistics are made of, drawn at random where there are more, and their labels `[n]`."""
     if dist.world() > 1:
         raise UsageError("Statistics are read in one process; start without torchrun.")
-    z, y = reservoir(stream, min(_KEPT, _HELD // stream.dim))
+    return reservoir(stream, min(_KEPT, _HELD // stream.dim))
+
+
+def summed_up(z: Tensor, y: Tensor, head: tuple[Tensor, Tensor] | None) -> Statistics:
+    """Statistics of features `[n, d]` with labels `[n]`, as `gather` makes them of a stream."""
     if head is None:
         parts = [(label, group) for label in y.unique().tolist() for group in clusters(z[y == label], _PARTS if label >= 0 else _CLUSTERS)]
         labels, groups = [label for label, _ in parts], [group for _, group in parts]
@@ -175,12 +193,12 @@ def gather(stream: FeatureStream, head: tuple[Tensor, Tensor] | None) -> Statist
     else:
         weights = head_rows(head)
         named = torch.cat([score(weights, part.double()).argmax(1) for part in z.split(_CHUNK)])
-        most = max(1, min(_PARTS, _LARGEST // (len(weights) * stream.dim**2)))
+        most = max(1, min(_PARTS, _LARGEST // (len(weights) * z.shape[1] ** 2)))
         parts = [(label, group) for label in range(len(weights)) for group in clusters(z[named == label], most)]
         labels, groups = [label for label, _ in parts], [group for _, group in parts]
         rows = weights[labels]
     if len(groups) < 2:
-        raise DataError(f"Of {len(z)} samples to keep no two places have {_FEWEST}, and two are needed for samples to go to. Give more data to keep, or use method esc.")
+        raise DataError(f"Of {len(z)} samples to keep no two places have {_FEWEST}, and two are needed for samples to go to. Give more data to keep; where only one class is left to keep, use method esc.")
     count, mean = torch.tensor([len(group) for group in groups]), torch.stack([group.double().mean(0) for group in groups])
     quantiles = torch.stack([torch.quantile(group.double(), LEVELS, dim=0).mT for group in groups])
     normal = _within([normal_scores(group.double(), own) for group, own in zip(groups, quantiles)])

@@ -40,6 +40,7 @@ from unspan.metrics.probes import stratified
 from unspan.metrics.score import Reading, Score
 from unspan.metrics.signature import NAME as SIGNATURE
 from unspan.metrics.signature import signature
+from unspan.metrics.stability import MIRROR, NOISE
 from unspan.metrics.whitening import NAME as WHITENED
 from unspan.metrics.whitening import whitened_probe
 from unspan.report.rule import ERASED_BELOW, RETAINED_ABOVE, ROOM
@@ -226,7 +227,7 @@ def _measured(case: Case, pictures: bool) -> dict[str, Any]:
         "levels": [one.to_dict() for one in found],
         "claims": words.claims(found, what, split),
         "goals": goals(verdicts, rows, before.classes(), case.kind == "retrained") if case.by_class else [],
-        "can_still": words.can_still(verdicts, explain, scores.described(rows, "stability", "instability", "after"), weights_changed, box.recovered),
+        "can_still": words.can_still(verdicts, explain, [scores.described(rows, "stability", name, "after") for name in (NOISE, MIRROR)], weights_changed, box.recovered),
         "next_steps": words.next_steps(word, case.kind, any(one.holds for one in found)),
         "limits": words.LIMITS + ([] if case.parts.held_out else ["The samples the attacker is judged on were in the training data of the original model: a test split says more."]),
         "reference": {"kind": case.kind, "count": len(case.references), "note": _reference_note(case)},

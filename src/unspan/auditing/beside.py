@@ -19,7 +19,7 @@ from unspan.erasers import Projection
 from unspan.errors import UnspanError
 from unspan.metrics.leakage import null_directions
 from unspan.metrics.score import Reading
-from unspan.metrics.stability import disturbed, instability
+from unspan.metrics.stability import MIRROR, disturbed, instability
 from unspan.run import Run, batches, first_rows, place
 from unspan.taps import eval_mode, head_parameters, logits_of, read
 
@@ -97,7 +97,7 @@ def _zrf(case: Case) -> list[dict[str, Any]]:
 
 
 def _stability(case: Case) -> list[dict[str, Any]]:
-    """Do features of forgotten samples move more than others under tiny noise on the input?"""
+    """Do features of forgotten samples move more than others under tiny noise on the input, or, of images, when the mirror image is asked for?"""
     if not (isinstance(case.inputs, Tensor) and case.inputs.is_floating_point()):
         return []
     kept = {"forget": case.parts.test_forget, "retain": case.parts.test_retain}
@@ -108,7 +108,10 @@ def _stability(case: Case) -> list[dict[str, Any]]:
     for one in (*case.subjects, *case.others):
         with eval_mode(one.model):
             clean, noisy = disturbed(partial(_features, one), x, seed=case.run.seed)
+            mirrored = torch.cat([_features(one, part.flip(3)).flatten(1) for part in x.split(256)]) if x.ndim == 4 else None
         rows.append(scores.row("stability", one.name, instability(clean, noisy, mark).score("test")))
+        if mirrored is not None:
+            rows.append(scores.row("stability", one.name, instability(clean, mirrored, mark, MIRROR).score("test")))
     return rows
 
 

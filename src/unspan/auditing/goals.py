@@ -8,6 +8,7 @@ from typing import Any
 from unspan.auditing import scores
 from unspan.auditing.reading import Verdict
 from unspan.metrics.signature import NAME as SIGNATURE
+from unspan.metrics.stability import MIRROR, NOISE
 
 CHANCE_PLUS, AREA, KEPT, SHOTS = 0.05, 0.60, 0.003, ", m=10"
 
@@ -43,9 +44,10 @@ def _measured(verdicts: Sequence[Verdict], rows: Sequence[Mapping[str, Any]], cl
         if found:
             most = max(found, key=lambda one: one.erased - one.reference if bound is None else abs(one.erased - 0.5) if one.unit == "AUC" else one.erased)
             yield {"goal": title, "what": most.attack} | _either_way(most.unit, most.erased, most.erased_low, most.erased_high) | {"unit": most.unit, "n": most.n, "bound": most.reference if bound is None else bound, "at_most": True}
-    trace = scores.described(rows, "stability", "instability", "after")
-    if trace is not None:
-        yield {"goal": "the same input with little noise, who moves more: AUC at most 0.60, either way", "what": "instability"} | _either_way("AUC", trace.value, trace.low, trace.high) | {"unit": "AUC", "n": trace.n, "bound": AREA, "at_most": True}
+    for name, title in ((NOISE, "the same input with little noise, who moves more: AUC at most 0.60, either way"), (MIRROR, "the same image mirrored, who moves more: AUC at most 0.60, either way")):
+        trace = scores.described(rows, "stability", name, "after")
+        if trace is not None:
+            yield {"goal": title, "what": name} | _either_way("AUC", trace.value, trace.low, trace.high) | {"unit": "AUC", "n": trace.n, "bound": AREA, "at_most": True}
     before, after = (scores.described(rows, "utility", "retain accuracy", name, "test retain") for name in ("before", "after"))
     if before is not None and after is not None and before.value is not None:
         yield {"goal": "right on what was to be kept: at most 0.3 points below the original", "what": "its own scores", "value": after.value, "low": after.low, "high": after.high, "unit": "share", "n": after.n, "bound": before.value - KEPT, "at_most": False}

@@ -162,13 +162,13 @@ def claims(found: Sequence[Level], what: str, data: str) -> list[str]:
     return [f"{one.level}: for {what}, {one.title}, as far as the attacks tried on {data} show ({one.why})." for one in found if one.holds]
 
 
-def can_still(verdicts: Sequence[Verdict], explain: Callable[[str], str], trace: Score | None, weights_changed: bool | None, recovered: float | None) -> list[str]:
+def can_still(verdicts: Sequence[Verdict], explain: Callable[[str], str], traces: Sequence[Score | None], weights_changed: bool | None, recovered: float | None) -> list[str]:
     """What an attacker can do after the erasure, in plain words.
 
     Args:
         verdicts: strongest first.
         explain: a sentence for the name of an attack.
-        trace: the instability attack on the erased model, when it was run.
+        traces: the instability attacks on the erased model, under noise and mirrored, where they were run.
         weights_changed: weights before the eraser differ from the original's.
         recovered: share of original features that come back without the eraser.
     """
@@ -179,8 +179,9 @@ def can_still(verdicts: Sequence[Verdict], explain: Callable[[str], str], trace:
             shown.add(text)
             reads = f"{_number(one.erased, one.unit)} of the forgotten samples are recognised" if one.unit == "share" else f"they are told apart with {_number(one.erased, one.unit)}"
             said.append(f"{text[:1].upper()}{text[1:]}: {reads}, {percent(one.rho, 0)} of what the original gave away beyond the reference ({one.attack}).")
-    if trace is not None and (trace.low or 0.0) > 0.6:
-        said.append(f"Somebody who adds tiny noise to an input and watches how far the features move finds forgotten samples: AUC {measured(trace.value, trace.low, trace.high, 'AUC', trace.n).line}.")
+    for trace, how in zip(traces, ("adds tiny noise to an input and watches how far the features move", "asks for an image and for its mirror image and compares the two answers"), strict=True):
+        if trace is not None and (trace.low or 0.0) > 0.6:
+            said.append(f"Somebody who {how} finds forgotten samples: AUC {measured(trace.value, trace.low, trace.high, 'AUC', trace.n).line}.")
     if recovered == 1.0:
         said.append("Whoever holds the weights takes the eraser off and has the original features, bit for bit.")
     elif weights_changed is False:

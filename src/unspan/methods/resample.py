@@ -34,7 +34,7 @@ from unspan.erasers import Affine, Chain, Narrow, Resampler, affine, cell, head_
 from unspan.errors import DataError, InconclusiveError, UsageError
 from unspan.linalg import root
 from unspan.methods.esc import Fit
-from unspan.statistics import LEVELS, Statistics, gather, load, reservoir
+from unspan.statistics import LEVELS, Statistics, load, reservoir, sampled, summed_up
 from unspan.stream import FeatureStream
 from unspan.transport import average, balance, covariance, gaussian_transport, shrunk, steady
 
@@ -44,6 +44,7 @@ _BALANCED_ON = 5_000  # of them, to find the offsets of the places
 _NO_LESS = 1e-9  # of the mean variance
 _LETTERS, _DRAWS = 64, 4096  # of a book; of all cells
 _SIMULATED = 4000  # samples of the model of a place
+_MOVED = 0.03  # of the samples to keep; more is worth a warning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +74,12 @@ class Resample:
     def __post_init__(self) -> None:
         if not isinstance(self.statistics, str):
             raise UsageError(f"statistics={self.statistics!r}: use retain, head, or a file of unspan stats.")
-        if not (0 <= self.meaning < math.inf and 0 <= self.drawn < 1 and 0 <= self.margin < math.inf and 0 < self.false_positives < 0.5 and self.most >= 1):
-            raise UsageError(f"meaning={self.meaning}, drawn={self.drawn}, margin={self.margin}, false_positives={self.false_positives}, most={self.most}: use finite meaning >= 0 and margin >= 0, 0 <= drawn < 1, 0 < false_positives < 0.5 and most >= 1.")
+        for name, low, high in (("meaning", 0.0, math.inf), ("drawn", 0.0, 1.0), ("margin", 0.0, math.inf), ("false_positives", 1e-6, 0.5)):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not low <= value < high:
+                raise UsageError(f"{name}={value}: use a number from {low:g} to below {high:g}.")
+        if not isinstance(self.most, int) or self.most < 1:
+            raise UsageError(f"most={self.most}: use a whole number of samples, at least 1.")
         if self.statistics == "head" and self.margin:
             raise UsageError("margin widens the gate in front of the places; with statistics='head' there is none: leave it out.")
 
@@ -107,7 +112,8 @@ class Resample:
         generator = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(stream.key + b"resample").digest()[:7], "big"))
         if self.statistics == "head":
             return _narrow(features, stream, generator, report)
-        kept = self._statistics(stream).without([*stream.classes, *stream.earlier])
+        kept, read = self._statistics(stream)
+        kept = kept.without([*stream.classes, *stream.earlier])
         rows = head_rows(stream.head) if stream.head is not None else kept.rows
         if by_class:
             forgotten, others = _split(rows, stream)
@@ -116,6 +122,8 @@ class Resample:
             forgotten, others = discriminant(features, kept, self.false_positives), torch.zeros(1, stream.dim + 1, dtype=torch.float64)
             report["false_positives"] = self.false_positives
         gated, slipped = _recognised(features, forgotten, others)
+        if read is not None:
+            report["moved"] = sum(int(holds(forgotten, others, part.double()).sum()) for part in read.split(4096)) / len(read)
         choice = places(gated, kept.rows, room(kept, slipped, len(features)), self.meaning, generator)
         letters, draws = books(gated, generator), _draws(gated, self.drawn, generator)
         maps, offsets, knots = transport(gated + draws[cell(score(letters, gated), _DRAWS)], score(choice, gated).argmax(1), kept)
@@ -124,11 +132,13 @@ class Resample:
         length = torch.tensor(kept.length, dtype=torch.float64) if kept.length > 0 else None
         return Fit(Resampler(forgotten, others, choice, letters, draws, maps, offsets, knots, kept.quantiles, tidy, shifts, length), report, _said(report))
 
-    def _statistics(self, stream: FeatureStream) -> Statistics:
+    def _statistics(self, stream: FeatureStream) -> tuple[Statistics, Tensor | None]:
+        """Statistics of what to keep, and the features `[n, d]` they are of where those were read."""
         if self.statistics == "retain":
             if stream.retain is None:
                 raise UsageError("resample moves samples to where others lie, and the request has none to keep: give the whole data (--data), a file of unspan stats (--set statistics=FILE), or --set statistics=head for the head alone.")
-            return gather(stream.retain, stream.head)
+            z, y = sampled(stream.retain)
+            return summed_up(z, y, stream.head), z
         found = load(self.statistics)
         parts = list(stream.prior) if isinstance(stream.prior, Chain) else [stream.prior]
         if any(isinstance(part, (*Affine.__args__, Narrow)) for part in parts):
@@ -138,7 +148,12 @@ class Resample:
         same = stream.head is None or bool((found.labels >= 0).all()) and int(found.labels.max()) < len(stream.head[0]) and torch.allclose(head_rows(stream.head)[found.labels], found.rows, rtol=1e-2, atol=1e-3)
         if not same:
             raise UsageError(f"{self.statistics} is of a model with another head; write statistics of this one with unspan stats.")
-        return found
+        return found, None
+
+
+def holds(forgotten: Tensor, others: Tensor, z: Tensor) -> Tensor:
+    """Which features `[n, d]` a gate holds, `[n]` bool."""
+    return score(forgotten, z).amax(1) > score(others, z).amax(1)
 
 
 def _split(rows: Tensor, stream: FeatureStream) -> tuple[Tensor, Tensor]:
@@ -152,7 +167,7 @@ def _split(rows: Tensor, stream: FeatureStream) -> tuple[Tensor, Tensor]:
 
 def _recognised(features: Tensor, forgotten: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
     """Features of the request that the gate holds, and those it lets pass."""
-    held = score(forgotten, features).amax(1) > score(others, features).amax(1)
+    held = holds(forgotten, others, features)
     gated, slipped = features[held], features[~held]
     if len(gated) < _FEWEST:
         raise InconclusiveError(f"resample: {len(gated)} of {len(features)} forget samples are recognised as such; at least {_FEWEST} are needed. Nothing was changed: the samples have too little in common (single samples), the model hardly knows them, or labels or preprocessing are wrong.")
@@ -175,6 +190,8 @@ def _said(report: dict[str, Any]) -> tuple[str, ...]:
     said = []
     if report["gated"] < 0.5:
         said.append(f"only {report['gated']:.0%} of the forget samples are recognised by the gate; the others pass it with their features unchanged")
+    if report.get("moved", 0) > _MOVED:
+        said.append(f"the gate holds {report['moved']:.0%} of the samples to keep as well, and moves them too; ask for less with margin or false_positives")
     if report.get("fewest_retained", math.inf) < 2 * report["dim"]:
         said.append(f"the statistics of a place rest on {report['fewest_retained']} samples in {report['dim']} dimensions: what goes there can be told from real samples, and probes may read it (docs/survive.md); give more data to keep, or statistics='head' where only answers are served")
     return tuple(said)

@@ -1,4 +1,4 @@
-"""Instability: do outputs of forgotten samples move more than others when the input is disturbed a little?"""
+"""Instability: do outputs of forgotten samples move more than others when the input is disturbed a little, or shown in another view?"""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from unspan.errors import DataError, UsageError
 from unspan.metrics.score import Reading, auc_reading
+
+NOISE, MIRROR = "instability", "instability, mirrored"
 
 
 def movement_gain(clean: Tensor, noisy: Tensor) -> Tensor:
@@ -33,7 +35,7 @@ def movement_gain(clean: Tensor, noisy: Tensor) -> Tensor:
     return torch.where(moved == 0, torch.zeros_like(moved), moved / length)
 
 
-def instability(clean: Tensor, noisy: Tensor, forget: Tensor) -> Reading:
+def instability(clean: Tensor, noisy: Tensor, forget: Tensor, attack: str = NOISE) -> Reading:
     """AUC with which a larger movement gain marks forget samples; 0.5 knows nothing.
 
     The attacker has a fixed rule, "forgotten samples move more", and fits nothing: what is left of a forgotten class after an
@@ -42,8 +44,9 @@ def instability(clean: Tensor, noisy: Tensor, forget: Tensor) -> Reading:
 
     Args:
         clean: `[n, d]` features or scores.
-        noisy: `[n, d]` of the same inputs, disturbed.
+        noisy: `[n, d]` of the same inputs, disturbed or in another view.
         forget: `[n]` bool.
+        attack: its name.
 
     Raises:
         DataError: as `movement_gain`, or one kind of sample is missing.
@@ -51,10 +54,10 @@ def instability(clean: Tensor, noisy: Tensor, forget: Tensor) -> Reading:
     if not 0 < int(forget.sum()) < len(forget):
         raise DataError("Instability compares forget with other samples; one kind is missing.")
     gain = movement_gain(clean, noisy)
-    area = auc_reading("instability", gain[forget], gain[~forget]).value
+    area = auc_reading(attack, gain[forget], gain[~forget]).value
     middle = {name: float(gain[rows].median()) for name, rows in (("forget", forget), ("rest", ~forget))}
     medians = {name: value if math.isfinite(value) else None for name, value in middle.items()}
-    return auc_reading("instability", gain[forget], gain[~forget], either_way=max(area, 1 - area), median_gain=medians)
+    return auc_reading(attack, gain[forget], gain[~forget], either_way=max(area, 1 - area), median_gain=medians)
 
 
 def disturbed(model: Callable[[Tensor], Tensor], inputs: Tensor, *, noise: float = 0.01, seed: int = 0, batch: int = 256) -> tuple[Tensor, Tensor]:

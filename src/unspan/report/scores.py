@@ -20,7 +20,7 @@ GROUPS = {  # group: title, first paragraph, caption, words that name it among w
     ),
     "leakage": ("What the delivered files give away", "Whether somebody who holds the exported files can find out what was erased.", "Leakage of the files: value and 95\u00a0% interval", ("leak", "artifact")),
     "cast": ("After rounding the weights", "Whether a smaller number format brings the erased knowledge back.", "After casts: value and 95\u00a0% interval", ("cast", "quanti")),
-    "stability": ("Does tiny noise give the erased samples away?", "The same input with a little noise: if erased samples move more than others, they can be recognised by it.", "Under noise: value and 95\u00a0% interval", ("stability", "noise")),
+    "stability": ("Does a second question give the erased samples away?", "The same input with a little noise, or the mirrored image: if erased samples move more than others, they can be recognised by it.", "Asked twice: value and 95\u00a0% interval", ("stability", "noise")),
     "representation": ("How far the features moved", "These numbers and pictures describe; none of them is a test.", "Distance between models", ("representation", "cka")),
     "sweep": ("Layer by layer", "What can be read before the last layer.", "Every layer: value and 95\u00a0% interval", ("sweep", "layer")),
 }  # fmt: skip
