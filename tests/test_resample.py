@@ -351,6 +351,20 @@ def test_known_pairs_give_the_map_away_but_for_what_is_drawn(case, monkeypatch):
     assert left[0.0] < 0.2 < 0.4 < left[0.5], left
 
 
+def test_two_views_of_an_image_give_away_what_one_does_not(case):
+    """A limit, kept as a test: another view is as far from the first as half a deviation; both answers to it are drawn anew for what is forgotten."""
+    fit, test, head = case
+    eraser = Resample().fit(stream(fit, head)).eraser
+    found = {}
+    for name, change in (("one", lambda one, _: one), ("two", lambda one, two: torch.cat([one, two, (one - two).abs()], 1))):
+        inputs = []
+        for part, seed in ((fit, 3), (test, 4)):
+            view = replace(part, features=part.features + 0.3 * torch.randn(part.features.shape, generator=torch.Generator().manual_seed(seed)))
+            inputs.append(change(*(through(eraser, one, head).features for one in (part, view))))
+        found[name] = mlp_area(fit, test, *inputs)
+    assert found["one"] < 0.62 and found["two"] > 0.8, found
+
+
 def test_more_that_is_drawn_moves_less_under_noise_and_hides_from_neighbours(case):
     """Queries with a little noise, and the nearest neighbour: what follows the sample less does both."""
     fit, test, head = case

@@ -191,7 +191,7 @@ def _input_paths(o: dict[str, Any]) -> tuple[Path, ...]:
 
 def _why(method: str, splits: Splits) -> str:
     if method == "resample":
-        return " (chosen: a class must go, and there are data to keep)"
+        return " (chosen: a class must go, and there are data to keep; --method bake where users can ask for altered copies of an image)"
     if not splits.classes and splits.retain is not None:
         return " (chosen for single samples; --method resample leaves less of a person or another group that has something in common)"
     return " (chosen: resample needs classes and data to keep; see --method)"
