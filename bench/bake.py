@@ -62,6 +62,7 @@ OTHERS = {  # settings of results/methods/*.json: the best of three on validatio
 FEW = {"baked, 200 a class": 200, "baked, 20 a class": 20}  # retained images of each class
 NONE = ("baked, quarters of deer for retained", "baked, quarters of deer and Fashion-MNIST", "baked, Fashion-MNIST for retained", "baked, noise for retained")  # labelled by the network itself
 GIVEN = {"original": "allcnn-cifar10-original", "retrained": "allcnn-cifar10-without-deer"}  # checkpoints of CIFAR-10
+VIEWS = ("one answer", "two views", "half contrast, one answer")
 ATTACKS = ("linear", "kNN-1", "kNN-5", "kNN-20", "MLP")
 
 
@@ -174,14 +175,14 @@ def measured(model: nn.Module, fit: TensorDataset, test: TensorDataset) -> dict[
 
 
 def asked_twice(model: nn.Module, fit: TensorDataset, test: TensorDataset) -> dict[str, Any]:
-    """What an MLP reads of the features of an image alone, and of an image and its mirror image (20,000 training images)."""
+    """What an MLP reads of the features of an image alone, of an image and its mirror image, and of an image at half contrast (20,000 training images)."""
     some = torch.randperm(len(fit), generator=torch.Generator().manual_seed(0))[:20_000]
     inputs = []
     for x, y in ([part[some] for part in fit.tensors], test.tensors):
-        one, two = (list(layers(model, view, y).values())[-1].features for view in (x, x.flip(3)))
-        inputs.append((one, torch.cat([one, two, (one - two).abs()], 1)))
+        one, two, pale = (list(layers(model, view, y).values())[-1].features for view in (x, x.flip(3), 0.5 * x))
+        inputs.append((one, torch.cat([one, two, (one - two).abs()], 1), pale))
     y, found = test.tensors[1], {}
-    for name, x, asked in zip(("one answer", "two views"), *inputs):
+    for name, x, asked in zip(VIEWS, *inputs):
         hit = fit_mlp(x, fit.tensors[1][some], 10, [0]).scores(asked)[0].argmax(1) == y
         found[name] = {"forget": share(hit[y == DEER]), "remaining": share(hit[y != DEER])}
     return found
@@ -257,7 +258,7 @@ def table(rows: dict[str, Any], case: Case, out: Path) -> str:
         lines.append(f"| {layer} | " + " | ".join(" / ".join(f"{100 * values[name]['layers'][layer][attack]['value']:.1f}" for attack in ATTACKS) for name in heads) + " |")
     lines.append("| last layer, attacker fitted on 5,000 test images of all classes | " + " | ".join(" / ".join(f"{100 * values[name]['fresh images'][attack]['value']:.1f}" for attack in ATTACKS) for name in heads) + " |")
     if any("asked twice" in rows[name] for name in heads):
-        for title in ("one answer", "two views"):
+        for title in VIEWS:
             lines.append(f"| last layer, MLP, {title} | " + " | ".join(f"{100 * rows[name]['asked twice'][title]['forget']['value']:.1f}" if "asked twice" in rows[name] else "" for name in heads) + " |")
     if "retrained" in values:
         lines.append("| largest excess | " + " | ".join(excess(values[name], values["retrained"]) for name in heads) + " |")
