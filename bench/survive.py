@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from _attacks import FORGET, area, as_row, asked, by_place, equal, logarithms, mahalanobis, trees
 from _networks import SHARED, ResNet, data, network
 from torch import Tensor, nn
 
@@ -30,11 +31,10 @@ from unspan.methods import ESC, LEACE, Resample
 from unspan.metrics.fewshot import fewshot
 from unspan.metrics.guardedness import affine_auc
 from unspan.metrics.linear import linear_auc, linear_probe
-from unspan.metrics.mlp import fit_mlp, mlp_probe
+from unspan.metrics.mlp import mlp_probe
 from unspan.metrics.neighbours import nearest
 from unspan.metrics.outputs import Outputs
-from unspan.metrics.probes import share_reading
-from unspan.metrics.score import Reading, auc_reading
+from unspan.metrics.score import auc_reading
 from unspan.metrics.signature import log_probabilities, signature
 from unspan.metrics.stability import disturbed, instability
 from unspan.metrics.whitening import whitened_probe
@@ -42,7 +42,7 @@ from unspan.stream import Seen
 from unspan.taps import find_tap, head_parameters, read
 from unspan.zoo import AllCNN
 
-FORGET, NOISY = 4, 500
+NOISY = 500
 NETWORKS: dict[str, tuple[str, Callable[[], nn.Module], int, str | None]] = {
     "cifar10-allcnn": ("cifar10", AllCNN, 0, "allcnn-cifar10-original.safetensors"),
     "cifar10-allcnn-retrained": ("cifar10", AllCNN, 0, "allcnn-cifar10-without-deer.safetensors"),
@@ -119,35 +119,6 @@ def views(name: str, folder: Path) -> dict[str, Any]:
     return found
 
 
-def asked(eraser: Eraser | None, found: dict[str, Any], other: dict[str, Any], seed: int) -> dict[str, Any]:
-    """Attackers who ask for an image twice, mirrored as well, or who alter it: what an MLP calls the class, and forget against rest."""
-    weight, bias = found["head"]
-    double = None if eraser is None else placed(eraser, "last", torch.zeros(1, dtype=torch.float64))
-    fit, test = found["train"].rows(other["some"]), found["test"]
-
-    def answers(z: Tensor) -> tuple[Tensor, Tensor]:
-        z = z if double is None else double(z.double()).float()
-        return z, (z.double() @ weight.mT + bias).log_softmax(1).float()
-
-    def pair(one: Tensor, two: Tensor) -> Tensor:
-        return torch.cat([one, two, (one - two).abs()], 1)
-
-    plain, mirrored = ([answers(z) for z in part] for part in ((fit.features, test.features), other["mirrored"].values()))
-    half = [answers(z) for z in other["half contrast"].values()]
-    inputs = {
-        "one answer": [z for z, _ in plain],
-        "two views": [pair(one[0], two[0]) for one, two in zip(plain, mirrored)],
-        "two views, log-probabilities": [pair(one[1], two[1]) for one, two in zip(plain, mirrored)],
-        "half contrast, one answer": [z for z, _ in half],
-    }
-    row = {}
-    for name, (x, y) in inputs.items():
-        scores = fit_mlp(x, fit.labels, 10, [seed]).scores(y)[0].log_softmax(1)
-        hit, mark = (scores.argmax(1) == test.labels).double(), test.forget
-        row[name] = {"forget": _read(share_reading(name, hit, test)), "remaining": float(hit[~mark].mean()), "AUC": _read(auc_reading(name, scores[mark, FORGET].double(), scores[~mark, FORGET].double()))}
-    return row
-
-
 def fitted(label: str, found: dict[str, Any], key: bytes, folder: Path) -> tuple[Eraser | None, dict[str, Any]]:
     """The eraser of a row."""
     method, most = ROWS[label]
@@ -186,97 +157,20 @@ def measured(eraser: Eraser | None, found: dict[str, Any], seed: int) -> dict[st
     neighbours = nearest(fit, test, seed=seed)
     probes += [one for one in neighbours if one.unit != "AUC"]
     areas = [linear_auc(fit, test, seed), affine_auc(fit, test), *(one for one in neighbours if one.unit == "AUC")]
-    areas += [_area("MLP", fit.features, fit.forget, test.features, test.forget, seed), _by_place(fit, test, seed), _mahalanobis(fit, test)]
-    scores = [signature(fit, test), _area("MLP", log_probabilities(fit).float(), fit.forget, log_probabilities(test).float(), test.forget, seed)]
+    areas += [area("MLP", fit.features, fit.forget, test.features, test.forget, seed), by_place(fit, test, seed), mahalanobis(fit, test)]
+    scores = [signature(fit, test), area("MLP", log_probabilities(fit).float(), fit.forget, log_probabilities(test).float(), test.forget, seed)]
     clean, noisy, mark = found["moved"]
     still = [torch.stack([(through(one) - through(clean)).norm(dim=1) / through(clean).norm(dim=1) for one in found["moved 20"]]).amax(0)]
-    trees, logarithms = _trees(fit, test, seed), _logarithms(fit, test, seed)
-    probes, areas = [*probes, logarithms[0], trees[0]], [*areas, logarithms[1], trees[1]]
+    for attack in (logarithms, trees):
+        probe, sees = attack(fit, test, seed)
+        probes, areas = [*probes, probe], [*areas, sees]
     mirrored = (through(found["mirrored"]) - through(clean)).norm(dim=1) / through(clean).norm(dim=1)
-    row["probes"] = {one.attack: _read(one) for one in probes}
-    row["AUC, features"] = {one.attack: _read(one) for one in areas}
-    row["AUC, log-probabilities"] = {one.attack: _read(one) for one in scores}
-    row["instability"] = {"equal values": _read(_equal(through(clean), through(noisy), mark)), "one query": _read(instability(through(clean), through(noisy), mark)), "most of 20 queries": _read(auc_reading("", still[0][mark], still[0][~mark])), "one query, 5 %": _read(instability(through(clean), through(found["moved, 5 %"]), mark)), "mirrored": _read(auc_reading("", mirrored[mark], mirrored[~mark]))}
-    row["few-shot"] = {one.attack: _read(one) for one in fewshot(fit, test, seed, shots=(10, 50))}
+    row["probes"] = {one.attack: as_row(one) for one in probes}
+    row["AUC, features"] = {one.attack: as_row(one) for one in areas}
+    row["AUC, log-probabilities"] = {one.attack: as_row(one) for one in scores}
+    row["instability"] = {"equal values": as_row(equal(through(clean), through(noisy), mark)), "one query": as_row(instability(through(clean), through(noisy), mark)), "most of 20 queries": as_row(auc_reading("", still[0][mark], still[0][~mark])), "one query, 5 %": as_row(instability(through(clean), through(found["moved, 5 %"]), mark)), "mirrored": as_row(auc_reading("", mirrored[mark], mirrored[~mark]))}
+    row["few-shot"] = {one.attack: as_row(one) for one in fewshot(fit, test, seed, shots=(10, 50))}
     return row
-
-
-def _area(name: str, x: Tensor, hit: Tensor, asked: Tensor, mark: Tensor, seed: int) -> Reading:
-    """AUC of an MLP that learned to tell forget samples from the others."""
-    logit = fit_mlp(x, hit.long(), 2, [seed]).scores(asked)[0]
-    margin = (logit[:, 1] - logit[:, 0]).double()
-    return auc_reading(name, margin[mark], margin[~mark])
-
-
-def _trees(fit: Outputs, test: Outputs, seed: int) -> tuple[Reading, Reading]:
-    """Gradient-boosted trees on features and predicted class: what they call the class, and the AUC."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
-    some = _some(fit, seed)
-    table = [torch.cat([one.features, one.logits.argmax(1, keepdim=True).float()], 1).numpy() for one in (some, test)]
-    learner = HistGradientBoostingClassifier(random_state=seed).fit(table[0], some.forget.numpy())
-    chance = torch.from_numpy(learner.predict_proba(table[1])[:, 1].copy())
-    return share_reading("trees", (chance > 0.5).double(), test), auc_reading("trees", chance[test.forget], chance[~test.forget])
-
-
-def _logarithms(fit: Outputs, test: Outputs, seed: int) -> tuple[Reading, Reading]:
-    """Logistic regression on features, their logarithms and their zeros: sees a wrong tail that a linear probe does not."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    some = _some(fit, seed)
-    table = [torch.cat([one.features, (one.features.abs() + 0.01).log(), (one.features <= 0).float()], 1).numpy() for one in (some, test)]
-    learner = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=300)).fit(table[0], some.labels.numpy())
-    score = torch.from_numpy(learner.predict_proba(table[1]))
-    return share_reading("linear, logarithms", (score.argmax(1) == test.labels).double(), test), auc_reading("linear, logarithms", score[test.forget, FORGET], score[~test.forget, FORGET])
-
-
-def _some(one: Outputs, seed: int) -> Outputs:
-    return one.rows(torch.randperm(len(one), generator=torch.Generator().manual_seed(seed))[:20_000])
-
-
-def _by_place(fit: Outputs, test: Outputs, seed: int) -> Reading:
-    """The attacker who knows the map: within every predicted class, whitened by that class, an MLP looks for draws that are not real."""
-    parts = []
-    for one in (fit, test):
-        place, z = one.logits.argmax(1), one.features.double().clone()
-        parts.append((place, z))
-    for j in range(fit.logits.shape[1]):
-        own = parts[0][1][parts[0][0] == j]
-        if len(own) <= own.shape[1]:
-            continue
-        mean, (values, vectors) = own.mean(0), torch.linalg.eigh(own.mT.cov())
-        white = vectors / values.clamp_min(1e-6 * values[-1]).sqrt()
-        for place, z in parts:
-            z[place == j] = (z[place == j] - mean) @ white
-    hot = [nn.functional.one_hot(place, fit.logits.shape[1]) for place, _ in parts]
-    x, asked = (torch.cat([z, z.square().sum(1, keepdim=True).sqrt(), 3 * code], 1).float() for (_, z), code in zip(parts, hot))
-    return _area("MLP, whitened by predicted class", x, fit.forget, asked, test.forget, seed)
-
-
-def _mahalanobis(fit: Outputs, test: Outputs) -> Reading:
-    """Nothing learned of forget samples: how far a sample is from its predicted class, by mean and covariance of that class."""
-    far = torch.zeros(len(test), dtype=torch.float64)
-    for j in range(fit.logits.shape[1]):
-        own, there = fit.features[fit.logits.argmax(1) == j].double(), test.logits.argmax(1) == j
-        if len(own) > own.shape[1]:
-            spread = own.mT.cov()
-            spread = spread + 1e-4 * spread.diagonal().mean() * torch.eye(len(spread), dtype=spread.dtype)
-            rest = test.features[there].double() - own.mean(0)
-            far[there] = (rest * torch.linalg.solve(spread, rest.mT).mT).sum(1)
-    return auc_reading("Mahalanobis distance from the predicted class", far[test.forget], far[~test.forget])
-
-
-def _equal(clean: Tensor, noisy: Tensor, mark: Tensor) -> Reading:
-    """Whether a value other than 0 is the same to the bit in answers to an image and the same with noise."""
-    same = ((clean == noisy) & (clean != 0)).any(1).double()
-    return auc_reading("equal values under noise", same[mark], same[~mark])
-
-
-def _read(one: Reading) -> dict[str, Any]:
-    made = one.score("test")
-    return {"value": made.value, "low": made.low, "high": made.high, "n": made.n}
 
 
 ASKED = ("original", "esc", "leace", "resample", "resample, head only", "resample, drawn 0")  # rows that are asked twice
