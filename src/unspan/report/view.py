@@ -98,7 +98,7 @@ def view(audit: Mapping[str, Any]) -> View:
         raise UsageError(f"unknown verdict {literal(word, 60)!r}: expected one of {', '.join(MARK)}")
     attacks = rows(audit, "attacks")
     return View(
-        created=_when(said(audit, "created", 40)), verdict=word, mark=MARK[word], meaning=_meaning(audit, word), levels=_levels(audit), notices=_notices(audit, word),
+        created=_when(said(audit, "created", 40)), verdict=word, mark=MARK[word], meaning=_meaning(audit, word), levels=joined(_levels(audit), _goals(audit)), notices=_notices(audit, word),
         asked=_asked(audit), tested=_tested(audit), headline=said(audit, "headline"), strongest=_strongest(attacks[0]) if attacks else None,
         missing="" if attacks else why(audit, "attack", "probe"), reference=reference(audit), still=sentences(audit, "can_still"),
         next_steps=sentences(audit, "next_steps"), sections=sections(audit, reference(audit)),
@@ -158,6 +158,15 @@ def _levels(audit: Mapping[str, Any]) -> str:
     kinds = (("Levels that hold", "holds"), ("Levels that do not hold", "does not hold"), ("Not shown", "not shown"), ("Not tested", "not tested"))
     named = [(title, [said(one, "level", 8) for one in found if _state(one) == state]) for title, state in kinds]
     return " ".join(f"{title}: {', '.join(names) if names else 'none'}." for title, names in named if names or title == kinds[0][0])
+
+
+def _goals(audit: Mapping[str, Any]) -> str:
+    """How many goals for a service are met, and what misses one."""
+    found = rows(audit, "goals")
+    if not found:
+        return ""
+    missed = [f"{said(one, 'goal').partition(':')[0]} ({measured(one.get('value'), unit=said(one, 'unit', 20)).value})" for one in found if one.get("met") is not True]
+    return f"Goals for a service: {len(found) - len(missed)} of {len(found)} met." + (f" Not met: {'; '.join(missed)}." if missed else "")
 
 
 def _state(level: Mapping[str, Any]) -> str:
