@@ -74,13 +74,13 @@ def test_the_first_screen_answers_the_four_questions(page):
         assert needed in seen, needed
 
 
-@pytest.mark.parametrize("word", [ERASED, RETAINED, INCONCLUSIVE, NOT_MEASURABLE])
 def test_the_first_screen_counts_the_goals_and_names_what_misses_one(thin):
     goals = [{"goal": "mirrored: at most 0.60", "value": 0.93, "unit": "AUC", "met": False}, {"goal": "noise: at most 0.60", "value": 0.5, "unit": "AUC", "met": True}]
     for render in (markdown, html):
         assert "1 of 2 met. Not met: mirrored (0.930)." in render(thin | {"goals": goals}) and "Goals for a service: " not in render(thin | {"goals": []})
 
 
+@pytest.mark.parametrize("word", [ERASED, RETAINED, INCONCLUSIVE, NOT_MEASURABLE])
 def test_every_verdict_has_its_own_word_colour_and_shape(word):
     sample = {"levels": []}
     seen = html(sample | {"verdict": word})
