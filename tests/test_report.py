@@ -76,6 +76,8 @@ def test_the_first_screen_answers_the_four_questions(page):
 
 def test_the_first_screen_counts_the_goals_and_names_what_misses_one(thin):
     goals = [{"goal": "mirrored: at most 0.60", "value": 0.93, "unit": "AUC", "met": False}, {"goal": "noise: at most 0.60", "value": 0.5, "unit": "AUC", "met": True}]
+    twice = [{"goal": "mirrored: at most 0.60", "what": "instability, mirrored", "value": 0.93, "unit": "AUC", "met": met} for met in (True, False)]
+    assert ["asks about the same image twice" in markdown(thin | {"verdict": ERASED, "goals": [one]}) for one in twice] == [False, True]
     for render in (markdown, html):
         assert "1 of 2 met. Not met: mirrored (0.930)." in render(thin | {"goals": goals}) and "Goals for a service: " not in render(thin | {"goals": []})
 

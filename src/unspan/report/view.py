@@ -15,7 +15,7 @@ from unspan.report.words import Measured, count, fraction, joined, literal, meas
 
 SCHEMA = "unspan.audit/1"
 MEANING = {
-    ERASED: "No attack that was tried reads more than the reference does. This holds for the levels named here, not beyond.",
+    ERASED: "No attack that was fitted reads more than the reference does. This holds for the levels named here, not beyond.",
     RETAINED: "What was to be erased can still be read out of the new model.",
     INCONCLUSIVE: "The measurements do not decide. No erasure may be claimed from them.",
     NOT_MEASURABLE: "This audit cannot tell whether anything was erased. No erasure may be claimed from it.",
@@ -177,7 +177,8 @@ def _state(level: Mapping[str, Any]) -> str:
 def _meaning(audit: Mapping[str, Any], word: str) -> str:
     if word == RETAINED and table(audit, "reference").get("kind") in ("random weights", "raw pixels"):
         return "More of what was to be erased can be read out of the new model than out of an untrained one. Whether a network retrained without it would give away as much was not measured."
-    return MEANING[word]
+    twice = any(said(one, "what").startswith("instability") and one.get("met") is not True for one in rows(audit, "goals"))
+    return MEANING[word] + (" Who asks about the same image twice and compares finds more." if word == ERASED and twice else "")
 
 
 def _cost(audit: Mapping[str, Any]) -> str:
