@@ -33,4 +33,5 @@ class Outputs:
 
     def classes(self) -> int:
         """Number of classes: the width of the scores, or the largest label plus one where that is more."""
-        return max(0 if self.logits is None else self.logits.shape[1], int(self.labels.max()) + 1)
+        named = int(self.labels.max()) + 1 if len(self.labels) else 0
+        return max(0 if self.logits is None else self.logits.shape[1], named)
