@@ -63,7 +63,7 @@ MUTANTS = [  # file under src/unspan, what stands there, what is put in its plac
     ("methods/resample.py", "+= self.margin", "+= 0.0", f"{RESAMPLE}::test_a_wider_gate_lets_fewer_pass"),
     ("methods/bake.py", "torch.linalg.cholesky_ex(spread)[0]", "torch.linalg.cholesky(spread)", f"{BAKE}::test_training_that_diverges_says_what_to_lower"),
     ("statistics.py", "2 * z.shape[1])", "z.shape[1])", f"{RESAMPLE}::test_clusters_hold_twice_as_many_samples_as_features_on_average"),
-    ("metrics/outputs.py", "self.logits.shape[1], named)", "self.logits.shape[1], 0)", "tests/test_linear_probe.py::test_labels_may_name_more_classes_than_the_network_answers"),
+    ("metrics/probes.py", "test.classes(), int(fit.labels.max()) + 1, int(test.labels.max()) + 1)", "test.classes())", "tests/test_linear_probe.py::test_labels_may_name_more_classes_than_the_network_answers"),
     ("methods/resample.py", "if above > false_positives", "if above > 10 * false_positives", f"{RESAMPLE}::test_the_fitted_gate_lets_so_many_others_in_as_asked"),
     ("statistics.py", "float(norms.mean()) if one_length else 0.0", "0.0", f"{RESAMPLE}::test_embeddings_of_one_length_keep_it"),
     ("statistics.py", "[z] if len(z) >= _FEWEST else []", "[z]", f"{RESAMPLE}::test_k_means_finds_separate_groups_and_leaves_small_ones_out"),

@@ -32,6 +32,5 @@ class Outputs:
         return Outputs(features=self.features[index], logits=logits, labels=self.labels[index], forget=self.forget[index])
 
     def classes(self) -> int:
-        """Number of classes: the width of the scores, or the largest label plus one where that is more."""
-        named = int(self.labels.max()) + 1 if len(self.labels) else 0
-        return max(0 if self.logits is None else self.logits.shape[1], named)
+        """Number of classes: the width of the scores, else the largest label plus one."""
+        return self.logits.shape[1] if self.logits is not None else int(self.labels.max()) + 1

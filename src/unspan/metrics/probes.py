@@ -15,7 +15,7 @@ CHUNK = 4096  # rows a matrix product: a slice of the features and its scores st
 
 
 def classes_of(fit: Outputs, test: Outputs) -> int:
-    """Number of classes of both sets.
+    """Number of classes of both sets: of the scores, or of the labels where those name more.
 
     Raises:
         DataError: a set has no labelled sample, or the test data no labelled forget sample.
@@ -24,7 +24,7 @@ def classes_of(fit: Outputs, test: Outputs) -> int:
         raise DataError("A probe needs labels: the data it is fitted on has none.")
     if not (test.forget & (test.labels >= 0)).any():
         raise DataError("A probe needs labelled test samples of what was forgotten: there is none.")
-    return max(fit.classes(), test.classes())
+    return max(fit.classes(), test.classes(), int(fit.labels.max()) + 1, int(test.labels.max()) + 1)
 
 
 def share_reading(attack: str, hit: Tensor, test: Outputs, **detail: Any) -> Reading:
