@@ -740,7 +740,7 @@ def test_clusters_hold_twice_as_many_samples_as_features_on_average(n, many):
     assert len(groups) == many and sum(map(len, groups)) == n
 
 
-@pytest.mark.parametrize(("wrong", "said"), [({"meaning": -1.0}, "meaning=-1.0"), ({"drawn": 1.0}, "drawn=1.0"), ({"drawn": float("nan")}, "drawn=nan"), ({"margin": float("inf")}, "margin=inf"), ({"margin": 1.0, "statistics": "head"}, "leave it out"), ({"false_positives": 0.5}, "false_positives=0.5"), ({"statistics": "gone.safetensors"}, "unspan stats")])
+@pytest.mark.parametrize(("wrong", "said"), [({"meaning": -1.0}, "meaning=-1.0"), ({"drawn": 1.0}, "drawn=1.0"), ({"drawn": float("nan")}, "drawn=nan"), ({"margin": float("inf")}, "0 or more"), ({"false_positives": 0.05}, "the head is the gate"), ({"margin": 1.0, "statistics": "head"}, "leave it out"), ({"false_positives": 0.5}, "false_positives=0.5"), ({"statistics": "gone.safetensors"}, "unspan stats")])
 def test_impossible_settings_are_refused(digits_net, digits_request, wrong, said):
     with pytest.raises(UsageError, match=said):
         unspan.erase(digits_net, digits_request, Resample(**wrong))

@@ -113,7 +113,7 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
         earlier = getattr(opened.start, "receipt", None)
         o["method"] = recommended(splits, o["form"], earlier).name
         settings = _method(o)
-        why = _why(o["method"], splits)
+        why = _why(settings, splits)
     count = size_of(splits.forget, Run(max_samples=o["max_samples"]))
     wanted = _splits_to_measure(o, sources)
     splits, sources = with_holdout(o["holdout"], o["split"], splits, sources)
@@ -189,8 +189,10 @@ def _input_paths(o: dict[str, Any]) -> tuple[Path, ...]:
     return tuple(Path(one) for one in [*named, *specs] if one is not None and Path(one).exists())
 
 
-def _why(method: str, splits: Splits) -> str:
-    if method == "resample":
+def _why(method: Any, splits: Splits) -> str:
+    if getattr(method, "statistics", "retain") != "retain":
+        return f" (chosen: a class must go; of the data to keep it has {'nothing but the head, and features keep only the answer' if method.statistics == 'head' else 'the statistics'})"
+    if method.name == "resample":
         return " (chosen: a class must go, and there are data to keep; --method bake where users can ask for altered copies of an image)"
     if not splits.classes and splits.retain is not None:
         return " (chosen for single samples; --method resample leaves less of a person or another group that has something in common)"

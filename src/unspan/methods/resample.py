@@ -77,7 +77,7 @@ class Resample:
         for name, low, high in (("meaning", 0.0, math.inf), ("drawn", 0.0, 1.0), ("margin", 0.0, math.inf), ("false_positives", 1e-6, 0.5)):
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not low <= value < high:
-                raise UsageError(f"{name}={value}: use a number from {low:g} to below {high:g}.")
+                raise UsageError(f"{name}={value}: use {'a finite number, 0 or more' if high == math.inf else f'a number from {low:g} to below {high:g}'}.")
         if not isinstance(self.most, int) or self.most < 1:
             raise UsageError(f"most={self.most}: use a whole number of samples, at least 1.")
         if self.statistics == "head" and self.margin:
@@ -105,6 +105,8 @@ class Resample:
         by_class = stream.head is not None and bool(stream.classes)
         if self.statistics == "head" and not by_class:
             raise UsageError("resample with statistics='head' needs a model with a head and a request of its classes; give data to keep, or statistics of them (unspan stats).")
+        if by_class and self.false_positives != Resample.false_positives:
+            raise UsageError("false_positives is of a gate that is fitted to samples; for a class the head is the gate, and margin widens it.")
         features = reservoir(stream, _KEPT)[0].double()
         if len(features) < _FEWEST:
             raise DataError(f"resample needs at least {_FEWEST} forget samples to find where they lie, and there are {len(features)}.")
