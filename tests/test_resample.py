@@ -352,7 +352,7 @@ def test_known_pairs_give_the_map_away_but_for_what_is_drawn(case, monkeypatch):
 
 
 def test_two_views_of_an_image_give_away_what_one_does_not(case):
-    """A limit, kept as a test: another view is as far from the first as half a deviation; both answers to it are drawn anew for what is forgotten."""
+    """A limit, kept as a test: another view lies 0.3 from the first in every direction; of what is forgotten its answer is mostly drawn anew."""
     fit, test, head = case
     eraser = Resample().fit(stream(fit, head)).eraser
     found = {}

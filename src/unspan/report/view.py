@@ -178,7 +178,7 @@ def _meaning(audit: Mapping[str, Any], word: str) -> str:
     if word == RETAINED and table(audit, "reference").get("kind") in ("random weights", "raw pixels"):
         return "More of what was to be erased can be read out of the new model than out of an untrained one. Whether a network retrained without it would give away as much was not measured."
     twice = any(said(one, "what").startswith("instability") and one.get("met") is not True for one in rows(audit, "goals"))
-    return MEANING[word] + (" Who asks about the same image twice and compares finds more." if word == ERASED and twice else "")
+    return MEANING[word] + (" Who asks about the same image twice and compares finds traces of it (see the goals)." if word == ERASED and twice else "")
 
 
 def _cost(audit: Mapping[str, Any]) -> str:
