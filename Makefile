@@ -26,6 +26,7 @@ test: $(VENV)/ready ## run the test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
 
 check: $(VENV)/ready ## lint, types, spelling, layers
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/codespell src docs README.md CHANGELOG.md CONTRIBUTING.md

@@ -1,4 +1,6 @@
-"""The three networks of bench/survive.py, trained here where they are not given, and their data in memory."""
+"""The three networks of bench/survive.py, trained here where they are not given, and their data in
+memory.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,11 @@ class ResNet(nn.Module):
         super().__init__()
         from transformers import ResNetConfig, ResNetModel
 
-        self.body = ResNetModel(ResNetConfig(depths=[2, 2, 2], layer_type="basic", embedding_size=32, hidden_sizes=[32, 64, 128]))
+        self.body = ResNetModel(
+            ResNetConfig(
+                depths=[2, 2, 2], layer_type="basic", embedding_size=32, hidden_sizes=[32, 64, 128]
+            )
+        )
         self.flatten = nn.Flatten()
         self.head = nn.Linear(128, 10)
 
@@ -42,7 +48,9 @@ class ResNet(nn.Module):
 def data(name: str) -> dict[str, Split]:
     """Train and test images `[n, 3, 32, 32]` and labels of `cifar10` or `fashion-mnist`."""
     transform = Preprocess.from_dict(AllCNN.preprocess)
-    parts = open_data(str(SHARED / "data/cifar10"), transform=transform) if name == "cifar10" else None
+    parts = (
+        open_data(str(SHARED / "data/cifar10"), transform=transform) if name == "cifar10" else None
+    )
     if parts is None:
         found = opened(name, None, transform)
         parts = {"train": found.train, "test": found.test}
@@ -56,11 +64,23 @@ def fashion_mnist() -> dict[str, TensorDataset]:
 
 def _tensors(part) -> Split:
     read = list(batches(part, Run(batch_size=500)))
-    return torch.cat([one.inputs[: len(one)] for one in read]), torch.cat([one.labels for one in read])
+    return torch.cat([one.inputs[: len(one)] for one in read]), torch.cat(
+        [one.labels for one in read]
+    )
 
 
-def network(name: str, build: Callable[[], nn.Module], fit: Split, folder: Path, *, epochs: int, weights: Path | None = None) -> nn.Module:
-    """A trained network in evaluation mode: from `weights`, from the folder, or trained now and kept there."""
+def network(
+    name: str,
+    build: Callable[[], nn.Module],
+    fit: Split,
+    folder: Path,
+    *,
+    epochs: int,
+    weights: Path | None = None,
+) -> nn.Module:
+    """A trained network in evaluation mode: from `weights`, from the folder, or trained now and
+    kept there.
+    """
     torch.manual_seed(0)
     model, kept = build(), folder / f"{name}.safetensors"
     if weights is None and not kept.exists():
@@ -71,17 +91,25 @@ def network(name: str, build: Callable[[], nn.Module], fit: Split, folder: Path,
 
 
 def train(model: nn.Module, fit: Split, epochs: int, *, batch: int = 128, lr: float = 0.1) -> None:
-    """SGD with Nesterov momentum, weight decay 5e-4, one cycle, flips and shifts of up to 3 pixels, bf16."""
+    """SGD with Nesterov momentum, weight decay 5e-4, one cycle, flips and shifts of up to 3 pixels,
+    bf16.
+    """
     x, y = fit
     model.train().to(memory_format=torch.channels_last)
-    optimiser = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=epochs * math.ceil(len(x) / batch))
+    optimiser = torch.optim.SGD(
+        model.parameters(), lr=lr, momentum=0.9, nesterov=True, weight_decay=5e-4
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, lr, total_steps=epochs * math.ceil(len(x) / batch)
+    )
     for epoch in range(epochs):
         total = 0.0
         for index in torch.randperm(len(x)).split(batch):
             images = x[index].flip(3) if torch.rand(()) < 0.5 else x[index]
             row, column = torch.randint(0, 7, (2,))
-            images = F.pad(images, (3, 3, 3, 3))[:, :, row : row + 32, column : column + 32].contiguous(memory_format=torch.channels_last)
+            images = F.pad(images, (3, 3, 3, 3))[
+                :, :, row : row + 32, column : column + 32
+            ].contiguous(memory_format=torch.channels_last)
             with torch.autocast("cpu", torch.bfloat16):
                 scores = model(images)
             loss = F.cross_entropy(scores.float(), y[index])

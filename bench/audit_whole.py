@@ -1,8 +1,9 @@
 """Time and memory of a whole default audit when the outputs of the models are cached already.
 
-A network of two layers on 60,000 rows (50,000 to learn from, 10,000 to be judged on) of overlapping Gaussian classes,
-erased by ESC, against a network with random weights: so the forward passes that an audit repeats (layer sweep, noise,
-ZRF) cost little, and what is timed are the attacks. The first audit fills the cache, the second is timed.
+A network of two layers on 60,000 rows (50,000 to learn from, 10,000 to be judged on) of overlapping
+Gaussian classes, erased by ESC, against a network with random weights: so the forward passes that
+an audit repeats (layer sweep, noise, ZRF) cost little, and what is timed are the attacks. The first
+audit fills the cache, the second is timed.
 """
 
 from __future__ import annotations
@@ -69,10 +70,16 @@ class Memory(threading.Thread):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--d", type=int, default=96, help="width of the features")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--cold", action="store_true", help="time the first audit, which fills the cache (here that costs a few seconds)")
+    parser.add_argument(
+        "--cold",
+        action="store_true",
+        help="time the first audit, which fills the cache (here that costs a few seconds)",
+    )
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -101,11 +108,20 @@ def main() -> None:
     for (at, stage), after in zip(stages, [*(at for at, _ in stages[1:]), seconds], strict=True):
         spent[stage] = round(spent.get(stage, 0.0) + after - at, 1)
     result = {
-        "rows": FIT + TEST, "d": args.d, "verdict": verdict, "seconds": round(seconds, 1), "cpu_seconds": round(cpu, 1),
-        "memory_mib": round(max(watch.peaks.values()) - base, 1), "memory_by_stage": {stage: round(peak - base, 1) for stage, peak in watch.peaks.items()}, "features_mib": round((FIT + TEST) * args.d * 4 / 2**20, 1),
-        "stages": dict(sorted(spent.items(), key=lambda one: -one[1])), "threads": args.threads, "cores": os.cpu_count(),
-        "command": " ".join(["python", "bench/audit_whole.py", *sys.argv[1:]]), "versions": versions(),
-    }  # fmt: skip
+        "rows": FIT + TEST,
+        "d": args.d,
+        "verdict": verdict,
+        "seconds": round(seconds, 1),
+        "cpu_seconds": round(cpu, 1),
+        "memory_mib": round(max(watch.peaks.values()) - base, 1),
+        "memory_by_stage": {stage: round(peak - base, 1) for stage, peak in watch.peaks.items()},
+        "features_mib": round((FIT + TEST) * args.d * 4 / 2**20, 1),
+        "stages": dict(sorted(spent.items(), key=lambda one: -one[1])),
+        "threads": args.threads,
+        "cores": os.cpu_count(),
+        "command": " ".join(["python", "bench/audit_whole.py", *sys.argv[1:]]),
+        "versions": versions(),
+    }
     print(json.dumps(result, indent=1))
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,8 @@
 """Cost of an erasure against one bare forward pass: time, memory, latency, samples read.
 
-All times are ratios of runs that alternate (A B C A B C ...), so that other load on the machine hits all of them
-alike; `--threads 1`, the default, keeps a busy machine from dominating. Wall and CPU time are both reported.
+All times are ratios of runs that alternate (A B C A B C ...), so that other load on the machine
+hits all of them alike; `--threads 1`, the default, keeps a busy machine from dominating. Wall and
+CPU time are both reported.
 """
 
 from __future__ import annotations
@@ -33,18 +34,43 @@ from unspan.statistics import _LARGEST as LARGEST
 from unspan.taps import attach, find_tap
 
 FIXED = [
-    *((deletion, name) for name in ("_copied", "find_tap", "unsteady", "data_notices", "install", "verify",
-                                    "outcomes", "compare", "read")),
-    (receipt, "state_hash"), (receipt, "versions"), (receipt, "commitment"), (esc, "spectrum"), (esc_t, "spectrum"),
-]  # fmt: skip
-PER_SAMPLE = [(run, "_digest"), (linalg.Moments, "update"), (stream, "_check_finite"), (stream.FeatureStream, "_note")]
+    *(
+        (deletion, name)
+        for name in (
+            "_copied",
+            "find_tap",
+            "unsteady",
+            "data_notices",
+            "install",
+            "verify",
+            "outcomes",
+            "compare",
+            "read",
+        )
+    ),
+    (receipt, "state_hash"),
+    (receipt, "versions"),
+    (receipt, "commitment"),
+    (esc, "spectrum"),
+    (esc_t, "spectrum"),
+]
+PER_SAMPLE = [
+    (run, "_digest"),
+    (linalg.Moments, "update"),
+    (stream, "_check_finite"),
+    (stream.FeatureStream, "_note"),
+]
 OTHER = [(stream.FeatureStream, "_features"), (ESCT, "_train"), (ESCT, "_finish")]
 
 
-def erase(model: nn.Module, data, method, form: str = "projected", seed: int = 0) -> unspan.Deletion:
+def erase(
+    model: nn.Module, data, method, form: str = "projected", seed: int = 0
+) -> unspan.Deletion:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return unspan.erase(model, data, method, Run(batch_size=BATCH, seed=seed), form=form, check_labels=False)
+        return unspan.erase(
+            model, data, method, Run(batch_size=BATCH, seed=seed), form=form, check_labels=False
+        )
 
 
 def seconds(function) -> tuple[float, float]:
@@ -56,8 +82,11 @@ def seconds(function) -> tuple[float, float]:
 
 @contextmanager
 def clocked(spent: dict[str, float]):
-    """Add up the time of the parts of `erase`; a part inside another counts for the outer one only."""
+    """Add up the time of the parts of `erase`; a part inside another counts for the outer one
+    only.
+    """
     depth, saved = [0], []
+
     def wrap(function, label: str):
         def timed(*args, **kwargs):
             depth[0] += 1
@@ -68,7 +97,9 @@ def clocked(spent: dict[str, float]):
                 depth[0] -= 1
                 if depth[0] == 0:
                     spent[label] = spent.get(label, 0.0) + time.perf_counter() - begun
+
         return timed
+
     for owner, name in FIXED + PER_SAMPLE + OTHER:
         saved.append((owner, name, getattr(owner, name)))
         setattr(owner, name, wrap(saved[-1][2], name))
@@ -80,11 +111,15 @@ def clocked(spent: dict[str, float]):
 
 
 def published_epoch(model: nn.Module, data) -> None:
-    """One epoch as published: the mask's gradient by autograd through the whole network, then the stop test."""
+    """One epoch as published: the mask's gradient by autograd through the whole network, then the
+    stop test.
+    """
     head = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
     mask = torch.ones(head.in_features, head.in_features, requires_grad=True)
     basis = torch.linalg.qr(torch.randn(head.in_features, head.in_features))[0]
-    handle = head.register_forward_pre_hook(lambda _m, args: (args[0] @ (basis * mask) @ (basis * mask).mT,))
+    handle = head.register_forward_pre_hook(
+        lambda _m, args: (args[0] @ (basis * mask) @ (basis * mask).mT,)
+    )
     try:
         for x, y in DataLoader(data, batch_size=BATCH):
             out = model(x)
@@ -101,7 +136,9 @@ def published_epoch(model: nn.Module, data) -> None:
 
 
 def head_alone(model: nn.Module, data) -> tuple[nn.Module, TensorDataset]:
-    """The head as a model of its own, and the features as its data: what a method sees, without the backbone."""
+    """The head as a model of its own, and the features as its data: what a method sees, without the
+    backbone.
+    """
     head, kept = [module for module in model.modules() if isinstance(module, nn.Linear)][-1], []
     handle = head.register_forward_pre_hook(lambda _m, args: kept.append(args[0].clone()))
     bare(model, data)
@@ -110,7 +147,9 @@ def head_alone(model: nn.Module, data) -> tuple[nn.Module, TensorDataset]:
 
 
 def rate(model: nn.Module, data) -> float:
-    """The default rate of ESC-T, or, where it changes nothing on these data, the smallest of its doublings that does."""
+    """The default rate of ESC-T, or, where it changes nothing on these data, the smallest of its
+    doublings that does.
+    """
     small, features = head_alone(model, data)
     for lr in (1e-3 * 2.0**doubling for doubling in range(40)):
         with suppress(InconclusiveError):
@@ -122,9 +161,10 @@ def rate(model: nn.Module, data) -> float:
 def timing(model: nn.Module, data, repeats: int) -> dict:
     method, part, last = ESCT(lr=rate(model, data)), Subset(data, range(min(len(data), 256))), []
     jobs = {
-        "bare": lambda: bare(model, data), "esc": lambda: erase(model, data, ESC()),
+        "bare": lambda: bare(model, data),
+        "esc": lambda: erase(model, data, ESC()),
         "esc_t": lambda: last.append(erase(model, data, method)),
-    }  # fmt: skip
+    }
     bare(model, part)
     times, parts = {name: [] for name in jobs}, {name: [] for name in jobs}
     for _ in range(repeats):
@@ -132,39 +172,74 @@ def timing(model: nn.Module, data, repeats: int) -> dict:
             parts[name].append({})
             with clocked(parts[name][-1]):
                 times[name].append(seconds(job))
-    once, published = zip(*[(seconds(lambda: bare(model, part))[0], seconds(lambda: published_epoch(model, part))[0])
-                            for _ in range(2)], strict=True)  # fmt: skip
-    slow = statistics.median(published) / statistics.median(once)  # one published epoch, in bare passes
+    once, published = zip(
+        *[
+            (
+                seconds(lambda: bare(model, part))[0],
+                seconds(lambda: published_epoch(model, part))[0],
+            )
+            for _ in range(2)
+        ],
+        strict=True,
+    )
+    slow = statistics.median(published) / statistics.median(
+        once
+    )  # one published epoch, in bare passes
     base = statistics.median(row[0] for row in times["bare"])
     epochs = last[-1].receipt["method"]["fit"]["epochs"]
-    out = {"n": len(data), "lr": method.lr, "repeats": repeats, "bare_seconds": base, "epochs": epochs}
+    out = {
+        "n": len(data),
+        "lr": method.lr,
+        "repeats": repeats,
+        "bare_seconds": base,
+        "epochs": epochs,
+    }
     for job in ("esc", "esc_t"):
-        ratios = [[a / b for a, b in zip(*pair, strict=True)] for pair in zip(times[job], times["bare"], strict=True)]
-        one = {name: statistics.median(row.get(name, 0.0) for row in parts[job]) for name in parts[job][0]}
-        fixed, each = (sum(one.get(name, 0.0) for name in {n for _, n in group}) for group in (FIXED, PER_SAMPLE))
+        ratios = [
+            [a / b for a, b in zip(*pair, strict=True)]
+            for pair in zip(times[job], times["bare"], strict=True)
+        ]
+        one = {
+            name: statistics.median(row.get(name, 0.0) for row in parts[job])
+            for name in parts[job][0]
+        }
+        fixed, each = (
+            sum(one.get(name, 0.0) for name in {n for _, n in group})
+            for group in (FIXED, PER_SAMPLE)
+        )
         train = one.get("_train", 0.0) + one.get("_finish", 0.0)
         out[job] = {
-            "wall_ratio": statistics.median(row[0] for row in ratios), "ratios": ratios,
-            "cpu_ratio": statistics.median(row[1] for row in ratios), "fixed_seconds": fixed,
-            "per_sample_ms": 1e3 * each / len(data), "from_parts": 1 + (fixed + each + train) / base,
+            "wall_ratio": statistics.median(row[0] for row in ratios),
+            "ratios": ratios,
+            "cpu_ratio": statistics.median(row[1] for row in ratios),
+            "fixed_seconds": fixed,
+            "per_sample_ms": 1e3 * each / len(data),
+            "from_parts": 1 + (fixed + each + train) / base,
             "parts": dict(sorted(one.items(), key=lambda item: -item[1])),
-        }  # fmt: skip
+        }
     ours, train = out["esc_t"]["wall_ratio"], out["esc_t"]["parts"]["_train"] / base
     return out | {
-        "padded_rows_share": -len(data) % BATCH / len(data), "published_epoch_in_passes": slow,
+        "padded_rows_share": -len(data) % BATCH / len(data),
+        "published_epoch_in_passes": slow,
         "published_over_ours": (1 + slow * epochs) / ours,
         "published_over_ours_50_epochs": (1 + slow * 50) / (ours + train * (50 / epochs - 1)),
-    }  # fmt: skip
+    }
 
 
 def child(name: str, what: str, count: int) -> None:
-    """Peak resident memory of this process. VmHWM: `ru_maxrss` would start at the peak of the parent."""
+    """Peak resident memory of this process. VmHWM: `ru_maxrss` would start at the peak of the
+    parent.
+    """
     torch.set_num_threads(1)
     model, _, size, _ = make(name, small=True)
     data = Lazy(count, size)
     bare(model, Subset(data, range(2 * BATCH)))
     bare(model, data) if what == "bare" else erase(model, data, ESC())
-    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    peak = next(
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmHWM")
+    )
     own = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
     print(json.dumps({"peak": int(peak.split()[1]) * 1024, "model": own}))
 
@@ -174,15 +249,28 @@ def memory(name: str, dim: int, counts: list[int]) -> dict:
     for count in counts:
         seen = {}
         for what in ("bare", "erase"):
-            command = [sys.executable, __file__, "--model", name, "--child", what, "--n", str(count)]
-            seen[what] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            command = [
+                sys.executable,
+                __file__,
+                "--model",
+                name,
+                "--child",
+                what,
+                "--n",
+                str(count),
+            ]
+            seen[what] = json.loads(
+                subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            )
         extra = seen["erase"]["peak"] - seen["bare"]["peak"]
         out[str(count)] = {"extra": extra, "without_copy": extra - seen["erase"]["model"]}
     return out
 
 
 def resampled(model: nn.Module, x) -> nn.Module:
-    """A copy that carries a resampler of ten classes with random numbers in it: its cost does not depend on them."""
+    """A copy that carries a resampler of ten classes with random numbers in it: its cost does not
+    depend on them.
+    """
     made = copy.deepcopy(model)
     tap, _ = find_tap(made, x, whole=True)
     random = torch.Generator().manual_seed(0)
@@ -193,23 +281,50 @@ def resampled(model: nn.Module, x) -> nn.Module:
 
     knots = torch.linspace(-2, 2, 21).expand(d, -1)
     rows = [drawn(count, d + 1) for count in (1, 9, places, 192)]
-    attach(made, tap, Resampler(*rows, drawn(4096, d), drawn(places, d, d), drawn(places, d), knots, knots.expand(places, -1, -1), drawn(places, d, d), drawn(places, d)))
+    attach(
+        made,
+        tap,
+        Resampler(
+            *rows,
+            drawn(4096, d),
+            drawn(places, d, d),
+            drawn(places, d),
+            knots,
+            knots.expand(places, -1, -1),
+            drawn(places, d, d),
+            drawn(places, d),
+        ),
+    )
     return made.eval()
 
 
 def latency(model: nn.Module, data, budget: float) -> dict:
     part, out = Subset(data, range(2 * BATCH)), {}
-    models = {form: erase(model, part, ESC(), form).model.eval() for form in ("projected", "folded")}
+    models = {
+        form: erase(model, part, ESC(), form).model.eval() for form in ("projected", "folded")
+    }
     models["resampled"] = resampled(model, data.tensors[0][:2])
-    models |= {"original": copy.deepcopy(model), "again": copy.deepcopy(model)}  # copies, so that none shares a cache
+    models |= {
+        "original": copy.deepcopy(model),
+        "again": copy.deepcopy(model),
+    }  # copies, so that none shares a cache
     for batch in (1, BATCH):
         x, rows, begun = data.tensors[0][:batch], [], time.perf_counter()
         calls = range(max(1, 20 // batch))  # a service calls one model again and again
         while len(rows) < 5 or (len(rows) < 400 and time.perf_counter() - begun < budget):
             order = list(models) if len(rows) % 2 else list(models)[::-1]
-            rows.append({key: seconds(lambda key=key, x=x, calls=calls: [scores(models[key], x) for _ in calls])[0] for key in order})
+            rows.append(
+                {
+                    key: seconds(
+                        lambda key=key, x=x, calls=calls: [scores(models[key], x) for _ in calls]
+                    )[0]
+                    for key in order
+                }
+            )
         middle = {key: statistics.median(row[key] for row in rows) for key in models}
-        out[str(batch)] = {key: value / middle["original"] for key, value in middle.items()} | {"rounds": len(rows)}
+        out[str(batch)] = {key: value / middle["original"] for key, value in middle.items()} | {
+            "rounds": len(rows)
+        }
     return out
 
 
@@ -219,20 +334,38 @@ def adaptive(model: nn.Module, data) -> dict:
     for seed in range(5):
         done = erase(small, features, ESC(adaptive=True), seed=seed)
         share = done.receipt["method"]["fit"]["samples"] / len(features)
-        rows.append({"seed": seed, "share": share, "sin_theta": linalg.sin_theta(whole, done.eraser.basis)})
-    return {"rows": rows, "share": max(r["share"] for r in rows), "sin_theta": max(r["sin_theta"] for r in rows)}
+        rows.append(
+            {"seed": seed, "share": share, "sin_theta": linalg.sin_theta(whole, done.eraser.basis)}
+        )
+    return {
+        "rows": rows,
+        "share": max(r["share"] for r in rows),
+        "sin_theta": max(r["sin_theta"] for r in rows),
+    }
 
 
-def report(name: str, dim: int, model: nn.Module, data, args: argparse.Namespace) -> tuple[dict, list[dict]]:
+def report(
+    name: str, dim: int, model: nn.Module, data, args: argparse.Namespace
+) -> tuple[dict, list[dict]]:
     result, rows = {} if args.latency else {"timing": timing(model, data, args.repeats)}, []
+
     def row(metric: str, value: float, target: float | None = None, least: bool = False) -> None:
         met = None if target is None else value >= target if least else value <= target
         rows.append({"metric": metric, "value": value, "target": target, "met": met})
-        goal, verdict = "" if target is None else f"{target:.5g}", {None: "", True: "yes", False: "NO"}[met]
+        goal, verdict = (
+            "" if target is None else f"{target:.5g}",
+            {None: "", True: "yes", False: "NO"}[met],
+        )
         print(f"{metric:52} {value:>12.4g} {goal:>10} {verdict}", flush=True)
+
     result["latency"] = latency(model, data, args.budget)
     for batch, found in result["latency"].items():
-        for form, target in (("projected", 1.02), ("folded", 1.00), ("resampled", 1.05), ("again", None)):
+        for form, target in (
+            ("projected", 1.02),
+            ("folded", 1.00),
+            ("resampled", 1.05),
+            ("again", None),
+        ):
             row(f"latency {form} / original, batch {batch}", found[form], target)
     if args.latency:
         return result, rows
@@ -251,7 +384,10 @@ def report(name: str, dim: int, model: nn.Module, data, args: argparse.Namespace
         row("adaptive: sin theta, worst of 5 seeds", result["adaptive"]["sin_theta"], 0.05)
     result["memory"] = memory(name, dim, args.memory)
     for count in map(str, args.memory):
-        extra, limit = result["memory"][count]["without_copy"] / 2**20, result["memory"]["limit"] / 2**20
+        extra, limit = (
+            result["memory"][count]["without_copy"] / 2**20,
+            result["memory"]["limit"] / 2**20,
+        )
         row(f"extra memory without the copy, {count} samples, MiB", extra, limit)
     return result, rows
 
@@ -263,7 +399,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--budget", type=float, default=8.0, help="seconds per latency comparison")
-    parser.add_argument("--memory", type=int, nargs="*", default=[1000, 100000], help="sample counts of the memory test")
+    parser.add_argument(
+        "--memory",
+        type=int,
+        nargs="*",
+        default=[1000, 100000],
+        help="sample counts of the memory test",
+    )
     parser.add_argument("--latency", action="store_true", help="only latency")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--child", choices=["bare", "erase"], help=argparse.SUPPRESS)
@@ -274,11 +416,23 @@ def main() -> None:
     model, dim, size, config = make(args.model)
     data, source = images(model, args.model, args.n, size)
     cores = f"{args.threads} thread(s) of {os.cpu_count()} cores"
-    print(f"{config}; {source}; n={len(data)}, batch {BATCH}, {cores}\n{'metric':52} {'value':>12} {'target':>10} met")
+    print(
+        f"{config}; {source}; n={len(data)}, batch {BATCH}, {cores}\n{'metric':52} {'value':>12}"
+        f" {'target':>10} met"
+    )
     result, rows = report(args.model, dim, model, data, args)
     if args.json:
-        result |= {"rows": rows, "config": config, "data": source, "versions": versions(), "cores": os.cpu_count()}
-        result |= {"threads": args.threads, "command": " ".join(["python", "bench/erase.py", *sys.argv[1:]])}
+        result |= {
+            "rows": rows,
+            "config": config,
+            "data": source,
+            "versions": versions(),
+            "cores": os.cpu_count(),
+        }
+        result |= {
+            "threads": args.threads,
+            "command": " ".join(["python", "bench/erase.py", *sys.argv[1:]]),
+        }
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
 

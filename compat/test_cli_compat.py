@@ -1,4 +1,6 @@
-"""The README's command line on a transformers ResNet-18, a timm ViT-tiny and a torchvision model."""
+"""The README's command line on a transformers ResNet-18, a timm ViT-tiny and a torchvision
+model.
+"""
 
 from __future__ import annotations
 
@@ -44,10 +46,26 @@ def test_one_command_line(kind: str, photos: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     if kind == "transformers":
         model = ResNetForImageClassification(
-            ResNetConfig(num_labels=3, layer_type="basic", depths=[2, 2, 2, 2], hidden_sizes=[64, 128, 256, 512], embedding_size=64)
+            ResNetConfig(
+                num_labels=3,
+                layer_type="basic",
+                depths=[2, 2, 2, 2],
+                hidden_sizes=[64, 128, 256, 512],
+                embedding_size=64,
+            )
         )
         model.save_pretrained(tmp_path / "model")
-        config = {"image_processor_type": "ViTImageProcessor", "do_resize": True, "size": {"height": 64, "width": 64}, "do_normalize": True, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "do_rescale": True, "rescale_factor": 1 / 255, "resample": 2}
+        config = {
+            "image_processor_type": "ViTImageProcessor",
+            "do_resize": True,
+            "size": {"height": 64, "width": 64},
+            "do_normalize": True,
+            "image_mean": [0.5] * 3,
+            "image_std": [0.5] * 3,
+            "do_rescale": True,
+            "rescale_factor": 1 / 255,
+            "resample": 2,
+        }
         (tmp_path / "model" / "preprocessor_config.json").write_text(json.dumps(config))
         chosen = ["--model", f"transformers:{tmp_path / 'model'}"]
     else:
@@ -56,8 +74,29 @@ def test_one_command_line(kind: str, photos: Path, tmp_path: Path) -> None:
         save_file(make(name, num_classes=3).state_dict(), tmp_path / "w.safetensors")
         chosen = ["--model", f"{kind}:{name}", "--weights", tmp_path / "w.safetensors"]
     out = tmp_path / "erased"
-    receipt = json.loads(run("erase", *chosen, "--data", photos, "--forget", "cat", "--out", out, "--rank", 1, "--no-check-labels", "--json", "-q"))
+    receipt = json.loads(
+        run(
+            "erase",
+            *chosen,
+            "--data",
+            photos,
+            "--forget",
+            "cat",
+            "--out",
+            out,
+            "--rank",
+            1,
+            "--no-check-labels",
+            "--json",
+            "-q",
+        )
+    )
     assert receipt["request"]["selector"] == ["cat"] and receipt["request"]["samples_read"] == 24
     assert "erased" in receipt["routes"].values()
     assert isinstance(unspan.load(out), torch.nn.Module)
-    assert "weights file is the one" in subprocess.run([sys.executable, "-m", "unspan", "inspect", str(out)], capture_output=True, text=True).stderr
+    assert (
+        "weights file is the one"
+        in subprocess.run(
+            [sys.executable, "-m", "unspan", "inspect", str(out)], capture_output=True, text=True
+        ).stderr
+    )

@@ -1,4 +1,6 @@
-"""Specs of timm and torchvision, with weights saved from randomly initialised models: no network."""
+"""Specs of timm and torchvision, with weights saved from randomly initialised models: no
+network.
+"""
 
 import json
 import urllib.error
@@ -51,7 +53,9 @@ def test_weights_of_another_architecture_are_refused(tmp_path, spec):
         build(spec, weights=saved(other, tmp_path / "w.safetensors"))
 
 
-@pytest.mark.parametrize(("spec", "close"), [("timm:resnet1", "resnet18"), ("torchvision:resnet_18", "resnet18")])
+@pytest.mark.parametrize(
+    ("spec", "close"), [("timm:resnet1", "resnet18"), ("torchvision:resnet_18", "resnet18")]
+)
 def test_unknown_names_list_close_ones(spec, close):
     with pytest.raises(UsageError, match=close):
         build(spec)
@@ -69,7 +73,9 @@ def test_published_weights_need_the_network_and_their_own_classes(spec, monkeypa
 
     monkeypatch.setattr("timm.models._builder.load_pretrained", unreachable)
     monkeypatch.setattr("torchvision.models._api.WeightsEnum.get_state_dict", unreachable)
-    with pytest.raises(UsageError, match=r"pass --weights FILE\.safetensors \(the hub could not be reached\)"):
+    with pytest.raises(
+        UsageError, match=r"pass --weights FILE\.safetensors \(the hub could not be reached\)"
+    ):
         build(spec)
     with pytest.raises(UsageError, match="published weights have their own classes"):
         build(spec, num_classes=3)

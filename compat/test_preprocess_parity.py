@@ -25,7 +25,9 @@ TIMM_MODELS = [
 
 def noise(size: tuple[int, int]) -> Image.Image:
     rng = np.random.default_rng(size)
-    coarse = Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    coarse = Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)).resize(
+        size, Image.Resampling.BICUBIC
+    )
     grain = rng.integers(-20, 20, (size[1], size[0], 3))
     return Image.fromarray((np.array(coarse) + grain).clip(0, 255).astype(np.uint8))
 
@@ -33,7 +35,9 @@ def noise(size: tuple[int, int]) -> Image.Image:
 def assert_same(ours: Preprocess, theirs) -> None:
     for size in SIZES:
         image = noise(size)
-        torch.testing.assert_close(ours(image), theirs(image), rtol=0, atol=1e-6, msg=lambda m, s=size: f"{s}: {m}")
+        torch.testing.assert_close(
+            ours(image), theirs(image), rtol=0, atol=1e-6, msg=lambda m, s=size: f"{s}: {m}"
+        )
 
 
 def weights_of_each_setting():
@@ -53,7 +57,9 @@ def test_torchvision_classification_presets(preset):
 @pytest.mark.parametrize("name", TIMM_MODELS)
 def test_timm_models(name):
     cfg = timm.get_pretrained_cfg(name).to_dict()
-    theirs = timm.data.create_transform(**timm.data.resolve_data_config(pretrained_cfg=cfg), is_training=False)
+    theirs = timm.data.create_transform(
+        **timm.data.resolve_data_config(pretrained_cfg=cfg), is_training=False
+    )
     assert_same(Preprocess.from_timm(cfg), theirs)
 
 
@@ -69,7 +75,9 @@ def test_timm_settings(crop_mode, crop_pct, interpolation):
         "mean": (0.4, 0.5, 0.6),
         "std": (0.2, 0.3, 0.4),
     }
-    theirs = timm.data.create_transform(**timm.data.resolve_data_config(pretrained_cfg=cfg), is_training=False)
+    theirs = timm.data.create_transform(
+        **timm.data.resolve_data_config(pretrained_cfg=cfg), is_training=False
+    )
     assert_same(Preprocess.from_timm(cfg), theirs)
 
 
@@ -80,4 +88,7 @@ def test_torchvision_steps(resize, crop):
     steps = [t.Resize(resize)] if resize else []
     steps += [t.CenterCrop(crop)] if crop else []
     steps += [t.ToTensor(), t.Normalize((0.4, 0.5, 0.6), (0.2, 0.3, 0.4))]
-    assert_same(Preprocess(resize=resize, crop=crop, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4)), t.Compose(steps))
+    assert_same(
+        Preprocess(resize=resize, crop=crop, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4)),
+        t.Compose(steps),
+    )

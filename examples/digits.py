@@ -1,4 +1,6 @@
-"""scikit-learn's handwritten digits and a small network for them: what `make demo` erases a class from."""
+"""scikit-learn's handwritten digits and a small network for them: what `make demo` erases a class
+from.
+"""
 
 from __future__ import annotations
 

@@ -34,9 +34,14 @@ def digits():
     from sklearn.datasets import load_digits
 
     raw = load_digits()
-    whole = TensorDataset(torch.tensor(raw.images, dtype=torch.float32)[:, None] / 16, torch.tensor(raw.target))
+    whole = TensorDataset(
+        torch.tensor(raw.images, dtype=torch.float32)[:, None] / 16, torch.tensor(raw.target)
+    )
     held = [i for i in range(len(whole)) if i % 3 == 0]
-    return {"train": Subset(whole, [i for i in range(len(whole)) if i % 3]), "test": Subset(whole, held)}
+    return {
+        "train": Subset(whole, [i for i in range(len(whole)) if i % 3]),
+        "test": Subset(whole, held),
+    }
 
 
 @pytest.fixture(scope="session")

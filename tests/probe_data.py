@@ -6,7 +6,9 @@ from unspan.metrics.outputs import Outputs
 
 
 def planted(seed=0, n=1200, d=12, classes=5, gap=4.0, forget=1, shrink=1.0, permute=False):
-    """Fit and test outputs; the features of the forget class are multiplied by `shrink` after a common offset."""
+    """Fit and test outputs; the features of the forget class are multiplied by `shrink` after a
+    common offset.
+    """
     generator = torch.Generator().manual_seed(seed)
     centres = gap * torch.linalg.qr(torch.randn(d, d, generator=generator))[0][:classes] + 1.0
     found = []
@@ -22,4 +24,9 @@ def planted(seed=0, n=1200, d=12, classes=5, gap=4.0, forget=1, shrink=1.0, perm
 
 def small(outputs, factor):
     """The same outputs with all features multiplied by a factor."""
-    return Outputs(features=outputs.features * factor, logits=None, labels=outputs.labels, forget=outputs.forget)
+    return Outputs(
+        features=outputs.features * factor,
+        logits=None,
+        labels=outputs.labels,
+        forget=outputs.forget,
+    )

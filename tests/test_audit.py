@@ -55,21 +55,30 @@ def test_both_fakes_are_caught_and_noise_is_not(audited):
 
 def test_claims_are_levels_that_hold(audited):
     account = audited[1].account
-    assert {line[:2] for line in account["claims"]} == {one["level"] for one in account["levels"] if one["holds"]}
+    assert {line[:2] for line in account["claims"]} == {
+        one["level"] for one in account["levels"] if one["holds"]
+    }
     assert next(one for one in account["levels"] if one["level"] == "L4")["holds"] is False
     assert any("bit for bit" in line for line in account["can_still"])
 
 
-def test_the_same_audit_twice_is_the_same_and_runs_no_forward_pass_for_outputs(audited, model, request_):
+def test_the_same_audit_twice_is_the_same_and_runs_no_forward_pass_for_outputs(
+    audited, model, request_
+):
     done, found, folder = audited
     again = unspan.audit(model, done, request_, Run(), cache=folder / "cache", pictures=False)
     volatile = ("created", "seconds", "seal")
-    assert {k: v for k, v in again.account.items() if k not in volatile} == {k: v for k, v in found.account.items() if k not in volatile}
+    assert {k: v for k, v in again.account.items() if k not in volatile} == {
+        k: v for k, v in found.account.items() if k not in volatile
+    }
 
 
 def test_an_audit_leaves_both_models_alone(model, request_, tmp_path):
     done = unspan.erase(model, request_, unspan.ESC(rank=1))
-    states = [{name: tensor.clone() for name, tensor in one.state_dict().items()} for one in (model, done.model)]
+    states = [
+        {name: tensor.clone() for name, tensor in one.state_dict().items()}
+        for one in (model, done.model)
+    ]
     unspan.audit(model, done, request_, Run(), cache=tmp_path, pictures=False)
     for one, state in zip((model, done.model), states, strict=True):
         assert all(torch.equal(tensor, state[name]) for name, tensor in one.state_dict().items())
@@ -84,11 +93,21 @@ def test_the_untouched_model_is_retained_and_json_round_trips(model, request_, t
 
 def test_a_reference_of_another_task_is_refused(model, request_, tmp_path):
     with pytest.raises(DataError, match="reference 1 is right on"):
-        unspan.audit(model, model, request_, Run(), reference=[DigitsCNN().eval()], cache=tmp_path, pictures=False)
+        unspan.audit(
+            model,
+            model,
+            request_,
+            Run(),
+            reference=[DigitsCNN().eval()],
+            cache=tmp_path,
+            pictures=False,
+        )
 
 
 def test_a_reference_that_saw_the_class_decides_nothing(model, request_, tmp_path):
-    found = unspan.audit(model, model, request_, Run(), reference=[model], cache=tmp_path, pictures=False)
+    found = unspan.audit(
+        model, model, request_, Run(), reference=[model], cache=tmp_path, pictures=False
+    )
     assert found.verdict == "NOT MEASURABLE"
     assert any("it seems to have seen them" in note for note in found.account["notes"])
 
@@ -116,7 +135,10 @@ def folders(model, audited, tmp_path):
 
 def test_verify_finds_a_changed_audit_and_another_models_audit(folders, model):
     def ok():
-        return {one.name: one.ok for one in verify(folders / "erased", folders / "audit", model=DigitsCNN())}
+        return {
+            one.name: one.ok
+            for one in verify(folders / "erased", folders / "audit", model=DigitsCNN())
+        }
 
     assert all(ok().values()), ok()
     text = (folders / "audit/audit.json").read_text()
@@ -141,11 +163,17 @@ def test_verify_exit_codes(folders):
 
 
 def features(seed, kind, n=400, d=16, classes=4):
-    """Outputs in which class 0 is the forgotten one: as separate as the others (`known`) or drawn from the next class."""
+    """Outputs in which class 0 is the forgotten one: as separate as the others (`known`) or drawn
+    from the next class.
+    """
     generator = torch.Generator().manual_seed(seed)
     centres = 2 * torch.randn(classes, d, generator=torch.Generator().manual_seed(0))
     labels = torch.randint(classes, (n,), generator=generator)
-    source = labels if kind == "known" else torch.where(labels == 0, torch.randint(1, classes, (n,), generator=generator), labels)
+    source = (
+        labels
+        if kind == "known"
+        else torch.where(labels == 0, torch.randint(1, classes, (n,), generator=generator), labels)
+    )
     x = centres[source] + torch.randn(n, d, generator=generator)
     return Outputs(features=x, logits=None, labels=labels, forget=labels == 0)
 
@@ -159,7 +187,15 @@ def test_fakes_are_caught_a_hundred_times_of_a_hundred():
     caught = 0
     for seed in range(0, 100):
         original, reference = read(seed, "known"), read(500 + seed, "gone")
-        reference = [type(one)(**{**one.__dict__, "forget": one.forget[torch.arange(len(o.forget)) % len(one.forget)]}) for one, o in zip(reference, original, strict=True)]
+        reference = [
+            type(one)(
+                **{
+                    **one.__dict__,
+                    "forget": one.forget[torch.arange(len(o.forget)) % len(one.forget)],
+                }
+            )
+            for one, o in zip(reference, original, strict=True)
+        ]
         caught += overall(original, original, [[one] for one in reference])[0] == RETAINED
     assert caught == 100
 
@@ -189,14 +225,29 @@ def test_words_for_the_erased_case():
 
 
 def rows_of(found, group, name):
-    return {one["model"]: one for one in found.account["scores"] if one["group"] == group and one["name"].startswith(name)}
+    return {
+        one["model"]: one
+        for one in found.account["scores"]
+        if one["group"] == group and one["name"].startswith(name)
+    }
 
 
 def test_columns_of_table_five_against_a_retrained_model(model, request_, tmp_path):
     reference = trained(request_.retain, seed=1)
     done = unspan.erase(model, request_, unspan.ESC(rank=1))
-    found = unspan.audit(model, done, request_, Run(), reference=[reference, trained(request_.retain, seed=2)], cache=tmp_path, pictures=False)
-    rates, gap = rows_of(found, "published", "member rate"), rows_of(found, "published", "average gap")["after"]
+    found = unspan.audit(
+        model,
+        done,
+        request_,
+        Run(),
+        reference=[reference, trained(request_.retain, seed=2)],
+        cache=tmp_path,
+        pictures=False,
+    )
+    rates, gap = (
+        rows_of(found, "published", "member rate"),
+        rows_of(found, "published", "average gap")["after"],
+    )
 
     def right(net, data):
         x, y = (torch.stack(list(part)) for part in zip(*data, strict=True))
@@ -204,22 +255,39 @@ def test_columns_of_table_five_against_a_retrained_model(model, request_, tmp_pa
 
     with torch.no_grad():
         tested = torch.utils.data.ConcatDataset([request_.test_forget, request_.test_retain])
-        wanted = [abs(right(done.model, data) - right(reference, data)) for data in (request_.forget, request_.retain, tested)]
-    assert [gap["detail"]["gaps"][key] for key in ("D_f", "D_r", "D_t")] == pytest.approx(wanted, abs=1e-9)
-    assert gap["detail"]["gaps"]["MIA"] == pytest.approx(100 * abs(rates["after"]["value"] - rates["reference 1"]["value"]))
+        wanted = [
+            abs(right(done.model, data) - right(reference, data))
+            for data in (request_.forget, request_.retain, tested)
+        ]
+    assert [gap["detail"]["gaps"][key] for key in ("D_f", "D_r", "D_t")] == pytest.approx(
+        wanted, abs=1e-9
+    )
+    assert gap["detail"]["gaps"]["MIA"] == pytest.approx(
+        100 * abs(rates["after"]["value"] - rates["reference 1"]["value"])
+    )
     assert gap["value"] == pytest.approx(sum(gap["detail"]["gaps"].values()) / 4)
     told = rows_of(found, "representation", "answers")
-    assert told["after"]["value"] > 0.9 and told["reference 1"]["value"] > 0.9  # seeds alone are told apart: so both are shown
+    assert (
+        told["after"]["value"] > 0.9 and told["reference 1"]["value"] > 0.9
+    )  # seeds alone are told apart: so both are shown
     assert rows_of(found, "published", "NoMUS").keys() == rates.keys()
-    assert rows_of(found, "published", "run time")["after"]["value"] == done.receipt["seconds"]["total"]
+    assert (
+        rows_of(found, "published", "run time")["after"]["value"]
+        == done.receipt["seconds"]["total"]
+    )
 
 
 def test_membership_needs_samples_that_were_never_trained_on(model, digits, tmp_path):
-    """A held-out fifth of the training data is not unseen: a loss attack against it would always look harmless."""
+    """A held-out fifth of the training data is not unseen: a loss attack against it would always
+    look harmless.
+    """
     splits = unspan.Splits.by_class(digits["train"], 3)
     found = unspan.audit(model, model, splits, Run(), cache=tmp_path, pictures=False)
     assert all(one["value"] is None for one in rows_of(found, "membership", "membership").values())
-    assert rows_of(found, "published", "member rate") == {} and rows_of(found, "published", "NoMUS") == {}
+    assert (
+        rows_of(found, "published", "member rate") == {}
+        and rows_of(found, "published", "NoMUS") == {}
+    )
 
 
 def test_the_log_names_other_models_that_were_tried_for_the_same_request(model, request_, tmp_path):
@@ -229,18 +297,24 @@ def test_the_log_names_other_models_that_were_tried_for_the_same_request(model, 
     for _ in range(2):  # the second time is the same audit, no new attempt
         found = unspan.audit(model, done, request_, Run(), cache=tmp_path, pictures=False)
         (earlier,) = found.account["attempts"]
-        assert earlier["verdict"] == RETAINED and earlier["after"] == first.account["hashes"]["after"]
+        assert (
+            earlier["verdict"] == RETAINED and earlier["after"] == first.account["hashes"]["after"]
+        )
     assert "audited before with other models or settings, 1 time: 1 RETAINED" in found.to_html()
     with (tmp_path / "attempts.jsonl").open("a") as log:
         log.write('{"key": "half')  # a process killed while it wrote
-    assert unspan.audit(model, done, request_, Run(), cache=tmp_path, pictures=False).account["attempts"] == [earlier]
+    assert unspan.audit(model, done, request_, Run(), cache=tmp_path, pictures=False).account[
+        "attempts"
+    ] == [earlier]
 
 
 def test_grad_cam_shows_samples_only_when_asked(model, request_, tmp_path):
     done = unspan.erase(model, request_, unspan.ESC(rank=1))
     shown = unspan.audit(model, done, request_, Run(), cache=tmp_path, pictures=False, gradcam=2)
     pictures = shown.account["figures"]["gradcam"]
-    assert len(pictures) == 2 and not any("Grad-CAM" in one["name"] for one in shown.account["not_run"])
+    assert len(pictures) == 2 and not any(
+        "Grad-CAM" in one["name"] for one in shown.account["not_run"]
+    )
     for key in ("image", "before", "after"):
         assert shown.to_html().count(pictures[0][key]) == 1
     assert pictures[0]["before"] != pictures[0]["after"]
@@ -248,22 +322,35 @@ def test_grad_cam_shows_samples_only_when_asked(model, request_, tmp_path):
 
 
 def test_grad_cam_of_what_is_no_picture_stops_before_the_work(digits, tmp_path):
-    flat = TensorDataset(*(torch.stack(list(part)) for part in zip(*((x.flatten(), y) for x, y in digits["train"]), strict=True)))
-    net = torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10)).eval()
+    flat = TensorDataset(
+        *(
+            torch.stack(list(part))
+            for part in zip(*((x.flatten(), y) for x, y in digits["train"]), strict=True)
+        )
+    )
+    net = torch.nn.Sequential(
+        torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10)
+    ).eval()
     with pytest.raises(UsageError, match="Grad-CAM needs images"):
         unspan.audit(net, net, unspan.Splits.by_class(flat, 3), Run(), cache=tmp_path, gradcam=1)
     assert not list(tmp_path.iterdir())
 
 
 def test_the_report_holds_nothing_of_single_samples(model, request_, tmp_path):
-    """Promise: no pixels, no ids, no paths, and no vector that lies along a forgotten sample's features."""
+    """Promise: no pixels, no ids, no paths, and no vector that lies along a forgotten sample's
+    features.
+    """
     import base64
     import re
 
     done = unspan.erase(model, request_, unspan.ESC(rank=1))
-    folder = unspan.audit(model, done, request_, Run(), cache=tmp_path / "cache", pictures=True).save(tmp_path / "audit")
+    folder = unspan.audit(
+        model, done, request_, Run(), cache=tmp_path / "cache", pictures=True
+    ).save(tmp_path / "audit")
     text = "\n".join(file.read_text("utf-8") for file in folder.iterdir())
-    assert str(tmp_path) not in text and str(tmp_path.parent) not in text and "data:image" not in text
+    assert (
+        str(tmp_path) not in text and str(tmp_path.parent) not in text and "data:image" not in text
+    )
     x = torch.stack([image for image, _ in request_.forget])
     features = torch.cat([unspan.features(one, x).detach() for one in (model, done.model)])
     vectors = []
@@ -273,7 +360,9 @@ def test_the_report_holds_nothing_of_single_samples(model, request_, tmp_path):
             for one in value.values():
                 walk(one)
         elif isinstance(value, list):
-            if len(value) in (features.shape[1], x[0].numel()) and all(isinstance(one, (int, float)) for one in value):
+            if len(value) in (features.shape[1], x[0].numel()) and all(
+                isinstance(one, (int, float)) for one in value
+            ):
                 vectors.append(torch.tensor(value, dtype=torch.float64))
             for one in value:
                 walk(one)
@@ -281,35 +370,60 @@ def test_the_report_holds_nothing_of_single_samples(model, request_, tmp_path):
     walk(json.loads((folder / "audit.json").read_text("utf-8")))
     for vector in vectors:
         own = features if len(vector) == features.shape[1] else x.flatten(1)
-        assert float(torch.nn.functional.cosine_similarity(own.double(), vector[None]).abs().max()) <= 0.95
+        assert (
+            float(torch.nn.functional.cosine_similarity(own.double(), vector[None]).abs().max())
+            <= 0.95
+        )
     import hashlib
 
     for image in x:
         blob = image.contiguous().numpy().tobytes()
-        assert hashlib.sha256(blob).hexdigest() not in text and base64.b64encode(blob).decode() not in text
+        assert (
+            hashlib.sha256(blob).hexdigest() not in text
+            and base64.b64encode(blob).decode() not in text
+        )
     assert not re.search(r"[A-Za-z0-9+/]{400,}", re.sub(r"<svg.*?</svg>", "", text, flags=re.S))
 
 
 def test_membership_of_a_class_request_is_judged_within_the_class(model, request_, tmp_path):
-    """An eraser that silences the class silences unseen samples of it as well: that is no trace of single samples."""
+    """An eraser that silences the class silences unseen samples of it as well: that is no trace of
+    single samples.
+    """
     done = unspan.erase(model, request_, unspan.ESC(rank=1))
-    found = unspan.audit(model, done, request_, Run(), reference=[trained(request_.retain, seed=1)], cache=tmp_path, pictures=False)
+    found = unspan.audit(
+        model,
+        done,
+        request_,
+        Run(),
+        reference=[trained(request_.retain, seed=1)],
+        cache=tmp_path,
+        pictures=False,
+    )
     single = next(one for one in found.account["levels"] if one["level"] == "S")
     assert "AUC" in single["why"] and found.account["reference"]["kind"] == "retrained"
     area = float(single["why"].split("AUC ")[1].split()[0])
     assert 0.3 < area < 0.7
 
 
-# ---- what a first reviewer got past the audit, or could not read in it ------------------------------------------
+# ---- what a first reviewer got past the audit, or could not read in it ---------------------------
 
 
 def hidden_in_noise(outputs, seed=0):
-    """The features in 16 clean directions, beside 16 of a variance 1e9 times as large, all mixed."""
+    """The features in 16 clean directions, beside 16 of a variance 1e9 times as large, all
+    mixed.
+    """
     g = torch.Generator().manual_seed(seed)
     d = outputs.features.shape[1]
-    mix = torch.linalg.qr(torch.randn(2 * d, 2 * d, generator=torch.Generator().manual_seed(7), dtype=torch.float64))[0]
+    mix = torch.linalg.qr(
+        torch.randn(2 * d, 2 * d, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    )[0]
     noise = 3e4 * torch.randn(len(outputs), d, generator=g, dtype=torch.float64)
-    return Outputs(features=(torch.cat([outputs.features.double(), noise], 1) @ mix).float(), logits=None, labels=outputs.labels, forget=outputs.forget)
+    return Outputs(
+        features=(torch.cat([outputs.features.double(), noise], 1) @ mix).float(),
+        logits=None,
+        labels=outputs.labels,
+        forget=outputs.forget,
+    )
 
 
 def test_features_hidden_in_loud_directions_are_read_all_the_same():
@@ -342,7 +456,12 @@ def test_an_attack_that_fails_on_what_was_kept_as_well_never_says_erased():
     def share(value, retain):
         from unspan.metrics.score import Reading
 
-        return Reading(attack="a", unit="share", forget=(torch.rand(400, generator=generator) < value).double(), retain=retain)
+        return Reading(
+            attack="a",
+            unit="share",
+            forget=(torch.rand(400, generator=generator) < value).double(),
+            retain=retain,
+        )
 
     original, reference = share(0.9, 0.9), [share(0.1, 0.9)]
     assert verdict(original, share(0.1, 0.88), reference).verdict == ERASED
@@ -352,7 +471,15 @@ def test_an_attack_that_fails_on_what_was_kept_as_well_never_says_erased():
 
 def test_a_destroyed_model_is_named_as_one_on_the_first_screen(model, request_, tmp_path):
     torch.manual_seed(5)
-    found = unspan.audit(model, DigitsCNN().eval(), request_, Run(), reference=[trained(request_.retain, seed=1)], cache=tmp_path, pictures=False)
+    found = unspan.audit(
+        model,
+        DigitsCNN().eval(),
+        request_,
+        Run(),
+        reference=[trained(request_.retain, seed=1)],
+        cache=tmp_path,
+        pictures=False,
+    )
     assert "lost much of what was to be kept" in found.to_html()
 
 
@@ -369,11 +496,15 @@ def test_a_class_under_another_name_does_not_reach_the_first_level(model, reques
     assert level["holds"] is False and "output 8 now stands for them" in level["why"]
 
 
-def test_training_data_handed_in_as_test_data_are_noticed_whatever_their_kind(model, digits, tmp_path):
+def test_training_data_handed_in_as_test_data_are_noticed_whatever_their_kind(
+    model, digits, tmp_path
+):
     leak = unspan.Splits.by_class(digits["train"], 3).with_test(digits["train"])
     with pytest.raises(DataError, match="share"):
         unspan.audit(model, model, leak, Run(), cache=tmp_path, pictures=False)
-    found = unspan.audit(model, model, leak, Run(), cache=tmp_path, pictures=False, allow_overlap=True)
+    found = unspan.audit(
+        model, model, leak, Run(), cache=tmp_path, pictures=False, allow_overlap=True
+    )
     assert any("not of held-out samples" in note for note in found.account["notes"])
 
 
@@ -381,7 +512,9 @@ def test_the_original_must_be_the_one_that_was_erased(model, request_, tmp_path)
     done = unspan.erase(model, request_, unspan.ESC(rank=1))
     with pytest.raises(DataError, match="not the model that the receipt names"):
         unspan.audit(DigitsCNN().eval(), done, request_, Run(), cache=tmp_path, pictures=False)
-    other = unspan.Splits.by_class(request_.forget.dataset, 5).with_test(request_.test_forget.dataset)
+    other = unspan.Splits.by_class(request_.forget.dataset, 5).with_test(
+        request_.test_forget.dataset
+    )
     found = unspan.audit(model, done, other, Run(), cache=tmp_path, pictures=False)
     assert any("names another request" in note for note in found.account["notes"])
 
@@ -389,12 +522,22 @@ def test_the_original_must_be_the_one_that_was_erased(model, request_, tmp_path)
 def test_one_reference_twice_is_refused(model, request_, tmp_path):
     one = trained(request_.retain, seed=1)
     with pytest.raises(UsageError, match="reference 2 and reference 1 are the same"):
-        unspan.audit(model, model, request_, Run(), reference=[one, one], cache=tmp_path, pictures=False)
+        unspan.audit(
+            model, model, request_, Run(), reference=[one, one], cache=tmp_path, pictures=False
+        )
 
 
 def test_references_of_a_sample_request_may_name_the_samples(model, digits, tmp_path):
     splits = unspan.Splits.by_index(digits["train"], range(200)).with_test(digits["test"])
-    found = unspan.audit(model, model, splits, Run(), reference=[trained(splits.retain, seed=one) for one in (1, 2)], cache=tmp_path, pictures=False)
+    found = unspan.audit(
+        model,
+        model,
+        splits,
+        Run(),
+        reference=[trained(splits.retain, seed=one) for one in (1, 2)],
+        cache=tmp_path,
+        pictures=False,
+    )
     assert not any("seems to have seen" in note for note in found.account["notes"])
     single = next(one for one in found.account["levels"] if one["level"] == "S")
     assert single["state"] in ("holds", "not shown", "does not hold") and "AUC" in single["why"]
@@ -419,27 +562,47 @@ def test_levels_that_are_not_decided_are_not_said_to_fail():
 
     def share(value, seed):
         hits = torch.rand(48, generator=torch.Generator().manual_seed(seed)) < value
-        return Reading(attack="few-shot prototype, m=5", unit="share", forget=hits.double(), retain=0.9)
+        return Reading(
+            attack="few-shot prototype, m=5", unit="share", forget=hits.double(), retain=0.9
+        )
 
     open_ = verdict(share(0.98, 1), share(0.8, 2), [share(0.8, 3)])
-    found = {one.level: one.state for one in levels(None, None, [], [], [open_], None, True, 10, None, True)}
-    assert found["L3"] == "not shown" and found["L0"] == "not tested" and found["L4"] == "not tested"
-    found = {one.level: one.state for one in levels(None, None, [], [], [open_], None, True, 10, None, False)}
+    found = {
+        one.level: one.state
+        for one in levels(None, None, [], [], [open_], None, True, 10, None, True)
+    }
+    assert (
+        found["L3"] == "not shown" and found["L0"] == "not tested" and found["L4"] == "not tested"
+    )
+    found = {
+        one.level: one.state
+        for one in levels(None, None, [], [], [open_], None, True, 10, None, False)
+    }
     assert found["L3"] == "not tested"
 
 
 def test_verify_notices_edited_pages_and_malformed_audits(folders, model):
     def ok():
-        return {one.name: one for one in verify(folders / "erased", folders / "audit", model=DigitsCNN())}
+        return {
+            one.name: one
+            for one in verify(folders / "erased", folders / "audit", model=DigitsCNN())
+        }
 
     assert ok()["report.html says what the audit says"].ok is True
     page = folders / "audit/report.html"
     page.write_text(page.read_text("utf-8").replace("RETAINED", "ERASED AT THIS LEVEL"), "utf-8")
-    assert ok()["report.html says what the audit says"].ok is False and ok()["report.md says what the audit says"].ok is True
+    assert (
+        ok()["report.html says what the audit says"].ok is False
+        and ok()["report.md says what the audit says"].ok is True
+    )
     text = (folders / "audit/audit.json").read_text("utf-8")
-    (folders / "audit/audit.json").write_text(text.replace('"verdict": "RETAINED"', '"verdict": "ERASED AT THIS LEVEL"'), "utf-8")
+    (folders / "audit/audit.json").write_text(
+        text.replace('"verdict": "RETAINED"', '"verdict": "ERASED AT THIS LEVEL"'), "utf-8"
+    )
     assert "ERASED" not in ok()["audit is of these weights"].detail
-    (folders / "audit/audit.json").write_text('{"schema": "unspan.audit/1", "seal": 5, "hashes": null}')
+    (folders / "audit/audit.json").write_text(
+        '{"schema": "unspan.audit/1", "seal": 5, "hashes": null}'
+    )
     assert ok()["audit is of these weights"].ok is False
 
 
@@ -447,7 +610,46 @@ def test_a_gate_stays_closed_when_the_audit_cannot_be_relied_on(folders, model, 
     from examples import digits as example  # the command line needs a factory
 
     assert example
-    found = CliRunner().invoke(app, ["audit", "python:unspan.zoo:DigitsCNN", str(folders / "erased"), "--weights", str(folders / "w.safetensors"), "--reference", str(folders / "w.safetensors"), "--data", "python:examples.digits:data", "--forget", "3", "--out", str(tmp_path / "gate"), "--cache", str(tmp_path / "c"), "--no-pictures", "--fail-on", "retained"])
+    found = CliRunner().invoke(
+        app,
+        [
+            "audit",
+            "python:unspan.zoo:DigitsCNN",
+            str(folders / "erased"),
+            "--weights",
+            str(folders / "w.safetensors"),
+            "--reference",
+            str(folders / "w.safetensors"),
+            "--data",
+            "python:examples.digits:data",
+            "--forget",
+            "3",
+            "--out",
+            str(tmp_path / "gate"),
+            "--cache",
+            str(tmp_path / "c"),
+            "--no-pictures",
+            "--fail-on",
+            "retained",
+        ],
+    )
     assert found.exit_code == 7, found.output
-    inside = CliRunner().invoke(app, ["audit", "python:unspan.zoo:DigitsCNN", str(folders / "erased"), "--weights", str(folders / "w.safetensors"), "--data", "python:examples.digits:data", "--out", str(folders / "erased/audit")])
-    assert isinstance(inside.exception, UsageError) and "lies inside the input" in str(inside.exception) and not (folders / "erased/audit").exists()
+    inside = CliRunner().invoke(
+        app,
+        [
+            "audit",
+            "python:unspan.zoo:DigitsCNN",
+            str(folders / "erased"),
+            "--weights",
+            str(folders / "w.safetensors"),
+            "--data",
+            "python:examples.digits:data",
+            "--out",
+            str(folders / "erased/audit"),
+        ],
+    )
+    assert (
+        isinstance(inside.exception, UsageError)
+        and "lies inside the input" in str(inside.exception)
+        and not (folders / "erased/audit").exists()
+    )

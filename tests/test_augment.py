@@ -30,7 +30,9 @@ def test_a_crop_is_a_window_of_the_padded_image_and_every_window_occurs():
         for left in range(3):
             for flip in (False, True):
                 window = torch.nn.functional.pad(x.flip(3), (1,) * 4) if flip else padded
-                hits[top, left, flip] = int((found == window[:, :, top : top + 8, left : left + 8]).flatten(1).all(1).sum())
+                hits[top, left, flip] = int(
+                    (found == window[:, :, top : top + 8, left : left + 8]).flatten(1).all(1).sum()
+                )
     assert sum(hits.values()) == 2000 and min(hits.values()) > 70
 
 

@@ -1,7 +1,8 @@
-"""Bad inputs through the command line: the exit code, one line that helps, nothing written, the old output intact.
+"""Bad inputs through the command line: the exit code, one line that helps, nothing written, the old
+output intact.
 
-The number in each name is the row of the table of bad inputs. Most tests call the command in this process; where
-a signal, a limit or a second rank is needed, in a forked child.
+The number in each name is the row of the table of bad inputs. Most tests call the command in this
+process; where a signal, a limit or a second rank is needed, in a forked child.
 """
 
 import errno
@@ -148,7 +149,8 @@ class Body(nn.Module):
     def forward(self, x):
         maps = self.body(x)
         tokens = maps.flatten(2).mT
-        return {"maps": maps, "tokens": tokens, "tuple": (tokens, maps), "dict": {"seq": tokens}}[self.kind]
+        kinds = {"tuple": (tokens, maps), "dict": {"seq": tokens}, "maps": maps, "tokens": tokens}
+        return kinds[self.kind]
 
 
 class Cosine(Net):
@@ -259,7 +261,8 @@ class Means(nn.Module):
     def __init__(self, channels, classes=2):
         super().__init__()
         self.channels = channels
-        self.pool, self.flat, self.head = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)
+        self.pool, self.flat = nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        self.head = nn.Linear(channels, classes)
 
     def forward(self, x):
         return self.head(self.flat(self.pool(x[:, : self.channels])))
@@ -399,7 +402,9 @@ def world(tmp_path_factory, one_thread):
     root = tmp_path_factory.mktemp("world")
     (root / "unspan_bad_nets.py").write_text(NETS)
     pixels, labels = load_digits(return_X_y=True)
-    images = np.clip(pixels.reshape(-1, 8, 8) * 16, 0, 255).astype(np.uint8).repeat(2, 1).repeat(2, 2)
+    images = (
+        np.clip(pixels.reshape(-1, 8, 8) * 16, 0, 255).astype(np.uint8).repeat(2, 1).repeat(2, 2)
+    )
     tensors = torch.from_numpy(images).float().div(255)[:, None].expand(-1, 3, -1, -1).contiguous()
     labels = torch.from_numpy(labels)
     sys.path.insert(0, str(root))
@@ -415,7 +420,9 @@ def world(tmp_path_factory, one_thread):
     with torch.no_grad():
         assert (net(tensors[1400:]).argmax(1) == labels[1400:]).float().mean() > 0.85
     save_file(net.state_dict(), root / "weights.safetensors")
-    save_file({"images": tensors[:300].contiguous(), "labels": labels[:300]}, root / "digits.safetensors")
+    save_file(
+        {"images": tensors[:300].contiguous(), "labels": labels[:300]}, root / "digits.safetensors"
+    )
     folder = root / "images"
     for digit in range(10):
         train = [i for i in range(1400) if labels[i] == digit][: COUNTS.get(str(digit), 14)]
@@ -423,7 +430,9 @@ def world(tmp_path_factory, one_thread):
         for split, chosen in (("train", train), ("test", test)):
             (folder / split / str(digit)).mkdir(parents=True)
             for i in chosen:
-                Image.fromarray(images[i]).convert("RGB").save(folder / split / str(digit) / f"{i:04}.png")
+                Image.fromarray(images[i]).convert("RGB").save(
+                    folder / split / str(digit) / f"{i:04}.png"
+                )
     made = World(root, folder, root / "weights.safetensors", tensors, labels, root / "erased")
     deletion = unspan.erase(
         nets.trained(),
@@ -439,7 +448,10 @@ def world(tmp_path_factory, one_thread):
 def snapshot(folder):
     """Every file below a folder with its bytes and mode."""
     return {
-        str(path.relative_to(folder)): (path.stat().st_mode, path.read_bytes() if path.is_file() else None)
+        str(path.relative_to(folder)): (
+            path.stat().st_mode,
+            path.read_bytes() if path.is_file() else None,
+        )
         for path in sorted(folder.rglob("*"), key=os.fsencode)
     }
 
@@ -453,7 +465,9 @@ def one_line(text):
 
 
 class Shell:
-    """The command with the small model and data of `world` filled in, in an empty current folder."""
+    """The command with the small model and data of `world` filled in, in an empty current
+    folder.
+    """
 
     def __init__(self, world, here, monkeypatch, capsys):
         self.world, self.here, self.monkeypatch, self.capsys = world, here, monkeypatch, capsys
@@ -476,11 +490,16 @@ class Shell:
 
     def arguments(self, *args, model="make", data=None, weights=None, out=None):
         found = ["erase", "--out", str(out or self.target)]
-        found += ["--model", model if ":" in model or "/" in model else f"python:unspan_bad_nets:{model}"]
+        found += [
+            "--model",
+            model if ":" in model or "/" in model else f"python:unspan_bad_nets:{model}",
+        ]
         found += ["--data", str(data or self.world.images)]
         if model == "make":
             found += ["--weights", str(weights or self.world.weights)]
-        if not {"--p", "--rank", "--energy", "--method"} & {str(one).partition("=")[0] for one in args}:
+        if not {"--p", "--rank", "--energy", "--method"} & {
+            str(one).partition("=")[0] for one in args
+        }:
             found += ["--rank", "1"]
         return [*found, *map(str, args)]
 
@@ -493,14 +512,20 @@ class Shell:
         return Answer(code, out, err, target)
 
     def fails(self, code, *args, says=(), **more):
-        """Refused with this code and one line, first without an output folder, then with an old one."""
+        """Refused with this code and one line, first without an output folder, then with an old
+        one.
+        """
         line = ""
         for old in (False, True):
             if old:
                 shutil.copytree(self.world.erased, self.target)
-                shutil.copytree(artifact.private_folder(self.world.erased), artifact.private_folder(self.target))
+                shutil.copytree(
+                    artifact.private_folder(self.world.erased), artifact.private_folder(self.target)
+                )
             before = snapshot(self.target.parent)
-            got, out, err = self.cli(*self.arguments("--quiet", *(["--overwrite"] if old else []), *args, **more))
+            got, out, err = self.cli(
+                *self.arguments("--quiet", *(["--overwrite"] if old else []), *args, **more)
+            )
             assert got == code, (got, err)
             assert out == ""
             line = one_line(err)
@@ -543,12 +568,18 @@ def solid(color, size=(16, 16)):
     return Image.new("RGB", size, color)
 
 
-# ---- the request ---------------------------------------------------------------------------------------------------
+# ---- the request ---------------------------------------------------------------------------------
 
 
 def test_row_01_empty_forget_set(shell):
     data = shell.classes("data", keep=lambda split, digit, i: split == "test" or digit != "9")
-    shell.fails(3, "--forget", "9", data=data, says=["0 samples match class '9'", "classes present: 0, 1, 2"])
+    shell.fails(
+        3,
+        "--forget",
+        "9",
+        data=data,
+        says=["0 samples match class '9'", "classes present: 0, 1, 2"],
+    )
 
 
 def test_row_01_empty_id_file(shell):
@@ -558,7 +589,9 @@ def test_row_01_empty_id_file(shell):
 
 def test_row_02_class_in_the_head_but_not_in_the_data(shell):
     data = shell.classes("data", keep=lambda split, digit, i: digit != "9")
-    shell.fails(3, "--forget", "9", data=data, says=["0 samples match class '9'", "classes present: .*8"])
+    shell.fails(
+        3, "--forget", "9", data=data, says=["0 samples match class '9'", "classes present: .*8"]
+    )
 
 
 @pytest.mark.parametrize("value", ["10", "-1", "2.5", "cat"])
@@ -576,7 +609,12 @@ def test_row_04_all_classes(shell):
 
 
 def test_row_05_one_sample_needs_a_flag(shell):
-    shell.fails(2, "--forget-index", "3", says=["1 samples?", "fewer than 20", "--allow-identifying-projector"])
+    shell.fails(
+        2,
+        "--forget-index",
+        "3",
+        says=["1 samples?", "fewer than 20", "--allow-identifying-projector"],
+    )
     done = shell.works("--forget-index", "3", "--allow-identifying-projector")
     assert done.receipt["method"]["fit"]["samples"] == 1 and done.receipt["removed_rank"] == 1
     retained = next(row for row in done.receipt["evaluation"] if row["split"] == "test retain")
@@ -584,17 +622,24 @@ def test_row_05_one_sample_needs_a_flag(shell):
 
 
 def test_row_06_fewer_samples_than_dimensions(shell):
-    few = shell.works("--forget", FORGET, "--max-samples", 30, "--eval", "test", out=shell.here / "few")
+    few = shell.works(
+        "--forget", FORGET, "--max-samples", 30, "--eval", "test", out=shell.here / "few"
+    )
     many = shell.works("--forget", FORGET, "--eval", "test", out=shell.here / "many")
     assert few.receipt["method"]["fit"]["samples"] == 30 < few.receipt["method"]["fit"]["dim"] == 64
     assert many.receipt["method"]["fit"]["samples"] == 70
-    kept = [next(row["after"] for row in one.receipt["evaluation"] if "retain" in row["split"]) for one in (few, many)]
+    kept = [
+        next(row["after"] for row in one.receipt["evaluation"] if "retain" in row["split"])
+        for one in (few, many)
+    ]
     assert kept[0] >= kept[1] - 0.03
     assert "30 samples in 64 dimensions: at most" in few.err
 
 
 def test_row_07_identical_images_have_rank_1(shell):
-    same = shell.flat("same", [Image.open(next((shell.world.images / "train" / FORGET).iterdir()))] * 100)
+    same = shell.flat(
+        "same", [Image.open(next((shell.world.images / "train" / FORGET).iterdir()))] * 100
+    )
     args = ("--forget-data", same, "--allow-identifying-projector", "--rank")
     shell.fails(3, *args, 2, says=["rank is 1", "100 samples"])
     done = shell.works(*args, 1)
@@ -602,7 +647,9 @@ def test_row_07_identical_images_have_rank_1(shell):
 
 
 def test_row_07_identical_images_identify_one_sample(shell):
-    same = shell.flat("same", [Image.open(next((shell.world.images / "train" / FORGET).iterdir()))] * 100)
+    same = shell.flat(
+        "same", [Image.open(next((shell.world.images / "train" / FORGET).iterdir()))] * 100
+    )
     shell.fails(2, "--forget-data", same, says=["--allow-identifying-projector"])
 
 
@@ -618,7 +665,9 @@ def test_row_09_percent_too_small(shell, value):
 @pytest.mark.parametrize("setting", ["--p=100", "--rank=64", "--p=-1", "--p=nan", "--rank=0"])
 def test_row_10_rank_out_of_range(shell, setting):
     extra = ["--allow-identifying-projector"]
-    shell.fails(2, "--forget", FORGET, setting, *extra, says=["d=64|64 directions", "1 <= (rank|k) <= 63"])
+    shell.fails(
+        2, "--forget", FORGET, setting, *extra, says=["d=64|64 directions", "1 <= (rank|k) <= 63"]
+    )
 
 
 def test_row_11_rank_above_the_data(shell):
@@ -628,7 +677,17 @@ def test_row_11_rank_above_the_data(shell):
 
 def test_row_12_equal_singular_values(shell):
     data = shell.flat("two", [solid("red")] * 20 + [solid((0, 255, 0))] * 20)
-    done = shell.works("--forget-data", data, "--rank", 1, "--eval", "none", "--allow-identifying-projector", model="means", data=data)
+    done = shell.works(
+        "--forget-data",
+        data,
+        "--rank",
+        1,
+        "--eval",
+        "none",
+        "--allow-identifying-projector",
+        model="means",
+        data=data,
+    )
     assert "equal singular values" in done.err and "not unique" in done.err
     assert done.receipt["method"]["fit"]["gap"] < 1e-6
     assert done.receipt["removed_rank"] == 1
@@ -645,7 +704,13 @@ def test_row_13_mask_without_anything_left(shell):
         for i in range(25):
             solid(color).save(shell.here / "data" / name / f"{i}.png")
     args = ("--forget", "shiny", "--method", "esc-t", "--lr", 5, "--eval", "none")
-    shell.fails(3, *args, model="gauge", data=shell.here / "data", says=["would zero all features", "lr or tau"])
+    shell.fails(
+        3,
+        *args,
+        model="gauge",
+        data=shell.here / "data",
+        says=["would zero all features", "lr or tau"],
+    )
 
 
 def shifted(shell):
@@ -660,7 +725,9 @@ def test_row_14_nothing_recognised_at_the_start(shell):
 
 def test_row_15_second_request_unites_the_spans(shell):
     first = shell.works("--forget", FORGET, out=shell.here / "first")
-    second = shell.works("--forget", SECOND, "--trust-code", model=str(first.target), out=shell.here / "second")
+    second = shell.works(
+        "--forget", SECOND, "--trust-code", model=str(first.target), out=shell.here / "second"
+    )
     assert second.receipt["removed_rank"] == 2 and len(second.receipt["previous"]) == 1
     for name in ("first", "second"):
         state = load_file(shell.here / f"{name}.private" / "state.safetensors")["basis"]
@@ -672,9 +739,13 @@ def test_row_15_second_request_unites_the_spans(shell):
 
 def test_row_16_same_request_twice(shell):
     first = shell.works("--forget", FORGET, out=shell.here / "first")
-    again = shell.works("--forget", FORGET, "--trust-code", model=str(first.target), out=shell.here / "again")
+    again = shell.works(
+        "--forget", FORGET, "--trust-code", model=str(first.target), out=shell.here / "again"
+    )
     assert "already erased" in again.err.lower()
-    assert (again.target / "model.safetensors").read_bytes() == (first.target / "model.safetensors").read_bytes()
+    assert (again.target / "model.safetensors").read_bytes() == (
+        first.target / "model.safetensors"
+    ).read_bytes()
 
 
 def test_row_17_forget_and_retain_overlap(shell):
@@ -682,19 +753,28 @@ def test_row_17_forget_and_retain_overlap(shell):
     again = open_data(str(shell.world.images), transform=Preprocess())["train"]
     with pytest.raises(DataError) as caught:
         Splits(forget=source, retain=again)
-    assert re.search(rf"share {len(source)} samples \(hashed ids: (\w{{12}}(, )?){{5}}\)", str(caught.value))
+    assert re.search(
+        rf"share {len(source)} samples \(hashed ids: (\w{{12}}(, )?){{5}}\)", str(caught.value)
+    )
     assert "\n" not in str(caught.value)
     pair = TensorDataset(shell.world.tensors[:9], shell.world.labels[:9])
     with pytest.raises(DataError, match="share 2 samples"):
-        Splits(forget=torch.utils.data.Subset(pair, [0, 1, 2]), retain=torch.utils.data.Subset(pair, [1, 2, 3]))
+        Splits(
+            forget=torch.utils.data.Subset(pair, [0, 1, 2]),
+            retain=torch.utils.data.Subset(pair, [1, 2, 3]),
+        )
 
 
 def test_row_18_test_data_overlaps(shell):
     data = shell.classes("data")
     shutil.copy(sorted((data / "train" / FORGET).iterdir())[0], data / "test" / FORGET / "copy.png")
-    shell.fails(3, "--forget", FORGET, data=data, says=["test split", "share 1 samples?", "--allow-overlap"])
+    shell.fails(
+        3, "--forget", FORGET, data=data, says=["test split", "share 1 samples?", "--allow-overlap"]
+    )
     done = shell.works("--forget", FORGET, "--allow-overlap", data=data)
-    assert any("overlap" in line or "test split" in line for line in done.receipt["warnings"]), done.receipt["warnings"]
+    assert any("overlap" in line or "test split" in line for line in done.receipt["warnings"]), (
+        done.receipt["warnings"]
+    )
 
 
 def test_row_19_no_retain_set(shell):
@@ -715,7 +795,9 @@ def test_row_19_forget_data_in_a_folder_of_its_own(shell):
 
 
 def test_row_20_three_test_images(shell):
-    data = shell.classes("data", keep=lambda split, digit, i: split == "train" or digit != FORGET or i < 3)
+    data = shell.classes(
+        "data", keep=lambda split, digit, i: split == "train" or digit != FORGET or i < 3
+    )
     done = shell.works("--forget", FORGET, "--rank", 6, data=data)
     row = next(row for row in done.receipt["evaluation"] if row["split"] == "test forget")
     assert row["n"] == 3 and row["after"] == 0
@@ -724,13 +806,17 @@ def test_row_20_three_test_images(shell):
 
 
 def test_row_21_shifted_labels(shell):
-    line = shell.fails(3, "--forget", "4", data=shifted(shell), says=["about chance", "labels or preprocessing"])
+    line = shell.fails(
+        3, "--forget", "4", data=shifted(shell), says=["about chance", "labels or preprocessing"]
+    )
     assert "--no-check-labels" in line
 
 
 def test_row_21_shifted_labels_for_samples(shell):
     args = ("--forget-index", "20-44")
-    shell.fails(3, *args, data=shifted(shell), says=["about chance", "labels or preprocessing look wrong"])
+    shell.fails(
+        3, *args, data=shifted(shell), says=["about chance", "labels or preprocessing look wrong"]
+    )
 
 
 def test_row_22_wrong_normalisation(shell):
@@ -738,10 +824,12 @@ def test_row_22_wrong_normalisation(shell):
     shell.fails(3, *args, says=["about chance", "labels or preprocessing look wrong"])
 
 
-# ---- features and models -------------------------------------------------------------------------------------------
+# ---- features and models -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("row", [pytest.param((23, "nan"), id="nan"), pytest.param((24, "huge"), id="huge")])
+@pytest.mark.parametrize(
+    "row", [pytest.param((23, "nan"), id="nan"), pytest.param((24, "huge"), id="huge")]
+)
 def test_row_23_24_features_not_finite(shell, row):
     data = shell.classes("data")
     solid("blue").save(data / "train" / FORGET / "zz-blue.png")
@@ -770,7 +858,9 @@ def test_row_25_train_mode(shell):
 
 
 def test_row_26_no_such_layer(shell):
-    shell.fails(2, "--forget", FORGET, "--tap", "haed", says=["no module 'haed'", "Close names: head"])
+    shell.fails(
+        2, "--forget", FORGET, "--tap", "haed", says=["no module 'haed'", "Close names: head"]
+    )
 
 
 def test_row_26_two_heads_match(shell):
@@ -821,7 +911,9 @@ def test_row_30_prefix_is_stripped_with_a_notice(shell, prefix):
 
 def test_row_30_shard_of_fsdp(shell):
     save_file({"_fsdp_wrapped_module._flat_param": torch.zeros(4)}, shell.here / "w.safetensors")
-    shell.fails(4, "--forget", FORGET, weights=shell.here / "w.safetensors", says=["FSDP", "consolidate"])
+    shell.fails(
+        4, "--forget", FORGET, weights=shell.here / "w.safetensors", says=["FSDP", "consolidate"]
+    )
 
 
 @pytest.mark.parametrize("form", ["folded", "projected"])
@@ -831,7 +923,9 @@ def test_row_31_half_precision(shell, form):
 
 
 def test_row_31_quantised(shell):
-    shell.fails(4, "--forget", FORGET, model="quantised", says=["fc", "quantised", "dequantise first"])
+    shell.fails(
+        4, "--forget", FORGET, model="quantised", says=["fc", "quantised", "dequantise first"]
+    )
 
 
 @pytest.mark.parametrize("kind", ["meta", "lazy"])
@@ -859,13 +953,19 @@ def test_row_35_keys_that_do_not_fit(shell):
     state = load_file(shell.world.weights)
     state["head.weight"] = torch.zeros(10, 63)
     del state["fc.bias"]
-    save_file(state | {f"more.{i}": torch.zeros(1) for i in range(12)}, shell.here / "w.safetensors")
-    says = [r"missing: fc\.bias \[64\]", r"12 unexpected: more\.0", r"head\.weight \[10, 63\], not \[10, 64\]"]
+    save_file(
+        state | {f"more.{i}": torch.zeros(1) for i in range(12)}, shell.here / "w.safetensors"
+    )
+    says = [
+        r"missing: fc\.bias \[64\]",
+        r"12 unexpected: more\.0",
+        r"head\.weight \[10, 63\], not \[10, 64\]",
+    ]
     line = shell.fails(4, "--forget", FORGET, weights=shell.here / "w.safetensors", says=says)
     assert line.count("more.") == 10
 
 
-# ---- images --------------------------------------------------------------------------------------------------------
+# ---- images --------------------------------------------------------------------------------------
 
 
 def damage(kind, path):
@@ -875,7 +975,11 @@ def damage(kind, path):
     content = bytearray(buffer.getvalue())
     if kind == "crc":
         content[content.index(b"IDAT") + 40] ^= 0xFF
-    path.write_bytes({"truncated": content[: len(content) // 2], "crc": content, "empty": b"", "text": b"hello"}[kind])
+    path.write_bytes(
+        {"truncated": content[: len(content) // 2], "crc": content, "empty": b"", "text": b"hello"}[
+            kind
+        ]
+    )
 
 
 @pytest.mark.parametrize("kind", ["truncated", "crc", "empty", "text"])
@@ -890,7 +994,10 @@ def test_row_51_gif_named_jpg_is_counted(shell):
     data = shell.classes("data")
     solid("white").save(data / "train" / FORGET / "odd.jpg", "GIF")
     done = shell.works("--forget", FORGET, data=data)
-    assert sum(n for note, n in done.receipt["conversions"].items() if "GIF file named .jpg" in note) == 1
+    assert (
+        sum(n for note, n in done.receipt["conversions"].items() if "GIF file named .jpg" in note)
+        == 1
+    )
 
 
 def test_row_52_decompression_bomb(shell):
@@ -916,7 +1023,15 @@ def test_row_53_conversions_are_counted(shell):
     grey.save(folder / "moving.gif", save_all=True, append_images=[Image.new("L", grey.size, 9)])
     done = shell.works("--forget", FORGET, data=data)
     notes = "\n".join(note for note, n in done.receipt["conversions"].items() for _ in range(n))
-    for part in ("L->RGB", "RGBA->RGB", "CMYK->RGB", "I;16->RGB", "P->RGB", "EXIF rotated", "first frame only"):
+    for part in (
+        "L->RGB",
+        "RGBA->RGB",
+        "CMYK->RGB",
+        "I;16->RGB",
+        "P->RGB",
+        "EXIF rotated",
+        "first frame only",
+    ):
         assert part in notes, (part, notes)
     assert sum(done.receipt["conversions"].values()) == 7
 
@@ -946,10 +1061,16 @@ def test_row_56_strange_file_names(shell):
     content = next((shell.world.images / "train" / FORGET).iterdir()).read_bytes()
     for name in STRANGE:
         Path(os.fsdecode(folder + b"/" + name)).write_bytes(content)
-    assert shell.works("--forget", FORGET, data=data).receipt["request"]["samples_read"] == 70 + len(STRANGE)
+    assert shell.works("--forget", FORGET, data=data).receipt["request"][
+        "samples_read"
+    ] == 70 + len(STRANGE)
     shutil.rmtree(shell.target)
     shutil.rmtree(artifact.private_folder(shell.target))
-    for name, shown in ((STRANGE[0], r"a\\nb\.png"), (STRANGE[4], r"\\xff\\xfe\.png"), (STRANGE[5], r"\[red\]x\.png")):
+    for name, shown in (
+        (STRANGE[0], r"a\\nb\.png"),
+        (STRANGE[4], r"\\xff\\xfe\.png"),
+        (STRANGE[5], r"\[red\]x\.png"),
+    ):
         path = Path(os.fsdecode(folder + b"/" + name))
         path.write_bytes(b"")
         line = shell.fails(3, "--forget", FORGET, data=data, says=[shown])
@@ -957,7 +1078,9 @@ def test_row_56_strange_file_names(shell):
         path.write_bytes(content)
 
 
-@pytest.mark.parametrize("name", ['"><img src=x onerror=alert(1)>', "{{7*7}}", "[red]x", "`a` | **b**"])
+@pytest.mark.parametrize(
+    "name", ['"><img src=x onerror=alert(1)>', "{{7*7}}", "[red]x", "`a` | **b**"]
+)
 def test_row_57_class_name_is_shown_literally(shell, name):
     data = shell.classes("data", rename=lambda digit: name if digit == FORGET else digit)
     done = shell.works("--forget", name, "--no-check-labels", "--eval", "none", data=data)
@@ -971,12 +1094,18 @@ def test_row_57_class_name_is_shown_literally(shell, name):
     assert "49" not in re.sub(r"\w*[0-9a-f]{12,}\w*|\d+\.\d+|T[\d:+]+", "", outside)
 
 
-# ---- loaders, workers, ranks, memory ---------------------------------------------------------------------------------
+# ---- loaders, workers, ranks, memory -------------------------------------------------------------
 
 
 def test_row_58_data_without_a_length(shell):
     nets = sys.modules["unspan_bad_nets"]
-    shell.fails(2, "--forget", FORGET, data="python:unspan_bad_nets:endless", says=["length", "--max-samples|Dataset"])
+    shell.fails(
+        2,
+        "--forget",
+        FORGET,
+        data="python:unspan_bad_nets:endless",
+        says=["length", "--max-samples|Dataset"],
+    )
     net = nets.trained()
     with pytest.raises(UsageError, match=r"--max-samples") as caught:
         unspan.erase(net, DataLoader(nets.Endless(), batch_size=16), ESC(rank=1))
@@ -1017,7 +1146,9 @@ def test_row_59_augmentation_is_named(shell):
 
 
 def test_row_59_a_coin_flip_is_noticed_at_every_seed(shell):
-    data = sys.modules["unspan_bad_nets"].Digits(lambda image, i: image.flip(-1) if torch.rand(()) < 0.5 else image)
+    data = sys.modules["unspan_bad_nets"].Digits(
+        lambda image, i: image.flip(-1) if torch.rand(()) < 0.5 else image
+    )
     for seed in range(100):
         torch.manual_seed(seed)
         assert any("random augmentation" in line for line in data_notices(data)), seed
@@ -1042,7 +1173,9 @@ def forked(function, env=None):
     """Run a function in a child; `finish` gives its exit code and what it printed."""
 
     def child(path):
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with it ignored
+        signal.signal(
+            signal.SIGINT, signal.default_int_handler
+        )  # a shell starts background jobs with it ignored
         torch.set_num_threads(1)
         os.environ.update(env or {})
         with open(path, "w") as file:
@@ -1091,16 +1224,33 @@ def ranks(shell, *each):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    env = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "GLOO_SOCKET_IFNAME": "lo"}
+    env = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": "2",
+        "GLOO_SOCKET_IFNAME": "lo",
+    }
     data = "python:unspan_bad_nets:" + each[0][0]
     calls = [run_main(shell, *args[1:], data=data) for args in each]
-    started = [forked(call, env | {"RANK": str(i), "LOCAL_RANK": str(i)}) for i, call in enumerate(calls)]
+    started = [
+        forked(call, env | {"RANK": str(i), "LOCAL_RANK": str(i)}) for i, call in enumerate(calls)
+    ]
     return [finish(40) for _, finish in started]
 
 
 def test_row_61_rank_killed(shell):
     before = snapshot(shell.target.parent)
-    args = ("rank_dies", "--forget", FORGET, "--quiet", "--no-check-labels", "--eval", "none", "--batch-size", 4)
+    args = (
+        "rank_dies",
+        "--forget",
+        FORGET,
+        "--quiet",
+        "--no-check-labels",
+        "--eval",
+        "none",
+        "--batch-size",
+        4,
+    )
     survivor, dead = ranks(shell, args, args)
     assert dead[0] == 1
     assert survivor[0] == 9, survivor
@@ -1109,7 +1259,15 @@ def test_row_61_rank_killed(shell):
 
 
 def test_row_61_rank_without_samples(shell):
-    args = ("digits", "--forget-index", "3", "--quiet", "--eval", "none", "--allow-identifying-projector")
+    args = (
+        "digits",
+        "--forget-index",
+        "3",
+        "--quiet",
+        "--eval",
+        "none",
+        "--allow-identifying-projector",
+    )
     done = ranks(shell, args, args)
     assert [code for code, _ in done] == [0, 0], done
     assert artifact.inspect(shell.target)["method"]["fit"]["samples"] == 1
@@ -1117,7 +1275,13 @@ def test_row_61_rank_without_samples(shell):
 
 def test_row_61_ranks_that_disagree(shell):
     before = snapshot(shell.target.parent)
-    done = ranks(shell, *[("digits", "--forget", c, "--quiet", "--eval", "none", "--no-check-labels") for c in "35"])
+    done = ranks(
+        shell,
+        *[
+            ("digits", "--forget", c, "--quiet", "--eval", "none", "--no-check-labels")
+            for c in "35"
+        ],
+    )
     assert [code for code, _ in done] == [3, 3], done
     assert all("disagree on the settings" in text and "Traceback" not in text for _, text in done)
     assert snapshot(shell.target.parent) == before
@@ -1153,7 +1317,9 @@ def test_row_62_device_memory_for_one_sample(shell):
 
 
 def test_row_62_memory(shell):
-    shell.fails(9, "--forget", FORGET, model="hungry", says=["[Oo]ut of memory", str(2**52), "--batch-size"])
+    shell.fails(
+        9, "--forget", FORGET, model="hungry", says=["[Oo]ut of memory", str(2**52), "--batch-size"]
+    )
 
 
 def test_row_62_memory_limit(shell):
@@ -1184,7 +1350,7 @@ def test_row_62_no_device(shell):
     shell.fails(2, "--forget", FORGET, "--device", "cuda", says=["no cuda device", "--device cpu"])
 
 
-# ---- interrupts and disks ------------------------------------------------------------------------------------------
+# ---- interrupts and disks ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -1209,8 +1375,14 @@ def test_row_63_interrupted_pass(shell, number):
 def test_row_63_sigterm_in_a_process_of_its_own(shell):
     """The whole command as a shell starts it, with a loader worker."""
     mark = shell.here / "mark"
-    args = shell.arguments("--forget", FORGET, "-q", "--workers", 1, data="python:unspan_bad_nets:slow")
-    env = os.environ | {"MARK": str(mark), "PYTHONPATH": str(shell.world.root), "OMP_NUM_THREADS": "1"}
+    args = shell.arguments(
+        "--forget", FORGET, "-q", "--workers", 1, data="python:unspan_bad_nets:slow"
+    )
+    env = os.environ | {
+        "MARK": str(mark),
+        "PYTHONPATH": str(shell.world.root),
+        "OMP_NUM_THREADS": "1",
+    }
     command = [sys.executable, "-c", "from unspan.cli import main; main()", *args]
     process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
     try:
@@ -1273,7 +1445,9 @@ def killed(shell):
         target = shell.here / f"at-{point}" / "erased"
         target.parent.mkdir()
         shutil.copytree(shell.world.erased, target)
-        shutil.copytree(artifact.private_folder(shell.world.erased), artifact.private_folder(target))
+        shutil.copytree(
+            artifact.private_folder(shell.world.erased), artifact.private_folder(target)
+        )
         code, text = forked(lambda: dying(new, target, point))[1](20)
         if code == 0:
             break
@@ -1292,7 +1466,9 @@ def test_row_63_kill_during_write_leaves_old_or_new(shell, killed):
 
 
 def test_row_63_kill_during_write_keeps_the_private_folder_in_step(shell, killed):
-    """An old model beside the new private state would restore the wrong rows in a further request."""
+    """An old model beside the new private state would restore the wrong rows in a further
+    request.
+    """
     _, outcomes, old, new = killed
     mixed = []
     for target in outcomes:
@@ -1302,7 +1478,9 @@ def test_row_63_kill_during_write_keeps_the_private_folder_in_step(shell, killed
             except UnspanError:
                 continue  # refused: the user is told
             mixed.append(target.parent.name)
-    assert not mixed, f"public and private folders of different runs open without a word after a kill at {mixed}"
+    assert not mixed, (
+        f"public and private folders of different runs open without a word after a kill at {mixed}"
+    )
 
 
 def test_row_63_next_run_cleans_up(shell, killed):
@@ -1316,7 +1494,9 @@ def test_row_63_next_run_cleans_up(shell, killed):
 
 
 def test_row_63_next_run_does_not_replace_what_it_brings_back(shell):
-    """Killed between the two renames, the old folder waits under another name; it is still there to be kept."""
+    """Killed between the two renames, the old folder waits under another name; it is still there to
+    be kept.
+    """
     target = shell.here / "out" / "erased"
     shutil.copytree(shell.world.erased, target.with_name(".erased.old-999999999"))
     before = pair(shell.world.erased)[0]
@@ -1329,7 +1509,9 @@ def test_row_63_next_run_does_not_replace_what_it_brings_back(shell):
 def test_row_64_disk_full(shell):
     """Files may not grow: what is written first fails as on a full disk."""
     shutil.copytree(shell.world.erased, shell.target)
-    shutil.copytree(artifact.private_folder(shell.world.erased), artifact.private_folder(shell.target))
+    shutil.copytree(
+        artifact.private_folder(shell.world.erased), artifact.private_folder(shell.target)
+    )
     before = snapshot(shell.target.parent)
     for limit in (16, 3_000, 20_000):  # in the private state, in its middle, in the weights
 
@@ -1364,13 +1546,17 @@ def test_row_64_no_permission(shell):
 
 def test_row_64_parent_is_a_file(shell):
     (shell.here / "file").write_text("x")
-    code, _, err = shell.cli(*shell.arguments("--forget", FORGET, "--quiet", out=shell.here / "file" / "erased"))
+    code, _, err = shell.cli(
+        *shell.arguments("--forget", FORGET, "--quiet", out=shell.here / "file" / "erased")
+    )
     assert code == 8 and str(shell.here / "file") in one_line(err)
     assert (shell.here / "file").read_text() == "x"
 
 
 def test_row_64_no_parent(shell):
-    code, _, err = shell.cli(*shell.arguments("--forget", FORGET, "--quiet", out=shell.here / "no" / "erased"))
+    code, _, err = shell.cli(
+        *shell.arguments("--forget", FORGET, "--quiet", out=shell.here / "no" / "erased")
+    )
     assert code == 8 and "does not exist" in one_line(err)
     assert not (shell.here / "no").exists()
 
@@ -1437,7 +1623,9 @@ def test_row_65_output_is_another_folder(shell):
 
 def test_row_65_output_is_the_input(shell):
     shutil.copytree(shell.world.erased, shell.target)
-    shutil.copytree(artifact.private_folder(shell.world.erased), artifact.private_folder(shell.target))
+    shutil.copytree(
+        artifact.private_folder(shell.world.erased), artifact.private_folder(shell.target)
+    )
     before = snapshot(shell.target.parent)
     args = shell.arguments("--forget", SECOND, "--quiet", "--overwrite", model=str(shell.target))
     code, _, err = shell.cli(*args)
@@ -1458,7 +1646,9 @@ def test_row_65_private_output_is_the_input(shell):
 def test_row_65_output_inside_the_input(shell):
     data = shell.classes("data")
     before = snapshot(shell.here)
-    code, _, err = shell.cli(*shell.arguments("--forget", FORGET, "--quiet", data=data, out=data / "erased"))
+    code, _, err = shell.cli(
+        *shell.arguments("--forget", FORGET, "--quiet", data=data, out=data / "erased")
+    )
     assert code == 2 and "inside the input" in one_line(err)
     assert snapshot(shell.here) == before
 
@@ -1467,7 +1657,9 @@ def test_row_65_input_inside_the_output(shell):
     shutil.copytree(shell.world.erased, shell.target)
     shutil.copy(shell.world.weights, shell.target / "weights.safetensors")
     before = snapshot(shell.target.parent)
-    args = shell.arguments("--forget", FORGET, "--quiet", "--overwrite", weights=shell.target / "weights.safetensors")
+    args = shell.arguments(
+        "--forget", FORGET, "--quiet", "--overwrite", weights=shell.target / "weights.safetensors"
+    )
     code, _, err = shell.cli(*args)
     assert code == 2 and "lies inside the output" in one_line(err)
     assert snapshot(shell.target.parent) == before

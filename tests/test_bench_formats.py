@@ -34,10 +34,19 @@ def cifar(root, folder, labels, files, names):
         (base / file).write_bytes(rows.tobytes())
 
 
-@pytest.mark.parametrize(("name", "folder", "labels", "files", "names"), [
-    ("cifar10", "cifar-10-batches-bin", 1, [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"], "batches.meta.txt"),
-    ("cifar100", "cifar-100-binary", 2, ["train.bin", "test.bin"], "fine_label_names.txt"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "folder", "labels", "files", "names"),
+    [
+        (
+            "cifar10",
+            "cifar-10-batches-bin",
+            1,
+            [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"],
+            "batches.meta.txt",
+        ),
+        ("cifar100", "cifar-100-binary", 2, ["train.bin", "test.bin"], "fine_label_names.txt"),
+    ],
+)
 def test_cifar_binary(tmp_path, name, folder, labels, files, names):
     cifar(tmp_path / name, folder, labels, files, names)
     data = opened(name, tmp_path, lambda image: np.asarray(image))
@@ -54,8 +63,14 @@ def test_cifar_binary(tmp_path, name, folder, labels, files, names):
 @pytest.mark.parametrize("packed", [False, True])
 def test_idx(tmp_path, packed):
     for prefix, n in (("train", 4), ("t10k", 2)):
-        for kind, shape, values in (("images-idx3", (n, 28, 28), np.arange(n).repeat(784)), ("labels-idx1", (n,), np.arange(n))):
-            content = struct.pack(f">HBB{len(shape)}I", 0, 8, len(shape), *shape) + values.astype(np.uint8).tobytes()
+        for kind, shape, values in (
+            ("images-idx3", (n, 28, 28), np.arange(n).repeat(784)),
+            ("labels-idx1", (n,), np.arange(n)),
+        ):
+            content = (
+                struct.pack(f">HBB{len(shape)}I", 0, 8, len(shape), *shape)
+                + values.astype(np.uint8).tobytes()
+            )
             path = tmp_path / "fashion-mnist" / f"{prefix}-{kind}-ubyte{'.gz' if packed else ''}"
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(gzip.compress(content) if packed else content)
@@ -74,9 +89,14 @@ def test_tiny_imagenet(tmp_path):
             picture(root / f"train/{name}/images/{name}_{i}.JPEG", size=64)
     for i in range(2):
         picture(root / f"val/images/val_{i}.JPEG", size=64)
-    (root / "val/val_annotations.txt").write_text("val_0.JPEG\tn02\t0\t0\t62\t62\nval_1.JPEG\tn01\t0\t0\t62\t62\n")
+    (root / "val/val_annotations.txt").write_text(
+        "val_0.JPEG\tn02\t0\t0\t62\t62\nval_1.JPEG\tn01\t0\t0\t62\t62\n"
+    )
     data = opened("tiny-imagenet", tmp_path, lambda image: image.size)
-    assert [label for _, label in data.train] == [0, 0, 0, 1, 1, 1] and data.test[0] == ((64, 64), 1)
+    assert [label for _, label in data.train] == [0, 0, 0, 1, 1, 1] and data.test[0] == (
+        (64, 64),
+        1,
+    )
     (root / "val/images/val_1.JPEG").unlink()
     with pytest.raises(DataError, match="val_1.JPEG is listed but not there"):
         opened("tiny-imagenet", tmp_path, None)
@@ -104,9 +124,16 @@ def test_mufac(tmp_path):
         names = [f"F000{i}_AGE_D_18_b{i}.jpg" for i in range(n)]
         for name in names:
             picture(root / f"{split}_images" / name, size=128)
-        (root / f"custom_{split}_dataset.csv").write_text("family_id,person_id,image_path,age_class\n" + "".join(f"F0001,D,{name},{'abcdefgh'[i]}\n" for i, name in enumerate(names)))
+        (root / f"custom_{split}_dataset.csv").write_text(
+            "family_id,person_id,image_path,age_class\n"
+            + "".join(f"F0001,D,{name},{'abcdefgh'[i]}\n" for i, name in enumerate(names))
+        )
     data = opened("mufac", tmp_path, lambda image: image.size)
-    assert [label for _, label in data.train] == [0, 1, 2, 3, 4] and len(data.test) == 2 and len(data.holdout) == 1
+    assert (
+        [label for _, label in data.train] == [0, 1, 2, 3, 4]
+        and len(data.test) == 2
+        and len(data.holdout) == 1
+    )
     assert data.forget == (0, 1, 2, 3, 4), "the first 1,500"
     assert data.classes[1] == "7-12"
 
@@ -116,8 +143,13 @@ def test_mucac(tmp_path):
     people = {"0.jpg": 3, "1.jpg": 190, "2.jpg": 1249, "3.jpg": 1250, "4.jpg": 1627}
     for name in people:
         picture(root / "CelebA-HQ-img" / name)
-    (root / "CelebA-HQ-identity.txt").write_text("".join(f"{name} {identity}\n" for name, identity in people.items()))
-    (root / "CelebA-HQ-attribute.txt").write_text("5\nBald Male Smiling Young\n" + "".join(f"{name}  -1 {1 if i % 2 else -1} 1 -1\n" for i, name in enumerate(people)))
+    (root / "CelebA-HQ-identity.txt").write_text(
+        "".join(f"{name} {identity}\n" for name, identity in people.items())
+    )
+    (root / "CelebA-HQ-attribute.txt").write_text(
+        "5\nBald Male Smiling Young\n"
+        + "".join(f"{name}  -1 {1 if i % 2 else -1} 1 -1\n" for i, name in enumerate(people))
+    )
     data = opened("mucac-male", tmp_path, None)
     assert [label for _, label in data.train] == [1, 0, 1] and data.forget == (0, 1)
     assert [data.test[0][1], data.holdout[0][1]] == [0, 0]
@@ -130,7 +162,9 @@ def test_raf_db(tmp_path):
     for name in names:
         picture(root / "Image/aligned" / f"{name}_aligned.jpg", size=100)
     (root / "EmoLabel").mkdir()
-    (root / "EmoLabel/list_patition_label.txt").write_text("".join(f"{name}.jpg {1 + i % 7}\n" for i, name in enumerate(names)))
+    (root / "EmoLabel/list_patition_label.txt").write_text(
+        "".join(f"{name}.jpg {1 + i % 7}\n" for i, name in enumerate(names))
+    )
     data = opened("raf-db", tmp_path, None)
     assert (len(data.train), len(data.holdout), len(data.test)) == (18, 2, 1)
     assert len(data.forget) == 6 and data.test[0][1] == 6
@@ -160,27 +194,50 @@ def test_missing_data_says_how_to_get_it(name, tmp_path, monkeypatch):
 
 
 def labelled(n, classes):
-    return torch.utils.data.TensorDataset(torch.arange(n).float()[:, None], torch.arange(n) % classes)
+    return torch.utils.data.TensorDataset(
+        torch.arange(n).float()[:, None], torch.arange(n) % classes
+    )
 
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_requests_keep_their_promises(whole):
     data = Data(labelled(1000, 5), labelled(50, 5), list("abcde"), forget=(3, 4))
     one, two, three = requests(data, {"steps": [[1], [2], [0]]}, 400, 0.2, whole_forget=whole)
-    seen = {int(x) for part in (one.forget, two.forget, three.forget, three.retain) for x, _ in part}
+    seen = {
+        int(x) for part in (one.forget, two.forget, three.forget, three.retain) for x, _ in part
+    }
     for splits, gone in ((one, {1}), (two, {1, 2}), (three, {0, 1, 2})):
-        assert {int(y) for _, y in splits.forget} <= gone and not {int(y) for _, y in splits.retain} & gone
-        assert {int(y) for _, y in splits.test_forget} == gone and not {int(y) for _, y in splits.test_retain} & gone
-        assert {int(x) for x, _ in splits.retain} <= seen, "a retained sample that the original is not trained on"
+        assert {int(y) for _, y in splits.forget} <= gone and not {
+            int(y) for _, y in splits.retain
+        } & gone
+        assert {int(y) for _, y in splits.test_forget} == gone and not {
+            int(y) for _, y in splits.test_retain
+        } & gone
+        assert {int(x) for x, _ in splits.retain} <= seen, (
+            "a retained sample that the original is not trained on"
+        )
         assert len(splits.holdout) == 10
         held = {int(x) for x, _ in splits.holdout}
-        assert not held & {int(x) for part in (splits.test_forget, splits.test_retain) for x, _ in part}
-        counts = [[int(y) for _, y in splits.retain].count(label) for label in range(5) if label not in gone]
+        assert not held & {
+            int(x) for part in (splits.test_forget, splits.test_retain) for x, _ in part
+        }
+        counts = [
+            [int(y) for _, y in splits.retain].count(label)
+            for label in range(5)
+            if label not in gone
+        ]
         assert max(counts) < 1.4 * min(counts), "one draw, no class twice as often"
         assert len(splits.forget) == 200 if whole else 70 <= len(splits.forget) <= 130
-    assert len(one.retain) == 400 and {int(x) for x, _ in two.retain} < {int(x) for x, _ in one.retain}
+    assert len(one.retain) == 400 and {int(x) for x, _ in two.retain} < {
+        int(x) for x, _ in one.retain
+    }
     (share,) = requests(data, {"share": 0.1}, None, 0.0)
-    assert len(share.forget) == 100 and len(share.retain) == 900 and share.test_forget is None and share.kind == "samples"
+    assert (
+        len(share.forget) == 100
+        and len(share.retain) == 900
+        and share.test_forget is None
+        and share.kind == "samples"
+    )
     (less,) = requests(data, {"share": 0.1}, 450, 0.0, whole_forget=whole)
     assert len(less.retain) == 450 and len(less.forget) == (100 if whole else 50)
     (own,) = requests(data, {"benchmark": True}, None, 0.0)
@@ -193,7 +250,9 @@ def test_requests_keep_their_promises(whole):
 
 def test_parts_of_one_dataset_are_read_once_in_its_order():
     data = labelled(10, 2)
-    pool, (one, none, two) = pooled([Subset(data, [7, 3]), None, Subset(data, [3, 1])], Run(batch_size=2))
+    pool, (one, none, two) = pooled(
+        [Subset(data, [7, 3]), None, Subset(data, [3, 1])], Run(batch_size=2)
+    )
     assert [int(x) for x, _ in pool] == [1, 3, 7] and none is None
     assert [int(x) for x, _ in one] == [7, 3] and [int(x) for x, _ in two] == [3, 1]
 

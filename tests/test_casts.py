@@ -1,4 +1,6 @@
-"""Casts of an erased head: rounding as the formats define it, and classes that come back are reported."""
+"""Casts of an erased head: rounding as the formats define it, and classes that come back are
+reported.
+"""
 
 import numpy as np
 import pytest
@@ -18,7 +20,9 @@ def draw(seed, *shape):
 
 
 def erased(n=1500):
-    """Class clusters, the weight and bias of their head, and that weight with the first direction of class 4 removed."""
+    """Class clusters, the weight and bias of their head, and that weight with the first direction
+    of class 4 removed.
+    """
     g = torch.Generator().manual_seed(0)
     means, labels = 2 * torch.rand(C, D, generator=g), torch.randint(0, C, (n,), generator=g)
     features = (means[labels] + 0.7 * torch.randn(n, D, generator=g)).relu()
@@ -37,13 +41,17 @@ def test_integer_casts_have_one_scale_a_row(how, levels):
     step = weight.abs().amax(1, keepdim=True) / levels
     whole = (cast / step).round()
     torch.testing.assert_close(cast, whole * step, rtol=1e-6, atol=0)
-    assert bool(((cast - weight).abs() <= 0.5001 * step).all()) and float(whole.abs().max()) == levels
+    assert (
+        bool(((cast - weight).abs() <= 0.5001 * step).all()) and float(whole.abs().max()) == levels
+    )
     assert bool((cast_weight(torch.zeros(2, 3), how) == 0).all())
 
 
 def test_float_casts_and_pruning_are_those_of_the_definitions():
     weight = draw(2, 7, 31)
-    assert np.array_equal(cast_weight(weight, "f16").numpy(), weight.numpy().astype(np.float16).astype(np.float32))
+    assert np.array_equal(
+        cast_weight(weight, "f16").numpy(), weight.numpy().astype(np.float16).astype(np.float32)
+    )
     assert float(((cast_weight(weight, "bf16") - weight) / weight).abs().max()) <= 2**-8
     pruned = cast_weight(weight, "prune50")
     assert int((pruned == 0).sum()) == weight.numel() // 2
@@ -54,13 +62,28 @@ def test_float_casts_and_pruning_are_those_of_the_definitions():
 
 def test_the_head_is_applied_as_a_linear_layer():
     out, weight, bias, *_ = erased(200)
-    torch.testing.assert_close(cast_outputs(out, weight, bias, None).logits, torch.nn.functional.linear(out.features, weight, bias))
+    torch.testing.assert_close(
+        cast_outputs(out, weight, bias, None).logits,
+        torch.nn.functional.linear(out.features, weight, bias),
+    )
     linear = torch.nn.functional.linear
     for how in ("int8", "int4", "prune50"):
-        torch.testing.assert_close(cast_outputs(out, weight, bias, how).logits, linear(out.features, cast_weight(weight, how), bias))
+        torch.testing.assert_close(
+            cast_outputs(out, weight, bias, how).logits,
+            linear(out.features, cast_weight(weight, how), bias),
+        )
     for how, kind in (("bf16", torch.bfloat16), ("f16", torch.float16)):
-        exact = linear(out.features.to(kind).double(), weight.to(kind).double(), bias.to(kind).double()).to(kind).float()
-        torch.testing.assert_close(cast_outputs(out, weight, bias, how).logits, exact, rtol=2 * torch.finfo(kind).eps, atol=2e-3)
+        exact = (
+            linear(out.features.to(kind).double(), weight.to(kind).double(), bias.to(kind).double())
+            .to(kind)
+            .float()
+        )
+        torch.testing.assert_close(
+            cast_outputs(out, weight, bias, how).logits,
+            exact,
+            rtol=2 * torch.finfo(kind).eps,
+            atol=2e-3,
+        )
     with pytest.raises(DataError, match="does not fit"):
         cast_outputs(out, weight[:, 1:], bias, None)
 
@@ -81,18 +104,34 @@ def test_casts_of_an_erased_head_do_not_bring_the_class_back():
 def test_a_cast_that_brings_the_class_back_is_reported():
     """A class suppressed by differences smaller than the grid of int4 wins again after the cast."""
     features = torch.ones(100, 4)
-    out = Outputs(features=features, logits=None, labels=torch.zeros(100, dtype=torch.long), forget=torch.ones(100, dtype=torch.bool))
+    out = Outputs(
+        features=features,
+        logits=None,
+        labels=torch.zeros(100, dtype=torch.long),
+        forget=torch.ones(100, dtype=torch.bool),
+    )
     weight = torch.tensor([[7.0, 2.6, 2.6, 2.6], [7.0, 3.3, 3.3, 2.4]])
-    found = {score.name.split(", ")[1]: score for score in cast_scores(out, weight, torch.tensor([0.0, -0.5]), "test")}
+    found = {
+        score.name.split(", ")[1]: score
+        for score in cast_scores(out, weight, torch.tensor([0.0, -0.5]), "test")
+    }
     assert found["f16"].value == 0 and found["f16"].detail["passes"]
-    assert found["int4"].value == 1 and not found["int4"].detail["passes"] and not found["int4"].detail["inside"]
+    assert (
+        found["int4"].value == 1
+        and not found["int4"].detail["passes"]
+        and not found["int4"].detail["inside"]
+    )
 
 
 def test_overflow_is_not_a_forgotten_class():
     out, weight, bias, edited, _ = erased(200)
     big = Outputs(features=out.features * 1e6, logits=None, labels=out.labels, forget=out.forget)
     found = {score.name.split(", ")[1]: score for score in cast_scores(big, edited, bias, "test")}
-    assert found["f16"].value is None and "overflow f16" in found["f16"].note and found["bf16"].value is not None
+    assert (
+        found["f16"].value is None
+        and "overflow f16" in found["f16"].note
+        and found["bf16"].value is not None
+    )
 
 
 def test_inputs_are_not_written_to_and_an_unread_direction_has_no_ratio():

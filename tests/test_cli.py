@@ -32,7 +32,9 @@ def photos(tmp_path: Path) -> Path:
         for i in range(24):
             pixels = torch.randint(0, 60, (32, 32, 3), generator=generator)
             pixels[..., number] += 150
-            Image.fromarray(pixels.to(torch.uint8).numpy()).save(tmp_path / "photos" / name / f"{i}.png")
+            Image.fromarray(pixels.to(torch.uint8).numpy()).save(
+                tmp_path / "photos" / name / f"{i}.png"
+            )
     return tmp_path / "photos"
 
 
@@ -46,27 +48,89 @@ def model(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def test_labels_follow_the_models_class_order_and_requests_chain(photos, model, tmp_path, monkeypatch, capsys) -> None:
+def test_labels_follow_the_models_class_order_and_requests_chain(
+    photos, model, tmp_path, monkeypatch, capsys
+) -> None:
     common = ("--data", photos, "--rank", 1, "--no-check-labels", "--json", "-q", "--eval", "none")
-    assert run(monkeypatch, "erase", "--model", f"transformers:{model}", "--forget", "cat", "--out", tmp_path / "one", *common) == 0
+    assert (
+        run(
+            monkeypatch,
+            "erase",
+            "--model",
+            f"transformers:{model}",
+            "--forget",
+            "cat",
+            "--out",
+            tmp_path / "one",
+            *common,
+        )
+        == 0
+    )
     first = json.loads(capsys.readouterr().out)
     assert first["request"]["classes"] == [1] and first["request"]["samples_read"] == 24
     assert str(tmp_path) not in json.dumps(first)
-    assert run(monkeypatch, "erase", "--model", tmp_path / "one", "--forget", "dog", "--out", tmp_path / "two", *common) == 0
+    assert (
+        run(
+            monkeypatch,
+            "erase",
+            "--model",
+            tmp_path / "one",
+            "--forget",
+            "dog",
+            "--out",
+            tmp_path / "two",
+            *common,
+        )
+        == 0
+    )
     second = json.loads(capsys.readouterr().out)
     assert second["removed_rank"] == 2 and len(second["previous"]) == 1
-    assert second["request"]["classes"] == [2]  # the model's order, also when it comes from a folder
-    assert run(monkeypatch, "erase", "--model", tmp_path / "two", "--forget", "dog", "--out", tmp_path / "three", *common) == 0
+    assert second["request"]["classes"] == [
+        2
+    ]  # the model's order, also when it comes from a folder
+    assert (
+        run(
+            monkeypatch,
+            "erase",
+            "--model",
+            tmp_path / "two",
+            "--forget",
+            "dog",
+            "--out",
+            tmp_path / "three",
+            *common,
+        )
+        == 0
+    )
     assert json.loads(capsys.readouterr().out)["status"] == "already erased"
     two, three = (unspan.load(tmp_path / name).state_dict() for name in ("two", "three"))
     assert two.keys() == three.keys() and all(torch.equal(two[name], three[name]) for name in two)
 
 
-def test_dry_run_prints_the_plan_and_writes_nothing(photos, model, tmp_path, monkeypatch, capsys) -> None:
-    code = run(monkeypatch, "erase", "--model", f"transformers:{model}", "--data", photos, "--forget", "cat", "--rank", "1", "--out", tmp_path / "out", "--dry-run")
+def test_dry_run_prints_the_plan_and_writes_nothing(
+    photos, model, tmp_path, monkeypatch, capsys
+) -> None:
+    code = run(
+        monkeypatch,
+        "erase",
+        "--model",
+        f"transformers:{model}",
+        "--data",
+        photos,
+        "--forget",
+        "cat",
+        "--rank",
+        "1",
+        "--out",
+        tmp_path / "out",
+        "--dry-run",
+    )
     assert code == 0 and "24 samples" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_help_does_not_import_torch() -> None:
-    code = "import sys; sys.argv = ['unspan', '--help']\nfrom unspan.cli import main\ntry: main()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    code = (
+        "import sys; sys.argv = ['unspan', '--help']\nfrom unspan.cli import main\ntry:"
+        " main()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

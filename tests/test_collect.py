@@ -46,8 +46,10 @@ def test_a_second_audit_runs_no_forward_pass(model, tmp_path):
     forget, retain = parts(data())
     one = subject("before", model, data().tensors[0])
     first, digest, _ = collect([one], forget, retain, Run(), tmp_path, "x")
+
     def refuse(*_):
         raise AssertionError("forward pass")
+
     model.register_forward_pre_hook(refuse)
     second, again, *_ = collect([one], forget, retain, Run(), tmp_path, "x")
     assert digest == again and torch.equal(first["before"].features, second["before"].features)
@@ -112,7 +114,10 @@ def test_parameters_outside_of_any_layer_are_drawn_too():
     class Token(nn.Module):
         def __init__(self):
             super().__init__()
-            self.token, self.fc = nn.Parameter(torch.full((1, 1, 4), 2.0) + torch.arange(4.0)), nn.Linear(4, 3)
+            self.token, self.fc = (
+                nn.Parameter(torch.full((1, 1, 4), 2.0) + torch.arange(4.0)),
+                nn.Linear(4, 3),
+            )
 
     model = Token()
     assert not torch.allclose(random_weights(model, 0).token, model.token)

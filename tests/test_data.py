@@ -23,11 +23,17 @@ from unspan.images import decode_image, printable
 from unspan.preprocess import Preprocess
 
 CIFAR10 = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "cifar10"
-needs_cifar10 = pytest.mark.skipif(not CIFAR10.is_dir(), reason="no shared/data/cifar10 beside the repository")
+needs_cifar10 = pytest.mark.skipif(
+    not CIFAR10.is_dir(), reason="no shared/data/cifar10 beside the repository"
+)
 
 
 def encoded(
-    file_format: str = "PNG", size: tuple[int, int] = (8, 6), seed: int = 0, mode: str = "RGB", **options
+    file_format: str = "PNG",
+    size: tuple[int, int] = (8, 6),
+    seed: int = 0,
+    mode: str = "RGB",
+    **options,
 ) -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     buffer = io.BytesIO()
@@ -58,7 +64,11 @@ def test_class_folders(tmp_path):
     splits = open_data(str(tmp_path))
     assert list(splits) == ["train"]
     source = splits["train"]
-    assert [source.name(i) for i in range(len(source))] == ["cat/a.PNG", "cat/more/c.png", "dog/b.png"]
+    assert [source.name(i) for i in range(len(source))] == [
+        "cat/a.PNG",
+        "cat/more/c.png",
+        "dog/b.png",
+    ]
     assert (source.labels, source.class_names) == ([0, 0, 1], ["cat", "dog"])
     image, label = source[2]
     assert (image.mode, image.size, label) == ("RGB", (8, 6), 1)
@@ -68,7 +78,11 @@ def test_class_folders(tmp_path):
 def test_split_folders_share_class_indices(tmp_path):
     write(tmp_path, "train/cat/a.png", "train/dog/b.png", "Val/dog/c.png", "test/eel/d.png")
     splits = open_data(str(tmp_path))
-    assert {name: source.labels for name, source in splits.items()} == {"train": [0, 1], "validation": [1], "test": [2]}
+    assert {name: source.labels for name, source in splits.items()} == {
+        "train": [0, 1],
+        "validation": [1],
+        "test": [2],
+    }
     assert all(source.class_names == ["cat", "dog", "eel"] for source in splits.values())
 
 
@@ -92,7 +106,9 @@ def test_no_images_says_what_was_found(tmp_path):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "a" / ".DS_Store").touch()
     (tmp_path / ".hidden.png").touch()
-    with pytest.raises(DataError, match="found 3 folders, 0 images, 2 hidden files, 0 other files") as caught:
+    with pytest.raises(
+        DataError, match="found 3 folders, 0 images, 2 hidden files, 0 other files"
+    ) as caught:
         open_data(str(tmp_path))
     one_line(caught)
 
@@ -158,7 +174,9 @@ def test_printable_names_do_not_collide():
 def test_class_names_are_kept_literally(tmp_path, name):
     source = open_data(str(write(tmp_path, f"{name}/a.png", "zzz/b.png")))["train"]
     assert name in source.class_names
-    assert resolve_class(name, source.class_names, 2, source.labels) == source.class_names.index(name)
+    assert resolve_class(name, source.class_names, 2, source.labels) == source.class_names.index(
+        name
+    )
 
 
 def test_class_name_that_is_not_utf8_can_be_encoded(tmp_path):
@@ -180,7 +198,13 @@ def bad_crc() -> bytes:
 
 def huge_png(side: int) -> bytes:
     header = b"IHDR" + side.to_bytes(4, "big") * 2 + bytes([1, 0, 0, 0, 0])
-    return b"\x89PNG\r\n\x1a\n" + b"\0\0\0\x0d" + header + zlib.crc32(header).to_bytes(4, "big") + encoded()[33:]
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + b"\0\0\0\x0d"
+        + header
+        + zlib.crc32(header).to_bytes(4, "big")
+        + encoded()[33:]
+    )
 
 
 BROKEN = {
@@ -224,9 +248,15 @@ def test_pixel_limit_is_checked_before_decoding_and_never_raised():
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @given(st.data())
 def test_any_damage_is_a_data_error_or_an_image(data):
-    original = encoded(data.draw(st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM"])), (12, 9))
+    original = encoded(
+        data.draw(st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM"])), (12, 9)
+    )
     at = data.draw(st.integers(0, len(original) - 1))
-    damaged = original[:at] + data.draw(st.binary(max_size=4)) + original[at + data.draw(st.integers(0, 40)) :]
+    damaged = (
+        original[:at]
+        + data.draw(st.binary(max_size=4))
+        + original[at + data.draw(st.integers(0, 40)) :]
+    )
     with contextlib.suppress(DataError):
         assert decode_image(damaged, "x")[0].mode == "RGB"
 
@@ -326,15 +356,22 @@ def test_saved_dataset(tmp_path):
     datasets = pytest.importorskip("datasets")
     datasets.DatasetDict(train=table(3), validation=table(2)).save_to_disk(tmp_path / "both")
     table(2).select([1]).save_to_disk(tmp_path / "one")
-    assert {name: len(s) for name, s in open_data(str(tmp_path / "both")).items()} == {"train": 3, "validation": 2}
+    assert {name: len(s) for name, s in open_data(str(tmp_path / "both")).items()} == {
+        "train": 3,
+        "validation": 2,
+    }
     one = open_data(str(tmp_path / "one"))["train"]
     assert (one.name(0), one.labels) == ("train row 0", [1])
 
 
 def test_text_and_word_labels_share_names_across_splits(tmp_path):
     datasets = pytest.importorskip("datasets")
-    datasets.Dataset.from_dict({"y": ["no", "yes"], "t": ["a", "é"]}).to_parquet(tmp_path / "train.parquet")
-    datasets.Dataset.from_dict({"y": ["yes", None], "t": ["c", None]}).to_parquet(tmp_path / "test.parquet")
+    datasets.Dataset.from_dict({"y": ["no", "yes"], "t": ["a", "é"]}).to_parquet(
+        tmp_path / "train.parquet"
+    )
+    datasets.Dataset.from_dict({"y": ["yes", None], "t": ["c", None]}).to_parquet(
+        tmp_path / "test.parquet"
+    )
     splits = open_data(str(tmp_path), label_column="y")
     assert splits["train"][1] == ("é", 1)
     assert splits["train"].digest(1) == hashlib.sha256("é".encode()).digest()
@@ -345,7 +382,9 @@ def test_text_and_word_labels_share_names_across_splits(tmp_path):
 
 def test_integer_labels_have_no_names(tmp_path):
     datasets = pytest.importorskip("datasets")
-    datasets.Dataset.from_dict({"text": ["a", "b"], "label": [3, 1]}).to_parquet(tmp_path / "x.parquet")
+    datasets.Dataset.from_dict({"text": ["a", "b"], "label": [3, 1]}).to_parquet(
+        tmp_path / "x.parquet"
+    )
     source = open_data(str(tmp_path))["train"]
     assert (source.labels, source.class_names) == ([3, 1], None)
 
@@ -365,7 +404,9 @@ def test_table_cannot_make_us_read_another_file(tmp_path):
     (tmp_path / "data").mkdir()
     rows = {"img": [{"bytes": None, "path": str(secret)}]}
     kinds = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
-    datasets.Dataset.from_dict(rows, features=datasets.Features({"img": kinds})).to_parquet(tmp_path / "data/x.parquet")
+    datasets.Dataset.from_dict(rows, features=datasets.Features({"img": kinds})).to_parquet(
+        tmp_path / "data/x.parquet"
+    )
     source = open_data(str(tmp_path / "data"))["train"]
     for read in (source.fetch, source.digest):
         with pytest.raises(DataError, match=r"x\.parquet row 0: no image bytes"):
@@ -374,7 +415,9 @@ def test_table_cannot_make_us_read_another_file(tmp_path):
 
 def test_broken_image_in_a_table(tmp_path):
     datasets = pytest.importorskip("datasets")
-    datasets.Dataset.from_dict({"img": [{"bytes": b"no", "path": "a.png"}]}).to_parquet(tmp_path / "train.parquet")
+    datasets.Dataset.from_dict({"img": [{"bytes": b"no", "path": "a.png"}]}).to_parquet(
+        tmp_path / "train.parquet"
+    )
     with pytest.raises(DataError, match=r"^train\.parquet row 0: "):
         open_data(str(tmp_path))["train"][0]
 
@@ -401,9 +444,9 @@ def test_several_label_columns_are_listed(tmp_path):
     datasets = pytest.importorskip("datasets")
     names = datasets.ClassLabel(names=["a", "b"])
     features = datasets.Features({"t": datasets.Value("string"), "fine": names, "coarse": names})
-    datasets.Dataset.from_dict({"t": ["x"], "fine": [0], "coarse": [1]}, features=features).to_parquet(
-        tmp_path / "x.parquet"
-    )
+    datasets.Dataset.from_dict(
+        {"t": ["x"], "fine": [0], "coarse": [1]}, features=features
+    ).to_parquet(tmp_path / "x.parquet")
     with pytest.raises(UsageError, match="fine, coarse"):
         open_data(str(tmp_path))
     assert open_data(str(tmp_path), label_column="coarse")["train"].labels == [1]
@@ -420,8 +463,14 @@ def test_damaged_parquet(tmp_path):
 def test_cifar10_parquet_is_fast_and_picklable():
     splits = open_data(str(CIFAR10), transform=Preprocess())
     train = splits["train"]
-    assert {name: len(source) for name, source in splits.items()} == {"train": 50_000, "test": 10_000}
-    assert train.class_names[train.labels[0]] == "automobile" and train.name(17) == "train.parquet row 17"
+    assert {name: len(source) for name, source in splits.items()} == {
+        "train": 50_000,
+        "test": 10_000,
+    }
+    assert (
+        train.class_names[train.labels[0]] == "automobile"
+        and train.name(17) == "train.parquet row 17"
+    )
     copied = pickle.loads(pickle.dumps(train))
     assert torch.equal(copied[7][0], train[7][0]) and len(pickle.dumps(train)) < 1_000_000
     start = time.perf_counter()
@@ -439,7 +488,9 @@ def test_missing_path_names_close_ones(tmp_path):
         open_data(str(tmp_path / "pitcures"))
 
 
-@pytest.mark.parametrize("spec", ["./nowhere", "nowhere/a/b", "nowhere.parquet", "~/nowhere-at-all", "a b", ""])
+@pytest.mark.parametrize(
+    "spec", ["./nowhere", "nowhere/a/b", "nowhere.parquet", "~/nowhere-at-all", "a b", ""]
+)
 def test_missing_path_never_asks_the_hub(tmp_path, monkeypatch, spec):
     datasets = pytest.importorskip("datasets")
     monkeypatch.chdir(tmp_path)
@@ -462,7 +513,9 @@ def test_hub_failure_is_one_line(monkeypatch):
 
 def test_hub_dataset(monkeypatch):
     datasets = pytest.importorskip("datasets")
-    monkeypatch.setattr(datasets, "load_dataset", lambda name, revision: datasets.DatasetDict(test=table(2)))
+    monkeypatch.setattr(
+        datasets, "load_dataset", lambda name, revision: datasets.DatasetDict(test=table(2))
+    )
     source = open_data("owner/name")["test"]
     assert (source.name(1), source[1][1], source.index_of(["001.png"])) == ("test row 1", 1, [1])
 
@@ -494,7 +547,13 @@ def test_python_factory(tmp_path, monkeypatch):
     )
     assert open_data("python:my_factories:one") == {"train": [(1, 0)]}
     assert open_data("python:my_factories:two") == {"test": [(1, 0)]}
-    for spec in ("my_factories:bad", "my_factories:none", "my_factories", "no_such_module:x", "my_factories:"):
+    for spec in (
+        "my_factories:bad",
+        "my_factories:none",
+        "my_factories",
+        "no_such_module:x",
+        "my_factories:",
+    ):
         with pytest.raises(UsageError):
             open_data(f"python:{spec}")
 
@@ -511,7 +570,9 @@ def test_workers_and_transform(tmp_path):
     source = open_data(str(write(tmp_path, "a/1.png", "b/2.png")))["train"]
     transformed = source.with_transform(Preprocess())
     assert isinstance(transformed, Source) and isinstance(source[0][0], Image.Image)
-    loader = torch.utils.data.DataLoader(transformed, batch_size=2, num_workers=1, multiprocessing_context="spawn")
+    loader = torch.utils.data.DataLoader(
+        transformed, batch_size=2, num_workers=1, multiprocessing_context="spawn"
+    )
     pixels, labels = next(iter(loader))
     assert pixels.shape == (2, 3, 6, 8) and labels.tolist() == [0, 1]
 
@@ -527,10 +588,16 @@ def test_ids_by_path_name_stem_and_index(tmp_path):
 def test_unknown_and_ambiguous_ids(tmp_path):
     source = open_data(str(write(tmp_path, "cat/a.png", "cat/1.png", "dog/a.png")))["train"]
     unknown = [f"u{i}" for i in range(7)]
-    with pytest.raises(DataError, match=r"7 of 8 ids match no sample.*'u0', 'u1', 'u2', 'u3', 'u4';") as caught:
+    with pytest.raises(
+        DataError, match=r"7 of 8 ids match no sample.*'u0', 'u1', 'u2', 'u3', 'u4';"
+    ) as caught:
         source.index_of(["cat/a.png", *unknown])
     assert "u5" not in one_line(caught)
-    for ambiguous in ("a", "a.png", "1"):  # "1" is the second index and the stem of cat/1.png, the first
+    for ambiguous in (
+        "a",
+        "a.png",
+        "1",
+    ):  # "1" is the second index and the stem of cat/1.png, the first
         with pytest.raises(DataError, match="match several samples"):
             source.index_of([ambiguous])
 
@@ -553,7 +620,10 @@ def test_ids_are_shown_on_one_short_line(tmp_path):
 
 @given(
     st.lists(
-        st.text(string.ascii_letters + string.digits + " .,\"'/é🦆", min_size=1).map(str.strip).filter(bool), min_size=1
+        st.text(string.ascii_letters + string.digits + " .,\"'/é🦆", min_size=1)
+        .map(str.strip)
+        .filter(bool),
+        min_size=1,
     )
 )
 def test_csv_ids_round_trip(tmp_path_factory, ids):
@@ -607,7 +677,9 @@ def test_missing_id_file(tmp_path):
 NAMES = ["cat", "dog", "3", "owl"]
 
 
-@pytest.mark.parametrize(("selector", "expected"), [("cat", 0), (1, 1), ("1", 1), ("3", 2), (3, 3), ("owl", 3)])
+@pytest.mark.parametrize(
+    ("selector", "expected"), [("cat", 0), (1, 1), ("1", 1), ("3", 2), (3, 3), ("owl", 3)]
+)
 def test_class_by_name_or_index(selector, expected):
     assert resolve_class(selector, NAMES, 4, {0, 1, 2, 3}) == expected
 

@@ -1,4 +1,6 @@
-"""Several processes give the model that one process gives, bit for bit, or all of them stop with the reason."""
+"""Several processes give the model that one process gives, bit for bit, or all of them stop with
+the reason.
+"""
 
 import json
 import subprocess
@@ -8,7 +10,8 @@ import pytest
 
 pytestmark = pytest.mark.timeout(120)
 
-# name -> number of processes and settings; all run in one interpreter that forks the processes as torchrun would
+# name -> number of processes and settings; all run in one interpreter that forks the processes as
+# torchrun would
 SCENARIOS = {
     "1": {"world": 1},
     "1, loader worker": {"world": 1, "workers": 1},
@@ -36,10 +39,13 @@ torch.set_num_threads(1)  # no thread pool before the fork
 def work(settings, rank, port, pipe):
     world = settings["world"]
     if world > 1:
-        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     try:
         torch.manual_seed(0)
-        model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 4))
+        model = nn.Sequential(
+            nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 4)
+        )
         x = torch.randn(settings.get("samples", 75), 8)
         data = torch.utils.data.TensorDataset(x, model(x).argmax(1))
         if settings.get("loader"):
@@ -51,14 +57,18 @@ def work(settings, rank, port, pipe):
         done = unspan.erase(model, data, method, run, check_labels=False, key=b"k" * 32)
         account = done.receipt
         pipe.send({
-            "hash": account["model"]["sha256_after"], "samples": account["method"]["fit"]["samples"],
-            "commitment": account["request"]["commitment"], "accuracy": account["forget_accuracy_before"],
-            "singular": account["method"]["fit"]["singular_values"], "processes": account["run"]["processes"],
+            "hash": account["model"]["sha256_after"],
+            "samples": account["method"]["fit"]["samples"],
+            "commitment": account["request"]["commitment"],
+            "accuracy": account["forget_accuracy_before"],
+            "singular": account["method"]["fit"]["singular_values"],
+            "processes": account["run"]["processes"],
         })
     except unspan.UnspanError as error:
         pipe.send({"error": type(error).__name__, "text": str(error)})
     except BaseException as error:
-        pipe.send({"crash": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()[-600:]})
+        trace = traceback.format_exc()[-600:]
+        pipe.send({"crash": f"{type(error).__name__}: {error}", "trace": trace})
 
 
 def launch(settings):
@@ -81,7 +91,8 @@ def launch(settings):
     return said
 
 
-print("RESULT" + json.dumps({name: launch(settings) for name, settings in json.loads(sys.argv[1]).items()}))
+asked = json.loads(sys.argv[1])
+print("RESULT" + json.dumps({name: launch(settings) for name, settings in asked.items()}))
 """
 
 

@@ -1,4 +1,6 @@
-"""The contract of erase(): a drop-in copy, features without the erased span on every route, requests that unite."""
+"""The contract of erase(): a drop-in copy, features without the erased span on every route,
+requests that unite.
+"""
 
 import copy
 import io
@@ -42,20 +44,36 @@ class Handmade(nn.Module):
 
 def mlp():
     return nn.Sequential(
-        nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 12), nn.ReLU(), nn.Dropout(0.5), nn.Linear(12, 5)
+        nn.Linear(8, 16),
+        nn.BatchNorm1d(16),
+        nn.ReLU(),
+        nn.Linear(16, 12),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(12, 5),
     )
 
 
 def conv():
     return nn.Sequential(
-        nn.Conv2d(3, 10, 3), nn.BatchNorm2d(10), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(10, 5)
+        nn.Conv2d(3, 10, 3),
+        nn.BatchNorm2d(10),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(10, 5),
     )
 
 
 def resnet():
     return ResNetForImageClassification(
         ResNetConfig(
-            num_channels=3, embedding_size=8, hidden_sizes=[8, 12], depths=[1, 1], layer_type="basic", num_labels=5
+            num_channels=3,
+            embedding_size=8,
+            hidden_sizes=[8, 12],
+            depths=[1, 1],
+            layer_type="basic",
+            num_labels=5,
         )
     )
 
@@ -91,13 +109,22 @@ def compiled():
     return torch.compile(mlp(), backend="eager")
 
 
-# name -> builder, input shape ("ids" for text), module whose output a user hooks for features, None if there is none
+# name -> builder, input shape ("ids" for text), module whose output a user hooks for features, None
+# if there is none
 KINDS = {
     "mlp": (mlp, (8,), "5"),
     "conv": (conv, (3, 8, 8), "4"),
     "handmade": (Handmade, (3, 8, 8), None),
-    "affine": (lambda: nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 12), nn.Linear(12, 5)), (8,), "2"),
-    "embedding": (lambda: nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 12), nn.LayerNorm(12)), (8,), "3"),
+    "affine": (
+        lambda: nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 12), nn.Linear(12, 5)),
+        (8,),
+        "2",
+    ),
+    "embedding": (
+        lambda: nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 12), nn.LayerNorm(12)),
+        (8,),
+        "3",
+    ),
     "resnet": (resnet, (3, 16, 16), "resnet.pooler"),
     "vit": (vit, (3, 8, 8), None),
     "bert": (bert, "ids", "dropout"),
@@ -123,7 +150,9 @@ def inputs_of(name, n=40, seed=1):
 def build(name):
     torch.manual_seed(0)
     model = KINDS[name][0]()
-    with torch.no_grad():  # away from near-zero initial weights, so that features differ between samples
+    with (
+        torch.no_grad()
+    ):  # away from near-zero initial weights, so that features differ between samples
         for parameter in model.parameters():
             if parameter.ndim > 1:
                 parameter.mul_(2)
@@ -133,7 +162,10 @@ def build(name):
 def rows(inputs):
     """As a data set of samples."""
     if isinstance(inputs, dict):
-        return [{key: value[i] for key, value in inputs.items()} for i in range(len(inputs["input_ids"]))]
+        return [
+            {key: value[i] for key, value in inputs.items()}
+            for i in range(len(inputs["input_ids"]))
+        ]
     return list(inputs)
 
 
@@ -183,10 +215,12 @@ def limit(model):
     ]
 
 
-# ---- contract --------------------------------------------------------------------------------------------------
+# ---- contract ------------------------------------------------------------------------------------
 
 
-CONTRACT = [(name, "esc") for name in KINDS] + [(name, "esc-t") for name in HEADED if name not in ("bf16", "half")]
+CONTRACT = [(name, "esc") for name in KINDS] + [
+    (name, "esc-t") for name in HEADED if name not in ("bf16", "half")
+]
 
 
 @pytest.mark.parametrize("form", ["projected", "folded"])
@@ -222,7 +256,11 @@ def test_the_result_is_a_drop_in_copy(name, method, form):
     added = [key for key in after if key not in before]
     assert all(key.endswith("unspan.basis" if method == "esc" else "unspan.map") for key in added)
     assert len(added) <= (form == "projected")
-    assert all(torch.equal(after[key], before[key]) for key in before if "running" in key or "num_batches" in key)
+    assert all(
+        torch.equal(after[key], before[key])
+        for key in before
+        if "running" in key or "num_batches" in key
+    )
     erased = scores(done.model, other)
     assert erased.shape == original.shape
     assert not torch.allclose(erased, original, atol=1e-4)
@@ -235,7 +273,9 @@ def test_the_result_is_a_drop_in_copy(name, method, form):
         layer = unwrap(model).get_submodule(head)
         mapped = clean["other"].double() @ matrix.mT
         want = functional.linear(mapped, layer.weight.double().flatten(1), layer.bias.double())
-        torch.testing.assert_close(erased.double(), want, rtol=0, atol=1e-5 * float(1 + want.abs().max()))
+        torch.testing.assert_close(
+            erased.double(), want, rtol=0, atol=1e-5 * float(1 + want.abs().max())
+        )
     if form == "folded":
         assert torch.equal(unspan.features(done.model, forget), clean["forget"])
         assert torch.equal(unspan.features(done.model, other), clean["other"])
@@ -252,7 +292,9 @@ def test_the_result_is_a_drop_in_copy(name, method, form):
         if head is not None:
             assert energy(features_by_identity(done.model, head, forget), basis) <= limit(model)
         if KINDS[name][2] is not None:
-            assert energy(features_by_hook(done.model, KINDS[name][2], forget), basis) <= limit(model)
+            assert energy(features_by_hook(done.model, KINDS[name][2], forget), basis) <= limit(
+                model
+            )
 
 
 @pytest.mark.parametrize("name", [name for name in KINDS if name != "compiled"])
@@ -269,7 +311,9 @@ def test_the_result_pickles_and_moves(name):
     if name in ("bf16", "half"):
         return
     double = copy.deepcopy(done.model).double()
-    assert {value.dtype for value in double.state_dict().values() if value.is_floating_point()} == {torch.float64}
+    assert {value.dtype for value in double.state_dict().values() if value.is_floating_point()} == {
+        torch.float64
+    }
     torch.testing.assert_close(scores(double, forget).float(), erased, rtol=1e-4, atol=1e-4)
     half = copy.deepcopy(done.model).half()
     assert energy(unspan.features(half, like(half, forget)), done.eraser.basis) <= 1e-2
@@ -280,7 +324,9 @@ def test_a_compiled_model_that_already_ran_is_erased(method):
     model, forget = build("compiled").eval(), inputs_of("compiled")
     with torch.no_grad():
         original = model(forget)
-        settings = unspan.ESC(rank=2) if method == "esc" else unspan.ESCT(lr=1.0, epochs=10, tau=0.9)
+        settings = (
+            unspan.ESC(rank=2) if method == "esc" else unspan.ESCT(lr=1.0, epochs=10, tau=0.9)
+        )
         done = unspan.erase(model, labelled(unwrap(model), forget), settings)
         plain = unwrap(copy.deepcopy(done.model))(forget)
         torch.testing.assert_close(done.model(forget), plain)
@@ -290,7 +336,9 @@ def test_a_compiled_model_that_already_ran_is_erased(method):
 
 def test_esc_t_needs_a_head():
     with pytest.raises(UsageError, match="head"):
-        unspan.erase(build("embedding"), [(row, 0) for row in rows(inputs_of("embedding"))], unspan.ESCT())
+        unspan.erase(
+            build("embedding"), [(row, 0) for row in rows(inputs_of("embedding"))], unspan.ESCT()
+        )
 
 
 @pytest.mark.parametrize("name", ["mlp", "affine", "vit"])
@@ -305,7 +353,7 @@ def test_an_error_leaves_the_model_as_it_was(name):
     assert not hasattr(unwrap(model), "_unspan")
 
 
-# ---- several requests ------------------------------------------------------------------------------------------
+# ---- several requests ----------------------------------------------------------------------------
 
 PLACES = {
     "hook": ("mlp", "projected"),
@@ -337,13 +385,18 @@ def test_two_requests_are_one_in_any_order(place):
     assert ab.shape[1] == 4
     # absorbed weights are float32, and the second request reads features restored from them
     assert sin_theta(ab, ba) <= (1e-5 if place == "weights" else 1e-8)
-    assert sin_theta(ab, union([span(model, a, 2), span(model, b, 2)])) <= (1e-5 if place == "weights" else 1e-8)
+    assert sin_theta(ab, union([span(model, a, 2), span(model, b, 2)])) <= (
+        1e-5 if place == "weights" else 1e-8
+    )
     tap = results[0].receipt["placement"]["tap"]
     head, clean = unwrap(model).get_submodule(tap["head"]), unspan.features(model, other).double()
     want = functional.linear(clean - clean @ ab @ ab.mT, head.weight.double(), head.bias.double())
     for result in results:
         torch.testing.assert_close(
-            scores(result.model, other).double(), want, rtol=0, atol=2e-5 * float(1 + want.abs().max())
+            scores(result.model, other).double(),
+            want,
+            rtol=0,
+            atol=2e-5 * float(1 + want.abs().max()),
         )
         if form == "projected":
             assert energy(unspan.features(result.model, other), ab) <= 5e-6
@@ -391,7 +444,12 @@ def test_forms_do_not_mix():
 @pytest.mark.parametrize("name", ["mlp", "affine", "conv"])
 @pytest.mark.parametrize("esc_first", [True, False])
 def test_esc_and_esc_t_chain(name, esc_first):
-    model, a, b, other = build(name), inputs_of(name, seed=4), inputs_of(name, seed=5), inputs_of(name, 16, seed=3)
+    model, a, b, other = (
+        build(name),
+        inputs_of(name, seed=4),
+        inputs_of(name, seed=5),
+        inputs_of(name, 16, seed=3),
+    )
     esc, trained = unspan.ESC(rank=2), unspan.ESCT(lr=1.0, epochs=10, tau=0.9)
     methods = (esc, trained) if esc_first else (trained, esc)
     one = unspan.erase(model, labelled(model, a), methods[0], check_labels=False)
@@ -399,13 +457,19 @@ def test_esc_and_esc_t_chain(name, esc_first):
     clean = unspan.features(model, other)
     want = clean.double() @ two.eraser.matrix().mT
     torch.testing.assert_close(
-        unspan.features(two.model, other).double(), want, rtol=0, atol=1e-5 * float(1 + want.abs().max())
+        unspan.features(two.model, other).double(),
+        want,
+        rtol=0,
+        atol=1e-5 * float(1 + want.abs().max()),
     )
     if not esc_first:
         head = unwrap(model).get_submodule(two.receipt["placement"]["tap"]["head"])
         expected = functional.linear(want, head.weight.double().flatten(1), head.bias.double())
         torch.testing.assert_close(
-            scores(two.model, other).double(), expected, rtol=0, atol=1e-5 * float(1 + expected.abs().max())
+            scores(two.model, other).double(),
+            expected,
+            rtol=0,
+            atol=1e-5 * float(1 + expected.abs().max()),
         )
 
 
@@ -422,7 +486,7 @@ def test_running_out_of_rank_is_an_error():
         unspan.erase(model, rows(inputs_of("mlp", 1)), unspan.ESC(rank=2))
 
 
-# ---- few samples -----------------------------------------------------------------------------------------------
+# ---- few samples ---------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -475,15 +539,19 @@ def test_released_code_leaves_batch_norm_of_the_input_alone():
     model = build("mlp")
     before = copy.deepcopy(model.state_dict())
     done = unspan.erase(
-        model, rows(inputs_of("mlp")), unspan.ESC(rank=1, fidelity="released-code"), unspan.Run(batch_size=8)
+        model,
+        rows(inputs_of("mlp")),
+        unspan.ESC(rank=1, fidelity="released-code"),
+        unspan.Run(batch_size=8),
     )
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert not torch.equal(
-        done.eraser.matrix(), unspan.erase(model, rows(inputs_of("mlp")), unspan.ESC(rank=1)).eraser.matrix()
+        done.eraser.matrix(),
+        unspan.erase(model, rows(inputs_of("mlp")), unspan.ESC(rank=1)).eraser.matrix(),
     )
 
 
-# ---- the run ---------------------------------------------------------------------------------------------------
+# ---- the run -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["mlp", "conv", "vit"])
@@ -492,7 +560,9 @@ def test_order_and_loader_do_not_change_the_model(name):
     hashes = set()
     for data in (rows(forget), rows(forget)[::-1], TensorDataset(forget)):
         hashes.add(
-            unspan.erase(model, data, unspan.ESC(rank=2), unspan.Run(batch_size=16)).receipt["model"]["sha256_after"]
+            unspan.erase(model, data, unspan.ESC(rank=2), unspan.Run(batch_size=16)).receipt[
+                "model"
+            ]["sha256_after"]
         )
     assert len(hashes) == 1
 
@@ -501,9 +571,9 @@ def test_erasing_emits_its_warnings_once():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         done = unspan.erase(build("mlp"), rows(inputs_of("mlp", 5)), unspan.ESC(rank=2))
-    assert [str(one.message) for one in caught if "samples in 12 dimensions" in str(one.message)] == [
-        line for line in done.warnings if "12 dimensions" in line
-    ]
+    assert [
+        str(one.message) for one in caught if "samples in 12 dimensions" in str(one.message)
+    ] == [line for line in done.warnings if "12 dimensions" in line]
     assert len(done.warnings) >= 1
 
 
@@ -526,8 +596,8 @@ def test_labels_that_the_model_does_not_know_are_an_error(digits):
     with pytest.raises(DataError, match="labels or preprocessing"):
         unspan.erase(model, unspan.Splits(forget=wrong, kind="class"), unspan.ESC(rank=1))
     assert (
-        unspan.erase(model, unspan.Splits(forget=wrong, kind="class"), unspan.ESC(rank=1), check_labels=False).receipt[
-            "status"
-        ]
+        unspan.erase(
+            model, unspan.Splits(forget=wrong, kind="class"), unspan.ESC(rank=1), check_labels=False
+        ).receipt["status"]
         == "erased"
     )

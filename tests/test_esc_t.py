@@ -1,4 +1,6 @@
-"""ESC-T: the closed-form gradient is that of the formula, and training is the loop the docstring describes."""
+"""ESC-T: the closed-form gradient is that of the formula, and training is the loop the docstring
+describes.
+"""
 
 import pytest
 import torch
@@ -25,7 +27,9 @@ class Stream:
 
 
 def problem(seed=2, n=120, d=12, classes=4, shift=2.5):
-    """Features of one class, which the head recognises the more the larger the shift, labels, float64 head."""
+    """Features of one class, which the head recognises the more the larger the shift, labels,
+    float64 head.
+    """
     generator = torch.Generator().manual_seed(seed)
     weight = torch.randn(classes, d, generator=generator, dtype=torch.float64)
     bias = 0.1 * torch.randn(classes, generator=generator, dtype=torch.float64)
@@ -40,7 +44,9 @@ def basis_of(z):
 
 
 def literal(z, y, basis, mask, weight, bias, reduction, transposed):
-    """Gradient of `-CE` over the samples still recognised, `A = U * M`, scores `W A Aᵀ z + b`, by autograd."""
+    """Gradient of `-CE` over the samples still recognised, `A = U * M`, scores `W A Aᵀ z + b`, by
+    autograd.
+    """
     mask = mask.clone().requires_grad_()
     a = basis * mask
     square = a.mT @ a if transposed else a @ a.mT
@@ -56,9 +62,13 @@ def literal(z, y, basis, mask, weight, bias, reduction, transposed):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    seed=st.integers(0, 2**31), n=st.integers(1, 30), d=st.integers(1, 12), classes=st.integers(2, 6),
-    reduction=st.sampled_from(["correct", "batch"]), transposed=st.booleans(),
-)  # fmt: skip
+    seed=st.integers(0, 2**31),
+    n=st.integers(1, 30),
+    d=st.integers(1, 12),
+    classes=st.integers(2, 6),
+    reduction=st.sampled_from(["correct", "batch"]),
+    transposed=st.booleans(),
+)
 def test_gradient_is_that_of_the_formula(seed, n, d, classes, reduction, transposed):
     generator = torch.Generator().manual_seed(seed)
 
@@ -66,7 +76,10 @@ def test_gradient_is_that_of_the_formula(seed, n, d, classes, reduction, transpo
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
     z, weight, bias = normal(n, d), normal(classes, d), normal(classes)
-    basis, mask = torch.linalg.qr(normal(d, d))[0], torch.rand(d, d, generator=generator, dtype=torch.float64)
+    basis, mask = (
+        torch.linalg.qr(normal(d, d))[0],
+        torch.rand(d, d, generator=generator, dtype=torch.float64),
+    )
     y = torch.randint(classes, (n,), generator=generator)
     got = mask_gradient(z, y, basis, mask, weight, bias, reduction, transposed)
     want = literal(z, y, basis, mask, weight, bias, reduction, transposed)
@@ -78,7 +91,10 @@ def test_gradient_is_that_of_the_formula(seed, n, d, classes, reduction, transpo
 def test_reductions_differ_by_the_share_recognised():
     z, y, (weight, bias) = problem(shift=0.8)
     u = basis_of(z).double()
-    both = [mask_gradient(z.double(), y, u, torch.ones_like(u), weight, bias, how) for how in ("correct", "batch")]
+    both = [
+        mask_gradient(z.double(), y, u, torch.ones_like(u), weight, bias, how)
+        for how in ("correct", "batch")
+    ]
     share = float(((z.double() @ weight.mT + bias).argmax(1) == y).double().mean())
     assert 0.2 < share < 0.8
     torch.testing.assert_close(both[0] * share, both[1])
@@ -88,11 +104,20 @@ def test_scores_that_are_not_finite_are_an_error():
     z, y, (weight, bias) = problem()
     u = basis_of(z)
     with pytest.raises(DataError, match="infinite"):
-        mask_gradient(z * 1e30, torch.zeros_like(y), u, torch.ones_like(u), weight.float() * 1e20, bias.float())
+        mask_gradient(
+            z * 1e30,
+            torch.zeros_like(y),
+            u,
+            torch.ones_like(u),
+            weight.float() * 1e20,
+            bias.float(),
+        )
 
 
 def oracle(z, y, head, method, seed):
-    """The loop of the docstring, by autograd in float64: soft mask and the map of the thresholded one."""
+    """The loop of the docstring, by autograd in float64: soft mask and the map of the thresholded
+    one.
+    """
     basis = basis_of(z).double()
     weight, bias = (part.float().double() for part in head)
     z, mask = z.double(), torch.ones_like(basis)
@@ -138,7 +163,14 @@ def test_training_is_the_loop_of_the_docstring(settings, seed):
     trained, _ = method._train(z, y, basis_of(z), *(part.float() for part in head), 7)
     torch.testing.assert_close(trained.double(), mask, rtol=0, atol=2e-5)
     torch.testing.assert_close(fit.eraser.matrix(), matrix, rtol=0, atol=1e-6)
-    assert fit.report["mask_kept"] == pytest.approx(float((mask > (method.tau or 0) if method.tau is not None else mask.float() != 0).double().mean()), abs=1e-3)
+    assert fit.report["mask_kept"] == pytest.approx(
+        float(
+            (mask > (method.tau or 0) if method.tau is not None else mask.float() != 0)
+            .double()
+            .mean()
+        ),
+        abs=1e-3,
+    )
 
 
 def test_settings_that_differ_give_other_maps():
@@ -215,15 +247,21 @@ def test_the_report_measures_the_map_that_is_returned():
     assert fit.report["forget_accuracy_after_threshold"] == pytest.approx(
         float((scores.argmax(1) == y).double().mean()), abs=0.01
     )
-    assert fit.report["map_norm"] == pytest.approx(float(torch.linalg.matrix_norm(fit.eraser.matrix(), 2)))
+    assert fit.report["map_norm"] == pytest.approx(
+        float(torch.linalg.matrix_norm(fit.eraser.matrix(), 2))
+    )
     torch.testing.assert_close(fit.eraser.matrix(), fit.eraser.matrix().mT)
-    assert any("not a projection" in line for line in fit.warnings) == (fit.report["map_norm"] > 1.05)
+    assert any("not a projection" in line for line in fit.warnings) == (
+        fit.report["map_norm"] > 1.05
+    )
 
 
 def test_a_run_repeats_bitwise_and_depends_on_its_seed():
     z, y, head = problem()
     fits = [
-        ESCT(lr=0.1, epochs=3, batch=16)._train(z, y, basis_of(z), *(p.float() for p in head), seed)[0]
+        ESCT(lr=0.1, epochs=3, batch=16)._train(
+            z, y, basis_of(z), *(p.float() for p in head), seed
+        )[0]
         for seed in (0, 0, 1)
     ]
     assert torch.equal(fits[0], fits[1])

@@ -1,4 +1,6 @@
-"""Exported files compute what the model computes, hooks included, for any batch size; nothing else is left behind."""
+"""Exported files compute what the model computes, hooks included, for any batch size; nothing else
+is left behind.
+"""
 
 import builtins
 import logging
@@ -9,7 +11,12 @@ import onnxruntime
 import pytest
 import torch
 from torch import nn
-from transformers import BertConfig, BertForSequenceClassification, ViTConfig, ViTForImageClassification
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    ViTConfig,
+    ViTForImageClassification,
+)
 
 from unspan.erasers import Projection
 from unspan.errors import ModelError, OutputError, UsageError
@@ -21,12 +28,21 @@ FORMATS = ["onnx", "pt2"]
 
 def small_cnn() -> nn.Module:
     torch.manual_seed(0)
-    layers = [nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)]
+    layers = [
+        nn.Conv2d(3, 8, 3),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 4),
+    ]
     return nn.Sequential(*layers).eval()
 
 
 def erased_cnn(images: torch.Tensor) -> nn.Module:
-    """The network with an eraser at its features, which a forward hook calls as a child of the hooked module."""
+    """The network with an eraser at its features, which a forward hook calls as a child of the
+    hooked module.
+    """
     model = small_cnn()
     basis = torch.linalg.qr(torch.randn(8, 3)).Q
     attach(model, find_tap(model, images)[0], Projection(basis))
@@ -65,19 +81,32 @@ def test_one_example_is_enough_for_any_batch_size(tmp_path, format):
 def test_text_classifiers_take_keyword_arguments(tmp_path, format):
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, num_labels=3
+        vocab_size=50,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        num_labels=3,
     )
     model = BertForSequenceClassification(config).eval()
-    inputs = {"input_ids": torch.randint(0, 50, (2, 6)), "attention_mask": torch.tensor([[1] * 6, [1] * 4 + [0] * 2])}
+    inputs = {
+        "input_ids": torch.randint(0, 50, (2, 6)),
+        "attention_mask": torch.tensor([[1] * 6, [1] * 4 + [0] * 2]),
+    }
     assert export(model, inputs, tmp_path / "model", format=format) < 1e-5
 
 
 def test_image_transformers_export_their_logits(tmp_path):
     torch.manual_seed(0)
     config = ViTConfig(
-        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=16, patch_size=8,
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        image_size=16,
+        patch_size=8,
         num_labels=4,
-    )  # fmt: skip
+    )
     model = ViTForImageClassification(config).eval()
     images = torch.randn(2, 3, 16, 16)
     path = tmp_path / "vit.onnx"
@@ -115,7 +144,9 @@ class UnfaithfulToThree(nn.Module):
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_other_batch_sizes_than_the_given_one_are_compared(tmp_path, format):
-    with pytest.raises(ModelError, match={"onnx": "differs from the model by", "pt2": "Guard failed"}[format]):
+    with pytest.raises(
+        ModelError, match={"onnx": "differs from the model by", "pt2": "Guard failed"}[format]
+    ):
         export(UnfaithfulToThree(), torch.randn(2, 4), tmp_path / "model", format=format)
     assert list(tmp_path.iterdir()) == []
 
@@ -163,7 +194,9 @@ def test_missing_packages_are_named(tmp_path, monkeypatch):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without_onnxscript)
-    with pytest.raises(UsageError, match=r"onnxscript is not installed: pip install 'unspan\[onnx\]'"):
+    with pytest.raises(
+        UsageError, match=r"onnxscript is not installed: pip install 'unspan\[onnx\]'"
+    ):
         export(small_cnn(), torch.randn(2, 3, 8, 8), tmp_path / "model.onnx", format="onnx")
 
 

@@ -58,14 +58,25 @@ def test_a_class_erased_earlier_is_not_counted_as_kept(here):
     assert first.exit_code == 0, first.exception
     second = run("erase", "--model", "a", "--trust-code", *OPTIONS, "--forget", "5", "--out", "b")
     assert second.exit_code == 0, second.exception
-    rows = {row["split"]: row for row in json.loads((here / "b/receipt.json").read_text())["evaluation"]}
-    assert {name: row["n"] for name, row in rows.items()} == {"test forget": 10, "test erased earlier": 10, "test retain": 80}
+    rows = {
+        row["split"]: row for row in json.loads((here / "b/receipt.json").read_text())["evaluation"]
+    }
+    assert {name: row["n"] for name, row in rows.items()} == {
+        "test forget": 10,
+        "test erased earlier": 10,
+        "test retain": 80,
+    }
     assert [one[0] for one in rows["test erased earlier"]["classes"]] == [3]
 
 
 def test_a_folder_cannot_name_code_that_looks_like_ours(here):
     torch.manual_seed(0)
-    done = unspan.erase(DigitsCNN().eval(), torch.rand(40, 1, 8, 8), unspan.ESC(rank=1), recipe={"spec": "python:unspan.zoo:DigitsCNN", "num_classes": None})
+    done = unspan.erase(
+        DigitsCNN().eval(),
+        torch.rand(40, 1, 8, 8),
+        unspan.ESC(rank=1),
+        recipe={"spec": "python:unspan.zoo:DigitsCNN", "num_classes": None},
+    )
     done.save("erased")
     assert unspan.load("erased") is not None
     trap = here / "unspan.zoo:x"
@@ -79,12 +90,29 @@ def test_a_folder_cannot_name_code_that_looks_like_ours(here):
     assert not (here / "canary").exists()
 
 
-@pytest.mark.parametrize(("extra", "says"), [
-    (["--eval", "foo"], "--eval foo"), (["--rank", "64"], "rank"), (["--pool", "foo"], "pool"), (["--size", "5"], "--size does not reach"),
-    (["--tap", "nope"], "nope"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("extra", "says"),
+    [
+        (["--eval", "foo"], "--eval foo"),
+        (["--rank", "64"], "rank"),
+        (["--pool", "foo"], "pool"),
+        (["--size", "5"], "--size does not reach"),
+        (["--tap", "nope"], "nope"),
+    ],
+)
 def test_a_dry_run_refuses_what_the_run_would_refuse(here, extra, says):
-    found = run("erase", "--model", "python:made_up:model", *OPTIONS, "--forget", "3", "--out", "a", "--dry-run", *extra)
+    found = run(
+        "erase",
+        "--model",
+        "python:made_up:model",
+        *OPTIONS,
+        "--forget",
+        "3",
+        "--out",
+        "a",
+        "--dry-run",
+        *extra,
+    )
     assert isinstance(found.exception, UsageError) and says in str(found.exception)
 
 
@@ -95,8 +123,13 @@ def test_an_output_without_a_name_is_a_usage_error(here, out):
 
 
 def test_the_receipt_says_how_much_of_the_request_was_read():
-    done = unspan.erase(DigitsCNN().eval(), torch.rand(90, 1, 8, 8), unspan.ESC(rank=1), unspan.Run(max_samples=30))
-    assert (done.receipt["request"]["samples_requested"], done.receipt["request"]["samples_read"]) == (90, 30)
+    done = unspan.erase(
+        DigitsCNN().eval(), torch.rand(90, 1, 8, 8), unspan.ESC(rank=1), unspan.Run(max_samples=30)
+    )
+    assert (
+        done.receipt["request"]["samples_requested"],
+        done.receipt["request"]["samples_read"],
+    ) == (90, 30)
     assert any("30 of the 90" in line for line in done.warnings)
 
 
@@ -104,7 +137,9 @@ def test_samples_and_unlabelled_heads_are_commented_on():
     from torch.utils.data import TensorDataset
 
     data = TensorDataset(torch.rand(60, 1, 8, 8), torch.arange(60) % 10)
-    done = unspan.erase(DigitsCNN().eval(), unspan.Splits.by_index(data, range(30)), unspan.ESC(rank=1))
+    done = unspan.erase(
+        DigitsCNN().eval(), unspan.Splits.by_index(data, range(30)), unspan.ESC(rank=1)
+    )
     assert any("not unlearned" in line for line in done.warnings)
     done = unspan.erase(DigitsCNN().eval(), torch.rand(40, 1, 8, 8), unspan.ESC(rank=1))
     assert any("tap='output'" in line for line in done.warnings)

@@ -9,25 +9,67 @@ from unspan.metrics.score import Score
 
 
 def verdict(attack, value, unit="share", reference=0.5):
-    return Verdict(attack=attack, verdict=INCONCLUSIVE, unit=unit, original=0.9, erased=value, erased_low=value - 0.02, erased_high=value + 0.02, reference=reference, rho=None, rho_low=None, rho_high=None, rho_low_corrected=None, exceeds=False, n=1000)
+    return Verdict(
+        attack=attack,
+        verdict=INCONCLUSIVE,
+        unit=unit,
+        original=0.9,
+        erased=value,
+        erased_low=value - 0.02,
+        erased_high=value + 0.02,
+        reference=reference,
+        rho=None,
+        rho_low=None,
+        rho_high=None,
+        rho_low_corrected=None,
+        exceeds=False,
+        n=1000,
+    )
 
 
 def score(group, name, model, value, split="test retain", unit="share"):
-    return {"group": group, "name": name, "model": model, "value": value, "low": value - 0.01, "high": value + 0.01, "unit": unit, "split": split, "better": "lower", "n": 9000, "note": "", "detail": {}}
+    return {
+        "group": group,
+        "name": name,
+        "model": model,
+        "value": value,
+        "low": value - 0.01,
+        "high": value + 0.01,
+        "unit": unit,
+        "split": split,
+        "better": "lower",
+        "n": 9000,
+        "note": "",
+        "detail": {},
+    }
 
 
 def by_title(found):
     return {one["goal"].split(":")[0]: one for one in found}
 
 
-FINE = [verdict("kNN k=1, L2", 0.12), verdict("MLP probe", 0.03), verdict("kNN k=20, L2, forget against rest", 0.55, "AUC"), verdict("output signature", 0.57, "AUC"), verdict("few-shot prototype, m=10", 0.07), verdict("few-shot prototype, m=50", 0.95)]
-ROWS = [score("stability", "instability", "after", 0.52, "test", "AUC"), score("stability", "instability, mirrored", "after", 0.53, "test", "AUC"), score("utility", "retain accuracy", "before", 0.85), score("utility", "retain accuracy", "after", 0.86)]
+FINE = [
+    verdict("kNN k=1, L2", 0.12),
+    verdict("MLP probe", 0.03),
+    verdict("kNN k=20, L2, forget against rest", 0.55, "AUC"),
+    verdict("output signature", 0.57, "AUC"),
+    verdict("few-shot prototype, m=10", 0.07),
+    verdict("few-shot prototype, m=50", 0.95),
+]
+ROWS = [
+    score("stability", "instability", "after", 0.52, "test", "AUC"),
+    score("stability", "instability, mirrored", "after", 0.53, "test", "AUC"),
+    score("utility", "retain accuracy", "before", 0.85),
+    score("utility", "retain accuracy", "after", 0.86),
+]
 
 
 def test_all_goals_met_and_sure():
     found = by_title(goals(FINE, ROWS, 10, True))
     assert len(found) == 7 and all(one["met"] and one["sure"] for one in found.values())
-    assert found["strongest trained probe"]["what"] == "kNN k=1, L2" and found["strongest trained probe"]["bound"] == pytest.approx(0.15)
+    assert found["strongest trained probe"]["what"] == "kNN k=1, L2" and found[
+        "strongest trained probe"
+    ]["bound"] == pytest.approx(0.15)
     assert found["taught again from 10 examples"]["value"] == 0.07  # m=50 is another question
 
 
@@ -35,7 +77,10 @@ def test_all_goals_met_and_sure():
     ("worse", "title"),
     [
         (verdict("linear probe (converged)", 0.16), "strongest trained probe"),
-        (verdict("affine predictor, forget against rest", 0.61, "AUC"), "forgotten against rest, from features"),
+        (
+            verdict("affine predictor, forget against rest", 0.61, "AUC"),
+            "forgotten against rest, from features",
+        ),
         (verdict("output signature", 0.61, "AUC"), "forgotten against rest, from scores"),
         (verdict("few-shot head refit, m=10", 0.51), "taught again from 10 examples"),
     ],
@@ -43,12 +88,27 @@ def test_all_goals_met_and_sure():
 def test_one_attack_that_reads_more_misses_its_goal_alone(worse, title):
     rest = [one for one in FINE if one.attack != worse.attack]
     found = by_title(goals([*rest, worse], ROWS, 10, True))
-    assert {name for name, one in found.items() if not one["met"]} == {title} and found[title]["what"] == worse.attack
+    assert {name for name, one in found.items() if not one["met"]} == {title} and found[title][
+        "what"
+    ] == worse.attack
 
 
 def test_few_examples_are_judged_against_the_reference_of_the_same_attack():
-    found = by_title(goals([verdict("few-shot prototype, m=10", 0.3, reference=0.5), verdict("few-shot head refit, m=10", 0.2, reference=0.1)], [], 10, True))
-    assert found["taught again from 10 examples"]["what"] == "few-shot head refit, m=10" and not found["taught again from 10 examples"]["met"]
+    found = by_title(
+        goals(
+            [
+                verdict("few-shot prototype, m=10", 0.3, reference=0.5),
+                verdict("few-shot head refit, m=10", 0.2, reference=0.1),
+            ],
+            [],
+            10,
+            True,
+        )
+    )
+    assert (
+        found["taught again from 10 examples"]["what"] == "few-shot head refit, m=10"
+        and not found["taught again from 10 examples"]["met"]
+    )
 
 
 def test_an_interval_beyond_the_bound_is_said():
@@ -57,21 +117,46 @@ def test_an_interval_beyond_the_bound_is_said():
 
 
 def test_lost_accuracy_and_movement_miss_theirs():
-    rows = [score("stability", "instability", "after", 0.7, "test", "AUC"), score("utility", "retain accuracy", "before", 0.85), score("utility", "retain accuracy", "after", 0.84)]
+    rows = [
+        score("stability", "instability", "after", 0.7, "test", "AUC"),
+        score("utility", "retain accuracy", "before", 0.85),
+        score("utility", "retain accuracy", "after", 0.84),
+    ]
     assert [one["met"] for one in goals([], rows, 10, True)] == [False, False]
     assert goals([], [], 10, True) == []
 
 
 def test_answers_that_part_when_the_mirror_image_is_asked_for_miss_theirs():
-    rows = [score("stability", "instability", "after", 0.52, "test", "AUC"), score("stability", "instability, mirrored", "after", 0.92, "test", "AUC")]
-    assert {name: one["met"] for name, one in by_title(goals([], rows, 10, True)).items()} == {"the same input with little noise, who moves more": True, "the same image mirrored, who moves more": False}
-    said = can_still([], str, [None, Score(name="instability, mirrored", value=0.92, low=0.9, high=0.94, n=1000)], None, None)
+    rows = [
+        score("stability", "instability", "after", 0.52, "test", "AUC"),
+        score("stability", "instability, mirrored", "after", 0.92, "test", "AUC"),
+    ]
+    assert {name: one["met"] for name, one in by_title(goals([], rows, 10, True)).items()} == {
+        "the same input with little noise, who moves more": True,
+        "the same image mirrored, who moves more": False,
+    }
+    said = can_still(
+        [],
+        str,
+        [None, Score(name="instability, mirrored", value=0.92, low=0.9, high=0.94, n=1000)],
+        None,
+        None,
+    )
     assert "mirror image" in said[0] and "0.92" in said[0]
 
 
 def test_an_area_below_a_half_is_read_the_other_way_round():
-    found = by_title(goals([verdict("output signature", 0.35, "AUC")], [score("stability", "instability", "after", 0.39, "test", "AUC")], 10, True))
-    assert [one["value"] for one in found.values()] == pytest.approx([0.65, 0.61]) and not any(one["met"] for one in found.values())
+    found = by_title(
+        goals(
+            [verdict("output signature", 0.35, "AUC")],
+            [score("stability", "instability", "after", 0.39, "test", "AUC")],
+            10,
+            True,
+        )
+    )
+    assert [one["value"] for one in found.values()] == pytest.approx([0.65, 0.61]) and not any(
+        one["met"] for one in found.values()
+    )
     assert found["forgotten against rest, from scores"]["low"] == pytest.approx(0.63)
 
 

@@ -1,4 +1,6 @@
-"""Intervals of the audit cover the truth as often as they say, over simulated draws with a known truth."""
+"""Intervals of the audit cover the truth as often as they say, over simulated draws with a known
+truth.
+"""
 
 import math
 
@@ -23,7 +25,9 @@ def scores(generator, n, m, area, shape):
         return draw(n) + math.sqrt(2) * norm.ppf(area), draw(m)
     if shape == "wide":
         return 3 * draw(n) + math.sqrt(10) * norm.ppf(area), draw(m)
-    return draw(n) + 50 * (torch.rand(n, generator=generator) < 2 * area - 1), draw(m)  # some far away, others alike
+    return draw(n) + 50 * (torch.rand(n, generator=generator) < 2 * area - 1), draw(
+        m
+    )  # some far away, others alike
 
 
 def auc_coverage(n, m, area, shape, interval=auc_interval, draws=DRAWS):
@@ -50,7 +54,9 @@ def test_share_intervals_are_those_of_scipy():
         for k in {0, 1, n // 3, n - 1, n}:
             for level in (0.95, 0.975):
                 exact = binomtest(k, n).proportion_ci(level)
-                assert share_interval(k, n, level) == pytest.approx((exact.low, exact.high), abs=1e-9)
+                assert share_interval(k, n, level) == pytest.approx(
+                    (exact.low, exact.high), abs=1e-9
+                )
 
 
 @pytest.mark.parametrize(("n", "m"), [(50, 50), (50, 500), (500, 50), (100, 100), (1000, 1000)])
@@ -96,10 +102,15 @@ def test_auc_equals_scikit_learn_with_ties():
     from sklearn.metrics import roc_auc_score
 
     generator = torch.Generator().manual_seed(3)
-    forget, rest = torch.randint(0, 9, (70,), generator=generator), torch.randint(0, 8, (90,), generator=generator)
+    forget, rest = (
+        torch.randint(0, 9, (70,), generator=generator),
+        torch.randint(0, 8, (90,), generator=generator),
+    )
     reading = auc_reading("x", forget, rest)
     truth = roc_auc_score([1] * 70 + [0] * 90, torch.cat([forget, rest]).numpy())
-    assert reading.value == pytest.approx(truth, abs=1e-12) and float(reading.rest.mean()) == pytest.approx(truth, abs=1e-12)
+    assert reading.value == pytest.approx(truth, abs=1e-12) and float(
+        reading.rest.mean()
+    ) == pytest.approx(truth, abs=1e-12)
 
 
 @pytest.mark.parametrize("n", [10, 50, 100, 1000])
@@ -120,7 +131,14 @@ def test_intervals_of_means_round_outwards():
 def test_intervals_of_tpr_at_1_percent_fpr_cover(shift):
     generator = torch.Generator().manual_seed(1)
     truth = float(norm.sf(norm.isf(0.01) - shift))
-    found = [tpr_at_fpr(torch.randn(300, generator=generator) + shift, torch.randn(1000, generator=generator), "s") for _ in range(DRAWS)]
+    found = [
+        tpr_at_fpr(
+            torch.randn(300, generator=generator) + shift,
+            torch.randn(1000, generator=generator),
+            "s",
+        )
+        for _ in range(DRAWS)
+    ]
     assert np.mean([one.low <= truth <= one.high for one in found]) >= 0.93
     assert np.mean([one.value for one in found]) == pytest.approx(truth, abs=0.015)
     assert all(one.low <= one.value <= one.high for one in found)

@@ -1,4 +1,6 @@
-"""Second moments are exact, spans are those of a float64 SVD, and impossible ranks are refused with the numbers."""
+"""Second moments are exact, spans are those of a float64 SVD, and impossible ranks are refused with
+the numbers.
+"""
 
 import math
 
@@ -30,7 +32,11 @@ def moments(z, size=None):
 
 
 def same(a, b):
-    return torch.equal(a.second(), b.second()) and torch.equal(a.mean(), b.mean()) and a.count == b.count
+    return (
+        torch.equal(a.second(), b.second())
+        and torch.equal(a.mean(), b.mean())
+        and a.count == b.count
+    )
 
 
 def gapped(seed, n, d, base=0.6, dtype=torch.float64):
@@ -55,11 +61,13 @@ class Stream:
             yield self.z[index], None if self.labels is None else self.labels[index]
 
 
-# ---- moments ---------------------------------------------------------------------------------------------------
+# ---- moments -------------------------------------------------------------------------------------
 
 
 @quick
-@given(seed=seeds, n=st.integers(1, 600), d=st.integers(1, 24), spread=st.sampled_from([0.0, 1.0, 6.0]))
+@given(
+    seed=seeds, n=st.integers(1, 600), d=st.integers(1, 24), spread=st.sampled_from([0.0, 1.0, 6.0])
+)
 def test_moments_do_not_depend_on_batch_size_or_order(seed, n, d, spread):
     z = draw(seed, n, d) * torch.exp(spread * draw(seed + 1, n, 1))
     whole = moments(z)
@@ -70,7 +78,13 @@ def test_moments_do_not_depend_on_batch_size_or_order(seed, n, d, spread):
 
 
 @quick
-@given(seed=seeds, n=st.integers(1, 300), d=st.integers(1, 16), ranks=st.integers(1, 5), size=st.integers(1, 64))
+@given(
+    seed=seeds,
+    n=st.integers(1, 300),
+    d=st.integers(1, 16),
+    ranks=st.integers(1, 5),
+    size=st.integers(1, 64),
+)
 def test_moments_do_not_depend_on_the_split_over_processes(seed, n, d, ranks, size):
     z = draw(seed, n, d) * torch.exp(4 * draw(seed + 1, n, 1))
     total = Moments(d)
@@ -106,7 +120,9 @@ def test_rows_of_very_different_size_stay_exact():
     assert same(moments(z.flip(0), 7), found)
     both = found.second()
     for rows, part in ((small, both[:3, :3]), (large, both[3:, 3:])):
-        exact = (rows.double().mT @ rows.double())[rows.double().sum(0) != 0][:, rows.double().sum(0) != 0]
+        exact = (rows.double().mT @ rows.double())[rows.double().sum(0) != 0][
+            :, rows.double().sum(0) != 0
+        ]
         torch.testing.assert_close(part, exact, rtol=1e-5, atol=1e-5 * float(exact.max()))
     spans = spectrum(found)
     assert spans.rank == 3
@@ -131,7 +147,7 @@ def test_zero_rows_count_but_add_nothing():
     torch.testing.assert_close(moments(padded).mean() * 2, moments(z).mean())
 
 
-# ---- spectrum --------------------------------------------------------------------------------------------------
+# ---- spectrum ------------------------------------------------------------------------------------
 
 
 @quick
@@ -143,7 +159,9 @@ def test_spectrum_is_that_of_a_float64_svd(seed, n, d, k):
     left, sigma, _ = np.linalg.svd(z.float().double().numpy().T, full_matrices=False)
     np.testing.assert_allclose(found.sigma[:k].numpy(), sigma[:k], rtol=1e-5)
     assert sin_theta(found.basis[:, :k], torch.from_numpy(left[:, :k].copy())) <= 1e-5
-    assert torch.allclose(found.basis.mT @ found.basis, torch.eye(d, dtype=torch.float64), atol=1e-12)
+    assert torch.allclose(
+        found.basis.mT @ found.basis, torch.eye(d, dtype=torch.float64), atol=1e-12
+    )
     assert (found.sigma.diff() <= 0).all()
     assert (found.basis.gather(0, found.basis.abs().argmax(0, keepdim=True)) > 0).all()
 
@@ -151,7 +169,9 @@ def test_spectrum_is_that_of_a_float64_svd(seed, n, d, k):
 @quick
 @given(seed=seeds, n=st.integers(1, 60), d=st.integers(2, 40), r=st.integers(1, 8))
 def test_rank_counts_independent_directions(seed, n, d, r):
-    z = draw(seed, n, min(r, n, d), dtype=torch.float64) @ draw(seed + 1, min(r, n, d), d, dtype=torch.float64)
+    z = draw(seed, n, min(r, n, d), dtype=torch.float64) @ draw(
+        seed + 1, min(r, n, d), d, dtype=torch.float64
+    )
     z = z.float()
     sigma = np.linalg.svd(z.double().numpy(), compute_uv=False)
     ratio = sigma / sigma[0]
@@ -181,11 +201,17 @@ def test_spectrum_needs_rows_that_are_not_all_zero():
         spectrum(moments(torch.zeros(5, 3)))
 
 
-# ---- projections -----------------------------------------------------------------------------------------------
+# ---- projections ---------------------------------------------------------------------------------
 
 
 @quick
-@given(seed=seeds, n=st.integers(1, 60), d=st.integers(2, 32), r=st.integers(1, 32), k=st.integers(1, 12))
+@given(
+    seed=seeds,
+    n=st.integers(1, 60),
+    d=st.integers(2, 32),
+    r=st.integers(1, 32),
+    k=st.integers(1, 12),
+)
 def test_projection_is_an_orthogonal_projection(seed, n, d, r, k):
     r = min(r, n, d)
     z = draw(seed, n, r, dtype=torch.float64) @ draw(seed + 1, r, d, dtype=torch.float64)
@@ -201,7 +227,9 @@ def test_projection_is_an_orthogonal_projection(seed, n, d, r, k):
         rows = torch.cat([z, draw(seed + 2, 20, d, dtype=torch.float64)]).to(dtype)
         kept = eraser(rows)
         assert ((kept @ u).norm(dim=1) <= limit * rows.norm(dim=1)).all()
-        torch.testing.assert_close(kept, rows @ p.mT, rtol=0, atol=10 * limit * float(rows.abs().max()) * d)
+        torch.testing.assert_close(
+            kept, rows @ p.mT, rtol=0, atol=10 * limit * float(rows.abs().max()) * d
+        )
 
 
 def test_layouts_hold_the_same_map():
@@ -221,7 +249,9 @@ def test_layouts_hold_the_same_map():
 @quick
 @given(seed=seeds, d=st.integers(6, 40), ranks=st.lists(st.integers(1, 3), min_size=1, max_size=3))
 def test_union_has_no_order_and_is_idempotent(seed, d, ranks):
-    bases = [torch.linalg.qr(draw(seed + i, d, k, dtype=torch.float64))[0] for i, k in enumerate(ranks)]
+    bases = [
+        torch.linalg.qr(draw(seed + i, d, k, dtype=torch.float64))[0] for i, k in enumerate(ranks)
+    ]
     both = union(bases)
     k = both.shape[1]
     assert k == min(d, sum(ranks)) or k <= d
@@ -251,7 +281,7 @@ def test_sin_theta_is_an_angle():
     assert sin_theta(torch.eye(3)[:, :1], torch.eye(3)[:, :2]) == 1
 
 
-# ---- ranks -----------------------------------------------------------------------------------------------------
+# ---- ranks ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -338,7 +368,7 @@ def test_more_directions_than_samples_is_an_error_with_the_rank(n):
     assert ESC(rank=n).fit(Stream(draw(0, n, 32))).eraser.basis.shape == (32, n)
 
 
-# ---- ESC on features -------------------------------------------------------------------------------------------
+# ---- ESC on features -----------------------------------------------------------------------------
 
 
 def test_equal_singular_values_are_a_warning():
@@ -349,14 +379,21 @@ def test_equal_singular_values_are_a_warning():
 
 
 def test_a_shared_mean_direction_is_a_warning():
-    assert any("nearly the mean" in line for line in ESC(rank=1).fit(Stream(draw(0, 200, 16) * 0.1 + 5)).warnings)
-    assert not any("nearly the mean" in line for line in ESC(rank=1).fit(Stream(draw(0, 200, 16))).warnings)
+    assert any(
+        "nearly the mean" in line
+        for line in ESC(rank=1).fit(Stream(draw(0, 200, 16) * 0.1 + 5)).warnings
+    )
+    assert not any(
+        "nearly the mean" in line for line in ESC(rank=1).fit(Stream(draw(0, 200, 16))).warnings
+    )
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64, 1000])
 def test_a_fit_is_bitwise_the_same_for_every_batch_size(batch):
     z = draw(0, 150, 24)
-    assert torch.equal(ESC(rank=3).fit(Stream(z, batch)).eraser.basis, ESC(rank=3).fit(Stream(z)).eraser.basis)
+    assert torch.equal(
+        ESC(rank=3).fit(Stream(z, batch)).eraser.basis, ESC(rank=3).fit(Stream(z)).eraser.basis
+    )
 
 
 def test_a_fit_reports_what_it_removed():
@@ -393,7 +430,8 @@ def test_released_code_keeps_only_the_forget_span():
 
 
 @pytest.mark.parametrize(
-    "settings", [{"p": 1, "rank": 1}, {"rank": 1, "energy": 0.5}, {"fidelity": "exact"}, {"tolerance": 0}]
+    "settings",
+    [{"p": 1, "rank": 1}, {"rank": 1, "energy": 0.5}, {"fidelity": "exact"}, {"tolerance": 0}],
 )
 def test_contradictory_settings_are_refused(settings):
     with pytest.raises(UsageError):

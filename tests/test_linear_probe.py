@@ -1,4 +1,6 @@
-"""The converged probe is scikit-learn's optimum, says when it is not there yet, and is not fooled by small features."""
+"""The converged probe is scikit-learn's optimum, says when it is not there yet, and is not fooled
+by small features.
+"""
 
 import numpy as np
 import pytest
@@ -26,12 +28,20 @@ def draw(seed, n, d, classes, gap):
     labels = torch.randint(classes, (n,), generator=generator)
     mix = torch.randn(d, d, generator=generator)
     shift = 5 * torch.randn(d, generator=generator)
-    return (torch.randn(n, d, generator=generator) + gap * torch.randn(classes, d, generator=generator)[labels]) @ mix + shift, labels
+    return (
+        torch.randn(n, d, generator=generator)
+        + gap * torch.randn(classes, d, generator=generator)[labels]
+    ) @ mix + shift, labels
 
 
 def oracle(x, y, c, weights=None):
     z = StandardScaler().fit(x, sample_weight=weights).transform(x)
-    return LogisticRegression(C=c, tol=1e-10, max_iter=20000, solver="newton-cg").fit(z, y, sample_weight=weights), z
+    return (
+        LogisticRegression(C=c, tol=1e-10, max_iter=20000, solver="newton-cg").fit(
+            z, y, sample_weight=weights
+        ),
+        z,
+    )
 
 
 def objective(weight, bias, z, y, c):
@@ -42,7 +52,12 @@ def objective(weight, bias, z, y, c):
 
 
 @quick
-@given(st.integers(0, 2**31), st.integers(3, 6), st.sampled_from([0.01, 1.0, 10.0]), st.sampled_from([0.3, 1.0]))
+@given(
+    st.integers(0, 2**31),
+    st.integers(3, 6),
+    st.sampled_from([0.01, 1.0, 10.0]),
+    st.sampled_from([0.3, 1.0]),
+)
 def test_optimum_is_that_of_scikit_learn(seed, classes, c, gap):
     x, y = draw(seed, 400, 7, classes, gap)
     probe = fit_linear(x, y, classes, c=(c,), tolerance=1e-7)
@@ -73,8 +88,13 @@ def test_sample_weights_are_those_of_scikit_learn_and_zero_leaves_a_row_out():
     probe = fit_linear(x, y, 3, c=(1.0,), weights=weights, tolerance=1e-8)
     theirs, z = oracle(x[100:].double().numpy(), y[100:].numpy(), 1.0, weights[100:].numpy())
     assert (probe.predict(x[100:]).numpy() == theirs.predict(z)).mean() >= 0.99
-    scale = StandardScaler().fit(x[100:].double().numpy(), sample_weight=weights[100:].numpy()).scale_
-    assert np.abs(probe.weight.numpy() * scale - theirs.coef_).max() <= 1e-3 * np.abs(theirs.coef_).max()
+    scale = (
+        StandardScaler().fit(x[100:].double().numpy(), sample_weight=weights[100:].numpy()).scale_
+    )
+    assert (
+        np.abs(probe.weight.numpy() * scale - theirs.coef_).max()
+        <= 1e-3 * np.abs(theirs.coef_).max()
+    )
 
 
 @pytest.mark.parametrize("shift,scale", [(1e3, 1.0), (0.0, 1e-6), (1e4, 1e2)])
@@ -89,7 +109,11 @@ def test_constant_and_repeated_columns_and_an_absent_class_are_harmless():
     x, y = draw(4, 400, 5, 3, 0.6)
     wide = torch.cat([x, x, torch.full((400, 1), 3.7), torch.zeros(400, 1)], 1)
     probe = fit_linear(wide, y, 5, c=(1.0,))
-    assert probe.converged and torch.isfinite(probe.weight).all() and int(probe.predict(wide).max()) <= 2
+    assert (
+        probe.converged
+        and torch.isfinite(probe.weight).all()
+        and int(probe.predict(wide).max()) <= 2
+    )
 
 
 def test_separable_classes_converge_at_every_penalty():
@@ -108,7 +132,11 @@ def test_penalty_is_the_one_with_the_lowest_validation_loss():
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(300, 60, generator=generator), torch.randint(4, (300,), generator=generator)
     probe = fit_linear(x, y, 4)  # nothing to learn: the strongest penalty generalises best
-    assert probe.c == 0.01 and min(probe.losses, key=probe.losses.get) == 0.01 and set(probe.losses) == {0.01, 1.0, 100.0}
+    assert (
+        probe.c == 0.01
+        and min(probe.losses, key=probe.losses.get) == 0.01
+        and set(probe.losses) == {0.01, 1.0, 100.0}
+    )
     held = torch.zeros(300, dtype=torch.bool)
     held[:30] = True
     assert fit_linear(x, y, 4, validation=held).losses[0.01] != probe.losses[0.01]
@@ -121,14 +149,20 @@ def test_features_are_not_written_to_and_the_result_is_repeatable():
     first = linear_probe(fit, test)
     torch.manual_seed(2)
     second = linear_probe(fit, test)
-    assert torch.equal(fit.features, before) and torch.equal(first.forget, second.forget) and first.detail == second.detail
+    assert (
+        torch.equal(fit.features, before)
+        and torch.equal(first.forget, second.forget)
+        and first.detail == second.detail
+    )
 
 
 def test_read_only_memory_maps_are_accepted(tmp_path):
     fit, test = planted(n=300)
     np.save(tmp_path / "f.npy", fit.features.numpy())
     mapped = torch.from_numpy(np.load(tmp_path / "f.npy", mmap_mode="r"))
-    same = linear_probe(Outputs(features=mapped, logits=None, labels=fit.labels, forget=fit.forget), test)
+    same = linear_probe(
+        Outputs(features=mapped, logits=None, labels=fit.labels, forget=fit.forget), test
+    )
     assert torch.equal(same.forget, linear_probe(fit, test).forget)
 
 
@@ -168,7 +202,12 @@ def test_permuted_labels_are_read_at_chance():
 
 def test_auc_of_a_planted_class_is_high_and_needs_no_labels():
     fit, test = planted(gap=4.0)
-    blind = [Outputs(features=o.features, logits=None, labels=torch.full_like(o.labels, -1), forget=o.forget) for o in (fit, test)]
+    blind = [
+        Outputs(
+            features=o.features, logits=None, labels=torch.full_like(o.labels, -1), forget=o.forget
+        )
+        for o in (fit, test)
+    ]
     assert linear_auc(*blind).value == linear_auc(fit, test).value >= 0.98
 
 
@@ -180,8 +219,19 @@ def test_labels_may_name_more_classes_than_the_network_answers():
 
 def test_unlabelled_rows_are_left_out():
     fit, test = planted(gap=3.0)
-    noise = Outputs(features=100 * torch.ones(50, 12), logits=None, labels=torch.full((50,), -1), forget=torch.zeros(50, dtype=torch.bool))
-    both = Outputs(**{k: torch.cat([getattr(fit, k), getattr(noise, k)]) for k in ("features", "labels", "forget")}, logits=None)
+    noise = Outputs(
+        features=100 * torch.ones(50, 12),
+        logits=None,
+        labels=torch.full((50,), -1),
+        forget=torch.zeros(50, dtype=torch.bool),
+    )
+    both = Outputs(
+        **{
+            k: torch.cat([getattr(fit, k), getattr(noise, k)])
+            for k in ("features", "labels", "forget")
+        },
+        logits=None,
+    )
     probe = fit_linear(both.features, both.labels, 5, c=(1.0,), tolerance=1e-8)
     plain = fit_linear(fit.features, fit.labels, 5, c=(1.0,), tolerance=1e-8)
     assert torch.allclose(probe.weight, plain.weight, rtol=1e-4, atol=1e-5)
@@ -196,9 +246,25 @@ def test_impossible_requests_are_refused():
     with pytest.raises(DataError, match="not finite"):
         fit_linear(broken, fit.labels, 5)
     with pytest.raises(DataError, match="needs labels"):
-        linear_probe(Outputs(features=fit.features, logits=None, labels=torch.full_like(fit.labels, -1), forget=fit.forget), test)
+        linear_probe(
+            Outputs(
+                features=fit.features,
+                logits=None,
+                labels=torch.full_like(fit.labels, -1),
+                forget=fit.forget,
+            ),
+            test,
+        )
     with pytest.raises(DataError, match="there is none"):
-        linear_probe(fit, Outputs(features=test.features, logits=None, labels=test.labels, forget=torch.zeros_like(test.forget)))
+        linear_probe(
+            fit,
+            Outputs(
+                features=test.features,
+                logits=None,
+                labels=test.labels,
+                forget=torch.zeros_like(test.forget),
+            ),
+        )
 
 
 @quick
@@ -216,14 +282,23 @@ def test_stratified_rows_keep_every_class_and_its_share(seed, n, cap):
 @given(st.integers(0, 2**31), st.integers(2, 8))
 def test_guardedness_is_the_r2_of_least_squares(seed, d):
     x, y = draw(seed, 300, d, 3, 0.5)
-    assume(np.linalg.cond(np.corrcoef(x.double().numpy().T)) < 1e8)  # below 1e-5 of the largest a direction counts as noise
+    assume(
+        np.linalg.cond(np.corrcoef(x.double().numpy().T)) < 1e8
+    )  # below 1e-5 of the largest a direction counts as noise
     test_x, test_y = draw(seed + 1, 200, d, 3, 0.5)
-    fit, test = (Outputs(features=a, logits=None, labels=b, forget=b == 0) for a, b in ((x, y), (test_x, test_y)))
+    fit, test = (
+        Outputs(features=a, logits=None, labels=b, forget=b == 0)
+        for a, b in ((x, y), (test_x, test_y))
+    )
     theirs = LinearRegression().fit(x.double().numpy(), fit.forget.double().numpy())
     inside, outside = guardedness(fit, test)
-    assert inside.value == pytest.approx(theirs.score(x.double().numpy(), fit.forget.double().numpy()), abs=1e-9)
+    assert inside.value == pytest.approx(
+        theirs.score(x.double().numpy(), fit.forget.double().numpy()), abs=1e-9
+    )
     assert inside.detail["rank"] == d
-    assert outside.value == pytest.approx(theirs.score(test_x.double().numpy(), test.forget.double().numpy()), rel=1e-6, abs=1e-6)
+    assert outside.value == pytest.approx(
+        theirs.score(test_x.double().numpy(), test.forget.double().numpy()), rel=1e-6, abs=1e-6
+    )
 
 
 def test_guardedness_is_zero_after_the_means_are_made_equal_and_not_before():
@@ -259,7 +334,9 @@ def test_gradient_and_hessian_products_are_those_of_autograd(seed, classes):
     weights = torch.rand(60, generator=generator, dtype=torch.float64)
     mean, scale = moments(x, weights)
     problem, penalty = Problem(x, y, weights, classes, mean, scale), 0.03
-    theta, direction = (torch.randn(classes, 5, generator=generator, dtype=torch.float64) for _ in range(2))
+    theta, direction = (
+        torch.randn(classes, 5, generator=generator, dtype=torch.float64) for _ in range(2)
+    )
     z = torch.cat([(x.double() - mean) / scale, torch.ones(60, 1)], 1)
 
     def plain(t):

@@ -1,4 +1,6 @@
-"""Membership attacks: calibrated without leakage, powerful with it, and equal to independent implementations."""
+"""Membership attacks: calibrated without leakage, powerful with it, and equal to independent
+implementations.
+"""
 
 import math
 
@@ -28,10 +30,15 @@ def draw(seed, *shape):
 
 def outputs(logits, labels=None):
     labels = torch.zeros(len(logits), dtype=torch.long) if labels is None else labels
-    return Outputs(features=logits, logits=logits, labels=labels, forget=torch.ones(len(logits), dtype=torch.bool))
+    return Outputs(
+        features=logits,
+        logits=logits,
+        labels=labels,
+        forget=torch.ones(len(logits), dtype=torch.bool),
+    )
 
 
-# ---- the regression under the attacks ---------------------------------------------------------------------------
+# ---- the regression under the attacks ------------------------------------------------------------
 
 
 @settings(max_examples=20, deadline=None)
@@ -43,23 +50,31 @@ def test_newton_reaches_the_optimum_of_scikit_learn(seed, p, ridge):
         return
     mine = fit_logistic(3 * x + 7, hit, ridge=ridge)
     z = ((x - x.mean(0)) / x.std(0, unbiased=False)).numpy()
-    oracle = LogisticRegression(C=1 / (120 * ridge), tol=1e-12, max_iter=5000, solver="newton-cholesky").fit(z, hit.numpy())
+    oracle = LogisticRegression(
+        C=1 / (120 * ridge), tol=1e-12, max_iter=5000, solver="newton-cholesky"
+    ).fit(z, hit.numpy())
     assert mine.converged and mine.gradient <= 1e-8
     np.testing.assert_allclose(mine.weight.numpy(), oracle.coef_[0], rtol=1e-5, atol=1e-6)
     assert mine.bias == pytest.approx(oracle.intercept_[0], abs=1e-5)
 
 
 def test_newton_converges_on_separable_and_on_constant_columns():
-    x = torch.cat([torch.cat([torch.zeros(50, 1), torch.ones(50, 1)]), torch.full((100, 1), 1e9)], 1)
+    x = torch.cat(
+        [torch.cat([torch.zeros(50, 1), torch.ones(50, 1)]), torch.full((100, 1), 1e9)], 1
+    )
     fit = fit_logistic(x, torch.arange(100) >= 50)
-    assert fit.converged and bool((fit(x[50:]) > fit(x[:50]).max()).all()) and float(fit.weight[1]) == 0
+    assert (
+        fit.converged
+        and bool((fit(x[50:]) > fit(x[:50]).max()).all())
+        and float(fit.weight[1]) == 0
+    )
     with pytest.raises(DataError, match="both kinds"):
         fit_logistic(x, torch.ones(100, dtype=torch.bool))
     with pytest.raises(DataError, match="NaN"):
         fit_logistic(x * torch.nan, torch.arange(100) >= 50)
 
 
-# ---- loss attacks -----------------------------------------------------------------------------------------------
+# ---- loss attacks --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [100, 500])
@@ -74,7 +89,9 @@ def test_no_leak_is_reported_as_none(size):
         wrong += not accuracy.low <= 0.5 <= accuracy.high
         areas.append(area.value)
     assert covered >= 186 and wrong <= 14
-    assert np.mean(areas) == pytest.approx(0.5, abs=0.01)  # an attack scored on what it was fitted on is above
+    assert np.mean(areas) == pytest.approx(
+        0.5, abs=0.01
+    )  # an attack scored on what it was fitted on is above
 
 
 @pytest.mark.parametrize("sided", ["lower losses", "two-sided"])
@@ -84,13 +101,22 @@ def test_a_planted_leak_is_found(sided):
     for run in range(50):
         member, other = torch.randn(500, generator=generator), torch.randn(500, generator=generator)
         member = member - SHIFT if sided == "lower losses" else 1.5 * member
-        area = loss_attack(member.exp() if sided == "lower losses" else member + 20, other.exp() if sided == "lower losses" else other + 20, "s", splits=2, seed=run)[1]
+        area = loss_attack(
+            member.exp() if sided == "lower losses" else member + 20,
+            other.exp() if sided == "lower losses" else other + 20,
+            "s",
+            splits=2,
+            seed=run,
+        )[1]
         found += area.low > 0.5
     assert found >= 45
 
 
 def test_members_with_high_losses_are_found_on_both_sides_only_by_the_corrected_attack():
-    member, other = torch.cat([draw(1, 300).abs() * 0.01, 60 + draw(2, 300).abs()]), 2 + draw(3, 600).abs() * 0.3
+    member, other = (
+        torch.cat([draw(1, 300).abs() * 0.01, 60 + draw(2, 300).abs()]),
+        2 + draw(3, 600).abs() * 0.3,
+    )
     assert loss_attack(member, other, "s")[1].value > 0.95
     assert published_loss_attack(member, other, "s").value < 0.85
 
@@ -105,7 +131,9 @@ def test_the_published_attack_is_the_published_protocol():
     x = torch.cat([member[order[0]], other[order[1]]]).numpy()[:, None]
     y = np.r_[np.ones(200, int), np.zeros(200, int)]
     splits = StratifiedShuffleSplit(n_splits=5, random_state=0)
-    assert mine.value == pytest.approx(cross_val_score(LogisticRegression(), x, y, cv=splits, scoring="accuracy").mean(), abs=1e-12)
+    assert mine.value == pytest.approx(
+        cross_val_score(LogisticRegression(), x, y, cv=splits, scoring="accuracy").mean(), abs=1e-12
+    )
     assert mine.value > 0.5 and mine.low < mine.value < mine.high and mine.better == "reference"
 
 
@@ -129,7 +157,9 @@ def test_attacks_repeat_and_leave_inputs_and_global_state_alone():
     assert loss_attack(member, other, "s") == loss_attack(member, other, "s")
     assert published_loss_attack(member, other, "s") == published_loss_attack(member, other, "s")
     assert torch.equal(member, kept[0]) and torch.equal(other, kept[1])
-    assert torch.equal(state, torch.random.get_rng_state()) and bool((numpy_state == np.random.get_state()[1]).all())
+    assert torch.equal(state, torch.random.get_rng_state()) and bool(
+        (numpy_state == np.random.get_state()[1]).all()
+    )
 
 
 def test_infinite_losses_are_clipped_and_nan_is_refused():
@@ -144,18 +174,25 @@ def test_infinite_losses_are_clipped_and_nan_is_refused():
 def test_losses_are_cross_entropies():
     logits = draw(1, 9, 4).float()
     labels = torch.arange(9) % 4
-    truth = [-math.log(torch.softmax(row.double(), 0)[label]) for row, label in zip(logits, labels, strict=True)]
+    truth = [
+        -math.log(torch.softmax(row.double(), 0)[label])
+        for row, label in zip(logits, labels, strict=True)
+    ]
     assert losses(outputs(logits, labels)).tolist() == pytest.approx(truth, abs=1e-9)
     with pytest.raises(DataError, match="label"):
         losses(outputs(logits, labels - 1))
 
 
-# ---- true positives at a low false-positive rate ----------------------------------------------------------------
+# ---- true positives at a low false-positive rate -------------------------------------------------
 
 
 def test_a_low_rate_is_given_only_with_enough_non_members():
     short = tpr_at_fpr(draw(1, 50), draw(2, 999), "s")
-    assert short.value is None and short.note == "not measurable: 999 non-members, 1000 needed for a false-positive rate of 1 %."
+    assert (
+        short.value is None
+        and short.note
+        == "not measurable: 999 non-members, 1000 needed for a false-positive rate of 1 %."
+    )
     assert tpr_at_fpr(draw(1, 50), draw(2, 1000), "s").value is not None
     assert tpr_at_fpr(draw(1, 50), draw(2, 1000), "s", fpr=0.001).value is None
 
@@ -165,7 +202,7 @@ def test_ties_with_non_members_are_no_detections():
     assert tpr_at_fpr(torch.ones(50), torch.zeros(1000), "s").value == 1
 
 
-# ---- member rate ------------------------------------------------------------------------------------------------
+# ---- member rate ---------------------------------------------------------------------------------
 
 
 def test_entropy_is_that_of_the_formula():
@@ -180,13 +217,24 @@ def test_entropy_is_that_of_the_formula():
 def test_member_rate_follows_whom_the_forget_samples_resemble(classifier):
     sure, unsure = 6 + draw(1, 400, 1), 1 + draw(2, 300, 1)
     row = lambda z: outputs(torch.cat([z, torch.zeros(len(z), 4)], 1))  # noqa: E731
-    like_train = member_rate(row(sure), row(unsure), row(6 + draw(3, 200, 1)), "s", classifier=classifier)
-    like_test = member_rate(row(sure), row(unsure), row(1 + draw(4, 200, 1)), "s", classifier=classifier)
-    assert like_train.value > 0.85 and like_test.value < 0.25 and like_test.low <= like_test.value <= like_test.high
-    assert like_test.value == pytest.approx(like_test.detail["test"], abs=0.1) and like_test.detail["fit"] == 300
+    like_train = member_rate(
+        row(sure), row(unsure), row(6 + draw(3, 200, 1)), "s", classifier=classifier
+    )
+    like_test = member_rate(
+        row(sure), row(unsure), row(1 + draw(4, 200, 1)), "s", classifier=classifier
+    )
+    assert (
+        like_train.value > 0.85
+        and like_test.value < 0.25
+        and like_test.low <= like_test.value <= like_test.high
+    )
+    assert (
+        like_test.value == pytest.approx(like_test.detail["test"], abs=0.1)
+        and like_test.detail["fit"] == 300
+    )
 
 
-# ---- RMIA -------------------------------------------------------------------------------------------------------
+# ---- RMIA ----------------------------------------------------------------------------------------
 
 
 def privacy_meter(target, references, z, z_references, a):
@@ -219,7 +267,11 @@ def test_rmia_is_calibrated_and_finds_a_planted_leak():
         groups = []
         for lift in (0.0, 0.0, 0.6):
             hard = draw_one(500)
-            groups.append(rmia_scores(log_p(hard + draw_one(500) + lift), log_p(hard + draw_one(2, 500)), z, z_refs))
+            groups.append(
+                rmia_scores(
+                    log_p(hard + draw_one(500) + lift), log_p(hard + draw_one(2, 500)), z, z_refs
+                )
+            )
         area = rmia(groups[0], groups[1], "s")[0]
         covered += area.low <= 0.5 <= area.high
         leak = rmia(groups[2], groups[1], "s")[0]

@@ -13,10 +13,16 @@ from unspan.errors import UsageError
 from unspan.methods import METHODS
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
-SHORT = {"resample": [],
-    "esc": ["--rank", "1"], "esc-t": ["--lr", "0.5"], "fisher": ["--set", "samples=100"], "svd": [], "leace": [], "lau": ["--epochs", "1"],
+SHORT = {
+    "resample": [],
+    "esc": ["--rank", "1"],
+    "esc-t": ["--lr", "0.5"],
+    "fisher": ["--set", "samples=100"],
+    "svd": [],
+    "leace": [],
+    "lau": ["--epochs", "1"],
     "dlfd": ["--holdout", "test:0.3", "--set", "save=1", "--set", "steps=2"],
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +33,20 @@ def weights(digits_net, tmp_path_factory):
 
 
 def run(weights, out, *more):
-    command = ["erase", "--model", "python:unspan.zoo:DigitsCNN", "--weights", str(weights), "--data", "python:examples.digits:data", "--forget", "3", "--out", str(out), *more]
+    command = [
+        "erase",
+        "--model",
+        "python:unspan.zoo:DigitsCNN",
+        "--weights",
+        str(weights),
+        "--data",
+        "python:examples.digits:data",
+        "--forget",
+        "3",
+        "--out",
+        str(out),
+        *more,
+    ]
     return CliRunner().invoke(app, command)
 
 
@@ -36,7 +55,9 @@ def test_every_method_erases_from_the_command_line(weights, tmp_path, name):
     done = run(weights, tmp_path / "out", "--method", name, *SHORT.get(name, ["--epochs", "1"]))
     assert done.exit_code == 0, (done.output, done.exception)
     account = json.loads((tmp_path / "out/receipt.json").read_text("utf-8"))
-    assert account["method"]["name"] == name and {row["split"] for row in account["evaluation"]} == {"test forget", "test retain"}
+    assert account["method"]["name"] == name and {
+        row["split"] for row in account["evaluation"]
+    } == {"test forget", "test retain"}
     with torch.no_grad():
         assert unspan.load(tmp_path / "out")(torch.rand(2, 1, 8, 8)).shape == (2, 10)
     assert not (tmp_path / ".out.epochs").exists()
@@ -48,7 +69,10 @@ def test_tuning_tries_settings_on_validation_samples_and_reports_them(weights, t
     method = json.loads((tmp_path / "out/receipt.json").read_text("utf-8"))["method"]
     assert len(method["trials"]) == 3 and method["trials"][0]["settings"] == {"lr": 1e-5}
     best = max(method["trials"], key=lambda trial: trial["score"])
-    assert method["settings"]["training"]["lr"] == best["settings"]["lr"] and method["settings"]["training"]["epochs"] == 2
+    assert (
+        method["settings"]["training"]["lr"] == best["settings"]["lr"]
+        and method["settings"]["training"]["epochs"] == 2
+    )
 
 
 def test_trials_never_see_validation_or_test_samples(digits_net, digits_request, monkeypatch):
@@ -56,26 +80,51 @@ def test_trials_never_see_validation_or_test_samples(digits_net, digits_request,
     from unspan.methods import by_name
 
     inner, forget, retain = tuning.apart(digits_request, 0)
-    places = lambda part: {(part.dataset.indices if hasattr(part.dataset, "indices") else part.indices)[i] for i in part.indices}  # noqa: E731
+    places = lambda part: {  # noqa: E731
+        (part.dataset.indices if hasattr(part.dataset, "indices") else part.indices)[i]
+        for i in part.indices
+    }
     held, used = places(forget) | places(retain), places(inner.forget) | places(inner.retain)
-    assert held and not held & used and held | used == set(digits_request.forget.indices) | set(digits_request.retain.indices)
+    assert (
+        held
+        and not held & used
+        and held | used == set(digits_request.forget.indices) | set(digits_request.retain.indices)
+    )
     given = []
-    monkeypatch.setattr(tuning, "erase", lambda model, splits, *_, **__: given.append(splits) or unspan.erase(model, splits, unspan.ESC(rank=1)))
+    monkeypatch.setattr(
+        tuning,
+        "erase",
+        lambda model, splits, *_, **__: (
+            given.append(splits) or unspan.erase(model, splits, unspan.ESC(rank=1))
+        ),
+    )
     tuning.tune(digits_net, digits_request, by_name("finetune"), 2)
-    assert len(given) == 2 and all(len(one.forget) == len(inner.forget) and len(one.retain) == len(inner.retain) for one in given)
+    assert len(given) == 2 and all(
+        len(one.forget) == len(inner.forget) and len(one.retain) == len(inner.retain)
+        for one in given
+    )
 
 
-@pytest.mark.parametrize(("more", "said"), [
-    (["--method", "finetune", "--set", "ghost=1"], "--set ghost does not belong to method finetune; its settings: accumulate"),
-    (["--method", "finetune", "--set", "lr"], "write NAME=VALUE"),
-    (["--method", "finetune", "--set", "lr=abc"], "lr='abc': all of lr"),
-    (["--method", "finetune", "--rank", "1"], "--rank does not belong to method finetune"),
-    (["--method", "finetune", "--epochs", "0"], "must be positive"),
-    (["--method", "dlfd"], "--holdout"),
-    (["--method", "dlfd", "--holdout", "train"], "name a split that the model was not trained on"),
-    (["--method", "dlfd", "--holdout", "test:2"], "the share is a number above 0"),
-    (["--method", "ghost"], "Unknown method 'ghost'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (
+            ["--method", "finetune", "--set", "ghost=1"],
+            "--set ghost does not belong to method finetune; its settings: accumulate",
+        ),
+        (["--method", "finetune", "--set", "lr"], "write NAME=VALUE"),
+        (["--method", "finetune", "--set", "lr=abc"], "lr='abc': all of lr"),
+        (["--method", "finetune", "--rank", "1"], "--rank does not belong to method finetune"),
+        (["--method", "finetune", "--epochs", "0"], "must be positive"),
+        (["--method", "dlfd"], "--holdout"),
+        (
+            ["--method", "dlfd", "--holdout", "train"],
+            "name a split that the model was not trained on",
+        ),
+        (["--method", "dlfd", "--holdout", "test:2"], "the share is a number above 0"),
+        (["--method", "ghost"], "Unknown method 'ghost'"),
+    ],
+)
 def test_wrong_settings_say_what_is_wrong_and_write_nothing(weights, tmp_path, more, said):
     done = run(weights, tmp_path / "out", *more)
     assert isinstance(done.exception, UsageError) and said in str(done.exception), done.exception
@@ -88,8 +137,18 @@ def test_the_list_and_the_cards_show_every_method_and_setting():
     from pathlib import Path
 
     root = Path(__file__).parents[1]
-    for text in ((root / "src/unspan/cli/erase.py").read_text("utf-8").split("see unspan methods")[0], (root / "README.md").read_text("utf-8").split("## Other methods")[1]):
-        named = set(text.replace(",", " ").replace(";", " ").replace("`", " ").replace("\"", " ").replace("=", " ").split())
+    for text in (
+        (root / "src/unspan/cli/erase.py").read_text("utf-8").split("see unspan methods")[0],
+        (root / "README.md").read_text("utf-8").split("## Other methods")[1],
+    ):
+        named = set(
+            text.replace(",", " ")
+            .replace(";", " ")
+            .replace("`", " ")
+            .replace('"', " ")
+            .replace("=", " ")
+            .split()
+        )
         assert {method.name for method in METHODS} <= named
     card = CliRunner().invoke(app, ["methods", "salun"]).output
     assert "rho" in card and "weight_decay" in card and "Source:" in card

@@ -1,4 +1,6 @@
-"""The MLP probe reads what no linear probe can, its control reads nothing, and its bits are the entropy it removes."""
+"""The MLP probe reads what no linear probe can, its control reads nothing, and its bits are the
+entropy it removes.
+"""
 
 import math
 
@@ -32,11 +34,18 @@ def test_a_ring_is_read_by_the_mlp_and_not_by_a_line():
 def test_scale_does_not_matter():
     pair = planted(gap=4.0, n=900)
     first, second = mlp_probe(*pair), mlp_probe(*(small(part, 2.0**-7) for part in pair))
-    assert torch.equal(first.forget, second.forget) and first.value >= 0.9 and len(first.forget.unique()) <= 4
+    assert (
+        torch.equal(first.forget, second.forget)
+        and first.value >= 0.9
+        and len(first.forget.unique()) <= 4
+    )
 
 
 def test_selectivity_is_high_for_a_planted_class_and_nil_for_permuted_labels():
-    real, noise = mlp_probe(*planted(gap=4.0, n=1500)), mlp_probe(*planted(gap=4.0, n=1500, permute=True))
+    real, noise = (
+        mlp_probe(*planted(gap=4.0, n=1500)),
+        mlp_probe(*planted(gap=4.0, n=1500, permute=True)),
+    )
     assert real.detail["selectivity"] >= 0.6 and abs(noise.detail["selectivity"]) <= 0.1
     assert noise.detail["V-information, bits"] <= 0.05 and noise.value <= 0.45
 
@@ -77,7 +86,10 @@ def test_each_network_is_kept_at_its_own_best_epoch(monkeypatch):
 
 def test_batched_networks_equal_plain_products():
     generator = torch.Generator().manual_seed(0)
-    layers = tuple(torch.randn(shape, generator=generator) for shape in ((2, 3, 5), (2, 1, 5), (2, 5, 4), (2, 1, 4)))
+    layers = tuple(
+        torch.randn(shape, generator=generator)
+        for shape in ((2, 3, 5), (2, 1, 5), (2, 5, 4), (2, 1, 4))
+    )
     x = torch.randn(2, 6, 3, generator=generator)
     for s in range(2):
         plain = (x[s] @ layers[0][s] + layers[1][s]).clamp_min(0) @ layers[2][s] + layers[3][s]
@@ -88,5 +100,10 @@ def test_cap_and_unlabelled_rows():
     fit, test = planted(n=500)
     labels = fit.labels.clone()
     labels[::5] = -1
-    reading = mlp_probe(Outputs(features=fit.features, logits=None, labels=labels, forget=fit.forget), test, cap=200, seeds=1)
+    reading = mlp_probe(
+        Outputs(features=fit.features, logits=None, labels=labels, forget=fit.forget),
+        test,
+        cap=200,
+        seeds=1,
+    )
     assert abs(reading.detail["fit rows"] - 200) <= 3

@@ -1,4 +1,6 @@
-"""Models come from a line of text, weights from safetensors only, and everything else is refused with a reason."""
+"""Models come from a line of text, weights from safetensors only, and everything else is refused
+with a reason.
+"""
 
 import builtins
 import json
@@ -34,11 +36,21 @@ from unspan.zoo import AllCNN, DigitsCNN
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 CHECKPOINT = SHARED / "checkpoints" / "allcnn-cifar10-original.safetensors"
 DIGITS = "python:unspan.zoo:DigitsCNN"
-BERT = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+BERT = {
+    "vocab_size": 50,
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+}
 VIT = {
-    "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "image_size": 16,
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "image_size": 16,
     "patch_size": 8,
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -71,13 +83,16 @@ def same(first: nn.Module, second: nn.Module) -> bool:
     return all(a == b and torch.equal(x, y) for (a, x), (b, y) in pairs)
 
 
-# ---- specs -----------------------------------------------------------------------------------------------------
+# ---- specs ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("spec", ["resnet18", "timm:", "hub:resnet18", "", "transformers:", "python:"])
+@pytest.mark.parametrize(
+    "spec", ["resnet18", "timm:", "hub:resnet18", "", "transformers:", "python:"]
+)
 def test_an_unknown_spec_lists_the_four_forms(spec):
     with pytest.raises(
-        UsageError, match=r"timm:NAME.*\n.*torchvision:NAME.*\n.*transformers:FOLDER.*\n.*python:MODULE"
+        UsageError,
+        match=r"timm:NAME.*\n.*torchvision:NAME.*\n.*transformers:FOLDER.*\n.*python:MODULE",
     ):
         build(spec)
 
@@ -149,18 +164,23 @@ def test_a_factory_that_does_not_work_says_why(spec, reason):
 
 
 def test_a_factory_without_num_classes_is_called_without_and_the_difference_is_told(tmp_path):
-    (tmp_path / "fixed.py").write_text("from torch import nn\ndef make():\n    return nn.Linear(2, 3)\n")
+    (tmp_path / "fixed.py").write_text(
+        "from torch import nn\ndef make():\n    return nn.Linear(2, 3)\n"
+    )
     loaded = build(f"python:{tmp_path}/fixed.py:make", num_classes=4)
     assert loaded.model.out_features == 3
     assert loaded.notices == ["built with 3 classes, not 4"]
 
 
-# ---- transformers ----------------------------------------------------------------------------------------------
+# ---- transformers --------------------------------------------------------------------------------
 
 
 def image_classifier(kind: str) -> nn.Module:
     torch.manual_seed(0)
-    labels = {"id2label": {0: "cat", 1: "dog", 2: "eel"}, "label2id": {"cat": 0, "dog": 1, "eel": 2}}
+    labels = {
+        "id2label": {0: "cat", 1: "dog", 2: "eel"},
+        "label2id": {"cat": 0, "dog": 1, "eel": 2},
+    }
     if kind == "resnet":
         return ResNetForImageClassification(
             ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], **labels)
@@ -200,7 +220,9 @@ def test_a_recipe_rebuilds_through_json_and_takes_the_state_dict(tmp_path):
 def test_text_folders_load_with_a_tokenizer(tmp_path):
     original = BertForSequenceClassification(BertConfig(**BERT, num_labels=3))
     folder = folder_of(original, tmp_path / "model")
-    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad"]))
+    (folder / "vocab.txt").write_text(
+        "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad"])
+    )
     transformers.BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
     loaded = build(f"transformers:{folder}")
     assert same(loaded.model, original)
@@ -231,7 +253,9 @@ def test_missing_and_extra_weights_of_a_folder_are_refused(tmp_path):
     state = read_safetensors(folder / "model.safetensors")
     state = {name: tensor.clone() for name, tensor in state.items() if name != "classifier.bias"}
     saved(state | {"extra": torch.zeros(2)}, folder / "model.safetensors")
-    with pytest.raises(ModelError, match=r"(?s)1 missing: classifier\.bias \[3\].*1 unexpected: extra"):
+    with pytest.raises(
+        ModelError, match=r"(?s)1 missing: classifier\.bias \[3\].*1 unexpected: extra"
+    ):
         build(f"transformers:{folder}")
 
 
@@ -248,7 +272,10 @@ def test_tied_weights_that_the_file_leaves_out_are_present(tmp_path):
 def test_tied_weights_of_any_module_may_be_left_out(tmp_path):
     first, second = nn.Linear(3, 3), nn.Linear(3, 3)
     second.weight = first.weight
-    path = saved({"0.weight": torch.ones(3, 3), "0.bias": torch.ones(3), "1.bias": torch.zeros(3)}, tmp_path / "w")
+    path = saved(
+        {"0.weight": torch.ones(3, 3), "0.bias": torch.ones(3), "1.bias": torch.zeros(3)},
+        tmp_path / "w",
+    )
     load_weights(nn.Sequential(first, second), path)
     assert torch.equal(second.weight, torch.ones(3, 3))
     with pytest.raises(ModelError, match=r"1 missing: 1\.weight"):
@@ -292,7 +319,11 @@ def test_unreachable_or_absent_folders_are_usage_errors(tmp_path, monkeypatch):
         {},
         {"spec": "transformers:x", "auto_class": "pipeline", "config": {}},
         {"spec": "transformers:x", "auto_class": "AutoModel", "config": {}},
-        {"spec": "transformers:x", "auto_class": "AutoModel", "config": {"model_type": "no-such-type"}},
+        {
+            "spec": "transformers:x",
+            "auto_class": "AutoModel",
+            "config": {"model_type": "no-such-type"},
+        },
         {"spec": "shell:rm", "num_classes": 2},
     ],
 )
@@ -301,7 +332,7 @@ def test_a_malformed_recipe_is_refused(recipe):
         rebuild(recipe)
 
 
-# ---- weights that do not fit -----------------------------------------------------------------------------------
+# ---- weights that do not fit ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -310,14 +341,19 @@ def test_a_malformed_recipe_is_refused(recipe):
 def test_wrapper_prefixes_are_stripped_with_a_notice(tmp_path, prefixes):
     original, model = DigitsCNN(), DigitsCNN()
     state = {"".join(prefixes) + name: tensor for name, tensor in original.state_dict().items()}
-    assert load_weights(model, saved(state, tmp_path / "w")) == [f"stripped prefix {prefix}" for prefix in prefixes]
+    assert load_weights(model, saved(state, tmp_path / "w")) == [
+        f"stripped prefix {prefix}" for prefix in prefixes
+    ]
     assert same(model, original)
 
 
 def test_ten_of_each_kind_of_misfit_are_listed_and_nothing_is_loaded(tmp_path):
     model = nn.ModuleDict({f"layer{n}": nn.Linear(2, 3) for n in range(8)})
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    wrong = {"layer0.weight": torch.zeros(9, 2), "layer1.weight": torch.zeros(3, 2, dtype=torch.int64)}
+    wrong = {
+        "layer0.weight": torch.zeros(9, 2),
+        "layer1.weight": torch.zeros(3, 2, dtype=torch.int64),
+    }
     state = wrong | {f"extra{n}": torch.zeros(n) for n in range(2)} | {"layer0.bias": torch.ones(3)}
     with pytest.raises(ModelError) as caught:
         load_weights(model, saved(state, tmp_path / "w"))
@@ -349,13 +385,22 @@ def sharded(folder: Path, shard: str) -> Path:
 
 
 def test_shards_of_the_same_folder_are_read_together(tmp_path):
-    assert read_safetensors(sharded(tmp_path, "b.safetensors")).keys() == DigitsCNN().state_dict().keys()
+    assert (
+        read_safetensors(sharded(tmp_path, "b.safetensors")).keys()
+        == DigitsCNN().state_dict().keys()
+    )
 
 
-@pytest.mark.parametrize("shard", ["../b.safetensors", "https://x.org/b", "/etc/b", "sub/b", "..", "a\\b", "", ".b", 3])
+@pytest.mark.parametrize(
+    "shard", ["../b.safetensors", "https://x.org/b", "/etc/b", "sub/b", "..", "a\\b", "", ".b", 3]
+)
 def test_shards_elsewhere_are_refused(tmp_path, shard):
     with pytest.raises(UnsafeFileError, match="same folder"):
-        read_safetensors(sharded(tmp_path, shard) if isinstance(shard, str) else odd_index(tmp_path, {"a": shard}))
+        read_safetensors(
+            sharded(tmp_path, shard)
+            if isinstance(shard, str)
+            else odd_index(tmp_path, {"a": shard})
+        )
 
 
 def odd_index(folder: Path, weight_map: object) -> Path:
@@ -374,7 +419,7 @@ def test_shards_that_repeat_a_tensor_or_are_missing_are_refused(tmp_path):
         read_safetensors(odd_index(tmp_path, [1]))
 
 
-# ---- files that are refused ------------------------------------------------------------------------------------
+# ---- files that are refused ----------------------------------------------------------------------
 
 
 class Payload:
@@ -388,7 +433,9 @@ class Payload:
 
 
 @pytest.mark.parametrize("name", ["model.pt", "model.safetensors", "model.bin"])
-@pytest.mark.parametrize("kind", ["torch", "torch legacy", "pickle 0", "pickle 2", "pickle 5", "tar", "gzip"])
+@pytest.mark.parametrize(
+    "kind", ["torch", "torch legacy", "pickle 0", "pickle 2", "pickle 5", "tar", "gzip"]
+)
 def test_pickles_and_archives_are_refused_by_content_and_never_run(tmp_path, name, kind):
     path, canary = tmp_path / name, tmp_path / "canary"
     payload = {"weights": Payload(canary)}
@@ -424,13 +471,25 @@ ONE = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 @pytest.mark.parametrize(
     ("header", "data", "reason"),
     [
-        ({"a": ONE, "b": ONE | {"data_offsets": [4, 12]}}, bytes(12), "invalid offset for tensor `b`"),
+        (
+            {"a": ONE, "b": ONE | {"data_offsets": [4, 12]}},
+            bytes(12),
+            "invalid offset for tensor `b`",
+        ),
         ({"a": ONE | {"data_offsets": [-8, 0]}}, bytes(8), "invalid"),
         ({"a": ONE}, bytes(4), "not fully covered"),
         ({"a": ONE}, bytes(8) + b"PK\x05\x06", "not fully covered"),
         ({"a": ONE | {"shape": [3]}}, bytes(8), "invalid shape"),
-        ({"a": {"dtype": "F32", "shape": [0, 2**40], "data_offsets": [0, 0]}}, b"", "'a' has shape"),
-        ({"a": {"dtype": "F8_E4M3", "shape": [8], "data_offsets": [0, 8]}}, bytes(8), "'a' is torch.float8_e4m3fn"),
+        (
+            {"a": {"dtype": "F32", "shape": [0, 2**40], "data_offsets": [0, 0]}},
+            b"",
+            "'a' has shape",
+        ),
+        (
+            {"a": {"dtype": "F8_E4M3", "shape": [8], "data_offsets": [0, 8]}},
+            bytes(8),
+            "'a' is torch.float8_e4m3fn",
+        ),
         ({"a\x1b[31m": ONE}, bytes(8), "control characters"),
         ({"a" * 513: ONE}, bytes(8), "too long"),
         ({"a": 5}, b"", "not a valid safetensors file"),
@@ -450,7 +509,9 @@ def test_damaged_headers_are_model_errors(tmp_path, header, data, reason):
         read_safetensors(raw_file(tmp_path / "w.safetensors", header, data))
 
 
-@pytest.mark.parametrize("content", [b"", b"1234567", b"<html>not a model</html>", struct.pack("<Q", 2**60) + b"{}"])
+@pytest.mark.parametrize(
+    "content", [b"", b"1234567", b"<html>not a model</html>", struct.pack("<Q", 2**60) + b"{}"]
+)
 def test_files_that_are_nothing_are_model_errors(tmp_path, content):
     (tmp_path / "w.safetensors").write_bytes(content)
     with pytest.raises(ModelError, match="not a safetensors file"):
@@ -467,7 +528,9 @@ def test_cut_off_files_are_model_errors(digits_file, left):
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_values_that_are_not_finite_are_named(tmp_path, value, dtype):
-    path = saved({"good": torch.zeros(2), "bad": torch.tensor([0, value], dtype=dtype)}, tmp_path / "w")
+    path = saved(
+        {"good": torch.zeros(2), "bad": torch.tensor([0, value], dtype=dtype)}, tmp_path / "w"
+    )
     with pytest.raises(ModelError, match="'bad' has NaN or infinite values"):
         read_safetensors(path)
 
@@ -478,7 +541,7 @@ def test_header_lengths_that_look_like_json_or_pickle_are_read(tmp_path, length)
     assert read_safetensors(raw_file(tmp_path / "w", text, bytes(8))).keys() == {"a"}
 
 
-# ---- models that cannot be used --------------------------------------------------------------------------------
+# ---- models that cannot be used ------------------------------------------------------------------
 
 
 class PackedLinear(nn.Module):
@@ -495,9 +558,15 @@ def dynamic_int8() -> nn.Module:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda: nn.Sequential(nn.LazyLinear(3)), "0.weight is not initialised: run one forward pass first"),
+        (
+            lambda: nn.Sequential(nn.LazyLinear(3)),
+            "0.weight is not initialised: run one forward pass first",
+        ),
         (lambda: nn.Sequential(nn.Linear(2, 3, device="meta")), "0.weight is on the meta device"),
-        (lambda: nn.Sequential(PackedLinear()), r"0 \(PackedLinear\) is quantised: dequantise first"),
+        (
+            lambda: nn.Sequential(PackedLinear()),
+            r"0 \(PackedLinear\) is quantised: dequantise first",
+        ),
         (dynamic_int8, "is quantised: dequantise first"),
     ],
 )

@@ -64,7 +64,9 @@ def test_crop_offsets_of_torchvision_and_transformers_differ_for_odd_remainders(
 def test_crop_larger_than_the_image_pads_with_black():
     out = Preprocess(crop=(6, 5))(Image.new("RGB", (2, 3), "white"))
     assert out.shape == (3, 6, 5)
-    assert torch.equal(out[0].nonzero(), torch.cartesian_prod(torch.arange(1, 4), torch.arange(1, 3)))
+    assert torch.equal(
+        out[0].nonzero(), torch.cartesian_prod(torch.arange(1, 4), torch.arange(1, 3))
+    )
 
 
 @pytest.mark.parametrize("name", ["nearest", "bilinear", "bicubic", "lanczos"])
@@ -100,7 +102,11 @@ def test_impossible_fields_are_refused(fields):
 
 def test_json_round_trip():
     original = Preprocess(
-        resize=256, crop=(224, 200), interpolation="bicubic", mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0)
+        resize=256,
+        crop=(224, 200),
+        interpolation="bicubic",
+        mean=(0.1, 0.2, 0.3),
+        std=(1.0, 2.0, 3.0),
     )
     assert Preprocess.from_dict(json.loads(json.dumps(original.to_dict()))) == original
 
@@ -127,7 +133,12 @@ def test_timm_center_and_squash_and_defaults():
 
 @pytest.mark.parametrize(
     "cfg",
-    [{"crop_mode": "border"}, {"input_size": (3, 100, 200)}, {"input_size": (4, 9, 9)}, {"interpolation": "random"}],
+    [
+        {"crop_mode": "border"},
+        {"input_size": (3, 100, 200)},
+        {"input_size": (4, 9, 9)},
+        {"interpolation": "random"},
+    ],
 )
 def test_timm_settings_we_do_not_do_are_refused(cfg):
     with pytest.raises(UsageError):
@@ -157,7 +168,11 @@ TRANSFORMERS_CASES = {
         "crop_size": {"height": 33, "width": 31},
         "resample": 3,
     },
-    "CLIPImageProcessor": {"size": {"shortest_edge": 37}, "crop_size": {"height": 30, "width": 30}, "resample": 3},
+    "CLIPImageProcessor": {
+        "size": {"shortest_edge": 37},
+        "crop_size": {"height": 30, "width": 30},
+        "resample": 3,
+    },
     "ConvNextImageProcessor": {"size": {"shortest_edge": 30}, "crop_pct": 0.875, "resample": 3},
 }
 
@@ -172,14 +187,27 @@ def test_values_of_transformers_pil_processors(kind, size):
     processor = processor_class(**TRANSFORMERS_CASES[kind], **NORMALISE)
     cfg = json.loads(processor.to_json_string())
     expected = processor(noise(*size), return_tensors="pt")["pixel_values"][0]
-    torch.testing.assert_close(Preprocess.from_transformers(cfg)(noise(*size)), expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        Preprocess.from_transformers(cfg)(noise(*size)), expected, rtol=0, atol=1e-6
+    )
 
 
 def test_transformers_old_and_large_sizes():
     read = Preprocess.from_transformers
-    assert read({"feature_extractor_type": "ViTFeatureExtractor", "size": 224, **NORMALISE}).resize == (224, 224)
-    assert read({"feature_extractor_type": "CLIPFeatureExtractor", "size": 224, **NORMALISE}).resize == 224
-    large = read({"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 384}, **NORMALISE})
+    assert read(
+        {"feature_extractor_type": "ViTFeatureExtractor", "size": 224, **NORMALISE}
+    ).resize == (224, 224)
+    assert (
+        read({"feature_extractor_type": "CLIPFeatureExtractor", "size": 224, **NORMALISE}).resize
+        == 224
+    )
+    large = read(
+        {
+            "image_processor_type": "ConvNextImageProcessor",
+            "size": {"shortest_edge": 384},
+            **NORMALISE,
+        }
+    )
     assert (large.resize, large.crop) == ((384, 384), None)
 
 

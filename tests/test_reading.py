@@ -3,7 +3,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unspan.auditing.reading import ERASED, INCONCLUSIVE, NOT_MEASURABLE, RETAINED, judge, overall, verdict
+from unspan.auditing.reading import (
+    ERASED,
+    INCONCLUSIVE,
+    NOT_MEASURABLE,
+    RETAINED,
+    judge,
+    overall,
+    verdict,
+)
 from unspan.metrics.score import Reading, auc_reading
 
 
@@ -43,11 +51,17 @@ def test_one_strong_attack_decides_and_comes_first():
     original, reference = [hits(0.9)] * 3, [[hits(0.1, seed=1)]] * 3
     erased = [hits(0.1, seed=1), hits(0.8, seed=2), hits(0.1, seed=1)]
     word, each = overall(original, erased, reference)
-    assert word == RETAINED and each[0].erased == 0.8 and [one.verdict for one in each[1:]] == [ERASED, ERASED]
+    assert (
+        word == RETAINED
+        and each[0].erased == 0.8
+        and [one.verdict for one in each[1:]] == [ERASED, ERASED]
+    )
 
 
 def test_an_attack_that_cannot_tell_does_not_hide_the_others():
-    word, each = overall([hits(0.9), hits(0.9)], [hits(0.9), hits(0.9)], [[hits(0.9)], [hits(0.1, seed=1)]])
+    word, each = overall(
+        [hits(0.9), hits(0.9)], [hits(0.9), hits(0.9)], [[hits(0.9)], [hits(0.1, seed=1)]]
+    )
     assert word == RETAINED and [one.verdict for one in each].count(NOT_MEASURABLE) == 1
 
 
@@ -70,16 +84,23 @@ def test_interval_holds_the_fraction(original, erased, seed):
 
 def test_auc_interval_of_the_fraction_matches_a_direct_bootstrap():
     generator = torch.Generator().manual_seed(0)
+
     def scores(shift):
         return torch.randn(200, generator=generator) + shift, torch.randn(300, generator=generator)
+
     raw = {name: scores(shift) for name, shift in (("o", 2.0), ("e", 1.0), ("r", 0.2))}
     readings = {name: auc_reading("x", *pair) for name, pair in raw.items()}
     found = verdict(readings["o"], readings["e"], [readings["r"]])
+
     def area(pair, i, j):
         return float((pair[0][i][:, None] > pair[1][j][None]).double().mean())
+
     rows = []
     for _ in range(400):
-        i, j = torch.randint(200, (200,), generator=generator), torch.randint(300, (300,), generator=generator)
+        i, j = (
+            torch.randint(200, (200,), generator=generator),
+            torch.randint(300, (300,), generator=generator),
+        )
         o, e, r = (area(raw[name], i, j) for name in "oer")
         rows.append((e - r) / (o - r))
     direct = torch.tensor(rows).quantile(torch.tensor([0.025, 0.975]))

@@ -19,7 +19,9 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def world(seed, n=1200, spread=0.7):
-    """Non-negative class clusters, as after a ReLU, and the linear head of their means; class 0 is to be forgotten."""
+    """Non-negative class clusters, as after a ReLU, and the linear head of their means; class 0 is
+    to be forgotten.
+    """
     g = torch.Generator().manual_seed(100)
     means = torch.rand(C, D, generator=g) * 2
     g = torch.Generator().manual_seed(seed)
@@ -29,7 +31,9 @@ def world(seed, n=1200, spread=0.7):
 
 
 def outputs(features, labels, weight, bias):
-    return Outputs(features=features, logits=features @ weight.mT + bias, labels=labels, forget=labels == 0)
+    return Outputs(
+        features=features, logits=features @ weight.mT + bias, labels=labels, forget=labels == 0
+    )
 
 
 def pair(edit=lambda z: z, head=lambda w, b: (w, b)):
@@ -49,7 +53,12 @@ def esc(k=1):
 
 def test_a_class_that_is_not_named_any_more_is_still_recognised():
     before, after = pair(), pair(esc())
-    assert forget_accuracy(before[1], "test").value > 0.8 > 0.3 > forget_accuracy(after[1], "test").value
+    assert (
+        forget_accuracy(before[1], "test").value
+        > 0.8
+        > 0.3
+        > forget_accuracy(after[1], "test").value
+    )
     reading = signature(*after)
     assert reading.interval()[0] > 0.9 and reading.detail["converged"]
     assert abs(reading.value - signature(*before).value) < 0.08
@@ -72,7 +81,14 @@ def test_random_forget_rows_are_not_recognised():
         parts = []
         for _ in range(2):
             logits = torch.randn(400, 5, generator=g)
-            parts.append(Outputs(features=logits, logits=logits, labels=torch.zeros(400, dtype=torch.long), forget=torch.rand(400, generator=g) < 0.3))
+            parts.append(
+                Outputs(
+                    features=logits,
+                    logits=logits,
+                    labels=torch.zeros(400, dtype=torch.long),
+                    forget=torch.rand(400, generator=g) < 0.3,
+                )
+            )
         low, high = signature(*parts).interval()
         covered += low <= 0.5 <= high
     assert covered >= 54  # 95 % of 60 is 57; fewer than 54 has probability 2 %
@@ -83,7 +99,9 @@ def test_the_attack_is_that_of_scikit_learn():
     x = log_probabilities(fit)
     scale = x.std(0, unbiased=False)
     z = lambda part: ((log_probabilities(part) - x.mean(0)) / scale).numpy()  # noqa: E731
-    oracle = LogisticRegression(C=1 / (len(fit) * 1e-2), tol=1e-12, max_iter=5000).fit(z(fit), fit.forget.numpy())
+    oracle = LogisticRegression(C=1 / (len(fit) * 1e-2), tol=1e-12, max_iter=5000).fit(
+        z(fit), fit.forget.numpy()
+    )
     truth = roc_auc_score(test.forget.numpy(), oracle.decision_function(z(test)))
     assert signature(fit, test, ridge=1e-2).value == pytest.approx(truth, abs=1e-4)
 
@@ -96,10 +114,17 @@ def test_constant_outputs_carry_no_signature():
 def test_contributions_belong_to_the_rows_of_the_test_outputs():
     fit, test = pair(esc())
     reading = signature(fit, test)
-    assert len(reading.forget) == int(test.forget.sum()) and len(reading.rest) == int((~test.forget).sum())
+    assert len(reading.forget) == int(test.forget.sum()) and len(reading.rest) == int(
+        (~test.forget).sum()
+    )
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))
     mixed = signature(fit, test.rows(order))
-    assert torch.equal(mixed.forget, reading.forget[torch.argsort(torch.argsort(torch.nonzero(test.forget)[:, 0]))][_places(test.forget, order)])
+    assert torch.equal(
+        mixed.forget,
+        reading.forget[torch.argsort(torch.argsort(torch.nonzero(test.forget)[:, 0]))][
+            _places(test.forget, order)
+        ],
+    )
 
 
 def _places(forget, order):
@@ -112,8 +137,14 @@ def test_outputs_of_two_models_are_told_apart_only_when_they_differ():
     g = torch.Generator().manual_seed(0)
 
     def seen(part, edit=0.0):
-        logits = part.logits + torch.randn(part.logits.shape, generator=g) + edit * torch.nn.functional.one_hot(torch.tensor(3), C)
-        return Outputs(features=part.features, logits=logits, labels=part.labels, forget=part.forget)
+        logits = (
+            part.logits
+            + torch.randn(part.logits.shape, generator=g)
+            + edit * torch.nn.functional.one_hot(torch.tensor(3), C)
+        )
+        return Outputs(
+            features=part.features, logits=logits, labels=part.labels, forget=part.forget
+        )
 
     same = reference_signature((seen(fit), seen(fit)), (seen(test), seen(test)))
     assert same.interval()[0] <= 0.5 <= same.interval()[1]

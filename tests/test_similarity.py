@@ -1,4 +1,6 @@
-"""CKA, Fisher ratio, class cosines and weight changes against definitions written out with NumPy."""
+"""CKA, Fisher ratio, class cosines and weight changes against definitions written out with
+NumPy.
+"""
 
 import numpy as np
 import pytest
@@ -52,7 +54,9 @@ def test_fisher_ratio_is_the_definition_and_blind_to_rotation_and_scale():
     z, forget = draw(1, 90, 4), torch.arange(90) % 3 == 0
     z[forget] += 2
     f, r = z[forget].double().numpy(), z[~forget].double().numpy()
-    truth = ((f.mean(0) - r.mean(0)) ** 2).sum() / (np.trace(np.cov(f.T, ddof=0)) + np.trace(np.cov(r.T, ddof=0)))
+    truth = ((f.mean(0) - r.mean(0)) ** 2).sum() / (
+        np.trace(np.cov(f.T, ddof=0)) + np.trace(np.cov(r.T, ddof=0))
+    )
     assert fisher_ratio(z, forget, "s").value == pytest.approx(truth)
     turn = torch.linalg.qr(draw(2, 4, 4))[0]
     assert fisher_ratio(9 * z @ turn + 4, forget, "s").value == pytest.approx(truth, rel=1e-4)
@@ -81,18 +85,38 @@ def test_original_classes_are_alike_and_erased_ones_are_not():
     z = (1 + torch.rand(4, 30, generator=g))[labels] + 0.1 * torch.rand(400, 30, generator=g)
     u = torch.nn.functional.normalize(z.mean(0), dim=0)
     erased = z - (z @ u)[:, None] * u
-    assert float(class_cosine(z, labels, 4).min()) > 0.5 > 0.35 > float(class_cosine(z, labels, 4, erased).abs().max())
+    assert (
+        float(class_cosine(z, labels, 4).min())
+        > 0.5
+        > 0.35
+        > float(class_cosine(z, labels, 4, erased).abs().max())
+    )
 
 
 def test_weight_change_is_relative_by_tensor_and_group_and_skips_erasers():
     model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 2))
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    after = dict(before) | {"2.weight": 1.5 * before["2.weight"], "0.unspan.basis": torch.ones(3, 1), "1.num_batches_tracked": torch.tensor(9)}
-    found = {score.name.removeprefix("weight change: "): score for score in weight_change(before, after, head="2")}
-    assert found["2.weight"].value == pytest.approx(0.5) and found["0.weight"].value == 0 == found["other"].value
-    change, base = 0.5 * before["2.weight"].norm(), torch.cat([before["2.weight"].flatten(), before["2.bias"]]).norm()
+    after = dict(before) | {
+        "2.weight": 1.5 * before["2.weight"],
+        "0.unspan.basis": torch.ones(3, 1),
+        "1.num_batches_tracked": torch.tensor(9),
+    }
+    found = {
+        score.name.removeprefix("weight change: "): score
+        for score in weight_change(before, after, head="2")
+    }
+    assert (
+        found["2.weight"].value == pytest.approx(0.5)
+        and found["0.weight"].value == 0 == found["other"].value
+    )
+    change, base = (
+        0.5 * before["2.weight"].norm(),
+        torch.cat([before["2.weight"].flatten(), before["2.bias"]]).norm(),
+    )
     assert found["head"].value == pytest.approx(float(change / base)) and found["head"].n == 8
-    assert found["2.weight"].detail["mean_absolute"] == pytest.approx(0.5 * float(before["2.weight"].abs().mean()))
+    assert found["2.weight"].detail["mean_absolute"] == pytest.approx(
+        0.5 * float(before["2.weight"].abs().mean())
+    )
     assert not any("unspan" in name or "num_batches" in name for name in found)
 
 

@@ -18,13 +18,18 @@ def test_gain_is_the_moved_share_and_does_not_depend_on_scale():
     assert movement_gain(clean, noisy).tolist() == [pytest.approx(0.1), 0.0, float("inf")]
     a, b = draw(1, 20, 5), draw(2, 20, 5)
     scale = 0.1 + torch.rand(20, 1)
-    torch.testing.assert_close(movement_gain(scale * a, scale * b), movement_gain(a, b), rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(
+        movement_gain(scale * a, scale * b), movement_gain(a, b), rtol=1e-5, atol=1e-7
+    )
 
 
 def test_planted_instability_is_found_and_equal_movement_is_not():
     clean, forget = draw(1, 600, 16), torch.arange(600) < 200
     noise = 0.01 * draw(2, 600, 16)
-    quiet, loud = instability(clean, clean + noise, forget), instability(clean, clean + noise * torch.where(forget, 2.0, 1.0)[:, None], forget)
+    quiet, loud = (
+        instability(clean, clean + noise, forget),
+        instability(clean, clean + noise * torch.where(forget, 2.0, 1.0)[:, None], forget),
+    )
     assert quiet.interval()[0] <= 0.5 <= quiet.interval()[1] and loud.interval()[0] > 0.8
     calm = instability(clean, clean + noise * torch.where(forget, 0.5, 1.0)[:, None], forget)
     assert calm.value < 0.2 and calm.detail["either_way"] == pytest.approx(1 - calm.value)
@@ -35,9 +40,13 @@ def test_disturbance_has_the_stated_size_and_repeats_for_every_batch_size():
     inputs = 5 * draw(1, 300, 3, 8, 8)
     kept, state = inputs.clone(), torch.random.get_rng_state()
     clean, noisy = disturbed(nn.Identity().eval(), inputs, noise=0.02)
-    assert torch.equal(clean, inputs.flatten(1)) and float((noisy - clean).std()) == pytest.approx(0.02 * float(inputs.std()), rel=0.01)
+    assert torch.equal(clean, inputs.flatten(1)) and float((noisy - clean).std()) == pytest.approx(
+        0.02 * float(inputs.std()), rel=0.01
+    )
     again = disturbed(nn.Identity().eval(), inputs, noise=0.02, batch=256)
-    assert torch.equal(noisy, again[1]) and not torch.equal(noisy, disturbed(nn.Identity().eval(), inputs, noise=0.02, seed=1)[1])
+    assert torch.equal(noisy, again[1]) and not torch.equal(
+        noisy, disturbed(nn.Identity().eval(), inputs, noise=0.02, seed=1)[1]
+    )
     assert torch.equal(inputs, kept) and torch.equal(state, torch.random.get_rng_state())
 
 

@@ -33,7 +33,9 @@ def test_layer_outputs_are_pooled_activations():
     names = layers(one, data.tensors[0][:2])
     found = layer_outputs(one, names, Subset(data, [3, 13]), Subset(data, [0, 1]), Run())
     seen = {}
-    handle = model.get_submodule(names[0]).register_forward_hook(lambda _m, _a, out: seen.setdefault("x", out))
+    handle = model.get_submodule(names[0]).register_forward_hook(
+        lambda _m, _a, out: seen.setdefault("x", out)
+    )
     with torch.no_grad():
         model(data.tensors[0][[3, 13, 0, 1]])
     handle.remove()
@@ -45,9 +47,15 @@ def test_layer_outputs_are_pooled_activations():
 
 def test_taking_the_eraser_off_brings_the_features_back():
     torch.manual_seed(0)
-    model, data = AllCNN().eval(), TensorDataset(torch.rand(8, 3, 32, 32), torch.zeros(8, dtype=torch.long))
+    model, data = (
+        AllCNN().eval(),
+        TensorDataset(torch.rand(8, 3, 32, 32), torch.zeros(8, dtype=torch.long)),
+    )
     done = unspan.erase(model, data, unspan.ESC(rank=1), check_labels=False)
-    one, original = subject("after", done.model, data.tensors[0]), subject("before", model, data.tensors[0])
+    one, original = (
+        subject("after", done.model, data.tensors[0]),
+        subject("before", model, data.tensors[0]),
+    )
     assert without_eraser(one, original, data.tensors[0]) == 1.0
     assert without_eraser(original, original, data.tensors[0]) is None
     assert changed(model, done.model, "head") == []

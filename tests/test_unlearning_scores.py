@@ -25,12 +25,28 @@ TABLE_5 = {  # ESC, CVPR 2025, Table 5: four columns and the printed average gap
     "ESC-T": (99.86, 97.78, 92.73, 76.74, 2.77),
 }
 DLFD_LOGS = [  # accuracy, |MIA - 0.5|, printed NoMUS; logs of the DLFD release, age and emotion
-    (0.6330, 0.1924, 0.6241), (0.6084, 0.0548, 0.7494), (0.6376, 0.1884, 0.6304), (0.6223, 0.1837, 0.6274), (0.6297, 0.1894, 0.6255),
-    (0.4116, 0.0249, 0.6809), (0.4907, 0.0309, 0.7144), (0.4202, 0.0628, 0.6473), (0.6463, 0.1638, 0.6594), (0.6197, 0.0279, 0.7819),
-    (0.7503, 0.1742, 0.7010), (0.7194, 0.0196, 0.8401), (0.7516, 0.1831, 0.6927), (0.7513, 0.1729, 0.7027), (0.7521, 0.1740, 0.7021),
-    (0.7324, 0.1466, 0.7196), (0.6216, 0.0196, 0.7912), (0.5153, 0.0211, 0.7365), (0.7507, 0.1376, 0.7378), (0.6607, 0.0465, 0.7839),
+    (0.6330, 0.1924, 0.6241),
+    (0.6084, 0.0548, 0.7494),
+    (0.6376, 0.1884, 0.6304),
+    (0.6223, 0.1837, 0.6274),
+    (0.6297, 0.1894, 0.6255),
+    (0.4116, 0.0249, 0.6809),
+    (0.4907, 0.0309, 0.7144),
+    (0.4202, 0.0628, 0.6473),
+    (0.6463, 0.1638, 0.6594),
+    (0.6197, 0.0279, 0.7819),
+    (0.7503, 0.1742, 0.7010),
+    (0.7194, 0.0196, 0.8401),
+    (0.7516, 0.1831, 0.6927),
+    (0.7513, 0.1729, 0.7027),
+    (0.7521, 0.1740, 0.7021),
+    (0.7324, 0.1466, 0.7196),
+    (0.6216, 0.0196, 0.7912),
+    (0.5153, 0.0211, 0.7365),
+    (0.7507, 0.1376, 0.7378),
+    (0.6607, 0.0465, 0.7839),
     (0.5951, 0.2136, 0.5839),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("method", TABLE_5)
@@ -61,22 +77,31 @@ def test_nomus_takes_shares_not_percent():
 def test_js_is_that_of_scipy(seed, c, scale):
     g = torch.Generator().manual_seed(seed)
     a, b = (scale * torch.randn(5, c, generator=g, dtype=torch.float64) for _ in range(2))
-    truth = [jensenshannon(p, q, base=2) ** 2 for p, q in zip(a.softmax(1).numpy(), b.softmax(1).numpy())]
+    truth = [
+        jensenshannon(p, q, base=2) ** 2 for p, q in zip(a.softmax(1).numpy(), b.softmax(1).numpy())
+    ]
     np.testing.assert_allclose(js_bits(a, b).numpy(), truth, atol=1e-9)
     assert torch.equal(js_bits(a, b), js_bits(b, a))
 
 
 def networks(seed, n=200, c=10, count=3, scale=6):
     g = torch.Generator().manual_seed(seed)
-    return scale * torch.randn(n, c, generator=g), [0.3 * torch.randn(n, c, generator=g) for _ in range(count)]
+    return scale * torch.randn(n, c, generator=g), [
+        0.3 * torch.randn(n, c, generator=g) for _ in range(count)
+    ]
 
 
 def test_zrf_is_a_mean_over_networks_with_their_spread():
     logits, random = networks(0)
     score = zrf(logits, random, "forget")
     each = [1 - float(js_bits(logits, other).mean()) for other in random]
-    assert score.value == pytest.approx(np.mean(each)) and score.detail["networks"] == pytest.approx(each)
-    assert score.detail["spread"] == pytest.approx(np.std(each, ddof=1)) and score.low < score.value < score.high
+    assert score.value == pytest.approx(np.mean(each)) and score.detail[
+        "networks"
+    ] == pytest.approx(each)
+    assert (
+        score.detail["spread"] == pytest.approx(np.std(each, ddof=1))
+        and score.low < score.value < score.high
+    )
     assert zrf(random[0], [random[0]] * 3, "forget").value == 1.0
     far = torch.eye(2) * 2e9
     assert zrf(far, [far.flip(0)] * 3, "forget").value == 0.0
@@ -88,18 +113,27 @@ def test_the_released_zrf_is_reproduced_and_is_nearly_1_whatever_the_model():
     for other in random:
         q = other.float().softmax(1)
         m = (p + q) / 2
-        values.append(1 - 0.5 * float((m * (m.log() - p.log())).mean() + (m * (m.log() - q.log())).mean()))
+        values.append(
+            1 - 0.5 * float((m * (m.log() - p.log())).mean() + (m * (m.log() - q.log())).mean())
+        )
     legacy = zrf(logits, random, "forget", legacy=True)
     assert legacy.value == pytest.approx(np.mean(values), abs=1e-6)
-    assert legacy.value > 0.9 > 0.6 > zrf(logits, random, "forget").value  # a toy of the specification: 0.915 against 0.481
+    assert (
+        legacy.value > 0.9 > 0.6 > zrf(logits, random, "forget").value
+    )  # a toy of the specification: 0.915 against 0.481
 
 
 def test_released_and_true_zrf_of_one_sample_by_hand():
     """p = (0.99, 0.01), q = (0.5, 0.5), so the mixture is (0.745, 0.255)."""
     p, q, m = (0.99, 0.01), (0.5, 0.5), (0.745, 0.255)
     a, b = (torch.tensor([row]).log() for row in (p, q))
-    js = 0.5 * sum(x * math.log2(x / y) for x, y in zip(p, m)) + 0.5 * sum(x * math.log2(x / y) for x, y in zip(q, m))
-    wrong = 0.5 * sum(y * math.log(y / x) for x, y in zip(p, m)) / 2 + 0.5 * sum(y * math.log(y / x) for x, y in zip(q, m)) / 2
+    js = 0.5 * sum(x * math.log2(x / y) for x, y in zip(p, m)) + 0.5 * sum(
+        x * math.log2(x / y) for x, y in zip(q, m)
+    )
+    wrong = (
+        0.5 * sum(y * math.log(y / x) for x, y in zip(p, m)) / 2
+        + 0.5 * sum(y * math.log(y / x) for x, y in zip(q, m)) / 2
+    )
     assert zrf(a, [b] * 3, "f").value == pytest.approx(1 - js, abs=1e-6)
     assert zrf(a, [b] * 3, "f", legacy=True).value == pytest.approx(1 - wrong, abs=1e-6)
 

@@ -1,4 +1,6 @@
-"""The two networks of the zoo: the published checkpoint fits, and both learn or classify what they are meant to."""
+"""The two networks of the zoo: the published checkpoint fits, and both learn or classify what they
+are meant to.
+"""
 
 from pathlib import Path
 
@@ -46,14 +48,19 @@ def test_every_layer_of_allcnn_is_a_module_that_runs():
 def test_digits_cnn_learns_the_digits_in_seconds():
     torch.manual_seed(0)
     digits = load_digits()
-    images, labels = torch.tensor(digits.images).float().unsqueeze(1) / 16, torch.tensor(digits.target)
+    images, labels = (
+        torch.tensor(digits.images).float().unsqueeze(1) / 16,
+        torch.tensor(digits.target),
+    )
     train, test = slice(0, 1400), slice(1400, None)
     model = DigitsCNN()
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     for _ in range(8):
         for rows in torch.randperm(1400).split(64):
             optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(model(images[train][rows]), labels[train][rows]).backward()
+            torch.nn.functional.cross_entropy(
+                model(images[train][rows]), labels[train][rows]
+            ).backward()
             optimizer.step()
     accuracy = (model.eval()(images[test]).argmax(1) == labels[test]).float().mean()
     assert accuracy > 0.9

@@ -2,8 +2,9 @@
 
     import unspan
     data = unspan.Splits.by_class(dataset, "cat")      # the request
-    deletion = unspan.erase(model, data)               # resample where there are data to keep, else ESC
-    deletion.save("erased/")                           # model.safetensors, receipt.json, README.md
+    deletion = unspan.erase(model, data)               # resample where there are data to keep, else
+    ESC deletion.save("erased/")                           # model.safetensors, receipt.json,
+    README.md
 
 >>> import torch, unspan
 >>> torch.manual_seed(0) and None
@@ -33,11 +34,23 @@ if TYPE_CHECKING:
     from unspan.splits import Splits
 
 _HOME = {
-    "Audit": "auditing.audit", "audit": "auditing.audit",
-    "Deletion": "deletion", "ESC": "methods", "ESCT": "methods", "LinearMap": "erasers", "METHODS": "methods",
-    "Projection": "erasers", "Run": "run", "Splits": "splits", "UnspanError": "errors", "erase": "deletion",
-    "export": "exporter", "features": "deletion", "inspect": "artifact", "load": "artifact",
-}  # fmt: skip
+    "Audit": "auditing.audit",
+    "audit": "auditing.audit",
+    "Deletion": "deletion",
+    "ESC": "methods",
+    "ESCT": "methods",
+    "LinearMap": "erasers",
+    "METHODS": "methods",
+    "Projection": "erasers",
+    "Run": "run",
+    "Splits": "splits",
+    "UnspanError": "errors",
+    "erase": "deletion",
+    "export": "exporter",
+    "features": "deletion",
+    "inspect": "artifact",
+    "load": "artifact",
+}
 __all__ = sorted(_HOME)  # noqa: PLE0605
 __version__ = "0.1.0"
 

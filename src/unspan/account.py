@@ -36,10 +36,26 @@ class Done:
     already: bool = False
 
 
-def account(before: nn.Module, after: nn.Module, splits: Splits, method: Method, run: Run, done: Done, key: bytes, *, previous: Sequence[dict[str, Any]], processes: int, seconds: float) -> dict[str, Any]:
-    """The receipt: JSON only, no sample, no path; `previous` are the receipts of earlier requests."""
+def account(
+    before: nn.Module,
+    after: nn.Module,
+    splits: Splits,
+    method: Method,
+    run: Run,
+    done: Done,
+    key: bytes,
+    *,
+    previous: Sequence[dict[str, Any]],
+    processes: int,
+    seconds: float,
+) -> dict[str, Any]:
+    """The receipt: JSON only, no sample, no path; `previous` are the receipts of earlier
+    requests.
+    """
     seen = done.seen
-    settings: dict[str, Any] = asdict(method) if is_dataclass(method) and not isinstance(method, type) else {}
+    settings: dict[str, Any] = (
+        asdict(method) if is_dataclass(method) and not isinstance(method, type) else {}
+    )
     return {
         "schema": receipts.SCHEMA,
         "created": receipts.now(),
@@ -66,13 +82,19 @@ def account(before: nn.Module, after: nn.Module, splits: Splits, method: Method,
         },
         "forget_accuracy_before": seen.hits / seen.labelled if seen.labelled else None,
         "conversions": dict(seen.conversions),
-        "run": {"device": str(next((p.device for p in after.parameters()), "cpu")), "batch_size": run.batch_size, "seed": run.seed, "max_samples": run.max_samples, "processes": processes},
+        "run": {
+            "device": str(next((p.device for p in after.parameters()), "cpu")),
+            "batch_size": run.batch_size,
+            "seed": run.seed,
+            "max_samples": run.max_samples,
+            "processes": processes,
+        },
         "versions": receipts.versions(),
         "seconds": {"fit": round(done.seconds, 3), "total": round(seconds, 3)},
         "notices": [],
         "warnings": [*done.warnings, *_limits(splits, done)],
         "previous": list(previous),
-    }  # fmt: skip
+    }
 
 
 def _limits(splits: Splits, done: Done) -> list[str]:
@@ -80,18 +102,32 @@ def _limits(splits: Splits, done: Done) -> list[str]:
     said = []
     requested, read = size_of(splits.forget, Run()), done.fit.report["samples"]
     if requested is not None and read < requested:
-        said.append(f"{read} of the {requested} requested samples were read: the commitment covers those that were read")
+        said.append(
+            f"{read} of the {requested} requested samples were read: the commitment covers those"
+            " that were read"
+        )
     if splits.kind == "samples" and done.eraser is not None:
-        said.append("samples were requested, not a class: an eraser changes what is served for them and for unseen samples like them together, so they are not unlearned")
+        said.append(
+            "samples were requested, not a class: an eraser changes what is served for them and for"
+            " unseen samples like them together, so they are not unlearned"
+        )
     if done.tap.head is not None and not done.seen.labelled:
-        said.append(f"'{done.tap.head}' is taken for the classifier and its input for the features; if the model's output is an embedding, pass tap='output' (--tap output)")
+        said.append(
+            f"'{done.tap.head}' is taken for the classifier and its input for the features; if the"
+            " model's output is an embedding, pass tap='output' (--tap output)"
+        )
     return said
 
 
 def _placement(done: Done) -> dict[str, Any]:
     where = {
-        "hook": f"an eraser module {'on the input of' if done.tap.before else 'after'} '{done.tap.site or 'the model'}'",
-        "weights": f"absorbed by the weights of '{done.tap.site}', the affine layer before the head",
+        "hook": (
+            f"an eraser module {'on the input of' if done.tap.before else 'after'}"
+            f" '{done.tap.site or 'the model'}'"
+        ),
+        "weights": (
+            f"absorbed by the weights of '{done.tap.site}', the affine layer before the head"
+        ),
         "head": f"absorbed by the weights of the head '{done.tap.head}'",
         "trained": "no eraser: the weights themselves were changed",
     }[done.placement]

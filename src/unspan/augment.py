@@ -15,7 +15,8 @@ _PAD = 4  # pixels of zeros around an image of 32 pixels, in proportion for othe
 
 
 def augmented(x: Any, kind: str, generator: torch.Generator) -> Any:
-    """Flip half of the images; for `crop-flip` also cut them at a random place out of a zero-padded copy.
+    """Flip half of the images; for `crop-flip` also cut them at a random place out of a zero-padded
+    copy.
 
     Args:
         x: `[n, channels, height, width]`.
@@ -28,14 +29,26 @@ def augmented(x: Any, kind: str, generator: torch.Generator) -> Any:
     if kind == "none":
         return x
     if not isinstance(x, Tensor) or x.ndim != 4:
-        raise UsageError(f"augment={kind!r} is for batches of images [n, channels, height, width]; use augment='none'.")
+        raise UsageError(
+            f"augment={kind!r} is for batches of images [n, channels, height, width]; use"
+            " augment='none'."
+        )
     n, _, height, width = x.shape
     flipped = (torch.rand(n, generator=generator) < 0.5).to(x.device)
     x = torch.where(flipped[:, None, None, None], x.flip(3), x)
     if kind == "flip":
         return x
     margin = max(1, round(_PAD * height / 32))
-    top, left = (torch.randint(2 * margin + 1, (n,), generator=generator).to(x.device) for _ in range(2))
-    rows, columns = (start[:, None] + torch.arange(size, device=x.device) for start, size in ((top, height), (left, width)))
+    top, left = (
+        torch.randint(2 * margin + 1, (n,), generator=generator).to(x.device) for _ in range(2)
+    )
+    rows, columns = (
+        start[:, None] + torch.arange(size, device=x.device)
+        for start, size in ((top, height), (left, width))
+    )
     which = torch.arange(n, device=x.device)[:, None, None]
-    return pad(x, (margin,) * 4).permute(0, 2, 3, 1)[which, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    return (
+        pad(x, (margin,) * 4)
+        .permute(0, 2, 3, 1)[which, rows[:, :, None], columns[:, None, :]]
+        .permute(0, 3, 1, 2)
+    )

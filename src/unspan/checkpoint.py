@@ -1,4 +1,6 @@
-"""Where a training method puts whole epochs, so that a run that was killed goes on instead of starting again."""
+"""Where a training method puts whole epochs, so that a run that was killed goes on instead of
+starting again.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ class Checkpoint:
 
     Attributes:
         folder: where; made when the first epoch is saved.
-        key: hash of model, request and settings, later of the samples too: an epoch of another run is never taken up.
+        key: hash of model, request and settings, later of the samples too: an epoch of another run
+            is never taken up.
         resumed: epochs that were taken up.
     """
 
@@ -33,8 +36,11 @@ class Checkpoint:
         self.folder, self.key = folder, key
         self._stage = self.resumed = 0
 
-    def load(self, model: nn.Module, optimiser: torch.optim.Optimizer, data: str) -> list[dict[str, Any]]:
-        """Put model and optimiser where they were, and return the epochs done; called once by each stage of a run.
+    def load(
+        self, model: nn.Module, optimiser: torch.optim.Optimizer, data: str
+    ) -> list[dict[str, Any]]:
+        """Put model and optimiser where they were, and return the epochs done; called once by each
+        stage of a run.
 
         Args:
             model: changed in place.
@@ -55,7 +61,9 @@ class Checkpoint:
                 return list(story["history"])
         return []
 
-    def save(self, model: nn.Module, optimiser: torch.optim.Optimizer, history: list[dict[str, Any]]) -> None:
+    def save(
+        self, model: nn.Module, optimiser: torch.optim.Optimizer, history: list[dict[str, Any]]
+    ) -> None:
         """Keep an epoch; the earlier one stays until the new one is complete.
 
         Raises:
@@ -63,9 +71,19 @@ class Checkpoint:
         """
         if self.folder is None or dist.rank() != 0:
             return
-        state = {f"model.{name}": tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items() if isinstance(tensor, Tensor)}
+        state = {
+            f"model.{name}": tensor.detach().cpu().contiguous().clone()
+            for name, tensor in model.state_dict().items()
+            if isinstance(tensor, Tensor)
+        }
         for number, entries in optimiser.state_dict()["state"].items():
-            state |= {f"optimiser.{number}.{entry}": torch.as_tensor(value).detach().cpu().contiguous().clone() for entry, value in entries.items() if value is not None}
+            state |= {
+                f"optimiser.{number}.{entry}": (
+                    torch.as_tensor(value).detach().cpu().contiguous().clone()
+                )
+                for entry, value in entries.items()
+                if value is not None
+            }
         earlier, place = self._kept(), self.folder / f"stage-{self._stage}-epoch-{len(history)}"
         fresh = place.with_name(f".{place.name}.{os.getpid()}")
         try:
@@ -75,7 +93,10 @@ class Checkpoint:
             shutil.rmtree(place, ignore_errors=True)
             os.rename(fresh, place)
         except OSError as error:
-            raise OutputError(f"The epoch could not be kept in {place}: {error.strerror or error}. Free some space, or run without resume.") from error
+            raise OutputError(
+                f"The epoch could not be kept in {place}: {error.strerror or error}. Free some"
+                " space, or run without resume."
+            ) from error
         for old in earlier:
             shutil.rmtree(old, ignore_errors=True) if old != place else None
 
@@ -88,7 +109,13 @@ def _epoch(place: Path) -> int:
 
 
 def _restore(model: nn.Module, optimiser: torch.optim.Optimizer, state: dict[str, Tensor]) -> None:
-    model.load_state_dict({name.removeprefix("model."): tensor for name, tensor in state.items() if name.startswith("model.")})
+    model.load_state_dict(
+        {
+            name.removeprefix("model."): tensor
+            for name, tensor in state.items()
+            if name.startswith("model.")
+        }
+    )
     found = optimiser.state_dict()
     for name, tensor in state.items():
         if name.startswith("optimiser."):

@@ -1,4 +1,6 @@
-"""Data and models that a result would be wrong for, or different every time: refused, or said in the receipt."""
+"""Data and models that a result would be wrong for, or different every time: refused, or said in
+the receipt.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ READ_TWICE = 16  # samples; a coin flip per reading stays unseen once in 65,000 
 
 
 def data_notices(forget: Any) -> list[str]:
-    """What the user should know of the forget data: samples never read, values that change when read again."""
+    """What the user should know of the forget data: samples never read, values that change when
+    read again.
+    """
     notices = []
     lost = dropped(forget)
     if lost:
@@ -32,16 +36,24 @@ def data_notices(forget: Any) -> list[str]:
     except Exception:  # a sample that cannot be read is reported by the pass itself, with its name
         twice = False
     if twice:
-        notices.append("the data gives other values when a sample is read again (random augmentation): the result depends on the draw; use evaluation transforms")
+        notices.append(
+            "the data gives other values when a sample is read again (random augmentation): the"
+            " result depends on the draw; use evaluation transforms"
+        )
     return notices
 
 
 def unsteady(inner: nn.Module, tap: Tap, first: Batch, method: Method) -> list[str]:
-    """Compare two passes; only a model that is random in evaluation mode pays for more than two samples."""
+    """Compare two passes; only a model that is random in evaluation mode pays for more than two
+    samples.
+    """
     like = next(inner.parameters(), None)
     inputs = example(first, like)
     one = read(inner, tap, inputs)[0]
-    two = max((read(inner, tap, inputs)[0] for _ in range(2)), key=lambda again: float((again - one).abs().max()))
+    two = max(
+        (read(inner, tap, inputs)[0] for _ in range(2)),
+        key=lambda again: float((again - one).abs().max()),
+    )
     if torch.equal(one, two):
         return []
     angle = "not measurable"
@@ -57,7 +69,10 @@ def unsteady(inner: nn.Module, tap: Tap, first: Batch, method: Method) -> list[s
             break
     if len(spans) == 2:
         angle = f"sin theta {sin_theta(*spans):.2e}"
-    return [f"the model is random in evaluation mode: two passes over the same samples differ by {float((one - two).abs().max()):.2e} (removed span: {angle})"]
+    return [
+        "the model is random in evaluation mode: two passes over the same samples differ by"
+        f" {float((one - two).abs().max()):.2e} (removed span: {angle})"
+    ]
 
 
 def check_recognised(seen: Seen, head: tuple[Tensor, Tensor] | None, splits: Splits) -> None:
@@ -66,4 +81,8 @@ def check_recognised(seen: Seen, head: tuple[Tensor, Tensor] | None, splits: Spl
         return
     accuracy, classes = seen.hits / seen.labelled, len(head[0])
     if accuracy <= min(1.5 / classes, 1 / classes + 0.02):
-        raise DataError(f"The model recognises {accuracy:.1%} of the {seen.labelled} labelled forget samples, about chance for {classes} classes: labels or preprocessing look wrong. Check them, or pass --no-check-labels (check_labels=False).")
+        raise DataError(
+            f"The model recognises {accuracy:.1%} of the {seen.labelled} labelled forget samples,"
+            f" about chance for {classes} classes: labels or preprocessing look wrong. Check them,"
+            " or pass --no-check-labels (check_labels=False)."
+        )

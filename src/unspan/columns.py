@@ -48,26 +48,42 @@ def pick_columns(features: Mapping[str, Any], given: Columns) -> Columns:
     label = given.label or _label_column(features)
     if label and not _is_label(features[label]):
         raise UsageError(
-            f"column {label!r} holds no labels: choose one of integers or text among {', '.join(features)}"
+            f"column {label!r} holds no labels: choose one of integers or text among"
+            f" {', '.join(features)}"
         )
-    if given.image and not (_is_image(features[given.image]) or _dtype(features[given.image]) in _BINARY):
-        raise UsageError(f"column {given.image!r} holds no encoded images: the columns are {', '.join(features)}")
+    if given.image and not (
+        _is_image(features[given.image]) or _dtype(features[given.image]) in _BINARY
+    ):
+        raise UsageError(
+            f"column {given.image!r} holds no encoded images: the columns are {', '.join(features)}"
+        )
     if given.text and _dtype(features[given.text]) not in _TEXT:
-        raise UsageError(f"column {given.text!r} holds no text: the columns are {', '.join(features)}")
+        raise UsageError(
+            f"column {given.text!r} holds no text: the columns are {', '.join(features)}"
+        )
     images = [name for name, feature in features.items() if _is_image(feature)]
-    texts = [name for name, f in features.items() if _dtype(f) in _TEXT and name not in (label, given.id)]
+    texts = [
+        name for name, f in features.items() if _dtype(f) in _TEXT and name not in (label, given.id)
+    ]
     if given.image or given.text:
         return replace(given, label=label)
     if len(images) > 1:
         raise UsageError(f"several image columns: choose one of {', '.join(images)}")
     if images or texts:
-        return replace(given, image=images[0] if images else None, text=None if images else texts[0], label=label)
+        return replace(
+            given,
+            image=images[0] if images else None,
+            text=None if images else texts[0],
+            label=label,
+        )
     raise UsageError(f"no image or text column among {', '.join(features)}: name the one to use")
 
 
 def _label_column(features: Mapping[str, Any]) -> str | None:
     classes = [name for name, feature in features.items() if hasattr(feature, "names")]
-    candidates = classes or [name for name in ("label", "labels") if name in features and _is_label(features[name])]
+    candidates = classes or [
+        name for name in ("label", "labels") if name in features and _is_label(features[name])
+    ]
     if "label" in candidates:
         return "label"
     if len(candidates) > 1:
@@ -84,4 +100,6 @@ def _is_label(feature: Any) -> bool:
 
 
 def _is_image(feature: Any) -> bool:
-    return type(feature).__name__ == "Image" or (isinstance(feature, Mapping) and set(feature) == {"bytes", "path"})
+    return type(feature).__name__ == "Image" or (
+        isinstance(feature, Mapping) and set(feature) == {"bytes", "path"}
+    )

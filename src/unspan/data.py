@@ -1,4 +1,6 @@
-"""Open data by a short specification: folders of images, tables, Hugging Face ids, or the user's own Python."""
+"""Open data by a short specification: folders of images, tables, Hugging Face ids, or the user's
+own Python.
+"""
 
 import difflib
 import importlib
@@ -38,19 +40,21 @@ def open_data(
     """Open the splits of a dataset. A local path is never looked up on the hub.
 
     Args:
-        spec: a folder of images (``class/*.jpg``, ``train/class/*.jpg`` or images only); a Parquet file or a folder of
-            them; a folder written by `save_to_disk` of the datasets library; ``python:package.module:factory``; or a
-            Hugging Face dataset id.
+        spec: a folder of images (``class/*.jpg``, ``train/class/*.jpg`` or images only); a Parquet
+            file or a folder of them; a folder written by `save_to_disk` of the datasets library;
+            ``python:package.module:factory``; or a Hugging Face dataset id.
         transform: applied to every image or text, for example a `Preprocess`.
         image_column: for tables, the column of encoded images; by default the only image column.
-        text_column: for tables, the column of texts; by default the first one when there is no image column.
+        text_column: for tables, the column of texts; by default the first one when there is no
+            image column.
         label_column: for tables; by default the only ClassLabel column, or "label".
         id_column: for tables, the column that `Source.index_of` looks up.
         revision: git revision of a hub dataset.
 
     Returns:
-        A `Source` per split: "train", "test" and "validation" as far as present; data without named splits is
-        "train". Datasets from ``python:`` are returned as the factory made them, without `transform`.
+        A `Source` per split: "train", "test" and "validation" as far as present; data without named
+        splits is "train". Datasets from ``python:`` are returned as the factory made them, without
+        `transform`.
 
     Raises:
         UsageError: nothing can be opened under `spec`, or an argument does not fit it.
@@ -79,7 +83,9 @@ def _open_local(path: Path, columns: Columns) -> dict[str, Source]:
     if files := parquet_files(path):
         return open_parquet(files, columns)
     if not path.is_dir():
-        raise UsageError(f"{printable(str(path))}: not a Parquet file; give one, or a folder of images")
+        raise UsageError(
+            f"{printable(str(path))}: not a Parquet file; give one, or a folder of images"
+        )
     _refuse_columns(columns, str(path))
     return open_image_folder(path)
 
@@ -90,7 +96,9 @@ def _refuse_columns(columns: Columns, spec: str) -> None:
 
 
 def _looks_local(spec: str) -> bool:
-    """Say whether a path that does not exist was meant as one: hub ids are ``name`` or ``owner/name``."""
+    """Say whether a path that does not exist was meant as one: hub ids are ``name`` or
+    ``owner/name``.
+    """
     in_a_folder = "/" in spec and Path(spec).parent.is_dir()
     return in_a_folder or not _HUB_ID.fullmatch(spec) or _FILE.fullmatch(spec) is not None
 
@@ -98,7 +106,11 @@ def _looks_local(spec: str) -> bool:
 def _close_names(path: Path) -> str:
     siblings = os.listdir(path.parent) if path.parent.is_dir() else []
     close = difflib.get_close_matches(path.name, siblings, n=3)
-    return f"; did you mean {', '.join(printable(str(path.parent / name)) for name in close)}?" if close else ""
+    return (
+        f"; did you mean {', '.join(printable(str(path.parent / name)) for name in close)}?"
+        if close
+        else ""
+    )
 
 
 def _call_factory(spec: str) -> dict[str, Any]:
@@ -110,7 +122,9 @@ def _call_factory(spec: str) -> dict[str, Any]:
     try:
         factory = getattr(importlib.import_module(module_name), factory_name)
     except (ImportError, AttributeError) as error:
-        raise UsageError(f"{printable(spec)}: {printable(str(error))}; the current folder is searched too") from None
+        raise UsageError(
+            f"{printable(spec)}: {printable(str(error))}; the current folder is searched too"
+        ) from None
     if not callable(factory):
         raise UsageError(f"{printable(spec)}: {printable(factory_name)} is not callable")
     made = factory()
@@ -120,6 +134,7 @@ def _call_factory(spec: str) -> dict[str, Any]:
         if not streamed and not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
             kind = type(dataset).__name__
             raise UsageError(
-                f"{printable(spec)}: {split} is a {kind}; return a Dataset, a loader, or a dict of them"
+                f"{printable(spec)}: {split} is a {kind}; return a Dataset, a loader, or a dict of"
+                " them"
             )
     return splits

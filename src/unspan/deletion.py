@@ -36,10 +36,12 @@ class Record:
     Attributes:
         tap: where features live and where the eraser sits.
         form: `projected`, `folded` or `trained`.
-        placement: `hook` (an eraser module at the site), `weights` (absorbed by the affine layer before the
-            head), `head` (absorbed by the head: the folded form) or `trained` (no eraser: the weights were changed).
+        placement: `hook` (an eraser module at the site), `weights` (absorbed by the affine layer
+            before the head), `head` (absorbed by the head: the folded form) or `trained` (no
+            eraser: the weights were changed).
         receipt: the latest receipt.
-        eraser: float64 eraser of all requests, kept here for `hook` only, where the model carries it anyway.
+        eraser: float64 eraser of all requests, kept here for `hook` only, where the model carries
+            it anyway.
     """
 
     tap: Tap
@@ -58,7 +60,8 @@ class Deletion:
         receipt: JSON-ready account of what was done.
         eraser: float64 map of all requests so far; None where a method changed the weights instead.
         key: secret of the request commitment; `save` keeps it beside the folder, not in it.
-        undo: rows that the affine layer lost, `[k, in + 1]`, needed to take another request; empty otherwise.
+        undo: rows that the affine layer lost, `[k, in + 1]`, needed to take another request; empty
+            otherwise.
         recipe: how to build the architecture again, when it is known.
         epochs: folder of the epochs of a training; not needed any more once the result is saved.
     """
@@ -76,11 +79,24 @@ class Deletion:
         """What the user should know before shipping."""
         return list(self.receipt["warnings"])
 
-    def save(self, path: str | Path, *, overwrite: bool = False, allow_identifying_projector: bool = False) -> Path:
-        """Publish a folder with model.safetensors, receipt.json and a model card; see `unspan.artifact.save`."""
+    def save(
+        self,
+        path: str | Path,
+        *,
+        overwrite: bool = False,
+        allow_identifying_projector: bool = False,
+    ) -> Path:
+        """Publish a folder with model.safetensors, receipt.json and a model card; see
+        `unspan.artifact.save`.
+        """
         from unspan.artifact import save
 
-        return save(self, Path(path), overwrite=overwrite, allow_identifying_projector=allow_identifying_projector)
+        return save(
+            self,
+            Path(path),
+            overwrite=overwrite,
+            allow_identifying_projector=allow_identifying_projector,
+        )
 
 
 def erase(
@@ -100,9 +116,12 @@ def erase(
     """Erase a request from a copy of a model, in one pass over the forget data.
 
     Args:
-        model: a classifier or embedding model, a `Deletion`, or the folder of one (a further request).
-        data: a `Splits`, or forget samples as Dataset, tensor or list of samples, or as DataLoader of batches.
-        method: by default `Resample()` where a class is to be forgotten and there are data to keep, else `ESC()`; see `methods.recommended`.
+        model: a classifier or embedding model, a `Deletion`, or the folder of one (a further
+            request).
+        data: a `Splits`, or forget samples as Dataset, tensor or list of samples, or as DataLoader
+            of batches.
+        method: by default `Resample()` where a class is to be forgotten and there are data to keep,
+            else `ESC()`; see `methods.recommended`.
         run: device, batch size, seed, progress.
         tap: head name, `NAME:out`, `output` or `output:KEY`, when the search should be overridden.
         pool: `cls`, `mean` or `gap` when features are tokens or maps.
@@ -110,7 +129,8 @@ def erase(
         key: secret for the request commitment; random by default.
         recipe: stored so that `unspan.load` can build the architecture.
         check_labels: stop when the model does not recognise the labelled class to begin with.
-        resume: folder where a method that trains keeps its epochs, so that a run that was killed goes on; `save` removes it.
+        resume: folder where a method that trains keeps its epochs, so that a run that was killed
+            goes on; `save` removes it.
 
     Returns:
         A `Deletion`; the input model is unchanged.
@@ -120,47 +140,121 @@ def erase(
     """
     started = time.perf_counter()
     run, splits, previous = run or Run(), as_splits(data), _as_deletion(model)
-    method = method if method is not None else recommended(splits, form, previous.receipt if previous is not None else None)()
+    method = (
+        method
+        if method is not None
+        else recommended(splits, form, previous.receipt if previous is not None else None)()
+    )
     key = key or (previous.key if previous is not None else None) or receipts.new_key()
     source = previous.model if previous is not None else model
     trains = hasattr(method, "unlearn")
     if not trains and not hasattr(method, "fit"):
-        raise UsageError(f"method={method!r} is not a method; pass one with its settings, for example unspan.ESC(rank=1).")
+        raise UsageError(
+            f"method={method!r} is not a method; pass one with its settings, for example"
+            " unspan.ESC(rank=1)."
+        )
     if not isinstance(source, nn.Module):
-        raise UsageError(f"model is a {type(source).__name__}; give a torch.nn.Module, a Deletion or the folder of one.")
+        raise UsageError(
+            f"model is a {type(source).__name__}; give a torch.nn.Module, a Deletion or the folder"
+            " of one."
+        )
     work = _copied(source, run.device)
     inner = unwrap(work)
     with eval_mode(work), dist.session(run.timeout):
         record, prior = _reopen(inner, previous)
         if trains:
             if record is not None and record.placement != "trained":
-                raise UsageError(f"This model carries an eraser of an earlier request, which {method.name} would train away. Give both requests together to {method.name} and start from the original, or use esc.")
+                raise UsageError(
+                    f"This model carries an eraser of an earlier request, which {method.name} would"
+                    f" train away. Give both requests together to {method.name} and start from the"
+                    " original, or use esc."
+                )
             earlier = [] if record is None else [*record.receipt["previous"], record.receipt]
-            done = train_request(inner, splits, method, run, earlier, tap=tap, pool=pool, check_labels=check_labels, resume=resume)
+            done = train_request(
+                inner,
+                splits,
+                method,
+                run,
+                earlier,
+                tap=tap,
+                pool=pool,
+                check_labels=check_labels,
+                resume=resume,
+            )
         else:
-            done = _erase(inner, splits, method, run, record, prior, key, tap=tap, pool=pool, form=form, check_labels=check_labels)
+            done = _erase(
+                inner,
+                splits,
+                method,
+                run,
+                record,
+                prior,
+                key,
+                tap=tap,
+                pool=pool,
+                form=form,
+                check_labels=check_labels,
+            )
         processes = dist.world()
     if done.already and record is not None:
-        return Deletion(source, record.receipt | {"status": "already erased"}, prior or done.eraser, key, previous.undo if previous else None, (previous.recipe if previous else None) or recipe or {})
+        return Deletion(
+            source,
+            record.receipt | {"status": "already erased"},
+            prior or done.eraser,
+            key,
+            previous.undo if previous else None,
+            (previous.recipe if previous else None) or recipe or {},
+        )
     receipt = account(
-        unwrap(source), inner, splits, method, run, done, key, processes=processes,
+        unwrap(source),
+        inner,
+        splits,
+        method,
+        run,
+        done,
+        key,
+        processes=processes,
         previous=[*record.receipt["previous"], record.receipt] if record is not None else [],
         seconds=time.perf_counter() - started,
-    )  # fmt: skip
+    )
     receipt["model"]["recipe"] = (previous.recipe if previous is not None else None) or recipe or {}
     receipt["status"] = "erased"
     kept = done.eraser if done.placement == "hook" else None
     setattr(inner, RECORD, Record(done.tap, done.form, done.placement, receipt, kept))
     for line in receipt["warnings"]:
         warnings.warn(line, UserWarning, stacklevel=2)
-    return Deletion(work, receipt, done.eraser, key, done.undo, receipt["model"]["recipe"], resume if trains else None)
+    return Deletion(
+        work,
+        receipt,
+        done.eraser,
+        key,
+        done.undo,
+        receipt["model"]["recipe"],
+        resume if trains else None,
+    )
 
 
-def _erase(inner: nn.Module, splits: Splits, method: EraserMethod, run: Run, record: Record | None, prior: Eraser | None, key: bytes, *, tap: str | None, pool: Pool | None, form: Form, check_labels: bool) -> Done:
+def _erase(
+    inner: nn.Module,
+    splits: Splits,
+    method: EraserMethod,
+    run: Run,
+    record: Record | None,
+    prior: Eraser | None,
+    key: bytes,
+    *,
+    tap: str | None,
+    pool: Pool | None,
+    form: Form,
+    check_labels: bool,
+) -> Done:
     if form not in ("projected", "folded"):
         raise UsageError(f"form='{form}' is not 'projected' or 'folded'.")
     if record is not None and record.placement != "trained" and record.form != form:
-        raise UsageError(f"The model was erased in the {record.form} form; use form='{record.form}' for further requests.")
+        raise UsageError(
+            f"The model was erased in the {record.form} form; use form='{record.form}' for further"
+            " requests."
+        )
     from unspan.models import check_usable
 
     check_usable(inner)
@@ -170,7 +264,10 @@ def _erase(inner: nn.Module, splits: Splits, method: EraserMethod, run: Run, rec
     whole = bool(getattr(method, "whole", False))
     again = set(splits.classes) & {label for one in earlier for label in one["request"]["classes"]}
     if whole and again:
-        raise UsageError(f"Class {', '.join(map(str, sorted(again)))} was erased by an earlier request on this model already.")
+        raise UsageError(
+            f"Class {', '.join(map(str, sorted(again)))} was erased by an earlier request on this"
+            " model already."
+        )
     if whole and earlier and "retain" in method.needs:
         splits = without_earlier(splits, earlier)
     notices = data_notices(splits.forget)
@@ -183,24 +280,52 @@ def _erase(inner: nn.Module, splits: Splits, method: EraserMethod, run: Run, rec
         found = record.tap
     else:
         known = record.tap if record is not None and tap is None else None
-        found, more = find_tap(inner, inputs, _spelled(known) if known else tap, known.pool if known else pool, whole=whole)
+        found, more = find_tap(
+            inner,
+            inputs,
+            _spelled(known) if known else tap,
+            known.pool if known else pool,
+            whole=whole,
+        )
         notices += more
     method.check(found.dim)
     check_fold(inner, found, form)
     drift = unsteady(inner, found, first, method)
     notices += drift
-    both_project = isinstance(prior, Projection) and isinstance(method, ESC) and method.fidelity != "released-code"
+    both_project = (
+        isinstance(prior, Projection)
+        and isinstance(method, ESC)
+        and method.fidelity != "released-code"
+    )
     seen_through = None if both_project else prior  # spans of projections are united instead
     stream = FeatureStream(
-        inner, found, stream_batches, run, total=size_of(splits.forget, run), head=head_parameters(inner, found),
-        prior=seen_through, train_mode=getattr(method, "fidelity", "") == "released-code",
-    )  # fmt: skip
+        inner,
+        found,
+        stream_batches,
+        run,
+        total=size_of(splits.forget, run),
+        head=head_parameters(inner, found),
+        prior=seen_through,
+        train_mode=getattr(method, "fidelity", "") == "released-code",
+    )
     stream.key, stream.classes = key, splits.classes
-    stream.earlier = tuple({label for one in earlier for label in one["request"]["classes"]} - set(splits.classes))
+    stream.earlier = tuple(
+        {label for one in earlier for label in one["request"]["classes"]} - set(splits.classes)
+    )
     if "retain" in method.needs:
         most = getattr(method, "most", run.max_samples)
-        kept = batches(splits.retain, replace(run, max_samples=most), shuffle=whole, shard=not whole)
-        stream.retain = FeatureStream(inner, found, kept, run, total=size_of(splits.retain, replace(run, max_samples=most)), head=None, prior=seen_through)
+        kept = batches(
+            splits.retain, replace(run, max_samples=most), shuffle=whole, shard=not whole
+        )
+        stream.retain = FeatureStream(
+            inner,
+            found,
+            kept,
+            run,
+            total=size_of(splits.retain, replace(run, max_samples=most)),
+            head=None,
+            prior=seen_through,
+        )
         stream.retain.says = "reading data to keep"
     dist.agree("the settings", (repr(method), splits.kind, splits.selector, splits.classes))
     begun = time.perf_counter()
@@ -210,17 +335,37 @@ def _erase(inner: nn.Module, splits: Splits, method: EraserMethod, run: Run, rec
     if check_labels and record is None:
         check_recognised(seen, stream.head, splits)
     total = compose(prior, fit.eraser)
-    if isinstance(prior, Projection) and isinstance(total, Projection) and total.basis.shape[1] == prior.basis.shape[1]:
+    if (
+        isinstance(prior, Projection)
+        and isinstance(total, Projection)
+        and total.basis.shape[1] == prior.basis.shape[1]
+    ):
         return Done(found, prior, fit, "hook", form, seen, {}, [], seconds, None, already=True)
     if isinstance(total, Projection) and total.basis.shape[1] >= found.dim:
-        raise UsageError(f"The requests together would remove all {found.dim} directions; {prior.basis.shape[1] if isinstance(prior, Projection) else 0} are gone already. Use a lower rank, or retrain.")
+        raise UsageError(
+            f"The requests together would remove all {found.dim} directions;"
+            f" {prior.basis.shape[1] if isinstance(prior, Projection) else 0} are gone already. Use"
+            " a lower rank, or retrain."
+        )
     before = outcomes(inner, found, inputs)
     clean, _ = read(inner, found, inputs)
     placement, undo = install(inner, found, total, form)
     if not drift:
         verify(inner, found, total, form, clean, inputs)
     after = outcomes(inner, found, inputs)
-    return Done(found, total, fit, placement, form, seen, compare(before, after, total, found.dim), notices + list(fit.warnings), seconds, list(inputs.shape[1:]) if isinstance(inputs, Tensor) else None, undo)
+    return Done(
+        found,
+        total,
+        fit,
+        placement,
+        form,
+        seen,
+        compare(before, after, total, found.dim),
+        notices + list(fit.warnings),
+        seconds,
+        list(inputs.shape[1:]) if isinstance(inputs, Tensor) else None,
+        undo,
+    )
 
 
 def _spelled(tap: Tap) -> str:
@@ -230,7 +375,14 @@ def _spelled(tap: Tap) -> str:
     return f"output:{tap.key}" if tap.key else f"{tap.reads}:out" if tap.reads else "output"
 
 
-def feature_size(model: nn.Module | Deletion, data: Any, run: Run, *, tap: str | None = None, pool: Pool | None = None) -> int:
+def feature_size(
+    model: nn.Module | Deletion,
+    data: Any,
+    run: Run,
+    *,
+    tap: str | None = None,
+    pool: Pool | None = None,
+) -> int:
     """D of the features that `erase` would work on, from the first samples of the request."""
     source = model.model if isinstance(model, Deletion) else model
     inner, splits = unwrap(source), as_splits(data)
@@ -254,12 +406,17 @@ def _copied(model: nn.Module, device: str | None) -> nn.Module:
     try:
         work = copy.deepcopy(model)
     except Exception as error:
-        raise ModelError(f"{type(model).__name__} cannot be copied ({type(error).__name__}: {error}). Detach tensors that are not parameters or buffers.") from error
+        raise ModelError(
+            f"{type(model).__name__} cannot be copied ({type(error).__name__}: {error}). Detach"
+            " tensors that are not parameters or buffers."
+        ) from error
     return work if device is None else work.to(device)
 
 
 def _reopen(inner: nn.Module, previous: Deletion | None) -> tuple[Record | None, Eraser | None]:
-    """Bring an erased model back to its original features, so that spans are united, not chained."""
+    """Bring an erased model back to its original features, so that spans are united, not
+    chained.
+    """
     record: Record | None = getattr(inner, RECORD, None)
     if record is None:
         return None, None
@@ -269,14 +426,25 @@ def _reopen(inner: nn.Module, previous: Deletion | None) -> tuple[Record | None,
     if record.placement == "trained":
         return record, None
     if previous is None or (record.placement == "weights" and previous.undo is None):
-        raise UsageError("This model was erased before, and the directions are not stored in it (they would describe what was erased). Pass the Deletion itself or its folder with the .private folder beside it, or erase both requests from the original.")
-    if record.placement == "weights" and isinstance(previous.eraser, Projection) and previous.undo is not None:
+        raise UsageError(
+            "This model was erased before, and the directions are not stored in it (they would"
+            " describe what was erased). Pass the Deletion itself or its folder with the .private"
+            " folder beside it, or erase both requests from the original."
+        )
+    if (
+        record.placement == "weights"
+        and isinstance(previous.eraser, Projection)
+        and previous.undo is not None
+    ):
         restore_rows(inner.get_submodule(record.tap.site), previous.eraser.basis, previous.undo)
     return record, previous.eraser
 
 
-def features(model: nn.Module, inputs: Any, *, tap: str | None = None, pool: Pool | None = None) -> Tensor:
-    """What a feature API of the model exposes for a batch: `[n, d]`, after the eraser if there is one.
+def features(
+    model: nn.Module, inputs: Any, *, tap: str | None = None, pool: Pool | None = None
+) -> Tensor:
+    """What a feature API of the model exposes for a batch: `[n, d]`, after the eraser if there is
+    one.
 
     Args:
         model: erased or not; unchanged, evaluation mode is used and undone.
@@ -288,5 +456,9 @@ def features(model: nn.Module, inputs: Any, *, tap: str | None = None, pool: Poo
     record: Record | None = getattr(inner, RECORD, None)
     with eval_mode(model):
         inputs = place(inputs, next(inner.parameters(), None))
-        found = record.tap if record is not None and tap is None else find_tap(inner, first_rows(inputs, 2), tap, pool)[0]
+        found = (
+            record.tap
+            if record is not None and tap is None
+            else find_tap(inner, first_rows(inputs, 2), tap, pool)[0]
+        )
         return read(inner, found, inputs)[0]

@@ -28,7 +28,9 @@ def world() -> int:
 
 @contextmanager
 def session(timeout: float) -> Iterator[None]:
-    """Join the process group that torchrun describes; a no-op in a single process or when already joined."""
+    """Join the process group that torchrun describes; a no-op in a single process or when already
+    joined.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
@@ -51,7 +53,10 @@ def gather(value: Any) -> list[Any]:
     try:
         dist.all_gather_object(values, value)
     except RuntimeError as error:
-        raise ResourceError(f"Another process died or does not answer: {str(error).splitlines()[0][:200]} See its message, and start all of them again.") from error
+        raise ResourceError(
+            f"Another process died or does not answer: {str(error).splitlines()[0][:200]} See its"
+            " message, and start all of them again."
+        ) from error
     return values
 
 
@@ -63,7 +68,10 @@ def agree(what: str, value: Any) -> None:
     """
     values = gather(value)
     if any(other != values[0] for other in values):
-        raise DataError(f"Processes disagree on {what}: {values}. Start all of them with the same code, data and settings.")
+        raise DataError(
+            f"Processes disagree on {what}: {values}. Start all of them with the same code, data"
+            " and settings."
+        )
 
 
 def add_gradients(parameters: Sequence[nn.Parameter]) -> None:
@@ -73,7 +81,9 @@ def add_gradients(parameters: Sequence[nn.Parameter]) -> None:
     grads = [one.grad if one.grad is not None else torch.zeros_like(one) for one in parameters]
     flat = torch.cat([grad.flatten().float() for grad in grads])
     dist.all_reduce(flat)
-    for one, grad, part in zip(parameters, grads, flat.split([grad.numel() for grad in grads]), strict=True):
+    for one, grad, part in zip(
+        parameters, grads, flat.split([grad.numel() for grad in grads]), strict=True
+    ):
         one.grad = part.view_as(grad).to(grad.dtype)
 
 

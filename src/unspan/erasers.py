@@ -1,14 +1,15 @@
 """Erasers: maps on penultimate features, tensors in and tensors out.
 
-An eraser is an `nn.Module` so that it moves, casts, copies and saves with the model that carries it.
-`layout` says which axis of the tensor it meets holds the d features:
+An eraser is an `nn.Module` so that it moves, casts, copies and saves with the model that carries
+it. `layout` says which axis of the tensor it meets holds the d features:
 
 - `last`: `[..., d]` (pooled features, tokens)
-- `channels`: `[n, d, ...]` (a feature map; for affine maps only, exact because average pooling commutes with them)
+- `channels`: `[n, d, ...]` (a feature map; for affine maps only, exact because average pooling
+  commutes with them)
 - `flat`: `[n, ...]` with d numbers per sample
 
-The affine ones (`Affine`) fold into weights and commute with pooling. The others decide for each sample by itself, so they
-need the features as one vector a sample.
+The affine ones (`Affine`) fold into weights and commute with pooling. The others decide for each
+sample by itself, so they need the features as one vector a sample.
 """
 
 from __future__ import annotations
@@ -60,9 +61,11 @@ class Projection(nn.Module):
 
 
 class LinearMap(nn.Module):
-    """`z -> A z + b` for any `[d, d]` matrix A: ESC-T's masked map (b absent), LEACE, or a product of erasers.
+    """`z -> A z + b` for any `[d, d]` matrix A: ESC-T's masked map (b absent), LEACE, or a product
+    of erasers.
 
-    In the `channels` layout b is exact where what follows is a mean over positions, as with average pooling.
+    In the `channels` layout b is exact where what follows is a mean over positions, as with average
+    pooling.
     """
 
     idempotent = False
@@ -92,10 +95,12 @@ class Gate(nn.Module):
     """What tells a sample of the request from the others, and where such a sample goes.
 
     Every sample takes the same steps, so that the time of an answer does not tell who is gated.
-    With `x = [z, 1]`: gated where `max(forgotten x) > max(others x)`; the place it goes to is `argmax(choice x)`.
+    With `x = [z, 1]`: gated where `max(forgotten x) > max(others x)`; the place it goes to is
+    `argmax(choice x)`.
 
     Attributes:
-        forgotten: `[F, d + 1]` affine scores of what is forgotten (rows of the head, or a fitted discriminant).
+        forgotten: `[F, d + 1]` affine scores of what is forgotten (rows of the head, or a fitted
+            discriminant).
         others: `[R, d + 1]` affine scores of the rest.
         choice: `[K, d + 1]` affine scores of the K places.
     """
@@ -114,26 +119,33 @@ class Gate(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         if self.layout == "channels":
-            raise ModelError("This eraser needs one vector a sample and met a feature map. Choose another place with tap='NAME:out'.")
+            raise ModelError(
+                "This eraser needs one vector a sample and met a feature map. Choose another place"
+                " with tap='NAME:out'."
+            )
         rows = z.flatten(1) if self.layout == "flat" else z.reshape(-1, z.shape[-1])
         x = with_one(rows)
         gated = linear(x, self.forgotten).amax(1) > linear(x, self.others).amax(1)
         return self.mapped(rows, x, gated, linear(x, self.choice).argmax(1)).view_as(z)
 
     def mapped(self, z: Tensor, x: Tensor, gated: Tensor, place: Tensor) -> Tensor:
-        """Output `[n, d]` of features `z` `[n, d]` and `x = [z, 1]`, given who is gated `[n]` and the place of each `[n]`."""
+        """Output `[n, d]` of features `z` `[n, d]` and `x = [z, 1]`, given who is gated `[n]` and
+        the place of each `[n]`.
+        """
         raise NotImplementedError
 
 
 class Resampler(Gate):
     """Moves gated samples into the clouds of the other classes; all others pass unchanged.
 
-    The books name a cell, the cell a draw, and in the place j of the sample `t = maps[j] (z + drawn[cell]) + offsets[j]`, in standard units;
-    then every feature by a piecewise linear increasing map of its own, from `knots` to `levels[j]`; then `tidy[j]` gives the covariance of the place,
-    with small values kept small (`bounded`).
+    The books name a cell, the cell a draw, and in the place j of the sample `t = maps[j] (z +
+    drawn[cell]) + offsets[j]`, in standard units; then every feature by a piecewise linear
+    increasing map of its own, from `knots` to `levels[j]`; then `tidy[j]` gives the covariance of
+    the place, with small values kept small (`bounded`).
 
     Attributes:
-        books: `[3 M, d + 1]` affine scores; the largest of each third names one of M letters, three letters a cell.
+        books: `[3 M, d + 1]` affine scores; the largest of each third names one of M letters, three
+            letters a cell.
         drawn: `[T, d]`; the cells share T draws.
         maps: `[K, d, d]`, or `[1, d, d]` shared by all places.
         offsets: `[K, d]`.
@@ -155,17 +167,43 @@ class Resampler(Gate):
     length: Tensor | None
 
     def __init__(
-        self, forgotten: Tensor, others: Tensor, choice: Tensor, books: Tensor, drawn: Tensor, maps: Tensor, offsets: Tensor,
-        knots: Tensor, levels: Tensor, tidy: Tensor, shifts: Tensor, length: Tensor | None = None,
-    ):  # fmt: skip
+        self,
+        forgotten: Tensor,
+        others: Tensor,
+        choice: Tensor,
+        books: Tensor,
+        drawn: Tensor,
+        maps: Tensor,
+        offsets: Tensor,
+        knots: Tensor,
+        levels: Tensor,
+        tidy: Tensor,
+        shifts: Tensor,
+        length: Tensor | None = None,
+    ):
         super().__init__(forgotten, others, choice)
-        held = {"books": books, "drawn": drawn, "maps": maps, "offsets": offsets, "knots": knots, "levels": levels, "tidy": tidy, "shifts": shifts, "length": length}
+        held = {
+            "books": books,
+            "drawn": drawn,
+            "maps": maps,
+            "offsets": offsets,
+            "knots": knots,
+            "levels": levels,
+            "tidy": tidy,
+            "shifts": shifts,
+            "length": length,
+        }
         for name, tensor in held.items():
             self.register_buffer(name, tensor)
 
     def mapped(self, z: Tensor, x: Tensor, gated: Tensor, place: Tensor) -> Tensor:
         levels = self.levels[place]
-        t = affine(z + self.drawn[cell(linear(x, self.books), len(self.drawn))], self.maps, self.offsets, place)
+        t = affine(
+            z + self.drawn[cell(linear(x, self.books), len(self.drawn))],
+            self.maps,
+            self.offsets,
+            place,
+        )
         low, high, u = levels[:, :, 0], levels[:, :, -1], interpolated(t, self.knots, levels)
         moved = bounded(u, affine(u, self.tidy, self.shifts, place) - u, low, high)
         if self.length is not None:
@@ -174,9 +212,11 @@ class Resampler(Gate):
 
 
 def bounded(u: Tensor, change: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """`u + change`, by no more than the distance of u to `low`, and from there and from `high` on with a tenth of the slope.
+    """`u + change`, by no more than the distance of u to `low`, and from there and from `high` on
+    with a tenth of the slope.
 
-    Small values stay small and zeros stay zeros. No other value is taken twice: equal answers to inputs that differ a little would be a trace.
+    Small values stay small and zeros stay zeros. No other value is taken twice: equal answers to
+    inputs that differ a little would be a trace.
     """
     gap = (u - low).clamp_min(0)
     moved = u + torch.clamp(change, torch.where(low == 0, -gap, -0.9 * gap), gap)
@@ -185,17 +225,25 @@ def bounded(u: Tensor, change: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 
 def cell(scores: Tensor, count: int) -> Tensor:
-    """Which of `count` draws each sample gets: three letters, each the largest of a third of its scores `[n, 3 M]` in the books."""
+    """Which of `count` draws each sample gets: three letters, each the largest of a third of its
+    scores `[n, 3 M]` in the books.
+    """
     first, second, third = scores.unflatten(1, (3, -1)).argmax(2).unbind(1)
     return (first + 67 * second + 2053 * third) % count
 
 
 def affine(z: Tensor, maps: Tensor, offsets: Tensor, place: Tensor) -> Tensor:
-    """`maps[j] z + offsets[j]` `[n, d]` for the place j of every row of `z` `[n, d]`; `maps` `[1, d, d]` are shared."""
+    """`maps[j] z + offsets[j]` `[n, d]` for the place j of every row of `z` `[n, d]`; `maps` `[1,
+    d, d]` are shared.
+    """
     if len(maps) == 1:
         return torch.addmm(offsets[place], z, maps[0].mT)
-    if z.device.type == "cpu" and not torch.compiler.is_compiling() and len(z) > 0:  # reads each map in place: a copy of n of them takes three times as long
-        return torch.stack([torch.addmv(offsets[j], maps[j], row) for j, row in zip(place.tolist(), z)])
+    if (
+        z.device.type == "cpu" and not torch.compiler.is_compiling() and len(z) > 0
+    ):  # reads each map in place: a copy of n of them takes three times as long
+        return torch.stack(
+            [torch.addmv(offsets[j], maps[j], row) for j, row in zip(place.tolist(), z)]
+        )
     return torch.baddbmm(offsets[place][:, :, None], maps[place], z[:, :, None])[:, :, 0]
 
 
@@ -215,7 +263,8 @@ def interpolated(t: Tensor, knots: Tensor, levels: Tensor) -> Tensor:
 
 
 class Narrow(Gate):
-    """Leaves of every sample the best of the other classes and the margin by which it wins: `z -> base + margin * decode[j]`.
+    """Leaves of every sample the best of the other classes and the margin by which it wins: `z ->
+    base + margin * decode[j]`.
 
     A gated sample gets its place for the class, and the margin with which the request won.
 
@@ -227,14 +276,18 @@ class Narrow(Gate):
     decode: Tensor
     base: Tensor
 
-    def __init__(self, forgotten: Tensor, others: Tensor, choice: Tensor, decode: Tensor, base: Tensor):
+    def __init__(
+        self, forgotten: Tensor, others: Tensor, choice: Tensor, decode: Tensor, base: Tensor
+    ):
         super().__init__(forgotten, others, choice)
         self.register_buffer("decode", decode)
         self.register_buffer("base", base)
 
     def mapped(self, z: Tensor, x: Tensor, gated: Tensor, place: Tensor) -> Tensor:
         best, index = linear(x, self.others).topk(2, dim=1)
-        margin = torch.where(gated, linear(x, self.forgotten).amax(1) - best[:, 0], best[:, 0] - best[:, 1])
+        margin = torch.where(
+            gated, linear(x, self.forgotten).amax(1) - best[:, 0], best[:, 0] - best[:, 1]
+        )
         return self.base + margin[:, None] * self.decode[torch.where(gated, place, index[:, 0])]
 
 
@@ -263,17 +316,27 @@ _KINDS = {"projection": Projection, "map": LinearMap, "resampler": Resampler, "n
 
 
 def compose(first: Eraser | None, then: Eraser) -> Eraser:
-    """The eraser of two requests: the union of spans for projections, a product of affine maps, else both in order."""
+    """The eraser of two requests: the union of spans for projections, a product of affine maps,
+    else both in order.
+    """
     if first is None:
         return then
     if isinstance(first, Projection) and isinstance(then, Projection):
         return Projection(linalg.union([first.basis, then.basis]))
     if not (isinstance(first, Affine) and isinstance(then, Affine)):
-        return Chain(*(first if isinstance(first, Chain) else [first]), *(then if isinstance(then, Chain) else [then]))
-    matrix, shifts = then.matrix().double(), [one.offset if isinstance(one, LinearMap) else None for one in (first, then)]
+        return Chain(
+            *(first if isinstance(first, Chain) else [first]),
+            *(then if isinstance(then, Chain) else [then]),
+        )
+    matrix, shifts = (
+        then.matrix().double(),
+        [one.offset if isinstance(one, LinearMap) else None for one in (first, then)],
+    )
     parts = [] if shifts[0] is None else [matrix @ shifts[0].double()]
     parts += [] if shifts[1] is None else [shifts[1].double()]
-    return LinearMap(matrix @ first.matrix().double(), offset=sum(parts[1:], parts[0]) if parts else None)
+    return LinearMap(
+        matrix @ first.matrix().double(), offset=sum(parts[1:], parts[0]) if parts else None
+    )
 
 
 def placed(eraser: Eraser, layout: Layout, like: Tensor) -> Eraser:
@@ -299,7 +362,19 @@ def from_buffers(kind: str, buffers: Mapping[str, Tensor]) -> Eraser:
     """
     parts = kind.split("+")
     if len(parts) > 1:
-        return Chain(*(from_buffers(part, {name.partition(".")[2]: tensor for name, tensor in buffers.items() if name.startswith(f"{i}.")}) for i, part in enumerate(parts)))
+        return Chain(
+            *(
+                from_buffers(
+                    part,
+                    {
+                        name.partition(".")[2]: tensor
+                        for name, tensor in buffers.items()
+                        if name.startswith(f"{i}.")
+                    },
+                )
+                for i, part in enumerate(parts)
+            )
+        )
     try:
         if kind == "projection":
             return Projection(buffers["basis"])
@@ -307,4 +382,6 @@ def from_buffers(kind: str, buffers: Mapping[str, Tensor]) -> Eraser:
             return LinearMap(buffers["map"], offset=buffers.get("offset"))
         return _KINDS[kind](**buffers)
     except (KeyError, TypeError) as error:
-        raise ModelError(f"The stored eraser ({kind}) is not complete: {error}. Write the folder again.") from error
+        raise ModelError(
+            f"The stored eraser ({kind}) is not complete: {error}. Write the folder again."
+        ) from error

@@ -1,6 +1,7 @@
 """Errors a user can act on: each says what is wrong, where, and how to fix it.
 
-The exit code of the command line is a property of the error class, so scripts and CI can branch on it.
+The exit code of the command line is a property of the error class, so scripts and CI can branch on
+it.
 """
 
 
@@ -35,7 +36,9 @@ class UnsafeFileError(UnspanError):
 
 
 class InconclusiveError(UnspanError):
-    """The run finished without a usable result, for example a mask that changed nothing (exit 7)."""
+    """The run finished without a usable result, for example a mask that changed nothing (exit
+    7).
+    """
 
     exit_code = 7
 

@@ -17,7 +17,8 @@ from unspan.taps import eval_mode, forward, logits_of
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Top-1 accuracy of two models on one split; shares in [0, 1], higher is better (lower on forget splits).
+    """Top-1 accuracy of two models on one split; shares in [0, 1], higher is better (lower on
+    forget splits).
 
     Attributes:
         split: which samples.
@@ -51,12 +52,18 @@ def accuracy(original: nn.Module, erased: nn.Module, data: Any, split: str, run:
         like = next(original.parameters(), None)
         for batch in batches(data, run, shard=False):
             if batch.labels is None:
-                raise DataError(f"{split}: {batch.names[0]} has no label, so accuracy cannot be measured. Pass --eval none.")
+                raise DataError(
+                    f"{split}: {batch.names[0]} has no label, so accuracy cannot be measured. Pass"
+                    " --eval none."
+                )
             inputs = place(batch.inputs, like)
             for position, model in enumerate((original, erased)):
                 scores = logits_of(forward(model, inputs))
                 if scores is None:
-                    raise DataError(f"{split}: the model gives no class scores, so accuracy cannot be measured. Pass --eval none.")
+                    raise DataError(
+                        f"{split}: the model gives no class scores, so accuracy cannot be measured."
+                        " Pass --eval none."
+                    )
                 right = scores[: len(batch)].flatten(1).argmax(1).cpu() == batch.labels
                 hits[position].update(batch.labels[right].tolist())
             seen.update(batch.labels.tolist())
@@ -64,7 +71,10 @@ def accuracy(original: nn.Module, erased: nn.Module, data: Any, split: str, run:
             run.report(f"measuring {split}", n, size_of(data, run))
     before, after = (sum(one.values()) for one in hits)
     low, high = interval(after, n)
-    classes = [[label, count, hits[0][label] / count, hits[1][label] / count] for label, count in sorted(seen.items())]
+    classes = [
+        [label, count, hits[0][label] / count, hits[1][label] / count]
+        for label, count in sorted(seen.items())
+    ]
     return Accuracy(split, n, before / n, after / n, low, high, classes)
 
 
@@ -78,7 +88,9 @@ def interval(hits: int, n: int) -> tuple[float, float]:
     return float(exact.low), float(exact.high)
 
 
-def findings(evaluation: Sequence[Mapping[str, Any]], classes: int, names: Sequence[str] | None = None) -> list[str]:
+def findings(
+    evaluation: Sequence[Mapping[str, Any]], classes: int, names: Sequence[str] | None = None
+) -> list[str]:
     """What the accuracies say that must not be overlooked, in plain words.
 
     Args:
@@ -91,14 +103,31 @@ def findings(evaluation: Sequence[Mapping[str, Any]], classes: int, names: Seque
         what, interval = row["split"], f"[{row['low']:.1%}, {row['high']:.1%}] (n = {row['n']})"
         if what.endswith("retain"):
             if row["before"] - row["high"] > 0.02:
-                said.append(f"{what}: accuracy on data to keep fell from {row['before']:.1%} to {row['after']:.1%} {interval}")
-            worst = max((one for one in row["classes"] if one[1] >= 20), key=lambda one: one[2] - one[3], default=None)
+                said.append(
+                    f"{what}: accuracy on data to keep fell from {row['before']:.1%} to"
+                    f" {row['after']:.1%} {interval}"
+                )
+            worst = max(
+                (one for one in row["classes"] if one[1] >= 20),
+                key=lambda one: one[2] - one[3],
+                default=None,
+            )
             if worst is not None and worst[2] - worst[3] > 0.05:
-                name = names[int(worst[0])] if names and int(worst[0]) < len(names) else f"class {int(worst[0])}"
-                said.append(f"{what}: {name} lost most, from {worst[2]:.1%} to {worst[3]:.1%} (n = {int(worst[1])})")
+                name = (
+                    names[int(worst[0])]
+                    if names and int(worst[0]) < len(names)
+                    else f"class {int(worst[0])}"
+                )
+                said.append(
+                    f"{what}: {name} lost most, from {worst[2]:.1%} to {worst[3]:.1%} (n ="
+                    f" {int(worst[1])})"
+                )
         elif row["low"] > 1 / max(classes, 1):
             rise = "rose" if row["after"] > row["before"] else "is still above chance"
-            said.append(f"{what}: accuracy {rise}, {row['after']:.1%} {interval}; before it was {row['before']:.1%}, chance is {1 / max(classes, 1):.1%}")
+            said.append(
+                f"{what}: accuracy {rise}, {row['after']:.1%} {interval}; before it was"
+                f" {row['before']:.1%}, chance is {1 / max(classes, 1):.1%}"
+            )
     return said
 
 

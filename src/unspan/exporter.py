@@ -1,4 +1,6 @@
-"""Export a model to ONNX or `torch.export`, and check on real inputs that the file computes the same."""
+"""Export a model to ONNX or `torch.export`, and check on real inputs that the file computes the
+same.
+"""
 
 import os
 import tempfile
@@ -30,12 +32,14 @@ def export(
 ) -> float:
     """Write `model` as one file with a dynamic batch size, and compare the file with the model.
 
-    The comparison runs on `example_inputs`, on one sample and on one sample more than given. Forward hooks, such as
-    the erasers of this library, become part of the program. Axes other than the batch keep the size of the example.
+    The comparison runs on `example_inputs`, on one sample and on one sample more than given.
+    Forward hooks, such as the erasers of this library, become part of the program. Axes other than
+    the batch keep the size of the example.
 
     Args:
         model: Exported in evaluation mode; its own mode is restored.
-        example_inputs: A tensor `[n, ...]`, or keyword arguments of such tensors for transformers models.
+        example_inputs: A tensor `[n, ...]`, or keyword arguments of such tensors for transformers
+            models.
         path: The file to write; replaced only after the comparison.
         format: "onnx" (runs on onnxruntime) or "pt2" (runs on `torch.export.load`).
         atol: Largest difference allowed, as a share of the largest absolute output.
@@ -44,7 +48,8 @@ def export(
         Largest absolute difference of the first output (the logits of a classifier).
 
     Raises:
-        UsageError: An unknown format, a package is missing, or the model is too large for one ONNX file.
+        UsageError: An unknown format, a package is missing, or the model is too large for one ONNX
+            file.
         ModelError: The model cannot be traced, or the file computes something else.
         OutputError: The file cannot be written.
     """
@@ -52,7 +57,10 @@ def export(
         raise UsageError(f"format {format!r}: choose from {', '.join(_WRITERS)}")
     path = Path(path)
     try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".unspan-") as folder, eval_mode(model):
+        with (
+            tempfile.TemporaryDirectory(dir=path.parent, prefix=".unspan-") as folder,
+            eval_mode(model),
+        ):
             file = Path(folder) / path.name
             with _exporting(model, format):
                 run = _WRITERS[format](model, example_inputs, file)
@@ -73,7 +81,9 @@ def _exporting(model: nn.Module, format: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelError(f"{type(model).__name__} cannot be exported as {format}: {reason}") from error
+        raise ModelError(
+            f"{type(model).__name__} cannot be exported as {format}: {reason}"
+        ) from error
 
 
 def _compare(model: nn.Module, run: Program, inputs: Inputs, atol: float) -> float:
@@ -83,11 +93,16 @@ def _compare(model: nn.Module, run: Program, inputs: Inputs, atol: float) -> flo
         batch = _resized(inputs, size)
         expected, actual = _first(_call(model, batch)).cpu().double(), run(batch).cpu().double()
         if actual.shape != expected.shape:
-            raise ModelError(f"the exported file returns {list(actual.shape)}, the model {list(expected.shape)}")
+            raise ModelError(
+                f"the exported file returns {list(actual.shape)}, the model {list(expected.shape)}"
+            )
         difference = (actual - expected).abs().max().item()
         allowed = atol * expected.abs().max().item()
         if not difference <= allowed:
-            raise ModelError(f"the exported file differs from the model by {difference:.3g}; {allowed:.3g} is allowed")
+            raise ModelError(
+                f"the exported file differs from the model by {difference:.3g}; {allowed:.3g} is"
+                " allowed"
+            )
         worst = max(worst, difference)
     return worst
 
@@ -108,7 +123,11 @@ def _write_onnx(model: nn.Module, inputs: Inputs, file: Path) -> Program:
     names = [node.name for node in session.get_inputs()]
 
     def run(batch: Inputs) -> Tensor:
-        feed = {name: batch[name] for name in names} if isinstance(batch, Mapping) else {names[0]: batch}
+        feed = (
+            {name: batch[name] for name in names}
+            if isinstance(batch, Mapping)
+            else {names[0]: batch}
+        )
         outputs = session.run(None, {name: tensor.cpu().numpy() for name, tensor in feed.items()})
         return torch.from_numpy(outputs[0])
 
@@ -121,15 +140,24 @@ def _write_pt2(model: nn.Module, inputs: Inputs, file: Path) -> Program:
     return lambda batch: _first(_call(program, batch))
 
 
-_WRITERS: dict[str, Callable[[nn.Module, Inputs, Path], Program]] = {"onnx": _write_onnx, "pt2": _write_pt2}
+_WRITERS: dict[str, Callable[[nn.Module, Inputs, Path], Program]] = {
+    "onnx": _write_onnx,
+    "pt2": _write_pt2,
+}
 
 
 def _traced(inputs: Inputs) -> dict[str, Any]:
-    """Arguments of an exporter: at least two samples, as a batch of one would be taken for a constant."""
+    """Arguments of an exporter: at least two samples, as a batch of one would be taken for a
+    constant.
+    """
     batch = _resized(inputs, max(2, _batch_size(inputs)))
     batch_axis = {0: torch.export.Dim.DYNAMIC}
     if isinstance(batch, Mapping):
-        return {"args": (), "kwargs": dict(batch), "dynamic_shapes": dict.fromkeys(batch, batch_axis)}
+        return {
+            "args": (),
+            "kwargs": dict(batch),
+            "dynamic_shapes": dict.fromkeys(batch, batch_axis),
+        }
     return {"args": (batch,), "dynamic_shapes": (batch_axis,)}
 
 

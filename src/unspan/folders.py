@@ -34,7 +34,9 @@ class ImageFiles:
         try:
             return (self.root / self.files[i]).read_bytes()
         except OSError as error:
-            raise DataError(f"{self.name(i)}: cannot read the file ({error.strerror}); was it moved?") from None
+            raise DataError(
+                f"{self.name(i)}: cannot read the file ({error.strerror}); was it moved?"
+            ) from None
 
     def load(self, i: int) -> tuple[Image.Image, str | None]:
         return decode_image(self.raw(i), self.name(i))
@@ -55,19 +57,22 @@ class _Scan:
 
 
 def open_image_folder(root: Path) -> dict[str, Source]:
-    """List a folder of images: ``class/*.jpg``, ``train/class/*.jpg`` (also test, validation), or images only.
+    """List a folder of images: ``class/*.jpg``, ``train/class/*.jpg`` (also test, validation), or
+    images only.
 
-    Class names are the folder names of all splits together, sorted, so that a label means the same in each of them.
-    A class may have subfolders; empty folders and hidden files are skipped. Nothing is decoded.
+    Class names are the folder names of all splits together, sorted, so that a label means the same
+    in each of them. A class may have subfolders; empty folders and hidden files are skipped.
+    Nothing is decoded.
 
     Raises:
-        DataError: no image, images both beside and inside class folders, or a link that leaves the folder.
+        DataError: no image, images both beside and inside class folders, or a link that leaves the
+            folder.
     """
     found = _scan(root)
     if not found.images:
         raise DataError(
-            f"{root}: no images: found {found.folders} folders, 0 images, {found.hidden} hidden files, {found.others} "
-            "other files; give a folder of class folders, or of images"
+            f"{root}: no images: found {found.folders} folders, 0 images, {found.hidden} hidden"
+            f" files, {found.others} other files; give a folder of class folders, or of images"
         )
     tops = {file.partition("/")[0] for file in found.images}
     split_of = {top: SPLIT_NAMES[top.lower()] for top in tops if top.lower() in SPLIT_NAMES}
@@ -80,7 +85,10 @@ def open_image_folder(root: Path) -> dict[str, Source]:
         by_split["train"] = [(file, file) for file in found.images]
     classes = {split: [_class_of(rest) for _, rest in files] for split, files in by_split.items()}
     names = sorted({name for of_files in classes.values() for name in of_files if name is not None})
-    return {split: _image_split(root, [f for f, _ in by_split[split]], classes[split], names) for split in by_split}
+    return {
+        split: _image_split(root, [f for f, _ in by_split[split]], classes[split], names)
+        for split in by_split
+    }
 
 
 def _class_of(path: str) -> str | None:
@@ -88,15 +96,22 @@ def _class_of(path: str) -> str | None:
     return os.fsencode(folder).decode("utf-8", "backslashreplace") if slash else None
 
 
-def _image_split(root: Path, files: list[str], classes: list[str | None], names: list[str]) -> Source:
+def _image_split(
+    root: Path, files: list[str], classes: list[str | None], names: list[str]
+) -> Source:
     loose = classes.count(None)
     if loose == len(files):
         return Source(ImageFiles(root, files), None, None)
     if loose:
         example = printable(files[classes.index(None)])
-        raise DataError(f"{root}: {loose} images such as {example} lie beside the class folders; move them into one")
+        raise DataError(
+            f"{root}: {loose} images such as {example} lie beside the class folders; move them"
+            " into one"
+        )
     index = {name: i for i, name in enumerate(names)}
-    return Source(ImageFiles(root, files), [index[name] for name in classes if name is not None], names)
+    return Source(
+        ImageFiles(root, files), [index[name] for name in classes if name is not None], names
+    )
 
 
 def _scan(root: Path) -> _Scan:
@@ -109,14 +124,20 @@ def _scan(root: Path) -> _Scan:
         found.folders += len(subfolders)
         for name in subfolders:
             if os.path.islink(os.path.join(folder, name)):
-                raise DataError(f"{printable(str(relative / name))}: a link to a folder; copy the folder here instead")
+                raise DataError(
+                    f"{printable(str(relative / name))}: a link to a folder; copy the folder here"
+                    " instead"
+                )
         for name in files:
             path = os.path.join(folder, name)
             if name.startswith(".") or Path(name).suffix.lower() not in IMAGE_SUFFIXES:
                 found.others += not name.startswith(".")
                 continue
             if os.path.islink(path) and not os.path.realpath(path).startswith(real_root + os.sep):
-                raise DataError(f"{printable(str(relative / name))}: a link out of {root}; copy the file here instead")
+                raise DataError(
+                    f"{printable(str(relative / name))}: a link out of {root}; copy the file here"
+                    " instead"
+                )
             if os.path.isfile(path):
                 found.images.append((relative / name).as_posix())
             else:
@@ -126,4 +147,6 @@ def _scan(root: Path) -> _Scan:
 
 
 def _unreadable(error: OSError) -> None:
-    raise DataError(f"{printable(str(error.filename))}: cannot list the folder ({error.strerror})") from None
+    raise DataError(
+        f"{printable(str(error.filename))}: cannot list the folder ({error.strerror})"
+    ) from None

@@ -23,7 +23,9 @@ _EXIF_ORIENTATION = 0x0112
 
 
 def printable(text: str) -> str:
-    r"""Escape a file name or message to one printable line as Python does: ``\n``, ``\\``; a stray byte is ``\xff``."""
+    r"""Escape a file name or message to one printable line as Python does: ``\n``, ``\\``; a stray
+    byte is ``\xff``.
+    """
     return "".join(map(_printable_character, text))
 
 
@@ -38,15 +40,16 @@ def _printable_character(character: str) -> str:
 def to_rgb(image: Image.Image) -> tuple[Image.Image, str | None]:
     """Convert any image to 8-bit RGB, and say what was done.
 
-    In this order: the first frame of an animation; rotation by EXIF; 16-bit and 32-bit integer samples from 0..65535
-    to 0..255; float samples from 0..1 (or, above 1, from 0..255) to 0..255; transparency over white; any other mode
-    by Pillow's own conversion.
+    In this order: the first frame of an animation; rotation by EXIF; 16-bit and 32-bit integer
+    samples from 0..65535 to 0..255; float samples from 0..1 (or, above 1, from 0..255) to 0..255;
+    transparency over white; any other mode by Pillow's own conversion.
 
     Args:
         image: any Pillow image.
 
     Returns:
-        The RGB image, and a note such as ``"EXIF rotated, RGBA->RGB"``; None when nothing was converted.
+        The RGB image, and a note such as ``"EXIF rotated, RGBA->RGB"``; None when nothing was
+        converted.
     """
     notes = []
     if getattr(image, "is_animated", False):
@@ -82,15 +85,17 @@ def _opaque_rgb(image: Image.Image) -> Image.Image:
 def decode_image(data: bytes, name: str) -> tuple[Image.Image, str | None]:
     """Decode an encoded image to RGB.
 
-    Only the formats of `_SUFFIXES` are tried, so no other parser (nor Ghostscript, for EPS) ever sees the bytes, and
-    Pillow's pixel limit is checked against the header before any pixel is decoded.
+    Only the formats of `_SUFFIXES` are tried, so no other parser (nor Ghostscript, for EPS) ever
+    sees the bytes, and Pillow's pixel limit is checked against the header before any pixel is
+    decoded.
 
     Args:
         data: the encoded bytes.
         name: where they come from; used in messages, and its extension is compared with the format.
 
     Returns:
-        The RGB image, and the note of `to_rgb`, with ``"GIF file named .jpg"`` when the extension is wrong.
+        The RGB image, and the note of `to_rgb`, with ``"GIF file named .jpg"`` when the extension
+        is wrong.
 
     Raises:
         DataError: empty, damaged, not an image, or more pixels than `PIL.Image.MAX_IMAGE_PIXELS`.
@@ -105,15 +110,21 @@ def decode_image(data: bytes, name: str) -> tuple[Image.Image, str | None]:
         image.load()
         rgb, note = to_rgb(image)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise DataError(f"{name}: {printable(str(error))} Scale the image down, or remove it") from None
+        raise DataError(
+            f"{name}: {printable(str(error))} Scale the image down, or remove it"
+        ) from None
     except UnidentifiedImageError:
         known = ", ".join(_SUFFIXES)
-        raise DataError(f"{name}: not an image, or a damaged one (tried {known}); replace or remove it") from None
+        raise DataError(
+            f"{name}: not an image, or a damaged one (tried {known}); replace or remove it"
+        ) from None
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - parsers raise almost anything on a damaged file
         reason = printable(f"{type(error).__name__}: {error}")
-        raise DataError(f"{name}: cannot decode the image ({reason}); replace or remove it") from None
+        raise DataError(
+            f"{name}: cannot decode the image ({reason}); replace or remove it"
+        ) from None
     notes = [_wrong_suffix(image.format or "", PurePosixPath(name).suffix.lower()), note]
     return rgb, ", ".join(filter(None, notes)) or None
 

@@ -1,4 +1,6 @@
-"""Write an eraser into a model: as a module at the site, or into the weights of an affine layer or the head."""
+"""Write an eraser into a model: as a module at the site, or into the weights of an affine layer or
+the head.
+"""
 
 from __future__ import annotations
 
@@ -17,23 +19,35 @@ Placement = Literal["hook", "weights", "head", "trained"]
 
 def check_fold(inner: nn.Module, tap: Tap, form: str) -> None:
     """Refuse the folded form without a head that can take it (UsageError)."""
-    if form == "folded" and (tap.head is None or not is_own_weight(inner, inner.get_submodule(tap.head))):
-        raise UsageError("form='folded' needs a linear head with weights of its own (not tied, not reparametrised); this model has none. Use form='projected'.")
+    if form == "folded" and (
+        tap.head is None or not is_own_weight(inner, inner.get_submodule(tap.head))
+    ):
+        raise UsageError(
+            "form='folded' needs a linear head with weights of its own (not tied, not"
+            " reparametrised); this model has none. Use form='projected'."
+        )
 
 
-def install(inner: nn.Module, tap: Tap, eraser: Eraser, form: str) -> tuple[Placement, Tensor | None]:
-    """Write the eraser into the model. A projection also goes into the head: stripping the eraser from the
-    features does not bring the scores back.
+def install(
+    inner: nn.Module, tap: Tap, eraser: Eraser, form: str
+) -> tuple[Placement, Tensor | None]:
+    """Write the eraser into the model. A projection also goes into the head: stripping the eraser
+    from the features does not bring the scores back.
     """
     if not isinstance(eraser, Affine):
         if form == "folded":
-            raise UsageError("form='folded' takes affine maps; this eraser decides for every sample by itself. Use form='projected'.")
+            raise UsageError(
+                "form='folded' takes affine maps; this eraser decides for every sample by itself."
+                " Use form='projected'."
+            )
         attach(inner, tap, eraser)
         return "hook", None
     matrix = eraser.matrix().double()
     head = inner.get_submodule(tap.head) if tap.head is not None else None
     if form == "folded":
-        fold_input(head, matrix, eraser.offset if isinstance(eraser, LinearMap) else None)  # check_fold saw to it that there is one
+        fold_input(
+            head, matrix, eraser.offset if isinstance(eraser, LinearMap) else None
+        )  # check_fold saw to it that there is one
         return "head", None
     if isinstance(eraser, Projection) and head is not None and is_own_weight(inner, head):
         fold_input(head, matrix)
@@ -48,7 +62,11 @@ def install(inner: nn.Module, tap: Tap, eraser: Eraser, form: str) -> tuple[Plac
 
 def _lost_rows(site: nn.Module, basis: Tensor) -> Tensor:
     weight = site.weight.detach().double().cpu().flatten(1)
-    bias = torch.zeros(len(weight), dtype=torch.float64) if site.bias is None else site.bias.detach().double().cpu()
+    bias = (
+        torch.zeros(len(weight), dtype=torch.float64)
+        if site.bias is None
+        else site.bias.detach().double().cpu()
+    )
     return basis.double().mT @ torch.cat([weight, bias[:, None]], 1)
 
 
@@ -56,18 +74,25 @@ def restore_rows(site: nn.Module, basis: Tensor, rows: Tensor) -> None:
     """Add what `install` took from an affine layer again, in place."""
     with torch.no_grad():
         lost = basis.double() @ rows
-        site.weight.copy_((site.weight.double().cpu().flatten(1) + lost[:, :-1]).view_as(site.weight))
+        site.weight.copy_(
+            (site.weight.double().cpu().flatten(1) + lost[:, :-1]).view_as(site.weight)
+        )
         if site.bias is not None:
             site.bias.copy_(site.bias.double().cpu() + lost[:, -1])
 
 
-def verify(inner: nn.Module, tap: Tap, eraser: Eraser, form: str, clean: Tensor, inputs: Any) -> None:
+def verify(
+    inner: nn.Module, tap: Tap, eraser: Eraser, form: str, clean: Tensor, inputs: Any
+) -> None:
     """The installed model must give exactly the mapped features, or nothing is returned."""
     got, _ = read(inner, tap, inputs)
     want = clean if form == "folded" else placed(eraser, "last", clean)(clean)
     tolerance = 1e-3 if clean.dtype in (torch.float32, torch.float64) else 5e-2
     if bool((got - want).abs().max() > tolerance * clean.abs().max()):
-        raise ModelError(f"The eraser at '{tap.site}' does not give the projected features (difference {float((got - want).abs().max()):.2e}). Choose another place with tap='NAME:out'.")
+        raise ModelError(
+            f"The eraser at '{tap.site}' does not give the projected features (difference"
+            f" {float((got - want).abs().max()):.2e}). Choose another place with tap='NAME:out'."
+        )
 
 
 def fold_output(module: nn.Module, matrix: Tensor) -> None:
@@ -80,10 +105,14 @@ def fold_output(module: nn.Module, matrix: Tensor) -> None:
 
 
 def fold_input(module: nn.Module, matrix: Tensor, offset: Tensor | None = None) -> None:
-    """Replace a head `z -> W z + b` by `z -> W (A z + a) + b`, in place; without an offset a is 0."""
+    """Replace a head `z -> W z + b` by `z -> W (A z + a) + b`, in place; without an offset a is
+    0.
+    """
     with torch.no_grad():
         weight = module.weight
         if offset is not None:
             shift = weight.double().flatten(1) @ offset.double().to(weight.device)
-            module.bias = nn.Parameter((shift if module.bias is None else module.bias.double() + shift).to(weight.dtype))
+            module.bias = nn.Parameter(
+                (shift if module.bias is None else module.bias.double() + shift).to(weight.dtype)
+            )
         weight.copy_((weight.double().flatten(1) @ matrix.to(weight.device)).view_as(weight))

@@ -1,7 +1,7 @@
 """Second moments of features and their principal directions: pure tensors, float64 on the CPU.
 
-Symbols: n samples, d feature dimension, k removed directions. `U` has orthonormal columns in descending
-order of singular value; features are not centred (ESC, CVPR 2025, eq. 1).
+Symbols: n samples, d feature dimension, k removed directions. `U` has orthonormal columns in
+descending order of singular value; features are not centred (ESC, CVPR 2025, eq. 1).
 """
 
 from __future__ import annotations
@@ -16,18 +16,24 @@ from torch import Tensor
 
 from unspan.errors import DataError, UsageError
 
-_BITS = 22  # grid of a row: 2^-22 of its power-of-two bin, finer than the noise of a float32 forward pass
-_BIN = 4  # row magnitudes share a bin within a factor 2^4, so one or two bins serve a whole data set
+# grid of a row: 2^-22 of its power-of-two bin, finer than the noise of a float32 forward pass
+_BITS = 22
+# row magnitudes share a bin within a factor 2^4, so one or two bins serve a whole data set
+_BIN = 4
 _CARRY = 2.0**40  # an exact sum is hi * 2^40 + lo with 0 <= lo < 2^40
-_CHUNK = 256  # rows per matrix product: 2^40 + 2 * 256 * 2^44 stays below 2^53, so every partial sum is an integer
-RANK_TOLERANCE = 1e-5  # singular values below this share of the largest are noise of float32 features
+# rows per matrix product: 2^40 + 2 * 256 * 2^44 stays below 2^53, so every partial sum is an
+# integer
+_CHUNK = 256
+# singular values below this share of the largest are noise of float32 features
+RANK_TOLERANCE = 1e-5
 
 
 class Moments:
     """Exact, additive second moments of feature rows.
 
-    Each row is rounded to a power-of-two grid chosen from that row alone, and integer outer products are
-    summed without rounding. The result is therefore bitwise the same for every batch size, sample order and
+    Each row is rounded to a power-of-two grid chosen from that row alone, and integer outer
+    products are summed without rounding. The result is therefore bitwise the same for every batch
+    size, sample order and
     split over processes. Memory: 2 * 8 * d^2 bytes per magnitude bin, whatever the number of rows.
 
     >>> z = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
@@ -43,7 +49,9 @@ class Moments:
         self.dim = dim
         self.count = 0
         self._bins: dict[int, list[Tensor]] = {}  # exponent -> [hi [d, d], lo [d, d], sum [d]]
-        self._waiting: dict[int, list[Tensor]] = {}  # exponent -> grid rows not multiplied yet, fewer than a chunk
+        self._waiting: dict[
+            int, list[Tensor]
+        ] = {}  # exponent -> grid rows not multiplied yet, fewer than a chunk
 
     def update(self, features: Tensor) -> None:
         """Add feature rows `[n, d]` (finite, any floating dtype and device)."""
@@ -54,7 +62,12 @@ class Moments:
         exponents[peak == 0] = torch.iinfo(exponents.dtype).min
         for exponent in exponents.unique().tolist():
             if exponent > torch.iinfo(exponents.dtype).min:
-                self._add(exponent, torch.ldexp(rows[exponents == exponent], torch.tensor(_BITS - exponent)).round_())
+                self._add(
+                    exponent,
+                    torch.ldexp(
+                        rows[exponents == exponent], torch.tensor(_BITS - exponent)
+                    ).round_(),
+                )
 
     def _add(self, exponent: int, grid: Tensor) -> None:
         waiting = self._waiting.setdefault(exponent, [])
@@ -67,7 +80,11 @@ class Moments:
         grid = torch.cat(self._waiting.pop(exponent))
         if exponent not in self._bins:
             zeros = grid.new_zeros
-            self._bins[exponent] = [zeros(self.dim, self.dim), zeros(self.dim, self.dim), zeros(self.dim)]
+            self._bins[exponent] = [
+                zeros(self.dim, self.dim),
+                zeros(self.dim, self.dim),
+                zeros(self.dim),
+            ]
         hi, lo, total = self._bins[exponent]
         total += grid.sum(0)
         for chunk in grid.split(_CHUNK):
@@ -75,7 +92,9 @@ class Moments:
             _carry(hi, lo)
 
     def merge(self, state: tuple[int, dict[int, list[Tensor]]]) -> None:
-        """Add the `state()` of another accumulator (another process, or another part of the data)."""
+        """Add the `state()` of another accumulator (another process, or another part of the
+        data).
+        """
         count, bins = state
         self.count += count
         for exponent, parts in bins.items():
@@ -119,7 +138,8 @@ class Spectrum:
     """Principal directions of a forget set.
 
     Attributes:
-        basis: `[d, d]` orthonormal columns, descending; the largest entry of each column is positive.
+        basis: `[d, d]` orthonormal columns, descending; the largest entry of each column is
+            positive.
         sigma: `[d]` singular values of the feature matrix.
         count: n, the rows behind it.
         mean: `[d]` mean feature.
@@ -140,12 +160,15 @@ class Spectrum:
         return float((self.sigma[k - 1] - self.sigma[k]) / self.sigma[0])
 
     def cos_mean(self) -> float:
-        """`|cos(u_1, mean)|`; near 1 the first direction is the mean feature, which other classes share."""
+        """`|cos(u_1, mean)|`; near 1 the first direction is the mean feature, which other classes
+        share.
+        """
         return float((self.basis[:, 0] @ self.mean).abs() / self.mean.norm().clamp_min(1e-300))
 
 
 def spectrum(moments: Moments) -> Spectrum:
-    """Eigenvectors of the second moments, which are the left singular vectors of the feature matrix.
+    """Eigenvectors of the second moments, which are the left singular vectors of the feature
+    matrix.
 
     Raises:
         DataError: no rows, or every feature is zero.
@@ -155,9 +178,13 @@ def spectrum(moments: Moments) -> Spectrum:
     values, vectors = eigh(moments.second())
     sigma = values.flip(0).clamp_min(0).sqrt()
     if sigma[0] == 0:
-        raise DataError("All features of the forget set are zero; wrong layer? Choose another with tap=.")
+        raise DataError(
+            "All features of the forget set are zero; wrong layer? Choose another with tap=."
+        )
     basis = vectors.flip(1)
-    basis = basis.where(basis.abs() > 1e-12, torch.zeros_like(basis))  # else a dead unit carries what was removed, as a number that only looks like 0
+    basis = basis.where(
+        basis.abs() > 1e-12, torch.zeros_like(basis)
+    )  # else a dead unit carries what was removed, as a number that only looks like 0
     peak = basis.gather(0, basis.abs().argmax(0, keepdim=True))
     return Spectrum(basis * peak.sign(), sigma, moments.count, moments.mean())
 
@@ -169,12 +196,20 @@ def rank_from_percent(dim: int, p: float) -> int:
         UsageError: p is not a percentage, or k would be 0 or d.
     """
     if not (isinstance(p, (int, float)) and math.isfinite(p) and 0 <= p <= 100):
-        raise UsageError(f"p={p} is not a percentage; for d={dim} use {_percent(dim)} <= p < 100 (1 <= k <= {dim - 1}).")
+        raise UsageError(
+            f"p={p} is not a percentage; for d={dim} use {_percent(dim)} <= p < 100 (1 <= k <="
+            f" {dim - 1})."
+        )
     k = math.floor(dim * Fraction(str(p)) / 100)
     if k == 0:
-        raise UsageError(f"k would be 0: nothing would be erased; for d={dim} p must be >= {_percent(dim)} (k = 1), or give rank=1 (--rank 1).")
+        raise UsageError(
+            f"k would be 0: nothing would be erased; for d={dim} p must be >= {_percent(dim)} (k ="
+            " 1), or give rank=1 (--rank 1)."
+        )
     if k >= dim:
-        raise UsageError(f"p={p} would erase all {dim} directions; use p < 100 so that 1 <= k <= {dim - 1}.")
+        raise UsageError(
+            f"p={p} would erase all {dim} directions; use p < 100 so that 1 <= k <= {dim - 1}."
+        )
     return k
 
 
@@ -184,7 +219,8 @@ def _percent(dim: int) -> str:
 
 
 def choose_rank(found: Spectrum, *, p: float | None, rank: int | None, energy: float | None) -> int:
-    """The number of directions to remove, from exactly one of p (percent of d), rank, or energy share.
+    """The number of directions to remove, from exactly one of p (percent of d), rank, or energy
+    share.
 
     Raises:
         UsageError: the setting is impossible for this d.
@@ -198,7 +234,10 @@ def choose_rank(found: Spectrum, *, p: float | None, rank: int | None, energy: f
     else:
         k = rank_from_percent(dim, 1.5 if p is None else p)
     if k > found.rank:
-        raise DataError(f"k={k} directions asked for, but the rank is {found.rank} ({found.count} samples); use rank <= {min(found.rank, dim - 1)}.")
+        raise DataError(
+            f"k={k} directions asked for, but the rank is {found.rank} ({found.count} samples); use"
+            f" rank <= {min(found.rank, dim - 1)}."
+        )
     return k
 
 
@@ -216,7 +255,10 @@ def _rank_from_energy(found: Spectrum, energy: float) -> int:
     share = found.sigma.square().cumsum(0) / found.sigma.square().sum()
     k = int((share < energy).sum()) + 1
     if k >= dim:
-        raise UsageError(f"energy={energy} needs all {dim} directions; use energy <= {float(share[dim - 2]):.6g}.")
+        raise UsageError(
+            f"energy={energy} needs all {dim} directions; use energy <="
+            f" {float(share[dim - 2]):.6g}."
+        )
     return k
 
 
@@ -228,7 +270,9 @@ def union(bases: Iterable[Tensor]) -> Tensor:
 
 
 def sin_theta(a: Tensor, b: Tensor) -> float:
-    """Sine of the largest principal angle between two spans `[d, k]` with orthonormal columns (1 if k differs)."""
+    """Sine of the largest principal angle between two spans `[d, k]` with orthonormal columns (1 if
+    k differs).
+    """
     if a.shape != b.shape:
         return 1.0
     a, b = a.double(), b.double()
@@ -236,7 +280,9 @@ def sin_theta(a: Tensor, b: Tensor) -> float:
 
 
 def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues in ascending order and eigenvectors of a symmetric matrix, on one thread: threaded LAPACK is not bitwise repeatable."""
+    """Eigenvalues in ascending order and eigenvectors of a symmetric matrix, on one thread:
+    threaded LAPACK is not bitwise repeatable.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -247,6 +293,8 @@ def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def root(matrix: Tensor, power: float) -> Tensor:
-    """Symmetric positive semidefinite `[d, d]` to a power; eigenvalues below 1e-9 of the largest count as that."""
+    """Symmetric positive semidefinite `[d, d]` to a power; eigenvalues below 1e-9 of the largest
+    count as that.
+    """
     values, vectors = eigh((matrix + matrix.mT) / 2)
     return vectors * values.clamp_min(1e-9 * values[-1].clamp_min(1e-300)) ** power @ vectors.mT

@@ -1,7 +1,8 @@
 """Evaluation-time input transforms with PIL and torch only.
 
-The values are those of torchvision's and timm's PIL pipelines (resize in uint8, then crop, scale and normalise in
-float32), so a model sees what it saw when its accuracy was published, without either library being installed.
+The values are those of torchvision's and timm's PIL pipelines (resize in uint8, then crop, scale
+and normalise in float32), so a model sees what it saw when its accuracy was published, without
+either library being installed.
 """
 
 import math
@@ -35,7 +36,9 @@ _IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def resized_size(size: Size, resize: int | Size) -> Size:
-    """Return the (height, width) after resizing `size`: an int is the shorter side, and the longer is rounded down."""
+    """Return the (height, width) after resizing `size`: an int is the shorter side, and the longer
+    is rounded down.
+    """
     if not isinstance(resize, int):
         return resize
     longer = int(resize * max(size) / min(size))
@@ -66,15 +69,17 @@ class Preprocess:
     """Resize, centre crop, scale and normalise one image.
 
     Attributes:
-        resize: length of the shorter side in pixels, or an exact (height, width); None keeps the size.
-        crop: (height, width) of the centre crop, zero-padded where the image is smaller; None keeps everything.
+        resize: length of the shorter side in pixels, or an exact (height, width); None keeps the
+            size.
+        crop: (height, width) of the centre crop, zero-padded where the image is smaller; None keeps
+            everything.
         interpolation: filter of the resize.
         mean: subtracted per channel, after scaling.
         std: divided by per channel, after the mean.
         scale: multiplies the uint8 values.
         mode: "RGB" for 3 channels, "L" for 1.
-        crop_offset: the crop's first row and column when an odd number of pixels is left over: "round" half to even
-            as torchvision and timm do, or "floor" as transformers does.
+        crop_offset: the crop's first row and column when an odd number of pixels is left over:
+            "round" half to even as torchvision and timm do, or "floor" as transformers does.
 
     Raises:
         UsageError: a field is out of range, or `mean` and `std` do not have one value per channel.
@@ -91,19 +96,37 @@ class Preprocess:
 
     def __post_init__(self) -> None:
         if self.resize is not None and not (_is_length(self.resize) or _is_size(self.resize)):
-            raise UsageError(f"resize={self.resize!r}: give a positive integer, (height, width) or None")
+            raise UsageError(
+                f"resize={self.resize!r}: give a positive integer, (height, width) or None"
+            )
         if self.crop is not None and not _is_size(self.crop):
             raise UsageError(f"crop={self.crop!r}: give (height, width) or None")
-        for name, allowed in (("interpolation", tuple(_PIL_FILTER)), ("mode", ("RGB", "L")), ("crop_offset", _OFFSETS)):
+        for name, allowed in (
+            ("interpolation", tuple(_PIL_FILTER)),
+            ("mode", ("RGB", "L")),
+            ("crop_offset", _OFFSETS),
+        ):
             if getattr(self, name) not in allowed:
-                raise UsageError(f"{name}={getattr(self, name)!r}: choose from {', '.join(allowed)}")
+                raise UsageError(
+                    f"{name}={getattr(self, name)!r}: choose from {', '.join(allowed)}"
+                )
         channels = len(self.mode)
         for name in ("mean", "std"):
             values = getattr(self, name)
-            if not isinstance(values, tuple) or len(values) != channels or not all(map(_is_finite, values)):
-                raise UsageError(f"{name}={values!r}: give a tuple of {channels} finite number(s) for mode {self.mode}")
+            if (
+                not isinstance(values, tuple)
+                or len(values) != channels
+                or not all(map(_is_finite, values))
+            ):
+                raise UsageError(
+                    f"{name}={values!r}: give a tuple of {channels} finite number(s) for mode"
+                    f" {self.mode}"
+                )
         if 0 in self.std or not _is_finite(self.scale):
-            raise UsageError(f"std={self.std!r}, scale={self.scale!r}: std must not contain 0, scale must be finite")
+            raise UsageError(
+                f"std={self.std!r}, scale={self.scale!r}: std must not contain 0, scale must be"
+                " finite"
+            )
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Transform one image.
@@ -122,14 +145,26 @@ class Preprocess:
             top = crop_start(image.height, self.crop[0], self.crop_offset)
             left = crop_start(image.width, self.crop[1], self.crop_offset)
             image = image.crop((left, top, left + self.crop[1], top + self.crop[0]))
-        pixels = torch.from_numpy(np.array(image)).reshape(image.height, image.width, -1).permute(2, 0, 1)
-        mean, std = (torch.tensor(values, dtype=torch.float32).view(-1, 1, 1) for values in (self.mean, self.std))
-        scaled = pixels.double().mul(self.scale).float()  # rounded once, as dividing by 255 in float32 is
+        pixels = (
+            torch.from_numpy(np.array(image))
+            .reshape(image.height, image.width, -1)
+            .permute(2, 0, 1)
+        )
+        mean, std = (
+            torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
+            for values in (self.mean, self.std)
+        )
+        scaled = (
+            pixels.double().mul(self.scale).float()
+        )  # rounded once, as dividing by 255 in float32 is
         return ((scaled - mean) / std).contiguous()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON-ready values."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Preprocess":
@@ -140,8 +175,12 @@ class Preprocess:
         """
         known = [field.name for field in fields(cls)]
         if unknown := sorted(set(values) - set(known)):
-            raise UsageError(f"unknown preprocessing key(s) {', '.join(unknown)}: known are {', '.join(known)}")
-        arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            raise UsageError(
+                f"unknown preprocessing key(s) {', '.join(unknown)}: known are {', '.join(known)}"
+            )
+        arguments: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
         return cls(**arguments)
 
     @classmethod
@@ -149,7 +188,8 @@ class Preprocess:
         """Read timm's `pretrained_cfg` (with timm's own defaults for what it leaves out).
 
         Raises:
-            UsageError: a crop mode other than "center" and "squash", or a centre crop that is not square.
+            UsageError: a crop mode other than "center" and "squash", or a centre crop that is not
+                square.
         """
         channels, height, width = cfg.get("input_size") or (3, 224, 224)
         crop_pct = cfg.get("crop_pct") or 0.875
@@ -158,8 +198,8 @@ class Preprocess:
             raise UsageError(f"timm input_size has {channels} channels: only 1 and 3 are supported")
         if crop_mode not in ("center", "squash") or (crop_mode == "center" and height != width):
             raise UsageError(
-                f"timm crop_mode {crop_mode!r} with input {height}x{width}: only 'squash' and a square 'center' crop "
-                "are supported; pass your own Preprocess"
+                f"timm crop_mode {crop_mode!r} with input {height}x{width}: only 'squash' and a"
+                " square 'center' crop are supported; pass your own Preprocess"
             )
         grown = (math.floor(height / crop_pct), math.floor(width / crop_pct))
         return cls(
@@ -198,7 +238,8 @@ class Preprocess:
     def from_transformers(cls, cfg: Mapping[str, Any]) -> "Preprocess":
         """Read the contents of a transformers `preprocessor_config.json`, written by any release.
 
-        Values are those of the PIL image processors; the torchvision ones resize tensors and differ in the last bits.
+        Values are those of the PIL image processors; the torchvision ones resize tensors and differ
+        in the last bits.
 
         Raises:
             UsageError: the file asks for a step that this transform does not have.
@@ -208,7 +249,8 @@ class Preprocess:
 
 @dataclass(frozen=True)
 class TextPreprocess:
-    """Leave a text as it is, and tokenise per batch so that padding is only as long as the batch needs.
+    """Leave a text as it is, and tokenise per batch so that padding is only as long as the batch
+    needs.
 
     Attributes:
         tokenizer: a transformers tokenizer, or any callable with its signature.
@@ -221,5 +263,7 @@ class TextPreprocess:
         return text
 
     def collate(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """Tokenise a batch: tensors [B, longest text], cut at the tokenizer's own maximum length."""
+        """Tokenise a batch: tensors [B, longest text], cut at the tokenizer's own maximum
+        length.
+        """
         return dict(self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt"))

@@ -9,9 +9,9 @@ from torch import nn
 def redraw(model: nn.Module, seed: int) -> None:
     """Draw all weights anew, in place; the global random state is left as it was.
 
-    Modules draw their own weights (`reset_parameters`; transformers models have `_init_weights`), BatchNorm
-    statistics start anew; what belongs to no such module (tokens, position embeddings) is drawn from a normal
-    distribution of the same spread.
+    Modules draw their own weights (`reset_parameters`; transformers models have `_init_weights`),
+    BatchNorm statistics start anew; what belongs to no such module (tokens, position embeddings) is
+    drawn from a normal distribution of the same spread.
     """
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)

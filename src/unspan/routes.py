@@ -1,7 +1,8 @@
 """The ways people take embeddings from a model, each tried before and after an erasure.
 
-A route is a name and a function of (model, inputs). Nothing is assumed: a route counts as erased when its
-output equals the eraser applied to what it gave before, and as original when it did not change.
+A route is a name and a function of (model, inputs). Nothing is assumed: a route counts as erased
+when its output equals the eraser applied to what it gave before, and as original when it did not
+change.
 """
 
 from __future__ import annotations
@@ -24,22 +25,32 @@ def routes(model: nn.Module, tap: Tap) -> dict[str, Route]:
     """Routes that this kind of model offers."""
     found: dict[str, Route] = {}
     if tap.head is not None:
-        found[f"replace the head ({tap.head}) by nn.Identity()"] = lambda m, x: _without_head(m, tap.head or "", x)
+        found[f"replace the head ({tap.head}) by nn.Identity()"] = lambda m, x: _without_head(
+            m, tap.head or "", x
+        )
         before = _last_before_head(model, tap)
         if before:
-            found[f"forward hook on the layer before the head ({before})"] = lambda m, x: _hooked(m, before, x)
+            found[f"forward hook on the layer before the head ({before})"] = lambda m, x: _hooked(
+                m, before, x
+            )
     else:
         found["model output"] = lambda m, x: _tensor(forward(m, x), tap.key)
     if hasattr(model, "forward_features"):
         found["forward_features(x)"] = lambda m, x: m.forward_features(x)
     if "pre_logits" in _parameters(getattr(model, "forward_head", None)):
-        found["forward_head(forward_features(x), pre_logits=True)"] = lambda m, x: m.forward_head(m.forward_features(x), pre_logits=True)
+        found["forward_head(forward_features(x), pre_logits=True)"] = lambda m, x: m.forward_head(
+            m.forward_features(x), pre_logits=True
+        )
     if hasattr(model, "reset_classifier"):
         found["reset_classifier(0)"] = _reset
     if hasattr(model, "base_model") and hasattr(model, "config"):
         found["output_hidden_states=True, hidden_states[-1]"] = _last_hidden
-        found["base_model(...).last_hidden_state"] = lambda m, x: _entry(forward(m.base_model, x), "last_hidden_state")
-        found["base_model(...).pooler_output"] = lambda m, x: _entry(forward(m.base_model, x), "pooler_output")
+        found["base_model(...).last_hidden_state"] = lambda m, x: _entry(
+            forward(m.base_model, x), "last_hidden_state"
+        )
+        found["base_model(...).pooler_output"] = lambda m, x: _entry(
+            forward(m.base_model, x), "pooler_output"
+        )
     return found
 
 
@@ -56,8 +67,12 @@ def outcomes(model: nn.Module, tap: Tap, inputs: Any) -> dict[str, Tensor]:
     return given
 
 
-def compare(before: dict[str, Tensor], after: dict[str, Tensor], eraser: Eraser, dim: int) -> dict[str, str]:
-    """`erased`, `original` or `changed` for every route; `original` ones still see the features as they were."""
+def compare(
+    before: dict[str, Tensor], after: dict[str, Tensor], eraser: Eraser, dim: int
+) -> dict[str, str]:
+    """`erased`, `original` or `changed` for every route; `original` ones still see the features as
+    they were.
+    """
     verdict = {}
     for name, old in before.items():
         new = after.get(name)
@@ -66,7 +81,11 @@ def compare(before: dict[str, Tensor], after: dict[str, Tensor], eraser: Eraser,
         elif torch.equal(new, old):
             verdict[name] = "original"
         else:
-            verdict[name] = "erased" if any(_close(placed(eraser, layout, old)(old), new) for layout in _fits(old, dim)) else "changed"
+            verdict[name] = (
+                "erased"
+                if any(_close(placed(eraser, layout, old)(old), new) for layout in _fits(old, dim))
+                else "changed"
+            )
     return verdict
 
 
@@ -91,7 +110,9 @@ def _parameters(function: Any) -> Any:
 
 
 def _sharing_copy(model: nn.Module) -> nn.Module:
-    """A copy of the module structure that shares all tensors, so that it can be rewired for free."""
+    """A copy of the module structure that shares all tensors, so that it can be rewired for
+    free.
+    """
     tensors = [*model.parameters(), *model.buffers()]
     return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
 
@@ -114,7 +135,8 @@ def _last_before_head(model: nn.Module, tap: Tap) -> str | None:
     names = [
         name
         for name, module in model.named_modules()
-        if name.rpartition(".")[2] != CHILD and all(child == CHILD for child, _ in module.named_children())
+        if name.rpartition(".")[2] != CHILD
+        and all(child == CHILD for child, _ in module.named_children())
     ]
     position = names.index(tap.head) if tap.head in names else 0
     return names[position - 1] if position else None

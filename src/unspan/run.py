@@ -57,8 +57,14 @@ def _check_device(device: str) -> None:
     try:
         kind = torch.device(device).type
     except RuntimeError as error:
-        raise UsageError(f"device='{device}' is not a device; use cpu, cuda, cuda:0 or mps.") from error
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        raise UsageError(
+            f"device='{device}' is not a device; use cpu, cuda, cuda:0 or mps."
+        ) from error
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
     if not available.get(kind, True):
         raise UsageError(f"device='{device}': no {kind} device on this machine; use --device cpu.")
 
@@ -68,7 +74,8 @@ class Batch:
     """Samples of one forward pass.
 
     Attributes:
-        inputs: tensor, tuple or dict as the model takes it; may hold padding rows behind the first `len(names)`.
+        inputs: tensor, tuple or dict as the model takes it; may hold padding rows behind the first
+            `len(names)`.
         labels: `[n]` or None.
         names: where a person finds each sample.
         digests: sha256 of each sample's stored bytes, or of its tensor.
@@ -109,8 +116,15 @@ class _Named(Dataset[Any]):
         except UnspanError:
             raise
         except Exception as error:
-            raise DataError(f"Sample {index} could not be read: {type(error).__name__}: {error}. Repair or remove it.") from error
-        name = dataset.name(index) if hasattr(dataset, "name") and callable(dataset.name) else f"sample {index}"
+            raise DataError(
+                f"Sample {index} could not be read: {type(error).__name__}: {error}. Repair or"
+                " remove it."
+            ) from error
+        name = (
+            dataset.name(index)
+            if hasattr(dataset, "name") and callable(dataset.name)
+            else f"sample {index}"
+        )
         digest = dataset.digest(index) if hasattr(dataset, "digest") else _digest(value)
         return value, None if label is None or int(label) < 0 else int(label), name, digest, note
 
@@ -134,15 +148,18 @@ def _digest(value: Any) -> bytes:
         total.update(memoryview(value.reshape(-1).view(torch.uint8).numpy()))
         return total.digest()
     if isinstance(value, dict):
-        return hashlib.sha256(b"".join(key.encode() + _digest(value[key]) for key in sorted(value))).digest()
+        return hashlib.sha256(
+            b"".join(key.encode() + _digest(value[key]) for key in sorted(value))
+        ).digest()
     if isinstance(value, (tuple, list)):
         return hashlib.sha256(b"".join(map(_digest, value))).digest()
     return hashlib.sha256(repr(value).encode()).digest()
 
 
 class _Collate:
-    """Stack samples; a short last batch is filled by repeating its last sample, so that every sample is
-    computed in a batch of the same shape and its features do not depend on who else was in the pass.
+    """Stack samples; a short last batch is filled by repeating its last sample, so that every
+    sample is computed in a batch of the same shape and its features do not depend on who else was
+    in the pass.
     """
 
     def __init__(self, batch_size: int, collate: Callable[[list[Any]], Any]):
@@ -173,7 +190,12 @@ def size_of(data: Any, run: Run) -> int | None:
 
 def dropped(data: Any) -> int:
     """Samples that a `DataLoader(drop_last=True)` never gives."""
-    if isinstance(data, DataLoader) and data.drop_last and data.batch_size and not isinstance(data.dataset, IterableDataset):
+    if (
+        isinstance(data, DataLoader)
+        and data.drop_last
+        and data.batch_size
+        and not isinstance(data.dataset, IterableDataset)
+    ):
         return len(data.sampler) % data.batch_size
     return 0
 
@@ -194,24 +216,39 @@ def batches(data: Any, run: Run, *, shuffle: bool = False, shard: bool = True) -
     """
     if isinstance(data, IterableDataset):
         data = DataLoader(data, batch_size=run.batch_size, num_workers=run.workers)
-    ready = isinstance(data, DataLoader) or not (hasattr(data, "__getitem__") and hasattr(data, "__len__"))
+    ready = isinstance(data, DataLoader) or not (
+        hasattr(data, "__getitem__") and hasattr(data, "__len__")
+    )
     if ready and not hasattr(data, "__iter__"):
-        raise UsageError(f"Data of type {type(data).__name__} is neither a Dataset, a DataLoader nor an iterable of batches.")
+        raise UsageError(
+            f"Data of type {type(data).__name__} is neither a Dataset, a DataLoader nor an iterable"
+            " of batches."
+        )
     if ready and run.max_samples is None and size_of(data, run) is None:
-        raise UsageError("This data has no length and might never end; pass --max-samples N (Run(max_samples=N)) to stop there.")
+        raise UsageError(
+            "This data has no length and might never end; pass --max-samples N (Run(max_samples=N))"
+            " to stop there."
+        )
     source = _given(data, run) if ready else _loaded(data, run, shuffle, shard)
     try:
         yield from source
     except RuntimeError as error:
         text = str(error)
         if "DataLoader worker" in text or "DataLoader timed out" in text:
-            raise ResourceError(f"A data loader worker died or hung: {text.splitlines()[0]} Try --workers 0 to see the cause.") from error
+            raise ResourceError(
+                f"A data loader worker died or hung: {text.splitlines()[0]} Try --workers 0 to see"
+                " the cause."
+            ) from error
         raise
 
 
 def _loaded(dataset: Any, run: Run, shuffle: bool, shard: bool) -> Iterator[Batch]:
     count = len(dataset)
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(run.seed)).tolist() if shuffle else list(range(count))
+    order = (
+        torch.randperm(count, generator=torch.Generator().manual_seed(run.seed)).tolist()
+        if shuffle
+        else list(range(count))
+    )
     order = order[: run.max_samples]
     if shard:
         order = order[dist.rank() :: dist.world()]
@@ -220,20 +257,29 @@ def _loaded(dataset: Any, run: Run, shuffle: bool, shard: bool) -> Iterator[Batc
         root = root.dataset
     collate = getattr(getattr(root, "transform", None), "collate", None) or default_collate
     loader = DataLoader(
-        _Named(dataset, order), batch_size=run.batch_size, num_workers=run.workers, collate_fn=_Collate(run.batch_size, collate),
-        timeout=run.timeout if run.workers else 0, generator=torch.Generator().manual_seed(run.seed),
-    )  # fmt: skip
+        _Named(dataset, order),
+        batch_size=run.batch_size,
+        num_workers=run.workers,
+        collate_fn=_Collate(run.batch_size, collate),
+        timeout=run.timeout if run.workers else 0,
+        generator=torch.Generator().manual_seed(run.seed),
+    )
     yield from loader
 
 
 def _given(data: Any, run: Run) -> Iterator[Batch]:
-    """Batches of a loader or iterable as they come; in several processes, each takes every world-th."""
+    """Batches of a loader or iterable as they come; in several processes, each takes every
+    world-th.
+    """
     seen = 0
     for number, raw in enumerate(data):
         if isinstance(raw, (Tensor, dict, list, tuple)):
             inputs, labels = _pair(raw)
         else:
-            raise UsageError(f"Batch {number} is a {type(raw).__name__}; give tensors, (inputs, labels) pairs or dicts of tensors.")
+            raise UsageError(
+                f"Batch {number} is a {type(raw).__name__}; give tensors, (inputs, labels) pairs or"
+                " dicts of tensors."
+            )
         count = _rows(inputs)
         keep = count if run.max_samples is None else min(count, run.max_samples - seen)
         if keep < count:
@@ -242,7 +288,13 @@ def _given(data: Any, run: Run) -> Iterator[Batch]:
         if keep and number % dist.world() == dist.rank():
             rows = [cut_rows(inputs, slice(i, i + 1)) for i in range(keep)]
             labels = None if labels is None else torch.as_tensor(labels)
-            yield Batch(inputs, labels, [f"sample {first + i} (batch {number})" for i in range(keep)], [_digest(row) for row in rows], [None] * keep)
+            yield Batch(
+                inputs,
+                labels,
+                [f"sample {first + i} (batch {number})" for i in range(keep)],
+                [_digest(row) for row in rows],
+                [None] * keep,
+            )
         if run.max_samples is not None and seen >= run.max_samples:
             return
 
@@ -255,12 +307,17 @@ def _rows(inputs: Any) -> int:
 
 
 def cut_rows(inputs: Any, part: int | slice | Tensor) -> Any:
-    """The first rows, a slice, or the rows of an index, of a tensor or of a dict or tuple of tensors."""
+    """The first rows, a slice, or the rows of an index, of a tensor or of a dict or tuple of
+    tensors.
+    """
     part = slice(part) if isinstance(part, int) else part
     if isinstance(inputs, Tensor):
         return inputs[part]
     if isinstance(inputs, dict):
-        return {key: value[part] if isinstance(value, Tensor) else value for key, value in inputs.items()}
+        return {
+            key: value[part] if isinstance(value, Tensor) else value
+            for key, value in inputs.items()
+        }
     return type(inputs)(value[part] if isinstance(value, Tensor) else value for value in inputs)
 
 
@@ -274,7 +331,10 @@ def place(inputs: Any, like: Tensor | None) -> Any:
     if like is None:
         return inputs
     if isinstance(inputs, Tensor):
-        return inputs.to(like.device, like.dtype if inputs.is_floating_point() and like.is_floating_point() else None)
+        return inputs.to(
+            like.device,
+            like.dtype if inputs.is_floating_point() and like.is_floating_point() else None,
+        )
     if isinstance(inputs, dict):
         return {key: place(value, like) for key, value in inputs.items()}
     if isinstance(inputs, (tuple, list)):

@@ -1,4 +1,6 @@
-"""Samples that a method may draw in any order, in memory when they fit; and named streams of randomness."""
+"""Samples that a method may draw in any order, in memory when they fit; and named streams of
+randomness.
+"""
 
 from __future__ import annotations
 
@@ -52,8 +54,8 @@ class Minibatch:
 class Samples:
     """Labelled samples of one or more parts of the data, one after the other.
 
-    Kept in memory when all inputs are tensors that fit and reading one twice gives the same tensor (no random
-    augmentation); else read anew whenever they are drawn.
+    Kept in memory when all inputs are tensors that fit and reading one twice gives the same tensor
+    (no random augmentation); else read anew whenever they are drawn.
 
     Attributes:
         y: `[n]` labels.
@@ -61,7 +63,14 @@ class Samples:
         seen: digests and conversions of what was read.
     """
 
-    def __init__(self, parts: Sequence[tuple[Any, bool]], run: Run, *, what: str = "samples", limit: int = MEMORY):
+    def __init__(
+        self,
+        parts: Sequence[tuple[Any, bool]],
+        run: Run,
+        *,
+        what: str = "samples",
+        limit: int = MEMORY,
+    ):
         """Read the parts once.
 
         Args:
@@ -75,7 +84,10 @@ class Samples:
         """
         for data, _ in parts:
             if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
-                raise DataError(f"Training reads the {what} more than once: give a dataset, not a stream or a loader.")
+                raise DataError(
+                    f"Training reads the {what} more than once: give a dataset, not a stream or a"
+                    " loader."
+                )
         self._data = ConcatDataset([data for data, _ in parts]) if len(parts) > 1 else parts[0][0]
         self._run = replace(run, max_samples=None)
         self.seen, self._rows = Seen(), None
@@ -85,7 +97,10 @@ class Samples:
         for data, _ in parts:
             for batch in batches(data, self._run, shard=False):
                 if batch.labels is None:
-                    raise DataError(f"{batch.names[0]} of the {what} has no label, and this method trains with labels.")
+                    raise DataError(
+                        f"{batch.names[0]} of the {what} has no label, and this method trains with"
+                        " labels."
+                    )
                 self.seen.digests += b"".join(batch.digests)
                 self.seen.conversions.update(note for note in batch.notes if note)
                 labels.append(batch.labels)
@@ -113,19 +128,31 @@ class Samples:
         return next(self.minibatches(len(index), order=index))
 
     def minibatches(self, size: int, *, order: Tensor | None = None) -> Iterator[Minibatch]:
-        """All samples, or those of `order` in its order, `size` at a time; the last may be smaller."""
+        """All samples, or those of `order` in its order, `size` at a time; the last may be
+        smaller.
+        """
         order = torch.arange(len(self)) if order is None else order
         if self._rows is not None:
             yield from (self.take(index) for index in order.split(size))
             return
-        given = batches(Subset(self._data, order.tolist()), replace(self._run, batch_size=size, progress=None), shard=False)
+        given = batches(
+            Subset(self._data, order.tolist()),
+            replace(self._run, batch_size=size, progress=None),
+            shard=False,
+        )
         for index, batch in zip(order.split(size), given, strict=True):
-            yield Minibatch(first_rows(batch.inputs, len(batch)), self.y[index], index, self.forget[index])
+            yield Minibatch(
+                first_rows(batch.inputs, len(batch)), self.y[index], index, self.forget[index]
+            )
 
     def shuffled(self, size: int, stream: torch.Generator) -> Iterator[Minibatch]:
-        """All samples once, in a random order; a last minibatch of one is left out, since BatchNorm cannot train on it."""
+        """All samples once, in a random order; a last minibatch of one is left out, since BatchNorm
+        cannot train on it.
+        """
         order = torch.randperm(len(self), generator=stream)
-        return self.minibatches(size, order=order[:-1] if len(order) > size > 1 and len(order) % size == 1 else order)
+        return self.minibatches(
+            size, order=order[:-1] if len(order) > size > 1 and len(order) % size == 1 else order
+        )
 
     def endless(self, size: int, stream: torch.Generator) -> Iterator[Minibatch]:
         """Minibatches of full size without end, shuffled anew whenever all were drawn."""
@@ -144,5 +171,8 @@ def _steady(data: Any, run: Run) -> bool:
     if len(data) == 0:
         return False
     few = Subset(data, list(range(min(4, len(data)))))
-    once, again = (peek(batches(few, replace(run, progress=None, workers=0), shard=False))[0].inputs for _ in range(2))
+    once, again = (
+        peek(batches(few, replace(run, progress=None, workers=0), shard=False))[0].inputs
+        for _ in range(2)
+    )
     return isinstance(once, Tensor) and torch.equal(once, again)

@@ -16,9 +16,13 @@ _SHOWN = 5
 
 
 def resolve_class(
-    selector: str | int, class_names: Sequence[str] | None, num_classes: int, present_labels: Collection[int]
+    selector: str | int,
+    class_names: Sequence[str] | None,
+    num_classes: int,
+    present_labels: Collection[int],
 ) -> int:
-    """Return the class index that a name or an index stands for; a class named "3" wins over index 3.
+    """Return the class index that a name or an index stands for; a class named "3" wins over index
+    3.
 
     Args:
         selector: class name or index.
@@ -35,11 +39,16 @@ def resolve_class(
     if selector in names:
         index = names.index(str(selector))
     elif isinstance(selector, bool) or not re.fullmatch(r"[+-]?[0-9]+", str(selector)):
-        raise UsageError(f"unknown class {shown!r}: {_class_hint(str(selector), names, num_classes)}")
+        raise UsageError(
+            f"unknown class {shown!r}: {_class_hint(str(selector), names, num_classes)}"
+        )
     else:
         index = int(selector)
     if not 0 <= index < num_classes:
-        raise UsageError(f"class {shown!r} is outside the model's classes: the valid range is 0 to {num_classes - 1}")
+        raise UsageError(
+            f"class {shown!r} is outside the model's classes: the valid range is 0 to"
+            f" {num_classes - 1}"
+        )
     if index not in present_labels:
         present = _listed(_class_label(i, names) for i in sorted(set(present_labels)) if i >= 0)
         raise DataError(f"0 samples match class {shown!r}; classes present: {present or 'none'}")
@@ -60,15 +69,18 @@ def _class_hint(selector: str, names: list[str], num_classes: int) -> str:
 
 def _listed(items: Iterable[str], limit: int = 20) -> str:
     shown = list(items)
-    return ", ".join(shown[:limit]) + (f" and {len(shown) - limit} more" if len(shown) > limit else "")
+    return ", ".join(shown[:limit]) + (
+        f" and {len(shown) - limit} more" if len(shown) > limit else ""
+    )
 
 
 def read_ids(path: str | Path) -> list[str]:
     """Read sample ids from a file.
 
-    A ``.csv`` file has a header; its column ``id``, ``index``, ``file`` or ``path`` is read, otherwise the first one.
-    A first line that starts with a number or an image file name is taken as data. Any other file has one id per
-    line, and lines that start with ``#`` are comments. Blank lines and space around ids are ignored.
+    A ``.csv`` file has a header; its column ``id``, ``index``, ``file`` or ``path`` is read,
+    otherwise the first one. A first line that starts with a number or an image file name is taken
+    as data. Any other file has one id per line, and lines that start with ``#`` are comments. Blank
+    lines and space around ids are ignored.
 
     Args:
         path: UTF-8 text, with or without a byte order mark.
@@ -84,7 +96,9 @@ def read_ids(path: str | Path) -> list[str]:
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise UsageError(f"{shown}: cannot read the ids ({error.strerror}); give a text or CSV file") from None
+        raise UsageError(
+            f"{shown}: cannot read the ids ({error.strerror}); give a text or CSV file"
+        ) from None
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -94,7 +108,9 @@ def read_ids(path: str | Path) -> list[str]:
     try:
         ids = _csv_ids(text) if Path(path).suffix.lower() == ".csv" else _text_ids(text)
     except csv.Error as error:
-        raise DataError(f"{shown}: {error}; give a CSV file with a header and one id per row") from None
+        raise DataError(
+            f"{shown}: {error}; give a CSV file with a header and one id per row"
+        ) from None
     if not ids:
         raise DataError(f"{shown}: no ids in the file; write one per line")
     return ids
@@ -126,7 +142,11 @@ def _is_id(cell: str) -> bool:
 
 
 def match_ids(
-    ids: Sequence[str], *, names: Sequence[str], paths: Sequence[str | None], column: Sequence[str] | None
+    ids: Sequence[str],
+    *,
+    names: Sequence[str],
+    paths: Sequence[str | None],
+    column: Sequence[str] | None,
 ) -> list[int]:
     """Return one row per id, in the order of `ids`.
 
@@ -152,9 +172,15 @@ def match_ids(
             loose[PurePosixPath(path).name].add(row)
             loose[PurePosixPath(path).stem].add(row)
     found = [exact.get(str(wanted)) or loose.get(str(wanted), set()) for wanted in ids]
-    _refuse([wanted for wanted, rows in zip(ids, found, strict=True) if not rows], len(ids), "match no sample")
     _refuse(
-        [wanted for wanted, rows in zip(ids, found, strict=True) if len(rows) > 1], len(ids), "match several samples"
+        [wanted for wanted, rows in zip(ids, found, strict=True) if not rows],
+        len(ids),
+        "match no sample",
+    )
+    _refuse(
+        [wanted for wanted, rows in zip(ids, found, strict=True) if len(rows) > 1],
+        len(ids),
+        "match several samples",
     )
     return [next(iter(rows)) for rows in found]
 
@@ -163,6 +189,6 @@ def _refuse(ids: list[str], total: int, problem: str) -> None:
     if ids:
         first = ", ".join(repr(printable(str(wanted))[:80]) for wanted in ids[:_SHOWN])
         raise DataError(
-            f"{len(ids)} of {total} ids {problem}, the first being {first}; use an index from 0, a stored path, or a "
-            "value of the id column"
+            f"{len(ids)} of {total} ids {problem}, the first being {first}; use an index from 0, a"
+            " stored path, or a value of the id column"
         )

@@ -1,4 +1,6 @@
-"""The map-style dataset behind every kind of data: samples, labels, where each sample is stored and its digest."""
+"""The map-style dataset behind every kind of data: samples, labels, where each sample is stored and
+its digest.
+"""
 
 import copy
 import hashlib
@@ -86,11 +88,15 @@ class Source(Dataset[tuple[Any, int]]):
         return value if self._transform is None else self._transform(value), label, note
 
     def name(self, i: int) -> str:
-        """Return where a person finds sample `i`, printable: ``train/cat/1.jpg`` or ``train.parquet row 17``."""
+        """Return where a person finds sample `i`, printable: ``train/cat/1.jpg`` or ``train.parquet
+        row 17``.
+        """
         return self._rows.name(i)
 
     def digest(self, i: int) -> bytes:
-        """Return the SHA-256 (32 bytes) of the stored bytes: an encoded image or UTF-8 text, never decoded pixels."""
+        """Return the SHA-256 (32 bytes) of the stored bytes: an encoded image or UTF-8 text, never
+        decoded pixels.
+        """
         return hashlib.sha256(self._rows.raw(i)).digest()
 
     def with_transform(self, transform: Transform | None) -> "Source":
@@ -102,8 +108,8 @@ class Source(Dataset[tuple[Any, int]]):
     def index_of(self, ids: Sequence[str]) -> list[int]:
         """Find samples by id, in the order given.
 
-        With an id column, an id is a value of that column. Otherwise it is a stored path, a `name`, a file name with
-        or without its extension, or an index counted from 0.
+        With an id column, an id is a value of that column. Otherwise it is a stored path, a `name`,
+        a file name with or without its extension, or an index counted from 0.
 
         Raises:
             DataError: ids that match no sample, or more than one.

@@ -1,11 +1,14 @@
-"""What the data to keep look like to a model: moments and quantiles of its features, place by place; no samples.
+"""What the data to keep look like to a model: moments and quantiles of its features, place by
+place; no samples.
 
-A place is a cluster of what the head calls a class (whether it is right or not), or of all where there is no head. Written once
-when a model is trained (`unspan stats`), they let a later request be answered without the training data.
+A place is a cluster of what the head calls a class (whether it is right or not), or of all where
+there is no head. Written once when a model is trained (`unspan stats`), they let a later request be
+answered without the training data.
 
 They are not harmless: they say how the features of a class lie, those of a class that is forgotten
-later as well, so keep the file as you keep the training data, and drop a class from it once it is forgotten (`without`).
-Places of fewer than 20 samples are left out, since their mean would be close to a sample.
+later as well, so keep the file as you keep the training data, and drop a class from it once it is
+forgotten (`without`). Places of fewer than 20 samples are left out, since their mean would be close
+to a sample.
 """
 
 from __future__ import annotations
@@ -36,7 +39,11 @@ _FEWEST = 20  # samples of a place
 _HELD = 2**26  # numbers in the samples held
 _LARGEST = 2**24  # numbers in the covariances of all places; above it they share one
 _KEPT, _CHUNK = 50_000, 4096  # samples held; of them at a time
-_PARTS, _CLUSTERS, _PASSES = 8, 10, 30  # clusters of a class, of everything where there is no head; passes of k-means
+_PARTS, _CLUSTERS, _PASSES = (
+    8,
+    10,
+    30,
+)  # clusters of a class, of everything where there is no head; passes of k-means
 LEVELS = torch.tensor([0.004, *(part / 20 for part in range(1, 20)), 0.996], dtype=torch.float64)
 _MOMENTS = ("mean", "covariance", "correlation", "quantiles")
 _ONE_LENGTH = 1e-4  # vectors whose norms vary by less than this share lie on a sphere
@@ -47,12 +54,14 @@ class Statistics:
     """Moments of features, float64 on the CPU.
 
     Attributes:
-        rows: `[K, d + 1]` affine scores of the places, offset last: rows of the head, or of clusters.
+        rows: `[K, d + 1]` affine scores of the places, offset last: rows of the head, or of
+            clusters.
         labels: `[K]` int64 class of each place, -1 where it is a cluster.
         count: `[K]` int64 samples.
         mean: `[K, d]`.
         covariance: `[K, d, d]` of each place, or `[1, d, d]` within all of them.
-        correlation: the same of normal scores, every feature by its quantiles in the place to a standard normal.
+        correlation: the same of normal scores, every feature by its quantiles in the place to a
+            standard normal.
         quantiles: `[K, d, B]` of every feature in each place, at the shares `LEVELS`.
         length: norm of every feature vector where they have one length, else 0.
         model: hash of the weights they are of, "" where it is not known.
@@ -76,27 +85,46 @@ class Statistics:
         """
         kept = ~torch.isin(self.labels, torch.tensor(list(classes), dtype=torch.int64))
         if int(kept.sum()) < 2:
-            raise DataError(f"The data to keep have {int(kept.sum())} places with at least {_FEWEST} samples; two are needed for samples to go to. Give more data to keep, or use method esc.")
+            raise DataError(
+                f"The data to keep have {int(kept.sum())} places with at least {_FEWEST} samples;"
+                " two are needed for samples to go to. Give more data to keep, or use method esc."
+            )
         shared = len(self.covariance) == 1
-        names = ("rows", "labels", "count", "mean", "quantiles", *(() if shared else ("covariance", "correlation")))
+        names = (
+            "rows",
+            "labels",
+            "count",
+            "mean",
+            "quantiles",
+            *(() if shared else ("covariance", "correlation")),
+        )
         return replace(self, **{name: getattr(self, name)[kept] for name in names})
 
     def save(self, path: str | Path) -> Path:
-        """Write one safetensors file, readable by its owner only; an existing file is replaced when the new one is complete.
+        """Write one safetensors file, readable by its owner only; an existing file is replaced when
+        the new one is complete.
 
         Raises:
             OutputError: it cannot be written.
         """
         path = Path(path)
         part = path.with_name(f".{path.name}.part")
-        tensors = {"rows": self.rows, "labels": self.labels, "count": self.count} | {name: getattr(self, name).float() for name in _MOMENTS}
+        tensors = {"rows": self.rows, "labels": self.labels, "count": self.count} | {
+            name: getattr(self, name).float() for name in _MOMENTS
+        }
         said = {"schema": SCHEMA, "length": repr(self.length), "model": self.model}
         try:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, metadata=said | {"digest": _digest(tensors, said)})
+            save_file(
+                {name: tensor.contiguous() for name, tensor in tensors.items()},
+                part,
+                metadata=said | {"digest": _digest(tensors, said)},
+            )
             os.chmod(part, 0o600)
             os.replace(part, path)
         except (OSError, SafetensorError) as error:
-            raise OutputError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}.") from error
+            raise OutputError(
+                f"{path} cannot be written: {getattr(error, 'strerror', None) or error}."
+            ) from error
         return path
 
 
@@ -115,31 +143,68 @@ def load(path: str | Path) -> Statistics:
             said = file.metadata() or {}
             held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if said.get("schema") != SCHEMA:
-            raise ModelError(f"{path} has schema {said.get('schema')!r}; this version reads {SCHEMA}. Write it again with unspan stats.")
+            raise ModelError(
+                f"{path} has schema {said.get('schema')!r}; this version reads {SCHEMA}. Write it"
+                " again with unspan stats."
+            )
         if said.get("digest") != _digest(held, said):
-            raise ModelError(f"{path} was changed after it was written: its content does not match its digest. Write it again with unspan stats.")
+            raise ModelError(
+                f"{path} was changed after it was written: its content does not match its digest."
+                " Write it again with unspan stats."
+            )
         found = Statistics(
-            rows=held["rows"].double(), labels=held["labels"].long(), count=held["count"].long(), **{name: held[name].double() for name in _MOMENTS},
-            length=float(said["length"]), model=said["model"],
-        )  # fmt: skip
+            rows=held["rows"].double(),
+            labels=held["labels"].long(),
+            count=held["count"].long(),
+            **{name: held[name].double() for name in _MOMENTS},
+            length=float(said["length"]),
+            model=said["model"],
+        )
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise ModelError(f"{path} is damaged or no file of statistics ({error}). Write it again with unspan stats.") from error
+        raise ModelError(
+            f"{path} is damaged or no file of statistics ({error}). Write it again with unspan"
+            " stats."
+        ) from error
     places, dim = found.mean.shape if found.mean.ndim == 2 else (-1, -1)
     square = (1 if len(found.covariance) == 1 else places, dim, dim)
-    shapes = {"rows": (places, dim + 1), "labels": (places,), "count": (places,), "covariance": square, "correlation": square, "quantiles": (places, dim, len(LEVELS))}
-    fits = all(tuple(getattr(found, name).shape) == shape for name, shape in shapes.items()) and all(bool(getattr(found, name).isfinite().all()) for name in ("rows", *_MOMENTS))
-    if not (fits and bool((found.count > 0).all()) and bool((found.labels >= -1).all()) and bool((found.quantiles.diff(dim=2) >= 0).all()) and bool((found.covariance.diagonal(dim1=1, dim2=2) >= 0).all()) and 0 <= found.length < math.inf):
-        raise ModelError(f"{path}: shapes or values do not fit together. Write it again with unspan stats.")
+    shapes = {
+        "rows": (places, dim + 1),
+        "labels": (places,),
+        "count": (places,),
+        "covariance": square,
+        "correlation": square,
+        "quantiles": (places, dim, len(LEVELS)),
+    }
+    fits = all(
+        tuple(getattr(found, name).shape) == shape for name, shape in shapes.items()
+    ) and all(bool(getattr(found, name).isfinite().all()) for name in ("rows", *_MOMENTS))
+    if not (
+        fits
+        and bool((found.count > 0).all())
+        and bool((found.labels >= -1).all())
+        and bool((found.quantiles.diff(dim=2) >= 0).all())
+        and bool((found.covariance.diagonal(dim1=1, dim2=2) >= 0).all())
+        and 0 <= found.length < math.inf
+    ):
+        raise ModelError(
+            f"{path}: shapes or values do not fit together. Write it again with unspan stats."
+        )
     return found
 
 
 def _digest(tensors: dict[str, Tensor], said: dict[str, str]) -> str:
     """Hash of all that a file holds; it catches damage, not whoever writes a new one."""
-    return state_hash(tensors | {f"{key}={said.get(key)}": torch.empty(0) for key in ("schema", "length", "model")})
+    return state_hash(
+        tensors
+        | {f"{key}={said.get(key)}": torch.empty(0) for key in ("schema", "length", "model")}
+    )
 
 
-def of_model(model: nn.Module, data: Any, run: Run, *, tap: str | None = None, pool: Pool | None = None) -> Statistics:
-    """Statistics of a model's features over data, in one pass; `run.max_samples` draws a part at random.
+def of_model(
+    model: nn.Module, data: Any, run: Run, *, tap: str | None = None, pool: Pool | None = None
+) -> Statistics:
+    """Statistics of a model's features over data, in one pass; `run.max_samples` draws a part at
+    random.
 
     Args:
         model: not erased; unchanged.
@@ -150,13 +215,19 @@ def of_model(model: nn.Module, data: Any, run: Run, *, tap: str | None = None, p
     """
     inner = unwrap(model)
     if hasattr(inner, "_unspan"):
-        raise UsageError("This model carries an eraser already; statistics are of the features of an original.")
+        raise UsageError(
+            "This model carries an eraser already; statistics are of the features of an original."
+        )
     inner = inner if run.device is None else copy.deepcopy(inner).to(run.device)
     with eval_mode(inner):
         first, _ = peek(batches(data, run))
-        found, _ = find_tap(inner, example(first, next(inner.parameters(), None)), tap, pool, whole=True)
+        found, _ = find_tap(
+            inner, example(first, next(inner.parameters(), None)), tap, pool, whole=True
+        )
         head = head_parameters(inner, found)
-        stream = FeatureStream(inner, found, batches(data, run, shuffle=True), run, total=size_of(data, run), head=None)
+        stream = FeatureStream(
+            inner, found, batches(data, run, shuffle=True), run, total=size_of(data, run), head=None
+        )
         stream.says = "reading data"
         return replace(gather(stream, head), model=stream.model_digest())
 
@@ -166,8 +237,9 @@ def gather(stream: FeatureStream, head: tuple[Tensor, Tensor] | None) -> Statist
 
     Args:
         stream: features of data to keep.
-        head: weight `[C, d]` and bias `[C]`; every class it names is cut into up to eight clusters. Without one the labels
-            of the data name the classes, and data without labels make ten clusters.
+        head: weight `[C, d]` and bias `[C]`; every class it names is cut into up to eight clusters.
+            Without one the labels of the data name the classes, and data without labels make ten
+            clusters.
 
     Raises:
         UsageError: several processes.
@@ -177,7 +249,9 @@ def gather(stream: FeatureStream, head: tuple[Tensor, Tensor] | None) -> Statist
 
 
 def sampled(stream: FeatureStream) -> tuple[Tensor, Tensor]:
-    """As many features `[n, d]` of a stream as statistics are made of, drawn at random where there are more, and their labels `[n]`."""
+    """As many features `[n, d]` of a stream as statistics are made of, drawn at random where there
+    are more, and their labels `[n]`.
+    """
     if dist.world() > 1:
         raise UsageError("Statistics are read in one process; start without torchrun.")
     return reservoir(stream, min(_KEPT, _HELD // stream.dim))
@@ -186,38 +260,66 @@ def sampled(stream: FeatureStream) -> tuple[Tensor, Tensor]:
 def summed_up(z: Tensor, y: Tensor, head: tuple[Tensor, Tensor] | None) -> Statistics:
     """Statistics of features `[n, d]` with labels `[n]`, as `gather` makes them of a stream."""
     if head is None:
-        parts = [(label, group) for label in y.unique().tolist() for group in clusters(z[y == label], _PARTS if label >= 0 else _CLUSTERS)]
+        parts = [
+            (label, group)
+            for label in y.unique().tolist()
+            for group in clusters(z[y == label], _PARTS if label >= 0 else _CLUSTERS)
+        ]
         labels, groups = [label for label, _ in parts], [group for _, group in parts]
-        centres = torch.stack([group.double().mean(0) for group in groups]) if groups else z[:0].double()
-        rows = torch.cat([2 * centres, -centres.square().sum(1, keepdim=True)], 1)  # nearest centre = largest affine score
+        centres = (
+            torch.stack([group.double().mean(0) for group in groups]) if groups else z[:0].double()
+        )
+        rows = torch.cat(
+            [2 * centres, -centres.square().sum(1, keepdim=True)], 1
+        )  # nearest centre = largest affine score
     else:
         weights = head_rows(head)
         named = torch.cat([score(weights, part.double()).argmax(1) for part in z.split(_CHUNK)])
         most = max(1, min(_PARTS, _LARGEST // (len(weights) * z.shape[1] ** 2)))
-        parts = [(label, group) for label in range(len(weights)) for group in clusters(z[named == label], most)]
+        parts = [
+            (label, group)
+            for label in range(len(weights))
+            for group in clusters(z[named == label], most)
+        ]
         labels, groups = [label for label, _ in parts], [group for _, group in parts]
         rows = weights[labels]
     if len(groups) < 2:
-        raise DataError(f"Of {len(z)} samples to keep no two places have {_FEWEST}, and two are needed for samples to go to. Give more data to keep; where only one class is left to keep, use method esc.")
-    count, mean = torch.tensor([len(group) for group in groups]), torch.stack([group.double().mean(0) for group in groups])
+        raise DataError(
+            f"Of {len(z)} samples to keep no two places have {_FEWEST}, and two are needed for"
+            " samples to go to. Give more data to keep; where only one class is left to keep, use"
+            " method esc."
+        )
+    count, mean = (
+        torch.tensor([len(group) for group in groups]),
+        torch.stack([group.double().mean(0) for group in groups]),
+    )
     quantiles = torch.stack([torch.quantile(group.double(), LEVELS, dim=0).mT for group in groups])
     normal = _within([normal_scores(group.double(), own) for group, own in zip(groups, quantiles)])
     size = normal.diagonal(dim1=1, dim2=2).clamp_min(1e-12).sqrt()
     norms = z.norm(dim=1)
     one_length = float(norms.max() - norms.min()) <= _ONE_LENGTH * float(norms.max())
     return Statistics(
-        rows=rows, labels=torch.tensor(labels), count=count, mean=mean, covariance=_within(groups), correlation=normal / size[:, :, None] / size[:, None, :],
-        quantiles=quantiles, length=float(norms.mean()) if one_length else 0.0,
-    )  # fmt: skip
+        rows=rows,
+        labels=torch.tensor(labels),
+        count=count,
+        mean=mean,
+        covariance=_within(groups),
+        correlation=normal / size[:, :, None] / size[:, None, :],
+        quantiles=quantiles,
+        length=float(norms.mean()) if one_length else 0.0,
+    )
 
 
 def normal_scores(z: Tensor, quantiles: Tensor) -> Tensor:
     """Features `[n, d]` by their quantiles `[d, B]` to standard normals, feature by feature."""
-    return interpolated(z, quantiles, torch.special.ndtri(LEVELS).expand(len(z), z.shape[1], -1)).clamp(-3, 3)
+    return interpolated(
+        z, quantiles, torch.special.ndtri(LEVELS).expand(len(z), z.shape[1], -1)
+    ).clamp(-3, 3)
 
 
 def clusters(z: Tensor, most: int) -> list[Tensor]:
-    """Rows `[n, d]` in up to `most` groups around nearest centres (Lloyd's k-means), those of fewer than 20 left out.
+    """Rows `[n, d]` in up to `most` groups around nearest centres (Lloyd's k-means), those of fewer
+    than 20 left out.
 
     So many that a group has at least 2 d samples on average, so that a covariance means something.
     """
@@ -227,13 +329,20 @@ def clusters(z: Tensor, most: int) -> list[Tensor]:
     centres = z[torch.randperm(len(z), generator=torch.Generator().manual_seed(0))[:count]]
     for _ in range(_PASSES):
         near = torch.cdist(z, centres).argmin(1)
-        centres = torch.stack([z[near == one].mean(0) if bool((near == one).any()) else centres[one] for one in range(count)])
+        centres = torch.stack(
+            [
+                z[near == one].mean(0) if bool((near == one).any()) else centres[one]
+                for one in range(count)
+            ]
+        )
     near = torch.cdist(z, centres).argmin(1)
     return [z[near == one] for one in range(count) if int((near == one).sum()) >= _FEWEST]
 
 
 def _within(groups: Sequence[Tensor]) -> Tensor:
-    """Covariances `[K, d, d]` of groups, or the one `[1, d, d]` within all of them where those would be too large."""
+    """Covariances `[K, d, d]` of groups, or the one `[1, d, d]` within all of them where those
+    would be too large.
+    """
     dim = groups[0].shape[1]
     if len(groups) * dim**2 <= _LARGEST:
         return torch.stack([group.double().mT.cov() for group in groups])
@@ -245,18 +354,30 @@ def _within(groups: Sequence[Tensor]) -> Tensor:
 
 
 def reservoir(stream: FeatureStream, most: int) -> tuple[Tensor, Tensor]:
-    """A uniform sample of at most `most` features `[n, d]` of a stream in the order they came, and their labels `[n]`, -1 where there is none."""
+    """A uniform sample of at most `most` features `[n, d]` of a stream in the order they came, and
+    their labels `[n]`, -1 where there is none.
+    """
     generator = torch.Generator().manual_seed(0)
-    held = [(torch.empty(0, stream.dim), torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.float64))]
+    held = [
+        (
+            torch.empty(0, stream.dim),
+            torch.empty(0, dtype=torch.int64),
+            torch.empty(0, dtype=torch.float64),
+        )
+    ]
     for features, labels in stream:
         known = torch.full((len(features),), -1) if labels is None else labels.long()
-        held.append((features, known, torch.rand(len(features), generator=generator, dtype=torch.float64)))
+        held.append(
+            (features, known, torch.rand(len(features), generator=generator, dtype=torch.float64))
+        )
         if sum(len(part[0]) for part in held) > 2 * most:
             held = [_least(held, most)]
     return _least(held, most)[:2]
 
 
-def _least(held: Sequence[tuple[Tensor, Tensor, Tensor]], most: int) -> tuple[Tensor, Tensor, Tensor]:
+def _least(
+    held: Sequence[tuple[Tensor, Tensor, Tensor]], most: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """The rows with the smallest keys, in their order."""
     rows, labels, keys = (torch.cat(part) for part in zip(*held))
     chosen = keys.topk(min(most, len(keys)), largest=False).indices.sort().values

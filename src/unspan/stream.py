@@ -1,4 +1,6 @@
-"""One pass over the forget data: features, labels, and what the receipt needs to know of the samples."""
+"""One pass over the forget data: features, labels, and what the receipt needs to know of the
+samples.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,13 @@ _LARGEST = 1e15  # activations beyond this are an overflow in the making, not fe
 
 @dataclass
 class Seen:
-    """What one pass met: sample digests (for the commitment), conversions, and hits of the model's own head."""
+    """What one pass met: sample digests (for the commitment), conversions, and hits of the model's
+    own head.
+    """
 
-    digests: bytearray = field(default_factory=bytearray)  # 32 bytes a sample, so that memory hardly grows with n
+    digests: bytearray = field(
+        default_factory=bytearray
+    )  # 32 bytes a sample, so that memory hardly grows with n
     conversions: Counter[str] = field(default_factory=Counter)
     hits: int = 0
     labelled: int = 0
@@ -44,16 +50,39 @@ class FeatureStream:
         earlier: labels that earlier requests on this model erased.
         prior: eraser of earlier requests that the features went through.
         says: what progress calls this pass.
-        retain: the same over the retained data, for methods that declare it; None where there is none.
+        retain: the same over the retained data, for methods that declare it; None where there is
+            none.
         seen: filled while iterating.
     """
 
-    def __init__(self, model: nn.Module, tap: Tap, batches: Iterator[Batch], run: Run, *, total: int | None, head: tuple[Tensor, Tensor] | None, prior: Eraser | None = None, train_mode: bool = False):
+    def __init__(
+        self,
+        model: nn.Module,
+        tap: Tap,
+        batches: Iterator[Batch],
+        run: Run,
+        *,
+        total: int | None,
+        head: tuple[Tensor, Tensor] | None,
+        prior: Eraser | None = None,
+        train_mode: bool = False,
+    ):
         self.dim, self.total, self.head, self.seed = tap.dim, total, head, run.seed
-        self.key, self.classes, self.earlier, self.prior = b"", tuple[int, ...](), tuple[int, ...](), prior
+        self.key, self.classes, self.earlier, self.prior = (
+            b"",
+            tuple[int, ...](),
+            tuple[int, ...](),
+            prior,
+        )
         self.seen, self.says = Seen(), "reading forget data"
         self.retain: FeatureStream | None = None
-        self._model, self._tap, self._batches, self._run, self._train = model, tap, batches, run, train_mode
+        self._model, self._tap, self._batches, self._run, self._train = (
+            model,
+            tap,
+            batches,
+            run,
+            train_mode,
+        )
 
     def model_digest(self) -> str:
         """Hash of the weights that are read, without an eraser."""
@@ -78,15 +107,33 @@ class FeatureStream:
 
     def _features(self, batch: Batch, like: Tensor | None) -> Tensor:
         """Features of a batch, in halves when the device runs out of memory."""
-        rows = len(next(iter(batch.inputs.values())) if isinstance(batch.inputs, dict) else batch.inputs if isinstance(batch.inputs, Tensor) else batch.inputs[0])
+        rows = len(
+            next(iter(batch.inputs.values()))
+            if isinstance(batch.inputs, dict)
+            else batch.inputs
+            if isinstance(batch.inputs, Tensor)
+            else batch.inputs[0]
+        )
         step = rows
         while True:
             try:
-                parts = [read(self._model, self._tap, place(_slice(batch.inputs, start, step), like))[0].cpu() for start in range(0, rows, step)]
-                return (torch.cat(parts) if len(parts) > 1 else parts[0]).float() if parts[0].dtype != torch.float64 else torch.cat(parts)
+                parts = [
+                    read(self._model, self._tap, place(_slice(batch.inputs, start, step), like))[
+                        0
+                    ].cpu()
+                    for start in range(0, rows, step)
+                ]
+                return (
+                    (torch.cat(parts) if len(parts) > 1 else parts[0]).float()
+                    if parts[0].dtype != torch.float64
+                    else torch.cat(parts)
+                )
             except torch.OutOfMemoryError as error:
                 if step == 1:
-                    raise ResourceError("Out of device memory with a batch of one sample; use --device cpu or smaller inputs.") from error
+                    raise ResourceError(
+                        "Out of device memory with a batch of one sample; use --device cpu or"
+                        " smaller inputs."
+                    ) from error
                 step = (step + 1) // 2
                 torch.cuda.empty_cache()
             except RuntimeError as error:
@@ -126,14 +173,21 @@ def out_of_memory(error: RuntimeError) -> ResourceError | None:
     if "allocate memory" not in str(error):
         return None
     needed = re.search(r"(\d+) bytes", str(error))
-    return ResourceError(f"Out of memory{f': {needed[1]} bytes more are needed' if needed else ''}; use a smaller --batch-size.")
+    return ResourceError(
+        f"Out of memory{f': {needed[1]} bytes more are needed' if needed else ''}; use a smaller"
+        " --batch-size."
+    )
 
 
 def _check_finite(features: Tensor, batch: Batch, number: int) -> None:
     good = torch.isfinite(features).all(1) & (features.abs().amax(1) < _LARGEST)
     if not bool(good.all()):
         row = int((~good).nonzero()[0])
-        raise DataError(f"Features are NaN, infinite or beyond {_LARGEST:g} in batch {number}, row {row} ({batch.names[row]}). Check that sample; for a half-precision model extract in float32 (model.float()).")
+        raise DataError(
+            f"Features are NaN, infinite or beyond {_LARGEST:g} in batch {number}, row {row}"
+            f" ({batch.names[row]}). Check that sample; for a half-precision model extract in"
+            " float32 (model.float())."
+        )
 
 
 def example(batch: Batch, like: Tensor | None) -> Any:

@@ -1,4 +1,6 @@
-"""Parquet files, saved datasets and Hugging Face ids as labelled splits, read as Arrow so that nothing is decoded."""
+"""Parquet files, saved datasets and Hugging Face ids as labelled splits, read as Arrow so that
+nothing is decoded.
+"""
 
 import bisect
 import glob
@@ -42,7 +44,11 @@ class _TableRows:
         return f"{printable(part)} row {i - first}"
 
     def ids(self) -> list[str] | None:
-        return None if self.id_column is None else [str(value) for value in _values(self.dataset, self.id_column)]
+        return (
+            None
+            if self.id_column is None
+            else [str(value) for value in _values(self.dataset, self.id_column)]
+        )
 
     def _stored(self, i: int) -> Any:
         return self.dataset[i][self.column][0].as_py()
@@ -51,18 +57,26 @@ class _TableRows:
 class _ImageRows(_TableRows):
     def raw(self, i: int) -> bytes:
         stored = self._stored(i)
-        data, path = (stored["bytes"], stored["path"]) if isinstance(stored, Mapping) else (stored, None)
+        data, path = (
+            (stored["bytes"], stored["path"]) if isinstance(stored, Mapping) else (stored, None)
+        )
         if data is None and path is not None and _in_hub_cache(path):
             data = Path(path).read_bytes()
         if data is None:
-            raise DataError(f"{self.name(i)}: no image bytes in column {self.column!r}; store the images in the table")
+            raise DataError(
+                f"{self.name(i)}: no image bytes in column {self.column!r}; store the images in the"
+                " table"
+            )
         return bytes(data)
 
     def load(self, i: int) -> tuple[Image.Image, str | None]:
         return decode_image(self.raw(i), self.name(i))
 
     def paths(self) -> list[str | None]:
-        return [value["path"] if isinstance(value, Mapping) else None for value in _values(self.dataset, self.column)]
+        return [
+            value["path"] if isinstance(value, Mapping) else None
+            for value in _values(self.dataset, self.column)
+        ]
 
 
 class _TextRows(_TableRows):
@@ -85,11 +99,15 @@ def _values(dataset: Any, column: str) -> list[Any]:
 
 
 def _in_hub_cache(path: str) -> bool:
-    """Say whether `path` is an existing file of the hub's cache: a table must not make us read any other file."""
+    """Say whether `path` is an existing file of the hub's cache: a table must not make us read any
+    other file.
+    """
     from huggingface_hub.constants import HF_HUB_CACHE
 
     caches = (HF_HUB_CACHE, _datasets().config.HF_DATASETS_CACHE)
-    inside = any(os.path.realpath(path).startswith(os.path.realpath(cache) + os.sep) for cache in caches)
+    inside = any(
+        os.path.realpath(path).startswith(os.path.realpath(cache) + os.sep) for cache in caches
+    )
     return inside and os.path.isfile(path)
 
 
@@ -109,7 +127,9 @@ def _datasets() -> ModuleType:
     try:
         import datasets
     except ImportError:
-        raise UsageError("tables and hub ids need the datasets library: pip install 'unspan[data]'") from None
+        raise UsageError(
+            "tables and hub ids need the datasets library: pip install 'unspan[data]'"
+        ) from None
     module: ModuleType = datasets
     return module
 
@@ -120,14 +140,17 @@ def is_saved_dataset(folder: Path) -> bool:
 
 
 def parquet_files(path: Path) -> list[Path]:
-    """Return the Parquet files that `path` is or holds, directly or in its ``data`` subfolder as on the hub, sorted."""
+    """Return the Parquet files that `path` is or holds, directly or in its ``data`` subfolder as on
+    the hub, sorted.
+    """
     if path.is_file():
         return [path] if path.suffix.lower() == ".parquet" else []
     return sorted(path.glob("*.parquet")) or sorted(path.glob("data/*.parquet"))
 
 
 def open_parquet(files: Sequence[Path], columns: Columns) -> dict[str, Source]:
-    """Open Parquet files; ``train*``, ``test*`` and ``validation*`` are splits, without any such file all is "train".
+    """Open Parquet files; ``train*``, ``test*`` and ``validation*`` are splits, without any such
+    file all is "train".
 
     Raises:
         DataError: a damaged file, or files whose columns differ.
@@ -139,21 +162,28 @@ def open_parquet(files: Sequence[Path], columns: Columns) -> dict[str, Source]:
     grouped = _group_by_split(files)
     try:
         counts = {file: pq.read_metadata(file).num_rows for file in files}
-        patterns = {split: [glob.escape(str(file)) for file in members] for split, members in grouped.items()}
+        patterns = {
+            split: [glob.escape(str(file)) for file in members]
+            for split, members in grouped.items()
+        }
         with _without_bars(datasets):
             splits = datasets.load_dataset("parquet", data_files=patterns)
     except Exception as error:  # noqa: BLE001 - each layer below has exception types of its own
         raise DataError(
             f"{printable(str(files[0].parent))}: cannot read the Parquet files ({_reason(error)})"
         ) from None
-    return _sources(splits, {split: _parts(members, counts) for split, members in grouped.items()}, columns)
+    return _sources(
+        splits, {split: _parts(members, counts) for split, members in grouped.items()}, columns
+    )
 
 
 def _group_by_split(files: Sequence[Path]) -> dict[str, list[Path]]:
     grouped = defaultdict(list)
     for file in files:
         prefix = _SPLIT_PREFIX.match(file.stem)
-        grouped[SPLIT_NAMES[prefix[1].lower()] if prefix else _SHARD.sub("", file.stem)].append(file)
+        grouped[SPLIT_NAMES[prefix[1].lower()] if prefix else _SHARD.sub("", file.stem)].append(
+            file
+        )
     return dict(grouped) if set(grouped) & set(SPLIT_NAMES) else {"train": list(files)}
 
 
@@ -173,7 +203,9 @@ def open_saved(folder: Path, columns: Columns) -> dict[str, Source]:
     try:
         loaded = datasets.load_from_disk(str(folder))
     except Exception as error:  # noqa: BLE001 - as above
-        raise DataError(f"{printable(str(folder))}: cannot read the saved dataset ({_reason(error)})") from None
+        raise DataError(
+            f"{printable(str(folder))}: cannot read the saved dataset ({_reason(error)})"
+        ) from None
     splits = loaded if isinstance(loaded, Mapping) else {str(loaded.split or "train"): loaded}
     return _sources(splits, {split: [(0, split)] for split in splits}, columns)
 
@@ -189,8 +221,8 @@ def open_hub(name: str, revision: str | None, columns: Columns) -> dict[str, Sou
         splits = datasets.load_dataset(name, revision=revision)
     except Exception as error:  # noqa: BLE001 - as above
         raise UsageError(
-            f"{printable(name)!r} is no file or folder here, and cannot be loaded from the Hugging Face hub "
-            f"({_reason(error)}); check the name and the network"
+            f"{printable(name)!r} is no file or folder here, and cannot be loaded from the Hugging"
+            f" Face hub ({_reason(error)}); check the name and the network"
         ) from None
     return _sources(splits, {split: [(0, split)] for split in splits}, columns)
 
@@ -199,19 +231,33 @@ def _reason(error: Exception) -> str:
     return printable(" ".join(f"{type(error).__name__}: {error}".split())[:300])
 
 
-def _sources(splits: Mapping[str, Any], parts: Mapping[str, Parts], given: Columns) -> dict[str, Source]:
+def _sources(
+    splits: Mapping[str, Any], parts: Mapping[str, Parts], given: Columns
+) -> dict[str, Source]:
     chosen = {split: pick_columns(dataset.features, given) for split, dataset in splits.items()}
-    labels = {split: _values(dataset, label) for split, dataset in splits.items() if (label := chosen[split].label)}
-    words = sorted({value for values in labels.values() for value in values if isinstance(value, str)})
+    labels = {
+        split: _values(dataset, label)
+        for split, dataset in splits.items()
+        if (label := chosen[split].label)
+    }
+    words = sorted(
+        {value for values in labels.values() for value in values if isinstance(value, str)}
+    )
     index: dict[Any, int] = {None: -1} | {word: i for i, word in enumerate(words)}
     sources = {}
     for split, dataset in splits.items():
         columns = chosen[split]
-        kept = dataset.select_columns([name for name in (columns.sample, columns.id) if name]).with_format("arrow")
-        rows = (_ImageRows if columns.image else _TextRows)(kept, columns.sample, columns.id, parts[split])
+        kept = dataset.select_columns(
+            [name for name in (columns.sample, columns.id) if name]
+        ).with_format("arrow")
+        rows = (_ImageRows if columns.image else _TextRows)(
+            kept, columns.sample, columns.id, parts[split]
+        )
         if split in labels:
             names = getattr(dataset.features[columns.label], "names", None) or words or None
-            sources[split] = Source(rows, [int(index.get(value, value)) for value in labels[split]], names)
+            sources[split] = Source(
+                rows, [int(index.get(value, value)) for value in labels[split]], names
+            )
         else:
             sources[split] = Source(rows)
     return sources

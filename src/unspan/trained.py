@@ -31,8 +31,14 @@ from unspan.work import Work, class_scores, image_layout
 PARTS = ("forget", "retain", "holdout")
 _MISSING = {
     "forget": "forget samples",
-    "retain": "data to keep, and the request holds forget data only: give the whole data (--data), or Splits(forget=..., retain=...)",
-    "holdout": "held-out samples that no model was trained on, to choose by: give --holdout SPLIT[:SHARE], or Splits(holdout=...)",
+    "retain": (
+        "data to keep, and the request holds forget data only: give the whole data (--data), or"
+        " Splits(forget=..., retain=...)"
+    ),
+    "holdout": (
+        "held-out samples that no model was trained on, to choose by: give --holdout SPLIT[:SHARE],"
+        " or Splits(holdout=...)"
+    ),
 }
 
 
@@ -43,19 +49,42 @@ def check_parts(splits: Splits, needs: frozenset[str], name: str) -> None:
             raise UsageError(f"Method {name} needs {_MISSING[part]}.")
 
 
-def train_request(inner: nn.Module, splits: Splits, method: Any, run: Run, earlier: Sequence[dict[str, Any]], *, tap: str | None, pool: Pool | None, check_labels: bool, resume: Path | None) -> Done:
-    """One pass over the forget data for the receipt, then the method; arguments as of `erase`, `earlier` the receipts of requests before."""
+def train_request(
+    inner: nn.Module,
+    splits: Splits,
+    method: Any,
+    run: Run,
+    earlier: Sequence[dict[str, Any]],
+    *,
+    tap: str | None,
+    pool: Pool | None,
+    check_labels: bool,
+    resume: Path | None,
+) -> Done:
+    """One pass over the forget data for the receipt, then the method; arguments as of `erase`,
+    `earlier` the receipts of requests before.
+    """
     check_usable(inner)
     check_parts(splits, method.needs, method.name)
     if run.max_samples is not None:
-        raise UsageError(f"max_samples={run.max_samples} cuts the request, and {method.name} trains on all of it. Leave it out, or make the request smaller.")
+        raise UsageError(
+            f"max_samples={run.max_samples} cuts the request, and {method.name} trains on all of"
+            " it. Leave it out, or make the request smaller."
+        )
     if earlier:
         splits = without_earlier(splits, earlier)
     notices = data_notices(splits.forget)
     first, stream_batches = peek(batches(splits.forget, run))
     inputs = example(first, next(inner.parameters(), None))
     found, more = find_tap(inner, inputs, tap, pool)
-    stream = FeatureStream(inner, found, stream_batches, run, total=size_of(splits.forget, run), head=head_parameters(inner, found))
+    stream = FeatureStream(
+        inner,
+        found,
+        stream_batches,
+        run,
+        total=size_of(splits.forget, run),
+        head=head_parameters(inner, found),
+    )
     for _ in stream:
         pass
     seen = seen_by_all(stream)
@@ -64,7 +93,17 @@ def train_request(inner: nn.Module, splits: Splits, method: Any, run: Run, earli
     return _run(inner, splits, method, run, found, seen, inputs, notices + more, resume)
 
 
-def _run(inner: nn.Module, splits: Splits, method: TrainedMethod, run: Run, tap: Tap, seen: Seen, inputs: Any, notices: list[str], resume: Path | None) -> Done:
+def _run(
+    inner: nn.Module,
+    splits: Splits,
+    method: TrainedMethod,
+    run: Run,
+    tap: Tap,
+    seen: Seen,
+    inputs: Any,
+    notices: list[str],
+    resume: Path | None,
+) -> Done:
     """Let the method change the weights in place.
 
     Args:
@@ -93,26 +132,56 @@ def _run(inner: nn.Module, splits: Splits, method: TrainedMethod, run: Run, tap:
     seconds = time.perf_counter() - begun
     broken = [name for name, one in inner.named_parameters() if not bool(torch.isfinite(one).all())]
     if broken:
-        raise InconclusiveError(f"{method.name}: {broken[0]} is infinite or NaN. Check the settings; nothing was written.")
+        raise InconclusiveError(
+            f"{method.name}: {broken[0]} is infinite or NaN. Check the settings; nothing was"
+            " written."
+        )
     if frozen and len(frozen) == len(list(inner.parameters())):
-        notices.append("no parameter of the model requires gradients: methods that train had nothing to change")
+        notices.append(
+            "no parameter of the model requires gradients: methods that train had nothing to change"
+        )
     if checkpoint.resumed:
-        notices.append(f"the run went on after epoch {checkpoint.resumed} of one that was stopped; its seconds are those since then")
-    report = {**outcome.report, "samples": len(seen.digests) // 32, "samples_used": outcome.report["samples"], "dim": tap.dim}
-    done = Done(tap, None, type(outcome)(report, outcome.warnings), "trained", "trained", seen, {}, notices + list(outcome.warnings), seconds, list(inputs.shape[1:]) if isinstance(inputs, torch.Tensor) else None)
+        notices.append(
+            f"the run went on after epoch {checkpoint.resumed} of one that was stopped; its seconds"
+            " are those since then"
+        )
+    report = {
+        **outcome.report,
+        "samples": len(seen.digests) // 32,
+        "samples_used": outcome.report["samples"],
+        "dim": tap.dim,
+    }
+    done = Done(
+        tap,
+        None,
+        type(outcome)(report, outcome.warnings),
+        "trained",
+        "trained",
+        seen,
+        {},
+        notices + list(outcome.warnings),
+        seconds,
+        list(inputs.shape[1:]) if isinstance(inputs, torch.Tensor) else None,
+    )
     return done
 
 
 def without_earlier(splits: Splits, receipts_: Sequence[dict[str, Any]]) -> Splits:
-    """The request with what earlier ones on this model asked to forget taken out of the data to keep.
+    """The request with what earlier ones on this model asked to forget taken out of the data to
+    keep.
 
     Raises:
-        UsageError: an earlier request was not of classes, so its samples cannot be told from the others.
+        UsageError: an earlier request was not of classes, so its samples cannot be told from the
+            others.
     """
     if splits.retain is None:
         return splits
     if any(one["request"]["kind"] != "class" for one in receipts_):
-        raise UsageError("An earlier request on this model named samples, which stand in the data to keep and would be learned again. Give both requests together, from the original, or leave them out of the data.")
+        raise UsageError(
+            "An earlier request on this model named samples, which stand in the data to keep and"
+            " would be learned again. Give both requests together, from the original, or leave them"
+            " out of the data."
+        )
     gone = {label for one in receipts_ for label in one["request"]["classes"]}
     kept = [i for i, label in enumerate(labels_of(splits.retain)) if label not in gone]
     return replace(splits, retain=Subset(splits.retain, kept))
@@ -120,5 +189,13 @@ def without_earlier(splits: Splits, receipts_: Sequence[dict[str, Any]]) -> Spli
 
 def _key(inner: nn.Module, method: TrainedMethod, run: Run, tap: Tap) -> str:
     """Hash of what decides the result beside the samples, which `Work.fingerprint` adds."""
-    content = [receipts.state_hash(inner.state_dict()), method.name, repr(method), tap.to_dict(), run.seed, dist.world(), receipts.versions()]
+    content = [
+        receipts.state_hash(inner.state_dict()),
+        method.name,
+        repr(method),
+        tap.to_dict(),
+        run.seed,
+        dist.world(),
+        receipts.versions(),
+    ]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,6 @@
-"""One explicit loop for every method that trains: passes, steps, history, guards, resume, several processes."""
+"""One explicit loop for every method that trains: passes, steps, history, guards, resume, several
+processes.
+"""
 
 from __future__ import annotations
 
@@ -37,12 +39,15 @@ class Training:
         weight_decay: added to the gradient, as in the released codes.
         milestones: epochs (from 1) after which the step is divided by 10.
         cosine: let the step fall to 0 along a half cosine instead.
-        batchnorm: `train` updates running statistics and normalises by the minibatch; `frozen` does neither.
+        batchnorm: `train` updates running statistics and normalises by the minibatch; `frozen` does
+            neither.
         clip: largest norm of a gradient; None for no limit.
         accumulate: parts into which a minibatch is cut, their gradients added, to save memory.
         precision: `float32`, or `bf16` for mixed precision.
-        augment: of image minibatches: `none`, `flip`, or `crop-flip` (zero-padded by 4 of 32 pixels).
-        stop_at: end early once at most this share of the forget samples is recognised; None runs all epochs.
+        augment: of image minibatches: `none`, `flip`, or `crop-flip` (zero-padded by 4 of 32
+            pixels).
+        stop_at: end early once at most this share of the forget samples is recognised; None runs
+            all epochs.
     """
 
     lr: float
@@ -61,16 +66,45 @@ class Training:
     stop_at: float | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch", 1), ("accumulate", 1), ("lr", None), ("clip", None), ("momentum", 0.0), ("weight_decay", 0.0), ("stop_at", 0.0)):
+        for name, least in (
+            ("epochs", 1),
+            ("batch", 1),
+            ("accumulate", 1),
+            ("lr", None),
+            ("clip", None),
+            ("momentum", 0.0),
+            ("weight_decay", 0.0),
+            ("stop_at", 0.0),
+        ):
             value = getattr(self, name)
             if value is None and name in ("clip", "stop_at"):
                 continue
-            whole = isinstance(value, int) if least == 1 and isinstance(least, int) else isinstance(value, (int, float))
-            if isinstance(value, bool) or not whole or not math.isfinite(value) or (value < least if least is not None else value <= 0):
-                raise UsageError(f"{name}={value!r}: all of lr, epochs, batch, accumulate and clip must be positive numbers, momentum, weight_decay and stop_at not negative.")
+            whole = (
+                isinstance(value, int)
+                if least == 1 and isinstance(least, int)
+                else isinstance(value, (int, float))
+            )
+            if (
+                isinstance(value, bool)
+                or not whole
+                or not math.isfinite(value)
+                or (value < least if least is not None else value <= 0)
+            ):
+                raise UsageError(
+                    f"{name}={value!r}: all of lr, epochs, batch, accumulate and clip must be"
+                    " positive numbers, momentum, weight_decay and stop_at not negative."
+                )
         if self.momentum >= 1 or (self.stop_at or 0) > 1:
-            raise UsageError(f"momentum={self.momentum}, stop_at={self.stop_at}: momentum lies below 1, stop_at is a share.")
-        choices = (("optimiser", ("sgd", "adam")), ("batchnorm", ("train", "frozen")), ("precision", ("float32", "bf16")), ("augment", KINDS))
+            raise UsageError(
+                f"momentum={self.momentum}, stop_at={self.stop_at}: momentum lies below 1, stop_at"
+                " is a share."
+            )
+        choices = (
+            ("optimiser", ("sgd", "adam")),
+            ("batchnorm", ("train", "frozen")),
+            ("precision", ("float32", "bf16")),
+            ("augment", KINDS),
+        )
         for name, allowed in choices:
             if getattr(self, name) not in allowed:
                 raise UsageError(f"{name}={getattr(self, name)!r}: use {' or '.join(allowed)}.")
@@ -98,34 +132,52 @@ class Pass:
 
 
 def train(
-    work: Work, settings: Training, plan: Callable[[int], Sequence[Pass]], *, parameters: Sequence[nn.Parameter] | None = None,
-    after_step: Callable[[], None] | None = None, after_epoch: Callable[[int, dict[str, Any]], bool] | None = None, name: str = "training", resumable: bool = True,
-) -> list[dict[str, Any]]:  # fmt: skip
+    work: Work,
+    settings: Training,
+    plan: Callable[[int], Sequence[Pass]],
+    *,
+    parameters: Sequence[nn.Parameter] | None = None,
+    after_step: Callable[[], None] | None = None,
+    after_epoch: Callable[[int, dict[str, Any]], bool] | None = None,
+    name: str = "training",
+    resumable: bool = True,
+) -> list[dict[str, Any]]:
     """Train `work.model` in place and return its history, a row for each epoch.
 
-    Rows have `epoch`, `loss` (mean over samples), `lr`, `seconds`, `forget_accuracy` and `retain_accuracy` (on at most
-    2,000 samples; None where the method does not read them). A run that was killed goes on after the last whole epoch.
+    Rows have `epoch`, `loss` (mean over samples), `lr`, `seconds`, `forget_accuracy` and
+    `retain_accuracy` (on at most 2,000 samples; None where the method does not read them). A run
+    that was killed goes on after the last whole epoch.
 
     Args:
         work: model, data, seed, checkpoint.
         settings: of the loop.
         plan: passes of an epoch (from 1), one after the other.
-        parameters: what is trained, everything that requires gradients by default; the rest is frozen meanwhile.
+        parameters: what is trained, everything that requires gradients by default; the rest is
+            frozen meanwhile.
         after_step: called after every step of the optimiser.
         after_epoch: called with the epoch and its row; True ends the training.
         name: for the progress display.
-        resumable: keep epochs; not where the method remembers something of its own from epoch to epoch.
+        resumable: keep epochs; not where the method remembers something of its own from epoch to
+            epoch.
 
     Raises:
         InconclusiveError: the loss or a weight is not finite any more.
     """
     model = work.model
-    chosen = list(parameters) if parameters is not None else [one for one in model.parameters() if one.requires_grad]
+    chosen = (
+        list(parameters)
+        if parameters is not None
+        else [one for one in model.parameters() if one.requires_grad]
+    )
     optimiser = _optimiser(chosen, settings)
     checkpoint = work.checkpoint if resumable else Checkpoint(None, "")
     history = checkpoint.load(model, optimiser, work.fingerprint())
     flags = [(module, module.training) for module in model.modules()]
-    others = [one for one in model.parameters() if one.requires_grad and not any(one is mine for mine in chosen)]
+    others = [
+        one
+        for one in model.parameters()
+        if one.requires_grad and not any(one is mine for mine in chosen)
+    ]
     for one in others:
         one.requires_grad_(False)
     try:
@@ -137,10 +189,23 @@ def train(
                 group["lr"] = settings.step_size(epoch)
             loss = _epoch(work, settings, plan(epoch), optimiser, chosen, epoch, after_step, name)
             if not all(bool(torch.isfinite(one).all()) for one in chosen):
-                raise InconclusiveError(f"{name}: a weight is infinite or NaN after epoch {epoch}. Lower lr (now {settings.step_size(epoch):g}), or set clip.")
-            row = {"epoch": epoch, "loss": loss, "lr": settings.step_size(epoch), **followed(work), "seconds": round(time.perf_counter() - begun, 3)}
+                raise InconclusiveError(
+                    f"{name}: a weight is infinite or NaN after epoch {epoch}. Lower lr (now"
+                    f" {settings.step_size(epoch):g}), or set clip."
+                )
+            row = {
+                "epoch": epoch,
+                "loss": loss,
+                "lr": settings.step_size(epoch),
+                **followed(work),
+                "seconds": round(time.perf_counter() - begun, 3),
+            }
             ends = after_epoch(epoch, row) if after_epoch is not None else False
-            below = settings.stop_at is not None and row["forget_accuracy"] is not None and row["forget_accuracy"] <= settings.stop_at
+            below = (
+                settings.stop_at is not None
+                and row["forget_accuracy"] is not None
+                and row["forget_accuracy"] <= settings.stop_at
+            )
             row["stopped"] = bool(ends or below)
             history.append(row)
             checkpoint.save(model, optimiser, history)
@@ -162,19 +227,38 @@ def followed(work: Work) -> dict[str, float | None]:
             found[f"{name}_accuracy"] = None
             continue
         samples = work.samples(name)
-        found[f"{name}_accuracy"] = round(accuracy_on(work.model, samples, samples.some(_MEASURED, work.stream("followed", name))), 6)
+        found[f"{name}_accuracy"] = round(
+            accuracy_on(
+                work.model, samples, samples.some(_MEASURED, work.stream("followed", name))
+            ),
+            6,
+        )
     return found
 
 
 def _optimiser(parameters: Sequence[nn.Parameter], settings: Training) -> torch.optim.Optimizer:
     if not parameters:
-        raise UsageError("Nothing to train: no parameter of this model requires gradients. Call requires_grad_() on those that may change.")
+        raise UsageError(
+            "Nothing to train: no parameter of this model requires gradients. Call requires_grad_()"
+            " on those that may change."
+        )
     if settings.optimiser == "adam":
         return torch.optim.Adam(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
-    return torch.optim.SGD(parameters, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay)
+    return torch.optim.SGD(
+        parameters, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
+    )
 
 
-def _epoch(work: Work, settings: Training, passes: Sequence[Pass], optimiser: torch.optim.Optimizer, chosen: Sequence[nn.Parameter], epoch: int, after_step: Callable[[], None] | None, name: str) -> float:
+def _epoch(
+    work: Work,
+    settings: Training,
+    passes: Sequence[Pass],
+    optimiser: torch.optim.Optimizer,
+    chosen: Sequence[nn.Parameter],
+    epoch: int,
+    after_step: Callable[[], None] | None,
+    name: str,
+) -> float:
     """All passes of one epoch; the mean loss over samples."""
     work.model.train()
     if settings.batchnorm == "frozen":
@@ -183,18 +267,32 @@ def _epoch(work: Work, settings: Training, passes: Sequence[Pass], optimiser: to
                 module.eval()
     total, count, done, steps = 0.0, 0, 0, sum(one.steps for one in passes)
     device = next(work.model.parameters()).device
-    low = torch.autocast(device.type, torch.bfloat16) if settings.precision == "bf16" else nullcontext()
+    low = (
+        torch.autocast(device.type, torch.bfloat16)
+        if settings.precision == "bf16"
+        else nullcontext()
+    )
     changes = work.stream("augment", epoch)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):  # dropout draws from the global stream
-        torch.manual_seed(int(torch.randint(2**31, (1,), generator=work.stream("dropout", epoch, dist.rank()))))
+    with torch.random.fork_rng(
+        devices=[device] if device.type == "cuda" else []
+    ):  # dropout draws from the global stream
+        torch.manual_seed(
+            int(torch.randint(2**31, (1,), generator=work.stream("dropout", epoch, dist.rank())))
+        )
         for one in passes:
             for batch in one.minibatches:
                 optimiser.zero_grad(set_to_none=True)
-                for part in _cut(replace(batch, x=augmented(batch.x, settings.augment, changes)), settings.accumulate):
+                for part in _cut(
+                    replace(batch, x=augmented(batch.x, settings.augment, changes)),
+                    settings.accumulate,
+                ):
                     with low:
                         loss = one.loss(part)
                     if not bool(torch.isfinite(loss)):
-                        raise InconclusiveError(f"{name}: the loss is {float(loss)} in epoch {epoch}. Lower lr (now {settings.step_size(epoch):g}), or set clip.")
+                        raise InconclusiveError(
+                            f"{name}: the loss is {float(loss)} in epoch {epoch}. Lower lr (now"
+                            f" {settings.step_size(epoch):g}), or set clip."
+                        )
                     (loss * (len(part) / len(batch))).backward()
                     total, count = total + float(loss.detach()) * len(part), count + len(part)
                 dist.add_gradients(chosen)
@@ -217,5 +315,12 @@ def _cut(batch: Minibatch, parts: int) -> list[Minibatch]:
     found = []
     for index in torch.tensor(list(own)).tensor_split(parts):
         if len(index):
-            found.append(Minibatch(cut_rows(batch.x, index), batch.y[index], batch.index[index], batch.forget[index]))
+            found.append(
+                Minibatch(
+                    cut_rows(batch.x, index),
+                    batch.y[index],
+                    batch.index[index],
+                    batch.forget[index],
+                )
+            )
     return found

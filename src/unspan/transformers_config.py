@@ -7,7 +7,8 @@ from typing import Any
 from unspan.errors import UsageError
 
 _FILTER = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
-# transformers before 4.26 wrote `size` as an integer: these classes read it as the shorter side, the others as square
+# transformers before 4.26 wrote `size` as an integer: these classes read it as the shorter side,
+# the others as square
 _SHORTER_SIDE = re.compile("CLIP|ConvNext|ChineseCLIP|MobileNetV")
 _OTHER_RESIZE = re.compile("Levit|PoolFormer|Perceiver")
 _OTHER_STEPS = re.compile(
@@ -23,9 +24,14 @@ def transformers_fields(cfg: Mapping[str, Any]) -> dict[str, Any]:
     """
     kind = str(cfg.get("image_processor_type") or cfg.get("feature_extractor_type") or "")
     if _OTHER_RESIZE.match(kind):
-        raise UsageError(f"{kind} resizes in its own way, which is not supported; pass your own Preprocess")
+        raise UsageError(
+            f"{kind} resizes in its own way, which is not supported; pass your own Preprocess"
+        )
     if steps := sorted(key for key, value in cfg.items() if value and _OTHER_STEPS.match(key)):
-        raise UsageError(f"preprocessor_config.json: {', '.join(steps)} is not supported; pass your own Preprocess")
+        raise UsageError(
+            f"preprocessor_config.json: {', '.join(steps)} is not supported; pass your own"
+            " Preprocess"
+        )
     resize = crop = None
     if cfg.get("do_resize", True) and cfg.get("size") is not None:
         resize = _size(cfg["size"], shorter_side=bool(_SHORTER_SIDE.match(kind)))
@@ -38,7 +44,9 @@ def transformers_fields(cfg: Mapping[str, Any]) -> dict[str, Any]:
             resize = (resize, resize)
     normalize = cfg.get("do_normalize", "image_mean" in cfg)
     if normalize and not (cfg.get("image_mean") and cfg.get("image_std")):
-        raise UsageError("preprocessor_config.json: do_normalize without image_mean and image_std; add both")
+        raise UsageError(
+            "preprocessor_config.json: do_normalize without image_mean and image_std; add both"
+        )
     return {
         "resize": resize,
         "crop": crop,
@@ -53,9 +61,15 @@ def transformers_fields(cfg: Mapping[str, Any]) -> dict[str, Any]:
 def _size(size: Any, *, shorter_side: bool) -> Any:
     if isinstance(size, int):
         return size if shorter_side else (size, size)
-    given = {key: value for key, value in size.items() if value is not None} if isinstance(size, Mapping) else {}
+    given = (
+        {key: value for key, value in size.items() if value is not None}
+        if isinstance(size, Mapping)
+        else {}
+    )
     if set(given) == {"height", "width"}:
         return (given["height"], given["width"])
     if set(given) == {"shortest_edge"}:
         return given["shortest_edge"]
-    raise UsageError(f"preprocessor_config.json: size {size!r} is not supported; pass your own Preprocess")
+    raise UsageError(
+        f"preprocessor_config.json: size {size!r} is not supported; pass your own Preprocess"
+    )

@@ -1,4 +1,5 @@
-"""Optimal transport in closed form: between Gaussians, and from samples to places that take a given share of them.
+"""Optimal transport in closed form: between Gaussians, and from samples to places that take a given
+share of them.
 
 Source: transport between Gaussians, Dowson and Landau 1982; Sinkhorn steps, Cuturi 2013.
 """
@@ -21,29 +22,40 @@ def covariance(z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def shrunk(found: Tensor, towards: Tensor, n: float) -> Tensor:
-    """A covariance `[d, d]` of n samples, with `d^2 / n` samples of another one added; from n = 2 d on as it is."""
+    """A covariance `[d, d]` of n samples, with `d^2 / n` samples of another one added; from n = 2 d
+    on as it is.
+    """
     extra = len(found) ** 2 / n if n < 2 * len(found) else 0.0
     return (n * found + extra * towards) / (n + extra)
 
 
 def average(each: Tensor, count: Tensor) -> Tensor:
     """Mean `[d, d]` of matrices `[K, d, d]`, weighted by samples `[K]`; of `[1, d, d]` the one."""
-    return each[0] if len(each) == 1 else torch.einsum("k,kij->ij", count.double() / count.sum(), each)
+    return (
+        each[0] if len(each) == 1 else torch.einsum("k,kij->ij", count.double() / count.sum(), each)
+    )
 
 
 def steady(covariance: Tensor) -> Tensor:
-    """A covariance with a thousandth of its mean variance added, so that directions in which it hardly varies are not blown up."""
-    return covariance + _RIDGE * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=covariance.dtype)
+    """A covariance with a thousandth of its mean variance added, so that directions in which it
+    hardly varies are not blown up.
+    """
+    return covariance + _RIDGE * covariance.diagonal().mean() * torch.eye(
+        len(covariance), dtype=covariance.dtype
+    )
 
 
 def gaussian_transport(source: Tensor, target: Tensor) -> Tensor:
-    """The symmetric matrix `[d, d]` that takes covariance `source` to `target` with the least movement."""
+    """The symmetric matrix `[d, d]` that takes covariance `source` to `target` with the least
+    movement.
+    """
     half, back = root(source, 0.5), root(source, -0.5)
     return back @ root(half @ target @ half, 0.5) @ back
 
 
 def balance(scores: Tensor, shares: Tensor) -> Tensor:
-    """Offsets `[K]` so that `argmax(scores + offsets)` takes place k for a share `shares[k]` of the rows `[n, K]`.
+    """Offsets `[K]` so that `argmax(scores + offsets)` takes place k for a share `shares[k]` of the
+    rows `[n, K]`.
 
     The dual of optimal transport from rows to places, by Sinkhorn steps at a falling temperature.
     """

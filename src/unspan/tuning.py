@@ -1,7 +1,9 @@
-"""Choose the settings of a method: the same number of trials for every method, judged on validation samples.
+"""Choose the settings of a method: the same number of trials for every method, judged on validation
+samples.
 
-A tenth of the forget and of the retained training data is set aside, by position and seed, and never given to the method in a trial; the
-test data play no part. The score of a trial is the harmonic mean of forgetting and remaining accuracy there (HM of the paper).
+A tenth of the forget and of the retained training data is set aside, by position and seed, and
+never given to the method in a trial; the test data play no part. The score of a trial is the
+harmonic mean of forgetting and remaining accuracy there (HM of the paper).
 """
 
 from __future__ import annotations
@@ -49,7 +51,15 @@ class Trial:
     error: str = ""
 
 
-def tune(model: nn.Module, splits: Splits, kind: Any, trials: int, run: Run | None = None, given: Mapping[str, Any] | None = None, **erasing: Any) -> tuple[Any, list[Trial]]:
+def tune(
+    model: nn.Module,
+    splits: Splits,
+    kind: Any,
+    trials: int,
+    run: Run | None = None,
+    given: Mapping[str, Any] | None = None,
+    **erasing: Any,
+) -> tuple[Any, list[Trial]]:
     """The best settings of a method, and every trial.
 
     Args:
@@ -67,9 +77,16 @@ def tune(model: nn.Module, splits: Splits, kind: Any, trials: int, run: Run | No
     """
     run = run or Run()
     if splits.retain is None:
-        raise UsageError("Tuning weighs forgetting against what remains, and the request has nothing to keep: give the whole data (--data).")
+        raise UsageError(
+            "Tuning weighs forgetting against what remains, and the request has nothing to keep:"
+            " give the whole data (--data)."
+        )
     if splits.kind == "samples":
-        raise UsageError("Tuning asks for no accuracy on what is forgotten, which is right for classes and persons; single samples are named by generalisation even by a model that never saw them. Choose the settings yourself (--set).")
+        raise UsageError(
+            "Tuning asks for no accuracy on what is forgotten, which is right for classes and"
+            " persons; single samples are named by generalisation even by a model that never saw"
+            " them. Choose the settings yourself (--set)."
+        )
     inner, forget, retain = apart(splits, run.seed)
     done: list[Trial] = []
     for number, settings in enumerate(candidates(kind, trials, run.seed, given)):
@@ -79,18 +96,37 @@ def tune(model: nn.Module, splits: Splits, kind: Any, trials: int, run: Run | No
             method = configured(kind, {**(given or {}), **settings})
             erased = erase(model, inner, method, replace(run, progress=None), **erasing).model
             seconds = time.perf_counter() - begun
-            left, kept = (accuracy(model, erased, data, "validation", replace(run, progress=None)).after for data in (forget, retain))
-            done.append(Trial(settings, left, kept, harmonic_mean(100 * left, 100 * kept) / 100, round(seconds, 2)))
+            left, kept = (
+                accuracy(model, erased, data, "validation", replace(run, progress=None)).after
+                for data in (forget, retain)
+            )
+            done.append(
+                Trial(
+                    settings,
+                    left,
+                    kept,
+                    harmonic_mean(100 * left, 100 * kept) / 100,
+                    round(seconds, 2),
+                )
+            )
         except UnspanError as error:
-            done.append(Trial(settings, None, None, -1.0, round(time.perf_counter() - begun, 2), str(error)))
+            done.append(
+                Trial(settings, None, None, -1.0, round(time.perf_counter() - begun, 2), str(error))
+            )
     best = max(done, key=lambda trial: trial.score)
     if best.score < 0:
-        raise DataError(f"Every one of {len(done)} trials of {kind.name} ended with an error; the last: {done[-1].error}")
+        raise DataError(
+            f"Every one of {len(done)} trials of {kind.name} ended with an error; the last:"
+            f" {done[-1].error}"
+        )
     return configured(kind, {**(given or {}), **best.settings}), done
 
 
-def candidates(kind: Any, trials: int, seed: int, given: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-    """At most `trials` settings: the first of every list, then others of the grid in a random order.
+def candidates(
+    kind: Any, trials: int, seed: int, given: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """At most `trials` settings: the first of every list, then others of the grid in a random
+    order.
 
     >>> class Kind:
     ...     search = {"a": (1, 2), "b": (3,)}
@@ -110,11 +146,22 @@ def apart(splits: Splits, seed: int) -> tuple[Splits, Any, Any]:
     parts = []
     for name in ("forget", "retain"):
         data = getattr(splits, name)
-        if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")) or len(data) < 2 * _SHARE:
-            raise DataError(f"Tuning sets a tenth of the {name} data aside and needs a dataset of at least {2 * _SHARE} samples.")
+        if (
+            not (hasattr(data, "__len__") and hasattr(data, "__getitem__"))
+            or len(data) < 2 * _SHARE
+        ):
+            raise DataError(
+                f"Tuning sets a tenth of the {name} data aside and needs a dataset of at least"
+                f" {2 * _SHARE} samples."
+            )
         order = torch.randperm(len(data), generator=generator(seed, "validation", name)).tolist()
         held = set(order[: len(data) // _SHARE])
-        parts.append((Subset(data, [i for i in range(len(data)) if i not in held]), Subset(data, sorted(held))))
+        parts.append(
+            (
+                Subset(data, [i for i in range(len(data)) if i not in held]),
+                Subset(data, sorted(held)),
+            )
+        )
     (forget, forget_held), (retain, retain_held) = parts
     return replace(splits, forget=forget, retain=retain), forget_held, retain_held
 

@@ -1,4 +1,6 @@
-"""What a method that trains works with: the model copy, the data it declared, and what it reports."""
+"""What a method that trains works with: the model copy, the data it declared, and what it
+reports.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from unspan.taps import Tap, eval_mode, forward, logits_of
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a method did to the weights: figures for the receipt, with `samples` read, and warnings."""
+    """What a method did to the weights: figures for the receipt, with `samples` read, and
+    warnings.
+    """
 
     report: dict[str, Any]
     warnings: tuple[str, ...] = ()
@@ -28,7 +32,8 @@ class Outcome:
 
 @dataclass
 class Work:
-    """What a training method works with: the model copy, the parts of the data it declared, and where to put progress.
+    """What a training method works with: the model copy, the parts of the data it declared, and
+    where to put progress.
 
     Attributes:
         model: changed in place.
@@ -57,11 +62,27 @@ class Work:
         """
         for name in names:
             if self.parts.get(name) is None:
-                raise UsageError(f"This method needs {name} data" + (", and the request has none: give the whole data (--data), not only what is to be forgotten." if name in self.parts else ", which it does not declare."))
+                raise UsageError(
+                    f"This method needs {name} data"
+                    + (
+                        ", and the request has none: give the whole data (--data), not only what is"
+                        " to be forgotten."
+                        if name in self.parts
+                        else ", which it does not declare."
+                    )
+                )
         if names not in self._read:
-            found = Samples([(self.parts[name], name == "forget") for name in names], self.run, what=f"{' and '.join(names)} data")
+            found = Samples(
+                [(self.parts[name], name == "forget") for name in names],
+                self.run,
+                what=f"{' and '.join(names)} data",
+            )
             if int(found.y.max()) >= self.classes:
-                raise DataError(f"A label of the {' and '.join(names)} data is {int(found.y.max())}, and the model has {self.classes} outputs, 0 to {self.classes - 1}. Check the labels, or the model.")
+                raise DataError(
+                    f"A label of the {' and '.join(names)} data is {int(found.y.max())}, and the"
+                    f" model has {self.classes} outputs, 0 to {self.classes - 1}. Check the labels,"
+                    " or the model."
+                )
             self._read[names] = found
         return self._read[names]
 
@@ -85,7 +106,10 @@ class Work:
         """
         module = self.model.get_submodule(self.tap.head) if self.tap.head else None
         if not isinstance(module, nn.Linear):
-            raise UsageError("This method changes the model's linear head, and none was found; name it with tap=.")
+            raise UsageError(
+                "This method changes the model's linear head, and none was found; name it with"
+                " tap=."
+            )
         return module
 
     def scores(self, model: nn.Module, batch: Minibatch) -> Tensor:
@@ -101,11 +125,15 @@ def class_scores(model: nn.Module, x: Any) -> Tensor:
     """
     found = logits_of(forward(model, place(x, next(model.parameters(), None))))
     if found is None:
-        raise UsageError("This method trains a classifier, and the model gives no class scores; use method esc.")
+        raise UsageError(
+            "This method trains a classifier, and the model gives no class scores; use method esc."
+        )
     return found.flatten(1).float()
 
 
-def accuracy_on(model: nn.Module, samples: Samples, index: Tensor | None = None, size: int = 256) -> float:
+def accuracy_on(
+    model: nn.Module, samples: Samples, index: Tensor | None = None, size: int = 256
+) -> float:
     """Share of samples that the model names, in evaluation mode."""
     hits = count = 0
     with eval_mode(model):
@@ -117,7 +145,9 @@ def accuracy_on(model: nn.Module, samples: Samples, index: Tensor | None = None,
 
 @contextmanager
 def image_layout(model: nn.Module) -> Iterator[None]:
-    """Weights with channels last while a network with convolutions trains: about 1.4 times as fast, on CPU and GPU."""
+    """Weights with channels last while a network with convolutions trains: about 1.4 times as fast,
+    on CPU and GPU.
+    """
     if not any(isinstance(module, nn.Conv2d) for module in model.modules()):
         yield
         return

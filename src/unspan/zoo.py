@@ -1,4 +1,6 @@
-"""Two small networks to try the library on: both train on a laptop, and both document their input as a plain dict."""
+"""Two small networks to try the library on: both train on a laptop, and both document their input
+as a plain dict.
+"""
 
 from typing import Any, ClassVar
 
@@ -19,7 +21,8 @@ _ALLCNN_LAYERS = [  # in, out, kernel, stride
 class AllCNN(nn.Module):
     """The all-convolutional network of Springenberg et al. (2015) at half width, with batch norm.
 
-    Input `[n, 3, height, width]`, made for 32 x 32; features `[n, 96]`, non-negative; output `[n, num_classes]` logits.
+    Input `[n, 3, height, width]`, made for 32 x 32; features `[n, 96]`, non-negative; output `[n,
+    num_classes]` logits.
 
     Args:
         num_classes: Outputs of the last layer.
@@ -56,8 +59,8 @@ class AllCNN(nn.Module):
 class DigitsCNN(nn.Module):
     """A network for the 8 x 8 digits of scikit-learn, trained in seconds.
 
-    Input `[n, 1, 8, 8]`, pixels 0 to 16 divided by 16; features `[n, width]`, non-negative; output `[n, num_classes]`
-    logits.
+    Input `[n, 1, 8, 8]`, pixels 0 to 16 divided by 16; features `[n, width]`, non-negative; output
+    `[n, num_classes]` logits.
 
     Args:
         num_classes: Outputs of the last layer.
@@ -92,5 +95,7 @@ class DigitsCNN(nn.Module):
 
 
 def wide_digits(num_classes: int = 10) -> DigitsCNN:
-    """`DigitsCNN` with 96 features, as many as `AllCNN`, so that shares of directions mean the same."""
+    """`DigitsCNN` with 96 features, as many as `AllCNN`, so that shares of directions mean the
+    same.
+    """
     return DigitsCNN(num_classes, width=96)

@@ -1,11 +1,21 @@
 """Folders of erased models: safetensors and JSON, never pickle; published by one rename.
 
 erased/           model.safetensors   receipt.json   README.md (model card)
-erased.private/   state.safetensors   key            (mode 0700; needed for further requests, never ship it)
+erased.private/   state.safetensors   key            (mode 0700; needed for further requests, never
+ship it)
 """
 
 from unspan.artifact.layout import RECEIPT, private_folder
 from unspan.artifact.read import inspect, load, reopen
 from unspan.artifact.write import check_identifying, check_target, save
 
-__all__ = ["RECEIPT", "check_identifying", "check_target", "inspect", "load", "private_folder", "reopen", "save"]
+__all__ = [
+    "RECEIPT",
+    "check_identifying",
+    "check_target",
+    "inspect",
+    "load",
+    "private_folder",
+    "reopen",
+    "save",
+]

@@ -1,7 +1,7 @@
 """Put complete folders in place of older ones in one step, or leave what was there before.
 
-A process that is killed on the way leaves only siblings named `.NAME.tmp-PID` and `.NAME.old-PID`, which the next run
-puts right.
+A process that is killed on the way leaves only siblings named `.NAME.tmp-PID` and `.NAME.old-PID`,
+which the next run puts right.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from unspan.errors import OutputError
 
 
 def beside(path: Path, kind: str) -> Path:
-    """The hidden sibling of a folder where this process writes (`tmp`) or moves the old one (`old`)."""
+    """The hidden sibling of a folder where this process writes (`tmp`) or moves the old one
+    (`old`).
+    """
     return path.with_name(f".{path.name}.{kind}-{os.getpid()}")
 
 
@@ -34,7 +36,9 @@ def publish(folders: dict[Path, Callable[[Path], None]]) -> None:
             fill(fresh)
             for file in [*fresh.iterdir(), fresh]:
                 _flush(file)
-        for path in reversed(folders):  # the private folder first: a public one without its state cannot go on
+        for path in reversed(
+            folders
+        ):  # the private folder first: a public one without its state cannot go on
             _swap(path)
             swapped.append(path)
         _flush(path.parent)
@@ -46,7 +50,10 @@ def publish(folders: dict[Path, Callable[[Path], None]]) -> None:
         if isinstance(error, OSError) or type(error).__name__ == "SafetensorError":
             full = getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
             reason = "the disk or quota is full" if full else " ".join(str(error).split())
-            raise OutputError(f"{next(iter(folders))} could not be written: {reason}. What was there before is unchanged.") from error
+            raise OutputError(
+                f"{next(iter(folders))} could not be written: {reason}. What was there before is"
+                " unchanged."
+            ) from error
         raise
     for path in folders:
         shutil.rmtree(beside(path, "tmp"), ignore_errors=True)

@@ -18,7 +18,11 @@ from unspan.erasers import Eraser, from_buffers
 from unspan.errors import ModelError, UsageError
 from unspan.taps import CHILD, Tap, attach, unwrap
 
-_OWN = ("python:unspan.zoo:AllCNN", "python:unspan.zoo:DigitsCNN")  # the only python: models built without being asked
+_OWN = (
+    "python:unspan.zoo:AllCNN",
+    "python:unspan.zoo:DigitsCNN",
+)  # the only python: models built without being asked
+
 
 def inspect(path: str | Path) -> dict[str, Any]:
     """The receipt of a folder, after checking that the weights are the ones it describes.
@@ -34,22 +38,32 @@ def inspect(path: str | Path) -> dict[str, Any]:
         account = json.loads((path / RECEIPT).read_text("utf-8"))
         schema, files = account["schema"], account["files"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path / RECEIPT} is damaged ({error}). Write the folder again.") from error
+        raise ModelError(
+            f"{path / RECEIPT} is damaged ({error}). Write the folder again."
+        ) from error
     if schema != receipts.SCHEMA:
-        raise ModelError(f"{path / RECEIPT} has schema {schema!r}; this version reads {receipts.SCHEMA}. Update unspan.")
+        raise ModelError(
+            f"{path / RECEIPT} has schema {schema!r}; this version reads {receipts.SCHEMA}. Update"
+            " unspan."
+        )
     weights = path / WEIGHTS
     if not weights.is_file() or "sha256:" + file_hash(weights) != files.get(WEIGHTS):
-        raise ModelError(f"{weights} is missing or not the file this receipt describes. Take the folder from its source again.")
+        raise ModelError(
+            f"{weights} is missing or not the file this receipt describes. Take the folder from its"
+            " source again."
+        )
     return account
 
 
-def load(path: str | Path, model: nn.Module | None = None, *, trust_code: bool = False) -> nn.Module:
+def load(
+    path: str | Path, model: nn.Module | None = None, *, trust_code: bool = False
+) -> nn.Module:
     """The erased model of a folder, in evaluation mode.
 
     Args:
         path: the folder.
-        model: an instance of the architecture, for models that were given as Python objects; its weights are
-            replaced.
+        model: an instance of the architecture, for models that were given as Python objects; its
+            weights are replaced.
         trust_code: build a `python:` model, which imports and runs the code that the receipt names.
 
     Raises:
@@ -60,7 +74,10 @@ def load(path: str | Path, model: nn.Module | None = None, *, trust_code: bool =
     account = inspect(path)
     if model is None:
         if not account["model"].get("recipe"):
-            raise UsageError(f"{path} does not say how to build {account['model']['class']}; pass an instance: unspan.load(path, model=MyModel()).")
+            raise UsageError(
+                f"{path} does not say how to build {account['model']['class']}; pass an instance:"
+                " unspan.load(path, model=MyModel())."
+            )
         model = _rebuilt(account["model"]["recipe"], path, trust_code)
     inner = unwrap(model)
     placement = account["placement"]
@@ -72,9 +89,22 @@ def load(path: str | Path, model: nn.Module | None = None, *, trust_code: bool =
         try:
             attach(inner, tap, eraser)
         except AttributeError as error:
-            raise ModelError(f"{type(inner).__name__} has no module '{tap.site}', where {path} places its eraser. Pass an instance of {account['model']['class']}.") from error
+            raise ModelError(
+                f"{type(inner).__name__} has no module '{tap.site}', where {path} places its"
+                f" eraser. Pass an instance of {account['model']['class']}."
+            ) from error
     _fill(inner, state, path)
-    setattr(inner, RECORD, Record(tap, account["form"], placement["kind"], {k: v for k, v in account.items() if k != "files"}, _private(path, placement["eraser"])[0] or eraser if eraser is not None else None))
+    setattr(
+        inner,
+        RECORD,
+        Record(
+            tap,
+            account["form"],
+            placement["kind"],
+            {k: v for k, v in account.items() if k != "files"},
+            _private(path, placement["eraser"])[0] or eraser if eraser is not None else None,
+        ),
+    )
     return model.eval()
 
 
@@ -83,23 +113,49 @@ def _rebuilt(recipe: dict[str, Any], path: Path, trust_code: bool) -> nn.Module:
 
     spec = str(recipe.get("spec"))
     if spec.startswith("python:") and spec not in _OWN and not trust_code:
-        raise UsageError(f"{path} is built by the code {spec!r}, which would be run. Pass an instance, unspan.load(path, model=MyModel()), or allow it with trust_code=True (--trust-code).")
+        raise UsageError(
+            f"{path} is built by the code {spec!r}, which would be run. Pass an instance,"
+            " unspan.load(path, model=MyModel()), or allow it with trust_code=True (--trust-code)."
+        )
     return rebuild(recipe)
 
 
 def reopen(path: Path, *, trust_code: bool = False) -> Deletion:
-    """The deletion of a folder, with its private state when that is still there, to take a further request."""
+    """The deletion of a folder, with its private state when that is still there, to take a further
+    request.
+    """
     model = load(path, trust_code=trust_code)
     record: Record = getattr(unwrap(model), RECORD)
     stored, key, undo = _private(path, record.receipt["placement"]["eraser"])
     if record.placement == "trained":
-        return Deletion(model, record.receipt, None, key or receipts.new_key(), None, record.receipt["model"]["recipe"])
+        return Deletion(
+            model,
+            record.receipt,
+            None,
+            key or receipts.new_key(),
+            None,
+            record.receipt["model"]["recipe"],
+        )
     if stored is None and (private_folder(path) / "state.safetensors").is_file():
-        raise ModelError(f"{private_folder(path)} belongs to other weights than {path} (an interrupted write, or a copy). Take both from the same run, or erase again from the original.")
+        raise ModelError(
+            f"{private_folder(path)} belongs to other weights than {path} (an interrupted write, or"
+            " a copy). Take both from the same run, or erase again from the original."
+        )
     eraser = stored or record.eraser
     if eraser is None:
-        raise UsageError(f"{private_folder(path)} is missing: the directions of the earlier request are not known, and a further request could bring it back. Erase both requests from the original model.")
-    return Deletion(model, record.receipt, eraser, key or receipts.new_key(), undo, record.receipt["model"]["recipe"])
+        raise UsageError(
+            f"{private_folder(path)} is missing: the directions of the earlier request are not"
+            " known, and a further request could bring it back. Erase both requests from the"
+            " original model."
+        )
+    return Deletion(
+        model,
+        record.receipt,
+        eraser,
+        key or receipts.new_key(),
+        undo,
+        record.receipt["model"]["recipe"],
+    )
 
 
 def _read(weights: Path) -> dict[str, Tensor]:
@@ -115,18 +171,26 @@ def _eraser_in(state: dict[str, Tensor], kind: str) -> Eraser:
         if found and (not carrier or carrier.endswith(".")):
             held.setdefault(carrier, {})[entry] = tensor
     if len(held) != 1:
-        raise ModelError(f"The weights hold {len(held)} erasers where the receipt names one. Write the folder again.")
+        raise ModelError(
+            f"The weights hold {len(held)} erasers where the receipt names one. Write the folder"
+            " again."
+        )
     return from_buffers(kind, next(iter(held.values())))
 
 
 def _fill(inner: nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    floating = next((tensor.dtype for tensor in state.values() if tensor.is_floating_point()), torch.float32)
+    floating = next(
+        (tensor.dtype for tensor in state.values() if tensor.is_floating_point()), torch.float32
+    )
     if floating != torch.float32:
         inner.to(floating)
     try:
         inner.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        raise ModelError(f"{path / WEIGHTS} does not fit {type(inner).__name__}: {' '.join(str(error).split())[:500]}") from error
+        raise ModelError(
+            f"{path / WEIGHTS} does not fit {type(inner).__name__}:"
+            f" {' '.join(str(error).split())[:500]}"
+        ) from error
 
 
 def _private(path: Path, kind: str | None) -> tuple[Eraser | None, bytes | None, Tensor | None]:
@@ -137,5 +201,8 @@ def _private(path: Path, kind: str | None) -> tuple[Eraser | None, bytes | None,
         if (file.metadata() or {}).get("model") != "sha256:" + file_hash(path / WEIGHTS):
             return None, None, None
     state = load_file(folder / "state.safetensors")
-    key, undo = (folder / "key").read_bytes() if (folder / "key").is_file() else None, state.pop("undo", None)
+    key, undo = (
+        (folder / "key").read_bytes() if (folder / "key").is_file() else None,
+        state.pop("undo", None),
+    )
     return (from_buffers(kind, state) if kind is not None and state else None), key, undo

@@ -30,7 +30,10 @@ def check_target(path: Path, *, overwrite: bool, inputs: tuple[Path, ...] = ()) 
         OutputError: the parent folder is missing or cannot be written.
     """
     if not path.name or path.name == "..":
-        raise UsageError(f"The output {str(path)!r} is no name for a new folder; choose one, for example --out erased.")
+        raise UsageError(
+            f"The output {str(path)!r} is no name for a new folder; choose one, for example --out"
+            " erased."
+        )
     if not path.parent.is_dir():
         raise OutputError(f"The folder {path.parent} does not exist; create it first.")
     if not os.access(path.parent, os.W_OK | os.X_OK):
@@ -41,9 +44,14 @@ def check_target(path: Path, *, overwrite: bool, inputs: tuple[Path, ...] = ()) 
         if target.exists() or target.is_symlink():
             found = {entry.name for entry in target.iterdir()} if target.is_dir() else set()
             if not (ours <= found if target == path else found <= ours and target.is_dir()):
-                raise UsageError(f"{target} exists and is not an unspan folder; it is never overwritten. Choose another --out.")
+                raise UsageError(
+                    f"{target} exists and is not an unspan folder; it is never overwritten. Choose"
+                    " another --out."
+                )
             if not overwrite:
-                raise UsageError(f"{target} exists; pass --overwrite to replace it, or choose another folder.")
+                raise UsageError(
+                    f"{target} exists; pass --overwrite to replace it, or choose another folder."
+                )
 
 
 def refuse_inputs(path: Path, inputs: tuple[Path, ...]) -> None:
@@ -51,11 +59,18 @@ def refuse_inputs(path: Path, inputs: tuple[Path, ...]) -> None:
     target = path.resolve()
     for source in inputs:
         if target == source.resolve():
-            raise UsageError(f"The output {path} is also an input; choose another folder with --out.")
+            raise UsageError(
+                f"The output {path} is also an input; choose another folder with --out."
+            )
         if source.is_dir() and source.resolve() in target.parents:
-            raise UsageError(f"The output {path} lies inside the input {source}; choose a folder outside of it.")
+            raise UsageError(
+                f"The output {path} lies inside the input {source}; choose a folder outside of it."
+            )
         if target in source.resolve().parents:
-            raise UsageError(f"The input {source} lies inside the output {path}; choose another folder with --out.")
+            raise UsageError(
+                f"The input {source} lies inside the output {path}; choose another folder with"
+                " --out."
+            )
 
 
 def check_identifying(request_samples: int, rank: int | None, allow: bool) -> None:
@@ -66,11 +81,23 @@ def check_identifying(request_samples: int, rank: int | None, allow: bool) -> No
     """
     fewest = max(_FEWEST, 5 * (rank or 0))
     if request_samples < fewest and not allow:
-        raise UsageError(f"The request has {request_samples} samples that differ; an eraser from fewer than {fewest} can identify them to whoever reads the file. Pass --allow-identifying-projector (allow_identifying_projector=True) to write it all the same.")
+        raise UsageError(
+            f"The request has {request_samples} samples that differ; an eraser from fewer than"
+            f" {fewest} can identify them to whoever reads the file. Pass"
+            " --allow-identifying-projector (allow_identifying_projector=True) to write it all the"
+            " same."
+        )
 
 
-def save(deletion: Deletion, path: Path, *, overwrite: bool = False, allow_identifying_projector: bool = False) -> Path:
-    """Write a deletion as a folder; what was there before stays intact until the new one is complete.
+def save(
+    deletion: Deletion,
+    path: Path,
+    *,
+    overwrite: bool = False,
+    allow_identifying_projector: bool = False,
+) -> Path:
+    """Write a deletion as a folder; what was there before stays intact until the new one is
+    complete.
 
     Raises:
         UsageError: the target exists, or the request is too small to publish.
@@ -78,8 +105,16 @@ def save(deletion: Deletion, path: Path, *, overwrite: bool = False, allow_ident
     """
     check_target(path, overwrite=overwrite)
     if deletion.eraser is not None:
-        check_identifying(deletion.receipt["request"]["distinct_samples"], deletion.receipt["method"]["fit"].get("rank"), allow_identifying_projector)
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in unwrap(deletion.model).state_dict().items() if isinstance(tensor, Tensor)}
+        check_identifying(
+            deletion.receipt["request"]["distinct_samples"],
+            deletion.receipt["method"]["fit"].get("rank"),
+            allow_identifying_projector,
+        )
+    state = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in unwrap(deletion.model).state_dict().items()
+        if isinstance(tensor, Tensor)
+    }
 
     def fill_public(folder: Path) -> None:
         save_file(_unshared(state), folder / WEIGHTS)
@@ -87,13 +122,21 @@ def save(deletion: Deletion, path: Path, *, overwrite: bool = False, allow_ident
         account = deletion.receipt | {"files": {WEIGHTS: "sha256:" + file_hash(folder / WEIGHTS)}}
         (folder / RECEIPT).write_text(receipts.canonical(account), "utf-8")
         (folder / CARD).write_text(card(account), "utf-8")
-        if receipts.state_hash(load_file(folder / WEIGHTS)) != receipts.state_hash(_unshared(state)):
-            raise OutputError(f"{path}: the written weights do not read back as they were; check the disk.")
+        if receipts.state_hash(load_file(folder / WEIGHTS)) != receipts.state_hash(
+            _unshared(state)
+        ):
+            raise OutputError(
+                f"{path}: the written weights do not read back as they were; check the disk."
+            )
 
     def fill_private(folder: Path) -> None:
         os.chmod(folder, 0o700)
         eraser = deletion.eraser
-        secret = {} if eraser is None else {name: tensor.double().contiguous() for name, tensor in eraser.named_buffers()}
+        secret = (
+            {}
+            if eraser is None
+            else {name: tensor.double().contiguous() for name, tensor in eraser.named_buffers()}
+        )
         secret |= {"undo": deletion.undo.contiguous()} if deletion.undo is not None else {}
         belongs = {"model": "sha256:" + file_hash(beside(path, "tmp") / WEIGHTS)}
         save_file(secret, folder / "state.safetensors", metadata=belongs)

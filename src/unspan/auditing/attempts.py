@@ -1,8 +1,8 @@
 """A log of the audits of one request: whoever tries until one passes leaves a trace.
 
-One line of JSON is added before the first measurement, with the hash of the settings, and one after the verdict. The
-file is append-only by convention, not by force: who deletes the cache deletes the log, and a report then names no
-earlier audit.
+One line of JSON is added before the first measurement, with the hash of the settings, and one after
+the verdict. The file is append-only by convention, not by force: who deletes the cache deletes the
+log, and a report then names no earlier audit.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class Attempt:
         key: hash of the original model and the request.
         after: hash of the audited model.
         config: hash of the settings, fixed before the run.
-        earlier: other models or settings audited for this request, in order: `after`, `config`, `verdict` (None: not finished).
+        earlier: other models or settings audited for this request, in order: `after`, `config`,
+            `verdict` (None: not finished).
     """
 
     path: Path
@@ -41,10 +42,21 @@ class Attempt:
 
     def end(self, verdict: str) -> None:
         """Enter the verdict."""
-        _append(self.path, {"key": self.key, "after": self.after, "config": self.config, "verdict": verdict, "at": receipts.now()})
+        _append(
+            self.path,
+            {
+                "key": self.key,
+                "after": self.after,
+                "config": self.config,
+                "verdict": verdict,
+                "at": receipts.now(),
+            },
+        )
 
 
-def begin(folder: Path, before: str, after: str, request: Sequence[Any], settings: Mapping[str, Any]) -> Attempt:
+def begin(
+    folder: Path, before: str, after: str, request: Sequence[Any], settings: Mapping[str, Any]
+) -> Attempt:
     """Enter an audit in the log of a folder before it measures anything.
 
     Args:
@@ -62,8 +74,14 @@ def begin(folder: Path, before: str, after: str, request: Sequence[Any], setting
     for line in _lines(path):
         if line.get("key") == key and (line.get("after"), line.get("config")) != (after, config):
             known = (str(line.get("after")), str(line.get("config")))
-            found[known] = {"after": known[0], "config": known[1], "verdict": line.get("verdict") or found.get(known, {}).get("verdict")}
-    _append(path, {"key": key, "after": after, "config": config, "verdict": None, "at": receipts.now()})
+            found[known] = {
+                "after": known[0],
+                "config": known[1],
+                "verdict": line.get("verdict") or found.get(known, {}).get("verdict"),
+            }
+    _append(
+        path, {"key": key, "after": after, "config": config, "verdict": None, "at": receipts.now()}
+    )
     return Attempt(path, key, after, config, list(found.values()))
 
 
@@ -78,7 +96,10 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise OutputError(f"The log of audits {path} cannot be read: {error.strerror or error}. Set UNSPAN_CACHE or --cache to another folder.") from error
+        raise OutputError(
+            f"The log of audits {path} cannot be read: {error.strerror or error}. Set UNSPAN_CACHE"
+            " or --cache to another folder."
+        ) from error
     found = []
     for line in text.splitlines():
         try:
@@ -98,4 +119,7 @@ def _append(path: Path, line: Mapping[str, Any]) -> None:
         finally:
             os.close(handle)
     except OSError as error:
-        raise OutputError(f"The log of audits {path} cannot be written: {error.strerror or error}. Set UNSPAN_CACHE or --cache to a folder with room.") from error
+        raise OutputError(
+            f"The log of audits {path} cannot be written: {error.strerror or error}. Set"
+            " UNSPAN_CACHE or --cache to a folder with room."
+        ) from error

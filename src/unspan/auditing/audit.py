@@ -50,7 +50,11 @@ from unspan.taps import Pool
 
 SCHEMA = "unspan.audit/1"
 _STRETCHED = 10_000  # rows of the stretched fake, which is a copy of the features
-LINEAR, AGAINST_REST, GUARDED = "linear probe (converged)", "linear probe, forget against rest", "linear guardedness R² (fit)"
+LINEAR, AGAINST_REST, GUARDED = (
+    "linear probe (converged)",
+    "linear probe, forget against rest",
+    "linear guardedness R² (fit)",
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,9 @@ class Audit:
     @property
     def trusted(self) -> bool:
         """Every self-test did what it should, and the reference can serve as one."""
-        return all(one["ok"] for one in self.account["controls"]) and not any("no reference" in note for note in self.account["notes"])
+        return all(one["ok"] for one in self.account["controls"]) and not any(
+            "no reference" in note for note in self.account["notes"]
+        )
 
     def to_json(self) -> str:
         """Canonical JSON."""
@@ -120,16 +126,19 @@ def audit(
     Args:
         before: the original model.
         after: the erased model, its `Deletion` or folder.
-        data: `Splits` with forget and retain samples; with test parts (`with_test`) the attacker is judged on them.
+        data: `Splits` with forget and retain samples; with test parts (`with_test`) the attacker is
+            judged on them.
         run: device, batch size, seed, progress.
-        reference: models trained without the forget data, best several; without them random weights are used.
+        reference: models trained without the forget data, best several; without them random weights
+            are used.
         tap: as in `erase`, for models that were not erased by it.
         pool: as in `erase`.
         class_names: for the report.
         cache: folder for outputs; see `collect.default_cache`.
         allow_overlap: go on when test samples stand in the training data too; the report says so.
         pictures: embeddings (t-SNE), which take some seconds.
-        gradcam: how many forgotten test images to show with the regions either model uses; the report then holds them.
+        gradcam: how many forgotten test images to show with the regions either model uses; the
+            report then holds them.
 
     Raises:
         UnspanError: with an exit code and a line that says how to fix it.
@@ -140,9 +149,15 @@ def audit(
     given = parts(splits)
     first, _ = peek(batches(given.test_forget, run, shard=False))
     example = first_rows(first.inputs, 2)
-    subjects = [subject("before", before, example, tap=tap, pool=pool), subject("after", after, example, tap=tap, pool=pool)]
+    subjects = [
+        subject("before", before, example, tap=tap, pool=pool),
+        subject("after", after, example, tap=tap, pool=pool),
+    ]
     notes += provenance(subjects[0], subjects[1], splits)
-    others = [subject(f"reference {i + 1}", one, example, tap=tap, pool=pool) for i, one in enumerate(reference)]
+    others = [
+        subject(f"reference {i + 1}", one, example, tap=tap, pool=pool)
+        for i, one in enumerate(reference)
+    ]
     check_distinct(others)
     kind = "retrained" if others else "random weights"
     if not others:
@@ -150,27 +165,77 @@ def audit(
     everyone = [*subjects, *others]
     shown = panels(subjects[0], subjects[1], first.inputs, first.labels, gradcam) if gradcam else []
     rule = {"erased_below": ERASED_BELOW, "retained_above": RETAINED_ABOVE, "room": ROOM}
-    config = {"seed": run.seed, "batch_size": run.batch_size, "attacks": "default", "tap": tap, "pool": pool, "reference": kind, "rule": rule}
+    config = {
+        "seed": run.seed,
+        "batch_size": run.batch_size,
+        "attacks": "default",
+        "tap": tap,
+        "pool": pool,
+        "reference": kind,
+        "rule": rule,
+    }
     cache = cache or default_cache()
-    hashes = {"before": subjects[0].digest, "after": subjects[1].digest, "reference": [one.digest for one in others]}
-    fit, fit_digest, known = collect(everyone, given.fit_forget, given.fit_retain, run, cache, "outputs, what the attacker knows")
-    test, test_digest, tested = collect(everyone, given.test_forget, given.test_retain, run, cache, "outputs, what he is judged on")
-    by_place = not given.held_out and digests_of(given.fit_forget) is None  # the fifth held out of such data may hold copies of the rest
-    notes += shared_samples("training and test data of the audit", known, tested, allow_overlap or by_place)
+    hashes = {
+        "before": subjects[0].digest,
+        "after": subjects[1].digest,
+        "reference": [one.digest for one in others],
+    }
+    fit, fit_digest, known = collect(
+        everyone, given.fit_forget, given.fit_retain, run, cache, "outputs, what the attacker knows"
+    )
+    test, test_digest, tested = collect(
+        everyone, given.test_forget, given.test_retain, run, cache, "outputs, what he is judged on"
+    )
+    by_place = (
+        not given.held_out and digests_of(given.fit_forget) is None
+    )  # the fifth held out of such data may hold copies of the rest
+    notes += shared_samples(
+        "training and test data of the audit", known, tested, allow_overlap or by_place
+    )
     names = [one.name for one in others]
     if kind == "raw pixels":
         fit, test, names = with_pixels(fit, test, given, run)
     notes += comparable(test, names, splits.kind == "class") if kind == "retrained" else []
-    attempt = begin(cache, subjects[0].digest, subjects[1].digest, [splits.kind, *map(str, splits.selector)], config | {"references": hashes["reference"]})
+    attempt = begin(
+        cache,
+        subjects[0].digest,
+        subjects[1].digest,
+        [splits.kind, *map(str, splits.selector)],
+        config | {"references": hashes["reference"]},
+    )
     notes += words.attempted(attempt.earlier)
-    case = Case(splits, given, run, subjects, others, names, kind, fit, test, first.inputs, class_names, notes)
+    case = Case(
+        splits,
+        given,
+        run,
+        subjects,
+        others,
+        names,
+        kind,
+        fit,
+        test,
+        first.inputs,
+        class_names,
+        notes,
+    )
     account = _measured(case, pictures)
     attempt.end(account["verdict"])
     if shown:
         account["figures"]["gradcam"] = shown
-        account["not_run"] = [one for one in account["not_run"] if not one["name"].startswith("Grad-CAM")]
-    account |= {"settings": config, "hashes": hashes | {"fit data": fit_digest, "test data": test_digest, "config": attempt.config}}
-    account |= {"attempts": attempt.earlier, "versions": receipts.versions(), "seconds": {"total": round(time.perf_counter() - started, 1)}}
+        account["not_run"] = [
+            one for one in account["not_run"] if not one["name"].startswith("Grad-CAM")
+        ]
+    account |= {
+        "settings": config,
+        "hashes": (
+            hashes | {"fit data": fit_digest, "test data": test_digest, "config": attempt.config}
+        ),
+    }
+    account |= {
+        "attempts": attempt.earlier,
+        "versions": receipts.versions(),
+        "seconds": {"total": round(time.perf_counter() - started, 1)},
+    }
     account = _finite(account)
     return Audit(account | {"seal": seal(account)})
 
@@ -198,10 +263,14 @@ def _measured(case: Case, pictures: bool) -> dict[str, Any]:
     attacks = class_attacks if case.by_class else group_attacks
     readings = {}
     for name in ("before", "after", *case.references):
-        readings[name] = attacks(case.fit[name], case.test[name], run.seed, partial(tell, run, name))
+        readings[name] = attacks(
+            case.fit[name], case.test[name], run.seed, partial(tell, run, name)
+        )
     columns = _aligned(readings, case)
     unfit = any("no reference" in note for note in case.notes)
-    word, verdicts = overall(columns["before"], columns["after"], columns["references"], seed=run.seed)
+    word, verdicts = overall(
+        columns["before"], columns["after"], columns["references"], seed=run.seed
+    )
     box = white_box(case.subjects[0], case.subjects[1], case.others, case.parts, case.inputs, run)
     rows = other_scores(case, readings)
     single = single_samples(case) if case.kind == "retrained" and not unfit else None
@@ -212,27 +281,81 @@ def _measured(case: Case, pictures: bool) -> dict[str, Any]:
     checks, informative = _controls(case, readings, columns, rows)
     own = scores.described(rows, "utility", "forget accuracy", "after", "test forget")
     casts = [scores.score_of(one) for one in rows if one["group"] == "cast"]
-    guarded = [one for one in (scores.described(rows, "representation", GUARDED, "after"), _area(verdicts)) if one is not None]
+    guarded = [
+        one
+        for one in (scores.described(rows, "representation", GUARDED, "after"), _area(verdicts))
+        if one is not None
+    ]
     weights_changed = None if box.changed is None else bool(box.changed)
-    found = words.levels(own, relabelled(case), casts, guarded, verdicts, box.word, weights_changed, before.classes(), single, not unfit)
+    found = words.levels(
+        own,
+        relabelled(case),
+        casts,
+        guarded,
+        verdicts,
+        box.word,
+        weights_changed,
+        before.classes(),
+        single,
+        not unfit,
+    )
     what = f"{case.splits.kind} {', '.join(case.splits.selector)}"
-    split = "held-out test data" if case.parts.held_out else "a held-out fifth of the data given (no test split)"
+    split = (
+        "held-out test data"
+        if case.parts.held_out
+        else "a held-out fifth of the data given (no test split)"
+    )
     account: dict[str, Any] = {
         "schema": SCHEMA,
         "created": receipts.now(),
         "verdict": word,
         "headline": words.headline(verdicts, case.kind),
-        "request": {"kind": case.splits.kind, "selector": list(case.splits.selector), "samples": int(case.fit["before"].forget.sum()) + (0 if case.parts.held_out else int(before.forget.sum())), "test_samples": int(before.forget.sum()), "test": split},
+        "request": {
+            "kind": case.splits.kind,
+            "selector": list(case.splits.selector),
+            "samples": (
+                int(case.fit["before"].forget.sum())
+                + (0 if case.parts.held_out else int(before.forget.sum()))
+            ),
+            "test_samples": int(before.forget.sum()),
+            "test": split,
+        },
         "method": _method(case.subjects[1]),
         "levels": [one.to_dict() for one in found],
         "claims": words.claims(found, what, split),
-        "goals": goals(verdicts, rows, before.classes(), case.kind == "retrained") if case.by_class else [],
-        "can_still": words.can_still(verdicts, explain, [scores.described(rows, "stability", name, "after") for name in (NOISE, MIRROR)], weights_changed, box.recovered),
+        "goals": (
+            goals(verdicts, rows, before.classes(), case.kind == "retrained")
+            if case.by_class
+            else []
+        ),
+        "can_still": words.can_still(
+            verdicts,
+            explain,
+            [scores.described(rows, "stability", name, "after") for name in (NOISE, MIRROR)],
+            weights_changed,
+            box.recovered,
+        ),
         "next_steps": words.next_steps(word, case.kind, any(one.holds for one in found)),
-        "limits": words.LIMITS + ([] if case.parts.held_out else ["The samples the attacker is judged on were in the training data of the original model: a test split says more."]),
-        "reference": {"kind": case.kind, "count": len(case.references), "note": _reference_note(case)},
+        "limits": (
+            words.LIMITS
+            + (
+                []
+                if case.parts.held_out
+                else [
+                    "The samples the attacker is judged on were in the training data of the"
+                    " original model: a test split says more."
+                ]
+            )
+        ),
+        "reference": {
+            "kind": case.kind,
+            "count": len(case.references),
+            "note": _reference_note(case),
+        },
         "attacks": [one.to_dict() | {"explain": explain(one.attack)} for one in verdicts],
-        "details": {name: {one.attack: one.detail for one in found} for name, found in readings.items()},
+        "details": {
+            name: {one.attack: one.detail for one in found} for name, found in readings.items()
+        },
         "scores": rows,
         "controls": [one.to_dict() for one in checks],
         "informative": informative,
@@ -244,9 +367,15 @@ def _measured(case: Case, pictures: bool) -> dict[str, Any]:
 
 
 def _aligned(readings: dict[str, list[Reading]], case: Case) -> dict[str, Any]:
-    """Readings of before, after and the references, attack by attack; attacks that a reference cannot face are left out."""
+    """Readings of before, after and the references, attack by attack; attacks that a reference
+    cannot face are left out.
+    """
     named = {name: {one.attack: one for one in found} for name, found in readings.items()}
-    order = [one.attack for one in readings["before"] if all(one.attack in found for found in named.values())]
+    order = [
+        one.attack
+        for one in readings["before"]
+        if all(one.attack in found for found in named.values())
+    ]
     return {
         "attacks": order,
         "before": [named["before"][attack] for attack in order],
@@ -258,58 +387,150 @@ def _aligned(readings: dict[str, list[Reading]], case: Case) -> dict[str, Any]:
 def _area(verdicts: Sequence[Verdict]) -> Score | None:
     """The one-against-the-rest AUC of the erased model as a score."""
     found = next((one for one in verdicts if one.attack == AGAINST_REST), None)
-    return None if found is None else Score(name=found.attack, value=found.erased, low=found.erased_low, high=found.erased_high, unit="AUC", split="test", n=found.n)
+    return (
+        None
+        if found is None
+        else Score(
+            name=found.attack,
+            value=found.erased,
+            low=found.erased_low,
+            high=found.erased_high,
+            unit="AUC",
+            split="test",
+            n=found.n,
+        )
+    )
 
 
-def _controls(case: Case, readings: dict[str, list[Reading]], columns: dict[str, Any], rows: list[dict[str, Any]]) -> tuple[list[controls.Control], list[dict[str, Any]]]:
+def _controls(
+    case: Case,
+    readings: dict[str, list[Reading]],
+    columns: dict[str, Any],
+    rows: list[dict[str, Any]],
+) -> tuple[list[controls.Control], list[dict[str, Any]]]:
     """Planted fakes, permuted labels, and which scores a fake passes."""
     before = case.test["before"]
     edited = list(columns["before"])
     own = edited_own = None
     if before.logits is not None and case.by_class:
-        fit, test = controls.head_edit(case.fit["before"], case.splits.classes), controls.head_edit(before, case.splits.classes)
+        fit, test = (
+            controls.head_edit(case.fit["before"], case.splits.classes),
+            controls.head_edit(before, case.splits.classes),
+        )
         edited = [signature(fit, test) if one.attack == SIGNATURE else one for one in edited]
-        own, edited_own = own_accuracy(case.test["after"], before.forget), own_accuracy(test, before.forget)
+        own, edited_own = (
+            own_accuracy(case.test["after"], before.forget),
+            own_accuracy(test, before.forget),
+        )
     found = controls.fakes(columns["before"], columns["references"], edited, case.run.seed)
     if case.by_class:
         case.run.report("control: stretched features", 0, None)
         place = columns["attacks"].index(WHITENED)
-        some = case.fit["before"].rows(stratified(case.fit["before"].labels, _STRETCHED, case.run.seed))
+        some = case.fit["before"].rows(
+            stratified(case.fit["before"].labels, _STRETCHED, case.run.seed)
+        )
         fit, test = (stretched(one, case.run.seed) for one in (some, before))
-        found.append(controls.hidden(columns["before"][place], whitened_probe(fit, test, case.run.seed), columns["references"][place], case.run.seed))
+        found.append(
+            controls.hidden(
+                columns["before"][place],
+                whitened_probe(fit, test, case.run.seed),
+                columns["references"][place],
+                case.run.seed,
+            )
+        )
         case.run.report("control: permuted labels", 0, None)
         at = columns["attacks"].index(LINEAR)
         nothing = controls.permuted(case.fit["after"], case.test["after"], case.run.seed)
-        found.append(controls.noise(columns["before"][at], nothing, columns["references"][at], case.run.seed))
+        found.append(
+            controls.noise(columns["before"][at], nothing, columns["references"][at], case.run.seed)
+        )
     kr = scores.described(rows, "published", published.KR, "after", "test forget")
-    converged = {name: next((one.value for one in found if one.attack == LINEAR), None) for name, found in readings.items()}
+    converged = {
+        name: next((one.value for one in found if one.attack == LINEAR), None)
+        for name, found in readings.items()
+    }
     reference = converged.get(case.references[0])
-    return found, controls.informative(own, edited_own, None if kr is None else kr.value, converged["after"], reference, before.classes(), int(before.forget.sum()))
+    return found, controls.informative(
+        own,
+        edited_own,
+        None if kr is None else kr.value,
+        converged["after"],
+        reference,
+        before.classes(),
+        int(before.forget.sum()),
+    )
 
 
 def _method(one: Subject) -> dict[str, Any] | None:
     record: Record | None = getattr(one.model, RECORD, None)
-    return None if record is None else {"name": record.receipt["method"]["name"], "form": record.form}
+    return (
+        None if record is None else {"name": record.receipt["method"]["name"], "form": record.form}
+    )
 
 
 def _reference_note(case: Case) -> str:
     if case.kind == "retrained":
-        return f"{len(case.references)} model{'s' if len(case.references) > 1 else ''} given as trained without the forgotten data" + ("; several seeds would tell how much training alone varies" if len(case.references) < 3 else "")
+        return (
+            f"{len(case.references)} model{'s' if len(case.references) > 1 else ''} given as"
+            " trained without the forgotten data"
+            + (
+                "; several seeds would tell how much training alone varies"
+                if len(case.references) < 3
+                else ""
+            )
+        )
     if case.kind == "random weights":
-        return "the same architecture with random weights; a model retrained without the data would say more, since features learned from other classes often separate one that was never seen"
+        return (
+            "the same architecture with random weights; a model retrained without the data would"
+            " say more, since features learned from other classes often separate one that was never"
+            " seen"
+        )
     return "the inputs themselves, averaged to 8 x 8 pixels"
 
 
 def _not_run(case: Case, single: Verdict | None, box: WhiteBox) -> list[dict[str, str]]:
     missing = []
     if single is None:
-        missing.append({"name": "membership of single samples (RMIA)", "why": "needs class scores, labels, and models trained without the samples (--reference)"})
+        missing.append(
+            {
+                "name": "membership of single samples (RMIA)",
+                "why": (
+                    "needs class scores, labels, and models trained without the samples"
+                    " (--reference)"
+                ),
+            }
+        )
     if box.word is None:
-        missing.append({"name": "earlier layers", "why": "no layer that all models share was found before the features"})
+        missing.append(
+            {
+                "name": "earlier layers",
+                "why": "no layer that all models share was found before the features",
+            }
+        )
     if case.test["after"].logits is None:
-        missing.append({"name": "scores, casts, output signature", "why": "the model gives no class scores"})
+        missing.append(
+            {"name": "scores, casts, output signature", "why": "the model gives no class scores"}
+        )
     if not case.by_class:
-        missing.append({"name": "class probes (linear, kNN, MLP, few-shot, KR)", "why": "the request is of samples, not of a class"})
-    missing.append({"name": "Grad-CAM pictures", "why": "not asked for: the pictures show forgotten samples, and a report holds none by default (--gradcam 4 draws four)"})
-    missing.append({"name": "recovery by fine-tuning, shadow models (U-LiRA)", "why": "need training; not part of the default audit"})
+        missing.append(
+            {
+                "name": "class probes (linear, kNN, MLP, few-shot, KR)",
+                "why": "the request is of samples, not of a class",
+            }
+        )
+    missing.append(
+        {
+            "name": "Grad-CAM pictures",
+            "why": (
+                "not asked for: the pictures show forgotten samples, and a report holds none by"
+                " default (--gradcam 4 draws four)"
+            ),
+        }
+    )
+    missing.append(
+        {
+            "name": "recovery by fine-tuning, shadow models (U-LiRA)",
+            "why": "need training; not part of the default audit",
+        }
+    )
     return missing

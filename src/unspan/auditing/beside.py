@@ -33,8 +33,16 @@ def other_scores(case: Case, readings: dict[str, list[Reading]]) -> list[dict[st
     retrained = case.references if case.kind == "retrained" else []
     for name in models:
         run.report(f"{name}: other scores", 0, None)
-        rows += scores.utility(name, case.fit[name], case.test[name], case.test["before"] if name == "after" else None)
-        rows += scores.membership(name, case.fit[name], case.test[name], case.unseen & (case.test[name].forget == case.by_class), run.seed)
+        rows += scores.utility(
+            name, case.fit[name], case.test[name], case.test["before"] if name == "after" else None
+        )
+        rows += scores.membership(
+            name,
+            case.fit[name],
+            case.test[name],
+            case.unseen & (case.test[name].forget == case.by_class),
+            run.seed,
+        )
         if case.by_class and bool((case.fit[name].labels >= 0).all()):
             found, reading = published.retention(name, case.fit[name], case.test[name], run.seed)
             rows += found
@@ -42,32 +50,50 @@ def other_scores(case: Case, readings: dict[str, list[Reading]]) -> list[dict[st
             if name == "after" and own is not None and own.value:
                 rows.append(published.recovery(own.value, reading))
     if bool((case.unseen & ~case.test["before"].forget).any()):
-        fit, test = ({name: part[name] for name in ("before", "after", *retrained)} for part in (case.fit, case.test))
+        fit, test = (
+            {name: part[name] for name in ("before", "after", *retrained)}
+            for part in (case.fit, case.test)
+        )
         rows += published.table_five(fit, test, case.unseen, retrained, run.seed)
         rows += published.nomus_rows(test, case.unseen, rows)
     record: Record | None = getattr(case.subjects[1].model, RECORD, None)
     rows += published.run_time(record.receipt) if record is not None else []
     rows += scores.relearning(readings)
-    rows += scores.representation(case.fit["after"], case.test, [name for name in case.references if name != "pixels"])
+    rows += scores.representation(
+        case.fit["after"], case.test, [name for name in case.references if name != "pixels"]
+    )
     rows += scores.against_reference(case.fit, case.test, retrained) if retrained else []
     original, head = (head_parameters(one.model, one.tap) for one in case.subjects)
     directions = _directions(record, original, head)
     rows += scores.leakage(directions, head, case.fit["before"])
-    rows += scores.casts(case.test["after"], None if _in_score_path(case.subjects[1]) else head, original, directions)
+    rows += scores.casts(
+        case.test["after"], None if _in_score_path(case.subjects[1]) else head, original, directions
+    )
     rows += _zrf(case) + _stability(case)
     return rows
 
 
 def _in_score_path(one: Subject) -> bool:
-    """The head's features are not what it is given (an eraser on its input), so casting the head alone says nothing."""
+    """The head's features are not what it is given (an eraser on its input), so casting the head
+    alone says nothing.
+    """
     return one.tap.before
 
 
-def _directions(record: Record | None, original: scores.Head | None, head: scores.Head | None) -> Tensor | None:
-    """Removed directions as an artifact holder gets them: stored in the model, else from the difference of both heads."""
+def _directions(
+    record: Record | None, original: scores.Head | None, head: scores.Head | None
+) -> Tensor | None:
+    """Removed directions as an artifact holder gets them: stored in the model, else from the
+    difference of both heads.
+    """
     if record is not None and isinstance(record.eraser, Projection):
         return record.eraser.basis
-    if original is None or head is None or original[0].shape != head[0].shape or torch.equal(original[0], head[0]):
+    if (
+        original is None
+        or head is None
+        or original[0].shape != head[0].shape
+        or torch.equal(original[0], head[0])
+    ):
         return None
     return null_directions(original[0], head[0])
 
@@ -80,11 +106,17 @@ def _zrf(case: Case) -> list[dict[str, Any]]:
     random = []
     try:
         for seed in range(3):
-            one = subject(f"random {seed}", random_weights(case.subjects[0].model, 1000 + seed), first_rows(case.inputs, 2))
+            one = subject(
+                f"random {seed}",
+                random_weights(case.subjects[0].model, 1000 + seed),
+                first_rows(case.inputs, 2),
+            )
             rows = []
             for batch in batches(case.parts.test_forget, case.run, shard=False):
                 with eval_mode(one.model):
-                    output = read(one.model, one.tap, place(batch.inputs, next(one.model.parameters(), None)))[1]
+                    output = read(
+                        one.model, one.tap, place(batch.inputs, next(one.model.parameters(), None))
+                    )[1]
                 logits = logits_of(output)
                 if logits is None:
                     return []
@@ -92,31 +124,61 @@ def _zrf(case: Case) -> list[dict[str, Any]]:
             random.append(torch.cat(rows))
     except UnspanError:
         return []
-    forgotten = {name: case.test[name].rows(before.forget).logits for name in ("before", "after", *case.references) if name != "pixels"}
-    return published.forgetting_zrf({name: one for name, one in forgotten.items() if one is not None and one.shape == random[0].shape}, random)
+    forgotten = {
+        name: case.test[name].rows(before.forget).logits
+        for name in ("before", "after", *case.references)
+        if name != "pixels"
+    }
+    return published.forgetting_zrf(
+        {
+            name: one
+            for name, one in forgotten.items()
+            if one is not None and one.shape == random[0].shape
+        },
+        random,
+    )
 
 
 def _stability(case: Case) -> list[dict[str, Any]]:
-    """Do features of forgotten samples move more than others under tiny noise on the input, or, of images, when the mirror image is asked for?"""
+    """Do features of forgotten samples move more than others under tiny noise on the input, or, of
+    images, when the mirror image is asked for?
+    """
     if not (isinstance(case.inputs, Tensor) and case.inputs.is_floating_point()):
         return []
     kept = {"forget": case.parts.test_forget, "retain": case.parts.test_retain}
-    inputs = {kind: torch.cat([batch.inputs[: len(batch)] for batch in batches(data, _limited(case.run), shard=False)]) for kind, data in kept.items()}
+    inputs = {
+        kind: torch.cat(
+            [batch.inputs[: len(batch)] for batch in batches(data, _limited(case.run), shard=False)]
+        )
+        for kind, data in kept.items()
+    }
     x = torch.cat([inputs["forget"], inputs["retain"]])
     mark = torch.arange(len(x)) < len(inputs["forget"])
     rows = []
     for one in (*case.subjects, *case.others):
         with eval_mode(one.model):
             clean, noisy = disturbed(partial(_features, one), x, seed=case.run.seed)
-            mirrored = torch.cat([_features(one, part.flip(3)).flatten(1) for part in x.split(256)]) if x.ndim == 4 else None
-        rows.append(scores.row("stability", one.name, instability(clean, noisy, mark).score("test")))
+            mirrored = (
+                torch.cat([_features(one, part.flip(3)).flatten(1) for part in x.split(256)])
+                if x.ndim == 4
+                else None
+            )
+        rows.append(
+            scores.row("stability", one.name, instability(clean, noisy, mark).score("test"))
+        )
         if mirrored is not None:
-            rows.append(scores.row("stability", one.name, instability(clean, mirrored, mark, MIRROR).score("test")))
+            rows.append(
+                scores.row(
+                    "stability", one.name, instability(clean, mirrored, mark, MIRROR).score("test")
+                )
+            )
     return rows
 
 
 def _features(one: Subject, batch: Tensor) -> Tensor:
-    return read(one.model, one.tap, place(batch, next(one.model.parameters(), None)))[0].float().cpu()
+    return (
+        read(one.model, one.tap, place(batch, next(one.model.parameters(), None)))[0].float().cpu()
+    )
 
 
 def tell(run: Run, name: str, stage: str) -> None:
@@ -135,5 +197,10 @@ def single_samples(case: Case) -> Verdict | None:
     found = scores.sample_attack(case.fit, case.test, case.references, case.by_class)
     if not found:
         return None
-    never = Reading(attack="", unit="AUC", forget=torch.full_like(found["after"].forget, 0.5), rest=torch.full_like(found["after"].rest, 0.5))
+    never = Reading(
+        attack="",
+        unit="AUC",
+        forget=torch.full_like(found["after"].forget, 0.5),
+        rest=torch.full_like(found["after"].rest, 0.5),
+    )
     return verdict(found["before"], found["after"], [never], seed=case.run.seed)

@@ -62,10 +62,18 @@ def provenance(before: Subject, after: Subject, splits: Splits) -> list[str]:
         return []
     requests = [*record.receipt["previous"], record.receipt]
     if before.digest not in {one["model"]["sha256_before"] for one in requests}:
-        raise DataError("The original is not the model that the receipt names (other weights): give the weights that were erased (--weights).")
-    if splits.kind == "class" and not set(splits.classes) <= {label for one in requests for label in one["request"]["classes"]}:
+        raise DataError(
+            "The original is not the model that the receipt names (other weights): give the weights"
+            " that were erased (--weights)."
+        )
+    if splits.kind == "class" and not set(splits.classes) <= {
+        label for one in requests for label in one["request"]["classes"]
+    }:
         asked = ", ".join(name for one in requests for name in one["request"]["selector"])
-        return [f"the receipt of the erased model names another request ({asked or 'no class'}), so this audit is about something that its method was not asked to erase"]
+        return [
+            f"the receipt of the erased model names another request ({asked or 'no class'}), so"
+            " this audit is about something that its method was not asked to erase"
+        ]
     return []
 
 
@@ -74,25 +82,49 @@ def check_distinct(references: Sequence[Subject]) -> None:
     for number, one in enumerate(references):
         twin = next((other for other in references[:number] if other.digest == one.digest), None)
         if twin is not None:
-            raise UsageError(f"{one.name} and {twin.name} are the same model; give models trained with different seeds.")
+            raise UsageError(
+                f"{one.name} and {twin.name} are the same model; give models trained with different"
+                " seeds."
+            )
 
 
-def random_reference(before: Subject, example: Any, run: Run, tap: str | None, pool: Pool | None) -> tuple[list[Subject], str]:
+def random_reference(
+    before: Subject, example: Any, run: Run, tap: str | None, pool: Pool | None
+) -> tuple[list[Subject], str]:
     """The reference when no retrained model is given, and its kind."""
     try:
-        return [subject("reference 1", random_weights(before.model, run.seed), example, tap=tap, pool=pool)], "random weights"
+        return [
+            subject(
+                "reference 1", random_weights(before.model, run.seed), example, tap=tap, pool=pool
+            )
+        ], "random weights"
     except UnspanError:  # features that are all zero or not finite with random weights
         return [], "raw pixels"
 
 
-def with_pixels(fit: dict[str, Outputs], test: dict[str, Outputs], given: Parts, run: Run) -> tuple[dict[str, Outputs], dict[str, Outputs], list[str]]:
+def with_pixels(
+    fit: dict[str, Outputs], test: dict[str, Outputs], given: Parts, run: Run
+) -> tuple[dict[str, Outputs], dict[str, Outputs], list[str]]:
     """Outputs whose features are the inputs themselves, averaged to 8 x 8."""
     found = []
-    for outputs, forget, retain in ((fit["before"], given.fit_forget, given.fit_retain), (test["before"], given.test_forget, given.test_retain)):
+    for outputs, forget, retain in (
+        (fit["before"], given.fit_forget, given.fit_retain),
+        (test["before"], given.test_forget, given.test_retain),
+    ):
         rows = [pixels(part, run) for part in (forget, retain)]
         if rows[0] is None or rows[1] is None:
-            raise UsageError("There is no reference: random weights give no usable features, and the inputs are not images. Pass a model trained without the forget data (--reference).")
-        found.append(Outputs(features=torch.cat([rows[0], rows[1]]), logits=None, labels=outputs.labels, forget=outputs.forget))
+            raise UsageError(
+                "There is no reference: random weights give no usable features, and the inputs are"
+                " not images. Pass a model trained without the forget data (--reference)."
+            )
+        found.append(
+            Outputs(
+                features=torch.cat([rows[0], rows[1]]),
+                logits=None,
+                labels=outputs.labels,
+                forget=outputs.forget,
+            )
+        )
     return fit | {"pixels": found[0]}, test | {"pixels": found[1]}, ["pixels"]
 
 
@@ -106,24 +138,45 @@ def comparable(test: dict[str, Outputs], references: Sequence[str], by_class: bo
             continue
         own, kept = own_accuracy(before, ~before.forget), own_accuracy(one, ~one.forget)
         if kept < 0.5 * own:
-            raise DataError(f"{name} is right on {percent(kept)} of the retained test samples, the original on {percent(own)}: other classes, other preprocessing, or not trained. Give a model of the same task.")
+            raise DataError(
+                f"{name} is right on {percent(kept)} of the retained test samples, the original on"
+                f" {percent(own)}: other classes, other preprocessing, or not trained. Give a model"
+                " of the same task."
+            )
         seen = own_accuracy(one, one.forget)
-        if by_class and seen > words.chance_bound(one.classes()):  # single samples are named by generalisation
-            notes.append(f"{name} names {percent(seen)} of the forgotten test samples: it seems to have seen them, so it is no reference and nothing can be measured against it")
+        if by_class and seen > words.chance_bound(
+            one.classes()
+        ):  # single samples are named by generalisation
+            notes.append(
+                f"{name} names {percent(seen)} of the forgotten test samples: it seems to have seen"
+                " them, so it is no reference and nothing can be measured against it"
+            )
     return notes
 
 
 def relabelled(case: Case) -> tuple[int, float] | None:
-    """Another output that names most forgotten test samples and little else, with its share: a class under a new name."""
+    """Another output that names most forgotten test samples and little else, with its share: a
+    class under a new name.
+    """
     one = case.test["after"]
     if one.logits is None or not case.by_class:
         return None
     said = one.logits.argmax(1)
-    shares = torch.bincount(said[one.forget], minlength=one.logits.shape[1]).double() / one.forget.sum()
+    shares = (
+        torch.bincount(said[one.forget], minlength=one.logits.shape[1]).double() / one.forget.sum()
+    )
     shares[list(case.splits.classes)] = 0
     best = int(shares.argmax())
-    others = [float((said[rows] == best).double().mean()) for label in one.labels[~one.forget].unique().tolist() if bool((rows := (one.labels == label) & ~one.forget).any())]
-    return (best, float(shares[best])) if float(shares[best]) > 0.5 and max(others, default=0.0) < float(shares[best]) / 2 else None
+    others = [
+        float((said[rows] == best).double().mean())
+        for label in one.labels[~one.forget].unique().tolist()
+        if bool((rows := (one.labels == label) & ~one.forget).any())
+    ]
+    return (
+        (best, float(shares[best]))
+        if float(shares[best]) > 0.5 and max(others, default=0.0) < float(shares[best]) / 2
+        else None
+    )
 
 
 def own_accuracy(one: Outputs, rows: Tensor) -> float:

@@ -1,4 +1,6 @@
-"""One forward pass for each model and split; features and scores stay on disk, memory-mapped, under their content's hash."""
+"""One forward pass for each model and split; features and scores stay on disk, memory-mapped, under
+their content's hash.
+"""
 
 from __future__ import annotations
 
@@ -43,22 +45,38 @@ class Subject:
     digest: str
 
 
-def subject(name: str, model: nn.Module, example: Any, *, tap: str | None = None, pool: Pool | None = None) -> Subject:
-    """A model with the tap it is read at: its own when it was erased, else the one that is found."""
+def subject(
+    name: str, model: nn.Module, example: Any, *, tap: str | None = None, pool: Pool | None = None
+) -> Subject:
+    """A model with the tap it is read at: its own when it was erased, else the one that is
+    found.
+    """
     inner = unwrap(model)
     record = getattr(inner, RECORD, None)
     with eval_mode(model):
-        found = record.tap if record is not None and tap is None else find_tap(inner, place(first_rows(example, 2), next(inner.parameters(), None)), tap, pool)[0]
+        found = (
+            record.tap
+            if record is not None and tap is None
+            else find_tap(
+                inner, place(first_rows(example, 2), next(inner.parameters(), None)), tap, pool
+            )[0]
+        )
     return Subject(name, inner, found, state_hash(inner.state_dict()))
 
 
 def default_cache() -> Path:
     """`$UNSPAN_CACHE`, or `unspan` in the user's cache folder."""
     home = os.environ.get("UNSPAN_CACHE")
-    return Path(home) if home else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "unspan"
+    return (
+        Path(home)
+        if home
+        else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "unspan"
+    )
 
 
-def collect(subjects: Sequence[Subject], forget: Any, retain: Any, run: Run, cache: Path, stage: str) -> tuple[dict[str, Outputs], str, set[bytes]]:
+def collect(
+    subjects: Sequence[Subject], forget: Any, retain: Any, run: Run, cache: Path, stage: str
+) -> tuple[dict[str, Outputs], str, set[bytes]]:
     """Outputs of every subject on the forget rows, then the retain rows, of one split.
 
     Samples are read once for all subjects whose outputs are not in the cache yet.
@@ -80,24 +98,50 @@ def collect(subjects: Sequence[Subject], forget: Any, retain: Any, run: Run, cac
     """
     data, samples = _data_digest([forget, retain], run)
     folders = {one.name: cache / _key(one, data, run) for one in subjects}
-    absent = {folders[one.name]: one for one in subjects if not (folders[one.name] / "done.json").is_file()}
+    absent = {
+        folders[one.name]: one
+        for one in subjects
+        if not (folders[one.name] / "done.json").is_file()
+    }
     missing = list(absent.values())  # equal models share a folder and are measured once
     if missing:
         try:
             cache.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _measure(missing, [forget, retain], run, {one.name: folders[one.name] for one in missing}, stage)
+            _measure(
+                missing,
+                [forget, retain],
+                run,
+                {one.name: folders[one.name] for one in missing},
+                stage,
+            )
         except OSError as error:
-            raise OutputError(f"The cache {cache} cannot be written: {error.strerror or error}. Set UNSPAN_CACHE or --cache to a folder with room.") from error
+            raise OutputError(
+                f"The cache {cache} cannot be written: {error.strerror or error}. Set UNSPAN_CACHE"
+                " or --cache to a folder with room."
+            ) from error
     return {one.name: _open(folders[one.name]) for one in subjects}, data, samples
 
 
 def _key(one: Subject, data: str, run: Run) -> str:
-    content = json.dumps([_VERSION, type(one.model).__qualname__, one.digest, one.tap.to_dict(), data, run.batch_size, torch.__version__], sort_keys=True)
+    content = json.dumps(
+        [
+            _VERSION,
+            type(one.model).__qualname__,
+            one.digest,
+            one.tap.to_dict(),
+            data,
+            run.batch_size,
+            torch.__version__,
+        ],
+        sort_keys=True,
+    )
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
 def _data_digest(parts: Sequence[Any], run: Run) -> tuple[str, set[bytes]]:
-    """sha256 over every sample and its preparation, part by part, and those of the samples; of stored bytes where the data keeps them."""
+    """sha256 over every sample and its preparation, part by part, and those of the samples; of
+    stored bytes where the data keeps them.
+    """
     total, samples = hashlib.sha256(), set[bytes]()
     for part in parts:
         total.update(b"part")
@@ -109,7 +153,9 @@ def _data_digest(parts: Sequence[Any], run: Run) -> tuple[str, set[bytes]]:
             root = root.dataset
         transform = getattr(root, "transform", None)
         if stored is not None and (transform is None or hasattr(transform, "to_dict")):
-            total.update(repr(None if transform is None else sorted(transform.to_dict().items())).encode())
+            total.update(
+                repr(None if transform is None else sorted(transform.to_dict().items())).encode()
+            )
             total.update(b"".join(stored))
             samples.update(stored)
         else:
@@ -119,12 +165,21 @@ def _data_digest(parts: Sequence[Any], run: Run) -> tuple[str, set[bytes]]:
     return total.hexdigest(), samples
 
 
-def _measure(subjects: Sequence[Subject], parts: Sequence[Any], run: Run, folders: dict[str, Path], stage: str) -> None:
+def _measure(
+    subjects: Sequence[Subject],
+    parts: Sequence[Any],
+    run: Run,
+    folders: dict[str, Path],
+    stage: str,
+) -> None:
     sizes = [0 if part is None else size_of(part, run) for part in parts]
     if any(size is None for size in sizes):
         raise DataError("An audit needs data of known length; give a dataset, not a stream.")
     n = sum(size or 0 for size in sizes)
-    fresh = {one.name: folders[one.name].with_name(f".{folders[one.name].name}.{os.getpid()}") for one in subjects}
+    fresh = {
+        one.name: folders[one.name].with_name(f".{folders[one.name].name}.{os.getpid()}")
+        for one in subjects
+    }
     for folder in fresh.values():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700, parents=True)
@@ -135,7 +190,13 @@ def _measure(subjects: Sequence[Subject], parts: Sequence[Any], run: Run, folder
             for batch in batches(part, run, shard=False) if part is not None else ():
                 rows = slice(done, done + len(batch))
                 for one in subjects:
-                    _write(writers.setdefault(one.name, {}), fresh[one.name], n, rows, *_outputs(one, batch))
+                    _write(
+                        writers.setdefault(one.name, {}),
+                        fresh[one.name],
+                        n,
+                        rows,
+                        *_outputs(one, batch),
+                    )
                 forget[rows] = is_forget
                 if batch.labels is not None:
                     labels[rows] = batch.labels.numpy()
@@ -157,37 +218,55 @@ def _publish(fresh: Path, folder: Path) -> None:
     try:
         os.rename(fresh, folder)
     except OSError:
-        if not (folder / "done.json").is_file():  # not another process that was faster, but a broken folder
+        if not (
+            folder / "done.json"
+        ).is_file():  # not another process that was faster, but a broken folder
             shutil.rmtree(folder, ignore_errors=True)
             os.rename(fresh, folder)
 
 
 def _outputs(one: Subject, batch: Batch) -> tuple[Tensor, Tensor | None]:
     with eval_mode(one.model):
-        features, output = read(one.model, one.tap, place(batch.inputs, next(one.model.parameters(), None)))
+        features, output = read(
+            one.model, one.tap, place(batch.inputs, next(one.model.parameters(), None))
+        )
     features = features[: len(batch)].float().cpu()
     if not bool(torch.isfinite(features).all()):
         row = int((~torch.isfinite(features).all(1)).nonzero()[0])
-        raise DataError(f"Features of the {one.name} model are NaN or infinite at {batch.names[row]}. Check that sample; run a half-precision model in float32.")
+        raise DataError(
+            f"Features of the {one.name} model are NaN or infinite at {batch.names[row]}. Check"
+            " that sample; run a half-precision model in float32."
+        )
     scores = logits_of(output) if one.tap.head is not None else None
     return features, None if scores is None else scores[: len(batch)].flatten(1).float().cpu()
 
 
-def _write(arrays: dict[str, np.memmap], folder: Path, n: int, rows: slice, features: Tensor, logits: Tensor | None) -> None:
+def _write(
+    arrays: dict[str, np.memmap],
+    folder: Path,
+    n: int,
+    rows: slice,
+    features: Tensor,
+    logits: Tensor | None,
+) -> None:
     for name, value in (("features", features), ("logits", logits)):
         if value is None:
             continue
         if name not in arrays:
-            arrays[name] = np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=np.float32, shape=(n, value.shape[1]))
+            arrays[name] = np.lib.format.open_memmap(
+                folder / f"{name}.npy", mode="w+", dtype=np.float32, shape=(n, value.shape[1])
+            )
         arrays[name][rows] = value.numpy()
 
 
 def _open(folder: Path) -> Outputs:
     logits = folder / "logits.npy"
     return Outputs(
-        features=_mapped(folder / "features.npy"), logits=_mapped(logits) if logits.is_file() else None,
-        labels=torch.from_numpy(np.load(folder / "labels.npy")), forget=torch.from_numpy(np.load(folder / "forget.npy")),
-    )  # fmt: skip
+        features=_mapped(folder / "features.npy"),
+        logits=_mapped(logits) if logits.is_file() else None,
+        labels=torch.from_numpy(np.load(folder / "labels.npy")),
+        forget=torch.from_numpy(np.load(folder / "forget.npy")),
+    )
 
 
 def _mapped(path: Path) -> Tensor:

@@ -1,4 +1,6 @@
-"""The audit tests itself: fakes that it must catch, noise that it must not, and scores that a fake passes."""
+"""The audit tests itself: fakes that it must catch, noise that it must not, and scores that a fake
+passes.
+"""
 
 from __future__ import annotations
 
@@ -43,31 +45,56 @@ class Control:
 
 
 def head_edit(outputs: Outputs, classes: Sequence[int]) -> Outputs:
-    """A fake erasure: the head can no longer name the classes (`b_c = -1e9`), every feature is as before."""
+    """A fake erasure: the head can no longer name the classes (`b_c = -1e9`), every feature is as
+    before.
+    """
     if outputs.logits is None:
         return outputs
     logits = outputs.logits.clone()
     logits[:, list(classes)] = -1e9
-    return Outputs(features=outputs.features, logits=logits, labels=outputs.labels, forget=outputs.forget)
+    return Outputs(
+        features=outputs.features, logits=logits, labels=outputs.labels, forget=outputs.forget
+    )
 
 
 def stretched(outputs: Outputs, seed: int) -> Outputs:
-    """A fake erasure: features mixed by an invertible linear map that leaves most of them in directions of small variance."""
+    """A fake erasure: features mixed by an invertible linear map that leaves most of them in
+    directions of small variance.
+    """
     d = outputs.features.shape[1]
     generator = torch.Generator().manual_seed(seed)
-    left, right = (torch.linalg.qr(torch.randn(d, d, generator=generator, dtype=torch.float64))[0] for _ in range(2))
+    left, right = (
+        torch.linalg.qr(torch.randn(d, d, generator=generator, dtype=torch.float64))[0]
+        for _ in range(2)
+    )
     mix = left * torch.logspace(0, 4, d, dtype=torch.float64) @ right
-    return replace(outputs, features=torch.cat([(x.double() @ mix).float() for x in outputs.features.split(CHUNK)]))
+    return replace(
+        outputs,
+        features=torch.cat([(x.double() @ mix).float() for x in outputs.features.split(CHUNK)]),
+    )
 
 
 def hidden(original: Reading, found: Reading, references: Sequence[Reading], seed: int) -> Control:
     """Whether the whitened probe still reads features that only were stretched."""
     one = verdict(original, found, references, seed=seed)
-    seen = one.verdict == RETAINED or (one.rho is None and abs(found.value - original.value) < ROOM / 2)
-    return Control("features stretched by an invertible map (nothing is gone)", "caught", "caught" if seen else f"not caught ({one.verdict})", f"{found.attack}: {measured(found.value, *found.interval(), found.unit, len(found.forget)).line}")
+    seen = one.verdict == RETAINED or (
+        one.rho is None and abs(found.value - original.value) < ROOM / 2
+    )
+    return Control(
+        "features stretched by an invertible map (nothing is gone)",
+        "caught",
+        "caught" if seen else f"not caught ({one.verdict})",
+        f"{found.attack}:"
+        f" {measured(found.value, *found.interval(), found.unit, len(found.forget)).line}",
+    )
 
 
-def fakes(original: Sequence[Reading], references: Sequence[Sequence[Reading]], edited: Sequence[Reading], seed: int) -> list[Control]:
+def fakes(
+    original: Sequence[Reading],
+    references: Sequence[Sequence[Reading]],
+    edited: Sequence[Reading],
+    seed: int,
+) -> list[Control]:
     """Whether the untouched model and the head-only edit are caught.
 
     Args:
@@ -77,20 +104,34 @@ def fakes(original: Sequence[Reading], references: Sequence[Sequence[Reading]], 
         seed: of the bootstrap.
     """
     rows = []
-    for name, readings in (("untouched model handed in as erased", original), ("head-only edit (the class can no longer be named, features as before)", edited)):
+    for name, readings in (
+        ("untouched model handed in as erased", original),
+        ("head-only edit (the class can no longer be named, features as before)", edited),
+    ):
         word, each = overall(original, readings, references, seed=seed)
-        strongest = f"{each[0].attack}: {measured(each[0].erased, each[0].erased_low, each[0].erased_high, each[0].unit, each[0].n).line}" if each else "no attack"
-        rows.append(Control(name, "caught", "caught" if word == RETAINED else f"not caught ({word})", strongest))
+        strongest = "no attack"
+        if each:
+            top = each[0]
+            read = measured(top.erased, top.erased_low, top.erased_high, top.unit, top.n).line
+            strongest = f"{top.attack}: {read}"
+        rows.append(
+            Control(
+                name, "caught", "caught" if word == RETAINED else f"not caught ({word})", strongest
+            )
+        )
     return rows
 
 
 def permuted(fit: Outputs, test: Outputs, seed: int) -> Reading:
     """What linear probes read that were trained on permuted labels, mean of ten permutations.
 
-    One alone says little: a compact class is given to whichever label chance made its most frequent one.
+    One alone says little: a compact class is given to whichever label chance made its most frequent
+    one.
     """
     each = [_permuted(fit, test, seed + i) for i in range(_PERMUTATIONS)]
-    return Reading(attack="linear probe on permuted labels", unit="share", forget=torch.stack(each).mean(0))
+    return Reading(
+        attack="linear probe on permuted labels", unit="share", forget=torch.stack(each).mean(0)
+    )
 
 
 def _permuted(fit: Outputs, test: Outputs, seed: int) -> Tensor:
@@ -99,13 +140,29 @@ def _permuted(fit: Outputs, test: Outputs, seed: int) -> Tensor:
     return (probe.predict(test.features[test.forget]) == test.labels[test.forget]).double()
 
 
-def noise(original: Reading, shuffled: Reading, references: Sequence[Reading], seed: int) -> Control:
+def noise(
+    original: Reading, shuffled: Reading, references: Sequence[Reading], seed: int
+) -> Control:
     """Whether a probe that was trained on permuted labels reads nothing, as it should."""
     found = verdict(original, shuffled, references, seed=seed)
-    return Control("permuted labels (there is nothing to find)", "passed", "caught" if found.verdict == RETAINED else "passed", f"{shuffled.attack}: {measured(shuffled.value, *shuffled.interval(), shuffled.unit, len(shuffled.forget)).line}")
+    read = measured(shuffled.value, *shuffled.interval(), shuffled.unit, len(shuffled.forget))
+    return Control(
+        "permuted labels (there is nothing to find)",
+        "passed",
+        "caught" if found.verdict == RETAINED else "passed",
+        f"{shuffled.attack}: {read.line}",
+    )
 
 
-def informative(own: float | None, edited_own: float | None, published: float | None, converged: float | None, reference: float | None, classes: int, n: int) -> list[dict[str, Any]]:
+def informative(
+    own: float | None,
+    edited_own: float | None,
+    published: float | None,
+    converged: float | None,
+    reference: float | None,
+    classes: int,
+    n: int,
+) -> list[dict[str, Any]]:
     """Scores that a fake passes say nothing about what is left.
 
     Args:
@@ -120,10 +177,31 @@ def informative(own: float | None, edited_own: float | None, published: float | 
     rows = []
     if own is not None and edited_own is not None:
         fooled = edited_own <= chance_bound(classes)
-        rows.append({"metric": "accuracy of the model's own head, and HM", "informative": not fooled, "why": f"the head-only edit reaches {measured(edited_own, n=n).line} with every feature as before" if fooled else "the head-only edit does not pass it"})
+        rows.append(
+            {
+                "metric": "accuracy of the model's own head, and HM",
+                "informative": not fooled,
+                "why": (
+                    f"the head-only edit reaches {measured(edited_own, n=n).line} with every"
+                    " feature as before"
+                    if fooled
+                    else "the head-only edit does not pass it"
+                ),
+            }
+        )
     if published is not None and converged is not None and reference is not None:
         apart = converged - published
         fooled = apart > 0.10
-        rows.append({"metric": "KR (published probe)", "informative": not fooled, "why": f"a converged probe on the same features reads {percent(apart)} more: the published one stopped early" if fooled else "it agrees with the converged probe here"})
+        rows.append(
+            {
+                "metric": "KR (published probe)",
+                "informative": not fooled,
+                "why": (
+                    f"a converged probe on the same features reads {percent(apart)} more: the"
+                    " published one stopped early"
+                    if fooled
+                    else "it agrees with the converged probe here"
+                ),
+            }
+        )
     return rows
-

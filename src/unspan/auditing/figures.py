@@ -20,11 +20,23 @@ _POINTS = 800  # samples of an embedding
 _SHOWN = 20  # classes of a matrix that can still be read
 
 
-def data(case: Case, readings: dict[str, list[Reading]], box: WhiteBox, pictures: bool) -> dict[str, Any]:
+def data(
+    case: Case, readings: dict[str, list[Reading]], box: WhiteBox, pictures: bool
+) -> dict[str, Any]:
     """All figures as JSON values; what cannot be drawn is left out."""
     before, after = case.test["before"], case.test["after"]
     names = _names(case, before.classes())
-    found: dict[str, Any] = {"sweep": [{"layer": one.attack.removeprefix("linear probe at "), "before": one.original, "after": one.erased, "reference": one.reference} for one in box.verdicts]}
+    found: dict[str, Any] = {
+        "sweep": [
+            {
+                "layer": one.attack.removeprefix("linear probe at "),
+                "before": one.original,
+                "after": one.erased,
+                "reference": one.reference,
+            }
+            for one in box.verdicts
+        ]
+    }
     if before.logits is not None and after.logits is not None:
         found["per_class"] = _per_class(before, after, names, case.splits.classes)
     if bool((before.labels >= 0).all()) and len(names) <= _SHOWN:
@@ -41,18 +53,27 @@ def _names(case: Case, classes: int) -> list[str]:
     return [str(given[i]) if i < len(given) else str(i) for i in range(classes)]
 
 
-def _per_class(before: Outputs, after: Outputs, names: list[str], forgotten: tuple[int, ...]) -> dict[str, Any]:
+def _per_class(
+    before: Outputs, after: Outputs, names: list[str], forgotten: tuple[int, ...]
+) -> dict[str, Any]:
     old, new = per_class(before).rows(), per_class(after).rows()
     seen = [i for i, row in enumerate(new) if row["n"]]
     return {
-        "classes": [names[i] for i in seen], "forget": [i in forgotten for i in seen], "before": [old[i]["accuracy"] for i in seen],
-        "after": [new[i]["accuracy"] for i in seen], "low": [new[i]["low"] for i in seen], "high": [new[i]["high"] for i in seen], "n": [new[i]["n"] for i in seen],
-    }  # fmt: skip
+        "classes": [names[i] for i in seen],
+        "forget": [i in forgotten for i in seen],
+        "before": [old[i]["accuracy"] for i in seen],
+        "after": [new[i]["accuracy"] for i in seen],
+        "low": [new[i]["low"] for i in seen],
+        "high": [new[i]["high"] for i in seen],
+        "n": [new[i]["n"] for i in seen],
+    }
 
 
 def _matrix(one: Outputs) -> list[list[float | None]]:
     matrix = class_cosine(one.features, one.labels, one.classes())
-    return [[None if value != value else round(value, 4) for value in row] for row in matrix.tolist()]
+    return [
+        [None if value != value else round(value, 4) for value in row] for row in matrix.tolist()
+    ]
 
 
 def _changes(case: Case) -> list[dict[str, Any]]:
@@ -68,10 +89,19 @@ def _changes(case: Case) -> list[dict[str, Any]]:
 def _curve(readings: dict[str, list[Reading]]) -> dict[str, Any]:
     curves: dict[str, list[float]] = {}
     shots: list[int] = []
-    for name in ["before", "after", *(name for name in readings if name not in ("before", "after"))][:3]:
-        found = sorted((one for one in readings[name] if one.detail.get("variant") == "few-shot head refit"), key=lambda one: one.detail["m"])
+    for name in [
+        "before",
+        "after",
+        *(name for name in readings if name not in ("before", "after")),
+    ][:3]:
+        found = sorted(
+            (one for one in readings[name] if one.detail.get("variant") == "few-shot head refit"),
+            key=lambda one: one.detail["m"],
+        )
         shots = [int(one.detail["m"]) for one in found]
-        curves["reference" if name not in ("before", "after") else name] = [one.value for one in found]
+        curves["reference" if name not in ("before", "after") else name] = [
+            one.value for one in found
+        ]
     return {"shots": shots, "curves": curves} if shots else {}
 
 
@@ -86,6 +116,11 @@ def _embedding(before: Outputs, after: Outputs, names: list[str], seed: int) -> 
     for name, one in (("before", before), ("after", after)):
         x = one.features[rows]
         x = (x - x.mean(0)) / x.std().clamp_min(1e-9)
-        found = TSNE(random_state=seed, init="pca", perplexity=min(30, len(rows) // 4)).fit_transform(x.numpy())
-        points[name] = [[round(float(a), 2), round(float(b), 2), int(c)] for (a, b), c in zip(found, one.labels[rows], strict=True)]
+        found = TSNE(
+            random_state=seed, init="pca", perplexity=min(30, len(rows) // 4)
+        ).fit_transform(x.numpy())
+        points[name] = [
+            [round(float(a), 2), round(float(b), 2), int(c)]
+            for (a, b), c in zip(found, one.labels[rows], strict=True)
+        ]
     return {"classes": names, "method": "t-SNE", **points}

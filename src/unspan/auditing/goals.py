@@ -1,4 +1,6 @@
-"""Goals for a service that gives out features or scores: stricter than a comparison with the reference, and independent of it where they can be."""
+"""Goals for a service that gives out features or scores: stricter than a comparison with the
+reference, and independent of it where they can be.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +15,27 @@ from unspan.metrics.stability import MIRROR, NOISE
 CHANCE_PLUS, AREA, KEPT, SHOTS = 0.05, 0.60, 0.003, ", m=10"
 
 
-def goals(verdicts: Sequence[Verdict], rows: Sequence[Mapping[str, Any]], classes: int, retrained: bool) -> list[dict[str, Any]]:
-    """Each goal with what was measured, `met` if the value is within the bound, `sure` if its interval is as well.
+def goals(
+    verdicts: Sequence[Verdict], rows: Sequence[Mapping[str, Any]], classes: int, retrained: bool
+) -> list[dict[str, Any]]:
+    """Each goal with what was measured, `met` if the value is within the bound, `sure` if its
+    interval is as well.
 
     Args:
         verdicts: of the attacks on a class.
         rows: of the other scores, as in audit.json.
         classes: of the model.
-        retrained: the reference is a retrained model; without one nothing can be said about teaching again.
+        retrained: the reference is a retrained model; without one nothing can be said about
+            teaching again.
     """
-    return [one | {"met": _within(one, "value"), "sure": _within(one, "high" if one["at_most"] else "low")} for one in _measured(verdicts, rows, classes, retrained)]
+    return [
+        one
+        | {
+            "met": _within(one, "value"),
+            "sure": _within(one, "high" if one["at_most"] else "low"),
+        }
+        for one in _measured(verdicts, rows, classes, retrained)
+    ]
 
 
 def _within(one: Mapping[str, Any], key: str) -> bool:
@@ -30,30 +43,82 @@ def _within(one: Mapping[str, Any], key: str) -> bool:
     return value is not None and (value <= bound if one["at_most"] else value >= bound)
 
 
-def _measured(verdicts: Sequence[Verdict], rows: Sequence[Mapping[str, Any]], classes: int, retrained: bool) -> Iterator[dict[str, Any]]:
-    probes = [one for one in verdicts if one.unit == "share" and not one.attack.startswith("few-shot")]
+def _measured(
+    verdicts: Sequence[Verdict], rows: Sequence[Mapping[str, Any]], classes: int, retrained: bool
+) -> Iterator[dict[str, Any]]:
+    probes = [
+        one for one in verdicts if one.unit == "share" and not one.attack.startswith("few-shot")
+    ]
     areas = [one for one in verdicts if one.unit == "AUC" and one.attack != SIGNATURE]
     signature = [one for one in verdicts if one.attack == SIGNATURE]
-    few = [one for one in verdicts if retrained and one.attack.startswith("few-shot") and one.attack.endswith(SHOTS)]
+    few = [
+        one
+        for one in verdicts
+        if retrained and one.attack.startswith("few-shot") and one.attack.endswith(SHOTS)
+    ]
     for title, found, bound in (
-        ("strongest trained probe: at most 5 points above chance", probes, 1 / classes + CHANCE_PLUS),
+        (
+            "strongest trained probe: at most 5 points above chance",
+            probes,
+            1 / classes + CHANCE_PLUS,
+        ),
         ("forgotten against rest, from features: AUC at most 0.60, either way", areas, AREA),
         ("forgotten against rest, from scores: AUC at most 0.60, either way", signature, AREA),
         ("taught again from 10 examples: no more than the reference", few, None),
     ):
         if found:
-            most = max(found, key=lambda one: one.erased - one.reference if bound is None else abs(one.erased - 0.5) if one.unit == "AUC" else one.erased)
-            yield {"goal": title, "what": most.attack} | _either_way(most.unit, most.erased, most.erased_low, most.erased_high) | {"unit": most.unit, "n": most.n, "bound": most.reference if bound is None else bound, "at_most": True}
-    for name, title in ((NOISE, "the same input with little noise, who moves more: AUC at most 0.60, either way"), (MIRROR, "the same image mirrored, who moves more: AUC at most 0.60, either way")):
+            most = max(
+                found,
+                key=lambda one: (
+                    one.erased - one.reference
+                    if bound is None
+                    else abs(one.erased - 0.5)
+                    if one.unit == "AUC"
+                    else one.erased
+                ),
+            )
+            yield (
+                {"goal": title, "what": most.attack}
+                | _either_way(most.unit, most.erased, most.erased_low, most.erased_high)
+                | {
+                    "unit": most.unit,
+                    "n": most.n,
+                    "bound": most.reference if bound is None else bound,
+                    "at_most": True,
+                }
+            )
+    for name, title in (
+        (NOISE, "the same input with little noise, who moves more: AUC at most 0.60, either way"),
+        (MIRROR, "the same image mirrored, who moves more: AUC at most 0.60, either way"),
+    ):
         trace = scores.described(rows, "stability", name, "after")
         if trace is not None:
-            yield {"goal": title, "what": name} | _either_way("AUC", trace.value, trace.low, trace.high) | {"unit": "AUC", "n": trace.n, "bound": AREA, "at_most": True}
-    before, after = (scores.described(rows, "utility", "retain accuracy", name, "test retain") for name in ("before", "after"))
+            yield (
+                {"goal": title, "what": name}
+                | _either_way("AUC", trace.value, trace.low, trace.high)
+                | {"unit": "AUC", "n": trace.n, "bound": AREA, "at_most": True}
+            )
+    before, after = (
+        scores.described(rows, "utility", "retain accuracy", name, "test retain")
+        for name in ("before", "after")
+    )
     if before is not None and after is not None and before.value is not None:
-        yield {"goal": "right on what was to be kept: at most 0.3 points below the original", "what": "its own scores", "value": after.value, "low": after.low, "high": after.high, "unit": "share", "n": after.n, "bound": before.value - KEPT, "at_most": False}
+        yield {
+            "goal": "right on what was to be kept: at most 0.3 points below the original",
+            "what": "its own scores",
+            "value": after.value,
+            "low": after.low,
+            "high": after.high,
+            "unit": "share",
+            "n": after.n,
+            "bound": before.value - KEPT,
+            "at_most": False,
+        }
 
 
-def _either_way(unit: str, value: float | None, low: float | None, high: float | None) -> dict[str, float | None]:
+def _either_way(
+    unit: str, value: float | None, low: float | None, high: float | None
+) -> dict[str, float | None]:
     """An attacker who sees an AUC below 1/2 turns his rule round."""
     if unit != "AUC" or value is None or low is None or high is None or value >= 0.5:
         return {"value": value, "low": low, "high": high}

@@ -1,7 +1,8 @@
-"""Grad-CAM panels (Figure 6 of the paper): where the original and the erased model look for the forgotten class.
+"""Grad-CAM panels (Figure 6 of the paper): where the original and the erased model look for the
+forgotten class.
 
-Pictures show samples of the request, so they are drawn only when asked for. Source: Selvaraju et al., ICCV 2017; computed
-by captum.
+Pictures show samples of the request, so they are drawn only when asked for. Source: Selvaraju et
+al., ICCV 2017; computed by captum.
 """
 
 from __future__ import annotations
@@ -22,8 +23,11 @@ from unspan.taps import eval_mode, forward, logits_of
 _SIDE = 160  # pixels of a panel
 
 
-def panels(before: Subject, after: Subject, inputs: Any, labels: Tensor | None, count: int) -> list[dict[str, str]]:
-    """One row of pictures for each of the first `count` samples: the image, and the regions either model uses.
+def panels(
+    before: Subject, after: Subject, inputs: Any, labels: Tensor | None, count: int
+) -> list[dict[str, str]]:
+    """One row of pictures for each of the first `count` samples: the image, and the regions either
+    model uses.
 
     The target is the score of the sample's own class; a map is scaled to its own maximum.
 
@@ -35,34 +39,70 @@ def panels(before: Subject, after: Subject, inputs: Any, labels: Tensor | None, 
         count: how many.
 
     Raises:
-        UsageError: captum is not installed, not images, no labels, or no layer that keeps positions in both models.
+        UsageError: captum is not installed, not images, no labels, or no layer that keeps positions
+            in both models.
     """
     if find_spec("captum") is None:
-        raise UsageError("captum is not installed: pip install 'unspan[captum]', or leave --gradcam out.")
-    if not (isinstance(inputs, Tensor) and inputs.ndim == 4 and inputs.shape[1] in (1, 3)) or labels is None or bool((labels < 0).any()):
+        raise UsageError(
+            "captum is not installed: pip install 'unspan[captum]', or leave --gradcam out."
+        )
+    if (
+        not (isinstance(inputs, Tensor) and inputs.ndim == 4 and inputs.shape[1] in (1, 3))
+        or labels is None
+        or bool((labels < 0).any())
+    ):
         raise UsageError("Grad-CAM needs images with 1 or 3 channels and their labels.")
     count = min(count, len(labels))  # a short batch is padded
     inputs, labels = inputs[:count], labels[:count]
     layers = [_last_map(one, inputs) for one in (before, after)]
     if None in layers:
-        raise UsageError("Grad-CAM needs a layer that keeps positions (a convolutional network); this model has none before its features.")
-    maps = [_maps(one, str(layer), inputs, labels) for one, layer in zip((before, after), layers, strict=True)]
+        raise UsageError(
+            "Grad-CAM needs a layer that keeps positions (a convolutional network); this model has"
+            " none before its features."
+        )
+    maps = [
+        _maps(one, str(layer), inputs, labels)
+        for one, layer in zip((before, after), layers, strict=True)
+    ]
     found = []
     for i, image in enumerate(_visible(inputs)):
-        found.append({"caption": f"forgotten test sample {i + 1}", "image": _png(image), "before": _png(_over(image, maps[0][i])), "after": _png(_over(image, maps[1][i]))})
+        found.append(
+            {
+                "caption": f"forgotten test sample {i + 1}",
+                "image": _png(image),
+                "before": _png(_over(image, maps[0][i])),
+                "after": _png(_over(image, maps[1][i])),
+            }
+        )
     return found
 
 
 def _last_map(one: Subject, inputs: Tensor) -> str | None:
-    """The last module without children before the features whose output is a map larger than one position."""
+    """The last module without children before the features whose output is a map larger than one
+    position.
+    """
     ran: list[str] = []
     handles = []
     for name, module in one.model.named_modules():
         if not list(module.children()):
-            handles.append(module.register_forward_hook(lambda _m, _a, out, name=name: ran.append(name) if isinstance(out, Tensor) and out.ndim == 4 and out.shape[-1] > 1 and out.requires_grad else None))
+            handles.append(
+                module.register_forward_hook(
+                    lambda _m, _a, out, name=name: (
+                        ran.append(name)
+                        if isinstance(out, Tensor)
+                        and out.ndim == 4
+                        and out.shape[-1] > 1
+                        and out.requires_grad
+                        else None
+                    )
+                )
+            )
     try:
         with eval_mode(one.model), torch.enable_grad():
-            forward(one.model, place(inputs[:1].clone().requires_grad_(), next(one.model.parameters(), None)))
+            forward(
+                one.model,
+                place(inputs[:1].clone().requires_grad_(), next(one.model.parameters(), None)),
+            )
     finally:
         for handle in handles:
             handle.remove()
@@ -81,8 +121,12 @@ def _maps(one: Subject, layer: str, inputs: Tensor, labels: Tensor) -> Tensor:
     parameter = next(one.model.parameters(), None)
     target = labels if parameter is None else labels.to(parameter.device)
     with eval_mode(one.model), torch.enable_grad():
-        raw = LayerGradCam(scores, one.model.get_submodule(layer)).attribute(place(inputs, parameter), target=target, relu_attributions=True)
-    large = nn.functional.interpolate(raw.detach().float().cpu(), inputs.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
+        raw = LayerGradCam(scores, one.model.get_submodule(layer)).attribute(
+            place(inputs, parameter), target=target, relu_attributions=True
+        )
+    large = nn.functional.interpolate(
+        raw.detach().float().cpu(), inputs.shape[-2:], mode="bilinear", align_corners=False
+    )[:, 0]
     return large / large.amax((1, 2), keepdim=True).clamp_min(1e-12)
 
 
@@ -97,7 +141,9 @@ def _over(image: Tensor, strength: Tensor) -> Tensor:
     """The map in colour over the image in grey."""
     from matplotlib import colormaps
 
-    colour = torch.from_numpy(colormaps["viridis"](strength.numpy())[..., :3]).permute(2, 0, 1).float()
+    colour = (
+        torch.from_numpy(colormaps["viridis"](strength.numpy())[..., :3]).permute(2, 0, 1).float()
+    )
     return 0.45 * image.mean(0, keepdim=True) + 0.55 * colour
 
 
@@ -110,7 +156,9 @@ def _png(image: Tensor) -> str:
     picture = Image.fromarray(pixels)
     if side < _SIDE:
         times = _SIDE // side
-        picture = picture.resize((pixels.shape[1] * times, pixels.shape[0] * times), Image.Resampling.NEAREST)
+        picture = picture.resize(
+            (pixels.shape[1] * times, pixels.shape[0] * times), Image.Resampling.NEAREST
+        )
     else:
         picture.thumbnail((_SIDE, _SIDE))
     out = io.BytesIO()

@@ -1,4 +1,6 @@
-"""Which samples the attacker learns from and on which he is judged: disjoint, fixed before the audit runs."""
+"""Which samples the attacker learns from and on which he is judged: disjoint, fixed before the
+audit runs.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,8 @@ class Parts:
         fit_retain: known to the attacker.
         test_forget: what he is asked to recognise.
         test_retain: what he should not take for it.
-        held_out: the test part was never trained on by the original model; otherwise it is a part of its
-            training data.
+        held_out: the test part was never trained on by the original model; otherwise it is a part
+            of its training data.
         unseen: the retained test samples were not, so that membership can be judged against them.
     """
 
@@ -37,28 +39,50 @@ class Parts:
 
 
 def parts(splits: Splits) -> Parts:
-    """The test split where there is one for the erased class, else a fifth of the data chosen by content.
+    """The test split where there is one for the erased class, else a fifth of the data chosen by
+    content.
 
     Raises:
         DataError: nothing to keep, so that nothing can be told apart from the forgotten samples.
     """
     if splits.retain is None:
-        raise DataError("The audit needs samples to keep as well: forgotten samples are told apart from them. Give the whole data with --data, or Splits(forget=..., retain=...).")
+        raise DataError(
+            "The audit needs samples to keep as well: forgotten samples are told apart from them."
+            " Give the whole data with --data, or Splits(forget=..., retain=...)."
+        )
     if splits.test_forget is not None and splits.test_retain is not None:
-        return Parts(splits.forget, splits.retain, splits.test_forget, splits.test_retain, held_out=True, unseen=True)
+        return Parts(
+            splits.forget,
+            splits.retain,
+            splits.test_forget,
+            splits.test_retain,
+            held_out=True,
+            unseen=True,
+        )
     fit_forget, test_forget = _halves(splits.forget)
     unseen = splits.test_retain is not None
-    fit_retain, test_retain = (splits.retain, splits.test_retain) if unseen else _halves(splits.retain)
+    fit_retain, test_retain = (
+        (splits.retain, splits.test_retain) if unseen else _halves(splits.retain)
+    )
     return Parts(fit_forget, fit_retain, test_forget, test_retain, held_out=False, unseen=unseen)
 
 
 def _halves(data: Any) -> tuple[Any, Any]:
     if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
-        raise DataError("The audit needs data that can be read twice: give a dataset, not a stream.")
+        raise DataError(
+            "The audit needs data that can be read twice: give a dataset, not a stream."
+        )
     stored = digests_of(data)
-    marks = stored if stored is not None else [hashlib.sha256(str(i).encode()).digest() for i in range(len(data))]
+    marks = (
+        stored
+        if stored is not None
+        else [hashlib.sha256(str(i).encode()).digest() for i in range(len(data))]
+    )
     held = [i for i, mark in enumerate(marks) if int.from_bytes(mark[:8], "big") % _TEST_SHARE == 0]
     kept = sorted(set(range(len(marks))) - set(held))
     if not held or not kept:
-        raise DataError(f"{len(marks)} samples are too few to be split into what an attacker knows and what he is judged on; give at least 20, or a test split.")
+        raise DataError(
+            f"{len(marks)} samples are too few to be split into what an attacker knows and what he"
+            " is judged on; give at least 20, or a test split."
+        )
     return Subset(data, kept), Subset(data, held)

@@ -22,21 +22,62 @@ def retention(name: str, fit: Outputs, test: Outputs, seed: int) -> tuple[list[R
     """KR with the published probe, on all four splits."""
     reading = published_probe(fit, test, seed)
     rows = []
-    for key, split, part, mask in (("D_f", "train forget", fit, fit.forget), ("D_r", "train retain", fit, ~fit.forget), ("D_ft", "test forget", test, test.forget), ("D_rt", "test retain", test, ~test.forget)):
+    for key, split, part, mask in (
+        ("D_f", "train forget", fit, fit.forget),
+        ("D_r", "train retain", fit, ~fit.forget),
+        ("D_ft", "test forget", test, test.forget),
+        ("D_rt", "test retain", test, ~test.forget),
+    ):
         n, percent = int((mask & (part.labels >= 0)).sum()), reading.detail[key]
         low, high = share_interval(percent / 100 * n, n) if percent is not None else (None, None)
-        score = Score(name=KR, value=None if percent is None else percent / 100, low=low, high=high, better="lower" if "forget" in split else "higher", split=split, n=n, note="compatibility: this probe is not trained to convergence", detail={"gradient": reading.detail["gradient"]})
+        score = Score(
+            name=KR,
+            value=None if percent is None else percent / 100,
+            low=low,
+            high=high,
+            better="lower" if "forget" in split else "higher",
+            split=split,
+            n=n,
+            note="compatibility: this probe is not trained to convergence",
+            detail={"gradient": reading.detail["gradient"]},
+        )
         rows.append(row("published", name, score))
     for key, split, part in (("HM", "train", fit), ("HM_t", "test", test)):
         value = reading.detail[key]
-        rows.append(row("published", name, Score(name=f"KR {key}", value=None if value is None else value / 100, better="higher", split=split, n=len(part), note="harmonic mean over the published probe")))
+        rows.append(
+            row(
+                "published",
+                name,
+                Score(
+                    name=f"KR {key}",
+                    value=None if value is None else value / 100,
+                    better="higher",
+                    split=split,
+                    n=len(part),
+                    note="harmonic mean over the published probe",
+                ),
+            )
+        )
     return rows, reading
 
 
 def recovery(original_own: float, reading: Reading) -> Row:
-    """Recovery rate of Figure 1: what the published probe reads, over what the original model gets right."""
+    """Recovery rate of Figure 1: what the published probe reads, over what the original model gets
+    right.
+    """
     rate = recovery_rate(100 * reading.value, 100 * original_own)
-    return row("published", "after", Score(name="recovery rate", value=None if rate is None else rate / 100, better="lower", split="test forget", n=len(reading.forget), note="published probe on the erased features, over the original's accuracy"))
+    return row(
+        "published",
+        "after",
+        Score(
+            name="recovery rate",
+            value=None if rate is None else rate / 100,
+            better="lower",
+            split="test forget",
+            n=len(reading.forget),
+            note="published probe on the erased features, over the original's accuracy",
+        ),
+    )
 
 
 def forgetting_zrf(logits: Mapping[str, Tensor], random: Sequence[Tensor]) -> list[Row]:
@@ -51,8 +92,15 @@ def forgetting_zrf(logits: Mapping[str, Tensor], random: Sequence[Tensor]) -> li
     return rows
 
 
-def table_five(fit: Mapping[str, Outputs], test: Mapping[str, Outputs], unseen: Tensor, references: Sequence[str], seed: int) -> list[Row]:
-    """The columns of Table 5, member rate and accuracy on unseen data, for every model; the gap of the erased one to retraining.
+def table_five(
+    fit: Mapping[str, Outputs],
+    test: Mapping[str, Outputs],
+    unseen: Tensor,
+    references: Sequence[str],
+    seed: int,
+) -> list[Row]:
+    """The columns of Table 5, member rate and accuracy on unseen data, for every model; the gap of
+    the erased one to retraining.
 
     Args:
         fit: outputs on training data by model.
@@ -63,12 +111,31 @@ def table_five(fit: Mapping[str, Outputs], test: Mapping[str, Outputs], unseen: 
     """
     rows, columns = [], {}
     for name in test:
-        known, held = (replace(one[name], features=one[name].features[:, :0]) for one in (fit, test))  # scores only: rows of features would be copied
-        if held.logits is None or known.logits is None or bool((known.labels < 0).any()) or bool((held.labels[unseen] < 0).any()):
+        known, held = (
+            replace(one[name], features=one[name].features[:, :0]) for one in (fit, test)
+        )  # scores only: rows of features would be copied
+        if (
+            held.logits is None
+            or known.logits is None
+            or bool((known.labels < 0).any())
+            or bool((held.labels[unseen] < 0).any())
+        ):
             return []
-        rate = member_rate(known.rows(~known.forget), held.rows(unseen & ~held.forget), known.rows(known.forget), "train forget", seed=seed)
-        hit = {"D_f": _right(known.rows(known.forget)), "D_r": _right(known.rows(~known.forget)), "D_t": _right(held.rows(unseen))}
-        columns[name] = {key: 100 * value for key, value in hit.items()} | {"MIA": 100 * (rate.value or 0.0)}
+        rate = member_rate(
+            known.rows(~known.forget),
+            held.rows(unseen & ~held.forget),
+            known.rows(known.forget),
+            "train forget",
+            seed=seed,
+        )
+        hit = {
+            "D_f": _right(known.rows(known.forget)),
+            "D_r": _right(known.rows(~known.forget)),
+            "D_t": _right(held.rows(unseen)),
+        }
+        columns[name] = {key: 100 * value for key, value in hit.items()} | {
+            "MIA": 100 * (rate.value or 0.0)
+        }
         rows.append(row("published", name, rate))
     if references:
         rows.append(row("published", "after", avg_gap(columns["after"], columns[references[0]])))
@@ -76,20 +143,53 @@ def table_five(fit: Mapping[str, Outputs], test: Mapping[str, Outputs], unseen: 
 
 
 def nomus_rows(test: Mapping[str, Outputs], unseen: Tensor, rows: Sequence[Row]) -> list[Row]:
-    """NoMUS from accuracy on unseen data and the published loss attack, where both were measured."""
+    """NoMUS from accuracy on unseen data and the published loss attack, where both were
+    measured.
+    """
     found = []
     for name, held in test.items():
         attack = described(rows, "membership", "membership accuracy (published)", name)
         if held.logits is not None and attack is not None and attack.value is not None:
             score = nomus(_right(held.rows(unseen)), attack.value)
-            found.append(row("published", name, Score(name=score.name, value=score.value, unit="1", better="higher", split="test", n=int(unseen.sum()), detail=score.detail)))
+            found.append(
+                row(
+                    "published",
+                    name,
+                    Score(
+                        name=score.name,
+                        value=score.value,
+                        unit="1",
+                        better="higher",
+                        split="test",
+                        n=int(unseen.sum()),
+                        detail=score.detail,
+                    ),
+                )
+            )
     return found
 
 
 def run_time(receipt: Mapping[str, Any]) -> list[Row]:
     """Seconds that the erasure took, as its receipt says; evaluation is not counted."""
     seconds = receipt.get("seconds", {}).get("total")
-    return [] if seconds is None else [row("published", "after", Score(name="run time of the erasure", value=float(seconds), unit="seconds", better="lower", split="train forget", note="from the receipt: wall time on the machine that erased"))]
+    return (
+        []
+        if seconds is None
+        else [
+            row(
+                "published",
+                "after",
+                Score(
+                    name="run time of the erasure",
+                    value=float(seconds),
+                    unit="seconds",
+                    better="lower",
+                    split="train forget",
+                    note="from the receipt: wall time on the machine that erased",
+                ),
+            )
+        ]
+    )
 
 
 def _right(part: Outputs) -> float:

@@ -1,4 +1,6 @@
-"""What the erased model is compared with: retrained models if given, else the same architecture with random weights, else raw pixels."""
+"""What the erased model is compared with: retrained models if given, else the same architecture
+with random weights, else raw pixels.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def random_weights(model: nn.Module, seed: int) -> nn.Module:
 
 
 def pixels(data: Any, run: Run, side: int = 8) -> Tensor | None:
-    """`[n, channels * 64]` inputs averaged to 8 x 8, the floor that needs no network; None when they are not images."""
+    """`[n, channels * 64]` inputs averaged to 8 x 8, the floor that needs no network; None when
+    they are not images.
+    """
     rows = []
     for batch in batches(data, run, shard=False):
         if not isinstance(batch.inputs, Tensor) or batch.inputs.ndim != 4:

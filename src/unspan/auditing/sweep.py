@@ -19,13 +19,24 @@ _LAYERS = 3
 
 
 def layers(one: Subject, inputs: Any) -> list[str]:
-    """Up to three modules before the features, evenly spaced over those that ran; names of leaf modules."""
+    """Up to three modules before the features, evenly spaced over those that ran; names of leaf
+    modules.
+    """
     ran: list[str] = []
     handles = []
     for name, module in one.model.named_modules():
-        if any(child != CHILD for child, _ in module.named_children()) or name.rpartition(".")[2] == CHILD:
+        if (
+            any(child != CHILD for child, _ in module.named_children())
+            or name.rpartition(".")[2] == CHILD
+        ):
             continue
-        handles.append(module.register_forward_hook(lambda _m, _a, out, name=name: ran.append(name) if isinstance(out, Tensor) and out.ndim > 1 else None))
+        handles.append(
+            module.register_forward_hook(
+                lambda _m, _a, out, name=name: (
+                    ran.append(name) if isinstance(out, Tensor) and out.ndim > 1 else None
+                )
+            )
+        )
     try:
         with eval_mode(one.model):
             forward(one.model, place(inputs, next(one.model.parameters(), None)))
@@ -34,16 +45,27 @@ def layers(one: Subject, inputs: Any) -> list[str]:
             handle.remove()
     end = next((i for i, name in enumerate(ran) if name in (one.tap.site, one.tap.reads)), len(ran))
     before = [name for name in dict.fromkeys(ran[:end]) if ran.count(name) == 1]
-    return [before[round((i + 1) * len(before) / (_LAYERS + 1))] for i in range(_LAYERS)] if len(before) > _LAYERS else before
+    return (
+        [before[round((i + 1) * len(before) / (_LAYERS + 1))] for i in range(_LAYERS)]
+        if len(before) > _LAYERS
+        else before
+    )
 
 
-def layer_outputs(one: Subject, names: Sequence[str], forget: Any, retain: Any, run: Run) -> dict[str, Outputs]:
+def layer_outputs(
+    one: Subject, names: Sequence[str], forget: Any, retain: Any, run: Run
+) -> dict[str, Outputs]:
     """Pooled outputs of modules (mean over positions or tokens), forget rows first."""
     rows: dict[str, list[Tensor]] = {name: [] for name in names}
     labels: list[Tensor] = []
     marks: list[Tensor] = []
     seen: dict[str, Tensor] = {}
-    handles = [one.model.get_submodule(name).register_forward_hook(lambda _m, _a, out, name=name: seen.__setitem__(name, out)) for name in names]
+    handles = [
+        one.model.get_submodule(name).register_forward_hook(
+            lambda _m, _a, out, name=name: seen.__setitem__(name, out)
+        )
+        for name in names
+    ]
     try:
         with eval_mode(one.model):
             for is_forget, part in ((True, forget), (False, retain)):
@@ -51,13 +73,18 @@ def layer_outputs(one: Subject, names: Sequence[str], forget: Any, retain: Any, 
                     forward(one.model, place(batch.inputs, next(one.model.parameters(), None)))
                     for name in names:
                         rows[name].append(_pooled(seen[name])[: len(batch)].float().cpu())
-                    labels.append(batch.labels if batch.labels is not None else torch.full((len(batch),), -1))
+                    labels.append(
+                        batch.labels if batch.labels is not None else torch.full((len(batch),), -1)
+                    )
                     marks.append(torch.full((len(batch),), is_forget))
     finally:
         for handle in handles:
             handle.remove()
     y, f = torch.cat(labels), torch.cat(marks)
-    return {name: Outputs(features=torch.cat(rows[name]), logits=None, labels=y, forget=f) for name in names}
+    return {
+        name: Outputs(features=torch.cat(rows[name]), logits=None, labels=y, forget=f)
+        for name in names
+    }
 
 
 def _pooled(out: Tensor) -> Tensor:
@@ -67,16 +94,23 @@ def _pooled(out: Tensor) -> Tensor:
 
 
 def changed(before: nn.Module, after: nn.Module, head: str | None) -> list[str]:
-    """Names of parameters and buffers that differ, the head's and the eraser's left out; missing ones count."""
+    """Names of parameters and buffers that differ, the head's and the eraser's left out; missing
+    ones count.
+    """
     old, new = before.state_dict(), after.state_dict()
     names = [name for name in old if head is None or not name.startswith(f"{head}.")]
-    return [name for name in names if name not in new or not torch.equal(old[name].cpu(), new[name].cpu())]
+    return [
+        name
+        for name in names
+        if name not in new or not torch.equal(old[name].cpu(), new[name].cpu())
+    ]
 
 
 def without_eraser(one: Subject, original: Subject, inputs: Any) -> float | None:
     """Share of samples whose features are bit for bit the original's once the eraser is taken off.
 
-    None when there is no eraser that can be taken off (it was folded into weights, or weights were trained).
+    None when there is no eraser that can be taken off (it was folded into weights, or weights were
+    trained).
     """
     record = getattr(one.model, RECORD, None)
     if record is None or record.placement != "hook":

@@ -1,4 +1,6 @@
-"""Check an erased folder offline: hashes, the eraser itself, and that an audit belongs to it. No data are needed."""
+"""Check an erased folder offline: hashes, the eraser itself, and that an audit belongs to it. No
+data are needed.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,12 @@ from unspan.errors import ModelError, UnspanError, UsageError
 from unspan.metrics.casts import cast_weight
 from unspan.taps import head_parameters, unwrap
 
-_ROUNDING = {None: 1e-5, "f16": 1e-3, "bf16": 1e-2, "int8": 2e-2}  # what rounding of the head lets through of removed directions
+_ROUNDING = {
+    None: 1e-5,
+    "f16": 1e-3,
+    "bf16": 1e-2,
+    "int8": 2e-2,
+}  # what rounding of the head lets through of removed directions
 
 
 @dataclass(frozen=True)
@@ -38,12 +45,20 @@ class Check:
 
 
 def seal(account: dict[str, Any]) -> str:
-    """sha256 over an audit without its seal: finds an edit, but is no signature, since whoever edits can seal again."""
+    """sha256 over an audit without its seal: finds an edit, but is no signature, since whoever
+    edits can seal again.
+    """
     text = receipts.canonical({key: value for key, value in account.items() if key != "seal"})
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
-def verify(folder: Path, audit: Path | None = None, *, model: nn.Module | None = None, trust_code: bool = False) -> list[Check]:
+def verify(
+    folder: Path,
+    audit: Path | None = None,
+    *,
+    model: nn.Module | None = None,
+    trust_code: bool = False,
+) -> list[Check]:
     """Run every check that needs no data.
 
     Args:
@@ -57,8 +72,20 @@ def verify(folder: Path, audit: Path | None = None, *, model: nn.Module | None =
     except UsageError as error:
         return [Check("folder", None, str(error))]
     except ModelError as error:
-        return [Check("weights file is the one the receipt describes", False if "schema" not in str(error) else None, str(error))]
-    checks = [Check("weights file is the one the receipt describes", True, account["files"]["model.safetensors"])]
+        return [
+            Check(
+                "weights file is the one the receipt describes",
+                False if "schema" not in str(error) else None,
+                str(error),
+            )
+        ]
+    checks = [
+        Check(
+            "weights file is the one the receipt describes",
+            True,
+            account["files"]["model.safetensors"],
+        )
+    ]
     try:
         built = unwrap(load(folder, model, trust_code=trust_code))
     except UnspanError as error:
@@ -66,7 +93,13 @@ def verify(folder: Path, audit: Path | None = None, *, model: nn.Module | None =
         built = None
     if built is not None:
         digest = receipts.state_hash(built.state_dict())
-        checks.append(Check("loaded weights are those that were erased", digest == account["model"]["sha256_after"], digest))
+        checks.append(
+            Check(
+                "loaded weights are those that were erased",
+                digest == account["model"]["sha256_after"],
+                digest,
+            )
+        )
         checks += _eraser(built)
     return checks + (_audit(audit, account) if audit is not None else [])
 
@@ -77,10 +110,18 @@ def _eraser(model: nn.Module) -> list[Check]:
     if isinstance(eraser, Gate):
         return _gate(model, record, eraser)
     if not isinstance(eraser, Projection):
-        return [Check("removed directions", None, "not stored in this form, so they cannot be checked")]
+        return [
+            Check("removed directions", None, "not stored in this form, so they cannot be checked")
+        ]
     basis = eraser.basis.double()
     error = float((basis.mT @ basis - torch.eye(basis.shape[1], dtype=torch.float64)).abs().max())
-    found = [Check("the eraser is a projection", error <= 1e-5, f"largest deviation from orthonormal {error:.1e}")]
+    found = [
+        Check(
+            "the eraser is a projection",
+            error <= 1e-5,
+            f"largest deviation from orthonormal {error:.1e}",
+        )
+    ]
     head = head_parameters(model, record.tap)
     if head is None:
         return found
@@ -88,7 +129,9 @@ def _eraser(model: nn.Module) -> list[Check]:
     for how, limit in _ROUNDING.items():
         rounded = weight if how is None else cast_weight(weight.float(), how).double()
         share = float(torch.linalg.matrix_norm(rounded @ basis) / torch.linalg.matrix_norm(rounded))
-        name = "the head reads nothing of the removed directions" + ("" if how is None else f", after a cast to {how}")
+        name = "the head reads nothing of the removed directions" + (
+            "" if how is None else f", after a cast to {how}"
+        )
         found.append(Check(name, share <= limit, f"share {share:.1e}, limit {limit:.0e}"))
     return found
 
@@ -96,13 +139,26 @@ def _eraser(model: nn.Module) -> list[Check]:
 def _gate(model: nn.Module, record: Record, eraser: Gate) -> list[Check]:
     """A gate for classes of the head is made of the head's own rows."""
     numbers = all(bool(buffer.isfinite().all()) for buffer in eraser.buffers())
-    found = [Check("the eraser holds numbers only", numbers, f"{sum(buffer.numel() for buffer in eraser.buffers())} of them")]
+    found = [
+        Check(
+            "the eraser holds numbers only",
+            numbers,
+            f"{sum(buffer.numel() for buffer in eraser.buffers())} of them",
+        )
+    ]
     head, classes = head_parameters(model, record.tap), record.receipt["request"]["classes"]
     if head is None or not classes:
         return found
     rows = head_rows(head)[classes]
     error = float((eraser.forgotten.double() - rows).abs().max())
-    return [*found, Check("the gate asks what the head says of the request", error <= 1e-3 * float(rows.abs().max()), f"largest difference of its rows {error:.1e}")]
+    return [
+        *found,
+        Check(
+            "the gate asks what the head says of the request",
+            error <= 1e-3 * float(rows.abs().max()),
+            f"largest difference of its rows {error:.1e}",
+        ),
+    ]
 
 
 def _audit(path: Path, account: dict[str, Any]) -> list[Check]:
@@ -112,12 +168,27 @@ def _audit(path: Path, account: dict[str, Any]) -> list[Check]:
     except (OSError, ValueError) as error:
         return [Check("audit", None, f"{path} cannot be read: {error}")]
     if not isinstance(found, dict) or found.get("schema") != "unspan.audit/1":
-        return [Check("audit", None, f"{path} has schema {found.get('schema') if isinstance(found, dict) else None!r}; this version reads unspan.audit/1")]
+        return [
+            Check(
+                "audit",
+                None,
+                f"{path} has schema {found.get('schema') if isinstance(found, dict) else None!r};"
+                " this version reads unspan.audit/1",
+            )
+        ]
     hashes = found.get("hashes")
     same = isinstance(hashes, dict) and hashes.get("after") == account["model"]["sha256_after"]
     whole = found.get("seal") == seal(found)
-    said = str(found.get("verdict")) if whole else "its verdict is not repeated here, since the audit was edited"
-    return [Check("audit is as it was written", whole, "its seal; not a signature"), Check("audit is of these weights", same, said), *_pages(path.parent, found, whole)]
+    said = (
+        str(found.get("verdict"))
+        if whole
+        else "its verdict is not repeated here, since the audit was edited"
+    )
+    return [
+        Check("audit is as it was written", whole, "its seal; not a signature"),
+        Check("audit is of these weights", same, said),
+        *_pages(path.parent, found, whole),
+    ]
 
 
 def _pages(folder: Path, found: dict[str, Any], whole: bool) -> list[Check]:
@@ -129,12 +200,27 @@ def _pages(folder: Path, found: dict[str, Any], whole: bool) -> list[Check]:
         if not (folder / name).is_file():
             continue
         try:
-            equal: bool | None = (folder / name).read_text("utf-8", errors="replace") == draw(found) if whole else False
+            equal: bool | None = (
+                (folder / name).read_text("utf-8", errors="replace") == draw(found)
+                if whole
+                else False
+            )
         except UnspanError:
             equal = False
         if equal is False and whole and found.get("versions") != receipts.versions():
             equal = None  # drawn by other versions of the libraries
-        checks.append(Check(f"{name} says what the audit says", equal, {True: "drawn again, byte for byte", False: "it differs", None: "it differs, and was written by other versions of the libraries: compare by hand"}[equal]))
+        checks.append(
+            Check(
+                f"{name} says what the audit says",
+                equal,
+                {
+                    True: "drawn again, byte for byte",
+                    False: "it differs",
+                    None: (
+                        "it differs, and was written by other versions of the libraries: compare by"
+                        " hand"
+                    ),
+                }[equal],
+            )
+        )
     return checks
-
-

@@ -25,7 +25,8 @@ class WhiteBox:
     """What the weights give away.
 
     Attributes:
-        changed: parameters before the head that differ from the original's; None when the models have other layers.
+        changed: parameters before the head that differ from the original's; None when the models
+            have other layers.
         recovered: share of samples whose original features come back when the eraser is taken off.
         word: verdict over the earlier layers, None when they were not tested.
         verdicts: of each layer.
@@ -37,9 +38,18 @@ class WhiteBox:
     verdicts: list[Verdict] = field(default_factory=list)
 
 
-def white_box(before: Subject, after: Subject, references: Sequence[Subject], parts: Parts, inputs: Any, run: Run) -> WhiteBox:
+def white_box(
+    before: Subject,
+    after: Subject,
+    references: Sequence[Subject],
+    parts: Parts,
+    inputs: Any,
+    run: Run,
+) -> WhiteBox:
     """Compare weights, take the eraser off, and probe up to three earlier layers of all models."""
-    same = [name for name, _ in before.model.named_parameters()] == [name for name, _ in after.model.named_parameters() if not name.endswith("unspan")]
+    same = [name for name, _ in before.model.named_parameters()] == [
+        name for name, _ in after.model.named_parameters() if not name.endswith("unspan")
+    ]
     different = changed(before.model, after.model, before.tap.head) if same else None
     recovered = without_eraser(after, before, inputs)
     names = layers(before, inputs)
@@ -48,12 +58,35 @@ def white_box(before: Subject, after: Subject, references: Sequence[Subject], pa
     readings: dict[str, dict[str, Reading]] = {name: {} for name in names}
     for number, one in enumerate((before, after, *references)):
         run.report("earlier layers", number, 2 + len(references))
-        fit = layer_outputs(one, names, _some(parts.fit_forget, _FIT // 10), _some(parts.fit_retain, _FIT - _FIT // 10), run)
-        test = layer_outputs(one, names, _some(parts.test_forget, _TEST // 2), _some(parts.test_retain, _TEST // 2), run)
+        fit = layer_outputs(
+            one,
+            names,
+            _some(parts.fit_forget, _FIT // 10),
+            _some(parts.fit_retain, _FIT - _FIT // 10),
+            run,
+        )
+        test = layer_outputs(
+            one,
+            names,
+            _some(parts.test_forget, _TEST // 2),
+            _some(parts.test_retain, _TEST // 2),
+            run,
+        )
         for name in names:
             found = linear_probe(fit[name], test[name], run.seed)
-            readings[name][one.name] = Reading(attack=f"linear probe at {name}", unit=found.unit, forget=found.forget, retain=found.retain, detail=found.detail)
-    word, verdicts = overall([readings[name]["before"] for name in names], [readings[name]["after"] for name in names], [[readings[name][one.name] for one in references] for name in names], seed=run.seed)
+            readings[name][one.name] = Reading(
+                attack=f"linear probe at {name}",
+                unit=found.unit,
+                forget=found.forget,
+                retain=found.retain,
+                detail=found.detail,
+            )
+    word, verdicts = overall(
+        [readings[name]["before"] for name in names],
+        [readings[name]["after"] for name in names],
+        [[readings[name][one.name] for one in references] for name in names],
+        seed=run.seed,
+    )
     verdicts.sort(key=lambda one: [f"linear probe at {name}" for name in names].index(one.attack))
     return WhiteBox(different, recovered, word, verdicts)
 
@@ -66,4 +99,9 @@ def _missing(one: Subject, names: Sequence[str]) -> bool:
 def _some(data: Any, most: int) -> Any:
     if len(data) <= most:
         return data
-    return Subset(data, torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:most].sort().values.tolist())
+    return Subset(
+        data,
+        torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:most]
+        .sort()
+        .values.tolist(),
+    )

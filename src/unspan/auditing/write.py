@@ -17,7 +17,8 @@ NAMES = ("audit.json", "report.html", "report.md")
 
 
 def check_target(folder: Path, overwrite: bool, inputs: Sequence[Path | None]) -> None:
-    """Refuse to replace anything but an earlier audit, and that only when asked; and to write into what is read.
+    """Refuse to replace anything but an earlier audit, and that only when asked; and to write into
+    what is read.
 
     Raises:
         UsageError: the folder holds something.
@@ -30,7 +31,14 @@ def check_target(folder: Path, overwrite: bool, inputs: Sequence[Path | None]) -
         raise UsageError(f"{folder} is a file; choose a folder with --out.")
     found = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
     if found and not (overwrite and found <= set(NAMES)):
-        raise UsageError(f"{folder} is not empty; " + ("pass --overwrite to replace the audit in it." if found <= set(NAMES) else "choose another --out."))
+        raise UsageError(
+            f"{folder} is not empty; "
+            + (
+                "pass --overwrite to replace the audit in it."
+                if found <= set(NAMES)
+                else "choose another --out."
+            )
+        )
 
 
 def save(audit: Audit, folder: Path) -> Path:

@@ -1,4 +1,6 @@
-"""The networks of a benchmark: the original and the retrained model, trained by the recipe of a cell and kept by content."""
+"""The networks of a benchmark: the original and the retrained model, trained by the recipe of a
+cell and kept by content.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +42,8 @@ def digest(path: Path) -> str:
 def start(spec: str, classes: int, seed: int, weights: Path | None = None) -> tuple[nn.Module, Any]:
     """A network before training, and its preparation of images.
 
-    Networks of Python code start from random weights of the seed; those of a library or the hub from their published
-    weights with a new head. With `weights` it is a trained network.
+    Networks of Python code start from random weights of the seed; those of a library or the hub
+    from their published weights with a new head. With `weights` it is a trained network.
 
     Args:
         spec: as `unspan.models.build` takes it.
@@ -57,7 +59,11 @@ def start(spec: str, classes: int, seed: int, weights: Path | None = None) -> tu
     try:
         loaded = build(spec)
     except UsageError as error:
-        raise UsageError(f"{error} Published weights are needed for {spec}; without a hub, put the folder of the model (config.json, model.safetensors, preprocessor_config.json) on this machine and write model = \"transformers:/path/to/it\" in a copy of the spec.") from error
+        raise UsageError(
+            f"{error} Published weights are needed for {spec}; without a hub, put the folder of the"
+            " model (config.json, model.safetensors, preprocessor_config.json) on this machine and"
+            ' write model = "transformers:/path/to/it" in a copy of the spec.'
+        ) from error
     if classes_of(loaded.model) != classes:
         _new_head(loaded.model, classes, seed)
     loaded.model.requires_grad_(True)
@@ -66,9 +72,19 @@ def start(spec: str, classes: int, seed: int, weights: Path | None = None) -> tu
 
 def _new_head(model: nn.Module, classes: int, seed: int) -> None:
     """Replace the last linear layer by one with so many outputs, drawn by the seed."""
-    name, old = next(((name, layer) for name, layer in reversed(list(model.named_modules())) if isinstance(layer, nn.Linear)), ("", None))
+    name, old = next(
+        (
+            (name, layer)
+            for name, layer in reversed(list(model.named_modules()))
+            if isinstance(layer, nn.Linear)
+        ),
+        ("", None),
+    )
     if old is None:
-        raise UsageError(f"{type(model).__name__} has no linear layer, so it gets no head with {classes} outputs.")
+        raise UsageError(
+            f"{type(model).__name__} has no linear layer, so it gets no head with {classes}"
+            " outputs."
+        )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         fresh = nn.Linear(old.in_features, classes)
@@ -78,8 +94,11 @@ def _new_head(model: nn.Module, classes: int, seed: int) -> None:
         config.num_labels = classes
 
 
-def trained(store: Store, spec: str, train: dict[str, Any], data: Any, classes: int, run: Run) -> tuple[nn.Module, dict[str, Any]]:
-    """A network trained on all of `data`, from the store when it is there, and the story of its training.
+def trained(
+    store: Store, spec: str, train: dict[str, Any], data: Any, classes: int, run: Run
+) -> tuple[nn.Module, dict[str, Any]]:
+    """A network trained on all of `data`, from the store when it is there, and the story of its
+    training.
 
     Args:
         store: where it is kept; a training that was killed goes on after its last epoch.
@@ -89,13 +108,23 @@ def trained(store: Store, spec: str, train: dict[str, Any], data: Any, classes: 
         classes: outputs.
         run: device, seed, progress.
     """
-    settings = Training(**({"lr": 0.01, "epochs": 50, "batch": 64} | {name: tuple(value) if isinstance(value, list) else value for name, value in train.items()}))
+    settings = Training(
+        **(
+            {"lr": 0.01, "epochs": 50, "batch": 64}
+            | {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in train.items()
+            }
+        )
+    )
     model, _ = start(spec, classes, run.seed)
     model = model if run.device is None else model.to(run.device)
     first, _ = peek(batches(data, run, shard=False))
     tap, _ = find_tap(model.eval(), example(first, next(model.parameters(), None)))
     work = Work(model, tap, {"retain": data}, run, Checkpoint(None, ""), classes)
-    name = hashlib.sha256(json.dumps([spec, repr(settings), classes, run.seed, work.fingerprint()]).encode()).hexdigest()[:16]
+    name = hashlib.sha256(
+        json.dumps([spec, repr(settings), classes, run.seed, work.fingerprint()]).encode()
+    ).hexdigest()[:16]
     path = store.path("network", name, ".safetensors")
 
     def make() -> None:
@@ -104,11 +133,26 @@ def trained(store: Store, spec: str, train: dict[str, Any], data: Any, classes: 
         with image_layout(model):
             history = descend(work, settings, "training").report["history"]
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({key: value.contiguous() for key, value in model.state_dict().items()}, path.with_suffix(".part"))
+        save_file(
+            {key: value.contiguous() for key, value in model.state_dict().items()},
+            path.with_suffix(".part"),
+        )
         path.with_suffix(".part").replace(path)
-        store.write("network", name, {"model": spec, "settings": repr(settings), "samples": len(data), "seconds": round(sum(row["seconds"] for row in history), 2), "history": history})
+        store.write(
+            "network",
+            name,
+            {
+                "model": spec,
+                "settings": repr(settings),
+                "samples": len(data),
+                "seconds": round(sum(row["seconds"] for row in history), 2),
+                "history": history,
+            },
+        )
         shutil.rmtree(epochs, ignore_errors=True)
 
-    story = store.once("network", name, make, lambda: run.report("another process trains this network", 0, None))
+    story = store.once(
+        "network", name, make, lambda: run.report("another process trains this network", 0, None)
+    )
     model.load_state_dict(load_file(path))
     return model.eval(), story | {"name": name}

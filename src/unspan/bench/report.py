@@ -1,4 +1,6 @@
-"""From cells to pages: tables as Markdown, CSV and LaTeX, figures, and a leaderboard. Nothing is typed by hand."""
+"""From cells to pages: tables as Markdown, CSV and LaTeX, figures, and a leaderboard. Nothing is
+typed by hand.
+"""
 
 from __future__ import annotations
 
@@ -40,24 +42,64 @@ def report(root: Path, names: Sequence[str] = ()) -> list[Path]:
         UsageError: nothing was run there.
     """
     store, target = Store(root), root / "report"
-    known = {path.stem: spec for path in sorted((root / "specs").glob("*.json")) if (spec := store.read("spec", path.stem)) is not None}
-    known = dict(sorted(known.items(), key=lambda one: (not one[0].startswith("table"), not one[0].startswith("figure"), one[0])))
-    chosen = [one for name, one in known.items() if not names or name in names or one["name"] in names]
+    known = {
+        path.stem: spec
+        for path in sorted((root / "specs").glob("*.json"))
+        if (spec := store.read("spec", path.stem)) is not None
+    }
+    known = dict(
+        sorted(
+            known.items(),
+            key=lambda one: (
+                not one[0].startswith("table"),
+                not one[0].startswith("figure"),
+                one[0],
+            ),
+        )
+    )
+    chosen = [
+        one for name, one in known.items() if not names or name in names or one["name"] in names
+    ]
     if not chosen:
-        raise UsageError(f"{root} holds no benchmark{' named ' + ', '.join(names) if names else ''}; known: {', '.join(known) or 'none'}. Run unspan bench SPEC --out {root} first.")
+        raise UsageError(
+            f"{root} holds no benchmark{' named ' + ', '.join(names) if names else ''}; known:"
+            f" {', '.join(known) or 'none'}. Run unspan bench SPEC --out {root} first."
+        )
     target.mkdir(parents=True, exist_ok=True)
     files: list[Path] = []
-    page = ["# Benchmark", "", "Every number below is read from `cells/*.json`; every printed value from the table of the paper.", ""]
+    page = [
+        "# Benchmark",
+        "",
+        (
+            "Every number below is read from `cells/*.json`; every printed value from the table of"
+            " the paper."
+        ),
+        "",
+    ]
     boards: list[tuple[str, Table]] = []
     for spec in chosen:
         rows = filled(store, spec)
         count = sum(len(row["cells"]) for row in spec["rows"])
-        page += [f"## {escaped(spec['title'])}", "", f"Budget: {spec['budget']}. Cells: {sum(len(one.results) for one in rows)} of {count}. `{spec['command']}`", "", *([escaped(spec["note"]), ""] if spec["note"] else []), *_facts(rows)]
+        page += [
+            f"## {escaped(spec['title'])}",
+            "",
+            (
+                f"Budget: {spec['budget']}. Cells: {sum(len(one.results) for one in rows)} of"
+                f" {count}. `{spec['command']}`"
+            ),
+            "",
+            *([escaped(spec["note"]), ""] if spec["note"] else []),
+            *_facts(rows),
+        ]
         name = f"{spec['name']}.{spec['budget']}"
         for view in spec["views"]:
             for table in TABLES[view](name, spec["title"], rows) if view in TABLES else ():
                 table = replace(table, meant=spec["meant"])
-                for suffix, text in ((".md", markdown(table)), (".csv", comma_separated(table)), (".tex", latex(table))):
+                for suffix, text in (
+                    (".md", markdown(table)),
+                    (".csv", comma_separated(table)),
+                    (".tex", latex(table)),
+                ):
                     (target / f"{table.name}{suffix}").write_text(text, "utf-8")
                     files.append(target / f"{table.name}{suffix}")
                 page += [markdown(table)]
@@ -65,7 +107,11 @@ def report(root: Path, names: Sequence[str] = ()) -> list[Path]:
             if view not in TABLES:
                 drawn = figures.save(view, name, spec["title"], rows, target)
                 files += drawn
-                page += [f"![{escaped(path.stem)}]({quote(path.name)})" for path in drawn if path.suffix == ".svg"] or ["(no cell has what this figure needs yet)"]
+                page += [
+                    f"![{escaped(path.stem)}]({quote(path.name)})"
+                    for path in drawn
+                    if path.suffix == ".svg"
+                ] or ["(no cell has what this figure needs yet)"]
                 page += [""]
     (target / "README.md").write_text("\n".join(page) + "\n", "utf-8")
     (target / "leaderboard.html").write_text(leaderboard(boards), "utf-8")
@@ -78,9 +124,30 @@ def _facts(rows: Sequence[Filled]) -> list[str]:
     for result in (result for row in rows for result in row.results):
         one = result["cell"]
         given = [name for name in ("original", "retrain") if one["weights"].get(name)]
-        kept = "all of the training samples" if one["retain"] is None else f"at most {one['retain']:,} retained training samples" + ("" if "original" in given else ", and the same share of those to be forgotten")
+        kept = (
+            "all of the training samples"
+            if one["retain"] is None
+            else f"at most {one['retain']:,} retained training samples"
+            + ("" if "original" in given else ", and the same share of those to be forgotten")
+        )
         recipe = ", ".join(f"{key} {value}" for key, value in one["train"].items())
-        networks = [f"{' and '.join(given)}: given weights"] * bool(given) + [f"{' and '.join([name for name in ('original', 'retrain') if name not in given])} trained with {recipe}"] * (len(given) < 2)
-        way = f"{kept}; {'; '.join(networks)}; {result['device']}, {result['threads']} threads, torch {result['versions']['torch']}, unspan {result['versions']['unspan']}"
+        networks = [f"{' and '.join(given)}: given weights"] * bool(given) + [
+            f"{' and '.join([name for name in ('original', 'retrain') if name not in given])}"
+            f" trained with {recipe}"
+        ] * (len(given) < 2)
+        way = (
+            f"{kept}; {'; '.join(networks)}; {result['device']}, {result['threads']} threads, torch"
+            f" {result['versions']['torch']}, unspan {result['versions']['unspan']}"
+        )
         ways.setdefault(way, set()).add(one["seed"])
-    return [line for way, seeds in ways.items() for line in (f"{way[0].upper()}{way[1:]}. Seeds {', '.join(map(str, sorted(seeds)))}; rows without ± ran once.", "")]
+    return [
+        line
+        for way, seeds in ways.items()
+        for line in (
+            (
+                f"{way[0].upper()}{way[1:]}. Seeds {', '.join(map(str, sorted(seeds)))}; rows"
+                " without ± ran once."
+            ),
+            "",
+        )
+    ]

@@ -1,4 +1,6 @@
-"""Work through the cells of a spec: claims, progress, time left, failures that do not end the run, and an estimate beforehand."""
+"""Work through the cells of a spec: claims, progress, time left, failures that do not end the run,
+and an estimate beforehand.
+"""
 
 from __future__ import annotations
 
@@ -54,16 +56,46 @@ def record(store: Store, spec: Spec, command: str) -> None:
     """
     earlier = store.read("spec", f"{spec.name}.{spec.budget}")
     if earlier is not None and earlier["title"] != spec.title:
-        raise UsageError(f"A spec of the name {spec.name} with another title ('{earlier['title']}') was run in {store.root}; rename the file, or choose another --out.")
-    rows = [{"label": row.label, "method": row.method, "pair": row.pair, "paper": row.paper, "needs_retain": None if row.method in NETWORKS else "retain" in _method(row.cells[0]).needs, "cells": [cell.id for cell in row.cells]} for row in spec.rows]
-    store.write("spec", f"{spec.name}.{spec.budget}", {"name": spec.name, "budget": spec.budget, "title": spec.title, "meant": spec.meant, "views": list(spec.views), "paper": spec.paper, "note": spec.note, "command": command, "rows": rows})
+        raise UsageError(
+            f"A spec of the name {spec.name} with another title ('{earlier['title']}') was run in"
+            f" {store.root}; rename the file, or choose another --out."
+        )
+    rows = [
+        {
+            "label": row.label,
+            "method": row.method,
+            "pair": row.pair,
+            "paper": row.paper,
+            "needs_retain": (
+                None if row.method in NETWORKS else "retain" in _method(row.cells[0]).needs
+            ),
+            "cells": [cell.id for cell in row.cells],
+        }
+        for row in spec.rows
+    ]
+    store.write(
+        "spec",
+        f"{spec.name}.{spec.budget}",
+        {
+            "name": spec.name,
+            "budget": spec.budget,
+            "title": spec.title,
+            "meant": spec.meant,
+            "views": list(spec.views),
+            "paper": spec.paper,
+            "note": spec.note,
+            "command": command,
+            "rows": rows,
+        },
+    )
 
 
 def work(spec: Spec, bench: Bench, tell: Tell, *, again: bool = False) -> Tally:
     """Compute every cell of a spec that nobody computed yet.
 
-    Under torchrun and in job arrays every process takes cells of its own. Cells that a living process holds are left to it; those
-    of a process that gives no sign of life are waited for and taken over.
+    Under torchrun and in job arrays every process takes cells of its own. Cells that a living
+    process holds are left to it; those of a process that gives no sign of life are waited for and
+    taken over.
 
     Args:
         spec: what to run.
@@ -87,14 +119,25 @@ def work(spec: Spec, bench: Bench, tell: Tell, *, again: bool = False) -> Tally:
                     begun = time.perf_counter()
                     _one(bench, cell, tell, _place(cells, cell), _left(cells, bench.store, spent))
                     spent.append(time.perf_counter() - begun)
-        until = time.monotonic() + STALE + 3 * BEAT if until is None or len(waiting) < len(left) else until
+        until = (
+            time.monotonic() + STALE + 3 * BEAT
+            if until is None or len(waiting) < len(left)
+            else until
+        )
         left, tried = _silent(bench.store, waiting) if time.monotonic() < until else [], False
     states = [state(bench.store, cell) for cell in cells]
-    return Tally(states.count("done"), states.count("failed"), len(cells) - states.count("done") - states.count("failed"), len(cells))
+    return Tally(
+        states.count("done"),
+        states.count("failed"),
+        len(cells) - states.count("done") - states.count("failed"),
+        len(cells),
+    )
 
 
 def _silent(store: Store, cells: Sequence[Cell]) -> list[Cell]:
-    """Those of the claimed cells whose owner gave them up, or gives no sign of life for a beat, so that they may soon be taken over."""
+    """Those of the claimed cells whose owner gave them up, or gives no sign of life for a beat, so
+    that they may soon be taken over.
+    """
     before = {cell.id: store.touched("cell", cell.id) for cell in cells}
     if cells:
         time.sleep(BEAT + 1)
@@ -114,16 +157,36 @@ def _one(bench: Bench, cell: Cell, tell: Tell, place: str, left: str) -> None:
         raise
     except Exception as error:  # one cell must not end the others, whatever it met
         text = " ".join(str(error).split())
-        found = {"cell": asdict(cell), "error": f"{type(error).__name__}: {text}", "trace": None if isinstance(error, UnspanError) else traceback.format_exc()}
+        found = {
+            "cell": asdict(cell),
+            "error": f"{type(error).__name__}: {text}",
+            "trace": None if isinstance(error, UnspanError) else traceback.format_exc(),
+        }
     found |= {"created": receipts.now(), "seconds_in_all": round(time.perf_counter() - begun, 1)}
     bench.store.write("cell", cell.id, found)
-    tell(f"{place} {cell.method} (seed {cell.seed}) " + (f"FAILED: {found['error']}" if "error" in found else f"{found['seconds_in_all']:.0f} s, {_summary(found)}") + left)
+    tell(
+        f"{place} {cell.method} (seed {cell.seed}) "
+        + (
+            f"FAILED: {found['error']}"
+            if "error" in found
+            else f"{found['seconds_in_all']:.0f} s, {_summary(found)}"
+        )
+        + left
+    )
 
 
 def _summary(found: dict[str, Any]) -> str:
     values = found["steps"][-1]["values"]
-    shown = [("D_ft", "forget"), ("D_rt", "remaining"), ("strongest", "strongest attack")] if "D_ft" in values else [("D_t", "test"), ("member rate", "member rate")]
-    return ", ".join(f"{name} {values[key]['value']:.1f} %" for key, name in shown if values.get(key, {}).get("value") is not None)
+    shown = (
+        [("D_ft", "forget"), ("D_rt", "remaining"), ("strongest", "strongest attack")]
+        if "D_ft" in values
+        else [("D_t", "test"), ("member rate", "member rate")]
+    )
+    return ", ".join(
+        f"{name} {values[key]['value']:.1f} %"
+        for key, name in shown
+        if values.get(key, {}).get("value") is not None
+    )
 
 
 def _place(cells: Sequence[Cell], cell: Cell) -> str:
@@ -135,7 +198,9 @@ def _left(cells: Sequence[Cell], store: Store, spent: Sequence[float]) -> str:
     count = sum(store.read("cell", cell.id) is None for cell in cells) - 1
     if not spent or count < 1:
         return ""
-    return f"; about {duration(statistics.fmean(spent) * count)} left for {count} cells in one process"
+    return (
+        f"; about {duration(statistics.fmean(spent) * count)} left for {count} cells in one process"
+    )
 
 
 def duration(seconds: float) -> str:
@@ -144,12 +209,19 @@ def duration(seconds: float) -> str:
     >>> duration(42), duration(600), duration(10_000)
     ('42 s', '10 min', '2.8 h')
     """
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 90
+        else f"{seconds / 60:.0f} min"
+        if seconds < 5400
+        else f"{seconds / 3600:.1f} h"
+    )
 
 
 def estimate(spec: Spec, store: Store) -> list[tuple[Row, Cell, str, float | None]]:
-    """Every cell with its state, and the seconds it took or should take: the median of finished cells of the same method,
-    else by `passes` at the pace of others on the same data and network, else None.
+    """Every cell with its state, and the seconds it took or should take: the median of finished
+    cells of the same method, else by `passes` at the pace of others on the same data and network,
+    else None.
     """
     known: dict[str, list[float]] = {}
     paces: dict[str, list[float]] = {}
@@ -157,20 +229,39 @@ def estimate(spec: Spec, store: Store) -> list[tuple[Row, Cell, str, float | Non
         found = store.read("cell", path.stem)
         if found is not None and "error" not in found:
             known.setdefault(_kind(found["cell"]), []).append(found["seconds_in_all"])
-            paces.setdefault(_place_of(found["cell"]), []).append(found["seconds_in_all"] / (_LOOKS + passes(Cell(**found["cell"]))))
+            paces.setdefault(_place_of(found["cell"]), []).append(
+                found["seconds_in_all"] / (_LOOKS + passes(Cell(**found["cell"])))
+            )
     rows = []
     for row in spec.rows:
         for cell in row.cells:
             where, same = state(store, cell), known.get(_kind(asdict(cell)))
             pace = paces.get(_place_of(asdict(cell)))
-            guess = statistics.median(same) if same else (_LOOKS + passes(cell)) * statistics.median(pace) if pace else None
+            guess = (
+                statistics.median(same)
+                if same
+                else (_LOOKS + passes(cell)) * statistics.median(pace)
+                if pace
+                else None
+            )
             rows.append((row, cell, where, 0.0 if where == "done" else guess))
     return rows
 
 
 def _kind(cell: dict[str, Any]) -> str:
-    epochs = cell["settings"].get("epochs") or (cell["train"].get("epochs") if cell["method"] in NETWORKS else None)
-    return repr((cell["data"], cell["model"], cell["retain"], cell["method"], epochs, len(cell["request"].get("steps", [0]))))
+    epochs = cell["settings"].get("epochs") or (
+        cell["train"].get("epochs") if cell["method"] in NETWORKS else None
+    )
+    return repr(
+        (
+            cell["data"],
+            cell["model"],
+            cell["retain"],
+            cell["method"],
+            epochs,
+            len(cell["request"].get("steps", [0])),
+        )
+    )
 
 
 def _place_of(cell: dict[str, Any]) -> str:
@@ -178,10 +269,14 @@ def _place_of(cell: dict[str, Any]) -> str:
 
 
 def passes(cell: Cell) -> float:
-    """How many times the method reads its data, to guess a cost by: epochs, and a quarter of that for every trial.
+    """How many times the method reads its data, to guess a cost by: epochs, and a quarter of that
+    for every trial.
 
     >>> from unspan.bench.spec import Cell
-    >>> passes(Cell(data="digits", model="m", train={"epochs": 7}, request={"classes": [1]}, method="retrain"))
+    >>> request = {"classes": [1]}
+    >>> passes(
+    ...     Cell(data="digits", model="m", train={"epochs": 7}, request=request, method="retrain")
+    ... )
     7.0
     """
     if cell.method in NETWORKS:
@@ -192,11 +287,16 @@ def passes(cell: Cell) -> float:
 
 def _method(cell: Cell) -> Any:
     """The method of a cell with the settings that are given (not those that tuning finds)."""
-    return configured(by_name(cell.method), {key: None if value == "none" else value for key, value in cell.settings.items()})
+    return configured(
+        by_name(cell.method),
+        {key: None if value == "none" else value for key, value in cell.settings.items()},
+    )
 
 
 def own_cells() -> str | None:
-    """Under torchrun, make this process work alone and return the device that belongs to it (None: the default)."""
+    """Under torchrun, make this process work alone and return the device that belongs to it (None:
+    the default).
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return None
     import torch

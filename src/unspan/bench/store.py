@@ -1,7 +1,9 @@
-"""The folder of a benchmark: results by cell, networks by content, and claims, so that nothing is computed twice.
+"""The folder of a benchmark: results by cell, networks by content, and claims, so that nothing is
+computed twice.
 
-Several processes, on one machine or on several that share the folder, take cells by creating a file that only one of
-them can create. Its owner touches it every few seconds; a claim that nobody touched for a while is taken over.
+Several processes, on one machine or on several that share the folder, take cells by creating a file
+that only one of them can create. Its owner touches it every few seconds; a claim that nobody
+touched for a while is taken over.
 """
 
 from __future__ import annotations
@@ -19,8 +21,11 @@ from typing import Any
 
 from unspan.errors import OutputError
 
-BEAT, STALE = 5.0, 60.0  # seconds between touches, and after which an owner on another machine counts as dead
-PAUSED = 3600.0  # likewise on this machine, where a process that is only paused can be seen; its number may have passed to another
+BEAT = 5.0  # seconds between touches
+STALE = 60.0  # seconds after which an owner on another machine counts as dead
+# likewise on this machine, where a process that is only paused can be seen; its number may have
+# passed to another
+PAUSED = 3600.0
 
 
 class Store:
@@ -38,13 +43,22 @@ class Store:
         return self.root / f"{kind}s" / f"{name}{suffix}"
 
     def read(self, kind: str, name: str) -> dict[str, Any] | None:
-        """The JSON of this name, None when it is not there or not whole (a full disk, an edit): it is made again then."""
+        """The JSON of this name, None when it is not there or not whole (a full disk, an edit): it
+        is made again then.
+        """
         try:
             found = json.loads(self.path(kind, name).read_text("utf-8"))
         except (OSError, ValueError):
             return None
-        needed = {"cell": ("cell", "steps"), "network": ("history",), "choice": ("chosen",), "spec": ("rows", "meant")}[kind]
-        whole = isinstance(found, dict) and ("error" in found or all(key in found for key in needed))
+        needed = {
+            "cell": ("cell", "steps"),
+            "network": ("history",),
+            "choice": ("chosen",),
+            "spec": ("rows", "meant"),
+        }[kind]
+        whole = isinstance(found, dict) and (
+            "error" in found or all(key in found for key in needed)
+        )
         return found if whole else None
 
     def write(self, kind: str, name: str, value: dict[str, Any]) -> None:
@@ -60,7 +74,10 @@ class Store:
             fresh.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", "utf-8")
             os.replace(fresh, target)
         except OSError as error:
-            raise OutputError(f"{target} cannot be written: {error.strerror or error}. Give --out a folder with room.") from error
+            raise OutputError(
+                f"{target} cannot be written: {error.strerror or error}. Give --out a folder with"
+                " room."
+            ) from error
 
     @contextmanager
     def claim(self, kind: str, name: str) -> Iterator[bool]:
@@ -69,7 +86,10 @@ class Store:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"{path.parent} cannot be written: {error.strerror or error}. Give --out a folder with room.") from error
+            raise OutputError(
+                f"{path.parent} cannot be written: {error.strerror or error}. Give --out a folder"
+                " with room."
+            ) from error
         mine = f"{socket.gethostname()} {os.getpid()} {secrets.token_hex(8)}\n"
         if not (_create(path, mine) or _take_over(path, mine)):
             yield False
@@ -90,7 +110,13 @@ class Store:
         except OSError:
             return None
 
-    def once(self, kind: str, name: str, make: Callable[[], None], wait: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    def once(
+        self,
+        kind: str,
+        name: str,
+        make: Callable[[], None],
+        wait: Callable[[], None] = lambda: None,
+    ) -> dict[str, Any]:
         """The JSON of this name; made by this process, or waited for while another one makes it.
 
         Args:
@@ -118,7 +144,9 @@ def _create(path: Path, owner: str) -> bool:
     except FileExistsError:
         return False
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}. Give --out a folder with room.") from error
+        raise OutputError(
+            f"{path} cannot be written: {error.strerror or error}. Give --out a folder with room."
+        ) from error
     return True
 
 
@@ -131,7 +159,9 @@ def _owner(path: Path) -> str:
 
 
 def _is_stale(path: Path, owner: str) -> bool:
-    """The owner is dead: gone from this machine for a few beats, or silent for too long, by the clock of the folder."""
+    """The owner is dead: gone from this machine for a few beats, or silent for too long, by the
+    clock of the folder.
+    """
     host, _, rest = owner.partition(" ")
     pid = rest.partition(" ")[0].strip()
     here = host == socket.gethostname()
@@ -161,7 +191,8 @@ def _runs(pid: int) -> bool:
 def _take_over(path: Path, mine: str) -> bool:
     """Replace a dead claim by an own one.
 
-    Only one process can move a file away; whoever finds that it moved another claim than the dead one puts it back.
+    Only one process can move a file away; whoever finds that it moved another claim than the dead
+    one puts it back.
     """
     dead = _owner(path)
     if not dead or not _is_stale(path, dead):

@@ -20,8 +20,14 @@ from unspan.errors import ResourceError, UnspanError
 
 app = typer.Typer(
     name="unspan",
-    help="Erase a class, a person or samples from a trained PyTorch model in one pass, and say what is left.",
-    epilog="Exit codes: 2 usage, 3 data, 4 model file, 5 unsafe file refused, 6 audit says RETAINED (--fail-on), 7 inconclusive, 8 output, 9 resources or interrupt.",
+    help=(
+        "Erase a class, a person or samples from a trained PyTorch model in one pass, and say what"
+        " is left."
+    ),
+    epilog=(
+        "Exit codes: 2 usage, 3 data, 4 model file, 5 unsafe file refused, 6 audit says RETAINED"
+        " (--fail-on), 7 inconclusive, 8 output, 9 resources or interrupt."
+    ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -29,7 +35,11 @@ app = typer.Typer(
 )
 for command in (erase, audit, verify, inspect, export, stats, methods):
     app.command()(command)
-app.add_typer(bench, name="bench", help="Run the tables and figures of the paper, or your own grid of methods.")
+app.add_typer(
+    bench,
+    name="bench",
+    help="Run the tables and figures of the paper, or your own grid of methods.",
+)
 
 
 _INTERRUPTED = 130  # what the argument parser returns when it swallowed a KeyboardInterrupt
@@ -69,9 +79,16 @@ def _explain(error: Exception) -> int:
     if type(error).__name__ in ("Abort", "Exit"):
         return int(getattr(error, "exit_code", ResourceError.exit_code))
     if isinstance(error, MemoryError) or "allocate memory" in str(error):
-        print(f"Error: Out of memory ({_one_line(error)}); use a smaller --batch-size.", file=sys.stderr)
+        print(
+            f"Error: Out of memory ({_one_line(error)}); use a smaller --batch-size.",
+            file=sys.stderr,
+        )
         return ResourceError.exit_code
-    print(f"Error: unexpected {type(error).__name__}: {_one_line(error)} Run again with --debug for the traceback, and report it.", file=sys.stderr)
+    print(
+        f"Error: unexpected {type(error).__name__}: {_one_line(error)} Run again with --debug for"
+        " the traceback, and report it.",
+        file=sys.stderr,
+    )
     return 1
 
 

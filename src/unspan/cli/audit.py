@@ -17,43 +17,178 @@ if TYPE_CHECKING:
 
 _MODEL, _DATA, _REQUEST, _RUN = "Models", "Data", "Request", "Run"
 _EXIT = {"RETAINED": 6, "INCONCLUSIVE": 7, "NOT MEASURABLE": 7}
-_FAILS = {"never": (), "retained": ("RETAINED",), "inconclusive": ("RETAINED", "INCONCLUSIVE", "NOT MEASURABLE")}
+_FAILS = {
+    "never": (),
+    "retained": ("RETAINED",),
+    "inconclusive": ("RETAINED", "INCONCLUSIVE", "NOT MEASURABLE"),
+}
 
 
 def audit(
-    before: Annotated[str, typer.Argument(help="The original: timm:NAME, torchvision:NAME, transformers:FOLDER_OR_ID or python:pkg.mod:factory.")],
-    after: Annotated[Path, typer.Argument(help="The erased model: an unspan folder, or weights (.safetensors) of the same architecture.")],
-    data: Annotated[str, typer.Option(help="Folder of images (class/*.jpg), Parquet file or folder, Hugging Face id, or python:pkg.mod:factory; with a test split if there is one.", rich_help_panel=_DATA)],
+    before: Annotated[
+        str,
+        typer.Argument(
+            help=(
+                "The original: timm:NAME, torchvision:NAME, transformers:FOLDER_OR_ID or"
+                " python:pkg.mod:factory."
+            )
+        ),
+    ],
+    after: Annotated[
+        Path,
+        typer.Argument(
+            help=(
+                "The erased model: an unspan folder, or weights (.safetensors) of the same"
+                " architecture."
+            )
+        ),
+    ],
+    data: Annotated[
+        str,
+        typer.Option(
+            help=(
+                "Folder of images (class/*.jpg), Parquet file or folder, Hugging Face id, or"
+                " python:pkg.mod:factory; with a test split if there is one."
+            ),
+            rich_help_panel=_DATA,
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder to write: report.html, report.md, audit.json.")],
-    weights: Annotated[Path | None, typer.Option(help="Weights of the original, .safetensors.", rich_help_panel=_MODEL)] = None,
-    reference: Annotated[list[Path] | None, typer.Option(help="Weights of a model trained without the forgotten data, best several (repeat). Random weights serve otherwise.", rich_help_panel=_MODEL)] = None,
-    num_classes: Annotated[int | None, typer.Option(help="Outputs of the model; read from the weights by default.", rich_help_panel=_MODEL)] = None,
-    tap: Annotated[str | None, typer.Option(help="Where the features are: HEAD, NAME:out, output, output:KEY. Found by default.", rich_help_panel=_MODEL)] = None,
-    pool: Annotated[str | None, typer.Option(help="cls, mean or gap, when the features are tokens or maps.", rich_help_panel=_MODEL)] = None,
-    split: Annotated[str, typer.Option(help="Split that holds the forgotten samples.", rich_help_panel=_DATA)] = "train",
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Weights of the original, .safetensors.", rich_help_panel=_MODEL),
+    ] = None,
+    reference: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help=(
+                "Weights of a model trained without the forgotten data, best several (repeat)."
+                " Random weights serve otherwise."
+            ),
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    num_classes: Annotated[
+        int | None,
+        typer.Option(
+            help="Outputs of the model; read from the weights by default.", rich_help_panel=_MODEL
+        ),
+    ] = None,
+    tap: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the features are: HEAD, NAME:out, output, output:KEY. Found by default.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    pool: Annotated[
+        str | None,
+        typer.Option(
+            help="cls, mean or gap, when the features are tokens or maps.", rich_help_panel=_MODEL
+        ),
+    ] = None,
+    split: Annotated[
+        str, typer.Option(help="Split that holds the forgotten samples.", rich_help_panel=_DATA)
+    ] = "train",
     image_column: Annotated[str | None, typer.Option(rich_help_panel=_DATA)] = None,
     text_column: Annotated[str | None, typer.Option(rich_help_panel=_DATA)] = None,
     label_column: Annotated[str | None, typer.Option(rich_help_panel=_DATA)] = None,
-    id_column: Annotated[str | None, typer.Option(help="Column that --forget-ids refers to.", rich_help_panel=_DATA)] = None,
-    size: Annotated[int | None, typer.Option(help="Resize the shorter side and crop the centre to this size.", rich_help_panel=_DATA)] = None,
-    mean: Annotated[str | None, typer.Option(help="Normalisation mean, one number or one a channel.", rich_help_panel=_DATA)] = None,
-    std: Annotated[str | None, typer.Option(help="Normalisation deviation.", rich_help_panel=_DATA)] = None,
-    forget: Annotated[list[str] | None, typer.Option(help="Class name or index; read from the receipt of an unspan folder by default.", rich_help_panel=_REQUEST)] = None,
-    forget_index: Annotated[str | None, typer.Option(help="Sample positions: 3,17,20-29.", rich_help_panel=_REQUEST)] = None,
-    forget_ids: Annotated[Path | None, typer.Option(help="CSV or text file of ids, file names or positions.", rich_help_panel=_REQUEST)] = None,
-    forget_data: Annotated[str | None, typer.Option(help="Data that as a whole was forgotten.", rich_help_panel=_REQUEST)] = None,
-    fail_on: Annotated[str, typer.Option(help="never, retained (exit 6) or inconclusive (also exit 7), so that a release can be gated.", rich_help_panel=_RUN)] = "never",
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps.", rich_help_panel=_RUN)] = None,
+    id_column: Annotated[
+        str | None, typer.Option(help="Column that --forget-ids refers to.", rich_help_panel=_DATA)
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            help="Resize the shorter side and crop the centre to this size.", rich_help_panel=_DATA
+        ),
+    ] = None,
+    mean: Annotated[
+        str | None,
+        typer.Option(
+            help="Normalisation mean, one number or one a channel.", rich_help_panel=_DATA
+        ),
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option(help="Normalisation deviation.", rich_help_panel=_DATA)
+    ] = None,
+    forget: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Class name or index; read from the receipt of an unspan folder by default.",
+            rich_help_panel=_REQUEST,
+        ),
+    ] = None,
+    forget_index: Annotated[
+        str | None, typer.Option(help="Sample positions: 3,17,20-29.", rich_help_panel=_REQUEST)
+    ] = None,
+    forget_ids: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV or text file of ids, file names or positions.", rich_help_panel=_REQUEST
+        ),
+    ] = None,
+    forget_data: Annotated[
+        str | None,
+        typer.Option(help="Data that as a whole was forgotten.", rich_help_panel=_REQUEST),
+    ] = None,
+    fail_on: Annotated[
+        str,
+        typer.Option(
+            help=(
+                "never, retained (exit 6) or inconclusive (also exit 7), so that a release can be"
+                " gated."
+            ),
+            rich_help_panel=_RUN,
+        ),
+    ] = "never",
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, mps.", rich_help_panel=_RUN)
+    ] = None,
     batch_size: Annotated[int, typer.Option(rich_help_panel=_RUN)] = 64,
     workers: Annotated[int, typer.Option(help="Loader processes.", rich_help_panel=_RUN)] = 0,
     seed: Annotated[int, typer.Option(rich_help_panel=_RUN)] = 0,
-    cache: Annotated[Path | None, typer.Option(help="Folder for model outputs, so that a second audit runs no forward pass; holds features of your data.", rich_help_panel=_RUN)] = None,
-    pictures: Annotated[bool, typer.Option(help="Draw t-SNE embeddings.", rich_help_panel=_RUN)] = True,
-    gradcam: Annotated[int, typer.Option(min=0, help="Show so many forgotten test images with the regions either model uses (needs captum). The report then holds these images.", rich_help_panel=_RUN)] = 0,
-    allow_overlap: Annotated[bool, typer.Option("--allow-overlap", help="Go on when test samples stand in the training data.", rich_help_panel=_RUN)] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier audit in --out.", rich_help_panel=_RUN)] = False,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help=(
+                "Folder for model outputs, so that a second audit runs no forward pass; holds"
+                " features of your data."
+            ),
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
+    pictures: Annotated[
+        bool, typer.Option(help="Draw t-SNE embeddings.", rich_help_panel=_RUN)
+    ] = True,
+    gradcam: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help=(
+                "Show so many forgotten test images with the regions either model uses (needs"
+                " captum). The report then holds these images."
+            ),
+            rich_help_panel=_RUN,
+        ),
+    ] = 0,
+    allow_overlap: Annotated[
+        bool,
+        typer.Option(
+            "--allow-overlap",
+            help="Go on when test samples stand in the training data.",
+            rich_help_panel=_RUN,
+        ),
+    ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace an earlier audit in --out.", rich_help_panel=_RUN
+        ),
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print audit.json on standard output.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print audit.json on standard output.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """Measure what an attacker can still get from an erased model, and write a report.
@@ -74,7 +209,10 @@ def audit(
     if found.verdict in _FAILS[fail_on]:
         raise typer.Exit(_EXIT[found.verdict])
     if fail_on != "never" and not found.trusted:
-        console(False).print("The audit cannot be relied on: a self-test failed, or the reference cannot serve as one. The gate stays closed (exit 7).")
+        console(False).print(
+            "The audit cannot be relied on: a self-test failed, or the reference cannot serve as"
+            " one. The gate stays closed (exit 7)."
+        )
         raise typer.Exit(7)
 
 
@@ -97,8 +235,27 @@ def _audit(o: dict[str, Any], out: Any) -> Audit:
     names = getattr(next(iter(sources.values())), "class_names", None) or opened.class_names
     with render.progress(out) as report, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        run = Run(device=o["device"], batch_size=o["batch_size"], workers=o["workers"], seed=o["seed"], progress=report)
-        found = audit_api(opened.model, erased, splits, run, reference=references, tap=o["tap"], pool=o["pool"], class_names=names, cache=o["cache"], allow_overlap=o["allow_overlap"], pictures=o["pictures"], gradcam=o["gradcam"])
+        run = Run(
+            device=o["device"],
+            batch_size=o["batch_size"],
+            workers=o["workers"],
+            seed=o["seed"],
+            progress=report,
+        )
+        found = audit_api(
+            opened.model,
+            erased,
+            splits,
+            run,
+            reference=references,
+            tap=o["tap"],
+            pool=o["pool"],
+            class_names=names,
+            cache=o["cache"],
+            allow_overlap=o["allow_overlap"],
+            pictures=o["pictures"],
+            gradcam=o["gradcam"],
+        )
     check_target(o["out"], o["overwrite"], [])  # another audit may have been written meanwhile
     found.save(o["out"])
     render.verdict(out, found.account, o["out"])
@@ -111,7 +268,10 @@ def _after(path: Path, original: nn.Module) -> nn.Module:
     if (path / RECEIPT).is_file():
         return load(path, model=copy.deepcopy(original))
     if path.is_dir():
-        raise UsageError(f"{path} is not an unspan folder; give one, or a .safetensors file of the same architecture.")
+        raise UsageError(
+            f"{path} is not an unspan folder; give one, or a .safetensors file of the same"
+            " architecture."
+        )
     return _with_weights(original, path)
 
 
@@ -130,7 +290,10 @@ def _from_receipt(o: dict[str, Any]) -> list[str] | None:
     """The classes that the folder's receipt names, when the command line says nothing else."""
     from unspan.artifact import RECEIPT, inspect
 
-    if any(o[name] for name in ("forget_index", "forget_ids", "forget_data")) or not (o["after"] / RECEIPT).is_file():
+    if (
+        any(o[name] for name in ("forget_index", "forget_ids", "forget_data"))
+        or not (o["after"] / RECEIPT).is_file()
+    ):
         return None
     request = inspect(o["after"])["request"]
     return [str(label) for label in request["classes"]] or None

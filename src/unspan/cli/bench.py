@@ -17,33 +17,89 @@ class _Spec(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         first = args[0] if args else ""
-        return super().parse_args(ctx, ["run", *args] if first.startswith("-") and first not in ("-h", "--help") else args)
+        return super().parse_args(
+            ctx, ["run", *args] if first.startswith("-") and first not in ("-h", "--help") else args
+        )
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         return super().resolve_command(ctx, args if args[0] in self.commands else ["run", *args])
 
 
-bench = typer.Typer(cls=_Spec, no_args_is_help=True, rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]})
-_OUT = Annotated[Path, typer.Option("--out", "-o", help="Folder of results; several processes and machines may share it.")]
+bench = typer.Typer(
+    cls=_Spec,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_OUT = Annotated[
+    Path,
+    typer.Option(
+        "--out", "-o", help="Folder of results; several processes and machines may share it."
+    ),
+]
 _DEBUG = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 
 @bench.callback()
 def _bench() -> None:
-    """Run a table or figure of the paper, or your own grid: `unspan bench table1a --budget smoke`, then `unspan bench report`."""
+    """Run a table or figure of the paper, or your own grid: `unspan bench table1a --budget smoke`,
+    then `unspan bench report`.
+    """
 
 
 @bench.command()
 def run(
-    spec: Annotated[list[str], typer.Argument(help="Names of specs that come with unspan (unspan bench list), or TOML files; all for every one of them.")],
+    spec: Annotated[
+        list[str],
+        typer.Argument(
+            help=(
+                "Names of specs that come with unspan (unspan bench list), or TOML files; all for"
+                " every one of them."
+            )
+        ),
+    ],
     out: _OUT = Path("bench-results"),
-    budget: Annotated[str, typer.Option(help="smoke (digits, minutes), cpu (reduced, hours) or paper (the paper's settings).")] = "paper",
-    data_root: Annotated[Path | None, typer.Option(help="Folder with a folder for each dataset; else $UNSPAN_DATA, else the hub.")] = None,
-    original: Annotated[Path | None, typer.Option(help="Weights (safetensors) of the original model; else it is trained and kept.")] = None,
-    retrained: Annotated[Path | None, typer.Option(help="Weights of the model retrained without the forget data; else it is trained and kept.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the cells with their state and an estimate of the cost, and stop.")] = False,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Compute cells again that ended with an error.")] = False,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; under torchrun each process takes its own GPU.")] = None,
+    budget: Annotated[
+        str,
+        typer.Option(
+            help="smoke (digits, minutes), cpu (reduced, hours) or paper (the paper's settings)."
+        ),
+    ] = "paper",
+    data_root: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with a folder for each dataset; else $UNSPAN_DATA, else the hub."
+        ),
+    ] = None,
+    original: Annotated[
+        Path | None,
+        typer.Option(
+            help="Weights (safetensors) of the original model; else it is trained and kept."
+        ),
+    ] = None,
+    retrained: Annotated[
+        Path | None,
+        typer.Option(
+            help=(
+                "Weights of the model retrained without the forget data; else it is trained and"
+                " kept."
+            )
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="List the cells with their state and an estimate of the cost, and stop.",
+        ),
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Compute cells again that ended with an error.")
+    ] = False,
+    device: Annotated[
+        str | None,
+        typer.Option(help="cpu, cuda, cuda:1, mps; under torchrun each process takes its own GPU."),
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Samples a forward pass.")] = 250,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     debug: _DEBUG = False,
@@ -58,7 +114,11 @@ def run(
     from unspan.run import Run
 
     screen = console(quiet)
-    given = {name: path for name, path in (("original", original), ("retrain", retrained)) if path is not None}
+    given = {
+        name: path
+        for name, path in (("original", original), ("retrain", retrained))
+        if path is not None
+    }
     hashes: dict[str, str | None] = {name: digest(path) for name, path in given.items()}
     specs = [load(find(name), budget, hashes) for name in (shipped() if spec == ["all"] else spec)]
     check_given(specs, hashes)
@@ -68,13 +128,28 @@ def run(
         if dry_run:
             cells(screen, one.title, estimate(one, store))
             continue
-        screen.print(f"{one.title}, budget {budget}: {len(one.cells())} cells in {out}", markup=False)
+        screen.print(
+            f"{one.title}, budget {budget}: {len(one.cells())} cells in {out}", markup=False
+        )
         with line(screen) as report:
-            runner = Bench(store, Run(device=device or own, batch_size=batch_size, progress=report), data_root, given)
+            runner = Bench(
+                store,
+                Run(device=device or own, batch_size=batch_size, progress=report),
+                data_root,
+                given,
+            )
             try:
                 runner.check([cell for cell in one.cells() if state(store, cell) == "open"])
-                record(store, one, " ".join(["unspan", *(arg.rstrip("/").rpartition("/")[2] for arg in sys.argv[1:])]))  # names, not this machine's folders
-                tally = work(one, runner, lambda text: screen.print(text, markup=False), again=retry_failed)
+                record(
+                    store,
+                    one,
+                    " ".join(
+                        ["unspan", *(arg.rstrip("/").rpartition("/")[2] for arg in sys.argv[1:])]
+                    ),
+                )  # names, not this machine's folders
+                tally = work(
+                    one, runner, lambda text: screen.print(text, markup=False), again=retry_failed
+                )
             except UnspanError as error:
                 if len(specs) == 1:
                     raise
@@ -82,31 +157,56 @@ def run(
                 screen.print(f"Skipped: {error}", markup=False)
                 continue
             except KeyboardInterrupt:
-                raise ResourceError(f"Stopped. Finished cells are kept in {out}; the same command goes on from there.") from None
+                raise ResourceError(
+                    f"Stopped. Finished cells are kept in {out}; the same command goes on from"
+                    " there."
+                ) from None
         failed += tally.failed
-        others = f", {tally.elsewhere} are with other processes (start again when these are done, should they have died)" if tally.elsewhere else ""
-        screen.print(f"{tally.done} of {tally.total} cells are done, {tally.failed} failed{others}.", markup=False)
+        others = (
+            f", {tally.elsewhere} are with other processes (start again when these are done, should"
+            " they have died)"
+            if tally.elsewhere
+            else ""
+        )
+        screen.print(
+            f"{tally.done} of {tally.total} cells are done, {tally.failed} failed{others}.",
+            markup=False,
+        )
     if dry_run:
         return
     screen.print(f"Next: unspan bench report --out {out}", markup=False)
     if skipped:
-        raise DataError(f"{len(skipped)} of {len(specs)} specs were skipped: {', '.join(skipped)}. The reasons stand above.")
+        raise DataError(
+            f"{len(skipped)} of {len(specs)} specs were skipped: {', '.join(skipped)}. The reasons"
+            " stand above."
+        )
     if failed:
-        raise InconclusiveError(f"{failed} cells failed; their messages stand in {out}/cells/*.json and in the report. Mend the cause and run with --retry-failed.")
+        raise InconclusiveError(
+            f"{failed} cells failed; their messages stand in {out}/cells/*.json and in the report."
+            " Mend the cause and run with --retry-failed."
+        )
 
 
 @bench.command()
 def report(
-    spec: Annotated[list[str] | None, typer.Argument(help="Specs to show; all that were run by default.")] = None,
+    spec: Annotated[
+        list[str] | None, typer.Argument(help="Specs to show; all that were run by default.")
+    ] = None,
     out: _OUT = Path("bench-results"),
     debug: _DEBUG = False,
 ) -> None:
-    """Draw every table (Markdown, CSV, LaTeX), figure (SVG, PDF) and the leaderboard from the cells in a folder."""
+    """Draw every table (Markdown, CSV, LaTeX), figure (SVG, PDF) and the leaderboard from the cells
+    in a folder.
+    """
     from unspan.bench.report import report as write
     from unspan.cli.render import console
 
     files = write(out, spec or ())
-    console(False).print(f"{len(files)} files in {files[0].parent}: README.md, leaderboard.html, tables and figures.", markup=False)
+    console(False).print(
+        f"{len(files)} files in {files[0].parent}: README.md, leaderboard.html, tables and"
+        " figures.",
+        markup=False,
+    )
 
 
 @bench.command("list")

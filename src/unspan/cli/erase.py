@@ -21,58 +21,261 @@ _NAMED = ("p", "rank", "energy", "adaptive", "tau", "lr", "epochs", "fidelity")
 
 
 def erase(
-    model: Annotated[str, typer.Option(help="timm:NAME, torchvision:NAME, transformers:FOLDER_OR_ID, python:pkg.mod:factory, or an unspan folder (a further request).", rich_help_panel=_MODEL)],
-    data: Annotated[str, typer.Option(help="Folder of images (class/*.jpg), Parquet file or folder, Hugging Face id, or python:pkg.mod:factory.", rich_help_panel=_DATA)],
-    out: Annotated[Path, typer.Option(help="Folder to write: model.safetensors, receipt.json, README.md.")],
-    weights: Annotated[Path | None, typer.Option(help="Weights, .safetensors.", rich_help_panel=_MODEL)] = None,
-    num_classes: Annotated[int | None, typer.Option(help="Outputs of the model; read from the weights by default.", rich_help_panel=_MODEL)] = None,
-    trust_code: Annotated[bool, typer.Option("--trust-code", help="Run the code that an unspan folder names to build its python: model.", rich_help_panel=_MODEL)] = False,
-    tap: Annotated[str | None, typer.Option(help="Where the features are: HEAD, NAME:out, output, output:KEY. Found by default.", rich_help_panel=_MODEL)] = None,
-    pool: Annotated[str | None, typer.Option(help="cls, mean or gap, when the features are tokens or maps.", rich_help_panel=_MODEL)] = None,
-    split: Annotated[str, typer.Option(help="Split that holds the samples to forget.", rich_help_panel=_DATA)] = "train",
+    model: Annotated[
+        str,
+        typer.Option(
+            help=(
+                "timm:NAME, torchvision:NAME, transformers:FOLDER_OR_ID, python:pkg.mod:factory, or"
+                " an unspan folder (a further request)."
+            ),
+            rich_help_panel=_MODEL,
+        ),
+    ],
+    data: Annotated[
+        str,
+        typer.Option(
+            help=(
+                "Folder of images (class/*.jpg), Parquet file or folder, Hugging Face id, or"
+                " python:pkg.mod:factory."
+            ),
+            rich_help_panel=_DATA,
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder to write: model.safetensors, receipt.json, README.md.")
+    ],
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights, .safetensors.", rich_help_panel=_MODEL)
+    ] = None,
+    num_classes: Annotated[
+        int | None,
+        typer.Option(
+            help="Outputs of the model; read from the weights by default.", rich_help_panel=_MODEL
+        ),
+    ] = None,
+    trust_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-code",
+            help="Run the code that an unspan folder names to build its python: model.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = False,
+    tap: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the features are: HEAD, NAME:out, output, output:KEY. Found by default.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    pool: Annotated[
+        str | None,
+        typer.Option(
+            help="cls, mean or gap, when the features are tokens or maps.", rich_help_panel=_MODEL
+        ),
+    ] = None,
+    split: Annotated[
+        str, typer.Option(help="Split that holds the samples to forget.", rich_help_panel=_DATA)
+    ] = "train",
     image_column: Annotated[str | None, typer.Option(rich_help_panel=_DATA)] = None,
     text_column: Annotated[str | None, typer.Option(rich_help_panel=_DATA)] = None,
     label_column: Annotated[str | None, typer.Option(rich_help_panel=_DATA)] = None,
-    id_column: Annotated[str | None, typer.Option(help="Column that --forget-ids refers to.", rich_help_panel=_DATA)] = None,
-    size: Annotated[int | None, typer.Option(help="Resize the shorter side and crop the centre to this size.", rich_help_panel=_DATA)] = None,
-    mean: Annotated[str | None, typer.Option(help="Normalisation mean, one number or one a channel: 0.5 or 0.48,0.46,0.41.", rich_help_panel=_DATA)] = None,
-    std: Annotated[str | None, typer.Option(help="Normalisation deviation.", rich_help_panel=_DATA)] = None,
-    forget: Annotated[list[str] | None, typer.Option(help="Class name or index; repeat for several.", rich_help_panel=_REQUEST)] = None,
-    forget_index: Annotated[str | None, typer.Option(help="Sample positions: 3,17,20-29.", rich_help_panel=_REQUEST)] = None,
-    forget_ids: Annotated[Path | None, typer.Option(help="CSV or text file of ids, file names or positions.", rich_help_panel=_REQUEST)] = None,
-    forget_data: Annotated[str | None, typer.Option(help="Data (like --data) that as a whole must go, for example a folder of one person's images.", rich_help_panel=_REQUEST)] = None,
-    holdout: Annotated[str | None, typer.Option(help="SPLIT or SPLIT:SHARE with samples that no model was trained on, for methods that choose by them (dlfd, scrub with rewind); they are not measured.", rich_help_panel=_DATA)] = None,
-    method: Annotated[str | None, typer.Option(help="By default resample for a class with data to keep, else esc. One of: resample, esc, esc-t, leace, retrain, finetune, cf-k, neggrad, neggrad-plus, random-labels, fisher, scrub, l1-sparse, salun, boundary, lau, bad-teaching, svd, dlfd, bake; see unspan methods.", rich_help_panel=_METHOD)] = None,
-    p: Annotated[float | None, typer.Option(help="ESC: percent of the directions to remove (1.5 by default).", rich_help_panel=_METHOD)] = None,
-    rank: Annotated[int | None, typer.Option(help="ESC: number of directions instead.", rich_help_panel=_METHOD)] = None,
-    energy: Annotated[float | None, typer.Option(help="ESC: fewest directions with this share of the energy instead.", rich_help_panel=_METHOD)] = None,
-    adaptive: Annotated[bool, typer.Option("--adaptive", help="ESC: stop reading when the directions have converged.", rich_help_panel=_METHOD)] = False,
-    tau: Annotated[float | None, typer.Option(help="ESC-T: mask threshold (0.7).", rich_help_panel=_METHOD)] = None,
-    lr: Annotated[float | None, typer.Option(help="Step size of a method that trains.", rich_help_panel=_METHOD)] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs of a method that trains.", rich_help_panel=_METHOD)] = None,
-    fidelity: Annotated[str | None, typer.Option(help="ESC, ESC-T: fixed (default), paper or released-code; see docs/paper-map.md.", rich_help_panel=_METHOD)] = None,
-    tune: Annotated[int | None, typer.Option(min=1, help="Try so many settings first and take the best, by validation samples from the data (never the test split).", rich_help_panel=_METHOD)] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="Any setting of the method, NAME=VALUE; repeat. unspan methods NAME lists them.", rich_help_panel=_METHOD)] = None,
-    form: Annotated[str, typer.Option(help="projected: features and scores; folded: scores only, unchanged architecture.", rich_help_panel=_METHOD)] = "projected",
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps.", rich_help_panel=_RUN)] = None,
+    id_column: Annotated[
+        str | None, typer.Option(help="Column that --forget-ids refers to.", rich_help_panel=_DATA)
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            help="Resize the shorter side and crop the centre to this size.", rich_help_panel=_DATA
+        ),
+    ] = None,
+    mean: Annotated[
+        str | None,
+        typer.Option(
+            help="Normalisation mean, one number or one a channel: 0.5 or 0.48,0.46,0.41.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option(help="Normalisation deviation.", rich_help_panel=_DATA)
+    ] = None,
+    forget: Annotated[
+        list[str] | None,
+        typer.Option(help="Class name or index; repeat for several.", rich_help_panel=_REQUEST),
+    ] = None,
+    forget_index: Annotated[
+        str | None, typer.Option(help="Sample positions: 3,17,20-29.", rich_help_panel=_REQUEST)
+    ] = None,
+    forget_ids: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV or text file of ids, file names or positions.", rich_help_panel=_REQUEST
+        ),
+    ] = None,
+    forget_data: Annotated[
+        str | None,
+        typer.Option(
+            help=(
+                "Data (like --data) that as a whole must go, for example a folder of one person's"
+                " images."
+            ),
+            rich_help_panel=_REQUEST,
+        ),
+    ] = None,
+    holdout: Annotated[
+        str | None,
+        typer.Option(
+            help=(
+                "SPLIT or SPLIT:SHARE with samples that no model was trained on, for methods that"
+                " choose by them (dlfd, scrub with rewind); they are not measured."
+            ),
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help=(
+                "By default resample for a class with data to keep, else esc. One of: resample,"
+                " esc, esc-t, leace, retrain, finetune, cf-k, neggrad, neggrad-plus, random-labels,"
+                " fisher, scrub, l1-sparse, salun, boundary, lau, bad-teaching, svd, dlfd, bake;"
+                " see unspan methods."
+            ),
+            rich_help_panel=_METHOD,
+        ),
+    ] = None,
+    p: Annotated[
+        float | None,
+        typer.Option(
+            help="ESC: percent of the directions to remove (1.5 by default).",
+            rich_help_panel=_METHOD,
+        ),
+    ] = None,
+    rank: Annotated[
+        int | None, typer.Option(help="ESC: number of directions instead.", rich_help_panel=_METHOD)
+    ] = None,
+    energy: Annotated[
+        float | None,
+        typer.Option(
+            help="ESC: fewest directions with this share of the energy instead.",
+            rich_help_panel=_METHOD,
+        ),
+    ] = None,
+    adaptive: Annotated[
+        bool,
+        typer.Option(
+            "--adaptive",
+            help="ESC: stop reading when the directions have converged.",
+            rich_help_panel=_METHOD,
+        ),
+    ] = False,
+    tau: Annotated[
+        float | None, typer.Option(help="ESC-T: mask threshold (0.7).", rich_help_panel=_METHOD)
+    ] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option(help="Step size of a method that trains.", rich_help_panel=_METHOD),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs of a method that trains.", rich_help_panel=_METHOD)
+    ] = None,
+    fidelity: Annotated[
+        str | None,
+        typer.Option(
+            help="ESC, ESC-T: fixed (default), paper or released-code; see docs/paper-map.md.",
+            rich_help_panel=_METHOD,
+        ),
+    ] = None,
+    tune: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help=(
+                "Try so many settings first and take the best, by validation samples from the data"
+                " (never the test split)."
+            ),
+            rich_help_panel=_METHOD,
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Any setting of the method, NAME=VALUE; repeat. unspan methods NAME lists them.",
+            rich_help_panel=_METHOD,
+        ),
+    ] = None,
+    form: Annotated[
+        str,
+        typer.Option(
+            help="projected: features and scores; folded: scores only, unchanged architecture.",
+            rich_help_panel=_METHOD,
+        ),
+    ] = "projected",
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, mps.", rich_help_panel=_RUN)
+    ] = None,
     batch_size: Annotated[int, typer.Option(rich_help_panel=_RUN)] = 64,
     workers: Annotated[int, typer.Option(help="Loader processes.", rich_help_panel=_RUN)] = 0,
     seed: Annotated[int, typer.Option(rich_help_panel=_RUN)] = 0,
-    max_samples: Annotated[int | None, typer.Option(help="Read at most this many forget samples.", rich_help_panel=_RUN)] = None,
-    evaluate: Annotated[str, typer.Option("--eval", help="Splits to measure before and after, comma separated; 'auto' is test if there is one, else the data; 'none'.", rich_help_panel=_RUN)] = "auto",
-    key_file: Annotated[Path | None, typer.Option(help="Secret for the request commitment; a new one by default.", rich_help_panel=_RUN)] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an unspan folder.", rich_help_panel=_RUN)] = False,
-    allow_overlap: Annotated[bool, typer.Option("--allow-overlap", help="Go on when forget samples stand in the test split too.", rich_help_panel=_RUN)] = False,
-    allow_identifying_projector: Annotated[bool, typer.Option("--allow-identifying-projector", help="Write an eraser from very few samples, which can identify them.", rich_help_panel=_RUN)] = False,
-    check_labels: Annotated[bool, typer.Option(help="Stop when the model does not recognise the labels to begin with.", rich_help_panel=_RUN)] = True,
+    max_samples: Annotated[
+        int | None,
+        typer.Option(help="Read at most this many forget samples.", rich_help_panel=_RUN),
+    ] = None,
+    evaluate: Annotated[
+        str,
+        typer.Option(
+            "--eval",
+            help=(
+                "Splits to measure before and after, comma separated; 'auto' is test if there is"
+                " one, else the data; 'none'."
+            ),
+            rich_help_panel=_RUN,
+        ),
+    ] = "auto",
+    key_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Secret for the request commitment; a new one by default.", rich_help_panel=_RUN
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an unspan folder.", rich_help_panel=_RUN)
+    ] = False,
+    allow_overlap: Annotated[
+        bool,
+        typer.Option(
+            "--allow-overlap",
+            help="Go on when forget samples stand in the test split too.",
+            rich_help_panel=_RUN,
+        ),
+    ] = False,
+    allow_identifying_projector: Annotated[
+        bool,
+        typer.Option(
+            "--allow-identifying-projector",
+            help="Write an eraser from very few samples, which can identify them.",
+            rich_help_panel=_RUN,
+        ),
+    ] = False,
+    check_labels: Annotated[
+        bool,
+        typer.Option(
+            help="Stop when the model does not recognise the labels to begin with.",
+            rich_help_panel=_RUN,
+        ),
+    ] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the receipt as JSON on standard output.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the receipt as JSON on standard output.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """Erase a class, a person or samples from a model, and write the new model as a folder.
 
-    Example: unspan erase --model timm:resnet18 --weights w.safetensors --data photos/ --forget cat --out erased/
+    Example: unspan erase --model timm:resnet18 --weights w.safetensors --data photos/ --forget cat
+    --out erased/
     """
     options = dict(locals())
     from unspan import dist
@@ -105,7 +308,10 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
 
     own = [name for name in ("size", "mean", "std") if o[name] is not None]
     if own and o["data"].startswith("python:"):
-        raise UsageError(f"--{own[0]} does not reach {o['data']}: your factory prepares its samples itself. Leave it out.")
+        raise UsageError(
+            f"--{own[0]} does not reach {o['data']}: your factory prepares its samples itself."
+            " Leave it out."
+        )
     opened = open_model(o)
     splits, sources = open_request(o, opened)
     why = ""
@@ -117,24 +323,53 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
     count = size_of(splits.forget, Run(max_samples=o["max_samples"]))
     wanted = _splits_to_measure(o, sources)
     splits, sources = with_holdout(o["holdout"], o["split"], splits, sources)
-    dim = feature_size(opened.start, splits, Run(batch_size=2, max_samples=o["max_samples"]), tap=o["tap"], pool=o["pool"])
+    dim = feature_size(
+        opened.start,
+        splits,
+        Run(batch_size=2, max_samples=o["max_samples"]),
+        tap=o["tap"],
+        pool=o["pool"],
+    )
     if hasattr(settings, "check"):
         settings.check(dim)
     check_parts(splits, settings.needs, settings.name)
     render.facts(out, "Plan", _plan(o, splits, settings, count, why))
     if count is not None and dist.rank() == 0 and not hasattr(settings, "unlearn"):
-        check_identifying(count, settings.rank if hasattr(settings, "rank") else None, o["allow_identifying_projector"])
+        check_identifying(
+            count,
+            settings.rank if hasattr(settings, "rank") else None,
+            o["allow_identifying_projector"],
+        )
     overlap = refuse_test_overlap(splits, sources, split=o["split"], allow=o["allow_overlap"])
     if o["dry_run"]:
         return
     with render.progress(out) as report, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        run = Run(device=o["device"], batch_size=o["batch_size"], workers=o["workers"], seed=o["seed"], max_samples=o["max_samples"], progress=report)
+        run = Run(
+            device=o["device"],
+            batch_size=o["batch_size"],
+            workers=o["workers"],
+            seed=o["seed"],
+            max_samples=o["max_samples"],
+            progress=report,
+        )
         key = _key(o["key_file"])
         trials: list[dict[str, Any]] = []
         if o["tune"]:
             settings, trials = _tuned(o, opened.model, splits, run)
-        deletion = erase_api(opened.start, splits, settings, run, tap=o["tap"], pool=o["pool"], form=o["form"], key=key, recipe=opened.recipe, check_labels=o["check_labels"], resume=_resume_folder(o["out"]))
+        deletion = erase_api(
+            opened.start,
+            splits,
+            settings,
+            run,
+            tap=o["tap"],
+            pool=o["pool"],
+            form=o["form"],
+            key=key,
+            recipe=opened.recipe,
+            check_labels=o["check_labels"],
+            resume=_resume_folder(o["out"]),
+        )
         if hasattr(opened.preprocess, "to_dict") and not o["data"].startswith("python:"):
             deletion.receipt["model"]["preprocess"] = opened.preprocess.to_dict()
         deletion.receipt["notices"] = opened.notices
@@ -144,9 +379,17 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
         deletion.receipt["warnings"] = [*overlap, *deletion.receipt["warnings"]]
         if dist.rank() != 0:
             return
-        deletion.receipt["evaluation"] = _measure(wanted, o, opened.model, deletion, splits, sources, replace(run, max_samples=None))
-        deletion.receipt["warnings"] += findings(deletion.receipt["evaluation"], classes_of(opened.model) or 0, _names(sources, opened))
-    deletion.save(o["out"], overwrite=o["overwrite"], allow_identifying_projector=o["allow_identifying_projector"])
+        deletion.receipt["evaluation"] = _measure(
+            wanted, o, opened.model, deletion, splits, sources, replace(run, max_samples=None)
+        )
+        deletion.receipt["warnings"] += findings(
+            deletion.receipt["evaluation"], classes_of(opened.model) or 0, _names(sources, opened)
+        )
+    deletion.save(
+        o["out"],
+        overwrite=o["overwrite"],
+        allow_identifying_projector=o["allow_identifying_projector"],
+    )
     _show(o, deletion, out)
 
 
@@ -154,7 +397,11 @@ def _implied(o: dict[str, Any]) -> str | None:
     """The method that was named, or the one that an option belongs to."""
     if o["method"] is None and o["tau"] is not None:
         return "esc-t"
-    if o["method"] is None and (o["adaptive"] or o["fidelity"] or any(o[name] is not None for name in ("p", "rank", "energy"))):
+    if o["method"] is None and (
+        o["adaptive"]
+        or o["fidelity"]
+        or any(o[name] is not None for name in ("p", "rank", "energy"))
+    ):
         return "esc"
     return o["method"]
 
@@ -167,14 +414,26 @@ def _method(o: dict[str, Any]) -> Any:
     return configured(by_name(o["method"]), values, said)
 
 
-def _tuned(o: dict[str, Any], model: Any, splits: Splits, run: Any) -> tuple[Any, list[dict[str, Any]]]:
+def _tuned(
+    o: dict[str, Any], model: Any, splits: Splits, run: Any
+) -> tuple[Any, list[dict[str, Any]]]:
     """The best settings of --tune trials, and the trials."""
     from unspan.cli.settings import settings
     from unspan.methods import by_name
     from unspan.tuning import rows, tune
 
     values, _ = settings({name: o[name] for name in _NAMED}, o["settings"])
-    method, trials = tune(model, splits, by_name(o["method"]), o["tune"], run, values, tap=o["tap"], pool=o["pool"], check_labels=o["check_labels"])
+    method, trials = tune(
+        model,
+        splits,
+        by_name(o["method"]),
+        o["tune"],
+        run,
+        values,
+        tap=o["tap"],
+        pool=o["pool"],
+        check_labels=o["check_labels"],
+    )
     return method, rows(trials)
 
 
@@ -191,19 +450,37 @@ def _input_paths(o: dict[str, Any]) -> tuple[Path, ...]:
 
 def _why(method: Any, splits: Splits) -> str:
     if getattr(method, "statistics", "retain") != "retain":
-        return f" (chosen: a class must go; of the data to keep it has {'nothing but the head, and features keep only the answer' if method.statistics == 'head' else 'the statistics'})"
+        kept = "the statistics"
+        if method.statistics == "head":
+            kept = "nothing but the head, and features keep only the answer"
+        return f" (chosen: a class must go; of the data to keep it has {kept})"
     if method.name == "resample":
-        return " (chosen: a class must go, and there are data to keep; --method bake where users can ask for altered copies of an image)"
+        return (
+            " (chosen: a class must go, and there are data to keep; --method bake where users can"
+            " ask for altered copies of an image)"
+        )
     if not splits.classes and splits.retain is not None:
-        return " (chosen for single samples; --method resample leaves less of a person or another group that has something in common)"
+        return (
+            " (chosen for single samples; --method resample leaves less of a person or another"
+            " group that has something in common)"
+        )
     return " (chosen: resample needs classes and data to keep; see --method)"
 
 
-def _plan(o: dict[str, Any], splits: Splits, settings: Any, count: int | None, why: str) -> list[tuple[str, Any]]:
+def _plan(
+    o: dict[str, Any], splits: Splits, settings: Any, count: int | None, why: str
+) -> list[tuple[str, Any]]:
     return [
         ("model", o["model"]),
         ("data", o["data"]),
-        ("forget", f"{splits.kind}: {', '.join(splits.selector)} ({count if count is not None else 'unknown number of'} samples{'' if hasattr(settings, 'unlearn') else ', one forward pass'})"),
+        (
+            "forget",
+            (
+                f"{splits.kind}: {', '.join(splits.selector)}"
+                f" ({count if count is not None else 'unknown number of'}"
+                f" samples{'' if hasattr(settings, 'unlearn') else ', one forward pass'})"
+            ),
+        ),
         ("reads", ", ".join(sorted(settings.needs)).replace("_", " ")),
         ("method", repr(settings) + why),
         ("form", o["form"]),
@@ -237,7 +514,9 @@ def _names(sources: dict[str, Any], opened: Any) -> list[str] | None:
 
 def _earlier(deletion: Deletion, splits: Splits) -> set[int]:
     """Classes that earlier requests on this model erased: they are not data to keep."""
-    return {label for one in deletion.receipt["previous"] for label in one["request"]["classes"]} - set(splits.classes)
+    return {
+        label for one in deletion.receipt["previous"] for label in one["request"]["classes"]
+    } - set(splits.classes)
 
 
 def _apart(data: Any, classes: set[int]) -> tuple[Any, Any]:
@@ -249,13 +528,26 @@ def _apart(data: Any, classes: set[int]) -> tuple[Any, Any]:
     if not classes or data is None or not _labelled(data):
         return data, None
     labels = labels_of(data)
-    split = [[i for i, label in enumerate(labels) if (label in classes) is gone] for gone in (False, True)]
+    split = [
+        [i for i, label in enumerate(labels) if (label in classes) is gone]
+        for gone in (False, True)
+    ]
     kept, gone = (Subset(data, rows) if rows else None for rows in split)
     return kept, gone
 
 
-def _measure(wanted: list[str], o: dict[str, Any], original: Any, deletion: Deletion, splits: Splits, sources: dict[str, Any], run: Run) -> list[dict[str, Any]]:
-    """Accuracy of the model as given and as erased, by split; nothing is written when the original is at chance."""
+def _measure(
+    wanted: list[str],
+    o: dict[str, Any],
+    original: Any,
+    deletion: Deletion,
+    splits: Splits,
+    sources: dict[str, Any],
+    run: Run,
+) -> list[dict[str, Any]]:
+    """Accuracy of the model as given and as erased, by split; nothing is written when the original
+    is at chance.
+    """
     from unspan.evaluate import accuracy, rows
     from unspan.models import classes_of
 
@@ -264,15 +556,29 @@ def _measure(wanted: list[str], o: dict[str, Any], original: Any, deletion: Dele
     measured = []
     for name in wanted:
         parts = splits if name == o["split"] else splits.with_test(sources[name])
-        forget, retain = (parts.forget, parts.retain) if name == o["split"] else (parts.test_forget, parts.test_retain)
+        forget, retain = (
+            (parts.forget, parts.retain)
+            if name == o["split"]
+            else (parts.test_forget, parts.test_retain)
+        )
         kept, gone = _apart(retain, _earlier(deletion, splits))
         for kind, data in (("forget", forget), ("erased earlier", gone), ("retain", kept)):
             if data is not None and _labelled(data):
                 measured.append(accuracy(original, deletion.model, data, f"{name} {kind}", run))
     classes = classes_of(original) or 0
     kept = [row for row in measured if row.split.endswith("retain") and row.n >= 20]
-    if o["check_labels"] and classes and kept and not deletion.receipt["previous"] and all(row.before <= min(1.5 / classes, 1 / classes + 0.02) for row in kept):
-        raise DataError(f"The original model is right on {kept[0].before:.1%} of the retained samples, about chance for {classes} classes: labels or preprocessing look wrong (--mean, --std, --size). Nothing was written; --no-check-labels goes on.")
+    if (
+        o["check_labels"]
+        and classes
+        and kept
+        and not deletion.receipt["previous"]
+        and all(row.before <= min(1.5 / classes, 1 / classes + 0.02) for row in kept)
+    ):
+        raise DataError(
+            f"The original model is right on {kept[0].before:.1%} of the retained samples, about"
+            f" chance for {classes} classes: labels or preprocessing look wrong (--mean, --std,"
+            " --size). Nothing was written; --no-check-labels goes on."
+        )
     return rows(measured)
 
 
@@ -298,7 +604,20 @@ def _show(o: dict[str, Any], deletion: Deletion, out: Any) -> None:
     fit = account["method"]["fit"]
     if account["status"] == "already erased":
         out.print("Already erased: the removed span did not grow. The model is the same.")
-    render.facts(out, "Done", [("method", f"{account['method']['name']}, {how(fit)}"), ("where", account["placement"]["where"]), ("read", f"{fit['samples']} samples{_beside(fit)} in {account['seconds']['fit']:.1f} s"), ("written", o["out"]), ("keep secret", f"{o['out']}.private (needed for further requests; never ship it)")])
+    render.facts(
+        out,
+        "Done",
+        [
+            ("method", f"{account['method']['name']}, {how(fit)}"),
+            ("where", account["placement"]["where"]),
+            (
+                "read",
+                f"{fit['samples']} samples{_beside(fit)} in {account['seconds']['fit']:.1f} s",
+            ),
+            ("written", o["out"]),
+            ("keep secret", f"{o['out']}.private (needed for further requests; never ship it)"),
+        ],
+    )
     if account["method"].get("trials"):
         render.trials(out, account["method"]["trials"])
     if fit.get("history"):
@@ -306,7 +625,9 @@ def _show(o: dict[str, Any], deletion: Deletion, out: Any) -> None:
     if account["evaluation"]:
         render.accuracies(out, account["evaluation"])
     if not any(row["split"].endswith("retain") for row in account["evaluation"]):
-        out.print("Accuracy on data to keep: not measured (no labelled data to keep, or --eval none).")
+        out.print(
+            "Accuracy on data to keep: not measured (no labelled data to keep, or --eval none)."
+        )
     if account["routes"]:
         render.route_table(out, account["routes"])
     render.bullets(out, "Does not protect", account["does_not_protect"])

@@ -13,8 +13,18 @@ from unspan.errors import UsageError
 def export(
     folder: Annotated[Path, typer.Argument(help="Folder written by unspan erase.")],
     out: Annotated[Path, typer.Option(help="File to write: NAME.onnx or NAME.pt2 (torch.export).")],
-    shape: Annotated[str | None, typer.Option(help="Shape of one input, for example 3,224,224; by default as it was erased.")] = None,
-    trust_code: Annotated[bool, typer.Option("--trust-code", help="Run the code that the folder names to build its python: model.")] = False,
+    shape: Annotated[
+        str | None,
+        typer.Option(
+            help="Shape of one input, for example 3,224,224; by default as it was erased."
+        ),
+    ] = None,
+    trust_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-code", help="Run the code that the folder names to build its python: model."
+        ),
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """Export an erased model to ONNX or torch.export, and compare the file with the model."""
@@ -33,7 +43,10 @@ def export(
     except ValueError as error:
         raise UsageError(f"--shape {shape}: use whole numbers, for example 3,224,224.") from error
     if not size:
-        raise UsageError("The shape of one input is not known; pass --shape, or use unspan.export in Python for dict inputs.")
+        raise UsageError(
+            "The shape of one input is not known; pass --shape, or use unspan.export in Python for"
+            " dict inputs."
+        )
     inputs = torch.randn(4, *size, generator=torch.Generator().manual_seed(0))
     difference = write(load(folder, trust_code=trust_code), inputs, out, format=formats[out.suffix])
     print(f"{out}: largest difference to the model {difference:.2e}")

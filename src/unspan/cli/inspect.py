@@ -27,9 +27,16 @@ def inspect(
     request, fit = account["request"], account["method"]["fit"]
     render.facts(
         out,
-        f"{folder}: the weights file is the one this receipt names (the receipt itself is not signed)",
+        f"{folder}: the weights file is the one this receipt names (the receipt itself is not"
+        " signed)",
         [
-            ("request", f"{request['kind']}: {', '.join(request['selector'])} ({request['samples_read']} samples)"),
+            (
+                "request",
+                (
+                    f"{request['kind']}: {', '.join(request['selector'])}"
+                    f" ({request['samples_read']} samples)"
+                ),
+            ),
             ("commitment", request["commitment"]),
             ("method", f"{account['method']['name']} {account['method']['settings']}"),
             ("how", how(fit)),

@@ -12,7 +12,9 @@ def methods(
     name: Annotated[str | None, typer.Argument(help="Show the card of one method.")] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
-    """List the methods, or print the card of one: idea, formula, needs, cost, known failure, source."""
+    """List the methods, or print the card of one: idea, formula, needs, cost, known failure,
+    source.
+    """
     from unspan.methods import METHODS, by_name, listed
 
     if name is not None:
@@ -25,5 +27,6 @@ def methods(
                 print(f"  {setting:<16} {default}")
         return
     for method in METHODS:
-        first = (sys.modules[method.__module__].__doc__ or "").strip().splitlines()[0]
+        first = (sys.modules[method.__module__].__doc__ or "").strip().split("\n\n")[0]
+        first = " ".join(first.split())
         print(f"{method.name:<14} {first}  (needs: {', '.join(sorted(method().needs))})")

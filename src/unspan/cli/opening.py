@@ -41,7 +41,8 @@ def open_model(options: Mapping[str, Any]) -> Opened:
     """Build or read again what `--model` names.
 
     Args:
-        options: values of the command line: `model`, `weights`, `num_classes`, `trust_code`, `size`, `mean`, `std`.
+        options: values of the command line: `model`, `weights`, `num_classes`, `trust_code`,
+            `size`, `mean`, `std`.
     """
     from unspan.artifact import RECEIPT, reopen
     from unspan.models import build
@@ -52,16 +53,30 @@ def open_model(options: Mapping[str, Any]) -> Opened:
         previous = reopen(Path(options["model"]), trust_code=options["trust_code"])
         saved = previous.receipt["model"].get("preprocess")
         preprocess = _adjusted(Preprocess.from_dict(saved) if saved else None, **changes)
-        return Opened(start=previous, model=previous.model, recipe=previous.recipe, preprocess=preprocess, class_names=previous.receipt["model"].get("class_names"))
+        return Opened(
+            start=previous,
+            model=previous.model,
+            recipe=previous.recipe,
+            preprocess=preprocess,
+            class_names=previous.receipt["model"].get("class_names"),
+        )
     loaded = build(options["model"], weights=options["weights"], num_classes=options["num_classes"])
     return Opened(
-        start=loaded.model, model=loaded.model, recipe=loaded.recipe,
-        preprocess=_adjusted(loaded.preprocess, **changes), class_names=loaded.class_names, notices=loaded.notices,
-    )  # fmt: skip
+        start=loaded.model,
+        model=loaded.model,
+        recipe=loaded.recipe,
+        preprocess=_adjusted(loaded.preprocess, **changes),
+        class_names=loaded.class_names,
+        notices=loaded.notices,
+    )
 
 
 def _adjusted(
-    preprocess: Preprocess | TextPreprocess | None, *, size: int | None, mean: str | None, std: str | None
+    preprocess: Preprocess | TextPreprocess | None,
+    *,
+    size: int | None,
+    mean: str | None,
+    std: str | None,
 ) -> Preprocess | TextPreprocess:
     """The model's own preprocessing, with what the command line says instead."""
     from unspan.preprocess import Preprocess
@@ -83,5 +98,7 @@ def _numbers(text: str, name: str) -> tuple[float, ...]:
     try:
         values = tuple(float(part) for part in text.split(","))
     except ValueError as error:
-        raise UsageError(f"--{name} {text}: use one number or three, for example 0.5 or 0.48,0.46,0.41.") from error
+        raise UsageError(
+            f"--{name} {text}: use one number or three, for example 0.5 or 0.48,0.46,0.41."
+        ) from error
     return values * 3 if len(values) == 1 else values

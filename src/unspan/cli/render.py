@@ -8,7 +8,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -32,16 +39,23 @@ def facts(out: Console, title: str, rows: Iterable[tuple[str, Any]]) -> None:
 def progress(out: Console) -> Iterator[Report]:
     """A bar per stage with count, rate and time left."""
     bar = Progress(
-        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}", markup=False), TimeRemainingColumn(), console=out, transient=True,
-    )  # fmt: skip
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}", markup=False),
+        TimeRemainingColumn(),
+        console=out,
+        transient=True,
+    )
     stages: dict[str, TaskID] = {}
 
     def report(stage: str, done: int, total: int | None) -> None:
         if stage not in stages:
             stages[stage] = bar.add_task(stage, total=total, rate="")
         speed = bar.tasks[stages[stage]].speed
-        bar.update(stages[stage], completed=done, total=total, rate=f"{speed:.0f}/s" if speed else "")
+        bar.update(
+            stages[stage], completed=done, total=total, rate=f"{speed:.0f}/s" if speed else ""
+        )
 
     with bar:
         yield report
@@ -49,12 +63,16 @@ def progress(out: Console) -> Iterator[Report]:
 
 @contextmanager
 def line(out: Console) -> Iterator[Report]:
-    """One line that changes, for work with many stages; nothing when the output is not a terminal."""
+    """One line that changes, for work with many stages; nothing when the output is not a
+    terminal.
+    """
     if not out.is_terminal or out.quiet:
         yield lambda stage, done, total: None
         return
     with out.status("") as shown:
-        yield lambda stage, done, total: shown.update(Text(f"{stage}" + (f" ({done}/{total})" if total else "")))
+        yield lambda stage, done, total: shown.update(
+            Text(f"{stage}" + (f" ({done}/{total})" if total else ""))
+        )
 
 
 def cells(out: Console, title: str, rows: list[tuple[Any, Any, str, float | None]]) -> None:
@@ -63,14 +81,31 @@ def cells(out: Console, title: str, rows: list[tuple[Any, Any, str, float | None
 
     table = Table(title=Text(title), title_justify="left")
     for name in ("method", "pair", "seed", "state", "estimate", "cell"):
-        table.add_column(name, justify="right" if name in ("seed", "estimate") else "left", no_wrap=name == "cell")
+        table.add_column(
+            name,
+            justify="right" if name in ("seed", "estimate") else "left",
+            no_wrap=name == "cell",
+        )
     for row, cell, state, seconds in rows:
-        table.add_row(Text(row.label), Text(row.pair), str(cell.seed), state, "-" if state == "done" else "?" if seconds is None else duration(seconds), cell.id)
+        table.add_row(
+            Text(row.label),
+            Text(row.pair),
+            str(cell.seed),
+            state,
+            "-" if state == "done" else "?" if seconds is None else duration(seconds),
+            cell.id,
+        )
     out.print(table)
     left = [seconds for _, _, state, seconds in rows if state != "done"]
     known = [seconds for seconds in left if seconds is not None]
-    cost = [f"about {duration(sum(known))} in one process"] * bool(known) + [f"for {len(left) - len(known)} the cost is not known before a first cell of their pair ran here"] * (len(known) < len(left))
-    out.print(f"{len(left)} of {len(rows)} cells to compute{': ' if left else ''}{'; '.join(cost)}.", markup=False)
+    cost = [f"about {duration(sum(known))} in one process"] * bool(known) + [
+        f"for {len(left) - len(known)} the cost is not known before a first cell of their pair ran"
+        " here"
+    ] * (len(known) < len(left))
+    out.print(
+        f"{len(left)} of {len(rows)} cells to compute{': ' if left else ''}{'; '.join(cost)}.",
+        markup=False,
+    )
 
 
 def accuracies(out: Console, rows: list[dict[str, Any]]) -> None:
@@ -79,7 +114,13 @@ def accuracies(out: Console, rows: list[dict[str, Any]]) -> None:
     for name in ("split", "n", "before", "after", "95 % interval"):
         table.add_column(name, justify="left" if name == "split" else "right")
     for row in rows:
-        table.add_row(Text(row["split"]), str(row["n"]), f"{row['before']:.1%}", f"{row['after']:.1%}", f"{row['low']:.1%} to {row['high']:.1%}")
+        table.add_row(
+            Text(row["split"]),
+            str(row["n"]),
+            f"{row['before']:.1%}",
+            f"{row['after']:.1%}",
+            f"{row['low']:.1%} to {row['high']:.1%}",
+        )
     out.print(table)
 
 
@@ -91,7 +132,12 @@ def trials(out: Console, rows: list[dict[str, Any]]) -> None:
     for row in sorted(rows, key=lambda one: -one["score"]):
         text = ", ".join(f"{name}={value}" for name, value in row["settings"].items()) or "defaults"
         shown = ("-" if row[name] is None else f"{row[name]:.1%}" for name in ("forget", "retain"))
-        table.add_row(Text(text), *shown, Text(row["error"][:40]) if row["error"] else f"{row['score']:.1%}", f"{row['seconds']:.1f}")
+        table.add_row(
+            Text(text),
+            *shown,
+            Text(row["error"][:40]) if row["error"] else f"{row['score']:.1%}",
+            f"{row['seconds']:.1f}",
+        )
     out.print(table)
 
 
@@ -101,18 +147,30 @@ def history(out: Console, rows: list[dict[str, Any]]) -> None:
     for name in ("epoch", "loss", "forget accuracy", "retain accuracy", "seconds"):
         table.add_column(name, justify="right")
     for row in rows:
-        shares = ("-" if row.get(name) is None else f"{row[name]:.1%}" for name in ("forget_accuracy", "retain_accuracy"))
-        table.add_row(str(row["epoch"]), f"{row['loss']:.4f}", *shares, f"{row['seconds']:.1f}" if "seconds" in row else "-")
+        shares = (
+            "-" if row.get(name) is None else f"{row[name]:.1%}"
+            for name in ("forget_accuracy", "retain_accuracy")
+        )
+        table.add_row(
+            str(row["epoch"]),
+            f"{row['loss']:.4f}",
+            *shares,
+            f"{row['seconds']:.1f}" if "seconds" in row else "-",
+        )
     out.print(table)
 
 
 def route_table(out: Console, routes: dict[str, str]) -> None:
     """Ways to features and what they see."""
-    table = Table(title="Ways to take features from the new model (each one was tried)", title_justify="left")
+    table = Table(
+        title="Ways to take features from the new model (each one was tried)", title_justify="left"
+    )
     table.add_column("way")
     table.add_column("sees")
     for name, seen in sorted(routes.items()):
-        table.add_row(Text(name), Text("ORIGINAL features" if seen == "original" else f"{seen} features"))
+        table.add_row(
+            Text(name), Text("ORIGINAL features" if seen == "original" else f"{seen} features")
+        )
     table.add_row(Text("any layer before the eraser"), Text("ORIGINAL features"))
     out.print(table)
 
@@ -130,18 +188,42 @@ def verdict(out: Console, account: dict[str, Any], folder: Any) -> None:
     """The first screen of an audit: word, headline, attacks, levels, controls, next step."""
     out.print(Text(str(account["verdict"]), style="bold"))
     out.print(Text(account["headline"]))
-    table = Table(title=f"What attacks read of the forgotten samples (reference: {account['reference']['kind']})", title_justify="left")
+    table = Table(
+        title=(
+            "What attacks read of the forgotten samples (reference:"
+            f" {account['reference']['kind']})"
+        ),
+        title_justify="left",
+    )
     for name in ("attack", "original", "erased, 95 % interval", "reference", "recovered"):
         table.add_column(name, justify="left" if name == "attack" else "right")
     for row in account["attacks"][:_ROWS]:
-        shown = (lambda value: f"{value:.1%}") if row["unit"] == "share" else (lambda value: f"{value:.3f}")
+        shown = (
+            (lambda value: f"{value:.1%}")
+            if row["unit"] == "share"
+            else (lambda value: f"{value:.3f}")
+        )
         recovered = "-" if row["rho"] is None else f"{row['rho']:.0%}"
-        read = f"{shown(row['erased'])} [{shown(row['erased_low'])}, {shown(row['erased_high'])}]".replace("%,", ",").replace("%]", "]")
-        table.add_row(Text(row["attack"]), shown(row["original"]), read, shown(row["reference"]), f"{recovered} {row['verdict']}")
+        low, high = shown(row["erased_low"]), shown(row["erased_high"])
+        read = f"{shown(row['erased'])} [{low.removesuffix('%')}, {high.removesuffix('%')}]"
+        table.add_row(
+            Text(row["attack"]),
+            shown(row["original"]),
+            read,
+            shown(row["reference"]),
+            f"{recovered} {row['verdict']}",
+        )
     out.print(table)
     if len(account["attacks"]) > _ROWS:
         out.print(Text(f"{len(account['attacks']) - _ROWS} more attacks are in the report."))
-    bullets(out, "Levels", (f"{one['level']} {one['state']}: {one['title']} ({one['why']})" for one in account["levels"]))
+    bullets(
+        out,
+        "Levels",
+        (
+            f"{one['level']} {one['state']}: {one['title']} ({one['why']})"
+            for one in account["levels"]
+        ),
+    )
     fakes = [one for one in account["controls"] if one["expect"] == "caught"]
     out.print(Text(f"The audit caught {sum(one['ok'] for one in fakes)} of {len(fakes)} fakes."))
     bullets(out, "An attacker can still", account["can_still"])

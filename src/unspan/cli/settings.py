@@ -9,7 +9,9 @@ from typing import Any
 from unspan.errors import UsageError
 
 
-def settings(given: Mapping[str, Any], pairs: list[str] | None = None) -> tuple[dict[str, Any], dict[str, str]]:
+def settings(
+    given: Mapping[str, Any], pairs: list[str] | None = None
+) -> tuple[dict[str, Any], dict[str, str]]:
     """Values by name, and how each was written.
 
     Args:
@@ -19,7 +21,9 @@ def settings(given: Mapping[str, Any], pairs: list[str] | None = None) -> tuple[
     Raises:
         UsageError: a text without a value.
     """
-    values = {name: value for name, value in given.items() if value is not None and value is not False}
+    values = {
+        name: value for name, value in given.items() if value is not None and value is not False
+    }
     said = {name: f"--{name}" for name in values}
     for pair in pairs or []:
         name, equals, text = pair.partition("=")

@@ -13,23 +13,54 @@ from unspan.errors import UsageError
 def stats(
     out: Annotated[Path, typer.Option(help="File to write: statistics.safetensors.")],
     model: Annotated[str | None, typer.Option(help="As for unspan erase.")] = None,
-    data: Annotated[str | None, typer.Option(help="The data the model was trained on, as for unspan erase.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="The data the model was trained on, as for unspan erase.")
+    ] = None,
     weights: Annotated[Path | None, typer.Option(help="Weights, .safetensors.")] = None,
-    num_classes: Annotated[int | None, typer.Option(help="Outputs of the model; read from the weights by default.")] = None,
-    trust_code: Annotated[bool, typer.Option("--trust-code", help="Run the code that an unspan folder names to build its python: model.")] = False,
-    tap: Annotated[str | None, typer.Option(help="Where the features are: HEAD, NAME:out, output, output:KEY. Found by default.")] = None,
-    pool: Annotated[str | None, typer.Option(help="cls, mean or gap, when the features are tokens or maps.")] = None,
+    num_classes: Annotated[
+        int | None, typer.Option(help="Outputs of the model; read from the weights by default.")
+    ] = None,
+    trust_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-code",
+            help="Run the code that an unspan folder names to build its python: model.",
+        ),
+    ] = False,
+    tap: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the features are: HEAD, NAME:out, output, output:KEY. Found by default."
+        ),
+    ] = None,
+    pool: Annotated[
+        str | None, typer.Option(help="cls, mean or gap, when the features are tokens or maps.")
+    ] = None,
     split: Annotated[str, typer.Option(help="Split to read.")] = "train",
     image_column: Annotated[str | None, typer.Option()] = None,
     text_column: Annotated[str | None, typer.Option()] = None,
     label_column: Annotated[str | None, typer.Option()] = None,
     id_column: Annotated[str | None, typer.Option()] = None,
-    size: Annotated[int | None, typer.Option(help="Resize the shorter side and crop the centre to this size.")] = None,
-    mean: Annotated[str | None, typer.Option(help="Normalisation mean, one number or one a channel.")] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Resize the shorter side and crop the centre to this size.")
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="Normalisation mean, one number or one a channel.")
+    ] = None,
     std: Annotated[str | None, typer.Option(help="Normalisation deviation.")] = None,
-    max_samples: Annotated[int, typer.Option(min=40, help="Samples to read, drawn at random.")] = 50_000,
-    drop: Annotated[list[str] | None, typer.Option(help="With --from: leave out this class (its index); repeat for several.")] = None,
-    source: Annotated[Path | None, typer.Option("--from", help="A file of statistics to drop classes from, instead of a model and data.")] = None,
+    max_samples: Annotated[
+        int, typer.Option(min=40, help="Samples to read, drawn at random.")
+    ] = 50_000,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(help="With --from: leave out this class (its index); repeat for several."),
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", help="A file of statistics to drop classes from, instead of a model and data."
+        ),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, mps.")] = None,
     batch_size: Annotated[int, typer.Option()] = 64,
     workers: Annotated[int, typer.Option(help="Loader processes.")] = 0,
@@ -37,12 +68,14 @@ def stats(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
-    """Write what the training data look like to a model: moments and quantiles of its features, for parts of each class; no samples.
+    """Write what the training data look like to a model: moments and quantiles of its features, for
+    parts of each class; no samples.
 
     Do it once when a model is trained; a later request then needs the samples to forget only:
     unspan erase ... --forget cat --method resample --set statistics=statistics.safetensors
-    The file tells how features of every class lie. Keep it as you keep the data, and drop a class once it is forgotten:
-    unspan stats --from statistics.safetensors --drop 4 --out statistics.safetensors
+    The file tells how features of every class lie. Keep it as you keep the data, and drop a class
+    once it is forgotten: unspan stats --from statistics.safetensors --drop 4 --out
+    statistics.safetensors
     """
     options = dict(locals())
     from unspan import statistics
@@ -52,40 +85,79 @@ def stats(
     from unspan.run import Run
 
     if out.is_dir() or not out.parent.is_dir():
-        raise UsageError(f"--out {out}: give a file in a folder that exists, for example statistics.safetensors.")
+        raise UsageError(
+            f"--out {out}: give a file in a folder that exists, for example statistics.safetensors."
+        )
     console = render.console(quiet)
     if source is not None:
         if model is not None or data is not None or not drop:
-            raise UsageError("--from FILE goes with --drop CLASS and --out, without --model and --data.")
+            raise UsageError(
+                "--from FILE goes with --drop CLASS and --out, without --model and --data."
+            )
         held = statistics.load(source)
         gone = _labels(drop)
         strange = sorted(set(gone) - set(held.labels.tolist()))
         if strange:
-            raise UsageError(f"--drop {' '.join(map(str, strange))}: {source} holds {_named(held)}.")
+            raise UsageError(
+                f"--drop {' '.join(map(str, strange))}: {source} holds {_named(held)}."
+            )
         made = held.without(gone).save(out)
         render.facts(console, "Done", [("dropped", ", ".join(drop)), ("written", made)])
         return
     if model is None or data is None or drop:
-        raise UsageError("Give --model and --data to write statistics, or --from FILE and --drop CLASS to take a class out of them.")
+        raise UsageError(
+            "Give --model and --data to write statistics, or --from FILE and --drop CLASS to take a"
+            " class out of them."
+        )
     opened = open_model(options)
-    columns = {name: options[name] for name in ("image_column", "text_column", "label_column", "id_column")}
+    columns = {
+        name: options[name] for name in ("image_column", "text_column", "label_column", "id_column")
+    }
     sources = open_data(data, transform=opened.preprocess, **columns)
     if split not in sources:
         raise UsageError(f"--split {split}: the data has {', '.join(sources)}.")
     with render.progress(console) as report:
-        found = statistics.of_model(opened.model, sources[split], Run(device=device, batch_size=batch_size, workers=workers, seed=seed, max_samples=max_samples, progress=report), tap=tap, pool=pool)
+        found = statistics.of_model(
+            opened.model,
+            sources[split],
+            Run(
+                device=device,
+                batch_size=batch_size,
+                workers=workers,
+                seed=seed,
+                max_samples=max_samples,
+                progress=report,
+            ),
+            tap=tap,
+            pool=pool,
+        )
     made = found.save(out)
     kind = "" if bool((found.labels < 0).any()) else f" of {len(found.labels.unique())} classes"
-    render.facts(console, "Done", [("places", f"{len(found.mean)} clusters{kind}, {found.mean.shape[1]} features"), ("samples", int(found.count.sum())), ("written", f"{made} (private: it describes the training data)")])
+    render.facts(
+        console,
+        "Done",
+        [
+            ("places", f"{len(found.mean)} clusters{kind}, {found.mean.shape[1]} features"),
+            ("samples", int(found.count.sum())),
+            ("written", f"{made} (private: it describes the training data)"),
+        ],
+    )
 
 
 def _named(held: Any) -> str:
     labels = sorted(set(held.labels.tolist()) - {-1})
-    return f"the classes {', '.join(map(str, labels))}" if labels else "no classes, only clusters: write it again without those samples"
+    return (
+        f"the classes {', '.join(map(str, labels))}"
+        if labels
+        else "no classes, only clusters: write it again without those samples"
+    )
 
 
 def _labels(drop: list[str]) -> list[int]:
     try:
         return [int(one) for one in drop]
     except ValueError as error:
-        raise UsageError(f"--drop {' '.join(drop)}: a file of statistics knows classes by index, for example --drop 4.") from error
+        raise UsageError(
+            f"--drop {' '.join(drop)}: a file of statistics knows classes by index, for example"
+            " --drop 4."
+        ) from error

@@ -12,8 +12,16 @@ import typer
 
 def verify(
     folder: Annotated[Path, typer.Argument(help="Folder written by unspan erase.")],
-    audit: Annotated[Path | None, typer.Option(help="audit.json, or the folder of an audit, that should be of this model.")] = None,
-    trust_code: Annotated[bool, typer.Option("--trust-code", help="Run the code that the receipt names to build a python: model.")] = False,
+    audit: Annotated[
+        Path | None,
+        typer.Option(help="audit.json, or the folder of an audit, that should be of this model."),
+    ] = None,
+    trust_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-code", help="Run the code that the receipt names to build a python: model."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:

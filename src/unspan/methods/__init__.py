@@ -1,4 +1,6 @@
-"""The catalogue: one file per method, listed here by hand. A third party passes its own object instead."""
+"""The catalogue: one file per method, listed here by hand. A third party passes its own object
+instead.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +35,41 @@ from unspan.stream import FeatureStream
 from unspan.work import Outcome, Work
 
 METHODS: tuple[Any, ...] = (
-    ESC, ESCT, LEACE, Resample, Retrain, Finetune, CFk, NegGrad, NegGradPlus, RandomLabels, Fisher, Scrub, L1Sparse, SalUn, Boundary, LAU, BadTeaching, SVD, DLFD, Bake,
-)  # fmt: skip
+    ESC,
+    ESCT,
+    LEACE,
+    Resample,
+    Retrain,
+    Finetune,
+    CFk,
+    NegGrad,
+    NegGradPlus,
+    RandomLabels,
+    Fisher,
+    Scrub,
+    L1Sparse,
+    SalUn,
+    Boundary,
+    LAU,
+    BadTeaching,
+    SVD,
+    DLFD,
+    Bake,
+)
 
-__all__ = ["METHODS", "EraserMethod", "Fit", "Method", "Outcome", "TrainedMethod", "by_name", "configured", "listed", "recommended", *(method.__name__ for method in METHODS)]
+__all__ = [
+    "METHODS",
+    "EraserMethod",
+    "Fit",
+    "Method",
+    "Outcome",
+    "TrainedMethod",
+    "by_name",
+    "configured",
+    "listed",
+    "recommended",
+    *(method.__name__ for method in METHODS),
+]
 
 
 class EraserMethod(Protocol):
@@ -75,11 +108,14 @@ class TrainedMethod(Protocol):
 Method = EraserMethod | TrainedMethod
 
 
-def recommended(splits: Splits, form: str = "projected", earlier: Mapping[str, Any] | None = None) -> Any:
-    """The method class for a request that names none: what left least to converged attackers and meets its needs (docs/survive.md).
+def recommended(
+    splits: Splits, form: str = "projected", earlier: Mapping[str, Any] | None = None
+) -> Any:
+    """The method class for a request that names none: what left least to converged attackers and
+    meets its needs (docs/survive.md).
 
-    `Resample` for classes with data to keep, in one process and in the projected form; else `ESC`. A further request
-    stays with the method of the one before when that was ESC.
+    `Resample` for classes with data to keep, in one process and in the projected form; else `ESC`.
+    A further request stays with the method of the one before when that was ESC.
 
     Args:
         splits: the request.
@@ -87,7 +123,12 @@ def recommended(splits: Splits, form: str = "projected", earlier: Mapping[str, A
         earlier: the receipt of the request before.
     """
     stays = earlier is not None and earlier["method"]["name"] == ESC.name
-    suited = bool(splits.classes) and splits.retain is not None and form == "projected" and dist.world() == 1
+    suited = (
+        bool(splits.classes)
+        and splits.retain is not None
+        and form == "projected"
+        and dist.world() == 1
+    )
     return Resample if suited and not stays else ESC
 
 
@@ -100,4 +141,6 @@ def by_name(name: str) -> Any:
     for method in METHODS:
         if method.name == name:
             return method
-    raise UsageError(f"Unknown method '{name}'. Methods: {', '.join(method.name for method in METHODS)}.")
+    raise UsageError(
+        f"Unknown method '{name}'. Methods: {', '.join(method.name for method in METHODS)}."
+    )

@@ -1,14 +1,18 @@
-"""BadT (bad teaching): a student that copies a random network on the forget data and the original on the rest.
+"""BadT (bad teaching): a student that copies a random network on the forget data and the original
+on the rest.
 
 Idea: two frozen teachers, a competent and an incompetent one; every sample has one of them.
-Formula: `KL(softmax(t(x) / T) || softmax(s(x) / T))`, t = a network with random weights on D_f, the original on D_r, mixed in one
-shuffled pass.
-Needs: forget samples and a share of the retained ones; labels are read, not used. Cost: one epoch over both, with one teacher pass.
+Formula: `KL(softmax(t(x) / T) || softmax(s(x) / T))`, t = a network with random weights on D_f, the
+original on D_r, mixed in one shuffled pass.
+Needs: forget samples and a share of the retained ones; labels are read, not used. Cost: one epoch
+over both, with one teacher pass.
 Typical: Adam 1e-4, 1 epoch, batch 256, T 1, 30 % of D_r.
-Fails: outputs on forget samples become those of a random network, which is itself a mark (low confidence).
+Fails: outputs on forget samples become those of a random network, which is itself a mark (low
+confidence).
 Source: Chundawat et al., AAAI 2023; their release.
-Deviates: each sample asks only its own teacher; the mean is over samples, while the release also divides by the number of
-classes (`legacy=True`), to which its step size belongs. The incompetent teacher is never the network that ZRF compares with.
+Deviates: each sample asks only its own teacher; the mean is over samples, while the release also
+divides by the number of classes (`legacy=True`), to which its step size belongs. The incompetent
+teacher is never the network that ZRF compares with.
 """
 
 from __future__ import annotations
@@ -50,28 +54,53 @@ class BadTeaching:
 
     def __post_init__(self) -> None:
         if not 0 < self.retain_share <= 1 or self.temperature <= 0:
-            raise UsageError(f"retain_share={self.retain_share}, temperature={self.temperature}: the share lies above 0 and is at most 1, the temperature is positive.")
+            raise UsageError(
+                f"retain_share={self.retain_share}, temperature={self.temperature}: the share lies"
+                " above 0 and is at most 1, the temperature is positive."
+            )
 
     def unlearn(self, work: Work) -> Outcome:
         """Teach."""
         samples = work.samples("forget", "retain")
-        good, bad = copy.deepcopy(work.model).eval().requires_grad_(False), copy.deepcopy(work.model).eval().requires_grad_(False)
+        good, bad = (
+            copy.deepcopy(work.model).eval().requires_grad_(False),
+            copy.deepcopy(work.model).eval().requires_grad_(False),
+        )
         redraw(bad, int(work.stream("incompetent teacher").initial_seed() % 2**31))
         retained = (~samples.forget).nonzero()[:, 0]
-        chosen = retained[torch.randperm(len(retained), generator=work.stream("retained share"))[: max(1, round(self.retain_share * len(retained)))]]
+        chosen = retained[
+            torch.randperm(len(retained), generator=work.stream("retained share"))[
+                : max(1, round(self.retain_share * len(retained)))
+            ]
+        ]
         used = torch.cat([samples.forget.nonzero()[:, 0], chosen])
 
         def loss(batch: Minibatch) -> Tensor:
             student = work.scores(work.model, batch)
-            taught = kl_div((student / self.temperature).log_softmax(1), (teachers(good, bad, batch, student) / self.temperature).log_softmax(1), reduction="batchmean", log_target=True)
+            taught = kl_div(
+                (student / self.temperature).log_softmax(1),
+                (teachers(good, bad, batch, student) / self.temperature).log_softmax(1),
+                reduction="batchmean",
+                log_target=True,
+            )
             return taught / student.shape[1] if self.legacy else taught
 
         def plan(epoch: int) -> list[Pass]:
-            order = used[torch.randperm(len(used), generator=work.stream("order", "bad-teaching", epoch))]
-            return [Pass(samples.minibatches(self.training.batch, order=order), loss, -(-len(used) // self.training.batch))]
+            order = used[
+                torch.randperm(len(used), generator=work.stream("order", "bad-teaching", epoch))
+            ]
+            return [
+                Pass(
+                    samples.minibatches(self.training.batch, order=order),
+                    loss,
+                    -(-len(used) // self.training.batch),
+                )
+            ]
 
         history = train(work, self.training, plan, name=self.name)
-        return Outcome({"samples": int(samples.forget.sum()), "retained_used": len(chosen), "history": history})
+        return Outcome(
+            {"samples": int(samples.forget.sum()), "retained_used": len(chosen), "history": history}
+        )
 
 
 def teachers(good: torch.nn.Module, bad: torch.nn.Module, batch: Minibatch, like: Tensor) -> Tensor:

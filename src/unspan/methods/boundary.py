@@ -1,15 +1,19 @@
 """Boundary Shrink and Boundary Expand: move the decision boundary over the forget samples.
 
-Idea (shrink): give every forget sample the label of the class that lies nearest across the boundary. Expand: give all of them
-a class of its own, an extra output that is deleted afterwards.
-Formula (shrink): `x' = clip(x + eps sign(grad CE(f_0(x), y)))`, `y' = argmax f_0(x')`, `min CE(f(x), y')` over D_f.
-Needs: forget samples with labels. Cost: one backward pass through the input and epochs over the forget data.
+Idea (shrink): give every forget sample the label of the class that lies nearest across the
+boundary. Expand: give all of them a class of its own, an extra output that is deleted afterwards.
+Formula (shrink): `x' = clip(x + eps sign(grad CE(f_0(x), y)))`, `y' = argmax f_0(x')`, `min
+CE(f(x), y')` over D_f.
+Needs: forget samples with labels. Cost: one backward pass through the input and epochs over the
+forget data.
 Typical: eps 0.1 of the pixel range in one step; SGD 1e-5, momentum 0.9, 10 epochs, batch 64.
-Fails: at 1e-5 little happens unless many samples are given; BatchNorm statistics of one class hurt the rest.
+Fails: at 1e-5 little happens unless many samples are given; BatchNorm statistics of one class hurt
+the rest.
 Source: Chen et al., "Boundary Unlearning", CVPR 2023; their release.
-Deviates: where the attack does not cross the boundary the best wrong class is taken (the release keeps the true label, which
-strengthens it). The step is eps times each channel's own range of values, so normalised inputs need no mean and deviation
-(the release clamps normalised images at 0 and 1). BatchNorm is frozen. No curvature term and no confidence weights.
+Deviates: where the attack does not cross the boundary the best wrong class is taken (the release
+keeps the true label, which strengthens it). The step is eps times each channel's own range of
+values, so normalised inputs need no mean and deviation (the release clamps normalised images at 0
+and 1). BatchNorm is frozen. No curvature term and no confidence weights.
 """
 
 from __future__ import annotations
@@ -49,7 +53,9 @@ class Boundary:
 
     def __post_init__(self) -> None:
         if self.kind not in ("shrink", "expand") or self.eps <= 0:
-            raise UsageError(f"kind={self.kind!r}, eps={self.eps}: kind is shrink or expand, eps is positive.")
+            raise UsageError(
+                f"kind={self.kind!r}, eps={self.eps}: kind is shrink or expand, eps is positive."
+            )
 
     def unlearn(self, work: Work) -> Outcome:
         """Find the labels, then train on them."""
@@ -58,22 +64,35 @@ class Boundary:
             return self._expand(work, samples)
         labels, crossed = nearest_labels(work, samples, self.eps, self.training.batch)
         history = self._fit(work, samples, labels)
-        return Outcome({"samples": len(samples), "crossed_the_boundary": crossed, "history": history})
+        return Outcome(
+            {"samples": len(samples), "crossed_the_boundary": crossed, "history": history}
+        )
 
     def _fit(self, work: Work, samples: Samples, labels: Tensor) -> list[dict[str, object]]:
         def loss(batch: Minibatch) -> Tensor:
             scores = work.scores(work.model, batch)
             return cross_entropy(scores, labels[batch.index].to(scores.device))
 
-        return train(work, self.training, lambda epoch: [over(work, samples, self.training.batch, ("forget", epoch), loss)], name=f"boundary {self.kind}")
+        return train(
+            work,
+            self.training,
+            lambda epoch: [over(work, samples, self.training.batch, ("forget", epoch), loss)],
+            name=f"boundary {self.kind}",
+        )
 
     def _expand(self, work: Work, samples: Samples) -> Outcome:
         """Train with one more output, then take it away."""
         head = work.head()
         old = head.weight, head.bias, head.out_features
-        extra = torch.randn(1, head.in_features, generator=work.stream("extra output")).to(head.weight) * float(head.weight.detach().std())
+        extra = torch.randn(1, head.in_features, generator=work.stream("extra output")).to(
+            head.weight
+        ) * float(head.weight.detach().std())
         head.weight = nn.Parameter(torch.cat([head.weight.detach(), extra]))
-        head.bias = None if head.bias is None else nn.Parameter(torch.cat([head.bias.detach(), head.bias.detach().new_zeros(1)]))
+        head.bias = (
+            None
+            if head.bias is None
+            else nn.Parameter(torch.cat([head.bias.detach(), head.bias.detach().new_zeros(1)]))
+        )
         head.out_features += 1
         history = self._fit(work, samples, torch.full_like(samples.y, head.out_features - 1))
         with torch.no_grad():
@@ -85,7 +104,8 @@ class Boundary:
 
 
 def nearest_labels(work: Work, samples: Samples, eps: float, batch: int) -> tuple[Tensor, float]:
-    """`[n]` wrong labels across the boundary of the original model, and the share of samples that crossed it.
+    """`[n]` wrong labels across the boundary of the original model, and the share of samples that
+    crossed it.
 
     Raises:
         UsageError: the inputs are not floating tensors.
@@ -95,12 +115,24 @@ def nearest_labels(work: Work, samples: Samples, eps: float, batch: int) -> tupl
     with eval_mode(work.model), torch.enable_grad():
         for one in samples.minibatches(batch):
             if not (isinstance(one.x, Tensor) and one.x.is_floating_point()):
-                raise UsageError("Boundary unlearning attacks the inputs, which must be floating tensors such as images.")
+                raise UsageError(
+                    "Boundary unlearning attacks the inputs, which must be floating tensors such as"
+                    " images."
+                )
             x = place(one.x, next(work.model.parameters())).clone().requires_grad_()
             y = one.y.to(x.device)
-            (slope,) = torch.autograd.grad(cross_entropy(work.scores(work.model, Minibatch(x, one.y, one.index, one.forget)), y, reduction="sum"), x)
+            (slope,) = torch.autograd.grad(
+                cross_entropy(
+                    work.scores(work.model, Minibatch(x, one.y, one.index, one.forget)),
+                    y,
+                    reduction="sum",
+                ),
+                x,
+            )
             bottom, top = low.to(x), high.to(x)
-            moved = torch.minimum(torch.maximum(x.detach() + eps * (top - bottom) * slope.sign(), bottom), top)
+            moved = torch.minimum(
+                torch.maximum(x.detach() + eps * (top - bottom) * slope.sign(), bottom), top
+            )
             with torch.no_grad():
                 scores = work.scores(work.model, Minibatch(moved, one.y, one.index, one.forget))
             crossed += int((scores.argmax(1) != y).sum())
@@ -113,10 +145,17 @@ def value_range(samples: Samples, batch: int) -> tuple[Tensor, Tensor]:
     low = high = None
     for one in samples.minibatches(batch):
         if not isinstance(one.x, Tensor):
-            raise UsageError("Boundary unlearning attacks the inputs, which must be floating tensors such as images.")
+            raise UsageError(
+                "Boundary unlearning attacks the inputs, which must be floating tensors such as"
+                " images."
+            )
         flat = one.x.flatten(2) if one.x.ndim > 2 else one.x[:, None]
         small, large = flat.amin((0, 2)), flat.amax((0, 2))
-        low, high = (small, large) if low is None or high is None else (torch.minimum(low, small), torch.maximum(high, large))
+        low, high = (
+            (small, large)
+            if low is None or high is None
+            else (torch.minimum(low, small), torch.maximum(high, large))
+        )
         shape = (1, -1) + (1,) * (one.x.ndim - 2) if one.x.ndim > 2 else (1, 1)
     assert low is not None and high is not None
     return low.view(shape), high.view(shape)

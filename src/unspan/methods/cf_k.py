@@ -5,8 +5,10 @@ Formula: `min of E_{D_r} CE(f(x), y)` over the weights of the last k layers.
 Needs: retain samples with labels. Cost: as finetune; the backward pass ends k layers down.
 Typical: k 3, SGD 0.01, 10 epochs.
 Fails: features before these layers stay the original's, so probes read the class there as before.
-Source: Goel et al., "Towards adversarial evaluations for inexact machine unlearning", 2022 (arXiv 2201.06640).
-Deviates: BatchNorm statistics are frozen everywhere. A layer is a module with weights of its own and no children, in the order in which modules are registered.
+Source: Goel et al., "Towards adversarial evaluations for inexact machine unlearning", 2022 (arXiv
+2201.06640).
+Deviates: BatchNorm statistics are frozen everywhere. A layer is a module with weights of its own
+and no children, in the order in which modules are registered.
 """
 
 from __future__ import annotations
@@ -41,6 +43,12 @@ class CFk:
 
     def unlearn(self, work: Work) -> Outcome:
         """Train the last layers."""
-        layers = [module for module in work.model.modules() if not list(module.children()) and list(module.parameters())]
-        chosen = [one for module in layers[-self.k :] for one in module.parameters() if one.requires_grad]
+        layers = [
+            module
+            for module in work.model.modules()
+            if not list(module.children()) and list(module.parameters())
+        ]
+        chosen = [
+            one for module in layers[-self.k :] for one in module.parameters() if one.requires_grad
+        ]
         return descend(work, self.training, self.name, parameters=chosen)

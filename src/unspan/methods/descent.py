@@ -15,14 +15,30 @@ from unspan.work import Outcome, Work
 Penalty = Callable[[int], Tensor]
 
 
-def retained(work: Work, settings: Training, epoch: int, loss: Callable[[Minibatch], Tensor] | None = None) -> Pass:
+def retained(
+    work: Work, settings: Training, epoch: int, loss: Callable[[Minibatch], Tensor] | None = None
+) -> Pass:
     """One pass over the retained data in the order of its epoch."""
-    return over(work, work.samples("retain"), settings.batch, ("retain", epoch), loss or (lambda batch: own_loss(work, batch)))
+    return over(
+        work,
+        work.samples("retain"),
+        settings.batch,
+        ("retain", epoch),
+        loss or (lambda batch: own_loss(work, batch)),
+    )
 
 
-def over(work: Work, samples: Samples, batch: int, order: Sequence[Any], loss: Callable[[Minibatch], Tensor]) -> Pass:
+def over(
+    work: Work,
+    samples: Samples,
+    batch: int,
+    order: Sequence[Any],
+    loss: Callable[[Minibatch], Tensor],
+) -> Pass:
     """One pass over samples in a random order named by `order`."""
-    return Pass(samples.shuffled(batch, work.stream("order", *order)), loss, -(-len(samples) // batch))
+    return Pass(
+        samples.shuffled(batch, work.stream("order", *order)), loss, -(-len(samples) // batch)
+    )
 
 
 def own_loss(work: Work, batch: Minibatch) -> Tensor:
@@ -31,7 +47,14 @@ def own_loss(work: Work, batch: Minibatch) -> Tensor:
     return cross_entropy(scores, batch.y.to(scores.device))
 
 
-def descend(work: Work, settings: Training, name: str, penalty: Penalty | None = None, after_step: Callable[[], None] | None = None, parameters: Sequence[nn.Parameter] | None = None) -> Outcome:
+def descend(
+    work: Work,
+    settings: Training,
+    name: str,
+    penalty: Penalty | None = None,
+    after_step: Callable[[], None] | None = None,
+    parameters: Sequence[nn.Parameter] | None = None,
+) -> Outcome:
     """Train on the retained data; `penalty(epoch)` is added to every loss."""
 
     def plan(epoch: int) -> list[Pass]:

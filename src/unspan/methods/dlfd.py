@@ -1,20 +1,26 @@
-"""DLFD (distribution-level feature distancing): train on retained images whose features were moved away from the forget set.
+"""DLFD (distribution-level feature distancing): train on retained images whose features were moved
+away from the forget set.
 
-Idea: raising the loss on the forget samples breaks the tie between useful features and labels ("correlation collapse").
-Instead, retained images are perturbed so that the distribution of their features lies far from that of the forget images in
-optimal transport, while the classifier still names them; the network is trained on those.
-Formula: `C_ij = 1 - cos(phi(x_i + d_i), phi(x_j^f))`, `T` the entropic optimal plan, `l_OT = <T, C>`;
-`d <- d + a sign(grad (w l_OT - lambda CE(f(x + d), y)))` for S steps within `|d| <= radius`; then a step on `CE(f(x + d), y)`.
-lambda grows linearly over the epoch. While the forgetting score `2 |MIA - 0.5|` is below `stop`, training is on clean images.
-Needs: forget, retain and held-out samples with labels (unseen in training, not those that are reported). Cost: S + 1 forward and
-backward passes a step.
-Typical: batch 32, SGD 8e-3, w 3, lambda 0 to 1, S 15, stop 0.15, save 0.09 (age); 64, 6e-3, 7, 0.5 to 1, 20, 0.23, 0.23 (emotion).
-Fails: when no epoch part reaches `save` there is nothing to return, which is an error here. A run that was killed starts again.
+Idea: raising the loss on the forget samples breaks the tie between useful features and labels
+("correlation collapse"). Instead, retained images are perturbed so that the distribution of their
+features lies far from that of the forget images in optimal transport, while the classifier still
+names them; the network is trained on those.
+Formula: `C_ij = 1 - cos(phi(x_i + d_i), phi(x_j^f))`, `T` the entropic optimal plan, `l_OT = <T,
+C>`; `d <- d + a sign(grad (w l_OT - lambda CE(f(x + d), y)))` for S steps within `|d| <= radius`;
+then a step on `CE(f(x + d), y)`. lambda grows linearly over the epoch. While the forgetting score
+`2 |MIA - 0.5|` is below `stop`, training is on clean images.
+Needs: forget, retain and held-out samples with labels (unseen in training, not those that are
+reported). Cost: S + 1 forward and backward passes a step.
+Typical: batch 32, SGD 8e-3, w 3, lambda 0 to 1, S 15, stop 0.15, save 0.09 (age); 64, 6e-3, 7, 0.5
+to 1, 20, 0.23, 0.23 (emotion).
+Fails: when no epoch part reaches `save` there is nothing to return, which is an error here. A run
+that was killed starts again.
 Source: Choi and Na, AAAI 2025 (arXiv 2409.14747); its release.
-Deviates: in the release the transport term is computed on unperturbed images, so it has no gradient (`transport="clean"` does the
-same); features there are the logits; images are clamped to [0, 1] after normalisation; the membership attack is unbalanced.
-Here: the perturbed images, penultimate features, each channel's own range of values, a balanced attack. The plan is held fixed in
-the gradient (envelope theorem).
+Deviates: in the release the transport term is computed on unperturbed images, so it has no gradient
+(`transport="clean"` does the same); features there are the logits; images are clamped to [0, 1]
+after normalisation; the membership attack is unbalanced.
+Here: the perturbed images, penultimate features, each channel's own range of values, a balanced
+attack. The plan is held fixed in the gradient (envelope theorem).
 """
 
 from __future__ import annotations
@@ -68,12 +74,22 @@ class DLFD:
     transport: Literal["perturbed", "clean"] = "perturbed"
     training: Training = Training(lr=8e-3, epochs=1, batch=32)
     name: ClassVar[str] = "dlfd"
-    search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (8e-3, 2e-3, 2e-2), "radius": (8 / 255, 16 / 255)}
+    search: ClassVar[dict[str, tuple[Any, ...]]] = {
+        "lr": (8e-3, 2e-3, 2e-2),
+        "radius": (8 / 255, 16 / 255),
+    }
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels", "retain", "holdout"})
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.every) < 1 or min(self.step, self.radius, self.epsilon) <= 0 or self.weight < 0:
-            raise UsageError(f"{self}: steps, every, step, radius and epsilon must be positive, weight not negative.")
+        if (
+            min(self.steps, self.every) < 1
+            or min(self.step, self.radius, self.epsilon) <= 0
+            or self.weight < 0
+        ):
+            raise UsageError(
+                f"{self}: steps, every, step, radius and epsilon must be positive, weight not"
+                " negative."
+            )
         if self.transport not in ("perturbed", "clean"):
             raise UsageError(f"transport={self.transport!r}: use perturbed or clean.")
 
@@ -91,41 +107,91 @@ class DLFD:
 
         def look(epoch: int, step: int) -> float:
             score, accuracy = forgetting_score(work), _accuracy(work, work.samples("retain"))
-            looks.append({"epoch": epoch, "step": step, "forgetting_score": score, "retain_accuracy": accuracy})
+            looks.append(
+                {
+                    "epoch": epoch,
+                    "step": step,
+                    "forgetting_score": score,
+                    "retain_accuracy": accuracy,
+                }
+            )
             if score <= self.save and accuracy >= best.get("accuracy", -1.0):
-                state = {name: tensor.detach().cpu().clone() for name, tensor in work.model.state_dict().items()}
+                state = {
+                    name: tensor.detach().cpu().clone()
+                    for name, tensor in work.model.state_dict().items()
+                }
                 best.update(accuracy=accuracy, score=score, epoch=epoch, step=step, state=state)
             return score
 
         def plan(epoch: int) -> list[Pass]:
             size = self.training.batch
             steps = -(-len(retain) // size)
-            return [Pass(self._images(work, epoch, steps, look, low, high), lambda batch: own_loss(work, batch), steps)]
+            return [
+                Pass(
+                    self._images(work, epoch, steps, look, low, high),
+                    lambda batch: own_loss(work, batch),
+                    steps,
+                )
+            ]
 
-        history = train(work, self.training, plan, after_epoch=lambda epoch, row: bool(look(epoch, -1)) and False, name=self.name, resumable=False)
+        history = train(
+            work,
+            self.training,
+            plan,
+            after_epoch=lambda epoch, row: bool(look(epoch, -1)) and False,
+            name=self.name,
+            resumable=False,
+        )
         report = {"samples": len(work.samples("forget")), "history": history, "looks": looks}
         if not best:
             lowest = min((one["forgetting_score"] for one in looks), default=float("nan"))
-            raise InconclusiveError(f"dlfd: no state is admissible: the forgetting score fell to {lowest:.3f}, and save={self.save:g} is asked for. Train longer, perturb more (radius, weight), or raise save.")
+            raise InconclusiveError(
+                f"dlfd: no state is admissible: the forgetting score fell to {lowest:.3f}, and"
+                f" save={self.save:g} is asked for. Train longer, perturb more (radius, weight), or"
+                " raise save."
+            )
         work.model.load_state_dict(best["state"])
-        return Outcome(report | {"chosen": {key: best[key] for key in ("epoch", "step", "score", "accuracy")}})
+        return Outcome(
+            report | {"chosen": {key: best[key] for key in ("epoch", "step", "score", "accuracy")}}
+        )
 
-    def _images(self, work: Work, epoch: int, steps: int, look: Any, low: Tensor, high: Tensor) -> Iterator[Minibatch]:
+    def _images(
+        self, work: Work, epoch: int, steps: int, look: Any, low: Tensor, high: Tensor
+    ) -> Iterator[Minibatch]:
         """Retained minibatches, perturbed while the forgetting score is at or above `stop`."""
         size = self.training.batch
         forget = work.samples("forget").endless(size, work.stream("order", "forget", epoch))
         score = 1.0
-        for number, batch in enumerate(work.samples("retain").shuffled(size, work.stream("order", "retain", epoch))):
+        for number, batch in enumerate(
+            work.samples("retain").shuffled(size, work.stream("order", "retain", epoch))
+        ):
             if number and number % self.every == 0:
                 score = look(epoch, number)
             if score < self.stop:
                 yield batch
                 continue
             share = number / max(steps - 1, 1)
-            yield self.perturbed(work, batch, next(forget), self.keep[0] + (self.keep[1] - self.keep[0]) * share, low, high)
+            yield self.perturbed(
+                work,
+                batch,
+                next(forget),
+                self.keep[0] + (self.keep[1] - self.keep[0]) * share,
+                low,
+                high,
+            )
 
-    def perturbed(self, work: Work, batch: Minibatch, forget: Minibatch, keep: float, low: Tensor, high: Tensor) -> Minibatch:
-        """The minibatch moved away from the forget features within the radius, by signed gradient steps."""
+    def perturbed(
+        self,
+        work: Work,
+        batch: Minibatch,
+        forget: Minibatch,
+        keep: float,
+        low: Tensor,
+        high: Tensor,
+    ) -> Minibatch:
+        """The minibatch moved away from the forget features within the radius, by signed gradient
+        steps.
+        """
         like = next(work.model.parameters())
         x, y = place(batch.x, like), batch.y.to(like.device)
         bottom, top = low.to(x), high.to(x)
@@ -138,22 +204,29 @@ class DLFD:
                     moved.requires_grad_()
                     slope = torch.autograd.grad(self.gain(work, moved, x, y, there, keep), moved)[0]
                     step = moved.detach() + self.step * span * slope.sign()
-                    step = torch.minimum(torch.maximum(step, x - self.radius * span), x + self.radius * span)
+                    step = torch.minimum(
+                        torch.maximum(step, x - self.radius * span), x + self.radius * span
+                    )
                     moved = torch.minimum(torch.maximum(step, bottom), top)
         return Minibatch(moved, batch.y, batch.index, batch.forget)
 
-    def gain(self, work: Work, moved: Tensor, clean: Tensor, y: Tensor, there: Tensor, keep: float) -> Tensor:
+    def gain(
+        self, work: Work, moved: Tensor, clean: Tensor, y: Tensor, there: Tensor, keep: float
+    ) -> Tensor:
         """`w l_OT - lambda CE` of perturbed images, a scalar that is raised."""
         features, output = read(work.model, work.tap, moved)
         scores = logits_of(output)
         assert scores is not None
         if self.transport == "clean":
             features = read(work.model, work.tap, clean)[0]
-        return self.weight * transport_cost(features.float(), there, self.epsilon) - keep * cross_entropy(scores.flatten(1).float(), y)
+        return self.weight * transport_cost(
+            features.float(), there, self.epsilon
+        ) - keep * cross_entropy(scores.flatten(1).float(), y)
 
 
 def transport_cost(here: Tensor, there: Tensor, epsilon: float) -> Tensor:
-    """`<T, C>` with cosine costs and the entropic optimal plan T, which is held fixed in the gradient.
+    """`<T, C>` with cosine costs and the entropic optimal plan T, which is held fixed in the
+    gradient.
 
     Args:
         here: `[m, d]` features.
@@ -164,24 +237,35 @@ def transport_cost(here: Tensor, there: Tensor, epsilon: float) -> Tensor:
 
     cost = 1 - normalize(here, dim=1) @ normalize(there, dim=1).mT
     fixed = cost.detach().double()
-    a, b = (torch.full((size,), 1 / size, dtype=torch.float64, device=cost.device) for size in cost.shape)
+    a, b = (
+        torch.full((size,), 1 / size, dtype=torch.float64, device=cost.device)
+        for size in cost.shape
+    )
     plan = ot.bregman.sinkhorn_log(a, b, fixed, epsilon, numItermax=100, stopThr=1e-6, warn=False)
     return (plan.to(cost) * cost).sum()
 
 
 def forgetting_score(work: Work) -> float:
-    """`2 |accuracy - 0.5|` of a balanced, two-sided loss attack: forget against held-out samples."""
+    """`2 |accuracy - 0.5|` of a balanced, two-sided loss attack: forget against held-out
+    samples.
+    """
     found = [_losses(work, work.samples(name)) for name in ("forget", "holdout")]
-    accuracy = loss_attack(found[0], found[1], "forget against holdout", seed=work.run.seed)[0].value
+    accuracy = loss_attack(found[0], found[1], "forget against holdout", seed=work.run.seed)[
+        0
+    ].value
     return 1.0 if accuracy is None else 2 * abs(accuracy - 0.5)
 
 
 def _losses(work: Work, samples: Samples) -> Tensor:
     rows = []
     with eval_mode(work.model):
-        for batch in samples.minibatches(256, order=samples.some(2000, work.stream("forgetting score"))):
+        for batch in samples.minibatches(
+            256, order=samples.some(2000, work.stream("forgetting score"))
+        ):
             scores = work.scores(work.model, batch)
-            rows.append(cross_entropy(scores.double(), batch.y.to(scores.device), reduction="none").cpu())
+            rows.append(
+                cross_entropy(scores.double(), batch.y.to(scores.device), reduction="none").cpu()
+            )
     return torch.cat(rows)
 
 

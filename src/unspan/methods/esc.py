@@ -1,12 +1,15 @@
 """ESC: remove the principal directions of the forget features.
 
-Idea: penultimate features of the forget set concentrate in few directions; project all features onto the rest.
+Idea: penultimate features of the forget set concentrate in few directions; project all features
+onto the rest.
 Formula: `Z_f = U S Vᵀ` (uncentred), `k = floor(d p / 100)`, `z -> (I - U_k U_kᵀ) z`.
 Needs: forget samples, no labels. Cost: one forward pass plus O(n d^2 + d^3); memory O(d^2).
 Typical: p = 1.5 (d = 96: k = 1; d = 512: 7; d = 768: 11).
-Fails: an attacker who trains a probe to convergence reads the class almost as before; with the weights the
-projection is simply removed. On non-negative features the first direction is nearly the mean, shared by classes.
-Source: Lee, Park, Jeon, Hwang, Park, "ESC: Erasing Space Concept for Knowledge Deletion", CVPR 2025, eq. 1-3.
+Fails: an attacker who trains a probe to convergence reads the class almost as before; with the
+weights the projection is simply removed. On non-negative features the first direction is nearly the
+mean, shared by classes.
+Source: Lee, Park, Jeon, Hwang, Park, "ESC: Erasing Space Concept for Knowledge Deletion", CVPR
+2025, eq. 1-3.
 Deviates: see docs/paper-map.md; `fidelity` switches the differences.
 """
 
@@ -48,7 +51,8 @@ class ESC:
         energy: remove the fewest directions that hold this share of the squared norm.
         adaptive: stop reading once the span has converged to `sin theta <= tolerance`.
         tolerance: of `adaptive`.
-        fidelity: `fixed`; `paper` (eq. 1-3 read literally); `released-code` (with its defects, for comparison).
+        fidelity: `fixed`; `paper` (eq. 1-3 read literally); `released-code` (with its defects, for
+            comparison).
     """
 
     p: float | None = None
@@ -66,9 +70,13 @@ class ESC:
         if len(given) > 1:
             raise UsageError(f"{' and '.join(given)} are alternatives; give one of them.")
         if self.fidelity not in ("fixed", "paper", "released-code"):
-            raise UsageError(f"fidelity='{self.fidelity}' is not one of fixed, paper, released-code.")
+            raise UsageError(
+                f"fidelity='{self.fidelity}' is not one of fixed, paper, released-code."
+            )
         if not 0 < self.tolerance < 1:
-            raise UsageError(f"tolerance={self.tolerance}: use a sine between 0 and 1, for example 0.05.")
+            raise UsageError(
+                f"tolerance={self.tolerance}: use a sine between 0 and 1, for example 0.05."
+            )
 
     def check(self, dim: int) -> None:
         """Refuse impossible settings before any data is read."""
@@ -97,13 +105,19 @@ class ESC:
     def _read_until_converged(self, stream: FeatureStream) -> tuple[Moments, float]:
         """Read in random order until the bound of `_converged` is below the tolerance."""
         if dist.world() > 1:
-            raise UsageError("adaptive=True reads in one process; start without torchrun or without --adaptive.")
+            raise UsageError(
+                "adaptive=True reads in one process; start without torchrun or without --adaptive."
+            )
         halves = (Moments(stream.dim), Moments(stream.dim))
         bound, check_at = math.inf, max(64, 4 * (self.rank or 1))
         for number, (features, _) in enumerate(stream):
             halves[number % 2].update(features)
             seen = halves[0].count + halves[1].count
-            if seen >= check_at and halves[1].count and (stream.total is None or seen < stream.total):
+            if (
+                seen >= check_at
+                and halves[1].count
+                and (stream.total is None or seen < stream.total)
+            ):
                 bound = self._bound(halves, stream.total)
                 if bound <= self.tolerance:
                     break
@@ -116,9 +130,10 @@ class ESC:
     def _bound(self, halves: tuple[Moments, Moments], total: int | None) -> float:
         """Davis-Kahan bound on `sin theta` between the span so far and that of the full pass.
 
-        With second moments C_a, C_b of two halves of m samples, `(C_a - C_b) / 2` is distributed like the error
-        of their mean; its block between the span and the complement, over the eigenvalue gap, bounds the sine to
-        first order. Without replacement the error shrinks by `sqrt(1 - m / n)`. A factor 2 covers the estimate.
+        With second moments C_a, C_b of two halves of m samples, `(C_a - C_b) / 2` is distributed
+        like the error of their mean; its block between the span and the complement, over the
+        eigenvalue gap, bounds the sine to first order. Without replacement the error shrinks by
+        `sqrt(1 - m / n)`. A factor 2 covers the estimate.
         """
         both = Moments(halves[0].dim)
         for half in halves:
@@ -163,15 +178,26 @@ def _report(found: Spectrum, k: int) -> dict[str, Any]:
 def _warnings(found: Spectrum, k: int) -> tuple[str, ...]:
     out = []
     if found.gap(k) < 1e-6:
-        out.append(f"k={k} cuts through equal singular values (gap {found.gap(k):.1e}): the removed span is not unique")
+        out.append(
+            f"k={k} cuts through equal singular values (gap {found.gap(k):.1e}): the removed span"
+            " is not unique"
+        )
     if found.cos_mean() > 0.99:
-        out.append(f"|cos(u1, mean forget feature)| = {found.cos_mean():.4f}: the first direction is nearly the mean, which other classes may share; check the remaining accuracy")
+        out.append(
+            f"|cos(u1, mean forget feature)| = {found.cos_mean():.4f}: the first direction is"
+            " nearly the mean, which other classes may share; check the remaining accuracy"
+        )
     if found.count < len(found.sigma):
-        out.append(f"{found.count} samples in {len(found.sigma)} dimensions: at most {found.rank} directions can be found")
+        out.append(
+            f"{found.count} samples in {len(found.sigma)} dimensions: at most {found.rank}"
+            " directions can be found"
+        )
     return tuple(out)
 
 
 def _thin_complement(found: Spectrum, k: int) -> Tensor:
-    """`U_P U_Pᵀ` from the thin SVD: with fewer samples than dimensions it keeps only the forget span (a defect)."""
+    """`U_P U_Pᵀ` from the thin SVD: with fewer samples than dimensions it keeps only the forget
+    span (a defect).
+    """
     kept = found.basis[:, k : min(found.count, len(found.sigma))]
     return kept @ kept.mT

@@ -1,12 +1,14 @@
 """ESC-T: ESC with a trained element-wise mask on the principal directions.
 
-Idea: instead of whole directions, switch off the entries of U that let the head recognise the forget data.
-Formula: `A = U * M`, `z -> A Aᵀ z`; M starts at 1 and descends on `-CE` of the forget samples that are still
-recognised, clipped to [0, 1]; the final mask is `M > tau`.
-Needs: forget samples with labels, a linear head. Cost: one forward pass plus epochs on cached features.
+Idea: instead of whole directions, switch off the entries of U that let the head recognise the
+forget data.
+Formula: `A = U * M`, `z -> A Aᵀ z`; M starts at 1 and descends on `-CE` of the forget samples that
+are still recognised, clipped to [0, 1]; the final mask is `M > tau`.
+Needs: forget samples with labels, a linear head. Cost: one forward pass plus epochs on cached
+features.
 Typical: tau 0.7, lr 1e-3, at most 50 epochs, batch 64.
-Fails: the map is not a projection and can amplify directions (its norm is reported); a converged probe reads
-the class, as with ESC.
+Fails: the map is not a projection and can amplify directions (its norm is reported); a converged
+probe reads the class, as with ESC.
 Source: Lee et al., CVPR 2025, eq. 4-6 and the released defaults.
 Deviates: see docs/paper-map.md; `fidelity` switches the differences.
 """
@@ -34,13 +36,14 @@ class ESCT:
     """Settings of ESC-T.
 
     Attributes:
-        tau: a mask entry above it stays, strictly; the paper uses 0.7 to 0.8. None keeps the soft mask (Table 3).
+        tau: a mask entry above it stays, strictly; the paper uses 0.7 to 0.8. None keeps the soft
+            mask (Table 3).
         clip: keep the mask in [0, 1] while it is trained; off only for Table 3.
         lr: step of plain gradient descent on the mask.
         epochs: most passes over the cached features.
         batch: samples a step.
-        reduction: `correct` averages the loss over the samples still recognised (released code), `batch` over
-            all of the batch (eq. 4 read literally, the default of `fidelity="paper"`).
+        reduction: `correct` averages the loss over the samples still recognised (released code),
+            `batch` over all of the batch (eq. 4 read literally, the default of `fidelity="paper"`).
         fidelity: `fixed`, `paper` or `released-code`.
     """
 
@@ -57,13 +60,20 @@ class ESCT:
 
     def __post_init__(self) -> None:
         if self.tau is not None and not 0 <= self.tau < 1:
-            raise UsageError(f"tau={self.tau}: use 0 <= tau < 1; the mask lies in [0, 1] and the paper uses 0.7 to 0.8.")
+            raise UsageError(
+                f"tau={self.tau}: use 0 <= tau < 1; the mask lies in [0, 1] and the paper uses 0.7"
+                " to 0.8."
+            )
         if not (self.lr > 0 and self.epochs >= 1 and self.batch >= 1):
-            raise UsageError(f"lr={self.lr}, epochs={self.epochs}, batch={self.batch}: all must be positive.")
+            raise UsageError(
+                f"lr={self.lr}, epochs={self.epochs}, batch={self.batch}: all must be positive."
+            )
         if self.reduction not in (None, "correct", "batch"):
             raise UsageError(f"reduction='{self.reduction}' is not 'correct' or 'batch'.")
         if self.fidelity not in ("fixed", "paper", "released-code"):
-            raise UsageError(f"fidelity='{self.fidelity}' is not one of fixed, paper, released-code.")
+            raise UsageError(
+                f"fidelity='{self.fidelity}' is not one of fixed, paper, released-code."
+            )
 
     def check(self, dim: int) -> None:
         """Nothing in these settings depends on d."""
@@ -77,25 +87,37 @@ class ESCT:
             DataError: the mask would zero every feature.
         """
         if stream.head is None:
-            raise UsageError("ESC-T trains against the model's linear head, and none was found; use method esc, or name the head with tap=.")
+            raise UsageError(
+                "ESC-T trains against the model's linear head, and none was found; use method esc,"
+                " or name the head with tap=."
+            )
         features, labels, moments = _cache(stream)
         basis = spectrum(moments).basis.float()
         weight, bias = (part.float() for part in stream.head)
         start = _hits(features, labels, basis, weight, bias)
         if start == 0:
-            raise InconclusiveError("ESC-T: no forget sample is classified right to begin with: already not recognised. Nothing was changed.")
+            raise InconclusiveError(
+                "ESC-T: no forget sample is classified right to begin with: already not recognised."
+                " Nothing was changed."
+            )
         mask, history = self._train(features, labels, basis, weight, bias, stream.seed)
         return self._finish(features, labels, basis, mask, weight, bias, history, start)
 
-    def _train(self, z: Tensor, y: Tensor, basis: Tensor, weight: Tensor, bias: Tensor, seed: int) -> tuple[Tensor, list[float]]:
-        """Descend until no forget sample is recognised with the soft mask, or the epochs are used up."""
+    def _train(
+        self, z: Tensor, y: Tensor, basis: Tensor, weight: Tensor, bias: Tensor, seed: int
+    ) -> tuple[Tensor, list[float]]:
+        """Descend until no forget sample is recognised with the soft mask, or the epochs are used
+        up.
+        """
         mask, history = torch.ones_like(basis), []
         generator = torch.Generator().manual_seed(seed)
         reduction = self.reduction or ("batch" if self.fidelity == "paper" else "correct")
         transposed = self.fidelity == "released-code"
         for _ in range(self.epochs):
             for index in torch.randperm(len(z), generator=generator).split(self.batch):
-                gradient = mask_gradient(z[index], y[index], basis, mask, weight, bias, reduction, transposed)
+                gradient = mask_gradient(
+                    z[index], y[index], basis, mask, weight, bias, reduction, transposed
+                )
                 if gradient is not None:
                     mask = mask - self.lr * gradient
                     mask = mask.clamp_(0, 1) if self.clip else mask
@@ -105,12 +127,27 @@ class ESCT:
                 break
         return mask, history
 
-    def _finish(self, z: Tensor, y: Tensor, basis: Tensor, mask: Tensor, weight: Tensor, bias: Tensor, history: list[float], start: int) -> Fit:
+    def _finish(
+        self,
+        z: Tensor,
+        y: Tensor,
+        basis: Tensor,
+        mask: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        history: list[float],
+        start: int,
+    ) -> Fit:
         kept = mask if self.tau is None else (mask > self.tau).to(basis.dtype)
         if bool((kept == 1).all()):
-            raise InconclusiveError(f"ESC-T was a no-op: after {len(history)} epochs no mask entry fell to tau={self.tau} (smallest {float(mask.min()):.3f}). Raise lr, epochs or tau.")
+            raise InconclusiveError(
+                f"ESC-T was a no-op: after {len(history)} epochs no mask entry fell to"
+                f" tau={self.tau} (smallest {float(mask.min()):.3f}). Raise lr, epochs or tau."
+            )
         if not bool(kept.any()):
-            raise DataError("ESC-T would zero all features: every mask entry fell below tau. Lower lr or tau.")
+            raise DataError(
+                "ESC-T would zero all features: every mask entry fell below tau. Lower lr or tau."
+            )
         factor = (basis * kept).double()
         after = _hits(z, y, basis * kept, weight, bias) / len(z)
         matrix = factor @ factor.mT
@@ -127,9 +164,15 @@ class ESCT:
         }
         warnings = []
         if after > max(history[-1], 0.05):
-            warnings.append(f"thresholding brought forget accuracy from {history[-1]:.1%} back to {after:.1%}; try another tau")
+            warnings.append(
+                f"thresholding brought forget accuracy from {history[-1]:.1%} back to {after:.1%};"
+                " try another tau"
+            )
         if report["map_norm"] > 1.05:
-            warnings.append(f"the masked map is not a projection: norm {report['map_norm']:.2f}, some directions are amplified")
+            warnings.append(
+                f"the masked map is not a projection: norm {report['map_norm']:.2f}, some"
+                " directions are amplified"
+            )
         return Fit(LinearMap(matrix), report, tuple(warnings))
 
 
@@ -139,7 +182,10 @@ def _cache(stream: FeatureStream) -> tuple[Tensor, Tensor, Moments]:
     moments, rows, labels = Moments(stream.dim), [], []
     for features, batch_labels in stream:
         if batch_labels is None:
-            raise UsageError("ESC-T needs labels of the forget samples; give (input, label) pairs, or use method esc.")
+            raise UsageError(
+                "ESC-T needs labels of the forget samples; give (input, label) pairs, or use method"
+                " esc."
+            )
         moments.update(features)
         rows.append(features.float())
         labels.append(batch_labels)
@@ -151,8 +197,18 @@ def _hits(z: Tensor, y: Tensor, factor: Tensor, weight: Tensor, bias: Tensor) ->
     return int((logits.argmax(1) == y).sum())
 
 
-def mask_gradient(z: Tensor, y: Tensor, basis: Tensor, mask: Tensor, weight: Tensor, bias: Tensor, reduction: str = "correct", transposed: bool = False) -> Tensor | None:
-    """Gradient `[d, d]` of the penalised cross-entropy (eq. 4) with respect to the mask, in closed form.
+def mask_gradient(
+    z: Tensor,
+    y: Tensor,
+    basis: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    reduction: str = "correct",
+    transposed: bool = False,
+) -> Tensor | None:
+    """Gradient `[d, d]` of the penalised cross-entropy (eq. 4) with respect to the mask, in closed
+    form.
 
     With `A = U * M`, logits `W A Aᵀ z + b` and `D` the gradient at the logits, the gradient at A is
     `zᵀ (D W A) + (D W)ᵀ (z A)`. Samples that are no longer recognised contribute nothing.

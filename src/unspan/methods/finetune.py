@@ -4,8 +4,10 @@ Idea: what is never rehearsed is forgotten by neglect.
 Formula: `min over theta from the original of E_{D_r} CE(f(x), y)`.
 Needs: retain samples with labels. Cost: epochs over the retained data.
 Typical: SGD 0.01, momentum 0.9, 10 epochs (Unlearn-Sparse); small steps forget nothing.
-Fails: the step size decides everything; at small ones the class stays named, at large ones all of it moves.
-Source: Warnecke et al., NDSS 2023, as the paper cites it; Golatkar et al., CVPR 2020; defaults of OPTML Unlearn-Sparse.
+Fails: the step size decides everything; at small ones the class stays named, at large ones all of
+it moves.
+Source: Warnecke et al., NDSS 2023, as the paper cites it; Golatkar et al., CVPR 2020; defaults of
+OPTML Unlearn-Sparse.
 Deviates: BatchNorm is a setting (`train` by default, as there; Golatkar's helper keeps it frozen).
 """
 

@@ -1,15 +1,22 @@
 """Fisher forgetting: noise where the retained data do not need the weight.
 
-Idea: add Gaussian noise whose variance is the inverse of the Fisher information of the retained data.
-Formula: `F_j = E_{x in D_r} sum_y p(y|x) (d_j log p(y|x))^2`, `v_j = alpha min(1 / (F_j + 1e-8), cap)`, cap 1e3, in the
-head 1e2; weights of two or more dimensions share the mean of v over their inputs; the head and one-dimensional
-weights 10 v; head rows of a forgotten class have mean 0 and variance 1e-3. `theta' = theta + sqrt(v) noise`.
-Needs: retain samples; labels are read, not used. Cost: C backward passes for every sample used; no training.
+Idea: add Gaussian noise whose variance is the inverse of the Fisher information of the retained
+data.
+Formula: `F_j = E_{x in D_r} sum_y p(y|x) (d_j log p(y|x))^2`, `v_j = alpha min(1 / (F_j + 1e-8),
+cap)`, cap 1e3, in the head 1e2; weights of two or more dimensions share the mean of v over their
+inputs; the head and one-dimensional weights 10 v; head rows of a forgotten class have mean 0 and
+variance 1e-3. `theta' = theta + sqrt(v) noise`.
+Needs: retain samples; labels are read, not used. Cost: C backward passes for every sample used; no
+training.
 Typical: alpha 1e-7 to 1e-6.
-Fails: the approximation is diagonal: at an alpha that forgets, accuracy on the rest often falls; features move little.
-Source: Golatkar, Achille, Soatto, "Eternal Sunshine of the Spotless Net", CVPR 2020; SelectiveForgetting.
-Deviates: gradients are per sample (a release squares means of batches), the expectation is the model's own, the head is found by
-reference, and several classes may be forgotten; a convolution shares its variance over kernel positions too (the release over input channels). BatchNorm statistics are not touched, as there.
+Fails: the approximation is diagonal: at an alpha that forgets, accuracy on the rest often falls;
+features move little.
+Source: Golatkar, Achille, Soatto, "Eternal Sunshine of the Spotless Net", CVPR 2020;
+SelectiveForgetting.
+Deviates: gradients are per sample (a release squares means of batches), the expectation is the
+model's own, the head is found by reference, and several classes may be forgotten; a convolution
+shares its variance over kernel positions too (the release over input channels). BatchNorm
+statistics are not touched, as there.
 """
 
 from __future__ import annotations
@@ -48,8 +55,15 @@ class Fisher:
     needs: ClassVar[frozenset[str]] = frozenset({"retain"})
 
     def __post_init__(self) -> None:
-        if not 0 < self.alpha < math.inf or (self.samples is not None and self.samples < 1) or (self.draws is not None and self.draws < 1):
-            raise UsageError(f"alpha={self.alpha}, samples={self.samples}, draws={self.draws}: all must be positive.")
+        if (
+            not 0 < self.alpha < math.inf
+            or (self.samples is not None and self.samples < 1)
+            or (self.draws is not None and self.draws < 1)
+        ):
+            raise UsageError(
+                f"alpha={self.alpha}, samples={self.samples}, draws={self.draws}: all must be"
+                " positive."
+            )
 
     def unlearn(self, work: Work) -> Outcome:
         """Estimate the information, then add the noise."""
@@ -76,12 +90,20 @@ def noise_variance(information: Tensor, alpha: float, last: bool) -> Tensor:
     """Variance of the noise of one weight tensor."""
     variance = alpha * (1 / (information + 1e-8)).clamp_max(1e2 if last else 1e3)
     if variance.ndim > 1:
-        variance = variance.flatten(1).mean(1).view(-1, *[1] * (variance.ndim - 1)).expand_as(information).clone()
+        variance = (
+            variance.flatten(1)
+            .mean(1)
+            .view(-1, *[1] * (variance.ndim - 1))
+            .expand_as(information)
+            .clone()
+        )
     return variance * (10 if last or information.ndim == 1 else 1)
 
 
 def fisher_information(work: Work, index: Tensor, draws: int | None) -> dict[str, Tensor]:
-    """Diagonal Fisher information of every parameter, by name, on retained samples, in evaluation mode."""
+    """Diagonal Fisher information of every parameter, by name, on retained samples, in evaluation
+    mode.
+    """
     model = work.model
     weights = {name: one.detach() for name, one in model.named_parameters()}
     buffers = dict(model.named_buffers())
@@ -99,13 +121,27 @@ def fisher_information(work: Work, index: Tensor, draws: int | None) -> dict[str
         for batch in work.samples("retain").minibatches(size, order=index):
             x = _tensor(batch, next(model.parameters()))
             p = work.scores(model, batch).softmax(1)
-            chosen = p.multinomial(draws, replacement=True, generator=work.stream("fisher draws", done)) if draws else None
+            chosen = (
+                p.multinomial(draws, replacement=True, generator=work.stream("fisher draws", done))
+                if draws
+                else None
+            )
             for k in range(draws or p.shape[1]):
-                y = chosen[:, k] if chosen is not None else torch.full((len(batch),), k, device=p.device)
-                weight = torch.full((len(batch),), 1 / (draws or 1), device=p.device) if chosen is not None else p[:, k]
+                y = (
+                    chosen[:, k]
+                    if chosen is not None
+                    else torch.full((len(batch),), k, device=p.device)
+                )
+                weight = (
+                    torch.full((len(batch),), 1 / (draws or 1), device=p.device)
+                    if chosen is not None
+                    else p[:, k]
+                )
                 with torch.enable_grad():
                     for name, slope in slopes(weights, x, y).items():
-                        total[name] += (slope.square() * weight.view(-1, *[1] * (slope.ndim - 1))).sum(0)
+                        total[name] += (
+                            slope.square() * weight.view(-1, *[1] * (slope.ndim - 1))
+                        ).sum(0)
             done += len(batch)
             work.run.report("fisher information", done, len(index))
     return {name: one / max(done, 1) for name, one in total.items()}
@@ -113,5 +149,7 @@ def fisher_information(work: Work, index: Tensor, draws: int | None) -> dict[str
 
 def _tensor(batch: Minibatch, like: nn.Parameter) -> Tensor:
     if not isinstance(batch.x, Tensor):
-        raise UsageError("Fisher forgetting takes gradients sample by sample, which needs tensor inputs.")
+        raise UsageError(
+            "Fisher forgetting takes gradients sample by sample, which needs tensor inputs."
+        )
     return place(batch.x, like)

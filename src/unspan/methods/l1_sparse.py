@@ -1,13 +1,16 @@
 """l1-sparse: fine-tune on the retained data while pulling all weights towards zero.
 
 Idea: a sparse model has less room for what it is not asked to keep.
-Formula: `CE(D_r) + g_e |theta|_1`, with `g_e = gamma (1 - (e - 1) / (E - E_0))` for the first E - E_0 epochs, then 0.
+Formula: `CE(D_r) + g_e |theta|_1`, with `g_e = gamma (1 - (e - 1) / (E - E_0))` for the first E -
+E_0 epochs, then 0.
 Needs: retain samples with labels. Cost: as finetune.
 Typical: gamma 5e-4 (searched in 1e-6 to 1e-4 elsewhere), SGD 0.01, 10 epochs, E_0 = 0.
-Fails: gamma too large wipes the network (the released command line defaults to 0.2); the subgradient gives no exact zeros.
-Source: Jia et al., "Model sparsity can simplify machine unlearning", NeurIPS 2023, eq. 5; OPTML Unlearn-Sparse.
-Deviates: `proximal=True` soft-thresholds by `lr gamma` after every step, which gives exact zeros; biases and BatchNorm are
-penalised as in the release. Reports the share of weights below 1e-8.
+Fails: gamma too large wipes the network (the released command line defaults to 0.2); the
+subgradient gives no exact zeros.
+Source: Jia et al., "Model sparsity can simplify machine unlearning", NeurIPS 2023, eq. 5; OPTML
+Unlearn-Sparse.
+Deviates: `proximal=True` soft-thresholds by `lr gamma` after every step, which gives exact zeros;
+biases and BatchNorm are penalised as in the release. Reports the share of weights below 1e-8.
 """
 
 from __future__ import annotations
@@ -45,10 +48,15 @@ class L1Sparse:
 
     def __post_init__(self) -> None:
         if self.gamma < 0 or not 0 <= self.free < self.training.epochs:
-            raise UsageError(f"gamma={self.gamma}, free={self.free}: gamma must not be negative, and free must be less than the {self.training.epochs} epochs.")
+            raise UsageError(
+                f"gamma={self.gamma}, free={self.free}: gamma must not be negative, and free must"
+                f" be less than the {self.training.epochs} epochs."
+            )
 
     def strength(self, epoch: int) -> float:
-        """`g_e` of an epoch, counted from 1; falls linearly to 0 over the epochs that are not free."""
+        """`g_e` of an epoch, counted from 1; falls linearly to 0 over the epochs that are not
+        free.
+        """
         return self.gamma * max(0.0, 1 - (epoch - 1) / (self.training.epochs - self.free))
 
     def unlearn(self, work: Work) -> Outcome:
@@ -68,7 +76,9 @@ class L1Sparse:
                     one.copy_(soft_threshold(one, now["step"]))
 
         done = descend(work, self.training, "l1-sparse", penalty, shrink if self.proximal else None)
-        small = sum(int((one.detach().abs() < 1e-8).sum()) for one in weights) / max(sum(one.numel() for one in weights), 1)
+        small = sum(int((one.detach().abs() < 1e-8).sum()) for one in weights) / max(
+            sum(one.numel() for one in weights), 1
+        )
         return Outcome(done.report | {"weights_below_1e-8": small})
 
 

@@ -1,15 +1,20 @@
-"""LAU (layer attack unlearning): move only the head, away from what it says about attacked features.
+"""LAU (layer attack unlearning): move only the head, away from what it says about attacked
+features.
 
-Idea: attack the penultimate features of a forget sample until the head names another class, and teach the head that answer.
+Idea: attack the penultimate features of a forget sample until the head names another class, and
+teach the head that answer.
 Formula: `z' = clip(z + a sign(grad CE(g_t(z'), y)))` within `|z' - z|_inf <= eps`, `q = g_t(z')`;
-`(1 - lambda) CE(g(z), argmax q) + lambda T^2 KL(softmax(q / T) || softmax(g(z) / T))`; samples that are no longer recognised
-keep the student's own answer. The teacher g_t is a copy of the head, renewed in every epoch.
+`(1 - lambda) CE(g(z), argmax q) + lambda T^2 KL(softmax(q / T) || softmax(g(z) / T))`; samples that
+are no longer recognised keep the student's own answer. The teacher g_t is a copy of the head,
+renewed in every epoch.
 Needs: forget samples with labels. Cost: one forward pass, then the head alone.
 Typical: lambda 0.5, T 4, at most 10 epochs, ends when no sample is recognised.
 Fails: features do not change at all, so every probe reads the class as before.
-Source: Kim, Lee, Woo, AAAI 2024 (arXiv 2312.16823); no official code, so the loss follows its description and a port.
-Deviates: eps is a share of the typical feature entry (median norm / sqrt(d)) and features are not clipped to [0, 1]; the
-divergence is a mean over samples; training ends on the whole forget set, not on one batch.
+Source: Kim, Lee, Woo, AAAI 2024 (arXiv 2312.16823); no official code, so the loss follows its
+description and a port.
+Deviates: eps is a share of the typical feature entry (median norm / sqrt(d)) and features are not
+clipped to [0, 1]; the divergence is a mean over samples; training ends on the whole forget set, not
+on one batch.
 """
 
 from __future__ import annotations
@@ -53,24 +58,50 @@ class LAU:
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels"})
 
     def __post_init__(self) -> None:
-        if not (self.radius > 0 and self.steps >= 1 and self.temperature > 0 and 0 <= self.balance <= 1 and self.lr > 0 and self.epochs >= 1 and self.batch >= 1):
-            raise UsageError(f"{self}: radius, steps, temperature, lr, epochs and batch must be positive, balance a share.")
+        if not (
+            self.radius > 0
+            and self.steps >= 1
+            and self.temperature > 0
+            and 0 <= self.balance <= 1
+            and self.lr > 0
+            and self.epochs >= 1
+            and self.batch >= 1
+        ):
+            raise UsageError(
+                f"{self}: radius, steps, temperature, lr, epochs and batch must be positive,"
+                " balance a share."
+            )
 
     def unlearn(self, work: Work) -> Outcome:
         """Train the head on attacked features."""
         samples, head = work.samples("forget"), work.head()
         z = _features(work, self.batch)
         y = samples.y
-        weight, bias = head.weight.detach().float().cpu().clone().requires_grad_(), None if head.bias is None else head.bias.detach().float().cpu().clone().requires_grad_()
+        weight, bias = (
+            head.weight.detach().float().cpu().clone().requires_grad_(),
+            (
+                None
+                if head.bias is None
+                else head.bias.detach().float().cpu().clone().requires_grad_()
+            ),
+        )
         eps = self.radius * float(z.norm(dim=1).median()) / z.shape[1] ** 0.5
-        sgd = torch.optim.SGD([one for one in (weight, bias) if one is not None], lr=self.lr, momentum=0.9)
+        sgd = torch.optim.SGD(
+            [one for one in (weight, bias) if one is not None], lr=self.lr, momentum=0.9
+        )
         history: list[dict[str, Any]] = []
         for epoch in range(1, self.epochs + 1):
             teacher = weight.detach().clone(), None if bias is None else bias.detach().clone()
             total = 0.0
-            for rows in torch.randperm(len(z), generator=work.stream("order", epoch)).split(self.batch):
+            for rows in torch.randperm(len(z), generator=work.stream("order", epoch)).split(
+                self.batch
+            ):
                 scores = linear(z[rows], weight, bias)
-                loss = self.loss(scores, linear(attacked(z[rows], y[rows], teacher, eps, self.steps), *teacher), y[rows])
+                loss = self.loss(
+                    scores,
+                    linear(attacked(z[rows], y[rows], teacher, eps, self.steps), *teacher),
+                    y[rows],
+                )
                 sgd.zero_grad()
                 loss.backward()
                 sgd.step()
@@ -78,7 +109,10 @@ class LAU:
             with torch.no_grad():
                 left = float((linear(z, weight, bias).argmax(1) == y).double().mean())
             if not bool(weight.isfinite().all()):
-                raise InconclusiveError(f"lau: the head is infinite or NaN after epoch {epoch}. Lower lr (now {self.lr:g}).")
+                raise InconclusiveError(
+                    f"lau: the head is infinite or NaN after epoch {epoch}. Lower lr (now"
+                    f" {self.lr:g})."
+                )
             history.append({"epoch": epoch, "loss": total / len(z), "forget_accuracy": left})
             work.run.report("lau", epoch, self.epochs)
             if left == 0:
@@ -90,21 +124,36 @@ class LAU:
         return Outcome({"samples": len(z), "radius": eps, "history": history})
 
     def loss(self, scores: Tensor, attacked_scores: Tensor, y: Tensor) -> Tensor:
-        """The loss of a minibatch; `scores` are the student's on clean features, `attacked_scores` the teacher's."""
+        """The loss of a minibatch; `scores` are the student's on clean features, `attacked_scores`
+        the teacher's.
+        """
         known = scores.detach().argmax(1) == y
         goal = torch.where(known[:, None], attacked_scores, scores.detach())
         t = self.temperature
-        near = t**2 * kl_div((scores / t).log_softmax(1), (goal / t).log_softmax(1), reduction="batchmean", log_target=True)
+        near = t**2 * kl_div(
+            (scores / t).log_softmax(1),
+            (goal / t).log_softmax(1),
+            reduction="batchmean",
+            log_target=True,
+        )
         return (1 - self.balance) * cross_entropy(scores, goal.argmax(1)) + self.balance * near
 
 
-def attacked(z: Tensor, y: Tensor, head: tuple[Tensor, Tensor | None], eps: float, steps: int) -> Tensor:
-    """Features moved within eps in every entry so that the head recognises them less, by signed gradient steps."""
+def attacked(
+    z: Tensor, y: Tensor, head: tuple[Tensor, Tensor | None], eps: float, steps: int
+) -> Tensor:
+    """Features moved within eps in every entry so that the head recognises them less, by signed
+    gradient steps.
+    """
     moved = z.clone()
     for _ in range(steps):
         moved.requires_grad_()
-        (slope,) = torch.autograd.grad(cross_entropy(linear(moved, *head), y, reduction="sum"), moved)
-        moved = torch.minimum(torch.maximum(moved.detach() + eps / 4 * slope.sign(), z - eps), z + eps)
+        (slope,) = torch.autograd.grad(
+            cross_entropy(linear(moved, *head), y, reduction="sum"), moved
+        )
+        moved = torch.minimum(
+            torch.maximum(moved.detach() + eps / 4 * slope.sign(), z - eps), z + eps
+        )
     return moved
 
 

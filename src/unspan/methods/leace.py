@@ -1,12 +1,17 @@
-"""LEACE: the smallest affine change of the features after which no affine probe tells the forget samples from the rest.
+"""LEACE: the smallest affine change of the features after which no affine probe tells the forget
+samples from the rest.
 
-Idea: remove the cross-covariance between features and membership in the request, in whitened coordinates.
-Formula: `z = 1[x in D_f]`, `W = Sigma_xx^{+1/2}`, P the projection on `W Sigma_xz`; `x -> x - W^+ P W (x - mu)`.
-Needs: forget and retain samples; no labels. Cost: one forward pass over both and an eigendecomposition of `[d, d]`.
+Idea: remove the cross-covariance between features and membership in the request, in whitened
+coordinates.
+Formula: `z = 1[x in D_f]`, `W = Sigma_xx^{+1/2}`, P the projection on `W Sigma_xz`; `x -> x - W^+ P
+W (x - mu)`.
+Needs: forget and retain samples; no labels. Cost: one forward pass over both and an
+eigendecomposition of `[d, d]`.
 Typical: no settings.
-Fails: guards against affine probes of this one question only; multinomial, kNN and non-linear probes read the class, and the
-boundary between retained classes is not considered.
-Source: Belrose et al., "LEACE: Perfect linear concept erasure in closed form", NeurIPS 2023, theorem 4.3.
+Fails: guards against affine probes of this one question only; multinomial, kNN and non-linear
+probes read the class, and the boundary between retained classes is not considered.
+Source: Belrose et al., "LEACE: Perfect linear concept erasure in closed form", NeurIPS 2023,
+theorem 4.3.
 Deviates: none; `concept-erasure` is the oracle of the tests (without shrinkage).
 """
 
@@ -46,18 +51,30 @@ class LEACE:
             DataError: forget and retained samples have the same mean already.
         """
         if stream.retain is None:
-            raise UsageError("LEACE compares forget with retained samples, and the request has none to keep: give the whole data (--data), not only what is to be forgotten.")
+            raise UsageError(
+                "LEACE compares forget with retained samples, and the request has none to keep:"
+                " give the whole data (--data), not only what is to be forgotten."
+            )
         if dist.world() > 1:
             raise UsageError("LEACE reads in one process; start without torchrun.")
         parts = [_moments(one) for one in (stream, stream.retain)]
         matrix, offset, correlation = eraser(*parts)
-        report: dict[str, Any] = {"samples": parts[0][0], "retained": parts[1][0], "dim": stream.dim, "r2_before": correlation}
+        report: dict[str, Any] = {
+            "samples": parts[0][0],
+            "retained": parts[1][0],
+            "dim": stream.dim,
+            "r2_before": correlation,
+        }
         return Fit(LinearMap(matrix, offset=offset), report)
 
 
 def _moments(stream: FeatureStream) -> tuple[int, Tensor, Tensor]:
     """Count, mean `[d]` and mean outer product `[d, d]`, float64."""
-    count, total, second = 0, torch.zeros(stream.dim, dtype=torch.float64), torch.zeros(stream.dim, stream.dim, dtype=torch.float64)
+    count, total, second = (
+        0,
+        torch.zeros(stream.dim, dtype=torch.float64),
+        torch.zeros(stream.dim, stream.dim, dtype=torch.float64),
+    )
     for features, _ in stream:
         rows = features.double()
         count, total = count + len(rows), total + rows.sum(0)
@@ -67,8 +84,11 @@ def _moments(stream: FeatureStream) -> tuple[int, Tensor, Tensor]:
     return count, total / count, second / count
 
 
-def eraser(forget: tuple[int, Tensor, Tensor], retain: tuple[int, Tensor, Tensor]) -> tuple[Tensor, Tensor, float]:
-    """Matrix A `[d, d]` and offset b `[d]` of `x -> A x + b`, and the R^2 of the best affine probe before.
+def eraser(
+    forget: tuple[int, Tensor, Tensor], retain: tuple[int, Tensor, Tensor]
+) -> tuple[Tensor, Tensor, float]:
+    """Matrix A `[d, d]` and offset b `[d]` of `x -> A x + b`, and the R^2 of the best affine probe
+    before.
 
     Args:
         forget: count, mean and mean outer product of the forget features.
@@ -85,7 +105,11 @@ def eraser(forget: tuple[int, Tensor, Tensor], retain: tuple[int, Tensor, Tensor
     whitened = (vectors.mT @ cross) / values.sqrt()
     length = float(whitened.norm())
     if length < 1e-10:
-        raise DataError("LEACE: forget and retained features have the same mean already; nothing was changed.")
+        raise DataError(
+            "LEACE: forget and retained features have the same mean already; nothing was changed."
+        )
     direction = whitened / length
-    matrix = torch.eye(len(mean), dtype=torch.float64) - torch.outer(vectors @ (direction * values.sqrt()), vectors @ (direction / values.sqrt()))
+    matrix = torch.eye(len(mean), dtype=torch.float64) - torch.outer(
+        vectors @ (direction * values.sqrt()), vectors @ (direction / values.sqrt())
+    )
     return matrix, mean - matrix @ mean, length**2 / (share * (1 - share))

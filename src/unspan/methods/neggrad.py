@@ -4,10 +4,12 @@ Idea: undo learning by gradient ascent on the forget samples.
 Formula: `min over theta of -CE(f(x), y)` over D_f.
 Needs: forget samples with labels. Cost: a few epochs over the forget data.
 Typical: SGD 1e-4, 5 epochs (Unlearn-Sparse GA); 1e-3 for one epoch elsewhere.
-Fails: the loss has no ceiling, so everything collapses when it runs on; losses far above natural ones mark the samples.
+Fails: the loss has no ceiling, so everything collapses when it runs on; losses far above natural
+ones mark the samples.
 Source: Thudi et al., EuroS&P 2022 (ESC's NG); Golatkar et al., CVPR 2020.
-Deviates: BatchNorm is frozen (statistics of one class would replace those of all), training ends once at most
-`training.stop_at` of the forget samples is recognised, and `ceiling` stops pushing samples whose loss has reached it.
+Deviates: BatchNorm is frozen (statistics of one class would replace those of all), training ends
+once at most `training.stop_at` of the forget samples is recognised, and `ceiling` stops pushing
+samples whose loss has reached it.
 """
 
 from __future__ import annotations
@@ -37,7 +39,10 @@ class NegGrad:
     ceiling: float | None = None
     training: Training = Training(lr=1e-4, epochs=5, batchnorm="frozen", stop_at=0.0)
     name: ClassVar[str] = "neggrad"
-    search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (1e-4, 3e-5, 3e-4, 1e-3), "ceiling": (None, 5.0)}
+    search: ClassVar[dict[str, tuple[Any, ...]]] = {
+        "lr": (1e-4, 3e-5, 3e-4, 1e-3),
+        "ceiling": (None, 5.0),
+    }
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels"})
 
     def __post_init__(self) -> None:
@@ -52,7 +57,12 @@ class NegGrad:
             scores = work.scores(work.model, batch)
             return ascent(scores, batch.y.to(scores.device), self.ceiling)
 
-        history = train(work, self.training, lambda epoch: [over(work, samples, self.training.batch, ("forget", epoch), loss)], name="neggrad")
+        history = train(
+            work,
+            self.training,
+            lambda epoch: [over(work, samples, self.training.batch, ("forget", epoch), loss)],
+            name="neggrad",
+        )
         return Outcome({"samples": len(samples), "history": history})
 
 

@@ -1,13 +1,16 @@
 """NegGrad+: descend on what stays and climb on what goes, in one step.
 
 Idea: the retained data hold the network together while the forget loss is raised.
-Formula: `alpha CE(D_r) - (1 - alpha) CE(D_f)`, a minibatch of each a step, one pass over D_r an epoch.
-Needs: forget and retain samples with labels. Cost: epochs over the retained data, both minibatches forward.
+Formula: `alpha CE(D_r) - (1 - alpha) CE(D_f)`, a minibatch of each a step, one pass over D_r an
+epoch.
+Needs: forget and retain samples with labels. Cost: epochs over the retained data, both minibatches
+forward.
 Typical: alpha 0.95, SGD 0.01, 10 epochs.
-Fails: alpha near 1 forgets nothing, lower values diverge; the balance moves as the forget loss grows.
+Fails: alpha near 1 forgets nothing, lower values diverge; the balance moves as the forget loss
+grows.
 Source: Kurmanji et al., NeurIPS 2023 (their baseline).
-Deviates: forget minibatches are drawn anew in every round (the release caches them through itertools.cycle), and
-`ceiling` limits the ascent (None there).
+Deviates: forget minibatches are drawn anew in every round (the release caches them through
+itertools.cycle), and `ceiling` limits the ascent (None there).
 """
 
 from __future__ import annotations
@@ -39,7 +42,10 @@ class NegGradPlus:
     ceiling: float | None = None
     training: Training = Training(lr=0.01, epochs=10)
     name: ClassVar[str] = "neggrad-plus"
-    search: ClassVar[dict[str, tuple[Any, ...]]] = {"alpha": (0.95, 0.99, 0.999), "lr": (0.01, 0.001)}
+    search: ClassVar[dict[str, tuple[Any, ...]]] = {
+        "alpha": (0.95, 0.99, 0.999),
+        "lr": (0.01, 0.001),
+    }
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels", "retain"})
 
     def __post_init__(self) -> None:
@@ -51,12 +57,17 @@ class NegGradPlus:
         forget = work.samples("forget")
 
         def plan(epoch: int) -> list[Pass]:
-            others = forget.endless(max(1, self.training.batch // self.training.accumulate), work.stream("order", "forget", epoch))
+            others = forget.endless(
+                max(1, self.training.batch // self.training.accumulate),
+                work.stream("order", "forget", epoch),
+            )
 
             def loss(batch: Minibatch) -> Tensor:
                 other = next(others)
                 scores = work.scores(work.model, other)
-                return self.alpha * own_loss(work, batch) + (1 - self.alpha) * ascent(scores, other.y.to(scores.device), self.ceiling)
+                return self.alpha * own_loss(work, batch) + (1 - self.alpha) * ascent(
+                    scores, other.y.to(scores.device), self.ceiling
+                )
 
             return [retained(work, self.training, epoch, loss)]
 

@@ -1,13 +1,18 @@
 """RL (random labels): teach the forget samples wrong answers.
 
 Idea: overwrite the association between sample and label by a random one.
-Formula: `y' ~ uniform over classes other than y (and other than all forgotten classes)`, `min CE(f(x), y')` on D_f, with
-`use_retain` also `CE(f(x), y)` on D_r in the same shuffled pass.
-Needs: forget samples with labels; retain samples with `use_retain`. Cost: epochs over what it reads.
-Typical: SGD 0.013, 10 epochs (SalUn's README); Adam 1e-4, 3 epochs with the retained data (bad-teaching's amnesiac variant).
-Fails: without retained data the rest suffers; fixed labels are memorised as noise, labels redrawn teach a flat answer.
-Source: Golatkar et al., CVPR 2020; Graves et al., AAAI 2021; ESC lists it as forget-only, SalUn replays D_r.
-Deviates: the true label is never drawn (the releases draw it in 1 of C cases); `legacy=True` draws over all classes.
+Formula: `y' ~ uniform over classes other than y (and other than all forgotten classes)`, `min
+CE(f(x), y')` on D_f, with `use_retain` also `CE(f(x), y)` on D_r in the same shuffled pass.
+Needs: forget samples with labels; retain samples with `use_retain`. Cost: epochs over what it
+reads.
+Typical: SGD 0.013, 10 epochs (SalUn's README); Adam 1e-4, 3 epochs with the retained data
+(bad-teaching's amnesiac variant).
+Fails: without retained data the rest suffers; fixed labels are memorised as noise, labels redrawn
+teach a flat answer.
+Source: Golatkar et al., CVPR 2020; Graves et al., AAAI 2021; ESC lists it as forget-only, SalUn
+replays D_r.
+Deviates: the true label is never drawn (the releases draw it in 1 of C cases); `legacy=True` draws
+over all classes.
 """
 
 from __future__ import annotations
@@ -66,13 +71,21 @@ class RandomLabels:
         def plan(epoch: int) -> list[Pass]:
             stream = work.stream("labels", 0 if self.resample == "never" else epoch)
             targets = samples.y.clone()
-            targets[samples.forget] = other_labels(samples.y[samples.forget], work.classes, work.forgotten, stream, legacy=self.legacy)
+            targets[samples.forget] = other_labels(
+                samples.y[samples.forget], work.classes, work.forgotten, stream, legacy=self.legacy
+            )
 
             def loss(batch: Minibatch) -> Tensor:
                 y = targets[batch.index]
                 if self.resample == "batch":
                     y = batch.y.clone()
-                    y[batch.forget] = other_labels(batch.y[batch.forget], work.classes, work.forgotten, stream, legacy=self.legacy)
+                    y[batch.forget] = other_labels(
+                        batch.y[batch.forget],
+                        work.classes,
+                        work.forgotten,
+                        stream,
+                        legacy=self.legacy,
+                    )
                 scores = work.scores(work.model, batch)
                 return cross_entropy(scores, y.to(scores.device))
 
@@ -81,8 +94,16 @@ class RandomLabels:
         return plan
 
 
-def other_labels(y: Tensor, classes: int, forgotten: tuple[int, ...], stream: torch.Generator, *, legacy: bool = False) -> Tensor:
-    """`[n]` labels drawn uniformly from the classes that are neither the sample's own nor forgotten.
+def other_labels(
+    y: Tensor,
+    classes: int,
+    forgotten: tuple[int, ...],
+    stream: torch.Generator,
+    *,
+    legacy: bool = False,
+) -> Tensor:
+    """`[n]` labels drawn uniformly from the classes that are neither the sample's own nor
+    forgotten.
 
     Args:
         y: `[n]` true labels.
@@ -100,5 +121,8 @@ def other_labels(y: Tensor, classes: int, forgotten: tuple[int, ...], stream: to
     allowed[:, list(forgotten)] = 0
     allowed.scatter_(1, y[:, None], 0)
     if bool((allowed.sum(1) == 0).any()):
-        raise UsageError("Random labels need a class that is neither the sample's own nor forgotten; there is none left.")
+        raise UsageError(
+            "Random labels need a class that is neither the sample's own nor forgotten; there is"
+            " none left."
+        )
     return allowed.multinomial(1, generator=stream)[:, 0]

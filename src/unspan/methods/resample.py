@@ -1,20 +1,28 @@
-"""Resample: move what the request wins into the clouds of the other classes, so that a converged probe, given one answer an image, does not find it.
+"""Resample: move what the request wins into the clouds of the other classes, so that a converged
+probe, given one answer an image, does not find it.
 
-Idea: no affine map hides a class, since the place where it ends is a class of its own. Here samples that the request wins are spread
-over places, clusters of all other classes, each part with the correlations, quantiles and covariance of the place it goes to; half of what
-distinguishes a sample is drawn by a key, so that neighbours part. All other samples pass unchanged.
-Formula: gate `max_{c in F} l_c > max_{c not in F} l_c`, place `j = argmax_c (P_c (h - m) + s l_c + a_c)`, P keyed directions of the
-whitened features, a such that the places fill in proportion to their classes; `x = h + e`, e a normal draw of covariance `q / (1 - q)` times that of h for
-the cell of h (three keyed choices among 64 directions each); `t = A_j (x - m_j)`, the optimal transport `A_j = S^-1/2 (S^1/2 C_j S^1/2)^1/2 S^-1/2` from the
-covariance S of x in place j to the correlations C_j of normal scores there; every feature by an increasing piecewise linear map to its quantiles in
-place j; then the optimal transport to its covariance, from that of samples simulated by the same model.
-Needs: forget samples, no labels; and data to keep, or their statistics (`unspan stats`), or only a head (`statistics="head"`: every
-sample keeps its best remaining class and its margin, nothing else). Cost: one forward pass over each; two maps of `[d, d]` for each of up to eight places a class.
+Idea: no affine map hides a class, since the place where it ends is a class of its own. Here samples
+that the request wins are spread over places, clusters of all other classes, each part with the
+correlations, quantiles and covariance of the place it goes to; half of what distinguishes a sample
+is drawn by a key, so that neighbours part. All other samples pass unchanged.
+Formula: gate `max_{c in F} l_c > max_{c not in F} l_c`, place `j = argmax_c (P_c (h - m) + s l_c +
+a_c)`, P keyed directions of the whitened features, a such that the places fill in proportion to
+their classes; `x = h + e`, e a normal draw of covariance `q / (1 - q)` times that of h for the cell
+of h (three keyed choices among 64 directions each); `t = A_j (x - m_j)`, the optimal transport `A_j
+= S^-1/2 (S^1/2 C_j S^1/2)^1/2 S^-1/2` from the covariance S of x in place j to the correlations C_j
+of normal scores there; every feature by an increasing piecewise linear map to its quantiles in
+place j; then the optimal transport to its covariance, from that of samples simulated by the same
+model.
+Needs: forget samples, no labels; and data to keep, or their statistics (`unspan stats`), or only a
+head (`statistics="head"`: every sample keeps its best remaining class and its margin, nothing
+else). Cost: one forward pass over each; two maps of `[d, d]` for each of up to eight places a
+class.
 Typical: no settings; statistics from the data to keep.
-Fails: whoever holds the weights takes the eraser off; samples that the model itself takes for another class pass the gate; features of
-the request change more than others when an image is asked for again mirrored or shifted, and a probe trained on pairs of answers reads most of the
-class again (78 % on CIFAR-10; bake does not have this); images at another contrast are not what the map was fitted to;
-with `statistics="head"` features serve no other purpose than the classes of the head.
+Fails: whoever holds the weights takes the eraser off; samples that the model itself takes for
+another class pass the gate; features of the request change more than others when an image is asked
+for again mirrored or shifted, and a probe trained on pairs of answers reads most of the class again
+(78 % on CIFAR-10; bake does not have this); images at another contrast are not what the map was
+fitted to; with `statistics="head"` features serve no other purpose than the classes of the head.
 Source: this project, docs/survive.md; transport between Gaussians: Dowson and Landau 1982.
 Deviates: none.
 """
@@ -31,7 +39,17 @@ import torch
 from torch import Tensor
 
 from unspan import dist
-from unspan.erasers import Affine, Chain, Narrow, Resampler, affine, cell, head_rows, interpolated, score
+from unspan.erasers import (
+    Affine,
+    Chain,
+    Narrow,
+    Resampler,
+    affine,
+    cell,
+    head_rows,
+    interpolated,
+    score,
+)
 from unspan.errors import DataError, InconclusiveError, UsageError
 from unspan.linalg import root
 from unspan.methods.esc import Fit
@@ -53,12 +71,17 @@ class Resample:
     """Settings of resample.
 
     Attributes:
-        statistics: `retain` reads the data to keep; a path is a file of `unspan stats`; `head` has only the head.
-        meaning: how much the place of a sample follows the model's own second guess, in units of the keyed choice.
-        drawn: share of the variance that is drawn by the key instead of following the sample. More hides from neighbours and calms the features
-            under noise; less keeps other views of an image (mirrored, shifted) together.
-        margin: how far below a win the head's gate begins, in units of its scores. More lets fewer forget samples pass and moves more of the others.
-        false_positives: share of other samples that a fitted gate moves, where no class of a head is the request.
+        statistics: `retain` reads the data to keep; a path is a file of `unspan stats`; `head` has
+            only the head.
+        meaning: how much the place of a sample follows the model's own second guess, in units of
+            the keyed choice.
+        drawn: share of the variance that is drawn by the key instead of following the sample. More
+            hides from neighbours and calms the features under noise; less keeps other views of an
+            image (mirrored, shifted) together.
+        margin: how far below a win the head's gate begins, in units of its scores. More lets fewer
+            forget samples pass and moves more of the others.
+        false_positives: share of other samples that a fitted gate moves, where no class of a head
+            is the request.
         most: samples to keep that are read, drawn at random where there are more.
     """
 
@@ -74,15 +97,28 @@ class Resample:
 
     def __post_init__(self) -> None:
         if not isinstance(self.statistics, str):
-            raise UsageError(f"statistics={self.statistics!r}: use retain, head, or a file of unspan stats.")
-        for name, low, high in (("meaning", 0.0, math.inf), ("drawn", 0.0, 1.0), ("margin", 0.0, math.inf), ("false_positives", 1e-6, 0.5)):
+            raise UsageError(
+                f"statistics={self.statistics!r}: use retain, head, or a file of unspan stats."
+            )
+        for name, low, high in (
+            ("meaning", 0.0, math.inf),
+            ("drawn", 0.0, 1.0),
+            ("margin", 0.0, math.inf),
+            ("false_positives", 1e-6, 0.5),
+        ):
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not low <= value < high:
-                raise UsageError(f"{name}={value}: use {'a finite number, 0 or more' if high == math.inf else f'a number from {low:g} to below {high:g}'}.")
+                allowed = f"a number from {low:g} to below {high:g}"
+                if high == math.inf:
+                    allowed = "a finite number, 0 or more"
+                raise UsageError(f"{name}={value}: use {allowed}.")
         if not isinstance(self.most, int) or self.most < 1:
             raise UsageError(f"most={self.most}: use a whole number of samples, at least 1.")
         if self.statistics == "head" and self.margin:
-            raise UsageError("margin widens the gate in front of the places; with statistics='head' there is none: leave it out.")
+            raise UsageError(
+                "margin widens the gate in front of the places; with statistics='head' there is"
+                " none: leave it out."
+            )
 
     @property
     def needs(self) -> frozenset[str]:
@@ -92,27 +128,46 @@ class Resample:
     def check(self, dim: int) -> None:
         """Refuse a file of statistics of another width before data is read."""
         if self.statistics not in ("retain", "head") and load(self.statistics).mean.shape[1] != dim:
-            raise UsageError(f"{self.statistics} is of features with d={load(self.statistics).mean.shape[1]}, the model has d={dim}: statistics of another model or layer.")
+            raise UsageError(
+                f"{self.statistics} is of features with d={load(self.statistics).mean.shape[1]},"
+                f" the model has d={dim}: statistics of another model or layer."
+            )
 
     def fit(self, stream: FeatureStream) -> Fit:
         """Read forget and retained samples, return the map.
 
         Raises:
-            UsageError: several processes, no data to keep, statistics of another model, or `head` without a class of a head.
+            UsageError: several processes, no data to keep, statistics of another model, or `head`
+                without a class of a head.
             InconclusiveError: the gate recognises fewer than 20 forget samples.
         """
         if dist.world() > 1:
             raise UsageError("resample reads in one process; start without torchrun.")
         by_class = stream.head is not None and bool(stream.classes)
         if self.statistics == "head" and not by_class:
-            raise UsageError("resample with statistics='head' needs a model with a head and a request of its classes; give data to keep, or statistics of them (unspan stats).")
+            raise UsageError(
+                "resample with statistics='head' needs a model with a head and a request of its"
+                " classes; give data to keep, or statistics of them (unspan stats)."
+            )
         if by_class and self.false_positives != Resample.false_positives:
-            raise UsageError("false_positives is of a gate that is fitted to samples; for a class the head is the gate, and margin widens it.")
+            raise UsageError(
+                "false_positives is of a gate that is fitted to samples; for a class the head is"
+                " the gate, and margin widens it."
+            )
         features = reservoir(stream, _KEPT)[0].double()
         if len(features) < _FEWEST:
-            raise DataError(f"resample needs at least {_FEWEST} forget samples to find where they lie, and there are {len(features)}.")
-        report: dict[str, Any] = {"samples": len(stream.seen.digests) // 32, "dim": stream.dim, "statistics": "file" if self.statistics not in ("retain", "head") else self.statistics}
-        generator = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(stream.key + b"resample").digest()[:7], "big"))
+            raise DataError(
+                f"resample needs at least {_FEWEST} forget samples to find where they lie, and"
+                f" there are {len(features)}."
+            )
+        report: dict[str, Any] = {
+            "samples": len(stream.seen.digests) // 32,
+            "dim": stream.dim,
+            "statistics": "file" if self.statistics not in ("retain", "head") else self.statistics,
+        }
+        generator = torch.Generator().manual_seed(
+            int.from_bytes(hashlib.sha256(stream.key + b"resample").digest()[:7], "big")
+        )
         if self.statistics == "head":
             return _narrow(features, stream, generator, report)
         kept, read = self._statistics(stream)
@@ -122,35 +177,89 @@ class Resample:
             forgotten, others = _split(rows, stream)
             forgotten[:, -1] += self.margin
         else:
-            forgotten, others = discriminant(features, kept, self.false_positives), torch.zeros(1, stream.dim + 1, dtype=torch.float64)
+            forgotten, others = (
+                discriminant(features, kept, self.false_positives),
+                torch.zeros(1, stream.dim + 1, dtype=torch.float64),
+            )
             report["false_positives"] = self.false_positives
         gated, slipped = _recognised(features, forgotten, others)
         if read is not None:
-            report["moved"] = sum(int(holds(forgotten, others, part.double()).sum()) for part in read.split(4096)) / len(read)
-        choice = places(gated, kept.rows, room(kept, slipped, len(features)), self.meaning, generator)
+            report["moved"] = sum(
+                int(holds(forgotten, others, part.double()).sum()) for part in read.split(4096)
+            ) / len(read)
+        choice = places(
+            gated, kept.rows, room(kept, slipped, len(features)), self.meaning, generator
+        )
         letters, draws = books(gated, generator), _draws(gated, self.drawn, generator)
-        maps, offsets, knots = transport(gated + draws[cell(score(letters, gated), _DRAWS)], score(choice, gated).argmax(1), kept)
+        maps, offsets, knots = transport(
+            gated + draws[cell(score(letters, gated), _DRAWS)], score(choice, gated).argmax(1), kept
+        )
         tidy, shifts = tidied(kept, knots, generator)
-        report |= {"retained": int(kept.count.sum()), "fewest_retained": int(kept.count.min()), "places": len(kept.mean), "classes": len(kept.labels.unique()), "gated": len(gated) / len(features)}
+        report |= {
+            "retained": int(kept.count.sum()),
+            "fewest_retained": int(kept.count.min()),
+            "places": len(kept.mean),
+            "classes": len(kept.labels.unique()),
+            "gated": len(gated) / len(features),
+        }
         length = torch.tensor(kept.length, dtype=torch.float64) if kept.length > 0 else None
-        return Fit(Resampler(forgotten, others, choice, letters, draws, maps, offsets, knots, kept.quantiles, tidy, shifts, length), report, _said(report))
+        return Fit(
+            Resampler(
+                forgotten,
+                others,
+                choice,
+                letters,
+                draws,
+                maps,
+                offsets,
+                knots,
+                kept.quantiles,
+                tidy,
+                shifts,
+                length,
+            ),
+            report,
+            _said(report),
+        )
 
     def _statistics(self, stream: FeatureStream) -> tuple[Statistics, Tensor | None]:
-        """Statistics of what to keep, and the features `[n, d]` they are of where those were read."""
+        """Statistics of what to keep, and the features `[n, d]` they are of where those were
+        read.
+        """
         if self.statistics == "retain":
             if stream.retain is None:
-                raise UsageError("resample moves samples to where others lie, and the request has none to keep: give the whole data (--data), a file of unspan stats (--set statistics=FILE), or --set statistics=head for the head alone.")
+                raise UsageError(
+                    "resample moves samples to where others lie, and the request has none to keep:"
+                    " give the whole data (--data), a file of unspan stats (--set statistics=FILE),"
+                    " or --set statistics=head for the head alone."
+                )
             z, y = sampled(stream.retain)
             return summed_up(z, y, stream.head), z
         found = load(self.statistics)
         parts = list(stream.prior) if isinstance(stream.prior, Chain) else [stream.prior]
         if any(isinstance(part, (*Affine.__args__, Narrow)) for part in parts):
-            raise UsageError(f"{self.statistics} is of the original features, which the eraser of an earlier request has changed for all samples: give the data to keep instead.")
+            raise UsageError(
+                f"{self.statistics} is of the original features, which the eraser of an earlier"
+                " request has changed for all samples: give the data to keep instead."
+            )
         if found.model and found.model != stream.model_digest():
-            raise UsageError(f"{self.statistics} is of other weights than this model has; write statistics of this one with unspan stats.")
-        same = stream.head is None or bool((found.labels >= 0).all()) and int(found.labels.max()) < len(stream.head[0]) and torch.allclose(head_rows(stream.head)[found.labels], found.rows, rtol=1e-2, atol=1e-3)
+            raise UsageError(
+                f"{self.statistics} is of other weights than this model has; write statistics of"
+                " this one with unspan stats."
+            )
+        same = (
+            stream.head is None
+            or bool((found.labels >= 0).all())
+            and int(found.labels.max()) < len(stream.head[0])
+            and torch.allclose(
+                head_rows(stream.head)[found.labels], found.rows, rtol=1e-2, atol=1e-3
+            )
+        )
         if not same:
-            raise UsageError(f"{self.statistics} is of a model with another head; write statistics of this one with unspan stats.")
+            raise UsageError(
+                f"{self.statistics} is of a model with another head; write statistics of this one"
+                " with unspan stats."
+            )
         return found, None
 
 
@@ -162,7 +271,10 @@ def holds(forgotten: Tensor, others: Tensor, z: Tensor) -> Tensor:
 def _split(rows: Tensor, stream: FeatureStream) -> tuple[Tensor, Tensor]:
     """Rows of the head that are forgotten, and those of classes to keep."""
     if max(stream.classes) >= len(rows):
-        raise UsageError(f"resample: class {max(stream.classes)} is to be forgotten, and the head has the classes 0 to {len(rows) - 1}.")
+        raise UsageError(
+            f"resample: class {max(stream.classes)} is to be forgotten, and the head has the"
+            f" classes 0 to {len(rows) - 1}."
+        )
     gone = torch.isin(torch.arange(len(rows)), torch.tensor([*stream.classes, *stream.earlier]))
     asked = torch.isin(torch.arange(len(rows)), torch.tensor(stream.classes))
     return rows[asked], rows[~gone]
@@ -173,12 +285,18 @@ def _recognised(features: Tensor, forgotten: Tensor, others: Tensor) -> tuple[Te
     held = holds(forgotten, others, features)
     gated, slipped = features[held], features[~held]
     if len(gated) < _FEWEST:
-        raise InconclusiveError(f"resample: {len(gated)} of {len(features)} forget samples are recognised as such; at least {_FEWEST} are needed. Nothing was changed: the samples have too little in common (single samples), the model hardly knows them, or labels or preprocessing are wrong.")
+        raise InconclusiveError(
+            f"resample: {len(gated)} of {len(features)} forget samples are recognised as such; at"
+            f" least {_FEWEST} are needed. Nothing was changed: the samples have too little in"
+            " common (single samples), the model hardly knows them, or labels or preprocessing are"
+            " wrong."
+        )
     return gated, slipped
 
 
 def room(kept: Statistics, slipped: Tensor, samples: int) -> Tensor:
-    """Samples of the request that each place takes `[K]`, so that with those that pass the gate `[n, d]` all places have a like share of them.
+    """Samples of the request that each place takes `[K]`, so that with those that pass the gate
+    `[n, d]` all places have a like share of them.
 
     Args:
         kept: of K places.
@@ -192,31 +310,57 @@ def room(kept: Statistics, slipped: Tensor, samples: int) -> Tensor:
 def _said(report: dict[str, Any]) -> tuple[str, ...]:
     said = []
     if report["gated"] < 0.5:
-        said.append(f"only {report['gated']:.0%} of the forget samples are recognised by the gate; the others pass it with their features unchanged")
+        said.append(
+            f"only {report['gated']:.0%} of the forget samples are recognised by the gate; the"
+            " others pass it with their features unchanged"
+        )
     if report.get("moved", 0) > _MOVED:
-        said.append(f"the gate holds {report['moved']:.0%} of the samples to keep as well, and moves them too; ask for less with margin or false_positives")
+        said.append(
+            f"the gate holds {report['moved']:.0%} of the samples to keep as well, and moves them"
+            " too; ask for less with margin or false_positives"
+        )
     if report.get("fewest_retained", math.inf) < 2 * report["dim"]:
-        said.append(f"the statistics of a place rest on {report['fewest_retained']} samples in {report['dim']} dimensions: what goes there can be told from real samples, and probes may read it (docs/survive.md); give more data to keep, or statistics='head' where only answers are served")
+        said.append(
+            f"the statistics of a place rest on {report['fewest_retained']} samples in"
+            f" {report['dim']} dimensions: what goes there can be told from real samples, and"
+            " probes may read it (docs/survive.md); give more data to keep, or statistics='head'"
+            " where only answers are served"
+        )
     return tuple(said)
 
 
-def places(gated: Tensor, rows: Tensor, shares: Tensor, meaning: float, generator: torch.Generator) -> Tensor:
-    """Affine scores `[K, d + 1]` whose argmax spreads gated features `[n, d]` over K places in proportion to `shares` `[K]`.
+def places(
+    gated: Tensor, rows: Tensor, shares: Tensor, meaning: float, generator: torch.Generator
+) -> Tensor:
+    """Affine scores `[K, d + 1]` whose argmax spreads gated features `[n, d]` over K places in
+    proportion to `shares` `[K]`.
 
-    Keyed directions of the whitened features, plus `meaning` times the standardised scores `rows` `[K, d + 1]` of the places.
+    Keyed directions of the whitened features, plus `meaning` times the standardised scores `rows`
+    `[K, d + 1]` of the places.
     """
     own = rows - rows.mean(0)
-    made = _keyed(gated, len(rows), generator) + meaning * own / score(own, gated).std().clamp_min(1e-12)
+    made = _keyed(gated, len(rows), generator) + meaning * own / score(own, gated).std().clamp_min(
+        1e-12
+    )
     return _balanced(made, gated, shares, generator)
 
 
 def books(gated: Tensor, generator: torch.Generator) -> Tensor:
-    """Three times 64 affine scores `[192, d + 1]`; the argmax of each third is a letter, equally often each for gated features `[n, d]`."""
-    return torch.cat([_balanced(_keyed(gated, _LETTERS, generator), gated, torch.ones(_LETTERS), generator) for _ in range(3)])
+    """Three times 64 affine scores `[192, d + 1]`; the argmax of each third is a letter, equally
+    often each for gated features `[n, d]`.
+    """
+    return torch.cat(
+        [
+            _balanced(_keyed(gated, _LETTERS, generator), gated, torch.ones(_LETTERS), generator)
+            for _ in range(3)
+        ]
+    )
 
 
 def _keyed(gated: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Affine scores `[count, d + 1]`: random directions of the whitened features, each of variance 1."""
+    """Affine scores `[count, d + 1]`: random directions of the whitened features, each of variance
+    1.
+    """
     mean, spread = covariance(gated)
     keyed = torch.randn(len(mean), count, generator=generator, dtype=torch.float64)
     keyed = torch.linalg.qr(keyed)[0] if count <= len(mean) else keyed / keyed.norm(dim=0)
@@ -231,7 +375,9 @@ def _balanced(rows: Tensor, gated: Tensor, shares: Tensor, generator: torch.Gene
 
 
 def _draws(gated: Tensor, drawn: float, generator: torch.Generator) -> Tensor:
-    """Draws `[4096, d]` that make a share `drawn` of the variance where they are added to gated features `[n, d]`."""
+    """Draws `[4096, d]` that make a share `drawn` of the variance where they are added to gated
+    features `[n, d]`.
+    """
     draws = torch.randn(_DRAWS, gated.shape[1], generator=generator, dtype=torch.float64)
     return (drawn / (1 - drawn)) ** 0.5 * draws @ root(covariance(gated)[1], 0.5)
 
@@ -240,7 +386,8 @@ def transport(x: Tensor, place: Tensor, kept: Statistics) -> tuple[Tensor, Tenso
     """From features `[n, d]` of places `[n]` to normal scores with the correlations there.
 
     Returns:
-        Maps `[K, d, d]` (or `[1, d, d]`), offsets `[K, d]`, and the quantiles `[d, B]` of what they give, over all places.
+        Maps `[K, d, d]` (or `[1, d, d]`), offsets `[K, d]`, and the quantiles `[d, B]` of what they
+        give, over all places.
     """
     overall = x.mean(0)
     groups = [x[place == one] for one in range(len(kept.mean))]
@@ -251,20 +398,26 @@ def transport(x: Tensor, place: Tensor, kept: Statistics) -> tuple[Tensor, Tenso
     else:
         usual, made = average(kept.correlation, kept.count), []
         for group, target, n in zip(groups, kept.correlation, kept.count.tolist()):
-            source = shrunk(group.mT.cov(), within, len(group) / 2) if len(group) > 1 else within  # their own covariance holds for them alone
+            source = (
+                shrunk(group.mT.cov(), within, len(group) / 2) if len(group) > 1 else within
+            )  # their own covariance holds for them alone
             made.append(gaussian_transport(steady(source), shrunk(target, usual, n)))
         maps = torch.stack(made)
     every = torch.arange(len(means))
     offsets = -affine(means, maps, torch.zeros_like(means), every)
-    given = torch.cat([affine(part, maps, offsets, there) for part, there in zip(x.split(512), place.split(512))])
+    given = torch.cat(
+        [affine(part, maps, offsets, there) for part, there in zip(x.split(512), place.split(512))]
+    )
     return maps, offsets, torch.quantile(given, LEVELS, dim=0).mT.contiguous()
 
 
 def tidied(kept: Statistics, knots: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """From samples with the normal-score correlations and quantiles of a place to its covariance and mean.
+    """From samples with the normal-score correlations and quantiles of a place to its covariance
+    and mean.
 
-    Features are near linear dependence, which a map feature by feature breaks; who whitens would see it. The optimal transport between Gaussians, in
-    units of each feature's deviation, with the first covariance from simulated samples.
+    Features are near linear dependence, which a map feature by feature breaks; who whitens would
+    see it. The optimal transport between Gaussians, in units of each feature's deviation, with the
+    first covariance from simulated samples.
 
     Returns:
         Maps `[K, d, d]` (or `[1, d, d]`) and shifts `[K, d]`.
@@ -278,12 +431,18 @@ def tidied(kept: Statistics, knots: Tensor, generator: torch.Generator) -> tuple
         if shared:
             rests.append(made - made.mean(0))
         else:
-            maps.append(_tidy(made.mT.cov(), shrunk(kept.covariance[one], usual, int(kept.count[one]))))
+            maps.append(
+                _tidy(made.mT.cov(), shrunk(kept.covariance[one], usual, int(kept.count[one])))
+            )
     tidy = _tidy(torch.cat(rests).mT.cov(), usual)[None] if shared else torch.stack(maps)
-    return tidy, kept.mean - affine(torch.stack(means), tidy, torch.zeros_like(kept.mean), torch.arange(len(means)))
+    return tidy, kept.mean - affine(
+        torch.stack(means), tidy, torch.zeros_like(kept.mean), torch.arange(len(means))
+    )
 
 
-def _simulated(kept: Statistics, knots: Tensor, n: int, generator: torch.Generator) -> Iterator[Tensor]:
+def _simulated(
+    kept: Statistics, knots: Tensor, n: int, generator: torch.Generator
+) -> Iterator[Tensor]:
     """For each place `[n, d]` samples with its correlations and quantiles."""
     usual = average(kept.correlation, kept.count)
     half = root(usual, 0.5)
@@ -291,11 +450,15 @@ def _simulated(kept: Statistics, knots: Tensor, n: int, generator: torch.Generat
         if len(kept.correlation) > 1:
             half = root(shrunk(kept.correlation[one], usual, int(kept.count[one])), 0.5)
         t = torch.randn(n, len(half), generator=generator, dtype=torch.float64) @ half
-        yield torch.cat([interpolated(part, knots, levels.expand(len(part), -1, -1)) for part in t.split(512)])
+        yield torch.cat(
+            [interpolated(part, knots, levels.expand(len(part), -1, -1)) for part in t.split(512)]
+        )
 
 
 def _tidy(made: Tensor, real: Tensor) -> Tensor:
-    """The map `[d, d]` from covariance `made` to `real` that moves least in units of the deviations of `real`."""
+    """The map `[d, d]` from covariance `made` to `real` that moves least in units of the deviations
+    of `real`.
+    """
     unit = real.diagonal().clamp_min(1e-12).sqrt()
     made = made / unit[:, None] / unit
     made = made + _NO_LESS * made.diagonal().mean() * torch.eye(len(made), dtype=made.dtype)
@@ -303,9 +466,11 @@ def _tidy(made: Tensor, real: Tensor) -> Tensor:
 
 
 def discriminant(features: Tensor, kept: Statistics, false_positives: float) -> Tensor:
-    """One affine score `[1, d + 1]`, positive for the request and for a share `false_positives` of Gaussian clouds to keep.
+    """One affine score `[1, d + 1]`, positive for the request and for a share `false_positives` of
+    Gaussian clouds to keep.
 
-    Fisher's direction between the forget features and all places, with the threshold from the places' moments.
+    Fisher's direction between the forget features and all places, with the threshold from the
+    places' moments.
     """
     share = kept.count.double() / kept.count.sum()
     mean, own = covariance(features)
@@ -314,7 +479,11 @@ def discriminant(features: Tensor, kept: Statistics, false_positives: float) -> 
     total = average(kept.covariance, kept.count) + (share[:, None] * gaps).mT @ gaps
     direction = torch.linalg.pinv((own + total) / 2, rtol=1e-9, hermitian=True) @ (mean - centre)
     at = kept.mean @ direction
-    wide = torch.einsum("i,kij,j->k", direction, kept.covariance.expand(len(at), -1, -1), direction).clamp_min(1e-300).sqrt()
+    wide = (
+        torch.einsum("i,kij,j->k", direction, kept.covariance.expand(len(at), -1, -1), direction)
+        .clamp_min(1e-300)
+        .sqrt()
+    )
     low, high = float((at - 10 * wide).min()), float((at + 10 * wide).max())
     for _ in range(100):
         middle = (low + high) / 2
@@ -323,21 +492,34 @@ def discriminant(features: Tensor, kept: Statistics, false_positives: float) -> 
     return torch.cat([direction, torch.tensor([-high], dtype=torch.float64)])[None]
 
 
-def _narrow(features: Tensor, stream: FeatureStream, generator: torch.Generator, report: dict[str, Any]) -> Fit:
-    """The eraser that has only the head: every sample keeps its best remaining class and the margin."""
+def _narrow(
+    features: Tensor, stream: FeatureStream, generator: torch.Generator, report: dict[str, Any]
+) -> Fit:
+    """The eraser that has only the head: every sample keeps its best remaining class and the
+    margin.
+    """
     assert stream.head is not None
     weight, bias = stream.head
     forgotten, others = _split(head_rows(stream.head), stream)
     if len(others) < 2:
-        raise UsageError("resample with statistics='head' needs at least two classes to keep; use statistics, or retrain.")
+        raise UsageError(
+            "resample with statistics='head' needs at least two classes to keep; use statistics, or"
+            " retrain."
+        )
     gated, _ = _recognised(features, forgotten, others)
     choice = places(gated, others, torch.ones(len(others)), 0.0, generator)
     back = torch.linalg.pinv(weight)
     gone = [*stream.classes, *stream.earlier]
     decode = back[:, [one for one in range(len(weight)) if one not in gone]].mT
     base = -back @ bias
-    read = (score(others, base + 10 * decode) - score(forgotten, base + 10 * decode).amax(1, keepdim=True).clamp_min(0)).argmax(1)
+    read = (
+        score(others, base + 10 * decode)
+        - score(forgotten, base + 10 * decode).amax(1, keepdim=True).clamp_min(0)
+    ).argmax(1)
     if not bool((read == torch.arange(len(others))).all()):
-        raise UsageError(f"resample with statistics='head': the head has {len(weight)} classes on {len(base)} features and cannot read them one by one; give data to keep, or statistics.")
+        raise UsageError(
+            f"resample with statistics='head': the head has {len(weight)} classes on {len(base)}"
+            " features and cannot read them one by one; give data to keep, or statistics."
+        )
     report |= {"places": len(others), "gated": len(gated) / len(features)}
     return Fit(Narrow(forgotten, others, choice, decode, base), report, _said(report))

@@ -3,8 +3,10 @@
 Idea: the reference of every comparison: what the model would be had it never seen the request.
 Formula: `min over theta from a random start of E_{D_r} CE(f(x), y)`.
 Needs: retain samples with labels. Cost: a whole training.
-Typical: SGD 0.01, momentum 0.9, batch 64, 50 epochs for All-CNN on CIFAR-10 (the paper's code base).
-Fails: nothing is forgotten that other copies, backups or a pretrained start still hold; a pretrained start is not kept here.
+Typical: SGD 0.01, momentum 0.9, batch 64, 50 epochs for All-CNN on CIFAR-10 (the paper's code
+base).
+Fails: nothing is forgotten that other copies, backups or a pretrained start still hold; a
+pretrained start is not kept here.
 Source: the definition; settings of Lee et al., CVPR 2025 (KU-VGI/ESC).
 Deviates: no checkpoint is chosen on test accuracy, as the released training does.
 """
@@ -41,6 +43,9 @@ class Retrain:
             UsageError: a weight is frozen, so it would stay random.
         """
         if any(not one.requires_grad for one in work.model.parameters()):
-            raise UsageError("retrain draws all weights anew and trains them, and some of this model are frozen: call model.requires_grad_(True) first.")
+            raise UsageError(
+                "retrain draws all weights anew and trains them, and some of this model are frozen:"
+                " call model.requires_grad_(True) first."
+            )
         redraw(work.model, int(work.stream("weights").initial_seed() % 2**31))
         return descend(work, self.training, "retrain")

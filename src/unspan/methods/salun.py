@@ -1,14 +1,15 @@
 """SalUn: random labels, but only for the weights that matter to the forget samples.
 
 Idea: weights on which the forget loss depends most are salient; train only those.
-Formula: `m = 1[|sum over D_f of grad CE| among the largest share rho of all weights]`, `theta = theta_0 + m (theta - theta_0)`,
-trained with random labels on D_f and true ones on D_r.
+Formula: `m = 1[|sum over D_f of grad CE| among the largest share rho of all weights]`, `theta =
+theta_0 + m (theta - theta_0)`, trained with random labels on D_f and true ones on D_r.
 Needs: forget and retain samples with labels. Cost: one backward pass over D_f and epochs over both.
 Typical: rho 0.5, SGD 0.013, 10 epochs (random 10 % of CIFAR-10, ResNet-18).
 Fails: results hinge on the step size (many open reports of numbers that do not reproduce).
 Source: Fan et al., "SalUn", ICLR 2024; OPTML Unlearn-Saliency.
-Deviates: weights outside the mask are bit for bit the original's after every step; the release masked gradients only,
-so weight decay and momentum moved them. Exactly the share rho is trained, also where gradients are equal. BatchNorm statistics are not weights and follow
+Deviates: weights outside the mask are bit for bit the original's after every step; the release
+masked gradients only, so weight decay and momentum moved them. Exactly the share rho is trained,
+also where gradients are equal. BatchNorm statistics are not weights and follow
 `training.batchnorm`.
 """
 
@@ -60,22 +61,42 @@ class SalUn:
                     one.copy_(torch.where(mask, one, first))
 
         inner = RandomLabels(use_retain=True, training=self.training)
-        history = train(work, self.training, inner.plan(work), parameters=chosen, after_step=hold, name=self.name)
+        history = train(
+            work,
+            self.training,
+            inner.plan(work),
+            parameters=chosen,
+            after_step=hold,
+            name=self.name,
+        )
         kept = sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks)
-        return Outcome({"samples": len(work.samples("forget")), "share_trained": kept, "history": history})
+        return Outcome(
+            {"samples": len(work.samples("forget")), "share_trained": kept, "history": history}
+        )
 
 
-def saliency(work: Work, forget: Samples, parameters: list[nn.Parameter], rho: float, batch: int) -> list[Tensor]:
-    """Masks of the share `rho` of all weights with the largest gradient of the summed forget loss, in evaluation mode."""
+def saliency(
+    work: Work, forget: Samples, parameters: list[nn.Parameter], rho: float, batch: int
+) -> list[Tensor]:
+    """Masks of the share `rho` of all weights with the largest gradient of the summed forget loss,
+    in evaluation mode.
+    """
     total = [torch.zeros_like(one) for one in parameters]
     with eval_mode(work.model), torch.enable_grad():
         for one in forget.minibatches(batch):
             scores = work.scores(work.model, one)
-            grads = torch.autograd.grad(cross_entropy(scores, one.y.to(scores.device), reduction="sum"), parameters, allow_unused=True)
+            grads = torch.autograd.grad(
+                cross_entropy(scores, one.y.to(scores.device), reduction="sum"),
+                parameters,
+                allow_unused=True,
+            )
             for sum_, grad in zip(total, grads, strict=True):
                 if grad is not None:
                     sum_ += grad
     sizes = torch.cat([one.abs().flatten() for one in total])
     mask = torch.zeros(len(sizes), dtype=torch.bool, device=sizes.device)
     mask[sizes.topk(round(rho * len(sizes))).indices] = True
-    return [part.view_as(one) for part, one in zip(mask.split([one.numel() for one in total]), total, strict=True)]
+    return [
+        part.view_as(one)
+        for part, one in zip(mask.split([one.numel() for one in total]), total, strict=True)
+    ]

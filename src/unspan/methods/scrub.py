@@ -1,16 +1,19 @@
 """SCRUB: a student that departs from its teacher on the forget data and stays with it on the rest.
 
-Idea: alternate passes that raise the divergence from the original on D_f with passes that lower it, and the loss, on D_r.
-Formula: `KL_T = T^2 KL(softmax(t / T) || softmax(s / T))`, mean over samples. Epoch e: if `e <= msteps` a pass over D_f on
-`-KL_T`; then a pass over D_r on `gamma CE + alpha KL_T`.
-Needs: forget and retain samples with labels; SCRUB+R also held-out samples of the forgotten classes. Cost: epochs over
-both, twice the forward passes.
-Typical: large scale: SGD 5e-4, gamma 0.99, alpha 0.001, T 4, msteps 2, 3 epochs, batches 128 and 32.
-Fails: `-KL` has no ceiling and can destroy the student; rewinding on the wrong set leaks. SCRUB+R that was killed
-starts again.
+Idea: alternate passes that raise the divergence from the original on D_f with passes that lower it,
+and the loss, on D_r.
+Formula: `KL_T = T^2 KL(softmax(t / T) || softmax(s / T))`, mean over samples. Epoch e: if `e <=
+msteps` a pass over D_f on `-KL_T`; then a pass over D_r on `gamma CE + alpha KL_T`.
+Needs: forget and retain samples with labels; SCRUB+R also held-out samples of the forgotten
+classes. Cost: epochs over both, twice the forward passes.
+Typical: large scale: SGD 5e-4, gamma 0.99, alpha 0.001, T 4, msteps 2, 3 epochs, batches 128 and
+32.
+Fails: `-KL` has no ceiling and can destroy the student; rewinding on the wrong set leaks. SCRUB+R
+that was killed starts again.
 Source: Kurmanji et al., NeurIPS 2023; settings of their large-scale notebook.
-Deviates: `ceiling` limits the divergence a sample is pushed to. Rewinding (SCRUB+R) picks the epoch whose forget error is
-nearest to the last epoch's error on held-out samples of the class; the release's list of errors is one longer than its checkpoints.
+Deviates: `ceiling` limits the divergence a sample is pushed to. Rewinding (SCRUB+R) picks the epoch
+whose forget error is nearest to the last epoch's error on held-out samples of the class; the
+release's list of errors is one longer than its checkpoints.
 """
 
 from __future__ import annotations
@@ -40,7 +43,8 @@ class Scrub:
         temperature: T.
         msteps: epochs with a pass over the forget data.
         forget_batch: samples a step of that pass.
-        ceiling: divergence in nats (times T^2) beyond which a sample is left alone; None for no limit.
+        ceiling: divergence in nats (times T^2) beyond which a sample is left alone; None for no
+            limit.
         rewind: SCRUB+R.
         training: of the loop.
     """
@@ -58,12 +62,18 @@ class Scrub:
 
     def __post_init__(self) -> None:
         if self.temperature <= 0 or self.forget_batch < 1 or self.msteps < 0:
-            raise UsageError(f"temperature={self.temperature}, forget_batch={self.forget_batch}, msteps={self.msteps}: temperature and batch must be positive, msteps not negative.")
+            raise UsageError(
+                f"temperature={self.temperature}, forget_batch={self.forget_batch},"
+                f" msteps={self.msteps}: temperature and batch must be positive, msteps not"
+                " negative."
+            )
 
     @property
     def needs(self) -> frozenset[str]:
         """Held-out samples only for rewinding."""
-        return frozenset({"forget", "forget_labels", "retain"} | ({"holdout"} if self.rewind else set()))
+        return frozenset(
+            {"forget", "forget_labels", "retain"} | ({"holdout"} if self.rewind else set())
+        )
 
     def unlearn(self, work: Work) -> Outcome:
         """Alternate both passes."""
@@ -71,22 +81,48 @@ class Scrub:
         kept: list[dict[str, Tensor]] = []
 
         def apart(batch: Minibatch) -> Tensor:
-            return -divergence(taught(teacher, batch), work.scores(work.model, batch), self.temperature, self.ceiling)
+            return -divergence(
+                taught(teacher, batch),
+                work.scores(work.model, batch),
+                self.temperature,
+                self.ceiling,
+            )
 
         def near(batch: Minibatch) -> Tensor:
             scores = work.scores(work.model, batch)
-            return self.gamma * cross_entropy(scores, batch.y.to(scores.device)) + self.alpha * divergence(taught(teacher, batch), scores, self.temperature)
+            return self.gamma * cross_entropy(
+                scores, batch.y.to(scores.device)
+            ) + self.alpha * divergence(taught(teacher, batch), scores, self.temperature)
 
         def plan(epoch: int) -> list[Pass]:
-            first = [over(work, work.samples("forget"), self.forget_batch, ("forget", epoch), apart)] if epoch <= self.msteps else []
-            return [*first, over(work, work.samples("retain"), self.training.batch, ("retain", epoch), near)]
+            first = (
+                [over(work, work.samples("forget"), self.forget_batch, ("forget", epoch), apart)]
+                if epoch <= self.msteps
+                else []
+            )
+            return [
+                *first,
+                over(work, work.samples("retain"), self.training.batch, ("retain", epoch), near),
+            ]
 
         def remember(epoch: int, row: dict[str, Any]) -> bool:
             if self.rewind:
-                kept.append({name: tensor.detach().cpu().clone() for name, tensor in work.model.state_dict().items()})
+                kept.append(
+                    {
+                        name: tensor.detach().cpu().clone()
+                        for name, tensor in work.model.state_dict().items()
+                    }
+                )
             return False
 
-        history = train(work, self.training, plan, after_epoch=remember, name=self.name, resumable=not self.rewind)
+        history = train(
+            work,
+            self.training,
+            plan,
+            after_epoch=remember,
+            name=self.name,
+            resumable=not self.rewind,
+        )
         report: dict[str, Any] = {"samples": len(work.samples("forget")), "history": history}
         if self.rewind and kept:
             goal = 1 - accuracy_on(work.model, work.samples("holdout"))
@@ -103,9 +139,18 @@ def taught(teacher: torch.nn.Module, batch: Minibatch) -> Tensor:
         return class_scores(teacher, batch.x)
 
 
-def divergence(teacher: Tensor, student: Tensor, temperature: float, ceiling: float | None = None) -> Tensor:
-    """`T^2 KL(softmax(t / T) || softmax(s / T))` in nats, mean over samples; none beyond the ceiling is pushed on."""
-    each = temperature**2 * kl_div((student / temperature).log_softmax(1), (teacher / temperature).log_softmax(1), reduction="none", log_target=True).sum(1)
+def divergence(
+    teacher: Tensor, student: Tensor, temperature: float, ceiling: float | None = None
+) -> Tensor:
+    """`T^2 KL(softmax(t / T) || softmax(s / T))` in nats, mean over samples; none beyond the
+    ceiling is pushed on.
+    """
+    each = temperature**2 * kl_div(
+        (student / temperature).log_softmax(1),
+        (teacher / temperature).log_softmax(1),
+        reduction="none",
+        log_target=True,
+    ).sum(1)
     return (each if ceiling is None else each.clamp_max(ceiling)).mean()
 
 

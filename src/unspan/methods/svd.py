@@ -1,14 +1,18 @@
-"""SVD (Deep Unlearning): edit every layer by what its inputs on forget samples do not share with the retained ones.
+"""SVD (Deep Unlearning): edit every layer by what its inputs on forget samples do not share with
+the retained ones.
 
-Idea: in each layer, project the directions of the forget activations out of the weight, but keep what retained data use.
-Formula: inputs R of a layer, `R = U S V'`, `r_i = s_i^2 / sum s^2`, `l_i = alpha r_i / ((alpha - 1) r_i + 1)`,
-`P = U diag(l) U'`; `P_dis = P_f (I - P_r)`; `W <- W (I - P_dis)'`.
-Needs: a few forget and retain samples; labels are read, not used. Cost: two forward passes over them and an eigendecomposition a layer.
+Idea: in each layer, project the directions of the forget activations out of the weight, but keep
+what retained data use.
+Formula: inputs R of a layer, `R = U S V'`, `r_i = s_i^2 / sum s^2`, `l_i = alpha r_i / ((alpha - 1)
+r_i + 1)`, `P = U diag(l) U'`; `P_dis = P_f (I - P_r)`; `W <- W (I - P_dis)'`.
+Needs: a few forget and retain samples; labels are read, not used. Cost: two forward passes over
+them and an eigendecomposition a layer.
 Typical: alpha_r 100 (30 to 1000), alpha_f 3 (1 to 100), about 900 samples of each.
 Fails: both alphas must be chosen on validation data; biases and BatchNorm are not edited.
 Source: Kodge, Saha, Roy, "Deep Unlearning", TMLR 2024.
-Deviates: Gram matrices are added over as many samples as are given, in float64, with all patches of a convolution (grouped ones
-group by group); all forgotten classes count (the release honours the first). All layers see the original's activations, as there.
+Deviates: Gram matrices are added over as many samples as are given, in float64, with all patches of
+a convolution (grouped ones group by group); all forgotten classes count (the release honours the
+first). All layers see the original's activations, as there.
 """
 
 from __future__ import annotations
@@ -44,19 +48,33 @@ class SVD:
     samples: int = 999
     batch: int = 64
     name: ClassVar[str] = "svd"
-    search: ClassVar[dict[str, tuple[Any, ...]]] = {"alpha_retain": (100.0, 30.0, 300.0, 1000.0), "alpha_forget": (3.0, 10.0, 30.0)}
+    search: ClassVar[dict[str, tuple[Any, ...]]] = {
+        "alpha_retain": (100.0, 30.0, 300.0, 1000.0),
+        "alpha_forget": (3.0, 10.0, 30.0),
+    }
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels", "retain"})
 
     def __post_init__(self) -> None:
-        if not (0 < self.alpha_retain < math.inf and 0 < self.alpha_forget < math.inf) or min(self.samples, self.batch) < 1:
+        if (
+            not (0 < self.alpha_retain < math.inf and 0 < self.alpha_forget < math.inf)
+            or min(self.samples, self.batch) < 1
+        ):
             raise UsageError(f"{self}: all settings must be positive.")
 
     def unlearn(self, work: Work) -> Outcome:
         """Collect activations, then edit the layers."""
-        layers = {name: module for name, module in work.model.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d)) and module.weight.requires_grad}
+        layers = {
+            name: module
+            for name, module in work.model.named_modules()
+            if isinstance(module, (nn.Linear, nn.Conv2d)) and module.weight.requires_grad
+        }
         if not layers:
-            raise UsageError("SVD edits Linear and Conv2d layers, and this model has none that may change.")
-        forget, retain = (self._grams(work, layers, work.samples(name), name) for name in ("forget", "retain"))
+            raise UsageError(
+                "SVD edits Linear and Conv2d layers, and this model has none that may change."
+            )
+        forget, retain = (
+            self._grams(work, layers, work.samples(name), name) for name in ("forget", "retain")
+        )
         changes = {}
         with torch.no_grad():
             for name, module in layers.items():
@@ -65,12 +83,23 @@ class SVD:
                 old = module.weight.detach().clone()
                 groups = module.groups if isinstance(module, nn.Conv2d) else 1
                 parts = module.weight.flatten(1).double().cpu().chunk(groups)
-                new = [part @ removal(f, r, self.alpha_forget, self.alpha_retain).mT for part, f, r in zip(parts, forget[name], retain[name], strict=True)]
+                new = [
+                    part @ removal(f, r, self.alpha_forget, self.alpha_retain).mT
+                    for part, f, r in zip(parts, forget[name], retain[name], strict=True)
+                ]
                 module.weight.copy_(torch.cat(new).view_as(module.weight))
                 changes[name] = float((module.weight - old).norm() / old.norm().clamp_min(1e-12))
-        return Outcome({"samples": min(len(work.samples("forget")), self.samples), "layers": len(changes), "largest_change": max(changes.values(), default=0.0)})
+        return Outcome(
+            {
+                "samples": min(len(work.samples("forget")), self.samples),
+                "layers": len(changes),
+                "largest_change": max(changes.values(), default=0.0),
+            }
+        )
 
-    def _grams(self, work: Work, layers: dict[str, nn.Module], samples: Samples, name: str) -> dict[str, Tensor]:
+    def _grams(
+        self, work: Work, layers: dict[str, nn.Module], samples: Samples, name: str
+    ) -> dict[str, Tensor]:
         """`[groups, d_in, d_in]` Gram matrix of every layer's inputs, float64."""
         total: dict[str, Tensor] = {}
 
@@ -79,10 +108,15 @@ class SVD:
             gram = torch.stack([(part.mT @ part).double() for part in rows]).cpu()
             total[layer] = total[layer] + gram if layer in total else gram
 
-        handles = [module.register_forward_pre_hook(lambda m, args, layer=layer: note(layer, m, args[0])) for layer, module in layers.items()]
+        handles = [
+            module.register_forward_pre_hook(lambda m, args, layer=layer: note(layer, m, args[0]))
+            for layer, module in layers.items()
+        ]
         try:
             with eval_mode(work.model):
-                for batch in samples.minibatches(self.batch, order=samples.some(self.samples, work.stream("svd", name))):
+                for batch in samples.minibatches(
+                    self.batch, order=samples.some(self.samples, work.stream("svd", name))
+                ):
                     work.scores(work.model, batch)
         finally:
             for handle in handles:
@@ -93,8 +127,14 @@ class SVD:
 def activations(module: nn.Module, given: Tensor) -> list[Tensor]:
     """Inputs of a layer as rows `[n, d_in]`, one matrix a group; patches of a convolution."""
     if isinstance(module, nn.Conv2d):
-        padded = nn.functional.pad(given, module._reversed_padding_repeated_twice, mode="constant" if module.padding_mode == "zeros" else module.padding_mode)
-        patches = nn.functional.unfold(padded, module.kernel_size, module.dilation, 0, module.stride)
+        padded = nn.functional.pad(
+            given,
+            module._reversed_padding_repeated_twice,
+            mode="constant" if module.padding_mode == "zeros" else module.padding_mode,
+        )
+        patches = nn.functional.unfold(
+            padded, module.kernel_size, module.dilation, 0, module.stride
+        )
         rows = patches.mT.flatten(0, 1).float()
     else:
         rows = given.flatten(0, -2).float()

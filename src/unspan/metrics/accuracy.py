@@ -1,4 +1,6 @@
-"""What the outputs say: accuracy with exact intervals, classes apart, calibration, and how far a class is suppressed."""
+"""What the outputs say: accuracy with exact intervals, classes apart, calibration, and how far a
+class is suppressed.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,13 @@ def _accuracy(outputs: Outputs, rows: Tensor, name: str, better: Better, split: 
     part = _labelled(outputs, rows)
     n = len(part)
     if n == 0:
-        return Score(name=name, value=None, better=better, split=split, note="not measurable: no labelled sample.")
+        return Score(
+            name=name,
+            value=None,
+            better=better,
+            split=split,
+            note="not measurable: no labelled sample.",
+        )
     hits = int(_right(part).sum())
     low, high = share_interval(hits, n)
     return Score(name=name, value=hits / n, low=low, high=high, better=better, split=split, n=n)
@@ -66,23 +74,37 @@ def per_class(outputs: Outputs) -> ClassTable:
     """Hits and samples of every class, over all labelled rows."""
     part = _labelled(outputs, torch.ones_like(outputs.forget))
     c = outputs.classes()
-    return ClassTable(torch.bincount(part.labels, minlength=c), torch.bincount(part.labels[_right(part)], minlength=c))
+    return ClassTable(
+        torch.bincount(part.labels, minlength=c),
+        torch.bincount(part.labels[_right(part)], minlength=c),
+    )
 
 
 def macro_accuracy(outputs: Outputs, split: str) -> Score:
-    """Mean of the class accuracies over retained rows, every class with samples counting the same; higher is better."""
+    """Mean of the class accuracies over retained rows, every class with samples counting the same;
+    higher is better.
+    """
     table = per_class(outputs.rows(~outputs.forget))
     seen = table.accuracy[table.n > 0]
     value = float(seen.mean()) if len(seen) else None
     note = "" if len(seen) else "not measurable: no labelled sample."
-    return Score(name="macro retain accuracy", value=value, better="higher", split=split, n=int(table.n.sum()), note=note, detail={"classes": len(seen)})
+    return Score(
+        name="macro retain accuracy",
+        value=value,
+        better="higher",
+        split=split,
+        n=int(table.n.sum()),
+        note=note,
+        detail={"classes": len(seen)},
+    )
 
 
 def worst_drop(before: Outputs, after: Outputs, split: str) -> Score:
-    """Largest loss of accuracy of one retained class, in points; 0 or below: no class lost. Nearer to 0 is better.
+    """Largest loss of accuracy of one retained class, in points; 0 or below: no class lost. Nearer
+    to 0 is better.
 
-    The interval holds for the maximum over K classes: exact intervals of the shares lost and won in each class,
-    at level `1 - 0.05 / (2 K)`, so it is wide rather than flattering.
+    The interval holds for the maximum over K classes: exact intervals of the shares lost and won in
+    each class, at level `1 - 0.05 / (2 K)`, so it is wide rather than flattering.
 
     Args:
         before: outputs of the original on retained and forget rows.
@@ -93,13 +115,22 @@ def worst_drop(before: Outputs, after: Outputs, split: str) -> Score:
         DataError: the rows do not correspond.
     """
     if not torch.equal(before.labels, after.labels) or not torch.equal(before.forget, after.forget):
-        raise DataError("The outputs before and after are not of the same samples in the same order.")
+        raise DataError(
+            "The outputs before and after are not of the same samples in the same order."
+        )
     old, new = _labelled(before, ~before.forget), _labelled(after, ~after.forget)
     lost, won, c = _right(old) & ~_right(new), ~_right(old) & _right(new), before.classes()
     n = torch.bincount(old.labels, minlength=c)
     classes = n.nonzero().flatten().tolist()
     if not classes:
-        return Score(name="worst class drop", value=None, unit="points", better="lower", split=split, note="not measurable: no labelled retained sample.")
+        return Score(
+            name="worst class drop",
+            value=None,
+            unit="points",
+            better="lower",
+            split=split,
+            note="not measurable: no labelled retained sample.",
+        )
     level = 1 - 0.05 / (2 * len(classes))
     drops = {}
     for name in classes:
@@ -109,34 +140,79 @@ def worst_drop(before: Outputs, after: Outputs, split: str) -> Score:
         drops[name] = (100 * (minus - plus) / size, 100 * (a - q), 100 * (b - p))
     worst = max(drops, key=lambda name: drops[name][0])
     low, high = max(row[1] for row in drops.values()), max(row[2] for row in drops.values())
-    return Score(name="worst class drop", value=drops[worst][0], low=low, high=high, unit="points", better="lower", split=split, n=int(n[worst]), detail={"class": worst})
+    return Score(
+        name="worst class drop",
+        value=drops[worst][0],
+        low=low,
+        high=high,
+        unit="points",
+        better="lower",
+        split=split,
+        n=int(n[worst]),
+        detail={"class": worst},
+    )
 
 
 def calibration_error(outputs: Outputs, split: str, *, bins: int = 15) -> Score:
-    """Expected calibration error of the top-1 probability over retained rows, equal-width bins; lower is better.
+    """Expected calibration error of the top-1 probability over retained rows, equal-width bins;
+    lower is better.
 
-    Upward biased by about `sqrt(bins / n)`: compare models on the same rows. Source: Guo et al., ICML 2017.
+    Upward biased by about `sqrt(bins / n)`: compare models on the same rows. Source: Guo et al.,
+    ICML 2017.
     """
     part = _labelled(outputs, ~outputs.forget)
     if len(part) == 0:
-        return Score(name="calibration error", value=None, better="lower", split=split, note="not measurable: no labelled sample.")
-    confidence = torch.cat([chunk.double().softmax(1).amax(1) for chunk in _logits(part).split(_CHUNK)])
+        return Score(
+            name="calibration error",
+            value=None,
+            better="lower",
+            split=split,
+            note="not measurable: no labelled sample.",
+        )
+    confidence = torch.cat(
+        [chunk.double().softmax(1).amax(1) for chunk in _logits(part).split(_CHUNK)]
+    )
     which = (confidence * bins).ceil().long().clamp(1, bins) - 1
-    gap = torch.zeros(bins, dtype=torch.float64).index_add_(0, which, confidence - _right(part).double())
-    return Score(name="calibration error", value=float(gap.abs().sum()) / len(part), better="lower", split=split, n=len(part), detail={"bins": bins})
+    gap = torch.zeros(bins, dtype=torch.float64).index_add_(
+        0, which, confidence - _right(part).double()
+    )
+    return Score(
+        name="calibration error",
+        value=float(gap.abs().sum()) / len(part),
+        better="lower",
+        split=split,
+        n=len(part),
+        detail={"bins": bins},
+    )
 
 
 def suppression(outputs: Outputs, split: str) -> list[Score]:
-    """How far the true class is pushed down on forget rows: its mean probability, mean rank and top-5 share.
+    """How far the true class is pushed down on forget rows: its mean probability, mean rank and
+    top-5 share.
 
-    Rank 1 is the top; equal scores share the mean of their ranks. The intervals of the two means treat n
-    numbers in [0, 1] as hits of n, which is exact for 0 and 1 and too wide for anything in between.
+    Rank 1 is the top; equal scores share the mean of their ranks. The intervals of the two means
+    treat n numbers in [0, 1] as hits of n, which is exact for 0 and 1 and too wide for anything in
+    between.
     """
     part = _labelled(outputs, outputs.forget)
     n, c = len(part), outputs.classes()
-    names = {"mean probability of the class": ("share", "lower"), "mean rank of the class": ("1", "higher"), "top-5 share of the class": ("share", "lower")}
+    names = {
+        "mean probability of the class": ("share", "lower"),
+        "mean rank of the class": ("1", "higher"),
+        "top-5 share of the class": ("share", "lower"),
+    }
     if n == 0 or c < 2:
-        return [Score(name=name, value=None, unit=u, better=b, split=split, note="not measurable: no labelled forget sample.") for name, (u, b) in names.items()]
+        return [
+            Score(
+                name=name,
+                value=None,
+                unit=u,
+                better=b,
+                split=split,
+                note="not measurable: no labelled forget sample.",
+            )
+            for name, (u, b) in names.items()
+        ]
     chance, rank = torch.empty(n, dtype=torch.float64), torch.empty(n, dtype=torch.float64)
     above = torch.empty(n, dtype=torch.int64)
     for rows in torch.arange(n).split(_CHUNK):
@@ -152,9 +228,28 @@ def suppression(outputs: Outputs, split: str) -> list[Score]:
         value, (low, high) = float(shares.mean()), mean_interval(shares)
         if unit == "1":
             value, low, high = (1 + (c - 1) * x for x in (value, low, high))
-        scores_of.append(Score(name=name, value=value, low=low, high=high, unit=unit, better=better, split=split, n=n, detail={"classes": c}))
+        scores_of.append(
+            Score(
+                name=name,
+                value=value,
+                low=low,
+                high=high,
+                unit=unit,
+                better=better,
+                split=split,
+                n=n,
+                detail={"classes": c},
+            )
+        )
     if c <= 5:
-        scores_of[2] = Score(name=scores_of[2].name, value=None, better="lower", split=split, n=n, note=f"not measurable: with {c} classes every class is among the top 5.")
+        scores_of[2] = Score(
+            name=scores_of[2].name,
+            value=None,
+            better="lower",
+            split=split,
+            n=n,
+            note=f"not measurable: with {c} classes every class is among the top 5.",
+        )
     return scores_of
 
 
@@ -163,7 +258,10 @@ def _labelled(outputs: Outputs, rows: Tensor) -> Outputs:
         raise DataError("Accuracy needs class scores; these outputs are of an embedding model.")
     part = outputs.rows(rows & (outputs.labels >= 0))
     if len(part) and int(part.labels.max()) >= outputs.classes():
-        raise DataError(f"A label is {int(part.labels.max())}, but the model has {outputs.classes()} classes (0 to {outputs.classes() - 1}).")
+        raise DataError(
+            f"A label is {int(part.labels.max())}, but the model has {outputs.classes()} classes (0"
+            f" to {outputs.classes() - 1})."
+        )
     if bool(_logits(part).isnan().any()):
         raise DataError("The class scores contain NaN; accuracy would be a guess.")
     return part

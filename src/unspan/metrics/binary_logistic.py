@@ -1,4 +1,6 @@
-"""A ridge-penalised logistic regression with two outcomes, by Newton's method: for attackers with few inputs."""
+"""A ridge-penalised logistic regression with two outcomes, by Newton's method: for attackers with
+few inputs.
+"""
 
 from __future__ import annotations
 
@@ -42,11 +44,15 @@ class Logistic:
         return {"converged": self.converged, "steps": self.steps, "gradient": self.gradient}
 
 
-def fit_logistic(x: Tensor, hit: Tensor, *, ridge: float = 1e-4, tolerance: float = 1e-8, steps: int = 100) -> Logistic:
-    """Minimise `mean log-loss + ridge / 2 * |weight|²` on standardised columns; the bias is not penalised.
+def fit_logistic(
+    x: Tensor, hit: Tensor, *, ridge: float = 1e-4, tolerance: float = 1e-8, steps: int = 100
+) -> Logistic:
+    """Minimise `mean log-loss + ridge / 2 * |weight|²` on standardised columns; the bias is not
+    penalised.
 
-    Newton's method with halved steps in float64: cost O(n p²) a step, so meant for p up to a few thousand. A
-    ridge above 0 keeps the optimum finite when the outcomes separate. scikit-learn's `C` is `1 / (n * ridge)`.
+    Newton's method with halved steps in float64: cost O(n p²) a step, so meant for p up to a few
+    thousand. A ridge above 0 keeps the optimum finite when the outcomes separate. scikit-learn's
+    `C` is `1 / (n * ridge)`.
 
     Args:
         x: `[n, p]` inputs, finite.
@@ -60,7 +66,10 @@ def fit_logistic(x: Tensor, hit: Tensor, *, ridge: float = 1e-4, tolerance: floa
     """
     x, y = x.double(), hit.double()
     if not 0 < int(hit.sum()) < len(hit):
-        raise DataError(f"An attack needs both kinds of samples to fit on; of {len(hit)} samples {int(hit.sum())} are of the first kind.")
+        raise DataError(
+            f"An attack needs both kinds of samples to fit on; of {len(hit)} samples"
+            f" {int(hit.sum())} are of the first kind."
+        )
     if not bool(x.isfinite().all()):
         raise DataError("An attack cannot be fitted: an input is NaN or infinite.")
     centre, scale = x.mean(0), x.std(0, unbiased=False)
@@ -74,7 +83,9 @@ def fit_logistic(x: Tensor, hit: Tensor, *, ridge: float = 1e-4, tolerance: floa
     done = 0
     while float(gradient.norm()) > tolerance * start and done < steps:
         p = torch.sigmoid(design @ theta)
-        hessian = (design * (p * (1 - p))[:, None]).mT @ design / len(x) + torch.diag(penalty + 1e-12)
+        hessian = (design * (p * (1 - p))[:, None]).mT @ design / len(x) + torch.diag(
+            penalty + 1e-12
+        )
         step = torch.linalg.solve(hessian, gradient)
         slope = float(gradient @ step)
         for shrink in range(40):
@@ -84,7 +95,15 @@ def fit_logistic(x: Tensor, hit: Tensor, *, ridge: float = 1e-4, tolerance: floa
                 break
         theta, loss, gradient, done = trial, new, fresh, done + 1
     share = float(gradient.norm()) / max(start, 1e-300)
-    return Logistic(centre=centre, scale=scale, weight=theta[:-1], bias=float(theta[-1]), gradient=share, steps=done, converged=share <= tolerance)
+    return Logistic(
+        centre=centre,
+        scale=scale,
+        weight=theta[:-1],
+        bias=float(theta[-1]),
+        gradient=share,
+        steps=done,
+        converged=share <= tolerance,
+    )
 
 
 def _slope(design: Tensor, y: Tensor, penalty: Tensor, theta: Tensor) -> tuple[float, Tensor]:

@@ -13,7 +13,11 @@ from unspan.metrics.outputs import Outputs
 from unspan.metrics.score import Score
 
 CASTS = ("bf16", "f16", "int8", "int4", "prune50")
-LIMITS = {"bf16": 1e-3, "f16": 1e-3, "int8": 1e-2}  # of the part of the removed directions that a cast brings back
+LIMITS = {
+    "bf16": 1e-3,
+    "f16": 1e-3,
+    "int8": 1e-2,
+}  # of the part of the removed directions that a cast brings back
 _HALF = {"bf16": torch.bfloat16, "f16": torch.float16}
 _LEVELS = {"int8": 127, "int4": 7}
 
@@ -21,8 +25,9 @@ _LEVELS = {"int8": 127, "int4": 7}
 def cast_weight(weight: Tensor, how: str) -> Tensor:
     """The weight `[C, d]` after a cast, as float32.
 
-    `bf16`, `f16`: rounded to that format. `int8`, `int4`: weight only, symmetric, one scale a row (its largest
-    absolute weight is 127 or 7). `prune50`: the half with the smallest absolute values of the whole matrix is zero.
+    `bf16`, `f16`: rounded to that format. `int8`, `int4`: weight only, symmetric, one scale a row
+    (its largest absolute weight is 127 or 7). `prune50`: the half with the smallest absolute values
+    of the whole matrix is zero.
 
     Raises:
         UsageError: unknown cast.
@@ -45,7 +50,8 @@ def cast_weight(weight: Tensor, how: str) -> Tensor:
 def cast_outputs(outputs: Outputs, weight: Tensor, bias: Tensor | None, how: str | None) -> Outputs:
     """Outputs with scores from the features and a cast head; `None` computes them in float32.
 
-    For `bf16` and `f16` the features, the bias and the scores are rounded as well, sums are in float32.
+    For `bf16` and `f16` the features, the bias and the scores are rounded as well, sums are in
+    float32.
 
     Args:
         outputs: features are what the head receives.
@@ -56,8 +62,14 @@ def cast_outputs(outputs: Outputs, weight: Tensor, bias: Tensor | None, how: str
     Raises:
         DataError: the head does not fit the features.
     """
-    if weight.ndim != 2 or weight.shape[1] != outputs.features.shape[1] or (bias is not None and bias.shape != weight.shape[:1]):
-        raise DataError(f"A head {list(weight.shape)} does not fit features {list(outputs.features.shape)}.")
+    if (
+        weight.ndim != 2
+        or weight.shape[1] != outputs.features.shape[1]
+        or (bias is not None and bias.shape != weight.shape[:1])
+    ):
+        raise DataError(
+            f"A head {list(weight.shape)} does not fit features {list(outputs.features.shape)}."
+        )
     offset = torch.zeros(len(weight)) if bias is None else bias.detach().float()
     head = weight.detach().float() if how is None else cast_weight(weight, how)
     kind = _HALF.get(how or "")
@@ -66,15 +78,18 @@ def cast_outputs(outputs: Outputs, weight: Tensor, bias: Tensor | None, how: str
         if kind is None:
             scores.append(part.float() @ head.mT + offset)
         else:
-            scores.append((part.to(kind).float() @ head.mT + offset.to(kind).float()).to(kind).float())
+            scores.append(
+                (part.to(kind).float() @ head.mT + offset.to(kind).float()).to(kind).float()
+            )
     return replace(outputs, logits=torch.cat(scores))
 
 
 def cast_scores(outputs: Outputs, weight: Tensor, bias: Tensor | None, split: str) -> list[Score]:
     """Forget accuracy after each cast; lower is more forgotten.
 
-    `detail["passes"]`: it is not above the 95 % interval of the float32 head, that is, the cast did not bring the
-    class back (below is no failure: pruning may break the head for every class, see `detail["retain"]`).
+    `detail["passes"]`: it is not above the 95 % interval of the float32 head, that is, the cast did
+    not bring the class back (below is no failure: pruning may break the head for every class, see
+    `detail["retain"]`).
 
     Args:
         outputs: features are what the head receives, with labels and forget rows.
@@ -93,20 +108,35 @@ def cast_scores(outputs: Outputs, weight: Tensor, bias: Tensor | None, split: st
         broken = 0 if cast.logits is None else int((~cast.logits.isfinite()).any(1).sum())
         if broken:
             note = f"not measurable: {broken} of {len(outputs)} samples overflow {how}."
-            found.append(Score(name=name, value=None, better="lower", split=split, n=plain.n, note=note))
+            found.append(
+                Score(name=name, value=None, better="lower", split=split, n=plain.n, note=note)
+            )
             continue
         score, kept = forget_accuracy(cast, split), retain_accuracy(cast, split)
         passes = None if score.value is None or plain.high is None else score.value <= plain.high
-        inside = None if score.value is None or plain.low is None else passes and score.value >= plain.low
-        detail = {"float32": plain.value, "float32_low": plain.low, "float32_high": plain.high, "inside": inside, "passes": passes, "retain": kept.value}
+        inside = (
+            None
+            if score.value is None or plain.low is None
+            else passes and score.value >= plain.low
+        )
+        detail = {
+            "float32": plain.value,
+            "float32_low": plain.low,
+            "float32_high": plain.high,
+            "inside": inside,
+            "passes": passes,
+            "retain": kept.value,
+        }
         found.append(replace(score, name=name, detail=detail))
     return found
 
 
 def null_ratio(before: Tensor, after: Tensor, directions: Tensor, how: str | None) -> Score:
-    """`|W'_q U| / |W U|` (Frobenius): how much of the removed directions the head reads after a cast; lower is better.
+    """`|W'_q U| / |W U|` (Frobenius): how much of the removed directions the head reads after a
+    cast; lower is better.
 
-    0 is a perfect null space. `detail["limit"]` is what is promised for the cast, None where nothing is.
+    0 is a perfect null space. `detail["limit"]` is what is promised for the cast, None where
+    nothing is.
 
     Args:
         before: original head W, `[C, d]`.
@@ -120,8 +150,17 @@ def null_ratio(before: Tensor, after: Tensor, directions: Tensor, how: str | Non
     basis = directions.double()
     base = float((before.double() @ basis).norm())
     if base == 0:
-        raise DataError("The original head does not read the removed directions; the ratio has no base.")
+        raise DataError(
+            "The original head does not read the removed directions; the ratio has no base."
+        )
     cast = after if how is None else cast_weight(after, how)
     limit = LIMITS.get(how or "")
     value = float((cast.double() @ basis).norm()) / base
-    return Score(name=f"null space, {how or 'as shipped'}", value=value, unit="1", better="lower", n=basis.shape[1], detail={"limit": limit, "passes": None if limit is None else value <= limit})
+    return Score(
+        name=f"null space, {how or 'as shipped'}",
+        value=value,
+        unit="1",
+        better="lower",
+        n=basis.shape[1],
+        detail={"limit": limit, "passes": None if limit is None else value <= limit},
+    )

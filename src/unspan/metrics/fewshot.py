@@ -1,8 +1,8 @@
 """Few-shot relearning (A8): how many images of what was forgotten bring it back.
 
-The attacker holds retained data and m labelled forget images of each forgotten class. Either their mean becomes one
-more class mean (prototype), or a linear head is refitted on retained rows and the m images, all classes weighing the
-same. Every reading is a mean over random draws of the m images.
+The attacker holds retained data and m labelled forget images of each forgotten class. Either their
+mean becomes one more class mean (prototype), or a linear head is refitted on retained rows and the
+m images, all classes weighing the same. Every reading is a mean over random draws of the m images.
 """
 
 from __future__ import annotations
@@ -20,13 +20,21 @@ from unspan.metrics.score import Reading
 
 SHOTS = (1, 5, 10, 50)
 DRAWS, REFITS, RETAINED = 20, 5, 5000
-PROTOTYPE, STANDARDISED, REFIT = "few-shot prototype", "few-shot prototype, standardised", "few-shot head refit"
+PROTOTYPE, STANDARDISED, REFIT = (
+    "few-shot prototype",
+    "few-shot prototype, standardised",
+    "few-shot head refit",
+)
 
 
-def fewshot(fit: Outputs, test: Outputs, seed: int = 0, *, shots: Sequence[int] = SHOTS) -> list[Reading]:
-    """The curves of all variants: one reading per variant and m, `detail["variant"]` and `detail["m"]` say which.
+def fewshot(
+    fit: Outputs, test: Outputs, seed: int = 0, *, shots: Sequence[int] = SHOTS
+) -> list[Reading]:
+    """The curves of all variants: one reading per variant and m, `detail["variant"]` and
+    `detail["m"]` say which.
 
-    An m beyond the number of forget fit images of a class is left out. Retained accuracy is that of the same attack.
+    An m beyond the number of forget fit images of a class is left out. Retained accuracy is that of
+    the same attack.
 
     Args:
         fit: retained rows, and the forget rows from which images are drawn.
@@ -35,7 +43,8 @@ def fewshot(fit: Outputs, test: Outputs, seed: int = 0, *, shots: Sequence[int] 
         shots: the values of m.
 
     Raises:
-        DataError: there are no labelled forget or retained fit rows, or the request is not whole classes.
+        DataError: there are no labelled forget or retained fit rows, or the request is not whole
+            classes.
     """
     classes_of(fit, test)
     pools = _pools(fit)
@@ -46,23 +55,39 @@ def fewshot(fit: Outputs, test: Outputs, seed: int = 0, *, shots: Sequence[int] 
 def _pools(fit: Outputs) -> dict[int, Tensor]:
     """Positions of the forget rows of each forgotten class."""
     labelled = fit.labels >= 0
-    forgotten, kept = fit.labels[labelled & fit.forget].unique(), fit.labels[labelled & ~fit.forget].unique()
+    forgotten, kept = (
+        fit.labels[labelled & fit.forget].unique(),
+        fit.labels[labelled & ~fit.forget].unique(),
+    )
     if not len(forgotten) or not len(kept):
-        raise DataError("Few-shot relearning needs labelled forget and retained samples in the fit data.")
+        raise DataError(
+            "Few-shot relearning needs labelled forget and retained samples in the fit data."
+        )
     if torch.isin(forgotten, kept).any():
-        raise DataError("Few-shot relearning is for whole classes; some classes here have both forget and retained samples.")
+        raise DataError(
+            "Few-shot relearning is for whole classes; some classes here have both forget and"
+            " retained samples."
+        )
     return {int(c): (labelled & fit.forget & (fit.labels == c)).nonzero()[:, 0] for c in forgotten}
 
 
 def _draws(pools: dict[int, Tensor], m: int, count: int, seed: int) -> Iterator[Tensor]:
-    """Positions `[classes forgotten, m]`, `count` times; the images of a smaller m are among those of a larger one."""
+    """Positions `[classes forgotten, m]`, `count` times; the images of a smaller m are among those
+    of a larger one.
+    """
     generator = torch.Generator().manual_seed(seed)
     for _ in range(count):
-        yield torch.stack([pool[torch.randperm(len(pool), generator=generator)[:m]] for pool in pools.values()])
+        yield torch.stack(
+            [pool[torch.randperm(len(pool), generator=generator)[:m]] for pool in pools.values()]
+        )
 
 
-def prototypes(fit: Outputs, test: Outputs, pools: dict[int, Tensor], shots: Sequence[int], seed: int) -> Iterator[Reading]:
-    """Nearest class mean, on features as they are and on features standardised by the retained rows."""
+def prototypes(
+    fit: Outputs, test: Outputs, pools: dict[int, Tensor], shots: Sequence[int], seed: int
+) -> Iterator[Reading]:
+    """Nearest class mean, on features as they are and on features standardised by the retained
+    rows.
+    """
     rest = (~fit.forget & (fit.labels >= 0)).double()
     known = fit.labels[rest > 0].unique()
     means = class_means(fit.features, torch.where(rest > 0, fit.labels, -1), known)
@@ -73,13 +98,17 @@ def prototypes(fit: Outputs, test: Outputs, pools: dict[int, Tensor], shots: Seq
             hits = []
             for rows in _draws(pools, m, DRAWS, seed):
                 new = _nearest(test.features, fit.features[rows].double().mean(1), unit)
-                label = torch.where(new[0] < base[0], torch.tensor(list(pools))[new[1]], known[base[1]])
+                label = torch.where(
+                    new[0] < base[0], torch.tensor(list(pools))[new[1]], known[base[1]]
+                )
                 hits.append(label == test.labels)
             yield _reading(variant, m, torch.stack(hits), test)
 
 
 def class_means(features: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
-    """Mean feature `[c, d]` of each of the classes, float64, in one pass; rows of other labels are skipped."""
+    """Mean feature `[c, d]` of each of the classes, float64, in one pass; rows of other labels are
+    skipped.
+    """
     total = torch.zeros(len(classes), features.shape[1], dtype=torch.float64)
     count = torch.zeros(len(classes), 1, dtype=torch.float64)
     for x, y in zip(features.split(CHUNK), labels.split(CHUNK), strict=True):
@@ -94,13 +123,19 @@ def _nearest(features: Tensor, means: Tensor, unit: Tensor) -> tuple[Tensor, Ten
     centre = means.mean(0)
     to, parts = ((means - centre) / unit).float(), []
     for x in features.split(CHUNK):
-        at = ((x - centre.float()) / unit.float())
-        parts.append((at.square().sum(1, keepdim=True) + to.square().sum(1) - 2 * at @ to.mT).min(1))
+        at = (x - centre.float()) / unit.float()
+        parts.append(
+            (at.square().sum(1, keepdim=True) + to.square().sum(1) - 2 * at @ to.mT).min(1)
+        )
     return torch.cat([p.values for p in parts]), torch.cat([p.indices for p in parts])
 
 
-def refits(fit: Outputs, test: Outputs, pools: dict[int, Tensor], shots: Sequence[int], seed: int) -> Iterator[Reading]:
-    """A converged linear head (C = 1) on at most 5,000 retained rows and the m images, classes weighing the same."""
+def refits(
+    fit: Outputs, test: Outputs, pools: dict[int, Tensor], shots: Sequence[int], seed: int
+) -> Iterator[Reading]:
+    """A converged linear head (C = 1) on at most 5,000 retained rows and the m images, classes
+    weighing the same.
+    """
     classes = classes_of(fit, test)
     rest = stratified(torch.where(fit.forget, -1, fit.labels), RETAINED, seed)
     for m in shots:
@@ -110,21 +145,45 @@ def refits(fit: Outputs, test: Outputs, pools: dict[int, Tensor], shots: Sequenc
             labels = fit.labels[index]
             counts = torch.bincount(labels, minlength=classes)
             weights = len(labels) / ((counts > 0).sum() * counts[labels]).double()
-            probe = fit_linear(fit.features[index], labels, classes, c=(1.0,), seed=seed, weights=weights, tolerance=1e-4, start=start)
+            probe = fit_linear(
+                fit.features[index],
+                labels,
+                classes,
+                c=(1.0,),
+                seed=seed,
+                weights=weights,
+                tolerance=1e-4,
+                start=start,
+            )
             hits.append(probe.predict(test.features) == test.labels)
             gradient, start = max(gradient, probe.gradient), probe.theta
-        yield _reading(REFIT, m, torch.stack(hits), test, gradient=gradient, converged=gradient <= 1e-4)
+        yield _reading(
+            REFIT, m, torch.stack(hits), test, gradient=gradient, converged=gradient <= 1e-4
+        )
 
 
 def _reading(variant: str, m: int, hits: Tensor, test: Outputs, **detail: float) -> Reading:
     """Mean over draws `[draws, n]`, with the range of the forget accuracy."""
     each = hits[:, test.forget & (test.labels >= 0)].double().mean(1)
-    return share_reading(f"{variant}, m={m}", hits.double().mean(0), test, variant=variant, m=m, draws=len(hits), range=[float(each.min()), float(each.max())], **detail)
+    return share_reading(
+        f"{variant}, m={m}",
+        hits.double().mean(0),
+        test,
+        variant=variant,
+        m=m,
+        draws=len(hits),
+        range=[float(each.min()), float(each.max())],
+        **detail,
+    )
 
 
 def shots_to(curve: Sequence[Reading], target: float) -> int | None:
-    """The smallest measured m of one variant's curve at which at least `target` (a share) is read; None if none is.
+    """The smallest measured m of one variant's curve at which at least `target` (a share) is read;
+    None if none is.
 
-    For "shots to half of the original", give half of the original model's accuracy on the forget class.
+    For "shots to half of the original", give half of the original model's accuracy on the forget
+    class.
     """
-    return min((int(reading.detail["m"]) for reading in curve if reading.value >= target), default=None)
+    return min(
+        (int(reading.detail["m"]) for reading in curve if reading.value >= target), default=None
+    )

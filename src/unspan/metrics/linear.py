@@ -1,7 +1,8 @@
 """KR-converged (A4): what a linear probe reads when it is trained until it no longer moves.
 
-The published probe stops long before; see `retention`. Here: multinomial logistic regression on standardised
-features, strength of the penalty chosen on a tenth of the fit data, gradient norm at the end reported.
+The published probe stops long before; see `retention`. Here: multinomial logistic regression on
+standardised features, strength of the penalty chosen on a tenth of the fit data, gradient norm at
+the end reported.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ class LinearProbe:
 
     def scores(self, features: Tensor) -> Tensor:
         """Class scores `[n, K]`, float64."""
-        return torch.cat([torch.addmm(self.bias, x.double(), self.weight.mT) for x in features.split(CHUNK)])
+        return torch.cat(
+            [torch.addmm(self.bias, x.double(), self.weight.mT) for x in features.split(CHUNK)]
+        )
 
     def predict(self, features: Tensor) -> Tensor:
         """Labels `[n]`."""
@@ -75,11 +78,22 @@ class LinearProbe:
 
 
 def fit_linear(
-    features: Tensor, labels: Tensor, classes: int, *, c: Sequence[float] = PENALTIES, seed: int = 0, validation: Tensor | None = None, weights: Tensor | None = None, tolerance: float = TOLERANCE, limit: int = 2000, start: Tensor | None = None
+    features: Tensor,
+    labels: Tensor,
+    classes: int,
+    *,
+    c: Sequence[float] = PENALTIES,
+    seed: int = 0,
+    validation: Tensor | None = None,
+    weights: Tensor | None = None,
+    tolerance: float = TOLERANCE,
+    limit: int = 2000,
+    start: Tensor | None = None,
 ) -> LinearProbe:
     """Multinomial logistic regression, run to convergence, with C chosen by validation log loss.
 
-    Memory beyond the features: `[K, n]` float32 and the preconditioner, at most as large as the features.
+    Memory beyond the features: `[K, n]` float32 and the preconditioner, at most as large as the
+    features.
 
     Args:
         features: `[n, d]` float32; only read.
@@ -98,7 +112,10 @@ def fit_linear(
         DataError: the features are not finite.
     """
     if classes < 2 or not c:
-        raise UsageError(f"A linear probe needs two classes or more and at least one C; got {classes} classes, C={tuple(c)}.")
+        raise UsageError(
+            f"A linear probe needs two classes or more and at least one C; got {classes} classes,"
+            f" C={tuple(c)}."
+        )
     used = (labels >= 0).double() if weights is None else weights.double() * (labels >= 0)
     if validation is None:
         validation = torch.zeros(len(labels), dtype=torch.bool)
@@ -107,40 +124,74 @@ def fit_linear(
     whole = Problem(features, labels, used, classes, mean, scale)
     best, losses = float(c[0]), {}
     if len(c) > 1:
-        part, held = (Problem(features, labels, used * mask, classes, mean, scale) for mask in (~validation, validation))
+        part, held = (
+            Problem(features, labels, used * mask, classes, mean, scale)
+            for mask in (~validation, validation)
+        )
         theta, found = start, {}
         for one in sorted(map(float, c)):
-            theta = found[one] = minimise(part, one, seed=seed, tolerance=_CHOICE, limit=limit, start=theta).theta
+            theta = found[one] = minimise(
+                part, one, seed=seed, tolerance=_CHOICE, limit=limit, start=theta
+            ).theta
             losses[one] = held.evaluate(theta, 0.0, torch.float32)[0]
         best = min(losses, key=losses.__getitem__)
         start = found[best]
     end = minimise(whole, best, seed=seed, tolerance=tolerance, limit=limit, start=start)
     weight, bias = whole.plain(end.theta)
-    return LinearProbe(weight=weight, bias=bias, c=best, objective=end.objective, gradient=end.gradient, iterations=end.iterations, losses=losses, theta=end.theta)
+    return LinearProbe(
+        weight=weight,
+        bias=bias,
+        c=best,
+        objective=end.objective,
+        gradient=end.gradient,
+        iterations=end.iterations,
+        losses=losses,
+        theta=end.theta,
+    )
 
 
 def linear_probe(fit: Outputs, test: Outputs, seed: int = 0, *, check: bool = False) -> Reading:
-    """What a converged linear probe, trained with the true labels of all fit rows, reads of the forgotten samples.
+    """What a converged linear probe, trained with the true labels of all fit rows, reads of the
+    forgotten samples.
 
     Args:
         fit: rows the probe is trained on.
         test: rows it is judged on.
         seed: of the validation rows.
-        check: also run for twice the iterations; `detail["moved"]` is the largest change of an accuracy.
+        check: also run for twice the iterations; `detail["moved"]` is the largest change of an
+            accuracy.
     """
     classes = classes_of(fit, test)
     probe = fit_linear(fit.features, fit.labels, classes, seed=seed)
     hit = probe.predict(test.features) == test.labels
     detail = probe.detail()
     if check:
-        longer = fit_linear(fit.features, fit.labels, classes, c=(probe.c,), seed=seed, tolerance=0.0, limit=max(probe.iterations, 1), start=probe.theta)
+        longer = fit_linear(
+            fit.features,
+            fit.labels,
+            classes,
+            c=(probe.c,),
+            seed=seed,
+            tolerance=0.0,
+            limit=max(probe.iterations, 1),
+            start=probe.theta,
+        )
         moved = (longer.predict(test.features) == test.labels).double() - hit.double()
-        detail["moved"] = max(abs(float(moved[rows].mean())) for rows in (test.forget, ~test.forget) if rows.any())
+        detail["moved"] = max(
+            abs(float(moved[rows].mean())) for rows in (test.forget, ~test.forget) if rows.any()
+        )
     return share_reading("linear probe (converged)", hit, test, **detail)
 
 
 def linear_auc(fit: Outputs, test: Outputs, seed: int = 0) -> Reading:
-    """How well a converged linear score separates forgotten from retained test samples; labels are not used."""
+    """How well a converged linear score separates forgotten from retained test samples; labels are
+    not used.
+    """
     probe = fit_linear(fit.features, fit.forget.long(), 2, seed=seed)
     score = probe.scores(test.features) @ torch.tensor([-1.0, 1.0], dtype=torch.float64)
-    return auc_reading("linear probe, forget against rest", score[test.forget], score[~test.forget], **probe.detail())
+    return auc_reading(
+        "linear probe, forget against rest",
+        score[test.forget],
+        score[~test.forget],
+        **probe.detail(),
+    )

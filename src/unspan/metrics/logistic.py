@@ -1,8 +1,10 @@
-"""Multinomial logistic regression as an optimisation problem: objective, gradient, Hessian products, preconditioner.
+"""Multinomial logistic regression as an optimisation problem: objective, gradient, Hessian
+products, preconditioner.
 
-Symbols: n samples, d features, K classes, x standardised features with a trailing 1, theta `[K, d + 1]` weights.
-The objective is scikit-learn's, `sum(loss) + |W|^2 / 2C` with a free bias, divided by the sum of sample weights.
-Standardisation is folded into the weights and features are read in slices, so nothing is copied.
+Symbols: n samples, d features, K classes, x standardised features with a trailing 1, theta `[K, d +
+1]` weights. The objective is scikit-learn's, `sum(loss) + |W|^2 / 2C` with a free bias, divided by
+the sum of sample weights. Standardisation is folded into the weights and features are read in
+slices, so nothing is copied.
 """
 
 from __future__ import annotations
@@ -41,8 +43,11 @@ class Problem:
         weight = theta[:, :-1] / self.scale
         return weight, theta[:, -1] - weight @ self.mean
 
-    def evaluate(self, theta: Tensor, penalty: float, dtype: torch.dtype, chances: Tensor | None = None) -> tuple[float, Tensor]:
-        """Objective and its gradient `[K, d + 1]`: products in `dtype`, sums over slices in float64.
+    def evaluate(
+        self, theta: Tensor, penalty: float, dtype: torch.dtype, chances: Tensor | None = None
+    ) -> tuple[float, Tensor]:
+        """Objective and its gradient `[K, d + 1]`: products in `dtype`, sums over slices in
+        float64.
 
         `chances [K, n]`, when given, is filled with the class probabilities.
         """
@@ -52,7 +57,9 @@ class Problem:
         def residual(rows: slice, x: Tensor) -> Tensor:
             nonlocal loss
             y, w = self.labels[rows].clamp_min(0)[None], self.weights[rows].to(dtype)
-            scores = torch.addmm(bias[:, None], weight, x.mT)  # [K, rows]: reductions over K run along memory
+            scores = torch.addmm(
+                bias[:, None], weight, x.mT
+            )  # [K, rows]: reductions over K run along memory
             scores -= scores.amax(0)
             own = scores.gather(0, y)[0]
             total = scores.exp_().sum(0)
@@ -64,7 +71,10 @@ class Problem:
 
         gradient = self._mean(residual, dtype)
         gradient[:, :-1] += penalty * theta[:, :-1]
-        return loss / float(self.weights.sum()) + penalty / 2 * float(theta[:, :-1].square().sum()), gradient
+        return (
+            loss / float(self.weights.sum()) + penalty / 2 * float(theta[:, :-1].square().sum()),
+            gradient,
+        )
 
     def product(self, direction: Tensor, penalty: float, chances: Tensor) -> Tensor:
         """Hessian at the point of `chances`, times `direction [K, d + 1]`, in float32."""
@@ -89,17 +99,27 @@ class Problem:
             part = residual(rows, x)
             slope += part @ x
             mass += part.sum(1, dtype=torch.float64)
-        return torch.cat([(slope - mass[:, None] * self.mean) / self.scale, mass[:, None]], 1) / float(self.weights.sum())
+        return torch.cat(
+            [(slope - mass[:, None] * self.mean) / self.scale, mass[:, None]], 1
+        ) / float(self.weights.sum())
 
-    def factor(self, chances: Tensor, penalty: float, count: int, seed: int, shared: bool) -> Tensor:
-        """Cholesky factors `[K or 1, d + 1, d + 1]` of the Hessian's class blocks where `chances` were found.
+    def factor(
+        self, chances: Tensor, penalty: float, count: int, seed: int, shared: bool
+    ) -> Tensor:
+        """Cholesky factors `[K or 1, d + 1, d + 1]` of the Hessian's class blocks where `chances`
+        were found.
 
-        Estimated from `count` rows, drawn in proportion to how undecided they are (near separation few others bend the
-        objective). One block for all classes if `shared`, or where K of them would take more memory than the features.
+        Estimated from `count` rows, drawn in proportion to how undecided they are (near separation
+        few others bend the objective). One block for all classes if `shared`, or where K of them
+        would take more memory than the features.
         """
         doubt = self.weights * (1 - chances.square().sum(0)).clamp_min(0)
         odds = 0.9 * doubt / doubt.sum().clamp_min(1e-300) + 0.1 * self.weights / self.weights.sum()
-        rows = odds.multinomial(count, replacement=True, generator=torch.Generator().manual_seed(seed)).sort().values
+        rows = (
+            odds.multinomial(count, replacement=True, generator=torch.Generator().manual_seed(seed))
+            .sort()
+            .values
+        )
         x = ((self.features[rows].double() - self.mean) / self.scale).float()
         x = torch.cat([x, x.new_ones(len(x), 1)], 1)
         worth = self.weights[rows] / (odds[rows] * count * self.weights.sum())

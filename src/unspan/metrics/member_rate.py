@@ -13,18 +13,32 @@ from unspan.metrics.score import Score, share_interval
 
 
 def entropy(logits: Tensor) -> Tensor:
-    """Entropy of the prediction in nats, `[n, C]` scores -> `[n]` float64; 0 is certain, log C knows nothing."""
+    """Entropy of the prediction in nats, `[n, C]` scores -> `[n]` float64; 0 is certain, log C
+    knows nothing.
+    """
     return torch.special.entr(logits.double().softmax(1)).sum(1)
 
 
-def member_rate(retain: Outputs, test: Outputs, forget: Outputs, split: str, *, classifier: Literal["svm", "logistic"] = "svm", limit: int = 2000, seed: int = 0) -> Score:
-    """Share of forget samples that an attack fitted on retained training data (members) against test data calls members.
+def member_rate(
+    retain: Outputs,
+    test: Outputs,
+    forget: Outputs,
+    split: str,
+    *,
+    classifier: Literal["svm", "logistic"] = "svm",
+    limit: int = 2000,
+    seed: int = 0,
+) -> Score:
+    """Share of forget samples that an attack fitted on retained training data (members) against
+    test data calls members.
 
-    The attack sees the entropy of the prediction: an RBF support-vector machine (C = 3, gamma = 1) or a balanced
-    logistic regression, both as in the release of Chundawat et al. (bad teaching, AAAI 2023). Changed: both sides
-    are cut to the same size, at most `limit`, by a local generator. Not the attack of Table 1. Nearer to the
-    reference model is better: the value of a model that never saw the forget samples is the attack's own rate on
-    unseen data, given in `detail["test"]`, not 0.5. The interval takes the attack as given.
+    The attack sees the entropy of the prediction: an RBF support-vector machine (C = 3, gamma = 1)
+    or a balanced logistic regression, both as in the release of Chundawat et al. (bad teaching,
+    AAAI 2023). Changed: both sides are cut to the same size, at most `limit`, by a local generator.
+    Not the attack of Table 1. Nearer to the
+    reference model is better: the value of a model that never saw the forget samples is the
+    attack's own rate on unseen data, given in `detail["test"]`, not 0.5. The interval takes the
+    attack as given.
 
     Args:
         retain: outputs on retained training samples.
@@ -45,18 +59,42 @@ def member_rate(retain: Outputs, test: Outputs, forget: Outputs, split: str, *, 
     values: dict[str, Tensor] = {}
     for name, outputs in parts.items():
         if outputs.logits is None or len(outputs) == 0:
-            raise DataError(f"The member rate needs class scores of retained, test and forget samples; {name} has none.")
+            raise DataError(
+                f"The member rate needs class scores of retained, test and forget samples; {name}"
+                " has none."
+            )
         values[name] = entropy(outputs.logits)
         if bool(values[name].isnan().any()):
             raise DataError(f"The class scores of the {name} samples contain NaN.")
     generator = torch.Generator().manual_seed(seed)
     size = min(len(retain), len(test), limit)
-    cut = [values[name][torch.randperm(len(values[name]), generator=generator)[:size]] for name in ("retain", "test")]
+    cut = [
+        values[name][torch.randperm(len(values[name]), generator=generator)[:size]]
+        for name in ("retain", "test")
+    ]
     x, y = torch.cat(cut).numpy()[:, None], (torch.arange(2 * size) < size).int().numpy()
-    attack = SVC(C=3, gamma=1.0) if classifier == "svm" else LogisticRegression(class_weight="balanced")
+    attack = (
+        SVC(C=3, gamma=1.0) if classifier == "svm" else LogisticRegression(class_weight="balanced")
+    )
     attack.fit(x, y)
-    rates = {name: float(attack.predict(part.numpy()[:, None]).mean()) for name, part in values.items()}
+    rates = {
+        name: float(attack.predict(part.numpy()[:, None]).mean()) for name, part in values.items()
+    }
     n = len(forget)
     low, high = share_interval(rates["forget"] * n, n)
-    detail = {"classifier": classifier, "fit": size, "retain": rates["retain"], "test": rates["test"]}
-    return Score(name="member rate", value=rates["forget"], low=low, high=high, better="reference", split=split, n=n, detail=detail)
+    detail = {
+        "classifier": classifier,
+        "fit": size,
+        "retain": rates["retain"],
+        "test": rates["test"],
+    }
+    return Score(
+        name="member rate",
+        value=rates["forget"],
+        low=low,
+        high=high,
+        better="reference",
+        split=split,
+        n=n,
+        detail=detail,
+    )

@@ -1,7 +1,9 @@
-"""Logistic regression run to convergence: Newton steps, each solved by preconditioned conjugate gradients.
+"""Logistic regression run to convergence: Newton steps, each solved by preconditioned conjugate
+gradients.
 
-L-BFGS would need float64 sums in hundreds of line searches; here only the few gradients are float64, and the Hessian
-products, where rounding only costs a step, are float32. The problem is convex, so both end in the same place.
+L-BFGS would need float64 sums in hundreds of line searches; here only the few gradients are
+float64, and the Hessian products, where rounding only costs a step, are float32. The problem is
+convex, so both end in the same place.
 """
 
 from __future__ import annotations
@@ -38,19 +40,33 @@ class Minimum:
     iterations: int
 
 
-def minimise(problem: Problem, c: float, *, seed: int, tolerance: float, limit: int, start: Tensor | None = None) -> Minimum:
-    """Minimise from `start` (else 0) until the gradient is `tolerance` of its norm at 0, or for `limit` products.
+def minimise(
+    problem: Problem,
+    c: float,
+    *,
+    seed: int,
+    tolerance: float,
+    limit: int,
+    start: Tensor | None = None,
+) -> Minimum:
+    """Minimise from `start` (else 0) until the gradient is `tolerance` of its norm at 0, or for
+    `limit` products.
 
     Raises:
         DataError: the loss is not finite.
     """
-    penalty = (2 if problem.classes == 2 else 1) / (c * float(problem.weights.sum()))  # two opposite rows are one weight vector
+    penalty = (2 if problem.classes == 2 else 1) / (
+        c * float(problem.weights.sum())
+    )  # two opposite rows are one weight vector
     theta = torch.zeros(problem.classes, problem.features.shape[1] + 1, dtype=torch.float64)
     chances = torch.empty(problem.classes, len(problem.labels))
     exact, steps, taken = start is not None, 0, float("inf")
     value, gradient = problem.evaluate(theta, penalty, torch.float32, chances)
     if not torch.isfinite(gradient).all():
-        raise DataError("The loss of the linear probe is not finite: the features hold NaN, infinity or overflow.")
+        raise DataError(
+            "The loss of the linear probe is not finite: the features hold NaN, infinity or"
+            " overflow."
+        )
     first = float(gradient.norm()) or 1.0
     if start is not None:
         theta = start
@@ -65,11 +81,31 @@ def minimise(problem: Problem, c: float, *, seed: int, tolerance: float, limit: 
             continue
         if share <= _REFRESH * taken:
             count = max(_CURVATURE, 4 * problem.features.shape[1])
-            factor, taken = problem.factor(chances, penalty, count, seed, shared=not theta.any()), share
+            factor, taken = (
+                problem.factor(chances, penalty, count, seed, shared=not theta.any()),
+                share,
+            )
         reduction = min(0.3, max(share**0.5, 0.3 * tolerance / share))
-        step, done = _conjugate(partial(problem.product, penalty=penalty, chances=chances), gradient, factor, reduction, limit - steps)
+        step, done = _conjugate(
+            partial(problem.product, penalty=penalty, chances=chances),
+            gradient,
+            factor,
+            reduction,
+            limit - steps,
+        )
         steps, was, exact = steps + done, exact, exact or share < _EXACT
-        found = _search(partial(problem.evaluate, penalty=penalty, dtype=torch.float64 if exact else torch.float32, chances=chances), theta, value, gradient, step)
+        found = _search(
+            partial(
+                problem.evaluate,
+                penalty=penalty,
+                dtype=torch.float64 if exact else torch.float32,
+                chances=chances,
+            ),
+            theta,
+            value,
+            gradient,
+            step,
+        )
         if found is not None:
             theta, value, gradient = found
         elif was:  # at the floor of float64
@@ -80,23 +116,40 @@ def minimise(problem: Problem, c: float, *, seed: int, tolerance: float, limit: 
     return Minimum(theta, value, float(gradient.norm()) / first, steps)
 
 
-def _search(evaluate: Callable[[Tensor], tuple[float, Tensor]], theta: Tensor, value: float, gradient: Tensor, step: Tensor) -> tuple[Tensor, float, Tensor] | None:
-    """The first of the lengths 1, 1/2, … with enough descent: point, value and gradient; None below 1e-4."""
+def _search(
+    evaluate: Callable[[Tensor], tuple[float, Tensor]],
+    theta: Tensor,
+    value: float,
+    gradient: Tensor,
+    step: Tensor,
+) -> tuple[Tensor, float, Tensor] | None:
+    """The first of the lengths 1, 1/2, … with enough descent: point, value and gradient; None below
+    1e-4.
+    """
     slope, length = float((gradient * step).sum()), 1.0
     while length > 1e-4:
         point = theta + length * step
         new, found = evaluate(point)
-        if new <= value + 1e-4 * length * slope + 1e-6 * abs(value):  # the last term: rounding of float32 sums
+        if new <= value + 1e-4 * length * slope + 1e-6 * abs(
+            value
+        ):  # the last term: rounding of float32 sums
             return point, new, found
         length /= 2
     return None
 
 
-def _conjugate(product: Callable[[Tensor], Tensor], gradient: Tensor, factor: Tensor, reduction: float, limit: int) -> tuple[Tensor, int]:
-    """Solve `H step = -gradient` until the residual has fallen to `reduction`; the step and the products made.
+def _conjugate(
+    product: Callable[[Tensor], Tensor],
+    gradient: Tensor,
+    factor: Tensor,
+    reduction: float,
+    limit: int,
+) -> tuple[Tensor, int]:
+    """Solve `H step = -gradient` until the residual has fallen to `reduction`; the step and the
+    products made.
 
-    Steps keep the sum over classes at 0: along a change common to all classes only the penalty bends the objective,
-    and gradient and products sum to 0 there but for rounding.
+    Steps keep the sum over classes at 0: along a change common to all classes only the penalty
+    bends the objective, and gradient and products sum to 0 there but for rounding.
     """
 
     def towards(residual: Tensor) -> Tensor:

@@ -1,4 +1,6 @@
-"""What every score works on: features, class scores and labels of one model on one set of samples."""
+"""What every score works on: features, class scores and labels of one model on one set of
+samples.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,12 @@ class Outputs:
     def rows(self, index: Tensor) -> Outputs:
         """The rows of an index or mask."""
         logits = None if self.logits is None else self.logits[index]
-        return Outputs(features=self.features[index], logits=logits, labels=self.labels[index], forget=self.forget[index])
+        return Outputs(
+            features=self.features[index],
+            logits=logits,
+            labels=self.labels[index],
+            forget=self.forget[index],
+        )
 
     def classes(self) -> int:
         """Number of classes: the width of the scores, else the largest label plus one."""

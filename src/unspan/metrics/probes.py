@@ -1,4 +1,6 @@
-"""What all probes share: which rows they may use, column statistics, and how predictions become a `Reading`."""
+"""What all probes share: which rows they may use, column statistics, and how predictions become a
+`Reading`.
+"""
 
 from __future__ import annotations
 
@@ -32,14 +34,21 @@ def share_reading(attack: str, hit: Tensor, test: Outputs, **detail: Any) -> Rea
 
     Args:
         attack: name.
-        hit: `[n]` 1 where the label was read, or the mean of several runs; unlabelled rows are left out.
+        hit: `[n]` 1 where the label was read, or the mean of several runs; unlabelled rows are left
+            out.
         test: the test set.
         detail: JSON values for the report.
     """
     hit, labelled = hit.double(), test.labels >= 0
     rest = labelled & ~test.forget
     retain = float(hit[rest].mean()) if rest.any() else None
-    return Reading(attack=attack, unit="share", forget=hit[labelled & test.forget], retain=retain, detail=detail)
+    return Reading(
+        attack=attack,
+        unit="share",
+        forget=hit[labelled & test.forget],
+        retain=retain,
+        detail=detail,
+    )
 
 
 def shuffled(n: int, seed: int) -> Tensor:
@@ -48,7 +57,8 @@ def shuffled(n: int, seed: int) -> Tensor:
 
 
 def stratified(labels: Tensor, cap: int, seed: int) -> Tensor:
-    """At most about `cap` labelled rows, in order, with the class shares of all (at least one a class).
+    """At most about `cap` labelled rows, in order, with the class shares of all (at least one a
+    class).
 
     >>> stratified(torch.tensor([0] * 60 + [1] * 30 + [-1] * 5), 30, 0).shape
     torch.Size([30])
@@ -64,7 +74,9 @@ def stratified(labels: Tensor, cap: int, seed: int) -> Tensor:
 
 
 def moments(features: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Weighted mean and standard deviation `[d]` in float64; columns constant to float32 get deviation 1."""
+    """Weighted mean and standard deviation `[d]` in float64; columns constant to float32 get
+    deviation 1.
+    """
     count, mean = weights.sum(), torch.zeros(features.shape[1], dtype=torch.float64)
     square = mean.clone()
     for x, w in zip(features.split(CHUNK), weights.split(CHUNK), strict=True):

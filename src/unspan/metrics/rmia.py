@@ -12,11 +12,21 @@ from unspan.metrics.membership import tpr_at_fpr
 from unspan.metrics.score import Score, auc_reading
 
 
-def rmia_scores(audited: Tensor, references: Tensor, audited_population: Tensor, reference_population: Tensor, *, a: float = 0.3, gamma: float = 1.0) -> Tensor:
-    """Share of population samples z that x dominates: `P_z[(p_x / q_x) / (p_z / q_z) > gamma]`, `[n]` in [0, 1].
+def rmia_scores(
+    audited: Tensor,
+    references: Tensor,
+    audited_population: Tensor,
+    reference_population: Tensor,
+    *,
+    a: float = 0.3,
+    gamma: float = 1.0,
+) -> Tensor:
+    """Share of population samples z that x dominates: `P_z[(p_x / q_x) / (p_z / q_z) > gamma]`,
+    `[n]` in [0, 1].
 
-    p is the probability of the true class in the audited model and `q = ((1 + a) p_out + 1 - a) / 2`, where `p_out` is the mean
-    over reference models trained without x (and without z). Higher means member. Computed in logarithms.
+    p is the probability of the true class in the audited model and `q = ((1 + a) p_out + 1 - a) /
+    2`, where `p_out` is the mean over reference models trained without x (and without z). Higher
+    means member. Computed in logarithms.
     Source: Zarifzadeh et al., ICML 2024, eq. 7 and appendix (offline).
 
     Args:
@@ -24,7 +34,8 @@ def rmia_scores(audited: Tensor, references: Tensor, audited_population: Tensor,
         references: `[m, n]` the same in 1 to 4 or more reference models.
         audited_population: `[z]` log-probabilities of population samples, trained on by no model.
         reference_population: `[m, z]`.
-        a: how close `p_out` is to the mean over models with and without x, in [0, 1]; 1 trusts it as it is.
+        a: how close `p_out` is to the mean over models with and without x, in [0, 1]; 1 trusts it
+            as it is.
         gamma: at least 1.
 
     Raises:
@@ -34,11 +45,20 @@ def rmia_scores(audited: Tensor, references: Tensor, audited_population: Tensor,
     if not 0 <= a <= 1 or gamma < 1:
         raise UsageError(f"a={a}, gamma={gamma}: use 0 <= a <= 1 and gamma >= 1.")
     shapes = (audited.shape, audited_population.shape)
-    if references.ndim != 2 or len(references) == 0 or (references.shape[1:], reference_population.shape[1:]) != shapes or len(references) != len(reference_population) or shapes[1][0] == 0:
-        raise DataError(
-            f"RMIA needs [n], [m, n], [z] and [m, z] with m, z >= 1; got {[list(part.shape) for part in (audited, references, audited_population, reference_population)]}."
-        )
-    if any(bool(part.isnan().any() or (part > 1e-6).any()) for part in (audited, references, audited_population, reference_population)):
+    if (
+        references.ndim != 2
+        or len(references) == 0
+        or (references.shape[1:], reference_population.shape[1:]) != shapes
+        or len(references) != len(reference_population)
+        or shapes[1][0] == 0
+    ):
+        parts = (audited, references, audited_population, reference_population)
+        got = [list(part.shape) for part in parts]
+        raise DataError(f"RMIA needs [n], [m, n], [z] and [m, z] with m, z >= 1; got {got}.")
+    if any(
+        bool(part.isnan().any() or (part > 1e-6).any())
+        for part in (audited, references, audited_population, reference_population)
+    ):
         raise DataError("RMIA takes natural log-probabilities: at most 0, and never NaN.")
     x = _ratio(audited, references, a)
     z = _ratio(audited_population, reference_population, a).sort().values
@@ -51,8 +71,11 @@ def _ratio(audited: Tensor, references: Tensor, a: float) -> Tensor:
     return audited.double() - torch.log(((1 + a) * out + 1 - a) / 2).clamp_min(-700)
 
 
-def rmia(members: Tensor, others: Tensor, split: str, *, rates: tuple[float, ...] = (0.01, 0.001)) -> list[Score]:
-    """AUC and TPR at low FPR of RMIA scores; lower is better, an AUC of 0.5 and a TPR equal to the FPR are chance.
+def rmia(
+    members: Tensor, others: Tensor, split: str, *, rates: tuple[float, ...] = (0.01, 0.001)
+) -> list[Score]:
+    """AUC and TPR at low FPR of RMIA scores; lower is better, an AUC of 0.5 and a TPR equal to the
+    FPR are chance.
 
     Args:
         members: `[m]` `rmia_scores` of forget samples.
@@ -62,9 +85,26 @@ def rmia(members: Tensor, others: Tensor, split: str, *, rates: tuple[float, ...
     """
     n = len(members) + len(others)
     if min(len(members), len(others)) == 0:
-        area = Score(name="RMIA AUC", value=None, unit="AUC", better="lower", split=split, n=n, note="not measurable: a group is empty.")
+        area = Score(
+            name="RMIA AUC",
+            value=None,
+            unit="AUC",
+            better="lower",
+            split=split,
+            n=n,
+            note="not measurable: a group is empty.",
+        )
     else:
         reading = auc_reading("RMIA AUC", members, others)
         low, high = reading.interval()
-        area = Score(name="RMIA AUC", value=reading.value, low=low, high=high, unit="AUC", better="lower", split=split, n=n)
+        area = Score(
+            name="RMIA AUC",
+            value=reading.value,
+            low=low,
+            high=high,
+            unit="AUC",
+            better="lower",
+            split=split,
+            n=n,
+        )
     return [area, *(tpr_at_fpr(members, others, split, fpr=rate) for rate in rates)]

@@ -1,4 +1,6 @@
-"""What a measurement is: a `Score` for people, a `Reading` for comparing models sample by sample."""
+"""What a measurement is: a `Score` for people, a `Reading` for comparing models sample by
+sample.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from torch import Tensor
 
 Better = Literal["lower", "higher", "reference", "none"]
 
-_MISS = 0.1  # of a sample; of 0.02, 0.05, 0.1 and 0.2 the smallest with about 93 % coverage for normal, mixed and two-valued scores from 50 a group
+# of a sample; of 0.02, 0.05, 0.1 and 0.2 the smallest with about 93 % coverage for normal,
+# mixed and two-valued scores from 50 a group
+_MISS = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +28,11 @@ class Score:
         value: None when it cannot be measured; `note` says why.
         low: lower end of the 95 % interval, None when there is none.
         high: upper end.
-        unit: `share` in [0, 1], `AUC` in [0, 1], `bits`, `seconds`, `points`, `examples`, or `1` for plain numbers.
-        better: which direction means more forgotten (on forget splits) or more kept (on retain splits);
-            `reference` when nearer to the reference model is better, `none` when it only describes.
+        unit: `share` in [0, 1], `AUC` in [0, 1], `bits`, `seconds`, `points`, `examples`, or `1`
+            for plain numbers.
+        better: which direction means more forgotten (on forget splits) or more kept (on retain
+            splits); `reference` when nearer to the reference model is better, `none` when it only
+            describes.
         split: which samples.
         n: how many samples are behind the value.
         note: one sentence for the reader.
@@ -49,14 +55,16 @@ class Score:
 class Reading:
     """What one attack reads of the forgotten samples in one model, test sample by test sample.
 
-    Readings of several models by the same attack are paired: row i is the same sample in all of them.
+    Readings of several models by the same attack are paired: row i is the same sample in all of
+    them.
 
     Attributes:
         attack: name of the attack.
-        unit: `share` (a hit is 1) or `AUC` (a contribution is the share of retained samples scored below).
+        unit: `share` (a hit is 1) or `AUC` (a contribution is the share of retained samples scored
+            below).
         forget: `[m]` float64 contribution of each forget test sample, in [0, 1].
-        rest: `[r]` contribution of each retained test sample for an AUC (share of forget samples scored above),
-            None for a share.
+        rest: `[r]` contribution of each retained test sample for an AUC (share of forget samples
+            scored above), None for a share.
         retain: accuracy of the same attack on the retained test samples, None when it has none.
         detail: JSON values: settings, convergence.
     """
@@ -74,7 +82,9 @@ class Reading:
         return float(self.forget.double().mean())
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Clopper-Pearson for a share of hits; Hanley-McNeil/DeLong variance on the logit scale for an AUC."""
+        """Clopper-Pearson for a share of hits; Hanley-McNeil/DeLong variance on the logit scale for
+        an AUC.
+        """
         if self.unit == "share":
             return share_interval(float(self.forget.sum()), len(self.forget), level)
         return auc_interval(self.forget, self.rest if self.rest is not None else self.forget, level)
@@ -82,11 +92,22 @@ class Reading:
     def score(self, split: str) -> Score:
         """The reading as a `Score`: lower means less of the forgotten samples is read."""
         low, high = self.interval()
-        return Score(name=self.attack, value=self.value, low=low, high=high, unit=self.unit, better="lower", split=split, n=len(self.forget), detail=self.detail)
+        return Score(
+            name=self.attack,
+            value=self.value,
+            low=low,
+            high=high,
+            unit=self.unit,
+            better="lower",
+            split=split,
+            n=len(self.forget),
+            detail=self.detail,
+        )
 
 
 def share_interval(hits: float, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Exact (Clopper-Pearson) interval of a share of n; means of several runs are rounded to whole hits.
+    """Exact (Clopper-Pearson) interval of a share of n; means of several runs are rounded to whole
+    hits.
 
     >>> share_interval(0, 100)[1] < 0.037
     True
@@ -99,15 +120,19 @@ def share_interval(hits: float, n: int, level: float = 0.95) -> tuple[float, flo
 def mean_interval(shares: Tensor, level: float = 0.95) -> tuple[float, float]:
     """Interval of the mean of numbers in [0, 1], treating n of them as hits of n, rounded outwards.
 
-    Hits have the largest variance of all numbers in [0, 1] with that mean, so the interval is exact for 0 and 1
-    and too wide for anything in between.
+    Hits have the largest variance of all numbers in [0, 1] with that mean, so the interval is exact
+    for 0 and 1 and too wide for anything in between.
     """
     total, n = float(shares.double().sum()), len(shares)
-    return share_interval(math.floor(total), n, level)[0], share_interval(min(math.ceil(total), n), n, level)[1]
+    return (
+        share_interval(math.floor(total), n, level)[0],
+        share_interval(min(math.ceil(total), n), n, level)[1],
+    )
 
 
 def auc_reading(attack: str, forget: Tensor, rest: Tensor, **detail: Any) -> Reading:
-    """The AUC with which a score separates forget from retained samples, with each sample's contribution.
+    """The AUC with which a score separates forget from retained samples, with each sample's
+    contribution.
 
     Args:
         attack: name.
@@ -116,7 +141,13 @@ def auc_reading(attack: str, forget: Tensor, rest: Tensor, **detail: Any) -> Rea
         detail: JSON values for the report.
     """
     forget, rest = forget.double(), rest.double()
-    return Reading(attack=attack, unit="AUC", forget=_below(forget, rest), rest=1 - _below(rest, forget), detail=detail)
+    return Reading(
+        attack=attack,
+        unit="AUC",
+        forget=_below(forget, rest),
+        rest=1 - _below(rest, forget),
+        detail=detail,
+    )
 
 
 def _below(values: Tensor, others: Tensor) -> Tensor:
@@ -130,11 +161,12 @@ def _below(values: Tensor, others: Tensor) -> Tensor:
 def auc_interval(forget: Tensor, rest: Tensor, level: float = 0.95) -> tuple[float, float]:
     """DeLong interval of an AUC from both groups' contributions, on the logit scale.
 
-    Two corrections for few samples: Student's t with Welch's degrees of freedom, and `_MISS` of one sample on
-    the wrong side in each group, because near 0 and 1 a small group often shows none of the rare misses that
-    make the variance (500 against 50 samples at AUC 0.98: coverage 71 % to 96 % without, 97 % to 99 % with,
-    by the shape of the scores). Never wider than the exact interval of a share of `min(m, r)`, whose variance
-    is the largest an AUC can have; a perfect separation gets that one.
+    Two corrections for few samples: Student's t with Welch's degrees of freedom, and `_MISS` of one
+    sample on the wrong side in each group, because near 0 and 1 a small group often shows none of
+    the rare misses that make the variance (500 against 50 samples at AUC 0.98: coverage 71 % to 96
+    % without, 97 % to 99 % with, by the shape of the scores). Never wider than the exact interval
+    of a share of `min(m, r)`, whose variance is the largest an AUC can have; a perfect separation
+    gets that one.
 
     >>> low, high = auc_interval(torch.tensor([0.5, 1.0, 1.0]), torch.tensor([0.8, 0.9, 0.8]))
     >>> 0 < low < 0.83 < high < 1
@@ -146,7 +178,13 @@ def auc_interval(forget: Tensor, rest: Tensor, level: float = 0.95) -> tuple[flo
     if smaller < 2 or not 0 < area < 1:
         return exact
     miss = _MISS * max(area, 1 - area) ** 2
-    parts = [(float((group.double() - area).square().sum() + miss) / (len(group) - 1) / len(group), len(group) - 1) for group in (forget, rest)]
+    parts = [
+        (
+            float((group.double() - area).square().sum() + miss) / (len(group) - 1) / len(group),
+            len(group) - 1,
+        )
+        for group in (forget, rest)
+    ]
     variance = sum(part for part, _ in parts)
     freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts)
     step = float(stdtrit(freedom, 0.5 + level / 2)) * math.sqrt(variance) / (area * (1 - area))

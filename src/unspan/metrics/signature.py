@@ -15,14 +15,17 @@ NAME = "output signature"
 
 
 def signature(fit: Outputs, test: Outputs, *, ridge: float = 1e-4) -> Reading:
-    """AUC with which a logistic regression on log-probabilities tells forget samples from the others.
+    """AUC with which a logistic regression on log-probabilities tells forget samples from the
+    others.
 
-    An attacker who sees only class probabilities, as behind an API. An erased class that always answers with the same
-    neighbours is found although its own name never appears. Lower is more forgotten, 0.5 knows nothing.
-    Inputs are `log_softmax` of the scores in nats, cut at -100, standardised on `fit`.
+    An attacker who sees only class probabilities, as behind an API. An erased class that always
+    answers with the same neighbours is found although its own name never appears. Lower is more
+    forgotten, 0.5 knows nothing. Inputs are `log_softmax` of the scores in nats, cut at -100,
+    standardised on `fit`.
 
     Args:
-        fit: outputs of the audited model the attacker learns from (training part), with forget and other rows.
+        fit: outputs of the audited model the attacker learns from (training part), with forget and
+            other rows.
         test: outputs of the same model on other samples.
         ridge: penalty of the standardised weights.
 
@@ -31,18 +34,31 @@ def signature(fit: Outputs, test: Outputs, *, ridge: float = 1e-4) -> Reading:
     """
     attack = fit_logistic(log_probabilities(fit), fit.forget, ridge=ridge)
     if not 0 < int(test.forget.sum()) < len(test):
-        raise DataError("The signature attack is tested on forget and on other samples; one kind is missing.")
+        raise DataError(
+            "The signature attack is tested on forget and on other samples; one kind is missing."
+        )
     scores = attack(log_probabilities(test))
-    return auc_reading(NAME, scores[test.forget], scores[~test.forget], **attack.detail(), ridge=ridge, fit=len(fit))
+    return auc_reading(
+        NAME,
+        scores[test.forget],
+        scores[~test.forget],
+        **attack.detail(),
+        ridge=ridge,
+        fit=len(fit),
+    )
 
 
-def reference_signature(fit: tuple[Outputs, Outputs], test: tuple[Outputs, Outputs], *, ridge: float = 1e-4) -> Reading:
-    """AUC with which outputs of the audited model on forget samples are told from those of a reference model.
+def reference_signature(
+    fit: tuple[Outputs, Outputs], test: tuple[Outputs, Outputs], *, ridge: float = 1e-4
+) -> Reading:
+    """AUC with which outputs of the audited model on forget samples are told from those of a
+    reference model.
 
-    Each pair is (audited, reference) on the same rows; only forget rows are used. 0.5: the answers cannot be told from
-    a model that never saw the samples. Above: too little *or too much* was erased, which this attack does not tell apart.
-    Two models of one recipe and different seeds are told apart as well, so read it beside the value between two references.
-    Contributions of the two models on one sample are correlated; the interval ignores that, which widens it.
+    Each pair is (audited, reference) on the same rows; only forget rows are used. 0.5: the answers
+    cannot be told from a model that never saw the samples. Above: too little *or too much* was
+    erased, which this attack does not tell apart. Two models of one recipe and different seeds are
+    told apart as well, so read it beside the value between two references. Contributions of the two
+    models on one sample are correlated; the interval ignores that, which widens it.
 
     Args:
         fit: what the attacker learns from.
@@ -56,13 +72,25 @@ def reference_signature(fit: tuple[Outputs, Outputs], test: tuple[Outputs, Outpu
     for audited, reference in (fit, test):
         pair = [log_probabilities(side.rows(side.forget)) for side in (audited, reference)]
         if pair[0].shape[1] != pair[1].shape[1]:
-            raise DataError(f"The reference has {pair[1].shape[1]} classes, the audited model {pair[0].shape[1]}.")
+            raise DataError(
+                f"The reference has {pair[1].shape[1]} classes, the audited model"
+                f" {pair[0].shape[1]}."
+            )
         parts.append(pair)
     (first, second), (third, fourth) = parts
     if min(len(third), len(fourth)) == 0:
         raise DataError("The signature attack has no forget sample to be tested on.")
-    attack = fit_logistic(torch.cat([first, second]), torch.arange(len(first) + len(second)) < len(first), ridge=ridge)
-    return auc_reading("signature against the reference", attack(third), attack(fourth), **attack.detail(), ridge=ridge, fit=len(first))
+    attack = fit_logistic(
+        torch.cat([first, second]), torch.arange(len(first) + len(second)) < len(first), ridge=ridge
+    )
+    return auc_reading(
+        "signature against the reference",
+        attack(third),
+        attack(fourth),
+        **attack.detail(),
+        ridge=ridge,
+        fit=len(first),
+    )
 
 
 def log_probabilities(outputs: Outputs) -> Tensor:
@@ -72,7 +100,9 @@ def log_probabilities(outputs: Outputs) -> Tensor:
         DataError: an embedding model, or a NaN score.
     """
     if outputs.logits is None:
-        raise DataError("The signature attack needs class scores; these outputs are of an embedding model.")
+        raise DataError(
+            "The signature attack needs class scores; these outputs are of an embedding model."
+        )
     if bool(outputs.logits.isnan().any()):
         raise DataError("The class scores contain NaN.")
     return outputs.logits.double().log_softmax(1).clamp_min(_FLOOR)

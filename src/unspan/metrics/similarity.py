@@ -1,4 +1,6 @@
-"""How features and weights changed: CKA, Fisher ratio, class cosines, relative weight change. They describe, without verdict."""
+"""How features and weights changed: CKA, Fisher ratio, class cosines, relative weight change. They
+describe, without verdict.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,12 @@ _CHUNK = 8192  # rows converted to float64 at once
 
 
 def linear_cka(a: Tensor, b: Tensor, split: str) -> Score:
-    """Linear centred kernel alignment of two feature sets of the same samples, in [0, 1]; 1: equal up to rotation and scale.
+    """Linear centred kernel alignment of two feature sets of the same samples, in [0, 1]; 1: equal
+    up to rotation and scale.
 
-    `|A' B|² / (|A' A| |B' B|)` with centred columns and Frobenius norms; memory is `[d, d]` float64 whatever n.
-    Biased upwards when n is not much larger than d. Source: Kornblith et al., ICML 2019.
+    `|A' B|² / (|A' A| |B' B|)` with centred columns and Frobenius norms; memory is `[d, d]` float64
+    whatever n. Biased upwards when n is not much larger than d. Source: Kornblith et al., ICML
+    2019.
 
     Args:
         a: `[n, d]` features of one model.
@@ -34,7 +38,14 @@ def linear_cka(a: Tensor, b: Tensor, split: str) -> Score:
     cross = float(_product(a, b).norm()) ** 2
     own = float(_product(a, a).norm()) * float(_product(b, b).norm())
     note = "" if own > 0 else "not measurable: the features of a model are constant."
-    return Score(name="linear CKA", value=min(cross / own, 1.0) if own > 0 else None, unit="1", split=split, n=len(a), note=note)
+    return Score(
+        name="linear CKA",
+        value=min(cross / own, 1.0) if own > 0 else None,
+        unit="1",
+        split=split,
+        n=len(a),
+        note=note,
+    )
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
@@ -54,7 +65,8 @@ def _mean(a: Tensor) -> Tensor:
 
 
 def fisher_ratio(features: Tensor, forget: Tensor, split: str) -> Score:
-    """`|mean_f - mean_r|² / (tr S_f + tr S_r)`: how far forget features lie from the rest, in units of their spread.
+    """`|mean_f - mean_r|² / (tr S_f + tr S_r)`: how far forget features lie from the rest, in units
+    of their spread.
 
     0: equal means. Independent of rotation and scale; S are covariances (divisor n).
 
@@ -65,19 +77,47 @@ def fisher_ratio(features: Tensor, forget: Tensor, split: str) -> Score:
     """
     parts = [features[rows] for rows in (forget, ~forget)]
     if min(map(len, parts)) < 2:
-        return Score(name="Fisher ratio", value=None, unit="1", split=split, n=len(features), note="not measurable: fewer than 2 samples on one side.")
+        return Score(
+            name="Fisher ratio",
+            value=None,
+            unit="1",
+            split=split,
+            n=len(features),
+            note="not measurable: fewer than 2 samples on one side.",
+        )
     means = [_mean(part) for part in parts]
-    spread = sum(float((chunk.double() - mean).square().sum()) / len(part) for part, mean in zip(parts, means, strict=True) for chunk in part.split(_CHUNK))
+    spread = sum(
+        float((chunk.double() - mean).square().sum()) / len(part)
+        for part, mean in zip(parts, means, strict=True)
+        for chunk in part.split(_CHUNK)
+    )
     gap = float((means[0] - means[1]).square().sum())
     note = "" if spread > 0 else "not measurable: the features do not vary."
-    return Score(name="Fisher ratio", value=gap / spread if spread > 0 else None, unit="1", split=split, n=len(features), note=note)
+    return Score(
+        name="Fisher ratio",
+        value=gap / spread if spread > 0 else None,
+        unit="1",
+        split=split,
+        n=len(features),
+        note=note,
+    )
 
 
-def class_cosine(features: Tensor, labels: Tensor, classes: int, other: Tensor | None = None, *, centred: bool = False, pairwise: bool = False) -> Tensor:
+def class_cosine(
+    features: Tensor,
+    labels: Tensor,
+    classes: int,
+    other: Tensor | None = None,
+    *,
+    centred: bool = False,
+    pairwise: bool = False,
+) -> Tensor:
     """Cosine between classes, `[C, C]` float64 (Figure 3 of ESC); NaN for classes without samples.
 
-    Row i is class i of `features`, column j is class j of `other` (the same features when None). The paper states neither
-    centring nor averaging: its values "all above 0.5" fit uncentred means, the default. A class mapped to 0 has cosine 0.
+    Row i is class i of `features`, column j is class j of `other` (the same features when None).
+    The paper states neither
+    centring nor averaging: its values "all above 0.5" fit uncentred means, the default. A class
+    mapped to 0 has cosine 0.
 
     Args:
         features: `[n, d]`.
@@ -85,18 +125,24 @@ def class_cosine(features: Tensor, labels: Tensor, classes: int, other: Tensor |
         classes: C.
         other: `[n, d]` features of another model, for original against erased.
         centred: subtract each model's mean feature first.
-        pairwise: mean cosine over pairs of samples instead of the cosine of the class means (the diagonal then
-            includes each sample with itself).
+        pairwise: mean cosine over pairs of samples instead of the cosine of the class means (the
+            diagonal then includes each sample with itself).
 
     Raises:
         DataError: shapes do not fit.
     """
     other = features if other is None else other
     if other.shape != features.shape or len(labels) != len(features):
-        raise DataError(f"Class cosines need features of equal shape and a label a row; got {list(features.shape)}, {list(other.shape)} and {len(labels)} labels.")
+        raise DataError(
+            "Class cosines need features of equal shape and a label a row; got"
+            f" {list(features.shape)}, {list(other.shape)} and {len(labels)} labels."
+        )
     sides = []
     for side in (features, other):
-        sums, shift = torch.zeros(classes, side.shape[1], dtype=torch.float64), _mean(side) if centred else 0.0
+        sums, shift = (
+            torch.zeros(classes, side.shape[1], dtype=torch.float64),
+            _mean(side) if centred else 0.0,
+        )
         for rows in torch.arange(len(side)).split(_CHUNK):
             rows = rows[labels[rows] >= 0]
             values = side[rows].double() - shift
@@ -111,11 +157,14 @@ def class_cosine(features: Tensor, labels: Tensor, classes: int, other: Tensor |
     return found
 
 
-def weight_change(before: Mapping[str, Tensor], after: Mapping[str, Tensor], *, head: str | None = None) -> list[Score]:
-    """Relative change `|after - before| / |before|` (Frobenius) of the head, of everything else, and of each tensor (Figure 2 of ESC).
+def weight_change(
+    before: Mapping[str, Tensor], after: Mapping[str, Tensor], *, head: str | None = None
+) -> list[Score]:
+    """Relative change `|after - before| / |before|` (Frobenius) of the head, of everything else,
+    and of each tensor (Figure 2 of ESC).
 
-    The paper does not define its norm; `detail` has the mean absolute change as well. Entries of an eraser (a module
-    named `unspan`) and integer tensors are left out. n is the number of weights.
+    The paper does not define its norm; `detail` has the mean absolute change as well. Entries of an
+    eraser (a module named `unspan`) and integer tensors are left out. n is the number of weights.
 
     Args:
         before: state dict of the original.
@@ -127,20 +176,45 @@ def weight_change(before: Mapping[str, Tensor], after: Mapping[str, Tensor], *, 
     """
     after = {key: value for key, value in after.items() if CHILD not in key.split(".")}
     before = {key: value for key, value in before.items() if CHILD not in key.split(".")}
-    odd = sorted(set(before) ^ set(after)) or [key for key in before if before[key].shape != after[key].shape]
+    odd = sorted(set(before) ^ set(after)) or [
+        key for key in before if before[key].shape != after[key].shape
+    ]
     if odd:
         raise DataError(f"The models do not have the same tensors; first differences: {odd[:5]}.")
     parts = {}
     for key, old in before.items():
         if old.is_floating_point():
             gap = after[key].double() - old.double()
-            parts[key] = (float(gap.square().sum()), float(old.double().square().sum()), float(gap.abs().sum()), old.numel())
-    groups = {} if head is None else {"head": [key for key in parts if key.startswith(f"{head}.")], "other": [key for key in parts if not key.startswith(f"{head}.")]}
-    return [_change(name, [parts[key] for key in keys]) for name, keys in {**groups, **{key: [key] for key in parts}}.items() if keys]
+            parts[key] = (
+                float(gap.square().sum()),
+                float(old.double().square().sum()),
+                float(gap.abs().sum()),
+                old.numel(),
+            )
+    groups = (
+        {}
+        if head is None
+        else {
+            "head": [key for key in parts if key.startswith(f"{head}.")],
+            "other": [key for key in parts if not key.startswith(f"{head}.")],
+        }
+    )
+    return [
+        _change(name, [parts[key] for key in keys])
+        for name, keys in {**groups, **{key: [key] for key in parts}}.items()
+        if keys
+    ]
 
 
 def _change(name: str, parts: list[tuple[float, float, float, int]]) -> Score:
     gap, base, absolute, n = (sum(column) for column in zip(*parts, strict=True))
     value = 0.0 if gap == 0 else (gap / base) ** 0.5 if base > 0 else None
     note = "" if value is not None else "not measurable: the weights were all zero."
-    return Score(name=f"weight change: {name}", value=value, unit="1", n=int(n), note=note, detail={"mean_absolute": absolute / max(n, 1)})
+    return Score(
+        name=f"weight change: {name}",
+        value=value,
+        unit="1",
+        n=int(n),
+        note=note,
+        detail={"mean_absolute": absolute / max(n, 1)},
+    )

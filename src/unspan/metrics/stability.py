@@ -1,4 +1,6 @@
-"""Instability: do outputs of forgotten samples move more than others when the input is disturbed a little, or shown in another view?"""
+"""Instability: do outputs of forgotten samples move more than others when the input is disturbed a
+little, or shown in another view?
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,12 @@ NOISE, MIRROR = "instability", "instability, mirrored"
 
 
 def movement_gain(clean: Tensor, noisy: Tensor) -> Tensor:
-    """How far each output moves as a share of its length, `|noisy - clean| / |clean|`, `[n]` float64.
+    """How far each output moves as a share of its length, `|noisy - clean| / |clean|`, `[n]`
+    float64.
 
-    The length makes it independent of scale: an eraser shrinks the features of the class it erases, and their plain
-    movement with them. An output of length 0 that moves has an infinite gain, one that stays has 0.
+    The length makes it independent of scale: an eraser shrinks the features of the class it erases,
+    and their plain movement with them. An output of length 0 that moves has an infinite gain, one
+    that stays has 0.
 
     Args:
         clean: `[n, d]` features or scores.
@@ -28,7 +32,10 @@ def movement_gain(clean: Tensor, noisy: Tensor) -> Tensor:
         DataError: shapes differ, or a value is NaN.
     """
     if clean.shape != noisy.shape or clean.ndim != 2:
-        raise DataError(f"Movement needs two tensors [n, d] of the same inputs; got {list(clean.shape)} and {list(noisy.shape)}.")
+        raise DataError(
+            f"Movement needs two tensors [n, d] of the same inputs; got {list(clean.shape)} and"
+            f" {list(noisy.shape)}."
+        )
     moved, length = (noisy.double() - clean.double()).norm(dim=1), clean.double().norm(dim=1)
     if bool(moved.isnan().any()):
         raise DataError("Outputs contain NaN or infinite values; movement is not defined.")
@@ -38,9 +45,10 @@ def movement_gain(clean: Tensor, noisy: Tensor) -> Tensor:
 def instability(clean: Tensor, noisy: Tensor, forget: Tensor, attack: str = NOISE) -> Reading:
     """AUC with which a larger movement gain marks forget samples; 0.5 knows nothing.
 
-    The attacker has a fixed rule, "forgotten samples move more", and fits nothing: what is left of a forgotten class after an
-    erasure lies near decision boundaries. A value clearly below 0.5 is a trace too, for an attacker with the opposite rule;
-    `detail["either_way"]` is `max(AUC, 1 - AUC)`, without interval because the rule is chosen after looking.
+    The attacker has a fixed rule, "forgotten samples move more", and fits nothing: what is left of
+    a forgotten class after an erasure lies near decision boundaries. A value clearly below 0.5 is a
+    trace too, for an attacker with the opposite rule; `detail["either_way"]` is `max(AUC, 1 -
+    AUC)`, without interval because the rule is chosen after looking.
 
     Args:
         clean: `[n, d]` features or scores.
@@ -55,12 +63,23 @@ def instability(clean: Tensor, noisy: Tensor, forget: Tensor, attack: str = NOIS
         raise DataError("Instability compares forget with other samples; one kind is missing.")
     gain = movement_gain(clean, noisy)
     area = auc_reading(attack, gain[forget], gain[~forget]).value
-    middle = {name: float(gain[rows].median()) for name, rows in (("forget", forget), ("rest", ~forget))}
+    middle = {
+        name: float(gain[rows].median()) for name, rows in (("forget", forget), ("rest", ~forget))
+    }
     medians = {name: value if math.isfinite(value) else None for name, value in middle.items()}
-    return auc_reading(attack, gain[forget], gain[~forget], either_way=max(area, 1 - area), median_gain=medians)
+    return auc_reading(
+        attack, gain[forget], gain[~forget], either_way=max(area, 1 - area), median_gain=medians
+    )
 
 
-def disturbed(model: Callable[[Tensor], Tensor], inputs: Tensor, *, noise: float = 0.01, seed: int = 0, batch: int = 256) -> tuple[Tensor, Tensor]:
+def disturbed(
+    model: Callable[[Tensor], Tensor],
+    inputs: Tensor,
+    *,
+    noise: float = 0.01,
+    seed: int = 0,
+    batch: int = 256,
+) -> tuple[Tensor, Tensor]:
     """Outputs `[n, d]` float32 on the CPU of the same inputs, clean and with Gaussian noise.
 
     Args:
@@ -71,18 +90,29 @@ def disturbed(model: Callable[[Tensor], Tensor], inputs: Tensor, *, noise: float
         batch: inputs a call.
 
     Raises:
-        UsageError: noise or batch is not above 0, inputs are not floating point, or the model is in training mode.
+        UsageError: noise or batch is not above 0, inputs are not floating point, or the model is in
+            training mode.
     """
     if not noise > 0 or batch < 1 or not inputs.is_floating_point() or len(inputs) == 0:
-        raise UsageError(f"noise={noise}, batch={batch}, inputs {inputs.dtype}{list(inputs.shape)}: use noise > 0, batch >= 1 and floating-point inputs.")
+        raise UsageError(
+            f"noise={noise}, batch={batch}, inputs {inputs.dtype}{list(inputs.shape)}: use noise >"
+            " 0, batch >= 1 and floating-point inputs."
+        )
     if isinstance(model, nn.Module) and any(module.training for module in model.modules()):
-        raise UsageError("The model is in training mode: dropout and BatchNorm would move its outputs without any noise. Call model.eval().")
+        raise UsageError(
+            "The model is in training mode: dropout and BatchNorm would move its outputs without"
+            " any noise. Call model.eval()."
+        )
     generator = torch.Generator().manual_seed(seed)
-    size = noise * float((inputs.float() if inputs.element_size() < 4 else inputs).std(unbiased=False))
+    size = noise * float(
+        (inputs.float() if inputs.element_size() < 4 else inputs).std(unbiased=False)
+    )
     clean, noisy = [], []
     with torch.no_grad():
         for part in inputs.split(batch):
-            added = size * torch.stack([torch.randn(part.shape[1:], generator=generator) for _ in part])  # a call a row: the same for every batch size
+            added = size * torch.stack(
+                [torch.randn(part.shape[1:], generator=generator) for _ in part]
+            )  # a call a row: the same for every batch size
             clean.append(model(part).float().flatten(1).cpu())
             noisy.append(model(part + added.to(part.device, part.dtype)).float().flatten(1).cpu())
     return torch.cat(clean), torch.cat(noisy)

@@ -12,19 +12,23 @@ from unspan.metrics.score import Score, mean_interval
 
 
 def zrf(logits: Tensor, random: Sequence[Tensor], split: str, *, legacy: bool = False) -> Score:
-    """Zero retrain forgetting, `1 - mean JS(model || random network)` on forget samples, JS in bits, so in [0, 1].
+    """Zero retrain forgetting, `1 - mean JS(model || random network)` on forget samples, JS in
+    bits, so in [0, 1].
 
-    Higher means outputs look more like those of untrained networks; any edit of the head raises it, so it tells about outputs
-    only and is read beside the reference model's value. The value is the mean over the random networks; `detail` has
-    each network's, and their standard deviation as `spread`. The interval is over samples.
+    Higher means outputs look more like those of untrained networks; any edit of the head raises it,
+    so it tells about outputs only and is read beside the reference model's value. The value is the
+    mean over the random networks; `detail` has each network's, and their standard deviation as
+    `spread`. The interval is over samples.
     Source: Chundawat et al., AAAI 2023.
 
-    With `legacy=True` as in their release: divergences in nats from the mixture instead of to it, averaged over
-    samples *and* classes, which pushes the value towards 1 by a factor C; not finite when a probability underflows.
+    With `legacy=True` as in their release: divergences in nats from the mixture instead of to it,
+    averaged over samples *and* classes, which pushes the value towards 1 by a factor C; not finite
+    when a probability underflows.
 
     Args:
         logits: `[n, C]` scores of the audited model.
-        random: at least 3 tensors `[n, C]`: scores of randomly initialised networks of the same architecture.
+        random: at least 3 tensors `[n, C]`: scores of randomly initialised networks of the same
+            architecture.
         split: which samples.
         legacy: reproduce the released metric.
 
@@ -36,23 +40,56 @@ def zrf(logits: Tensor, random: Sequence[Tensor], split: str, *, legacy: bool = 
     1.0
     """
     if len(random) < 3 or any(other.shape != logits.shape for other in random) or len(logits) == 0:
-        raise UsageError(f"ZRF needs the scores of at least 3 random networks, each {list(logits.shape)} with n >= 1; got {[list(other.shape) for other in random]}.")
+        raise UsageError(
+            f"ZRF needs the scores of at least 3 random networks, each {list(logits.shape)} with n"
+            f" >= 1; got {[list(other.shape) for other in random]}."
+        )
     name = "ZRF (legacy)" if legacy else "ZRF"
     n = len(logits)
     if legacy:
         values = torch.tensor([_published(logits, other) for other in random], dtype=torch.float64)
         if not bool(values.isfinite().all()):
-            return Score(name=name, value=None, unit="1", better="reference", split=split, n=n, note="not measurable: a probability underflows, where the released metric is not finite.")
-        return Score(name=name, value=float(values.mean()), unit="1", better="reference", split=split, n=n, detail={"networks": values.tolist(), "spread": float(values.std())})
+            return Score(
+                name=name,
+                value=None,
+                unit="1",
+                better="reference",
+                split=split,
+                n=n,
+                note=(
+                    "not measurable: a probability underflows, where the released metric is not"
+                    " finite."
+                ),
+            )
+        return Score(
+            name=name,
+            value=float(values.mean()),
+            unit="1",
+            better="reference",
+            split=split,
+            n=n,
+            detail={"networks": values.tolist(), "spread": float(values.std())},
+        )
     per_sample = torch.stack([1 - js_bits(logits, other) for other in random])
     values = per_sample.mean(1)
     low, high = mean_interval(per_sample.mean(0))
     detail = {"networks": values.tolist(), "spread": float(values.std())}
-    return Score(name=name, value=float(values.mean()), low=low, high=high, better="reference", split=split, n=n, detail=detail)
+    return Score(
+        name=name,
+        value=float(values.mean()),
+        low=low,
+        high=high,
+        better="reference",
+        split=split,
+        n=n,
+        detail=detail,
+    )
 
 
 def js_bits(a: Tensor, b: Tensor) -> Tensor:
-    """Jensen-Shannon divergence of the softmax of two `[n, C]` score tensors, `[n]` float64, in bits, within [0, 1]."""
+    """Jensen-Shannon divergence of the softmax of two `[n, C]` score tensors, `[n]` float64, in
+    bits, within [0, 1].
+    """
     p, q = a.double().softmax(1), b.double().softmax(1)
     entropy = torch.special.entr
     nats = (entropy((p + q) / 2) - (entropy(p) + entropy(q)) / 2).sum(1)
@@ -67,7 +104,8 @@ def _published(a: Tensor, b: Tensor) -> float:
 
 
 def avg_gap(method: Mapping[str, float], retrain: Mapping[str, float]) -> Score:
-    """Mean absolute difference to retraining over the columns of Table 5 (D_f, D_r, D_t, MIA), in points; lower is better.
+    """Mean absolute difference to retraining over the columns of Table 5 (D_f, D_r, D_t, MIA), in
+    points; lower is better.
 
     Run time is not a column. Source: Fan et al. (SalUn), ICLR 2024; ESC, Table 5.
 
@@ -78,24 +116,38 @@ def avg_gap(method: Mapping[str, float], retrain: Mapping[str, float]) -> Score:
     Raises:
         UsageError: the columns differ, or there is none.
 
-    >>> round(avg_gap({"D_f": 100, "D_r": 100, "D_t": 95.07, "MIA": 73.43}, {"D_f": 95.58, "D_r": 100, "D_t": 95.23, "MIA": 74.64}).value, 4)
+    >>> method = {"D_f": 100, "D_r": 100, "D_t": 95.07, "MIA": 73.43}
+    >>> retrain = {"D_f": 95.58, "D_r": 100, "D_t": 95.23, "MIA": 74.64}
+    >>> round(avg_gap(method, retrain).value, 4)
     1.4475
     """
     if not method or set(method) != set(retrain):
-        raise UsageError(f"The average gap compares equal columns; got {sorted(method)} and {sorted(retrain)}.")
+        raise UsageError(
+            f"The average gap compares equal columns; got {sorted(method)} and {sorted(retrain)}."
+        )
     gaps = {name: abs(method[name] - retrain[name]) for name in method}
-    return Score(name="average gap to retraining", value=sum(gaps.values()) / len(gaps), unit="points", better="lower", n=len(gaps), detail={"gaps": gaps})
+    return Score(
+        name="average gap to retraining",
+        value=sum(gaps.values()) / len(gaps),
+        unit="points",
+        better="lower",
+        n=len(gaps),
+        detail={"gaps": gaps},
+    )
 
 
 def nomus(test_accuracy: float, attack_accuracy: float) -> Score:
-    """Normalised machine unlearning score, `(accuracy + 1 - FS) / 2` with `FS = 2 |attack - 0.5|`, in [0, 1]; higher is better.
+    """Normalised machine unlearning score, `(accuracy + 1 - FS) / 2` with `FS = 2 |attack - 0.5|`,
+    in [0, 1]; higher is better.
 
-    A model at chance on both scores 0.5 plus half its accuracy, so read the two parts in `detail` as well.
+    A model at chance on both scores 0.5 plus half its accuracy, so read the two parts in `detail`
+    as well.
     Source: Choi and Na, 2023 (MUFAC); used for DLFD, AAAI 2025.
 
     Args:
         test_accuracy: share of test samples classified right.
-        attack_accuracy: accuracy of a *balanced* membership attack, as a share; unequal groups put a floor under FS.
+        attack_accuracy: accuracy of a *balanced* membership attack, as a share; unequal groups put
+            a floor under FS.
 
     Raises:
         UsageError: a share outside [0, 1].
@@ -104,6 +156,15 @@ def nomus(test_accuracy: float, attack_accuracy: float) -> Score:
     0.584
     """
     if not (0 <= test_accuracy <= 1 and 0 <= attack_accuracy <= 1):
-        raise UsageError(f"NoMUS takes shares in [0, 1]; got accuracy {test_accuracy} and attack {attack_accuracy}.")
+        raise UsageError(
+            f"NoMUS takes shares in [0, 1]; got accuracy {test_accuracy} and attack"
+            f" {attack_accuracy}."
+        )
     forgetting = 2 * abs(attack_accuracy - 0.5)
-    return Score(name="NoMUS", value=(test_accuracy + 1 - forgetting) / 2, unit="1", better="higher", detail={"accuracy": test_accuracy, "forgetting_score": forgetting})
+    return Score(
+        name="NoMUS",
+        value=(test_accuracy + 1 - forgetting) / 2,
+        unit="1",
+        better="higher",
+        detail={"accuracy": test_accuracy, "forgetting_score": forgetting},
+    )

@@ -1,4 +1,6 @@
-"""Build a model from one line of text, and load its weights from safetensors only: nothing in a file is executed."""
+"""Build a model from one line of text, and load its weights from safetensors only: nothing in a
+file is executed.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +17,30 @@ from unspan.models.loaded import Loaded, check_usable, classes_of
 from unspan.models.sources import FORMS, SOURCES, from_source
 from unspan.models.weights import load_weights, read_safetensors
 
-__all__ = ["Loaded", "build", "check_usable", "classes_of", "load_weights", "quiet", "read_safetensors", "rebuild"]
+__all__ = [
+    "Loaded",
+    "build",
+    "check_usable",
+    "classes_of",
+    "load_weights",
+    "quiet",
+    "read_safetensors",
+    "rebuild",
+]
 
 
 def build(spec: str, *, weights: Path | None = None, num_classes: int | None = None) -> Loaded:
     """Build a model and load its weights.
 
-    `python:` specs import and run the code they name, with the current directory importable: use only code you trust.
+    `python:` specs import and run the code they name, with the current directory importable: use
+    only code you trust.
 
     Args:
-        spec: `timm:NAME`, `torchvision:NAME`, `transformers:FOLDER_OR_HUB_ID` or `python:MODULE_OR_FILE:FACTORY`.
-        weights: A safetensors file (or its `*.index.json`); without it the published weights are used, which may be
-            downloaded, those in the transformers folder, or those that the factory loads itself.
+        spec: `timm:NAME`, `torchvision:NAME`, `transformers:FOLDER_OR_HUB_ID` or
+            `python:MODULE_OR_FILE:FACTORY`.
+        weights: A safetensors file (or its `*.index.json`); without it the published weights are
+            used, which may be downloaded, those in the transformers folder, or those that the
+            factory loads itself.
         num_classes: Outputs of the classifier; inferred from `weights` when not given.
 
     Raises:

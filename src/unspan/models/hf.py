@@ -26,39 +26,60 @@ _AUTO = {
 
 
 def from_folder(name: str, weights: Path | None, num_classes: int | None) -> Loaded:
-    """Build the model that a folder or a hub id describes, with the weights in it or the file given instead."""
+    """Build the model that a folder or a hub id describes, with the weights in it or the file given
+    instead.
+    """
     package = require("transformers")
     folder = _folder(name)
     try:
         config = package.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise UsageError(f"transformers:{name} has no usable config.json: {str(error).splitlines()[0]}") from error
+        raise UsageError(
+            f"transformers:{name} has no usable config.json: {str(error).splitlines()[0]}"
+        ) from error
     if num_classes is not None:
         config.num_labels = num_classes
     architectures = " ".join(config.architectures or [])
     auto_class = next(auto for suffix, auto in _AUTO.items() if suffix in architectures)
     settings = json.loads(config.to_json_string(use_diff=False))
     settings.pop("_name_or_path", None)
-    recipe = {"spec": f"transformers:{Path(name).name}", "auto_class": auto_class, "config": settings}
+    recipe = {
+        "spec": f"transformers:{Path(name).name}",
+        "auto_class": auto_class,
+        "config": settings,
+    }
     model = rebuild(recipe)
     notices = load_weights(model, weights or _folder_weights(folder))
     labels = [config.id2label[index] for index in sorted(config.id2label)]
     class_names = None if auto_class == "AutoModel" or labels[0] == "LABEL_0" else labels
     preprocess = _folder_preprocess(folder)
-    return Loaded(model=model, recipe=recipe, preprocess=preprocess, class_names=class_names, notices=notices)
+    return Loaded(
+        model=model, recipe=recipe, preprocess=preprocess, class_names=class_names, notices=notices
+    )
 
 
 def rebuild(recipe: Mapping[str, Any]) -> nn.Module:
-    """Build the architecture of a recipe with random weights, in evaluation mode; ModelError when it is malformed."""
+    """Build the architecture of a recipe with random weights, in evaluation mode; ModelError when
+    it is malformed.
+    """
     kind = str(recipe.get("spec")).partition(":")[0]
     if kind != "transformers" or recipe.get("auto_class") not in _AUTO.values():
-        raise ModelError(f"the recipe has spec {recipe.get('spec')!r} and auto_class {recipe.get('auto_class')!r}")
+        raise ModelError(
+            f"the recipe has spec {recipe.get('spec')!r} and auto_class"
+            f" {recipe.get('auto_class')!r}"
+        )
     package = require("transformers")
     try:
         config = package.AutoConfig.for_model(**recipe["config"])
-        return getattr(package, recipe["auto_class"]).from_config(config, trust_remote_code=False).eval()
+        return (
+            getattr(package, recipe["auto_class"])
+            .from_config(config, trust_remote_code=False)
+            .eval()
+        )
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"the transformers config in the recipe cannot be built: {error}") from error
+        raise ModelError(
+            f"the transformers config in the recipe cannot be built: {error}"
+        ) from error
 
 
 def _folder(name: str) -> Path:
@@ -69,7 +90,11 @@ def _folder(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "model*.safetensors", "*.txt", "*.model"]))
+        return Path(
+            snapshot_download(
+                name, allow_patterns=["*.json", "model*.safetensors", "*.txt", "*.model"]
+            )
+        )
     except (OSError, ValueError) as error:
         raise UsageError(
             f"transformers:{name}: no such folder, and the hub was not reached or has no such id"
@@ -82,7 +107,9 @@ def _folder_weights(folder: Path) -> Path:
             return folder / name
     if old := sorted(folder.glob("*.bin")):
         raise unsafe(old[0], "is a pickle, which can run code when it is read")
-    raise UsageError(f"no weights: {folder.name} has no model.safetensors; pass --weights FILE.safetensors")
+    raise UsageError(
+        f"no weights: {folder.name} has no model.safetensors; pass --weights FILE.safetensors"
+    )
 
 
 def _folder_preprocess(folder: Path) -> Preprocess | TextPreprocess | None:
@@ -91,6 +118,11 @@ def _folder_preprocess(folder: Path) -> Preprocess | TextPreprocess | None:
     image = folder / "preprocessor_config.json"
     if image.is_file():
         return Preprocess.from_transformers(json.loads(image.read_text("utf-8")))
-    if any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt")):
-        return TextPreprocess(require("transformers").AutoTokenizer.from_pretrained(folder, trust_remote_code=False))
+    if any(
+        (folder / name).is_file()
+        for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
+    ):
+        return TextPreprocess(
+            require("transformers").AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        )
     return None

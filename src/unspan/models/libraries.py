@@ -1,4 +1,6 @@
-"""Other people's packages: imported when a model asks for them, and kept from writing to the terminal."""
+"""Other people's packages: imported when a model asks for them, and kept from writing to the
+terminal.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,11 @@ def quiet() -> Iterator[None]:
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        with (
+            warnings.catch_warnings(),
+            redirect_stdout(io.StringIO()),
+            redirect_stderr(io.StringIO()),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:

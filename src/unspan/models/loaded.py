@@ -1,4 +1,6 @@
-"""A model as it was built: what feeds it, what builds it again, and whether it can be used as it is."""
+"""A model as it was built: what feeds it, what builds it again, and whether it can be used as it
+is.
+"""
 
 from __future__ import annotations
 
@@ -35,12 +37,21 @@ class Loaded:
 
 
 def classes_of(model: nn.Module) -> int | None:
-    """Number of classes a classifier gives, read from its config or its last linear layer; None when unknown."""
+    """Number of classes a classifier gives, read from its config or its last linear layer; None
+    when unknown.
+    """
     model = getattr(model, "_orig_mod", model)
     for owner, name in ((getattr(model, "config", None), "num_labels"), (model, "num_classes")):
         if isinstance(getattr(owner, name, None), int):
             return int(getattr(owner, name))
-    return next((layer.out_features for layer in reversed(list(model.modules())) if isinstance(layer, nn.Linear)), None)
+    return next(
+        (
+            layer.out_features
+            for layer in reversed(list(model.modules()))
+            if isinstance(layer, nn.Linear)
+        ),
+        None,
+    )
 
 
 def check_usable(model: nn.Module) -> None:
@@ -53,15 +64,21 @@ def check_usable(model: nn.Module) -> None:
         if is_lazy(tensor):
             raise ModelError(f"{name} is not initialised: run one forward pass first")
         if tensor.is_meta:
-            raise ModelError(f"{name} is on the meta device, without values: load the weights first")
+            raise ModelError(
+                f"{name} is on the meta device, without values: load the weights first"
+            )
     for name, module in model.named_modules():
         if _is_quantised(module):
-            raise ModelError(f"{name or 'the model'} ({type(module).__name__}) is quantised: dequantise first")
+            raise ModelError(
+                f"{name or 'the model'} ({type(module).__name__}) is quantised: dequantise first"
+            )
 
 
 def _is_quantised(module: nn.Module) -> bool:
     weight = getattr(module, "weight", None)
-    if isinstance(weight, Tensor) and (weight.element_size() == 1 or type(weight).__module__.startswith("torchao")):
+    if isinstance(weight, Tensor) and (
+        weight.element_size() == 1 or type(weight).__module__.startswith("torchao")
+    ):
         return True
     home = r"bitsandbytes\b|torch\.ao\..*\bquantized\b"
     return hasattr(module, "qweight") or re.match(home, type(module).__module__) is not None

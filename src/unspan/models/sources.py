@@ -24,7 +24,9 @@ from unspan.models.weights import assign, read_state
 if TYPE_CHECKING:
     from unspan.preprocess import Preprocess
 
-    Make = Callable[[int | None, bool], nn.Module]  # (number of classes or None for the default, published weights?)
+    Make = Callable[
+        [int | None, bool], nn.Module
+    ]  # (number of classes or None for the default, published weights?)
     Description = tuple[Preprocess | None, list[str] | None]  # input and class names
     Describe = Callable[[nn.Module, bool], Description]  # (model, published weights?)
 
@@ -32,11 +34,14 @@ FORMS = """give a model as one of
   timm:NAME             timm:resnet18
   torchvision:NAME      torchvision:resnet18
   transformers:FOLDER   transformers:./my-vit (a folder with config.json) or a hub id
-  python:MODULE:FACTORY python:my_package.nets:make_net or python:nets.py:make_net (this code is run)"""
+  python:MODULE:FACTORY python:my_package.nets:make_net or python:nets.py:make_net
+                        (this code is run)"""
 
 
 def from_source(spec: str, weights: Path | None, num_classes: int | None) -> Loaded:
-    """Build the model of a spec with published or given weights; the number of classes follows the weights."""
+    """Build the model of a spec with published or given weights; the number of classes follows the
+    weights.
+    """
     kind, _, name = spec.partition(":")
     make, describe = SOURCES[kind](name)
     notices: list[str] = []
@@ -59,13 +64,16 @@ def from_source(spec: str, weights: Path | None, num_classes: int | None) -> Loa
         notices.append(f"built with {outputs} classes, not {num_classes}")
     preprocess, class_names = describe(model, weights is None)
     recipe = {"spec": spec, "num_classes": num_classes}
-    return Loaded(model=model, recipe=recipe, preprocess=preprocess, class_names=class_names, notices=notices)
+    return Loaded(
+        model=model, recipe=recipe, preprocess=preprocess, class_names=class_names, notices=notices
+    )
 
 
 def _published(spec: str, make: Make, num_classes: int | None) -> nn.Module:
     if num_classes is not None and not spec.startswith("python:"):
         raise UsageError(
-            "published weights have their own classes: pass --weights FILE.safetensors or no --num-classes"
+            "published weights have their own classes: pass --weights FILE.safetensors or no"
+            " --num-classes"
         )
     try:
         return make(num_classes, True)
@@ -75,10 +83,20 @@ def _published(spec: str, make: Make, num_classes: int | None) -> nn.Module:
 
 
 def _classes_in(state: Mapping[str, Tensor], model: nn.Module) -> int | None:
-    """Rows that `state` has for the classifier: the last layer of `model` with its default number of classes."""
+    """Rows that `state` has for the classifier: the last layer of `model` with its default number
+    of classes.
+    """
     default = getattr(model, "num_classes", None)
-    layers = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]
-    heads = [f"{name}.weight".lstrip(".") for name, layer in layers if default in (None, layer.weight.shape[0])]
+    layers = [
+        (name, layer)
+        for name, layer in model.named_modules()
+        if isinstance(layer, (nn.Linear, nn.Conv2d))
+    ]
+    heads = [
+        f"{name}.weight".lstrip(".")
+        for name, layer in layers
+        if default in (None, layer.weight.shape[0])
+    ]
     return state[heads[-1]].shape[0] if heads and heads[-1] in state else None
 
 
@@ -100,7 +118,8 @@ def _timm(name: str) -> tuple[Make, Describe]:
 
 def _torchvision(name: str) -> tuple[Make, Describe]:
     models = require("torchvision").models
-    # googlenet and inception_v3 change their input and branches with the published weights, which no recipe carries
+    # googlenet and inception_v3 change their input and branches with the published weights, which
+    # no recipe carries
     known = set(models.list_models(module=models)) - {"googlenet", "inception_v3"}
     if name not in known:
         raise _unknown("torchvision", name, known)
@@ -112,7 +131,9 @@ def _torchvision(name: str) -> tuple[Make, Describe]:
     def describe(model: nn.Module, published: bool) -> Description:
         from unspan.preprocess import Preprocess
 
-        return Preprocess.from_torchvision(weights.transforms()), weights.meta["categories"] if published else None
+        return Preprocess.from_torchvision(weights.transforms()), (
+            weights.meta["categories"] if published else None
+        )
 
     return make, describe
 
@@ -135,13 +156,19 @@ def _python(name: str) -> tuple[Make, Describe]:
         try:
             factory = attrgetter(attribute)(_import(module_name))
         except Exception as error:
-            raise UsageError(f"python:{name} cannot be imported: {type(error).__name__}: {error}") from error
+            raise UsageError(
+                f"python:{name} cannot be imported: {type(error).__name__}: {error}"
+            ) from error
         try:
             model = factory(**_given(num_classes)) if _accepts_num_classes(factory) else factory()
         except Exception as error:
-            raise UsageError(f"python:{name} failed when called: {type(error).__name__}: {error}") from error
+            raise UsageError(
+                f"python:{name} failed when called: {type(error).__name__}: {error}"
+            ) from error
         if not isinstance(model, nn.Module):
-            raise UsageError(f"python:{name} returned {type(model).__name__}, not a torch.nn.Module")
+            raise UsageError(
+                f"python:{name} returned {type(model).__name__}, not a torch.nn.Module"
+            )
         return model
 
     def describe(model: nn.Module, published: bool) -> Description:

@@ -1,4 +1,6 @@
-"""Read weights from safetensors only, where nothing in a file is executed, and give them to a model strictly."""
+"""Read weights from safetensors only, where nothing in a file is executed, and give them to a model
+strictly.
+"""
 
 from __future__ import annotations
 
@@ -22,19 +24,24 @@ from unspan.models.loaded import check_usable
 
 _MAX_HEADER = 2**24  # bytes: about 150,000 tensors
 _DTYPES = {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64} | {
-    torch.float16, torch.bfloat16, torch.float32, torch.float64,
-}  # fmt: skip
+    torch.float16,
+    torch.bfloat16,
+    torch.float32,
+    torch.float64,
+}
 
 
 def load_weights(model: nn.Module, path: Path) -> list[str]:
-    """Load a safetensors file into `model`, in place and strictly; `module.` and `_orig_mod.` prefixes are stripped.
+    """Load a safetensors file into `model`, in place and strictly; `module.` and `_orig_mod.`
+    prefixes are stripped.
 
     Returns:
         Notices for the user.
 
     Raises:
         UsageError: No such file.
-        ModelError: A damaged file, values that are not finite, or keys, shapes or dtypes that do not fit.
+        ModelError: A damaged file, values that are not finite, or keys, shapes or dtypes that do
+            not fit.
         UnsafeFileError: The file is not safetensors.
     """
     state, notices = read_state(path)
@@ -43,14 +50,16 @@ def load_weights(model: nn.Module, path: Path) -> list[str]:
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file, or all shards of its `*.index.json`; told apart by content, not by name.
+    """Read a safetensors file, or all shards of its `*.index.json`; told apart by content, not by
+    name.
 
     Returns:
         Tensors on the CPU, backed by the file: copy before writing to them.
 
     Raises:
         UsageError: No such file.
-        ModelError: A damaged or ambiguous file, unusable dtypes, or values that are not finite; names the tensor.
+        ModelError: A damaged or ambiguous file, unusable dtypes, or values that are not finite;
+            names the tensor.
         UnsafeFileError: Not a regular file, a pickle or archive, or shards outside the folder.
     """
     path = Path(path)
@@ -83,7 +92,11 @@ def assign(model: nn.Module, state: dict[str, Tensor]) -> None:
     """Put `state` into `model`, in place and strictly; ModelError lists what does not fit."""
     check_usable(model)
     own = model.state_dict(keep_vars=True)
-    if hasattr(model, "config") and hasattr(model, "from_pretrained") and _completed(own, state).keys() != own.keys():
+    if (
+        hasattr(model, "config")
+        and hasattr(model, "from_pretrained")
+        and _completed(own, state).keys() != own.keys()
+    ):
         state = _converted(model, state)
     state = _completed(own, state)
     problems = {
@@ -91,34 +104,55 @@ def assign(model: nn.Module, state: dict[str, Tensor]) -> None:
         "unexpected": [f"{key} {list(state[key].shape)}" for key in state if key not in own],
         "of another shape": [
             f"{key} {list(state[key].shape)}, not {list(own[key].shape)}"
-            for key in own if key in state and state[key].shape != own[key].shape
+            for key in own
+            if key in state and state[key].shape != own[key].shape
         ],
         "of integers": [
-            f"{key} {state[key].dtype}" for key in own
+            f"{key} {state[key].dtype}"
+            for key in own
             if key in state and own[key].is_floating_point() and not state[key].is_floating_point()
         ],
-    }  # fmt: skip
+    }
     if any(problems.values()):
-        lines = [f"\n  {len(keys)} {kind}: {', '.join(keys[:10])}" for kind, keys in problems.items() if keys]
-        raise ModelError(f"the weights do not fit {type(model).__name__} (at most 10 shown of each){''.join(lines)}")
+        lines = [
+            f"\n  {len(keys)} {kind}: {', '.join(keys[:10])}"
+            for kind, keys in problems.items()
+            if keys
+        ]
+        raise ModelError(
+            f"the weights do not fit {type(model).__name__} (at most 10 shown of"
+            f" each){''.join(lines)}"
+        )
     model.load_state_dict(state, strict=True)
 
 
 def _converted(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """`state` under the names of a transformers model, whose releases rename keys between file and module."""
+    """`state` under the names of a transformers model, whose releases rename keys between file and
+    module.
+    """
     with quiet():
         other, info = type(model).from_pretrained(
-            None, config=model.config, state_dict=dict(state), output_loading_info=True, ignore_mismatched_sizes=True
+            None,
+            config=model.config,
+            state_dict=dict(state),
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
         )
-    found = {key: value for key, value in other.state_dict().items() if key not in info["missing_keys"]}
+    found = {
+        key: value for key, value in other.state_dict().items() if key not in info["missing_keys"]
+    }
     misfits = {key: torch.empty(shape, device="meta") for key, shape, _ in info["mismatched_keys"]}
-    return found | misfits | {key: state.get(key, torch.empty(0)) for key in info["unexpected_keys"]}
+    return (
+        found | misfits | {key: state.get(key, torch.empty(0)) for key in info["unexpected_keys"]}
+    )
 
 
 def _completed(own: Mapping[str, Tensor], state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Give each tied parameter that files leave out the value of its twin."""
     present = {id(tensor): state[key] for key, tensor in own.items() if key in state}
-    return {key: present[id(tensor)] for key, tensor in own.items() if id(tensor) in present} | state
+    return {
+        key: present[id(tensor)] for key, tensor in own.items() if id(tensor) in present
+    } | state
 
 
 def _common(names: Collection[str], prefix: str) -> str:
@@ -138,7 +172,9 @@ def _head(path: Path) -> bytes:
 
 
 def _is_archive(head: bytes) -> bool:
-    """Whether `head` starts a zip, gzip, tar or pickle; pickle opcodes are parsed, never executed."""
+    """Whether `head` starts a zip, gzip, tar or pickle; pickle opcodes are parsed, never
+    executed.
+    """
     if head.startswith((b"PK", b"\x1f\x8b")) or head[257:262] == b"ustar":
         return True
     try:
@@ -158,7 +194,9 @@ def _read_one(path: Path, head: bytes) -> dict[str, Tensor]:
         raise ModelError(f"{path.name} is not a valid safetensors file: {error}") from error
     for name, tensor in state.items():
         if len(name) > 512 or not name.isprintable():
-            raise ModelError(f"{path.name}: tensor name {name[:40]!r} is too long or has control characters")
+            raise ModelError(
+                f"{path.name}: tensor name {name[:40]!r} is too long or has control characters"
+            )
         if tensor.dtype not in _DTYPES:
             raise ModelError(f"{path.name}: tensor {name!r} is {tensor.dtype}: dequantise first")
         if max(tensor.shape, default=0) >= 2**31:
@@ -169,7 +207,9 @@ def _read_one(path: Path, head: bytes) -> dict[str, Tensor]:
 
 
 def _check_header(path: Path, length: int) -> None:
-    """Refuse what safetensors lets pass, a name given twice, and huge headers before they are read."""
+    """Refuse what safetensors lets pass, a name given twice, and huge headers before they are
+    read.
+    """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         name, times = Counter(key for key, _ in pairs).most_common(1)[0] if pairs else ("", 1)
@@ -178,13 +218,18 @@ def _check_header(path: Path, length: int) -> None:
         return dict(pairs)
 
     if not 2 <= length <= min(_MAX_HEADER, path.stat().st_size - 8):
-        raise ModelError(f"{path.name} is not a safetensors file, or is cut off: its header would be {length} bytes")
+        raise ModelError(
+            f"{path.name} is not a safetensors file, or is cut off: its header would be {length}"
+            " bytes"
+        )
     with path.open("rb") as file:
         file.seek(8)
         try:
             json.loads(file.read(length).decode("utf-8"), object_pairs_hook=unique)
         except (ValueError, RecursionError) as error:
-            raise ModelError(f"{path.name}: the safetensors header is not valid JSON: {error}") from error
+            raise ModelError(
+                f"{path.name}: the safetensors header is not valid JSON: {error}"
+            ) from error
 
 
 def _shard_names(path: Path) -> list[str]:
@@ -196,7 +241,10 @@ def _shard_names(path: Path) -> list[str]:
         raise ModelError(f"{path.name} is not an index of safetensors shards: {error}") from error
     for name in names:
         if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name):
-            raise UnsafeFileError(f"{path.name} points to {str(name)[:200]!r}: shards must be files of the same folder")
+            raise UnsafeFileError(
+                f"{path.name} points to {str(name)[:200]!r}: shards must be files of the same"
+                " folder"
+            )
     return names
 
 

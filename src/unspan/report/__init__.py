@@ -1,6 +1,8 @@
-"""One page about an audit, for people: `html` and `markdown` turn the dict of `audit.json` into text.
+"""One page about an audit, for people: `html` and `markdown` turn the dict of `audit.json` into
+text.
 
-The page is one file without scripts or references to anything outside it; every text from data is shown literally.
+The page is one file without scripts or references to anything outside it; every text from data is
+shown literally.
 """
 
 from unspan.report.markdown import markdown

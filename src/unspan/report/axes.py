@@ -13,7 +13,11 @@ MOST = 20  # classes in one drawing
 MODELS = ("before", "after", "reference")
 LABEL = {"before": "before", "after": "after erasing", "reference": "reference"}
 FORGOTTEN = "▸ "
-_MARKER = {"before": ("o", "before", 9.5), "after": ("D", "after", 5.5), "reference": ("^", "ref", 7.0)}
+_MARKER = {
+    "before": ("o", "before", 9.5),
+    "after": ("D", "after", 5.5),
+    "reference": ("^", "ref", 7.0),
+}
 _DASH = {"before": "--", "after": "-", "reference": ":"}
 
 
@@ -21,7 +25,14 @@ def look(model: str, line: bool = False) -> dict[str, Any]:
     """Marker of a model: a wide circle, a filled diamond that fits into it, a triangle."""
     marker, colour, size = _MARKER[model]
     face = INK[colour] if model == "after" else "none"
-    return {"marker": marker, "color": INK[colour], "markerfacecolor": face, "markeredgewidth": 1.5, "markersize": size, "linestyle": _DASH[model] if line else "none"}
+    return {
+        "marker": marker,
+        "color": INK[colour],
+        "markerfacecolor": face,
+        "markeredgewidth": 1.5,
+        "markersize": size,
+        "linestyle": _DASH[model] if line else "none",
+    }
 
 
 def legend(model: str, line: bool = False) -> Any:
@@ -95,14 +106,28 @@ def class_rows(audit: Mapping[str, Any]) -> list[dict[str, Any]]:
     column = {key: items(source, key) for key in ("before", "after", "low", "high", "n")}
     found = []
     for i, name in enumerate(classes):
-        values = {key: share(column[key][i]) if i < len(column[key]) else None for key in ("before", "after", "low", "high")}
+        values = {
+            key: share(column[key][i]) if i < len(column[key]) else None
+            for key in ("before", "after", "low", "high")
+        }
         if values["before"] is not None and values["after"] is not None:
-            found.append({"name": literal(name), "forget": i < len(forget) and forget[i] is True, "n": count(column["n"][i]) if i < len(column["n"]) else 0, **values})
+            found.append(
+                {
+                    "name": literal(name),
+                    "forget": i < len(forget) and forget[i] is True,
+                    "n": count(column["n"][i]) if i < len(column["n"]) else 0,
+                    **values,
+                }
+            )
     return found
 
 
 def forgotten(audit: Mapping[str, Any]) -> set[str]:
     """Names of the classes that were to be forgotten."""
     request = table(audit, "request")
-    chosen = {literal(one) for one in items(request, "selector")} if request.get("kind") == "class" else set()
+    chosen = (
+        {literal(one) for one in items(request, "selector")}
+        if request.get("kind") == "class"
+        else set()
+    )
     return chosen | {one["name"] for one in class_rows(audit) if one["forget"]}

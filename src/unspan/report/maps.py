@@ -1,4 +1,6 @@
-"""Pictures of the feature space: similarity of classes, and samples in two dimensions. They describe; they test nothing."""
+"""Pictures of the feature space: similarity of classes, and samples in two dimensions. They
+describe; they test nothing.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +24,30 @@ def cosine(audit: Mapping[str, Any]) -> Figure | None:
     """Cosines between class means before and after."""
     source = table(table(audit, "figures"), "cosine")
     classes, gone = [literal(one) for one in items(source, "classes")], forgotten(audit)
-    matrices = {model: matrix for model in _OVER if (matrix := _matrix(source, model, len(classes)))}
+    matrices = {
+        model: matrix for model in _OVER if (matrix := _matrix(source, model, len(classes)))
+    }
     if not matrices:
         return None
     keep = _nearest(classes, next(iter(matrices.values())), gone)
-    part = f" {len(keep)} of {len(classes)} classes are drawn: the forgotten ones and those nearest to them." if len(keep) < len(classes) else ""
-    caption = f"Cosine between mean features: 1 is the same direction, 0 is unrelated, below 0 (other colour) is opposed. This describes; it is no test.{part}"
-    return Figure("How similar the classes look inside the model", caption, lambda: [Panel(_OVER[model], _cells(model, classes, matrix, keep, gone)) for model, matrix in matrices.items()])
+    part = (
+        f" {len(keep)} of {len(classes)} classes are drawn: the forgotten ones and those nearest to"
+        " them."
+        if len(keep) < len(classes)
+        else ""
+    )
+    caption = (
+        "Cosine between mean features: 1 is the same direction, 0 is unrelated, below 0 (other"
+        f" colour) is opposed. This describes; it is no test.{part}"
+    )
+    return Figure(
+        "How similar the classes look inside the model",
+        caption,
+        lambda: [
+            Panel(_OVER[model], _cells(model, classes, matrix, keep, gone))
+            for model, matrix in matrices.items()
+        ],
+    )
 
 
 def _cells(model: str, classes: list[str], matrix: Matrix, keep: list[int], gone: set[str]) -> str:
@@ -40,9 +59,20 @@ def _cells(model: str, classes: list[str], matrix: Matrix, keep: list[int], gone
     left = room(labels)
     with drawing():
         figure, (axes,) = canvas(WIDTH, left, right=6, top=left, bottom=6)
-        values = {(i, j): value for i, row in enumerate(keep) for j, column in enumerate(keep) if (value := matrix[row][column]) is not None}
-        corners = [[(j - 0.5, i - 0.5), (j + 0.5, i - 0.5), (j + 0.5, i + 0.5), (j - 0.5, i + 0.5)] for i, j in values]
-        shades = [to_rgba(INK["after" if value >= 0 else "ref"], SHADE * abs(value)) for value in values.values()]
+        values = {
+            (i, j): value
+            for i, row in enumerate(keep)
+            for j, column in enumerate(keep)
+            if (value := matrix[row][column]) is not None
+        }
+        corners = [
+            [(j - 0.5, i - 0.5), (j + 0.5, i - 0.5), (j + 0.5, i + 0.5), (j - 0.5, i + 0.5)]
+            for i, j in values
+        ]
+        shades = [
+            to_rgba(INK["after" if value >= 0 else "ref"], SHADE * abs(value))
+            for value in values.values()
+        ]
         axes.add_collection(PolyCollection(corners, facecolors=shades, edgecolors="none"))
         for (i, j), value in values.items() if len(keep) <= WRITTEN else ():
             axes.text(j, i, _short(value), ha="center", va="center", fontsize=8.5)
@@ -54,25 +84,37 @@ def _cells(model: str, classes: list[str], matrix: Matrix, keep: list[int], gone
         bold(axes.set_xticks(range(len(keep)), labels, rotation=90), marked)
         bold(axes.set_yticks(range(len(keep)), labels), marked)
         told = "; ".join(f"{classes[i]} is nearest to {_closest(classes, matrix, i)}" for i in keep)
-        return inline(figure, f"cosine-{model}", f"Cosine between the mean features of the classes, {model}", told)
+        return inline(
+            figure,
+            f"cosine-{model}",
+            f"Cosine between the mean features of the classes, {model}",
+            told,
+        )
 
 
 def _nearest(classes: list[str], matrix: Matrix, gone: set[str]) -> list[int]:
     if len(classes) <= MOST:
         return list(range(len(classes)))
     own = [i for i, name in enumerate(classes) if name in gone][:MOST] or [0]
-    order = sorted(range(len(classes)), key=lambda i: (i not in own, -max(matrix[i][j] or 0.0 for j in own)))
+    order = sorted(
+        range(len(classes)), key=lambda i: (i not in own, -max(matrix[i][j] or 0.0 for j in own))
+    )
     return sorted(order[:MOST])
 
 
 def _closest(classes: list[str], matrix: Matrix, i: int) -> str:
-    best = max(((value, j) for j, value in enumerate(matrix[i]) if j != i and value is not None), default=None)
+    best = max(
+        ((value, j) for j, value in enumerate(matrix[i]) if j != i and value is not None),
+        default=None,
+    )
     return f"{classes[best[1]]} ({best[0]:.2f})" if best else "none (not measured)"
 
 
 def _short(value: float) -> str:
     text = f"{value:.2f}"
-    return {"1.00": "1", "-1.00": "−1", "0.00": "0", "-0.00": "0"}.get(text, text.replace("0.", ".", 1).replace("-", "−"))
+    return {"1.00": "1", "-1.00": "−1", "0.00": "0", "-0.00": "0"}.get(
+        text, text.replace("0.", ".", 1).replace("-", "−")
+    )
 
 
 def _matrix(source: Mapping[str, Any], key: str, size: int) -> Matrix | None:
@@ -83,36 +125,67 @@ def _matrix(source: Mapping[str, Any], key: str, size: int) -> Matrix | None:
         if len(values) != size:
             return None
         found.append([None if value is None else max(-1.0, min(1.0, value)) for value in values])
-    return found if len(found) == size and any(value is not None for row in found for value in row) else None
+    return (
+        found
+        if len(found) == size and any(value is not None for row in found for value in row)
+        else None
+    )
 
 
 def embedding(audit: Mapping[str, Any]) -> Figure | None:
     """Features in two dimensions."""
     source = table(table(audit, "figures"), "embedding")
     classes, gone = [literal(one) for one in items(source, "classes")], forgotten(audit)
-    clouds = {model: points for model in _OVER if (points := _points(items(source, model), len(classes)))}
+    clouds = {
+        model: points for model in _OVER if (points := _points(items(source, model), len(classes)))
+    }
     if not clouds:
         return None
-    caption = f"Features drawn in two dimensions ({said(source, 'method', 40) or 'projection'}); triangles are samples that were to be forgotten. Distances in such pictures can mislead: this describes, it is no test."
-    return Figure("Where the samples lie inside the model", caption, lambda: [Panel(_OVER[model], _cloud(model, classes, points, gone)) for model, points in clouds.items()])
+    caption = (
+        f"Features drawn in two dimensions ({said(source, 'method', 40) or 'projection'});"
+        " triangles are samples that were to be forgotten. Distances in such pictures can mislead:"
+        " this describes, it is no test."
+    )
+    return Figure(
+        "Where the samples lie inside the model",
+        caption,
+        lambda: [
+            Panel(_OVER[model], _cloud(model, classes, points, gone))
+            for model, points in clouds.items()
+        ],
+    )
 
 
 def _points(found: list[Any], classes: int) -> list[tuple[float, float, int]]:
     kept = []
     for one in found:
-        values = [number(value) for value in one] if isinstance(one, list) and len(one) == 3 else [None]
+        values = (
+            [number(value) for value in one] if isinstance(one, list) and len(one) == 3 else [None]
+        )
         if None not in values and all(abs(value) < 1e9 for value in one) and 0 <= one[2] < classes:
             kept.append((float(one[0]), float(one[1]), int(one[2])))
     return kept[:: max(1, math.ceil(len(kept) / POINTS))]
 
 
-def _cloud(model: str, classes: list[str], points: Sequence[tuple[float, float, int]], gone: set[str]) -> str:
+def _cloud(
+    model: str, classes: list[str], points: Sequence[tuple[float, float, int]], gone: set[str]
+) -> str:
     with drawing():
         figure, (axes,) = canvas(300, 6, right=6, top=6, bottom=6)
         for erased in (False, True):
             part = [p for p in points if (classes[p[2]] in gone) is erased]
-            look = {"color": INK["forget"], "markersize": 4.2, "alpha": 0.85} if erased else {"color": INK["before"], "markersize": 2.6, "alpha": 0.45}
-            axes.plot([p[0] for p in part], [p[1] for p in part], "^" if erased else "o", markeredgewidth=0, **look)
+            look = (
+                {"color": INK["forget"], "markersize": 4.2, "alpha": 0.85}
+                if erased
+                else {"color": INK["before"], "markersize": 2.6, "alpha": 0.45}
+            )
+            axes.plot(
+                [p[0] for p in part],
+                [p[1] for p in part],
+                "^" if erased else "o",
+                markeredgewidth=0,
+                **look,
+            )
         axes.margins(0.06)
         axes.autoscale_view()
         axes.set_xticks([])
@@ -120,8 +193,12 @@ def _cloud(model: str, classes: list[str], points: Sequence[tuple[float, float, 
         for spine in axes.spines.values():
             spine.set_visible(True)
         _place_names(axes, points, classes, gone)
-        told = "Mean position of each class: " + "; ".join(f"{classes[i]} ({x:.1f}, {y:.1f})" for i, x, y in _middles(points))
-        return inline(figure, f"embedding-{model}", f"Features in two dimensions, {model}", told, halo=True)
+        told = "Mean position of each class: " + "; ".join(
+            f"{classes[i]} ({x:.1f}, {y:.1f})" for i, x, y in _middles(points)
+        )
+        return inline(
+            figure, f"embedding-{model}", f"Features in two dimensions, {model}", told, halo=True
+        )
 
 
 def _middles(points: Sequence[tuple[float, float, int]]) -> list[tuple[int, float, float]]:
@@ -132,7 +209,9 @@ def _middles(points: Sequence[tuple[float, float, int]]) -> list[tuple[int, floa
     return found
 
 
-def _place_names(axes: Any, points: Sequence[tuple[float, float, int]], classes: list[str], gone: set[str]) -> None:
+def _place_names(
+    axes: Any, points: Sequence[tuple[float, float, int]], classes: list[str], gone: set[str]
+) -> None:
     """Class names near the middle of their points, moved apart; a name without room is left out."""
     taken: list[tuple[float, float, float, float]] = []
     line = TEXT * 1.5
@@ -145,8 +224,17 @@ def _place_names(axes: Any, points: Sequence[tuple[float, float, int]], classes:
         for step in (0, 1, -1, 2, -2, 3, -3, 4, -4):
             row = min(max(up + step * line, line), 300 - line)
             box = (column - half, row - line / 2, column + half, row + line / 2)
-            if all(box[2] <= b[0] or b[2] <= box[0] or box[3] <= b[1] or b[3] <= box[1] for b in taken):
+            if all(
+                box[2] <= b[0] or b[2] <= box[0] or box[3] <= b[1] or b[3] <= box[1] for b in taken
+            ):
                 taken.append(box)
                 at = axes.transData.inverted().transform((column, row))
-                axes.annotate(text, at, ha="center", va="center", fontweight="bold" if strong else "normal", color=INK["forget" if strong else "ink"])
+                axes.annotate(
+                    text,
+                    at,
+                    ha="center",
+                    va="center",
+                    fontweight="bold" if strong else "normal",
+                    color=INK["forget" if strong else "ink"],
+                )
                 break

@@ -1,4 +1,6 @@
-"""The report as Markdown: the same words and tables without drawings, for a repository or a ticket."""
+"""The report as Markdown: the same words and tables without drawings, for a repository or a
+ticket.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +25,26 @@ def markdown(audit: Mapping[str, Any]) -> str:
     """
     seen = view(audit)
     lines = [
-        f"# Audit of a deletion: {seen.verdict}", "", plain(seen.meaning), "", plain(seen.levels), "",
+        f"# Audit of a deletion: {seen.verdict}",
+        "",
+        plain(seen.meaning),
+        "",
+        plain(seen.levels),
+        "",
         *(line for notice in seen.notices for line in (f"> **Warning.** {plain(notice)}", "")),
         f"- **What was asked**: {plain(joined(seen.asked, seen.tested))}",
-        f"- **What an attacker can still do**: {plain(seen.headline or seen.missing or 'see the table')}",
-    ]  # fmt: skip
+        (
+            "- **What an attacker can still do**:"
+            f" {plain(seen.headline or seen.missing or 'see the table')}"
+        ),
+    ]
     if seen.strongest:
         best = seen.strongest
-        lines.append(f"- **Strongest attack**: {plain(best.attack)}: {plain(best.after.line)}; before {plain(best.before.line)}; reference ({plain(seen.reference)}) {plain(best.reference.line)}; recoverable part {plain(best.part.line)}")
+        lines.append(
+            f"- **Strongest attack**: {plain(best.attack)}: {plain(best.after.line)}; before"
+            f" {plain(best.before.line)}; reference ({plain(seen.reference)})"
+            f" {plain(best.reference.line)}; recoverable part {plain(best.part.line)}"
+        )
     if seen.next_steps:
         lines.append(f"- **Next step**: {plain(seen.next_steps[0])}")
     for section in seen.sections:
@@ -45,19 +59,40 @@ def plain(text: str) -> str:
 
 def _section(section: Section) -> list[str]:
     lines = [f"> **Warning.** {plain(section.alert)}", ""] if section.alert else []
-    lines += [line for text in (section.missing, *section.lead) if text for line in (plain(text), "")]
+    lines += [
+        line for text in (section.missing, *section.lead) if text for line in (plain(text), "")
+    ]
     for table in section.tables:
         lines += _table(table)
     for listing in section.listings:
-        lines += [f"**{plain(listing.title)}**", "", *(f"- {plain(line)}" + (f" ({plain(listing.basis)})" if listing.basis else "") for line in listing.lines), ""]
+        lines += [
+            f"**{plain(listing.title)}**",
+            "",
+            *(
+                f"- {plain(line)}" + (f" ({plain(listing.basis)})" if listing.basis else "")
+                for line in listing.lines
+            ),
+            "",
+        ]
     return lines[:-1] if lines and not lines[-1] else lines
 
 
 def _table(table: Table) -> list[str]:
-    head = [f"| {' | '.join(plain(name) for name in table.columns)} |", f"|{'---|' * len(table.columns)}"]
-    return [f"**{plain(table.caption)}**", "", *head, *(f"| {' | '.join(_cell(one) for one in row)} |" for row in table.rows), ""]
+    head = [
+        f"| {' | '.join(plain(name) for name in table.columns)} |",
+        f"|{'---|' * len(table.columns)}",
+    ]
+    return [
+        f"**{plain(table.caption)}**",
+        "",
+        *head,
+        *(f"| {' | '.join(_cell(one) for one in row)} |" for row in table.rows),
+        "",
+    ]
 
 
 def _cell(cell: Cell) -> str:
     sub = plain(cell.sub)
-    return plain(cell.text) + (f" {sub}" if cell.sub.startswith("[") else f" ({sub})" if sub else "")
+    return plain(cell.text) + (
+        f" {sub}" if cell.sub.startswith("[") else f" ({sub})" if sub else ""
+    )

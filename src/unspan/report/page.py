@@ -16,7 +16,13 @@ SIGNS = {"yes": "✓", "no": "✗", "open": "?", "none": "–", "forget": "▸"}
 
 def environment() -> Environment:
     """The template engine: escaping is on for every template, a missing name is an error."""
-    engine = Environment(loader=PackageLoader("unspan.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    engine = Environment(
+        loader=PackageLoader("unspan.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     engine.filters["own"] = _own
     return engine
 
@@ -31,7 +37,9 @@ def html(audit: Mapping[str, Any]) -> str:
         UsageError: this is not an audit, or one of a later version.
     """
     page = environment().get_template("page.html.j2")
-    return page.render(view=view(audit), light=Markup(variables(LIGHT)), dark=Markup(variables(DARK)), signs=SIGNS)
+    return page.render(
+        view=view(audit), light=Markup(variables(LIGHT)), dark=Markup(variables(DARK)), signs=SIGNS
+    )
 
 
 def _own(text: str) -> Markup:

@@ -1,4 +1,6 @@
-"""What a report is made of, whatever it is written in: cells, tables, figures, sections; and safe reading of the audit."""
+"""What a report is made of, whatever it is written in: cells, tables, figures, sections; and safe
+reading of the audit.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ class Cell:
     Attributes:
         text: what it says.
         sub: a second, smaller line.
-        mark: `yes`, `no`, `open`, `forget` or empty: adds colour and a sign to the words, never replaces them.
+        mark: `yes`, `no`, `open`, `forget` or empty: adds colour and a sign to the words, never
+            replaces them.
     """
 
     text: str
@@ -132,13 +135,21 @@ def table(audit: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def sentences(audit: Mapping[str, Any], key: str) -> list[str]:
     """The texts in a list of the audit, as literal lines."""
     found = audit.get(key)
-    return [upper(literal(one, 600)) for one in found if isinstance(one, str) and one.strip()] if isinstance(found, list) else []
+    return (
+        [upper(literal(one, 600)) for one in found if isinstance(one, str) and one.strip()]
+        if isinstance(found, list)
+        else []
+    )
 
 
 def said(source: Mapping[str, Any], key: str, limit: int = 600) -> str:
     """A text of the audit as one literal line, empty when there is none."""
     found = source.get(key)
-    return literal(found, limit) if isinstance(found, (str, int, float)) and not isinstance(found, bool) else ""
+    return (
+        literal(found, limit)
+        if isinstance(found, (str, int, float)) and not isinstance(found, bool)
+        else ""
+    )
 
 
 def why(audit: Mapping[str, Any], *words: str) -> str:

@@ -1,4 +1,6 @@
-"""From a matplotlib figure to SVG that can stand inside a page: no outside reference, own ids, colours by name."""
+"""From a matplotlib figure to SVG that can stand inside a page: no outside reference, own ids,
+colours by name.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ from unspan.report.words import literal
 
 WIDTH = 340  # drawing units; about the width of a phone, so that text keeps its size there
 TEXT = 10.5
-# Each name of the palette is drawn in a colour of its own that is replaced by the CSS variable afterwards.
+# Each name of the palette is drawn in a colour of its own that is replaced by the CSS variable
+# afterwards.
 INK = {name: f"#0102{i:02x}" for i, name in enumerate(LIGHT, 1)}
 _NAMES = {colour: f"var(--{name})" for name, colour in INK.items()}
 _COLOUR = re.compile("|".join(_NAMES))
@@ -24,14 +27,37 @@ _WIDE = {"ijl.,:;|!'`()[]ft Ir-": 0.42, "mwMW@%—": 1.02, "<>=+~^#&_": 0.86}
 _LONG = re.compile(r"-?\d+\.\d{3,}")
 _FONT = re.compile(r"font:\s*(?P<before>[^;]*?)(?P<size>[\d.]+)px[^;]*")
 _SETTINGS = {
-    "svg.fonttype": "none", "svg.hashsalt": "unspan", "font.family": "DejaVu Sans", "font.size": TEXT, "text.parse_math": False,
-    "text.color": INK["ink"], "axes.edgecolor": INK["line"], "axes.labelcolor": INK["ink"], "axes.facecolor": "none",
-    "figure.facecolor": "none", "xtick.color": INK["line"], "ytick.color": INK["line"], "xtick.labelcolor": INK["muted"],
-    "ytick.labelcolor": INK["ink"], "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
-    "grid.color": INK["line"], "grid.linewidth": 0.6, "legend.frameon": False, "legend.fontsize": TEXT,
-    "legend.handletextpad": 0.4, "legend.columnspacing": 1.0, "legend.borderaxespad": 0.0, "legend.borderpad": 0.1,
-    "xtick.labelsize": TEXT - 0.5, "ytick.labelsize": TEXT, "lines.linewidth": 1.6, "lines.markersize": 6.5, "path.sketch": None,
-}  # fmt: skip
+    "svg.fonttype": "none",
+    "svg.hashsalt": "unspan",
+    "font.family": "DejaVu Sans",
+    "font.size": TEXT,
+    "text.parse_math": False,
+    "text.color": INK["ink"],
+    "axes.edgecolor": INK["line"],
+    "axes.labelcolor": INK["ink"],
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "xtick.color": INK["line"],
+    "ytick.color": INK["line"],
+    "xtick.labelcolor": INK["muted"],
+    "ytick.labelcolor": INK["ink"],
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": INK["line"],
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": TEXT,
+    "legend.handletextpad": 0.4,
+    "legend.columnspacing": 1.0,
+    "legend.borderaxespad": 0.0,
+    "legend.borderpad": 0.1,
+    "xtick.labelsize": TEXT - 0.5,
+    "ytick.labelsize": TEXT,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 6.5,
+    "path.sketch": None,
+}
 
 
 @contextmanager
@@ -40,13 +66,32 @@ def drawing() -> Iterator[None]:
     import matplotlib
     from matplotlib import rcsetup
 
-    own = {name: value for name, value in matplotlib.rcParamsDefault.items() if not name.startswith(("backend", "interactive", "toolbar"))}
-    with warnings.catch_warnings(), matplotlib.rc_context(own | _SETTINGS | {"axes.prop_cycle": rcsetup.cycler(color=[INK["ink"]])}):
-        warnings.filterwarnings("ignore", message=".*[Gg]lyph.*")  # text stays text: the browser has the fonts
+    own = {
+        name: value
+        for name, value in matplotlib.rcParamsDefault.items()
+        if not name.startswith(("backend", "interactive", "toolbar"))
+    }
+    with (
+        warnings.catch_warnings(),
+        matplotlib.rc_context(
+            own | _SETTINGS | {"axes.prop_cycle": rcsetup.cycler(color=[INK["ink"]])}
+        ),
+    ):
+        warnings.filterwarnings(
+            "ignore", message=".*[Gg]lyph.*"
+        )  # text stays text: the browser has the fonts
         yield
 
 
-def canvas(height: float, left: float, right: float = 12, top: float = 8, bottom: float = 26, count: int = 1, gap: float = 0) -> tuple[Any, list[Any]]:
+def canvas(
+    height: float,
+    left: float,
+    right: float = 12,
+    top: float = 8,
+    bottom: float = 26,
+    count: int = 1,
+    gap: float = 0,
+) -> tuple[Any, list[Any]]:
     """A figure of fixed width with `count` axes of equal height, one under the other.
 
     Args:
@@ -63,7 +108,15 @@ def canvas(height: float, left: float, right: float = 12, top: float = 8, bottom
     figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72)
     each = (height - top - bottom - gap * (count - 1)) / count
     return figure, [
-        figure.add_axes((left / WIDTH, 1 - (top + each * (i + 1) + gap * i) / height, (WIDTH - left - right) / WIDTH, each / height)) for i in range(count)
+        figure.add_axes(
+            (
+                left / WIDTH,
+                1 - (top + each * (i + 1) + gap * i) / height,
+                (WIDTH - left - right) / WIDTH,
+                each / height,
+            )
+        )
+        for i in range(count)
     ]
 
 
@@ -74,7 +127,13 @@ def room(labels: list[str]) -> float:
 
 def width(text: str) -> float:
     """At most how wide a text is in drawing units, in any common font without serifs."""
-    return TEXT * sum(next((size for letters, size in _WIDE.items() if c in letters), 1.05 if unicodedata.east_asian_width(c) in "WFA" else 0.85 if c.isupper() else 0.66) for c in text)
+    return TEXT * sum(
+        next(
+            (size for letters, size in _WIDE.items() if c in letters),
+            1.05 if unicodedata.east_asian_width(c) in "WFA" else 0.85 if c.isupper() else 0.66,
+        )
+        for c in text
+    )
 
 
 def fitted(text: Any, space: float = 110) -> str:
@@ -98,7 +157,9 @@ def inline(figure: Any, key: str, title: str, description: str, *, halo: bool = 
         halo: texts stand on lines or points and need a ground of their own.
     """
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    figure.savefig(
+        buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+    )
     root = ElementTree.fromstring(buffer.getvalue())  # written by matplotlib a line above
     box = root.get("viewBox", f"0 0 {WIDTH} {WIDTH}")
     for element in root.iter():
@@ -109,7 +170,14 @@ def inline(figure: Any, key: str, title: str, description: str, *, halo: bool = 
     for element in root.iter():
         _rewrite(element, key)
     root.attrib.clear()
-    root.attrib.update({"viewBox": box, "class": "plot halo" if halo else "plot", "role": "img", "aria-labelledby": f"{key}-title {key}-desc"})
+    root.attrib.update(
+        {
+            "viewBox": box,
+            "class": "plot halo" if halo else "plot",
+            "role": "img",
+            "aria-labelledby": f"{key}-title {key}-desc",
+        }
+    )
     for place, (tag, text) in enumerate((("title", title), ("desc", description))):
         element = ElementTree.Element(tag, {"id": f"{key}-{tag}"})
         element.text = literal(text)
@@ -125,7 +193,9 @@ def _rewrite(element: ElementTree.Element, key: str) -> None:
         elif bare == "href":
             value = f"#{key}-{value[1:]}"
         else:
-            value = _COLOUR.sub(lambda found: _NAMES[found[0]], value).replace("url(#", f"url(#{key}-")
+            value = _COLOUR.sub(lambda found: _NAMES[found[0]], value).replace(
+                "url(#", f"url(#{key}-"
+            )
             value = _LONG.sub(lambda found: f"{float(found[0]):.2f}", value)
             if bare == "style":
                 value = _FONT.sub(_font, value)

@@ -1,4 +1,6 @@
-"""What the first screen of a report says, taken from an audit: verdict, request, what an attacker can still do, next step."""
+"""What the first screen of a report says, taken from an audit: verdict, request, what an attacker
+can still do, next step.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,28 @@ from unspan.errors import UsageError
 from unspan.report.parts import Section, rows, said, sentences, table, why
 from unspan.report.rule import ERASED, INCONCLUSIVE, MARK, NOT_MEASURABLE, RETAINED
 from unspan.report.sections import sections, stopped
-from unspan.report.words import Measured, count, fraction, joined, literal, measured, number, thousands
+from unspan.report.words import (
+    Measured,
+    count,
+    fraction,
+    joined,
+    literal,
+    measured,
+    number,
+    thousands,
+)
 
 SCHEMA = "unspan.audit/1"
 MEANING = {
-    ERASED: "No attack that was fitted reads more than the reference does. This holds for the levels named here, not beyond.",
+    ERASED: (
+        "No attack that was fitted reads more than the reference does. This holds for the levels"
+        " named here, not beyond."
+    ),
     RETAINED: "What was to be erased can still be read out of the new model.",
     INCONCLUSIVE: "The measurements do not decide. No erasure may be claimed from them.",
-    NOT_MEASURABLE: "This audit cannot tell whether anything was erased. No erasure may be claimed from it.",
+    NOT_MEASURABLE: (
+        "This audit cannot tell whether anything was erased. No erasure may be claimed from it."
+    ),
 }
 
 
@@ -92,17 +108,33 @@ def view(audit: Mapping[str, Any]) -> View:
         raise UsageError("a report needs the content of an audit.json: a JSON object")
     schema = audit.get("schema", SCHEMA)
     if schema != SCHEMA:
-        raise UsageError(f"this report reads {SCHEMA}, the audit says {literal(schema, 60)!r}: install a version of unspan that knows it")
+        raise UsageError(
+            f"this report reads {SCHEMA}, the audit says {literal(schema, 60)!r}: install a version"
+            " of unspan that knows it"
+        )
     word = audit.get("verdict") or NOT_MEASURABLE
     if not isinstance(word, str) or word not in MARK:
-        raise UsageError(f"unknown verdict {literal(word, 60)!r}: expected one of {', '.join(MARK)}")
+        raise UsageError(
+            f"unknown verdict {literal(word, 60)!r}: expected one of {', '.join(MARK)}"
+        )
     attacks = rows(audit, "attacks")
     return View(
-        created=_when(said(audit, "created", 40)), verdict=word, mark=MARK[word], meaning=_meaning(audit, word), levels=joined(_levels(audit), _goals(audit)), notices=_notices(audit, word),
-        asked=_asked(audit), tested=_tested(audit), headline=said(audit, "headline"), strongest=_strongest(attacks[0]) if attacks else None,
-        missing="" if attacks else why(audit, "attack", "probe"), reference=reference(audit), still=sentences(audit, "can_still"),
-        next_steps=sentences(audit, "next_steps"), sections=sections(audit, reference(audit)),
-    )  # fmt: skip
+        created=_when(said(audit, "created", 40)),
+        verdict=word,
+        mark=MARK[word],
+        meaning=_meaning(audit, word),
+        levels=joined(_levels(audit), _goals(audit)),
+        notices=_notices(audit, word),
+        asked=_asked(audit),
+        tested=_tested(audit),
+        headline=said(audit, "headline"),
+        strongest=_strongest(attacks[0]) if attacks else None,
+        missing="" if attacks else why(audit, "attack", "probe"),
+        reference=reference(audit),
+        still=sentences(audit, "can_still"),
+        next_steps=sentences(audit, "next_steps"),
+        sections=sections(audit, reference(audit)),
+    )
 
 
 def _when(text: str) -> str:
@@ -113,10 +145,13 @@ def _when(text: str) -> str:
 def _strongest(row: Mapping[str, Any]) -> Reached:
     unit, n = row.get("unit"), row.get("n")
     return Reached(
-        attack=said(row, "attack", 80), share=unit != "AUC", before=measured(row.get("original"), unit=unit, n=n),
-        after=measured(row.get("erased"), row.get("erased_low"), row.get("erased_high"), unit, n), reference=measured(row.get("reference"), unit=unit, n=n),
+        attack=said(row, "attack", 80),
+        share=unit != "AUC",
+        before=measured(row.get("original"), unit=unit, n=n),
+        after=measured(row.get("erased"), row.get("erased_low"), row.get("erased_high"), unit, n),
+        reference=measured(row.get("reference"), unit=unit, n=n),
         part=fraction(row.get("rho"), row.get("rho_low"), row.get("rho_high")),
-    )  # fmt: skip
+    )
 
 
 def reference(audit: Mapping[str, Any]) -> str:
@@ -133,21 +168,44 @@ def reference(audit: Mapping[str, Any]) -> str:
 
 def _asked(audit: Mapping[str, Any]) -> str:
     request = table(audit, "request")
-    names = [literal(one, 40) for one in request.get("selector") or [] if isinstance(one, (str, int))] if isinstance(request.get("selector"), list) else []
+    names = (
+        [literal(one, 40) for one in request.get("selector") or [] if isinstance(one, (str, int))]
+        if isinstance(request.get("selector"), list)
+        else []
+    )
     samples = count(request.get("samples"))
     if request.get("kind") == "class" and names:
         more = f" and {thousands(len(names) - 3)} more" if len(names) > 3 else ""
         return f"Forget the class{'es' if len(names) > 1 else ''} {', '.join(names[:3])}{more}"
     if samples:
-        return f"Forget {thousands(samples)} sample{'s' if samples > 1 else ''}"  # never names or ids of single samples
+        return (  # never names or ids of single samples
+            f"Forget {thousands(samples)} sample{'s' if samples > 1 else ''}"
+        )
     return "The request was not recorded"
 
 
 def _tested(audit: Mapping[str, Any]) -> str:
     request, method = table(audit, "request"), table(audit, "method")
     samples, tests = count(request.get("samples")), count(request.get("test_samples"))
-    parts = [f"{thousands(samples)} samples to be forgotten" if samples and request.get("kind") == "class" else "", f"audited on {thousands(tests)} sample{'s' if tests > 1 else ''}" + (f" ({said(request, 'test', 60)})" if said(request, "test") else "") if tests else ""]
-    how = f"Method: {said(method, 'name', 60)}" + (f" ({said(method, 'form', 60)} form)" if said(method, "form") else "") if said(method, "name") else ""
+    parts = [
+        (
+            f"{thousands(samples)} samples to be forgotten"
+            if samples and request.get("kind") == "class"
+            else ""
+        ),
+        (
+            f"audited on {thousands(tests)} sample{'s' if tests > 1 else ''}"
+            + (f" ({said(request, 'test', 60)})" if said(request, "test") else "")
+            if tests
+            else ""
+        ),
+    ]
+    how = (
+        f"Method: {said(method, 'name', 60)}"
+        + (f" ({said(method, 'form', 60)} form)" if said(method, "form") else "")
+        if said(method, "name")
+        else ""
+    )
     return joined("; ".join(filter(None, parts)), how, _cost(audit))
 
 
@@ -155,9 +213,21 @@ def _levels(audit: Mapping[str, Any]) -> str:
     found = rows(audit, "levels")
     if not found:
         return "No level was tested."
-    kinds = (("Levels that hold", "holds"), ("Levels that do not hold", "does not hold"), ("Not shown", "not shown"), ("Not tested", "not tested"))
-    named = [(title, [said(one, "level", 8) for one in found if _state(one) == state]) for title, state in kinds]
-    return " ".join(f"{title}: {', '.join(names) if names else 'none'}." for title, names in named if names or title == kinds[0][0])
+    kinds = (
+        ("Levels that hold", "holds"),
+        ("Levels that do not hold", "does not hold"),
+        ("Not shown", "not shown"),
+        ("Not tested", "not tested"),
+    )
+    named = [
+        (title, [said(one, "level", 8) for one in found if _state(one) == state])
+        for title, state in kinds
+    ]
+    return " ".join(
+        f"{title}: {', '.join(names) if names else 'none'}."
+        for title, names in named
+        if names or title == kinds[0][0]
+    )
 
 
 def _goals(audit: Mapping[str, Any]) -> str:
@@ -165,27 +235,63 @@ def _goals(audit: Mapping[str, Any]) -> str:
     found = rows(audit, "goals")
     if not found:
         return ""
-    missed = [f"{said(one, 'goal').partition(':')[0]} ({measured(one.get('value'), unit=said(one, 'unit', 20)).value})" for one in found if one.get("met") is not True]
-    return f"Goals for a service: {len(found) - len(missed)} of {len(found)} met." + (f" Not met: {'; '.join(missed)}." if missed else "")
+    missed = [
+        f"{said(one, 'goal').partition(':')[0]}"
+        f" ({measured(one.get('value'), unit=said(one, 'unit', 20)).value})"
+        for one in found
+        if one.get("met") is not True
+    ]
+    return f"Goals for a service: {len(found) - len(missed)} of {len(found)} met." + (
+        f" Not met: {'; '.join(missed)}." if missed else ""
+    )
 
 
 def _state(level: Mapping[str, Any]) -> str:
     holds = level.get("holds")
-    return said(level, "state", 20) or ("holds" if holds is True else "does not hold" if holds is False else "not tested")
+    return said(level, "state", 20) or (
+        "holds" if holds is True else "does not hold" if holds is False else "not tested"
+    )
 
 
 def _meaning(audit: Mapping[str, Any], word: str) -> str:
-    if word == RETAINED and table(audit, "reference").get("kind") in ("random weights", "raw pixels"):
-        return "More of what was to be erased can be read out of the new model than out of an untrained one. Whether a network retrained without it would give away as much was not measured."
-    twice = any(said(one, "what").startswith("instability") and one.get("met") is not True for one in rows(audit, "goals"))
-    return MEANING[word] + (" Who asks about the same image twice and compares finds traces of it (see the goals)." if word == ERASED and twice else "")
+    if word == RETAINED and table(audit, "reference").get("kind") in (
+        "random weights",
+        "raw pixels",
+    ):
+        return (
+            "More of what was to be erased can be read out of the new model than out of an"
+            " untrained one. Whether a network retrained without it would give away as much was not"
+            " measured."
+        )
+    twice = any(
+        said(one, "what").startswith("instability") and one.get("met") is not True
+        for one in rows(audit, "goals")
+    )
+    return MEANING[word] + (
+        " Who asks about the same image twice and compares finds traces of it (see the goals)."
+        if word == ERASED and twice
+        else ""
+    )
 
 
 def _cost(audit: Mapping[str, Any]) -> str:
     """What the erasure cost, in one sentence."""
-    found = {said(one, "model"): one for one in rows(audit, "scores") if (said(one, "name"), said(one, "split")) == ("retain accuracy", "test retain")}
-    values = [measured(found[name].get("value"), n=found[name].get("n")).value for name in ("before", "after") if name in found]
-    return f"On what was to be kept the model itself is right for {values[0]} before and {values[1]} after." if len(values) == 2 else ""
+    found = {
+        said(one, "model"): one
+        for one in rows(audit, "scores")
+        if (said(one, "name"), said(one, "split")) == ("retain accuracy", "test retain")
+    }
+    values = [
+        measured(found[name].get("value"), n=found[name].get("n")).value
+        for name in ("before", "after")
+        if name in found
+    ]
+    return (
+        f"On what was to be kept the model itself is right for {values[0]} before and {values[1]}"
+        " after."
+        if len(values) == 2
+        else ""
+    )
 
 
 def _notices(audit: Mapping[str, Any], word: str) -> list[str]:
@@ -195,16 +301,39 @@ def _notices(audit: Mapping[str, Any], word: str) -> list[str]:
     controls = rows(audit, "controls")
     failed = [one for one in controls if one.get("ok") is not True]
     if failed:
-        found.append(f"Do not rely on this verdict: {len(failed)} of {len(controls)} self-tests of this audit failed.")
-    kept = {said(one, "model"): number(one.get("value")) for one in rows(audit, "scores") if (said(one, "name"), said(one, "split")) == ("retain accuracy", "test retain")}
-    if kept.get("before") is not None and kept.get("after") is not None and (kept["before"] or 0) - (kept["after"] or 0) > 0.1:
-        found.append(f"The new model lost much of what was to be kept: {measured(kept['after']).value} right, {measured(kept['before']).value} before.")
-    early = [said(one, "attack", 60) for one in rows(audit, "attacks") if stopped(audit, said(one, "attack"))]
+        found.append(
+            f"Do not rely on this verdict: {len(failed)} of {len(controls)} self-tests of this"
+            " audit failed."
+        )
+    kept = {
+        said(one, "model"): number(one.get("value"))
+        for one in rows(audit, "scores")
+        if (said(one, "name"), said(one, "split")) == ("retain accuracy", "test retain")
+    }
+    if (
+        kept.get("before") is not None
+        and kept.get("after") is not None
+        and (kept["before"] or 0) - (kept["after"] or 0) > 0.1
+    ):
+        found.append(
+            f"The new model lost much of what was to be kept: {measured(kept['after']).value}"
+            f" right, {measured(kept['before']).value} before."
+        )
+    early = [
+        said(one, "attack", 60)
+        for one in rows(audit, "attacks")
+        if stopped(audit, said(one, "attack"))
+    ]
     if early:
-        found.append(f"NOT CONVERGED, could read more: {', '.join(early[:3])}{' and others' if len(early) > 3 else ''}.")
+        found.append(
+            "NOT CONVERGED, could read more:"
+            f" {', '.join(early[:3])}{' and others' if len(early) > 3 else ''}."
+        )
     found += sentences(audit, "notes")[:5]
     if not controls:
         found.append("The self-tests of this audit were not run.")
     if word == ERASED and any(one.get("verdict") == RETAINED for one in rows(audit, "attacks")):
-        found.append("Do not rely on this verdict: at least one attack in the table below says RETAINED.")
+        found.append(
+            "Do not rely on this verdict: at least one attack in the table below says RETAINED."
+        )
     return found

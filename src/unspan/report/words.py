@@ -1,4 +1,6 @@
-"""How numbers and foreign text are written: percent with interval and n, strange characters made visible."""
+"""How numbers and foreign text are written: percent with interval and n, strange characters made
+visible.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,12 @@ from unspan.metrics.score import share_interval
 
 SPACE = "\u00a0"  # keeps a number and its unit on one line
 _KEPT = {"\u00a0", "\u202f"}
-BETTER = {"lower": "↓ lower is better", "higher": "↑ higher is better", "reference": "≈ nearer to the reference is better", "none": "describes only"}
+BETTER = {
+    "lower": "↓ lower is better",
+    "higher": "↑ higher is better",
+    "reference": "≈ nearer to the reference is better",
+    "none": "describes only",
+}
 
 
 def literal(text: Any, limit: int | None = None) -> str:
@@ -21,7 +28,10 @@ def literal(text: Any, limit: int | None = None) -> str:
     >>> literal("long name", 5)
     'long…'
     """
-    flat = "".join(c if c.isprintable() or c in _KEPT else c.encode("unicode_escape").decode() for c in str(text))
+    flat = "".join(
+        c if c.isprintable() or c in _KEPT else c.encode("unicode_escape").decode()
+        for c in str(text)
+    )
     return flat if limit is None or len(flat) <= limit else flat[: limit - 1] + "…"
 
 
@@ -77,13 +87,23 @@ class Measured:
     @property
     def line(self) -> str:
         """Value, interval and n in one line."""
-        return " ".join(filter(None, (self.value, self.interval))) + (f", n{SPACE}={SPACE}{thousands(self.n)}" if self.n else "")
+        return " ".join(filter(None, (self.value, self.interval))) + (
+            f", n{SPACE}={SPACE}{thousands(self.n)}" if self.n else ""
+        )
 
 
 MISSING = Measured("not measured")
 
 
-def measured(value: Any, low: Any = None, high: Any = None, unit: Any = "share", n: Any = 0, *, hits: bool = True) -> Measured:
+def measured(
+    value: Any,
+    low: Any = None,
+    high: Any = None,
+    unit: Any = "share",
+    n: Any = 0,
+    *,
+    hits: bool = True,
+) -> Measured:
     """A measurement in words; a share of exactly 0 % or 100 % never stands without its interval.
 
     Args:
@@ -101,7 +121,11 @@ def measured(value: Any, low: Any = None, high: Any = None, unit: Any = "share",
     if at is None:
         return MISSING
     if unit == "share":
-        if (start is None or end is None) and 0 <= at <= 1 and _rounded(100 * at, 1) in ("0.0", "100.0"):
+        if (
+            (start is None or end is None)
+            and 0 <= at <= 1
+            and _rounded(100 * at, 1) in ("0.0", "100.0")
+        ):
             if not size or not hits:
                 return Measured(f"below 0.1{SPACE}%" if at < 0.5 else f"above 99.9{SPACE}%", n=size)
             start, end = share_interval(at * size, size)
@@ -109,11 +133,20 @@ def measured(value: Any, low: Any = None, high: Any = None, unit: Any = "share",
     if unit == "AUC":
         return Measured(_rounded(at, 3), _interval(start, end, 1, 3), size)
     digits = {"bits": 2, "seconds": 1, "points": 1, "examples": 0}.get(str(unit), 3)
-    return Measured(_rounded(at, digits) + ("" if unit in ("1", 1, None, "") else f"{SPACE}{literal(unit, 20)}"), _interval(start, end, 1, digits), size)
+    return Measured(
+        _rounded(at, digits)
+        + ("" if unit in ("1", 1, None, "") else f"{SPACE}{literal(unit, 20)}"),
+        _interval(start, end, 1, digits),
+        size,
+    )
 
 
 def _interval(low: float | None, high: float | None, scale: float, digits: int) -> str:
-    return "" if low is None or high is None else f"[{_rounded(low * scale, digits)}, {_rounded(high * scale, digits)}]"
+    return (
+        ""
+        if low is None or high is None
+        else f"[{_rounded(low * scale, digits)}, {_rounded(high * scale, digits)}]"
+    )
 
 
 def fraction(rho: Any, low: Any, high: Any) -> Measured:
@@ -135,4 +168,8 @@ def joined(*parts: str) -> str:
     >>> joined("one thing", "", "another!")
     'One thing. Another!'
     """
-    return " ".join(upper(part) if part.endswith((".", "!", "?", "…")) else f"{upper(part)}." for part in parts if part)
+    return " ".join(
+        upper(part) if part.endswith((".", "!", "?", "…")) else f"{upper(part)}."
+        for part in parts
+        if part
+    )

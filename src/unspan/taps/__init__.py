@@ -4,14 +4,17 @@ Hooks that stay in a model are placed by `placing` only. A `Tap` names three thi
 
 - the *head*: the last linear layer, whose input are the features (none in an embedding model);
 - where features are *read*: the head's input, or the output of a named module or of the model;
-- the *site*: the most upstream module whose output can be mapped instead, exactly. A candidate passes when a
-  random linear map applied to its output appears unchanged at the features: everything in between (pooling,
-  choosing a token, dropout) then commutes with every linear map. Placing the eraser there covers whoever
-  removes the head, hooks a later layer, or asks for the unpooled map.
+- the *site*: the most upstream module whose output can be mapped instead, exactly. A candidate
+  passes when a random linear map applied to its output appears unchanged at the features:
+  everything in between (pooling, choosing a token, dropout) then commutes with every linear map.
+  Placing the eraser there covers whoever removes the head, hooks a later layer, or asks for the
+  unpooled map.
 """
 
 from unspan.taps.finding import find_tap
-from unspan.taps.placing import (  # the hooks too: models that were pickled when this was one file name them here
+
+# the hooks too: models that were pickled when this was one file name them here
+from unspan.taps.placing import (
     CHILD,
     _erase_input,  # noqa: F401
     _erase_output,  # noqa: F401
@@ -19,11 +22,33 @@ from unspan.taps.placing import (  # the hooks too: models that were pickled whe
     attach,
     detach,
 )
-from unspan.taps.reading import describe, eval_mode, forward, head_parameters, logits_of, pooled, read, unwrap
+from unspan.taps.reading import (
+    describe,
+    eval_mode,
+    forward,
+    head_parameters,
+    logits_of,
+    pooled,
+    read,
+    unwrap,
+)
 from unspan.taps.sites import is_own_weight
 from unspan.taps.tap import Pool, Tap
 
 __all__ = [
-    "CHILD", "Pool", "Tap", "attach", "describe", "detach", "eval_mode", "find_tap", "forward", "head_parameters",
-    "is_own_weight", "logits_of", "pooled", "read", "unwrap",
-]  # fmt: skip
+    "CHILD",
+    "Pool",
+    "Tap",
+    "attach",
+    "describe",
+    "detach",
+    "eval_mode",
+    "find_tap",
+    "forward",
+    "head_parameters",
+    "is_own_weight",
+    "logits_of",
+    "pooled",
+    "read",
+    "unwrap",
+]

@@ -15,8 +15,9 @@ CHILD = "unspan"  # name of the eraser inside the module that carries it
 
 
 def _compile_with_hooks() -> None:
-    """Make `torch.compile` look at hooks: by default a graph compiled for the original model is run for a copy
-    that differs by a hook only, and an eraser would be skipped. Graphs compiled before are dropped, once.
+    """Make `torch.compile` look at hooks: by default a graph compiled for the original model is run
+    for a copy that differs by a hook only, and an eraser would be skipped. Graphs compiled before
+    are dropped, once.
     """
     import torch._dynamo.config as config
 
@@ -29,18 +30,27 @@ _compile_with_hooks()
 
 
 def attach(model: nn.Module, tap: Tap, eraser: Eraser) -> None:
-    """Place an eraser at the site, as a child module that moves, casts, copies and saves with the model."""
+    """Place an eraser at the site, as a child module that moves, casts, copies and saves with the
+    model.
+    """
     name, path = _carrier(model, tap)
     carrier, site = model.get_submodule(name), model.get_submodule(tap.site)
-    like = next((p for p in (*site.parameters(), *model.parameters()) if p.is_floating_point()), torch.zeros(()))
+    like = next(
+        (p for p in (*site.parameters(), *model.parameters()) if p.is_floating_point()),
+        torch.zeros(()),
+    )
     eraser = placed(eraser, tap.layout, like).train(carrier.training)
     carrier.add_module(CHILD, eraser)
     if tap.before:
         site.register_forward_pre_hook(partial(_erase_input, eraser), prepend=True)
     else:
-        site.register_forward_hook(partial(_erase_here, eraser) if path else _erase_output, prepend=True)
+        site.register_forward_hook(
+            partial(_erase_here, eraser) if path else _erase_output, prepend=True
+        )
     if path:
-        carrier.register_forward_pre_hook(partial(_guard_head if tap.before else _guard_site, path), prepend=True)
+        carrier.register_forward_pre_hook(
+            partial(_guard_head if tap.before else _guard_site, path), prepend=True
+        )
 
 
 def detach(model: nn.Module, tap: Tap) -> None:
@@ -56,8 +66,9 @@ def detach(model: nn.Module, tap: Tap) -> None:
 def _carrier(model: nn.Module, tap: Tap) -> tuple[str, str]:
     """The module that holds the eraser, and the path from it to the hooked module.
 
-    An eraser on a head's input is held by the nearest ancestor that is not a `Sequential` (whose children are its
-    program), so that it outlives a replaced head; one behind a pooling by the farthest, since poolings are made anew too.
+    An eraser on a head's input is held by the nearest ancestor that is not a `Sequential` (whose
+    children are its program), so that it outlives a replaced head; one behind a pooling by the
+    farthest, since poolings are made anew too.
     """
     if not tap.before and (not tap.whole or not tap.site):
         return tap.site, ""
@@ -77,12 +88,16 @@ def _erase_input(eraser: Eraser, _module: nn.Module, args: tuple[Any, ...]) -> t
     return (eraser(args[0]), *args[1:])
 
 
-def _erase_here(eraser: Eraser, _module: nn.Module, _args: tuple[Any, ...], output: Tensor) -> Tensor:
+def _erase_here(
+    eraser: Eraser, _module: nn.Module, _args: tuple[Any, ...], output: Tensor
+) -> Tensor:
     return eraser(output)
 
 
 def _guard_site(path: str, carrier: nn.Module, _args: tuple[Any, ...]) -> None:
-    """Give a pooling that was made anew (by timm's `reset_classifier`, say) the eraser before it is called."""
+    """Give a pooling that was made anew (by timm's `reset_classifier`, say) the eraser before it is
+    called.
+    """
     site = carrier.get_submodule(path)
     if not any(_is_ours(hook) for hook in site._forward_hooks.values()):
         site.register_forward_hook(partial(_erase_here, carrier.get_submodule(CHILD)), prepend=True)
@@ -92,8 +107,15 @@ def _guard_head(path: str, carrier: nn.Module, _args: tuple[Any, ...]) -> None:
     """Give a head that was replaced (by `nn.Identity()`, say) the eraser before it is called."""
     head = carrier.get_submodule(path)
     if not any(_is_ours(hook) for hook in head._forward_pre_hooks.values()):
-        head.register_forward_pre_hook(partial(_erase_input, carrier.get_submodule(CHILD)), prepend=True)
+        head.register_forward_pre_hook(
+            partial(_erase_input, carrier.get_submodule(CHILD)), prepend=True
+        )
 
 
 def _is_ours(hook: Any) -> bool:
-    return hook is _erase_output or getattr(hook, "func", None) in (_erase_input, _erase_here, _guard_head, _guard_site)
+    return hook is _erase_output or getattr(hook, "func", None) in (
+        _erase_input,
+        _erase_here,
+        _guard_head,
+        _guard_site,
+    )

@@ -18,7 +18,9 @@ def unwrap(model: nn.Module) -> nn.Module:
     """The model inside `torch.compile` and `DataParallel` wrappers."""
     while True:
         inner = getattr(model, "_orig_mod", None)
-        if inner is None and isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        if inner is None and isinstance(
+            model, (nn.DataParallel, nn.parallel.DistributedDataParallel)
+        ):
             inner = model.module
         if not isinstance(inner, nn.Module):
             return model
@@ -27,7 +29,9 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; every module's flag is put back as it was, even on errors."""
+    """Evaluation mode without gradients; every module's flag is put back as it was, even on
+    errors.
+    """
     flags = [(module, module.training) for module in model.modules()]
     try:
         with torch.no_grad():
@@ -59,7 +63,10 @@ def forward(model: nn.Module, inputs: Any) -> Any:
 def _forward_message(model: nn.Module, inputs: Any, error: Exception) -> str:
     line = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
     signature = inspect.signature(type(model).forward)
-    return f"{type(model).__name__}.forward{signature} failed on {describe(inputs)}: {line}. Give batches its forward accepts (a tensor, a tuple, or a dict of keyword arguments)."
+    return (
+        f"{type(model).__name__}.forward{signature} failed on {describe(inputs)}: {line}. Give"
+        " batches its forward accepts (a tensor, a tuple, or a dict of keyword arguments)."
+    )
 
 
 def describe(value: Any) -> str:
@@ -89,13 +96,17 @@ def read(model: nn.Module, tap: Tap, inputs: Any) -> tuple[Tensor, Any]:
 
 
 def pooled(z: Any, pool: Pool | None) -> Tensor:
-    """Features as `[n, d]`: tokens by `cls` or `mean`, maps by `gap`; trailing 1x1 axes are dropped.
+    """Features as `[n, d]`: tokens by `cls` or `mean`, maps by `gap`; trailing 1x1 axes are
+    dropped.
 
     Raises:
         UsageError: several vectors a sample and no pooling chosen; never flattened in silence.
     """
     if not isinstance(z, Tensor):
-        raise UsageError(f"The tap gives {describe(z)}, not one tensor. Name an entry, tap='output:KEY', or another module with tap=.")
+        raise UsageError(
+            f"The tap gives {describe(z)}, not one tensor. Name an entry, tap='output:KEY', or"
+            " another module with tap=."
+        )
     if z.ndim > 2 and z[0, 0].numel() == 1:
         z = z.flatten(1)
     if z.ndim == 3 and pool in ("cls", "mean"):
@@ -103,7 +114,10 @@ def pooled(z: Any, pool: Pool | None) -> Tensor:
     if z.ndim == 4 and pool in ("gap", "mean"):
         return z.mean((2, 3))
     if z.ndim != 2:
-        raise UsageError(f"The features are {describe(z)}, more than one vector a sample. Choose pool='cls', 'mean' (tokens) or 'gap' (maps), or another tap=.")
+        raise UsageError(
+            f"The features are {describe(z)}, more than one vector a sample. Choose pool='cls',"
+            " 'mean' (tokens) or 'gap' (maps), or another tap=."
+        )
     return z
 
 
@@ -125,4 +139,8 @@ def head_parameters(model: nn.Module, tap: Tap) -> tuple[Tensor, Tensor] | None:
     head = model.get_submodule(tap.head)
     weight = head.weight.detach().double().cpu().flatten(1)
     bias = getattr(head, "bias", None)
-    return weight, torch.zeros(len(weight), dtype=torch.float64) if bias is None else bias.detach().double().cpu()
+    return weight, (
+        torch.zeros(len(weight), dtype=torch.float64)
+        if bias is None
+        else bias.detach().double().cpu()
+    )

@@ -1,4 +1,6 @@
-"""The site: the most upstream module whose output can be mapped instead of the features, exactly."""
+"""The site: the most upstream module whose output can be mapped instead of the features,
+exactly.
+"""
 
 from __future__ import annotations
 
@@ -17,31 +19,52 @@ from unspan.taps.tracing import Trace
 _PATIENCE = 4  # candidates that may fail in a row before the search for a more upstream site stops
 
 
-def most_upstream(model: nn.Module, inputs: Any, trace: Trace, tap: Tap, features: Tensor, *, whole: bool = False) -> tuple[str, bool, Layout]:
-    """Walk back from the features through finished modules, as long as random linear maps arrive unchanged.
+def most_upstream(
+    model: nn.Module, inputs: Any, trace: Trace, tap: Tap, features: Tensor, *, whole: bool = False
+) -> tuple[str, bool, Layout]:
+    """Walk back from the features through finished modules, as long as random linear maps arrive
+    unchanged.
 
-    With `whole` only modules count whose output is one vector a sample, where a map that is not affine works too.
+    With `whole` only modules count whose output is one vector a sample, where a map that is not
+    affine works too.
     """
     dim = features.shape[1]
     generator = torch.Generator().manual_seed(0)
     random = torch.eye(dim) + 0.5 * torch.randn(dim, dim, generator=generator) / dim**0.5
     matrix = random.to(features.device, features.dtype)
     end = trace.finished.index(tap.reads) + (1 if tap.output else 0)
-    best: tuple[str, bool, Layout] | None = None if tap.output else (tap.reads, True, _input_layout(trace, tap, whole))
+    best: tuple[str, bool, Layout] | None = (
+        None if tap.output else (tap.reads, True, _input_layout(trace, tap, whole))
+    )
     failures = 0
     for name in reversed(trace.finished[:end]):
         if failures >= _PATIENCE:
             break
         module = model.get_submodule(name)
-        if trace.calls[name] != 1 or name not in trace.shapes or isinstance(module, (nn.Sequential, nn.ModuleList)):
+        if (
+            trace.calls[name] != 1
+            or name not in trace.shapes
+            or isinstance(module, (nn.Sequential, nn.ModuleList))
+        ):
             continue
-        layout = next((option for option in _layouts(trace.shapes[name], dim, whole) if _arrives(model, inputs, tap, name, option, matrix, features)), None)
+        layout = next(
+            (
+                option
+                for option in _layouts(trace.shapes[name], dim, whole)
+                if _arrives(model, inputs, tap, name, option, matrix, features)
+            ),
+            None,
+        )
         if layout is None:
             failures += 1
         else:
             best, failures = (name, False, layout), 0
     if best is None:
-        raise ModelError(f"No module output of {type(model).__name__} carries the features at '{tap.reads or 'output'}' unchanged. Pass tap='NAME:out' for a module that returns them as one tensor.")
+        raise ModelError(
+            f"No module output of {type(model).__name__} carries the features at"
+            f" '{tap.reads or 'output'}' unchanged. Pass tap='NAME:out' for a module that returns"
+            " them as one tensor."
+        )
     return best
 
 
@@ -63,9 +86,19 @@ def _layouts(shape: torch.Size, dim: int, whole: bool) -> Iterator[Layout]:
         yield "flat"
 
 
-def _arrives(model: nn.Module, inputs: Any, tap: Tap, name: str, layout: Layout, matrix: Tensor, features: Tensor) -> bool:
+def _arrives(
+    model: nn.Module,
+    inputs: Any,
+    tap: Tap,
+    name: str,
+    layout: Layout,
+    matrix: Tensor,
+    features: Tensor,
+) -> bool:
     probe = LinearMap(matrix, layout)
-    handle = model.get_submodule(name).register_forward_hook(lambda _m, _a, out: probe(out), prepend=True)
+    handle = model.get_submodule(name).register_forward_hook(
+        lambda _m, _a, out: probe(out), prepend=True
+    )
     try:
         mapped, _ = read(model, tap, inputs)
     except UsageError:
@@ -74,18 +107,32 @@ def _arrives(model: nn.Module, inputs: Any, tap: Tap, name: str, layout: Layout,
         handle.remove()
     expected = features @ matrix.mT
     tolerance = 1e-4 if features.dtype in (torch.float32, torch.float64) else 3e-2
-    return mapped.shape == expected.shape and bool((mapped - expected).abs().max() <= tolerance * expected.abs().max())
+    return mapped.shape == expected.shape and bool(
+        (mapped - expected).abs().max() <= tolerance * expected.abs().max()
+    )
 
 
 def absorbs(model: nn.Module, name: str, layout: Layout) -> bool:
-    """The site is an affine layer that can take the map into its own weights: same keys, no extra layer."""
+    """The site is an affine layer that can take the map into its own weights: same keys, no extra
+    layer.
+    """
     site = model.get_submodule(name)
-    plain = type(site) is nn.Linear and layout == "last" or type(site) is nn.Conv2d and layout == "channels" and site.groups == 1
+    plain = (
+        type(site) is nn.Linear
+        and layout == "last"
+        or type(site) is nn.Conv2d
+        and layout == "channels"
+        and site.groups == 1
+    )
     return plain and is_own_weight(model, site)
 
 
 def is_own_weight(model: nn.Module, module: nn.Module) -> bool:
-    """The module's weight is a plain parameter that no other module uses (not tied, not reparametrised)."""
+    """The module's weight is a plain parameter that no other module uses (not tied, not
+    reparametrised).
+    """
     weight = module._parameters.get("weight")
-    owners = sum(1 for other in model.modules() for value in other._parameters.values() if value is weight)
+    owners = sum(
+        1 for other in model.modules() for value in other._parameters.values() if value is weight
+    )
     return weight is not None and owners == 1

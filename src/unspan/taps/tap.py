@@ -21,7 +21,8 @@ class Tap:
         key: entry of a dict-like output.
         pool: how tokens or maps become one vector a sample, when they are not already.
         site: module at which the eraser sits; its output, or its input when `before`.
-        before: the site is the head itself and the eraser runs on its input (no module output qualified).
+        before: the site is the head itself and the eraser runs on its input (no module output
+            qualified).
         layout: which axis of the site's tensor holds the features.
         dim: d.
         affine: the site is a linear or convolution layer whose weights can absorb the map.

@@ -36,7 +36,9 @@ def trace_calls(model: nn.Module, inputs: Any) -> Trace:
                 trace.shapes[name] = output.shape
                 if args and isinstance(args[0], Tensor) and is_linear(module):
                     trace.linear[name] = (args[0], output)
-                    while len(trace.linear) > 8:  # a head is among the last; earlier activations are let go
+                    while (
+                        len(trace.linear) > 8
+                    ):  # a head is among the last; earlier activations are let go
                         del trace.linear[next(iter(trace.linear))]
 
         return hook
@@ -54,5 +56,7 @@ def is_linear(module: nn.Module) -> bool:
     if isinstance(module, nn.Conv2d):
         return module.kernel_size == (1, 1) and module.groups == 1
     return isinstance(module, nn.Linear) or (
-        isinstance(weight, Tensor) and weight.ndim == 2 and not isinstance(module, (nn.Embedding, nn.EmbeddingBag))
+        isinstance(weight, Tensor)
+        and weight.ndim == 2
+        and not isinstance(module, (nn.Embedding, nn.EmbeddingBag))
     )
