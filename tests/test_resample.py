@@ -44,7 +44,7 @@ from unspan.stream import Seen
 from unspan.transport import balance, gaussian_transport
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
-KEY = b"a key"
+KEY = b"a key of these tests"
 
 
 class Cached:

@@ -31,7 +31,7 @@ class Done:
     routes: dict[str, str]
     warnings: list[str]
     seconds: float
-    input_shape: list[int] | None
+    example: Any
     undo: Tensor | None = None
     already: bool = False
 
@@ -75,7 +75,7 @@ def account(
         **receipts.protects(done.form, None if done.eraser is None else kind_of(done.eraser)),
         "routes": done.routes,
         "model": {
-            "input": done.input_shape,
+            "input": list(done.example.shape[1:]) if isinstance(done.example, Tensor) else None,
             "class": f"{type(before).__module__}.{type(before).__qualname__}",
             "sha256_before": receipts.state_hash(before.state_dict()),
             "sha256_after": receipts.state_hash(after.state_dict()),

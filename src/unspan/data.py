@@ -3,10 +3,8 @@ own Python.
 """
 
 import difflib
-import importlib
 import os
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from unspan.images import printable
 from unspan.selection import read_ids, resolve_class
 from unspan.source import Source, Transform
 from unspan.tables import is_saved_dataset, open_hub, open_parquet, open_saved, parquet_files
+from unspan.user_code import import_user_module, user_path
 
 __all__ = ["Source", "open_data", "read_ids", "resolve_class"]
 
@@ -117,17 +116,16 @@ def _call_factory(spec: str) -> dict[str, Any]:
     module_name, _, factory_name = spec.removeprefix("python:").partition(":")
     if not module_name or not factory_name:
         raise UsageError(f"{printable(spec)}: write python:package.module:factory")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
     try:
-        factory = getattr(importlib.import_module(module_name), factory_name)
+        factory = getattr(import_user_module(module_name), factory_name)
     except (ImportError, AttributeError) as error:
         raise UsageError(
             f"{printable(spec)}: {printable(str(error))}; the current folder is searched too"
         ) from None
     if not callable(factory):
         raise UsageError(f"{printable(spec)}: {printable(factory_name)} is not callable")
-    made = factory()
+    with user_path(os.getcwd()):
+        made = factory()
     splits = dict(made) if isinstance(made, Mapping) else {"train": made}
     for split, dataset in splits.items():
         streamed = isinstance(dataset, (IterableDataset, DataLoader))

@@ -19,6 +19,7 @@ from unspan.erasers import Affine, Eraser, Projection, compose
 from unspan.errors import ModelError, UsageError
 from unspan.install import Form, Placement, check_fold, install, restore_rows, verify
 from unspan.methods import ESC, EraserMethod, Method, recommended
+from unspan.models import recipe_of
 from unspan.routes import compare, outcomes
 from unspan.run import Run, batches, first_rows, peek, place, size_of
 from unspan.splits import Splits, as_splits
@@ -51,7 +52,7 @@ class Record:
     eraser: Eraser | None = None
 
 
-@dataclass
+@dataclass(repr=False)
 class Deletion:
     """The result of an erasure.
 
@@ -64,6 +65,7 @@ class Deletion:
             otherwise.
         recipe: how to build the architecture again, when it is known.
         epochs: folder of the epochs of a training; not needed any more once the result is saved.
+        example: two inputs, with which `save` compares what it wrote; they are not stored.
     """
 
     model: nn.Module
@@ -73,11 +75,27 @@ class Deletion:
     undo: Tensor | None = None
     recipe: dict[str, Any] = field(default_factory=dict)
     epochs: Path | None = None
+    example: Any = None
 
     @property
     def warnings(self) -> list[str]:
         """What the user should know before shipping."""
         return list(self.receipt["warnings"])
+
+    def __repr__(self) -> str:
+        """Six lines for a terminal; the key is not among them."""
+        request, placement = self.receipt["request"], self.receipt["placement"]
+        asked = ", ".join(request["selector"]) or f"{request['samples_read']} samples"
+        return "\n".join(
+            [
+                f"Deletion: {self.receipt['status']}",
+                f"  model    {self.receipt['model']['class']}",
+                f"  request  {request['kind']}: {asked}",
+                f"  method   {self.receipt['method']['name']}",
+                f"  where    {placement['where']}",
+                f"  warnings {len(self.receipt['warnings'])} (see .warnings)",
+            ]
+        )
 
     def save(
         self,
@@ -145,6 +163,8 @@ def erase(
         if method is not None
         else recommended(splits, form, previous.receipt if previous is not None else None)()
     )
+    if key is not None:
+        receipts.check_key(key)
     key = key or (previous.key if previous is not None else None) or receipts.new_key()
     source = previous.model if previous is not None else model
     trains = hasattr(method, "unlearn")
@@ -158,6 +178,8 @@ def erase(
             f"model is a {type(source).__name__}; give a torch.nn.Module, a Deletion or the folder"
             " of one."
         )
+    recipe = (previous.recipe if previous is not None else None) or recipe
+    recipe = recipe or recipe_of(unwrap(source)) or {}
     work = _copied(source, run.device)
     inner = unwrap(work)
     with eval_mode(work), dist.session(run.timeout):
@@ -203,7 +225,7 @@ def erase(
             prior or done.eraser,
             key,
             previous.undo if previous else None,
-            (previous.recipe if previous else None) or recipe or {},
+            recipe,
         )
     receipt = account(
         unwrap(source),
@@ -217,7 +239,12 @@ def erase(
         previous=[*record.receipt["previous"], record.receipt] if record is not None else [],
         seconds=time.perf_counter() - started,
     )
-    receipt["model"]["recipe"] = (previous.recipe if previous is not None else None) or recipe or {}
+    receipt["model"]["recipe"] = recipe
+    if not recipe:
+        receipt["notices"].append(
+            f"the folder will not say how to build {type(unwrap(source)).__name__}: load it with"
+            f" unspan.load(folder, model={type(unwrap(source)).__name__}(...))"
+        )
     receipt["status"] = "erased"
     kept = done.eraser if done.placement == "hook" else None
     setattr(inner, RECORD, Record(done.tap, done.form, done.placement, receipt, kept))
@@ -229,8 +256,9 @@ def erase(
         done.eraser,
         key,
         done.undo,
-        receipt["model"]["recipe"],
+        recipe,
         resume if trains else None,
+        done.example,
     )
 
 
@@ -363,7 +391,7 @@ def _erase(
         compare(before, after, total, found.dim),
         notices + list(fit.warnings),
         seconds,
-        list(inputs.shape[1:]) if isinstance(inputs, Tensor) else None,
+        inputs,
         undo,
     )
 

@@ -15,8 +15,8 @@ sample by itself, so they need the features as one vector a sample.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,26 @@ from unspan.errors import ModelError
 Layout = Literal["last", "channels", "flat"]
 
 
-class Projection(nn.Module):
+class FeatureMap(nn.Module):
+    """Base of the maps: takes any floating dtype and returns it, and computes in float32 or wider.
+
+    Buffers never become narrower than float32, whatever the model around is cast to: half precision
+    has too small a range for covariances, and too few digits for directions.
+    """
+
+    layout: Layout
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        def wide(tensor: Tensor) -> Tensor:
+            cast = fn(tensor)
+            if not cast.is_floating_point() or cast.element_size() >= 4:
+                return cast
+            return tensor.to(cast.device, torch.promote_types(tensor.dtype, torch.float32))
+
+        return super()._apply(wide, recurse)
+
+
+class Projection(FeatureMap):
     """`z -> z - U Uᵀ z`: the span of U is removed, everything orthogonal to it stays.
 
     Attributes:
@@ -48,11 +67,14 @@ class Projection(nn.Module):
         self.register_buffer("basis", basis)
 
     def forward(self, z: Tensor) -> Tensor:
+        wide = z.to(self.basis.dtype)
         if self.layout == "channels":
-            return z - (self.basis @ (self.basis.mT @ z.flatten(2))).view_as(z)
-        if self.layout == "flat":
-            return z - ((z.flatten(1) @ self.basis) @ self.basis.mT).view_as(z)
-        return z - (z @ self.basis) @ self.basis.mT
+            lost = (self.basis @ (self.basis.mT @ wide.flatten(2))).view_as(z)
+        elif self.layout == "flat":
+            lost = ((wide.flatten(1) @ self.basis) @ self.basis.mT).view_as(z)
+        else:
+            lost = (wide @ self.basis) @ self.basis.mT
+        return (wide - lost).to(z.dtype)
 
     def matrix(self) -> Tensor:
         """The map as `[d, d]`, acting on column vectors."""
@@ -60,7 +82,7 @@ class Projection(nn.Module):
         return eye - self.basis @ self.basis.mT
 
 
-class LinearMap(nn.Module):
+class LinearMap(FeatureMap):
     """`z -> A z + b` for any `[d, d]` matrix A: ESC-T's masked map (b absent), LEACE, or a product
     of erasers.
 
@@ -79,19 +101,22 @@ class LinearMap(nn.Module):
         self.register_buffer("offset", offset)
 
     def forward(self, z: Tensor) -> Tensor:
+        wide = z.to(self.map.dtype)
         if self.layout == "channels":
-            flat = self.map @ z.flatten(2)
-            return (flat if self.offset is None else flat + self.offset[:, None]).view_as(z)
-        flat = z.flatten(1) if self.layout == "flat" else z
-        out = flat @ self.map.mT
-        return (out if self.offset is None else out + self.offset).view_as(z)
+            flat = self.map @ wide.flatten(2)
+            moved = flat if self.offset is None else flat + self.offset[:, None]
+        else:
+            flat = wide.flatten(1) if self.layout == "flat" else wide
+            out = flat @ self.map.mT
+            moved = out if self.offset is None else out + self.offset
+        return moved.view_as(z).to(z.dtype)
 
     def matrix(self) -> Tensor:
         """The map as `[d, d]`, acting on column vectors."""
         return self.map
 
 
-class Gate(nn.Module):
+class Gate(FeatureMap):
     """What tells a sample of the request from the others, and where such a sample goes.
 
     Every sample takes the same steps, so that the time of an answer does not tell who is gated.
@@ -108,7 +133,6 @@ class Gate(nn.Module):
     forgotten: Tensor
     others: Tensor
     choice: Tensor
-    layout: Layout
 
     def __init__(self, forgotten: Tensor, others: Tensor, choice: Tensor):
         super().__init__()
@@ -124,9 +148,11 @@ class Gate(nn.Module):
                 " with tap='NAME:out'."
             )
         rows = z.flatten(1) if self.layout == "flat" else z.reshape(-1, z.shape[-1])
+        rows = rows.to(self.forgotten.dtype)
         x = with_one(rows)
         gated = linear(x, self.forgotten).amax(1) > linear(x, self.others).amax(1)
-        return self.mapped(rows, x, gated, linear(x, self.choice).argmax(1)).view_as(z)
+        moved = self.mapped(rows, x, gated, linear(x, self.choice).argmax(1))
+        return moved.view_as(z).to(z.dtype)
 
     def mapped(self, z: Tensor, x: Tensor, gated: Tensor, place: Tensor) -> Tensor:
         """Output `[n, d]` of features `z` `[n, d]` and `x = [z, 1]`, given who is gated `[n]` and
@@ -340,8 +366,11 @@ def compose(first: Eraser | None, then: Eraser) -> Eraser:
 
 
 def placed(eraser: Eraser, layout: Layout, like: Tensor) -> Eraser:
-    """A copy in the layout, dtype and device of the features it will meet."""
-    made = copy.deepcopy(eraser).to(like.device, like.dtype)
+    """A copy in the layout and on the device of the features it will meet, in their dtype or
+    float32, whichever is wider.
+    """
+    dtype = torch.promote_types(like.dtype, torch.float32)
+    made = copy.deepcopy(eraser).to(like.device, dtype)
     for part in made if isinstance(made, Chain) else [made]:
         setattr(part, "layout", layout)  # noqa: B010
     return made

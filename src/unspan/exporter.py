@@ -4,6 +4,7 @@ same.
 
 import os
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,6 +70,18 @@ def export(
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
     return difference
+
+
+def is_exported(path: Path, format: Literal["onnx", "pt2"]) -> bool:
+    """Whether a file is a model in this format, so that an export may replace it."""
+    if format == "pt2":
+        return zipfile.is_zipfile(path)
+    import onnx
+
+    try:
+        return bool(onnx.load(str(path), load_external_data=False).producer_name == "pytorch")
+    except Exception:  # whatever the parser raises on a file of another kind
+        return False
 
 
 @contextmanager

@@ -18,7 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unspan.errors import UsageError
+
 SCHEMA = "unspan.receipt/1"
+SHORTEST_KEY = 16  # bytes; shorter keys can be tried one after the other
 _SHA256 = np.dtype("S32")
 
 _WEIGHTS = (
@@ -164,6 +167,17 @@ def protects(form: str, eraser: str | None) -> dict[str, list[str]]:
 def new_key() -> bytes:
     """A random key for request commitments."""
     return secrets.token_bytes(32)
+
+
+def check_key(key: bytes) -> bytes:
+    """The key, or a UsageError where it is short enough to be guessed."""
+    if not isinstance(key, bytes) or len(key) < SHORTEST_KEY:
+        size = f"{len(key)} bytes" if isinstance(key, bytes) else type(key).__name__
+        raise UsageError(
+            f"The key has {size}; use at least {SHORTEST_KEY} random bytes, for example"
+            " secrets.token_bytes(32)."
+        )
+    return key
 
 
 def commitment(digests: bytes | bytearray, key: bytes) -> str:

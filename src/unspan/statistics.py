@@ -128,6 +128,15 @@ class Statistics:
         return path
 
 
+def is_file_of_statistics(path: Path) -> bool:
+    """Whether a file was written by `Statistics.save`, of this version or another."""
+    try:
+        with safe_open(path, "pt") as file:
+            return str((file.metadata() or {}).get("schema")).startswith("unspan.statistics/")
+    except (SafetensorError, OSError):
+        return False
+
+
 def load(path: str | Path) -> Statistics:
     """Statistics from a file.
 

@@ -161,7 +161,7 @@ def _run(
         {},
         notices + list(outcome.warnings),
         seconds,
-        list(inputs.shape[1:]) if isinstance(inputs, torch.Tensor) else None,
+        inputs,
     )
     return done
 

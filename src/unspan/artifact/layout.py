@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
+from torch import Tensor
+
+from unspan.receipt import state_hash
+
 WEIGHTS, RECEIPT, CARD = "model.safetensors", "receipt.json", "README.md"
+STATE, KEY = "state.safetensors", "key"
+PUBLIC = (WEIGHTS, RECEIPT, CARD)
+PRIVATE = (STATE, KEY)
 
 
 def private_folder(path: Path) -> Path:
     """Where the secrets of a folder are kept: beside it, not in it."""
     return path.with_name(path.name + ".private")
+
+
+def private_digest(state: Mapping[str, Tensor], key: bytes) -> str:
+    """Hash of the private state and the key, so that damage to either is noticed."""
+    return hashlib.sha256(state_hash(state).encode() + hashlib.sha256(key).digest()).hexdigest()
 
 
 def file_hash(path: Path) -> str:

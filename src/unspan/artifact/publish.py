@@ -14,7 +14,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from unspan.artifact.layout import private_folder
+from safetensors import SafetensorError, safe_open
+
+from unspan.artifact.layout import KEY, STATE, WEIGHTS, file_hash, private_folder
 from unspan.errors import OutputError
 
 
@@ -104,17 +106,90 @@ def _flush(path: Path) -> None:
 
 
 def clean_orphans(path: Path) -> None:
-    """Remove what a killed process left; bring back a folder it had moved aside."""
+    """Remove what a killed process left; bring back a folder it had moved aside.
+
+    Called by a run that is about to write, never by one that was refused.
+    """
+    settle(path)
+    for entry, target, kind in _orphans(path):
+        if kind == "old" and not target.exists():
+            os.rename(entry, target)
+        elif _is_last_secret(entry, target, path):
+            continue
+        else:
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def settle(path: Path) -> None:
+    """Make a public and a private folder a pair again, after a kill between their two renames.
+
+    The private folder that belongs to the public one is looked for among what was left; where there
+    is none, a public folder that belongs to the private one.
+    """
+    secret = private_folder(path)
+    if belongs(secret, path):
+        return
+    left = [entry for entry, _, _ in _orphans(path)]
+    for entry in left:
+        if belongs(entry, path):
+            _put(entry, secret)
+            return
+    for entry in left:
+        if belongs(secret, entry):
+            _put(entry, path)
+            return
+
+
+def belongs(secret: Path, public: Path) -> bool:
+    """The private folder was written for the weights of the public one."""
+    state, weights = secret / STATE, public / WEIGHTS
+    try:
+        with safe_open(state, "pt") as file:
+            said = (file.metadata() or {}).get("model")
+        return weights.is_file() and said == "sha256:" + file_hash(weights)
+    except (OSError, SafetensorError, ValueError):
+        return False
+
+
+def left_private(path: Path) -> list[Path]:
+    """Private folders of `path` that a killed process left under a temporary name."""
+    return [entry for entry, target, _ in _orphans(path) if target != path]
+
+
+def left_old(path: Path) -> Path | None:
+    """The folder itself, where a killed process moved it aside and did not put a new one there."""
+    old = [entry for entry, target, kind in _orphans(path) if target == path and kind == "old"]
+    return old[0] if old else None
+
+
+def _orphans(path: Path) -> list[tuple[Path, Path, str]]:
+    """What dead processes left beside `path`: the entry, the folder it was for, `tmp` or `old`."""
     pattern = re.compile(rf"\.{re.escape(path.name)}(\.private)?\.(tmp|old)-(\d+)")
-    for entry in path.parent.iterdir():
+    found = []
+    for entry in sorted(path.parent.iterdir()):
         match = pattern.fullmatch(entry.name)
         if match is None or _alive(int(match[3])):
             continue
-        target = path if match[1] is None else private_folder(path)
-        if match[2] == "old" and not target.exists():
-            os.rename(entry, target)
-        else:
-            shutil.rmtree(entry, ignore_errors=True)
+        found.append((entry, path if match[1] is None else private_folder(path), match[2]))
+    return found
+
+
+def _is_last_secret(entry: Path, target: Path, path: Path) -> bool:
+    """A private folder with a key while the one in place does not belong to the public folder."""
+    if target == path or not path.exists():
+        return False
+    return (entry / KEY).is_file() and not belongs(target, path)
+
+
+def _put(entry: Path, target: Path) -> None:
+    """Swap `entry` into the place of `target`."""
+    if not target.exists():
+        os.rename(entry, target)
+    elif not _exchange(entry, target):
+        aside = target.with_name(entry.name + "-aside")
+        os.rename(target, aside)
+        os.rename(entry, target)
+        os.rename(aside, entry)
 
 
 def _alive(pid: int) -> bool:

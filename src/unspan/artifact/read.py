@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from unspan import receipt as receipts
-from unspan.artifact.layout import RECEIPT, WEIGHTS, file_hash, private_folder
+from unspan.artifact.layout import (
+    KEY,
+    RECEIPT,
+    STATE,
+    WEIGHTS,
+    file_hash,
+    private_digest,
+    private_folder,
+)
+from unspan.artifact.publish import belongs, left_private
 from unspan.deletion import RECORD, Deletion, Record
-from unspan.erasers import Eraser, from_buffers
+from unspan.erasers import Eraser, Projection, from_buffers
 from unspan.errors import ModelError, UsageError
-from unspan.taps import CHILD, Tap, attach, unwrap
+from unspan.taps import CHILD, Tap, attach, head_parameters, unwrap
 
-_OWN = (
-    "python:unspan.zoo:AllCNN",
-    "python:unspan.zoo:DigitsCNN",
-)  # the only python: models built without being asked
+# share of the head that may lie in removed directions, by what its dtype rounds to
+_ROUNDING = {
+    torch.float64: 1e-5,
+    torch.float32: 1e-5,
+    torch.float16: 1e-3,
+    torch.bfloat16: 1e-2,
+}
 
 
 def inspect(path: str | Path) -> dict[str, Any]:
@@ -94,27 +108,20 @@ def load(
                 f" eraser. Pass an instance of {account['model']['class']}."
             ) from error
     _fill(inner, state, path)
-    setattr(
-        inner,
-        RECORD,
-        Record(
-            tap,
-            account["form"],
-            placement["kind"],
-            {k: v for k, v in account.items() if k != "files"},
-            _private(path, placement["eraser"])[0] or eraser if eraser is not None else None,
-        ),
-    )
+    carried = None
+    if eraser is not None:
+        carried = read_private(path, placement["eraser"], inner, tap).eraser or eraser
+    receipt = {key: value for key, value in account.items() if key != "files"}
+    setattr(inner, RECORD, Record(tap, account["form"], placement["kind"], receipt, carried))
     return model.eval()
 
 
 def _rebuilt(recipe: dict[str, Any], path: Path, trust_code: bool) -> nn.Module:
-    from unspan.models import rebuild
+    from unspan.models import rebuild, runs_user_code
 
-    spec = str(recipe.get("spec"))
-    if spec.startswith("python:") and spec not in _OWN and not trust_code:
+    if runs_user_code(recipe) and not trust_code:
         raise UsageError(
-            f"{path} is built by the code {spec!r}, which would be run. Pass an instance,"
+            f"{path} is built by the code {recipe['spec']!r}, which would be run. Pass an instance,"
             " unspan.load(path, model=MyModel()), or allow it with trust_code=True (--trust-code)."
         )
     return rebuild(recipe)
@@ -125,37 +132,27 @@ def reopen(path: Path, *, trust_code: bool = False) -> Deletion:
     request.
     """
     model = load(path, trust_code=trust_code)
-    record: Record = getattr(unwrap(model), RECORD)
-    stored, key, undo = _private(path, record.receipt["placement"]["eraser"])
-    if record.placement == "trained":
-        return Deletion(
-            model,
-            record.receipt,
-            None,
-            key or receipts.new_key(),
-            None,
-            record.receipt["model"]["recipe"],
-        )
-    if stored is None and (private_folder(path) / "state.safetensors").is_file():
+    inner = unwrap(model)
+    record: Record = getattr(inner, RECORD)
+    recipe = record.receipt["model"]["recipe"]
+    kind = record.receipt["placement"]["eraser"]
+    private = read_private(path, kind, inner, record.tap)
+    if private.problem is not None:
         raise ModelError(
-            f"{private_folder(path)} belongs to other weights than {path} (an interrupted write, or"
-            " a copy). Take both from the same run, or erase again from the original."
+            f"{private.problem}. Take both folders from the same run, or erase again from the"
+            " original."
         )
-    eraser = stored or record.eraser
+    key = private.key or receipts.new_key()
+    if record.placement == "trained":
+        return Deletion(model, record.receipt, None, key, None, recipe)
+    eraser = private.eraser or record.eraser
     if eraser is None:
         raise UsageError(
             f"{private_folder(path)} is missing: the directions of the earlier request are not"
             " known, and a further request could bring it back. Erase both requests from the"
             " original model."
         )
-    return Deletion(
-        model,
-        record.receipt,
-        eraser,
-        key or receipts.new_key(),
-        undo,
-        record.receipt["model"]["recipe"],
-    )
+    return Deletion(model, record.receipt, eraser, key, private.undo, recipe)
 
 
 def _read(weights: Path) -> dict[str, Tensor]:
@@ -179,11 +176,17 @@ def _eraser_in(state: dict[str, Tensor], kind: str) -> Eraser:
 
 
 def _fill(inner: nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    floating = next(
-        (tensor.dtype for tensor in state.values() if tensor.is_floating_point()), torch.float32
-    )
-    if floating != torch.float32:
-        inner.to(floating)
+    """Put a stored state into a model bit for bit: every tensor takes the dtype it was saved in."""
+    for module_name, module in inner.named_modules():
+        prefix = f"{module_name}." if module_name else ""
+        for name, one in module.named_parameters(recurse=False):
+            stored = state.get(prefix + name)
+            if stored is not None and one.is_floating_point() and one.dtype != stored.dtype:
+                one.data = one.data.to(stored.dtype)
+        for name, buffer in module.named_buffers(recurse=False):
+            stored = state.get(prefix + name)
+            if stored is not None and buffer.is_floating_point():
+                module._buffers[name] = buffer.to(stored.dtype)
     try:
         inner.load_state_dict(state, strict=True)
     except RuntimeError as error:
@@ -193,16 +196,82 @@ def _fill(inner: nn.Module, state: dict[str, Tensor], path: Path) -> None:
         ) from error
 
 
-def _private(path: Path, kind: str | None) -> tuple[Eraser | None, bytes | None, Tensor | None]:
-    folder = private_folder(path)
-    if not (folder / "state.safetensors").is_file():
-        return None, None, None
-    with safe_open(folder / "state.safetensors", "pt") as file:
-        if (file.metadata() or {}).get("model") != "sha256:" + file_hash(path / WEIGHTS):
-            return None, None, None
-    state = load_file(folder / "state.safetensors")
-    key, undo = (
-        (folder / "key").read_bytes() if (folder / "key").is_file() else None,
-        state.pop("undo", None),
-    )
-    return (from_buffers(kind, state) if kind is not None and state else None), key, undo
+@dataclass(frozen=True)
+class Private:
+    """What the private folder of an erased model holds, as far as it can be believed.
+
+    Attributes:
+        eraser: float64 eraser of all requests, None where there is none.
+        key: secret of the request commitment.
+        undo: rows that an affine layer lost, `[k, in + 1]`.
+        problem: why nothing of it is used, None when all is well.
+        there: the folder exists.
+    """
+
+    eraser: Eraser | None = None
+    key: bytes | None = None
+    undo: Tensor | None = None
+    problem: str | None = None
+    there: bool = True
+
+
+def read_private(path: Path, kind: str | None, inner: nn.Module, tap: Tap) -> Private:
+    """The private state of a folder, checked against the weights that are loaded.
+
+    Args:
+        path: the public folder.
+        kind: of the eraser, from the receipt; None where weights were trained.
+        inner: the model with the public weights.
+        tap: where its features and head are.
+    """
+    secret = private_folder(path)
+    found = [one for one in (secret, *left_private(path)) if belongs(one, path)]
+    if not found:
+        if not os.path.lexists(secret):
+            return Private(there=False)
+        return Private(
+            problem=f"{secret} cannot be read, or belongs to other weights than {path} (an"
+            " interrupted write, or a copy)"
+        )
+    folder = found[0]
+    try:
+        with safe_open(folder / STATE, "pt") as file:
+            said = (file.metadata() or {}).get("digest")
+        state = load_file(folder / STATE)
+        key = (folder / KEY).read_bytes()
+        if said != private_digest(state, key):
+            return Private(problem=f"{folder} was changed after it was written, or is damaged")
+        undo = state.pop("undo", None)
+        eraser = from_buffers(kind, state) if kind is not None and state else None
+    except (OSError, SafetensorError, ModelError, ValueError) as error:
+        return Private(problem=f"{folder} cannot be read ({error})")
+    if len(key) < receipts.SHORTEST_KEY:
+        return Private(problem=f"the key in {folder} has {len(key)} bytes")
+    if eraser is not None and not _agrees(eraser, inner, tap):
+        return Private(problem=f"{folder} does not describe the eraser that is in {path / WEIGHTS}")
+    return Private(eraser, key, undo)
+
+
+def _agrees(eraser: Eraser, inner: nn.Module, tap: Tap) -> bool:
+    """The stored eraser is whole, and the weights are mapped by it."""
+    if not all(bool(one.isfinite().all()) for one in eraser.buffers()):
+        return False
+    own = [one for name, one in inner.named_modules() if name.rpartition(".")[2] == CHILD]
+    if own:
+        ours = dict(eraser.named_buffers())
+        theirs = dict(own[0].named_buffers())
+        return ours.keys() == theirs.keys() and all(
+            ours[name].shape == theirs[name].shape
+            and torch.equal(ours[name].to(theirs[name].dtype), theirs[name].cpu())
+            for name in ours
+        )
+    if not isinstance(eraser, Projection):
+        return True
+    basis = eraser.basis.double()
+    if not torch.allclose(basis.mT @ basis, torch.eye(basis.shape[1]).double(), atol=1e-6):
+        return False
+    head = head_parameters(inner, tap)
+    if head is None:
+        return True
+    left = torch.linalg.matrix_norm(head[0] @ basis) / torch.linalg.matrix_norm(head[0])
+    return float(left) <= _ROUNDING[inner.get_submodule(tap.head or "").weight.dtype]

@@ -2,75 +2,84 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from unspan import receipt as receipts
-from unspan.artifact.layout import CARD, RECEIPT, WEIGHTS, file_hash, private_folder
-from unspan.artifact.publish import beside, clean_orphans, publish
+from unspan.artifact.layout import (
+    CARD,
+    KEY,
+    PRIVATE,
+    PUBLIC,
+    RECEIPT,
+    STATE,
+    WEIGHTS,
+    file_hash,
+    private_digest,
+    private_folder,
+)
+from unspan.artifact.publish import belongs, beside, clean_orphans, left_old, publish
+from unspan.artifact.read import load
 from unspan.card import card
 from unspan.deletion import Deletion
-from unspan.errors import OutputError, UsageError
-from unspan.taps import unwrap
+from unspan.errors import ModelError, OutputError, UsageError
+from unspan.models import runs_user_code
+from unspan.outputs import check_folder
+from unspan.taps import eval_mode, forward, relative_difference, tensors_in, unwrap
 
+# largest relative difference of outputs that the order of a sum can make, by dtype
+_SAME = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 3e-2, torch.bfloat16: 1e-1}
 _FEWEST = 20  # an eraser fitted on fewer samples is close to the embedding of one of them
 
 
-def check_target(path: Path, *, overwrite: bool, inputs: tuple[Path, ...] = ()) -> None:
-    """Refuse an output that exists, is an input, or lies inside one; called before any work.
-
-    What a killed process left beside the target is put right first.
+def check_target(path: Path, *, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
+    """Refuse an output folder that exists, is an input, or lies inside one. Changes nothing.
 
     Raises:
         UsageError: with what to do instead.
         OutputError: the parent folder is missing or cannot be written.
     """
-    if not path.name or path.name == "..":
+    inputs = tuple(inputs)
+    check_folder(path, PUBLIC, what="an unspan folder", overwrite=overwrite, inputs=inputs)
+    secret = private_folder(path)
+    check_folder(
+        secret, PRIVATE, what="the private part of one", overwrite=overwrite, inputs=inputs
+    )
+    aside = left_old(path)
+    if aside is not None and not path.exists() and not overwrite:
         raise UsageError(
-            f"The output {str(path)!r} is no name for a new folder; choose one, for example --out"
-            " erased."
+            f"A run that was killed left the folder as {aside}. Rename it to {path.name}, or pass"
+            " --overwrite to replace it."
         )
-    if not path.parent.is_dir():
-        raise OutputError(f"The folder {path.parent} does not exist; create it first.")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise OutputError(f"No permission to write in {path.parent}.")
-    clean_orphans(path)
-    for target, ours in ((path, {RECEIPT}), (private_folder(path), {"state.safetensors", "key"})):
-        refuse_inputs(target, inputs)
-        if target.exists() or target.is_symlink():
-            found = {entry.name for entry in target.iterdir()} if target.is_dir() else set()
-            if not (ours <= found if target == path else found <= ours and target.is_dir()):
-                raise UsageError(
-                    f"{target} exists and is not an unspan folder; it is never overwritten. Choose"
-                    " another --out."
-                )
-            if not overwrite:
-                raise UsageError(
-                    f"{target} exists; pass --overwrite to replace it, or choose another folder."
-                )
+    if path.exists() and not _is_receipt(path / RECEIPT):
+        raise UsageError(
+            f"{path} exists and its {RECEIPT} is not one of unspan: it is never overwritten. Choose"
+            " another --out."
+        )
+    if secret.exists() and not path.exists() and not _left_public(path, secret):
+        raise UsageError(
+            f"{secret} holds the key of a folder that is not here any more. Move it to that folder,"
+            " or delete it if it is not needed; then run again."
+        )
 
 
-def refuse_inputs(path: Path, inputs: tuple[Path, ...]) -> None:
-    """Refuse an output that is an input, lies in one or holds one (UsageError)."""
-    target = path.resolve()
-    for source in inputs:
-        if target == source.resolve():
-            raise UsageError(
-                f"The output {path} is also an input; choose another folder with --out."
-            )
-        if source.is_dir() and source.resolve() in target.parents:
-            raise UsageError(
-                f"The output {path} lies inside the input {source}; choose a folder outside of it."
-            )
-        if target in source.resolve().parents:
-            raise UsageError(
-                f"The input {source} lies inside the output {path}; choose another folder with"
-                " --out."
-            )
+def _is_receipt(path: Path) -> bool:
+    try:
+        return str(json.loads(path.read_text("utf-8"))["schema"]).startswith("unspan.receipt/")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _left_public(path: Path, secret: Path) -> bool:
+    """A killed run left the public folder of `secret` beside it, where `settle` will find it."""
+    return any(belongs(secret, entry) for entry in path.parent.glob(f".{path.name}.*-*"))
 
 
 def check_identifying(request_samples: int, rank: int | None, allow: bool) -> None:
@@ -122,12 +131,12 @@ def save(
         account = deletion.receipt | {"files": {WEIGHTS: "sha256:" + file_hash(folder / WEIGHTS)}}
         (folder / RECEIPT).write_text(receipts.canonical(account), "utf-8")
         (folder / CARD).write_text(card(account), "utf-8")
-        if receipts.state_hash(load_file(folder / WEIGHTS)) != receipts.state_hash(
-            _unshared(state)
-        ):
+        written = receipts.state_hash(load_file(folder / WEIGHTS))
+        if written != receipts.state_hash(_unshared(state)):
             raise OutputError(
                 f"{path}: the written weights do not read back as they were; check the disk."
             )
+        _open_again(deletion, folder)
 
     def fill_private(folder: Path) -> None:
         os.chmod(folder, 0o700)
@@ -138,16 +147,58 @@ def save(
             else {name: tensor.double().contiguous() for name, tensor in eraser.named_buffers()}
         )
         secret |= {"undo": deletion.undo.contiguous()} if deletion.undo is not None else {}
-        belongs = {"model": "sha256:" + file_hash(beside(path, "tmp") / WEIGHTS)}
-        save_file(secret, folder / "state.safetensors", metadata=belongs)
-        (folder / "key").write_bytes(deletion.key)
-        for name in ("state.safetensors", "key"):
+        said = {
+            "model": "sha256:" + file_hash(beside(path, "tmp") / WEIGHTS),
+            "digest": private_digest(secret, deletion.key),
+        }
+        save_file(secret, folder / STATE, metadata=said)
+        (folder / KEY).write_bytes(deletion.key)
+        for name in PRIVATE:
             os.chmod(folder / name, 0o600)
 
+    clean_orphans(path)
     publish({path: fill_public, private_folder(path): fill_private})
     if deletion.epochs is not None:
         shutil.rmtree(deletion.epochs, ignore_errors=True)
     return path
+
+
+def _open_again(deletion: Deletion, folder: Path) -> None:
+    """Build the model from the written folder and compare: its state bit for bit, and its outputs.
+
+    Only where no user code is run for it.
+
+    Raises:
+        ModelError: the folder does not give the model back.
+    """
+    if not deletion.recipe or runs_user_code(deletion.recipe):
+        return
+    name = type(unwrap(deletion.model)).__name__
+    again = load(folder)
+    own = unwrap(deletion.model)
+    if receipts.state_hash(again.state_dict()) != receipts.state_hash(own.state_dict()):
+        raise ModelError(
+            f"{name} does not come back from {deletion.recipe['spec']} with the same weights. Save"
+            " it without that recipe, and load it with unspan.load(folder, model=...)."
+        )
+    if deletion.example is None:
+        return
+    device = next((one.device for one in own.parameters()), torch.device("cpu"))
+    with eval_mode(own), eval_mode(again.to(device)):
+        pairs = zip(
+            tensors_in(forward(own, deletion.example)),
+            tensors_in(forward(again, deletion.example)),
+            strict=True,
+        )
+        worst = max(
+            (relative_difference(one, other) for (_, one), (_, other) in pairs), default=0.0
+        )
+    if worst > _SAME[next((one.dtype for one in own.parameters()), torch.float32)]:
+        raise ModelError(
+            f"{name} built from {deletion.recipe['spec']} gives other outputs (relative difference"
+            f" {worst:.1e}). Save it without that recipe, and load it with"
+            " unspan.load(folder, model=...)."
+        )
 
 
 def _umask() -> int:

@@ -15,6 +15,7 @@ from torch import nn
 
 from unspan import receipt as receipts
 from unspan.artifact import inspect, load
+from unspan.artifact.read import read_private
 from unspan.deletion import RECORD, Record
 from unspan.erasers import Gate, Projection, head_rows
 from unspan.errors import ModelError, UnspanError, UsageError
@@ -100,7 +101,7 @@ def verify(
                 digest,
             )
         )
-        checks += _eraser(built)
+        checks += [*_eraser(built), *_private(folder, built)]
     return checks + (_audit(audit, account) if audit is not None else [])
 
 
@@ -134,6 +135,17 @@ def _eraser(model: nn.Module) -> list[Check]:
         )
         found.append(Check(name, share <= limit, f"share {share:.1e}, limit {limit:.0e}"))
     return found
+
+
+def _private(folder: Path, model: nn.Module) -> list[Check]:
+    """The private folder, where it is there: whole, and of these weights."""
+    record: Record = getattr(model, RECORD)
+    kind = record.receipt["placement"]["eraser"]
+    found = read_private(folder, kind, model, record.tap)
+    if not found.there:
+        return []
+    name = "the private folder is whole and of these weights"
+    return [Check(name, found.problem is None, found.problem or "its digest and its directions")]
 
 
 def _gate(model: nn.Module, record: Record, eraser: Gate) -> list[Check]:

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unspan.artifact.publish import clean_orphans, publish
-from unspan.artifact.write import refuse_inputs
-from unspan.errors import OutputError, UsageError
+from unspan.outputs import check_folder, refuse_inputs
 
 if TYPE_CHECKING:
     from unspan.auditing.audit import Audit
@@ -24,21 +23,12 @@ def check_target(folder: Path, overwrite: bool, inputs: Sequence[Path | None]) -
         UsageError: the folder holds something.
         OutputError: its parent is missing.
     """
-    if not folder.absolute().parent.is_dir():
-        raise OutputError(f"The folder {folder.parent} does not exist; create it first.")
-    refuse_inputs(folder, tuple(one for one in inputs if one is not None and one.exists()))
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; choose a folder with --out.")
-    found = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    if found and not (overwrite and found <= set(NAMES)):
-        raise UsageError(
-            f"{folder} is not empty; "
-            + (
-                "pass --overwrite to replace the audit in it."
-                if found <= set(NAMES)
-                else "choose another --out."
-            )
-        )
+    given = [one for one in inputs if one is not None]
+    empty = folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir())
+    if empty:
+        refuse_inputs(folder, given)
+        return
+    check_folder(folder, NAMES, what="an audit", overwrite=overwrite, inputs=given)
 
 
 def save(audit: Audit, folder: Path) -> Path:

@@ -200,8 +200,13 @@ def audit(
         raise UsageError(f"--fail-on {fail_on}: use {', '.join(_FAILS)}.")
     from unspan.auditing.write import check_target
     from unspan.cli.render import console
+    from unspan.cli.request import input_paths
+    from unspan.outputs import refuse_inside
 
-    check_target(out, overwrite, [after, weights, *(reference or []), Path(data)])
+    inputs = input_paths(options | {"cache": None})
+    check_target(out, overwrite, inputs)
+    if cache is not None:
+        refuse_inside(cache, inputs)
     shown = console(quiet)
     found = _audit(options, shown)
     if as_json:
@@ -232,7 +237,9 @@ def _audit(o: dict[str, Any], out: Any) -> Audit:
     splits, sources = open_request(o | {"forget": o["forget"] or _from_receipt(o)}, opened)
     if "test" in sources and o["split"] != "test":
         splits = splits.with_test(sources["test"])
-    names = getattr(next(iter(sources.values())), "class_names", None) or opened.class_names
+    names = opened.class_names
+    if splits.kind == "class":  # else the names of classes in the data may name who asked
+        names = getattr(next(iter(sources.values())), "class_names", None) or names
     with render.progress(out) as report, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         run = Run(

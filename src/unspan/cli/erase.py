@@ -281,10 +281,11 @@ def erase(
     from unspan import dist
     from unspan.artifact import check_target
     from unspan.cli.render import console
+    from unspan.cli.request import input_paths
 
     options["method"] = _implied(options)
     chosen = _method(options) if options["method"] else None
-    check_target(out, overwrite=overwrite, inputs=_input_paths(options))
+    check_target(out, overwrite=overwrite, inputs=input_paths(options))
     with dist.session(300.0):
         out_console = console(quiet or dist.rank() != 0)
         _erase(options, chosen, out_console)
@@ -375,7 +376,7 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
         deletion.receipt["notices"] = opened.notices
         if trials:
             deletion.receipt["method"]["trials"] = trials
-        deletion.receipt["model"]["class_names"] = opened.class_names
+        deletion.receipt["model"]["class_names"] = _public_names(o, opened, splits)
         deletion.receipt["warnings"] = [*overlap, *deletion.receipt["warnings"]]
         if dist.rank() != 0:
             return
@@ -383,7 +384,9 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
             wanted, o, opened.model, deletion, splits, sources, replace(run, max_samples=None)
         )
         deletion.receipt["warnings"] += findings(
-            deletion.receipt["evaluation"], classes_of(opened.model) or 0, _names(sources, opened)
+            deletion.receipt["evaluation"],
+            classes_of(opened.model) or 0,
+            _names(sources, opened) if splits.kind == "class" else None,
         )
     deletion.save(
         o["out"],
@@ -442,12 +445,6 @@ def _resume_folder(out: Path) -> Path:
     return out.with_name(f".{out.name}.epochs")
 
 
-def _input_paths(o: dict[str, Any]) -> tuple[Path, ...]:
-    named = [o["weights"], o["forget_ids"], o["key_file"]]
-    specs = [o["model"].partition(":")[2] or o["model"], o["data"], o["forget_data"]]
-    return tuple(Path(one) for one in [*named, *specs] if one is not None and Path(one).exists())
-
-
 def _why(method: Any, splits: Splits) -> str:
     if getattr(method, "statistics", "retain") != "retain":
         kept = "the statistics"
@@ -491,10 +488,13 @@ def _plan(
 def _key(path: Path | None) -> bytes | None:
     if path is None:
         return None
+    from unspan.receipt import check_key
+
     try:
-        return path.read_bytes()
+        key = path.read_bytes()
     except OSError as error:
         raise UsageError(f"--key-file {path} cannot be read: {error.strerror}.") from error
+    return check_key(key)
 
 
 def _splits_to_measure(o: dict[str, Any], sources: dict[str, Any]) -> list[str]:
@@ -506,6 +506,15 @@ def _splits_to_measure(o: dict[str, Any], sources: dict[str, Any]) -> list[str]:
     if unknown:
         raise UsageError(f"--eval {','.join(unknown)}: the data has {', '.join(sources)}.")
     return str(o["evaluate"]).split(",")
+
+
+def _public_names(o: dict[str, Any], opened: Any, splits: Splits) -> list[str] | None:
+    """Class names for the receipt; none where one of them is the name of the data to forget."""
+    if splits.kind == "class" or o["forget_data"] is None or opened.class_names is None:
+        return opened.class_names
+    asked = {part.casefold() for part in Path(o["forget_data"]).parts}
+    named = any(name.casefold() in asked for name in opened.class_names)
+    return None if named else opened.class_names
 
 
 def _names(sources: dict[str, Any], opened: Any) -> list[str] | None:

@@ -25,6 +25,9 @@ def export(
             "--trust-code", help="Run the code that the folder names to build its python: model."
         ),
     ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an exported file.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """Export an erased model to ONNX or torch.export, and compare the file with the model."""
@@ -33,10 +36,19 @@ def export(
     from unspan.artifact import inspect as read
     from unspan.artifact import load
     from unspan.exporter import export as write
+    from unspan.exporter import is_exported
+    from unspan.outputs import check_file
 
     formats: dict[str, Literal["onnx", "pt2"]] = {".onnx": "onnx", ".pt2": "pt2"}
     if out.suffix not in formats:
         raise UsageError(f"--out {out}: the name must end in .onnx or .pt2.")
+    check_file(
+        out,
+        lambda path: is_exported(path, formats[out.suffix]),
+        what=f"a model in the format {out.suffix}",
+        overwrite=overwrite,
+        inputs=[folder],
+    )
     account = read(folder)
     try:
         size = [int(part) for part in shape.split(",")] if shape else account["model"].get("input")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unspan.errors import UsageError
@@ -69,6 +70,25 @@ def open_request(options: Mapping[str, Any], opened: Opened) -> tuple[Splits, di
     else:
         splits = Splits.by_index(data, _positions(options["forget_index"]))
     return splits, sources
+
+
+def input_paths(options: Mapping[str, Any]) -> list[Path]:
+    """Files and folders that a command reads, which no output may touch."""
+    named = ("weights", "forget_ids", "key_file", "after", "cache", "classes", "deletion")
+    found = [options[name] for name in named if options.get(name) is not None]
+    found += options.get("reference") or []
+    found += [
+        setting.partition("=")[2]
+        for setting in options.get("settings") or []
+        if setting.startswith("statistics=")
+    ]
+    for name in ("model", "before", "data", "forget_data"):
+        spec = options.get(name)
+        if spec is None:
+            continue
+        kind, _, rest = str(spec).partition(":")
+        found += [spec, rest.rpartition(":")[0] if kind == "python" else rest]
+    return [Path(one) for one in found if str(one) and Path(one).exists()]
 
 
 def _relabelled(data: Any, known: list[str] | None) -> Any:

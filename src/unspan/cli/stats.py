@@ -65,6 +65,9 @@ def stats(
     batch_size: Annotated[int, typer.Option()] = 64,
     workers: Annotated[int, typer.Option(help="Loader processes.")] = 0,
     seed: Annotated[int, typer.Option(help="Of the draw of samples.")] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a file of statistics.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
@@ -75,7 +78,7 @@ def stats(
     unspan erase ... --forget cat --method resample --set statistics=statistics.safetensors
     The file tells how features of every class lie. Keep it as you keep the data, and drop a class
     once it is forgotten: unspan stats --from statistics.safetensors --drop 4 --out
-    statistics.safetensors
+    statistics.safetensors --overwrite
     """
     options = dict(locals())
     from unspan import statistics
@@ -84,10 +87,7 @@ def stats(
     from unspan.data import open_data
     from unspan.run import Run
 
-    if out.is_dir() or not out.parent.is_dir():
-        raise UsageError(
-            f"--out {out}: give a file in a folder that exists, for example statistics.safetensors."
-        )
+    _check_output(options)
     console = render.console(quiet)
     if source is not None:
         if model is not None or data is not None or not drop:
@@ -101,6 +101,7 @@ def stats(
             raise UsageError(
                 f"--drop {' '.join(map(str, strange))}: {source} holds {_named(held)}."
             )
+        _check_output(options)
         made = held.without(gone).save(out)
         render.facts(console, "Done", [("dropped", ", ".join(drop)), ("written", made)])
         return
@@ -131,6 +132,7 @@ def stats(
             tap=tap,
             pool=pool,
         )
+    _check_output(options)
     made = found.save(out)
     kind = "" if bool((found.labels < 0).any()) else f" of {len(found.labels.unique())} classes"
     render.facts(
@@ -141,6 +143,24 @@ def stats(
             ("samples", int(found.count.sum())),
             ("written", f"{made} (private: it describes the training data)"),
         ],
+    )
+
+
+def _check_output(o: dict[str, Any]) -> None:
+    """Before the work and again at its end: only a file of statistics is ever replaced.
+
+    The file that classes are dropped from may be the output, since it should not outlive them.
+    """
+    from unspan import statistics
+    from unspan.cli.request import input_paths
+    from unspan.outputs import check_file
+
+    check_file(
+        o["out"],
+        statistics.is_file_of_statistics,
+        what="a file of statistics",
+        overwrite=o["overwrite"],
+        inputs=input_paths(o),
     )
 
 

@@ -4,16 +4,13 @@ file is executed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from torch import nn
 
 from unspan.errors import UsageError
 from unspan.models import hf
 from unspan.models.libraries import quiet
 from unspan.models.loaded import Loaded, check_usable, classes_of
+from unspan.models.recipes import rebuild, recipe_of, runs_user_code
 from unspan.models.sources import FORMS, SOURCES, from_source
 from unspan.models.weights import load_weights, read_safetensors
 
@@ -26,6 +23,8 @@ __all__ = [
     "quiet",
     "read_safetensors",
     "rebuild",
+    "recipe_of",
+    "runs_user_code",
 ]
 
 
@@ -58,18 +57,3 @@ def build(spec: str, *, weights: Path | None = None, num_classes: int | None = N
     check_usable(loaded.model)
     loaded.model.eval()
     return loaded
-
-
-def rebuild(recipe: Mapping[str, Any]) -> nn.Module:
-    """Build the architecture of a recipe with random weights, in evaluation mode.
-
-    A `python:` recipe imports and runs the code it names: rebuild only recipes you trust.
-
-    Raises:
-        UsageError: The package or the name is not there any more.
-        ModelError: The recipe is malformed.
-    """
-    kind, _, name = str(recipe.get("spec")).partition(":")
-    if kind in SOURCES:
-        return SOURCES[kind](name)[0](recipe.get("num_classes"), False).eval()
-    return hf.rebuild(recipe)

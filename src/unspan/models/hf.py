@@ -39,23 +39,27 @@ def from_folder(name: str, weights: Path | None, num_classes: int | None) -> Loa
         ) from error
     if num_classes is not None:
         config.num_labels = num_classes
-    architectures = " ".join(config.architectures or [])
-    auto_class = next(auto for suffix, auto in _AUTO.items() if suffix in architectures)
+    auto = auto_class(" ".join(config.architectures or []))
     settings = json.loads(config.to_json_string(use_diff=False))
     settings.pop("_name_or_path", None)
     recipe = {
         "spec": f"transformers:{Path(name).name}",
-        "auto_class": auto_class,
+        "auto_class": auto,
         "config": settings,
     }
     model = rebuild(recipe)
     notices = load_weights(model, weights or _folder_weights(folder))
     labels = [config.id2label[index] for index in sorted(config.id2label)]
-    class_names = None if auto_class == "AutoModel" or labels[0] == "LABEL_0" else labels
+    class_names = None if auto == "AutoModel" or labels[0] == "LABEL_0" else labels
     preprocess = _folder_preprocess(folder)
     return Loaded(
         model=model, recipe=recipe, preprocess=preprocess, class_names=class_names, notices=notices
     )
+
+
+def auto_class(architecture: str) -> str:
+    """The automatic class of transformers for the name of an architecture."""
+    return next(auto for suffix, auto in _AUTO.items() if suffix in architecture)
 
 
 def rebuild(recipe: Mapping[str, Any]) -> nn.Module:

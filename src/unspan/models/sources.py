@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import inspect
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping
-from importlib.machinery import SourceFileLoader
 from operator import attrgetter
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor, nn
@@ -20,6 +16,7 @@ from unspan.errors import UsageError
 from unspan.models.libraries import require
 from unspan.models.loaded import Loaded, check_usable
 from unspan.models.weights import assign, read_state
+from unspan.user_code import import_user_module, user_path
 
 if TYPE_CHECKING:
     from unspan.preprocess import Preprocess
@@ -154,13 +151,15 @@ def _python(name: str) -> tuple[Make, Describe]:
 
     def make(num_classes: int | None, published: bool) -> nn.Module:
         try:
-            factory = attrgetter(attribute)(_import(module_name))
+            factory = attrgetter(attribute)(import_user_module(module_name))
         except Exception as error:
             raise UsageError(
                 f"python:{name} cannot be imported: {type(error).__name__}: {error}"
             ) from error
         try:
-            model = factory(**_given(num_classes)) if _accepts_num_classes(factory) else factory()
+            accepted = _given(num_classes) if _accepts_num_classes(factory) else {}
+            with user_path(os.getcwd()):
+                model = factory(**accepted)
         except Exception as error:
             raise UsageError(
                 f"python:{name} failed when called: {type(error).__name__}: {error}"
@@ -178,19 +177,6 @@ def _python(name: str) -> tuple[Make, Describe]:
         return Preprocess.from_dict(documented) if isinstance(documented, Mapping) else None, None
 
     return make, describe
-
-
-def _import(name: str) -> ModuleType:
-    if not name.endswith(".py"):
-        if (here := os.getcwd()) not in sys.path:
-            sys.path.insert(0, here)
-        return importlib.import_module(name)
-    loader = SourceFileLoader(f"unspan_file_{Path(name).stem}", name)
-    module = ModuleType(loader.name)
-    module.__file__ = name
-    sys.modules[loader.name] = module
-    loader.exec_module(module)
-    return module
 
 
 def _accepts_num_classes(factory: Callable[..., Any]) -> bool:

@@ -30,6 +30,8 @@ from unspan.taps.reading import (
     logits_of,
     pooled,
     read,
+    relative_difference,
+    tensors_in,
     unwrap,
 )
 from unspan.taps.sites import is_own_weight
@@ -50,5 +52,7 @@ __all__ = [
     "logits_of",
     "pooled",
     "read",
+    "relative_difference",
+    "tensors_in",
     "unwrap",
 ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
@@ -119,6 +120,41 @@ def pooled(z: Any, pool: Pool | None) -> Tensor:
             " 'mean' (tokens) or 'gap' (maps), or another tap=."
         )
     return z
+
+
+def tensors_in(output: Any, name: str = "") -> list[tuple[str, Tensor]]:
+    """Every floating tensor of a model output with its path: tuples, dicts and objects with fields
+    are searched; `""` is the output itself.
+    """
+    if isinstance(output, Tensor):
+        return [(name, output)] if output.is_floating_point() else []
+    if isinstance(output, Mapping):
+        return [
+            pair for key, value in output.items() for pair in tensors_in(value, f"{name}[{key!r}]")
+        ]
+    if isinstance(output, (tuple, list)):
+        return [
+            pair for i, value in enumerate(output) for pair in tensors_in(value, f"{name}[{i}]")
+        ]
+    if is_dataclass(output) and not isinstance(output, type):
+        return [
+            pair
+            for one in fields(output)
+            for pair in tensors_in(getattr(output, one.name), f"{name}.{one.name}")
+        ]
+    return []
+
+
+def relative_difference(one: Tensor, other: Tensor) -> float:
+    """Largest difference of two tensors as a share of the largest entry; infinite where the shapes
+    differ.
+    """
+    if one.shape != other.shape:
+        return float("inf")
+    if one.numel() == 0:
+        return 0.0
+    a, b = one.detach().double().cpu(), other.detach().double().cpu()
+    return float((a - b).abs().max() / a.abs().max().clamp_min(1e-30))
 
 
 def logits_of(output: Any) -> Tensor | None:

@@ -1,0 +1,153 @@
+"""Where a command may write: never over an input, and only over what an earlier run of the same
+kind wrote.
+
+Nothing here changes a file. Every command asks before its work and again when it writes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+
+from unspan.errors import OutputError, UsageError
+
+_LONGEST = 200  # characters of a file name; temporary names beside it add up to about 40
+
+
+def check_folder(
+    path: Path,
+    names: Collection[str],
+    *,
+    what: str,
+    overwrite: bool,
+    inputs: Iterable[Path] = (),
+) -> None:
+    """Refuse a folder that is an input, or that holds anything but exactly the files `names`.
+
+    Args:
+        path: the folder to write.
+        names: the files that this kind of output consists of.
+        what: the kind, for messages, for example "an unspan folder".
+        overwrite: the user asked to replace an earlier one.
+        inputs: files and folders that the run reads.
+
+    Raises:
+        UsageError: with what to do instead.
+        OutputError: the parent folder is missing or cannot be written.
+    """
+    _check_place(path)
+    refuse_inputs(path, inputs)
+    if not os.path.lexists(path):
+        return
+    if path.is_symlink():
+        raise UsageError(
+            f"{path} is a symbolic link; give the folder it should be itself as --out."
+        )
+    if not path.is_dir() or not _holds_exactly(path, names):
+        raise UsageError(
+            f"{path} exists and is not {what}: it is never overwritten. Choose another --out."
+        )
+    if not overwrite:
+        raise UsageError(
+            f"{path} exists; pass --overwrite to replace it, or choose another folder."
+        )
+
+
+def check_file(
+    path: Path,
+    is_ours: Callable[[Path], bool],
+    *,
+    what: str,
+    overwrite: bool,
+    inputs: Iterable[Path] = (),
+) -> None:
+    """Refuse a file that is an input, or that was not written by the same command.
+
+    Args:
+        path: the file to write.
+        is_ours: tells from its content whether a file was written by this command.
+        what: the kind, for messages, for example "a file of statistics".
+        overwrite: the user asked to replace an earlier one.
+        inputs: files and folders that the run reads.
+
+    Raises:
+        UsageError: with what to do instead.
+        OutputError: the parent folder is missing or cannot be written.
+    """
+    _check_place(path)
+    refuse_inputs(path, inputs)
+    if not os.path.lexists(path):
+        return
+    if path.is_symlink() or not path.is_file() or not is_ours(path):
+        raise UsageError(
+            f"{path} exists and is not {what}: it is never overwritten. Choose another --out."
+        )
+    if not overwrite:
+        raise UsageError(f"{path} exists; pass --overwrite to replace it, or choose another file.")
+
+
+def refuse_inputs(path: Path, inputs: Iterable[Path]) -> None:
+    """Refuse an output that is an input, lies in one or holds one (UsageError)."""
+    inputs = list(inputs)
+    target = path.resolve()
+    for source in inputs:
+        if not source.exists():
+            continue
+        origin = source.resolve()
+        if target == origin or (target.exists() and os.path.samefile(target, origin)):
+            raise UsageError(
+                f"The output {path} is also an input; choose another place with --out."
+            )
+        if target in origin.parents:
+            raise UsageError(
+                f"The input {source} lies inside the output {path}; choose another place with"
+                " --out."
+            )
+    refuse_inside(path, inputs)
+
+
+def refuse_inside(path: Path, inputs: Iterable[Path]) -> None:
+    """Refuse to write into a folder that is read (UsageError)."""
+    target = path.resolve()
+    for source in inputs:
+        if source.is_dir() and source.resolve() in (target, *target.parents):
+            raise UsageError(
+                f"{path} lies inside the input {source}; choose a place outside of it."
+            )
+
+
+def _check_place(path: Path) -> None:
+    """The path is a name in a folder that exists and can be written."""
+    if not path.name or path.name == ".." or path.resolve() == Path.cwd():
+        raise UsageError(
+            f"The output {str(path)!r} is no name for something new; choose one, for example --out"
+            " erased."
+        )
+    if len(os.fsencode(path.name)) > _LONGEST:
+        raise UsageError(
+            f"The name of the output has {len(os.fsencode(path.name))} bytes; use at most"
+            f" {_LONGEST}."
+        )
+    try:
+        there = path.parent.is_dir()
+        os.path.lexists(path)
+    except OSError as error:
+        raise OutputError(
+            f"The output {str(path)[:80]}... cannot be used: {error.strerror}. Choose a shorter"
+            " path."
+        ) from error
+    if not there:
+        raise OutputError(f"The folder {path.parent} does not exist; create it first.")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"No permission to write in {path.parent}.")
+
+
+def _holds_exactly(path: Path, names: Collection[str]) -> bool:
+    """The folder holds these regular files and nothing else."""
+    try:
+        entries = list(path.iterdir())
+    except OSError:
+        return False
+    plain = all(entry.is_file() and not entry.is_symlink() for entry in entries)
+    return plain and {entry.name for entry in entries} == set(names)

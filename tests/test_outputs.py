@@ -1,0 +1,545 @@
+"""Nothing that was there is lost, and nothing in the working directory is run unasked."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.utils.data import TensorDataset
+from typer.testing import CliRunner
+
+import unspan
+from unspan import artifact, statistics
+from unspan.artifact.layout import private_folder
+from unspan.auditing.verify import verify
+from unspan.cli import app
+from unspan.errors import ModelError, OutputError, UnspanError, UsageError
+from unspan.outputs import check_file, check_folder
+from unspan.zoo import DigitsCNN
+
+SOURCES = Path(unspan.__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def deletion():
+    torch.manual_seed(0)
+    model = DigitsCNN().eval()
+    x = torch.rand(60, 1, 8, 8)
+    data = TensorDataset(x, torch.zeros(60, dtype=torch.long))
+    return unspan.erase(model, data, unspan.ESC(rank=2), check_labels=False)
+
+
+@pytest.fixture
+def erased(deletion, tmp_path):
+    return deletion.save(tmp_path / "erased")
+
+
+def snapshot(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+# ---- the guard -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("more", ["notes.txt", ".hidden", "photos/cat.jpg", "link"])
+@pytest.mark.parametrize("where", ["erased", "erased.private"])
+def test_only_a_folder_that_holds_our_files_and_no_others_is_replaced(
+    deletion, erased, where, more
+):
+    path = erased.parent / where / more
+    path.parent.mkdir(exist_ok=True)
+    if more == "link":
+        path.symlink_to(erased.parent)
+    else:
+        path.write_text("mine")
+    before = snapshot(erased.parent)
+    with pytest.raises(UsageError, match="never overwritten"):
+        deletion.save(erased, overwrite=True)
+    assert snapshot(erased.parent) == before
+
+
+@pytest.mark.parametrize("missing", ["model.safetensors", "README.md", "receipt.json"])
+def test_a_folder_that_lacks_one_of_our_files_is_not_replaced(deletion, erased, missing):
+    (erased / missing).unlink()
+    with pytest.raises(UsageError, match="never overwritten"):
+        deletion.save(erased, overwrite=True)
+
+
+def test_a_receipt_of_another_program_does_not_make_a_folder_ours(deletion, erased):
+    (erased / "receipt.json").write_text('{"total": "12 EUR"}')
+    with pytest.raises(UsageError, match="never overwritten"):
+        deletion.save(erased, overwrite=True)
+
+
+def test_a_link_to_a_folder_is_not_replaced(deletion, erased, tmp_path):
+    (tmp_path / "link").symlink_to(erased)
+    with pytest.raises(UsageError, match="symbolic link"):
+        deletion.save(tmp_path / "link", overwrite=True)
+
+
+def test_the_key_of_a_folder_that_was_moved_is_kept(deletion, erased, tmp_path):
+    erased.rename(tmp_path / "production")
+    key = (private_folder(erased) / "key").read_bytes()
+    with pytest.raises(UsageError, match="holds the key"):
+        deletion.save(erased, overwrite=True)
+    assert (private_folder(erased) / "key").read_bytes() == key
+
+
+@pytest.mark.parametrize("spelled", ["w", "sub/../w", "link", "hard"])
+def test_an_input_is_never_an_output_however_it_is_spelled(tmp_path, spelled):
+    source = tmp_path / "w"
+    source.write_text("weights")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "link").symlink_to(source)
+    os.link(source, tmp_path / "hard")
+    with pytest.raises(UsageError, match="input"):
+        check_file(
+            tmp_path / spelled, lambda path: True, what="ours", overwrite=True, inputs=[source]
+        )
+
+
+@pytest.mark.parametrize("name", ["a" * 250, "a" * 5000, "\u00e4" * 150])
+def test_names_that_are_too_long_are_said(tmp_path, name):
+    with pytest.raises(UnspanError, match="bytes|shorter"):
+        check_folder(tmp_path / name, {"a"}, what="ours", overwrite=False)
+
+
+def test_a_path_that_is_too_long_is_said(tmp_path):
+    path = tmp_path.joinpath(*["folder" * 30] * 30, "out")
+    with pytest.raises(OutputError):
+        check_folder(path, {"a"}, what="ours", overwrite=False)
+
+
+# ---- the commands --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    """A folder with a user's files, as the working directory."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    save_file(DigitsCNN().state_dict(), tmp_path / "w.safetensors")
+    (tmp_path / "ids.txt").write_text("1\n2\n")
+    (tmp_path / "thesis.onnx").write_text("mine")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/audit.json").write_text("mine")
+    return tmp_path
+
+
+MODEL = ["--model", "python:unspan.zoo:DigitsCNN", "--weights", "w.safetensors"]
+DATA = ["--data", "python:examples.digits:data"]
+STATS = ["stats", *MODEL, *DATA, "--max-samples", "200"]
+AUDIT = ["audit", "python:unspan.zoo:DigitsCNN", "w.safetensors", "--weights", "w.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [*STATS, "--out", "w.safetensors"],
+        [*STATS, "--out", "ids.txt"],
+        [*STATS, "--out", "results"],
+        ["erase", *MODEL, *DATA, "--forget", "3", "--out", "results"],
+        ["erase", *MODEL, *DATA, "--forget-ids", "ids.txt", "--out", "ids.txt"],
+        ["erase", *MODEL, *DATA, "--forget", "3", "--out", "w.safetensors"],
+        ["erase", *MODEL, *DATA, "--forget", "3", "--out", "."],
+        [*AUDIT, *DATA, "--forget", "3", "--out", "results"],
+        [*AUDIT, *DATA, "--forget", "3", "--out", "w.safetensors"],
+        [*AUDIT, *DATA, "--forget-ids", "ids.txt", "--out", "ids.txt"],
+        ["export", "erased", "--out", "thesis.onnx"],
+        ["export", "erased", "--out", "erased/m.onnx"],
+    ],
+    ids=lambda command: " ".join((command[0], *command[-1:])),
+)
+def test_no_command_touches_files_that_it_did_not_write(desk, deletion, command):
+    deletion.save(desk / "erased")
+    before = snapshot(desk)
+    for flags in ([], ["--overwrite"]):
+        found = CliRunner().invoke(app, [*command, *flags])
+        assert isinstance(found.exception, UnspanError), (found.output, found.exception)
+        assert found.exception.exit_code in (2, 8), str(found.exception)
+        assert snapshot(desk) == before
+
+
+def test_statistics_replace_statistics_only_when_asked(desk):
+    assert CliRunner().invoke(app, [*STATS, "--out", "s.safetensors"]).exit_code == 0
+    again = CliRunner().invoke(app, [*STATS, "--out", "s.safetensors"])
+    assert "--overwrite" in str(again.exception)
+    assert CliRunner().invoke(app, [*STATS, "--out", "s.safetensors", "--overwrite"]).exit_code == 0
+    assert statistics.load("s.safetensors").count.sum() > 0
+
+
+@pytest.mark.parametrize("flag", [["--dry-run"], ["--forget", "nothing"]])
+def test_a_run_that_writes_nothing_cleans_nothing(desk, deletion, flag):
+    deletion.save(desk / "erased")
+    private_folder(desk / "erased").rename(desk / ".erased.private.tmp-999999999")
+    before = snapshot(desk)
+    forget = ["--forget", "3"] if flag == ["--dry-run"] else []
+    CliRunner().invoke(app, ["erase", *MODEL, *DATA, *forget, *flag, "--out", "erased"])
+    CliRunner().invoke(
+        app, ["erase", *MODEL, *DATA, *forget, *flag, "--out", "erased", "--overwrite"]
+    )
+    assert snapshot(desk) == before
+
+
+def test_the_last_key_survives_the_next_run_that_writes(desk, deletion, erased):
+    """Killed between the two renames: the old private folder waits under a temporary name."""
+    torch.manual_seed(1)
+    other = unspan.erase(
+        DigitsCNN().eval(), torch.rand(60, 1, 8, 8), unspan.ESC(rank=1), check_labels=False
+    )
+    other.save(desk / "other")
+    old = desk / ".erased.private.tmp-999999999"
+    private_folder(erased).rename(old)
+    private_folder(desk / "other").rename(private_folder(erased))
+    assert artifact.reopen(erased).key == deletion.key
+    from unspan.artifact.publish import clean_orphans
+
+    clean_orphans(erased)
+    assert artifact.reopen(erased).key == deletion.key
+    assert not old.exists()
+
+
+# ---- imports -------------------------------------------------------------------------------------
+
+CANARY = "open({!r}, 'a').write(__name__ + '\\n')\nraise ImportError('canary')\n"
+LAZY = (
+    "xml",
+    "sklearn",
+    "networkx",
+    "numpy",
+    "scipy",
+    "matplotlib",
+    "safetensors",
+    "jinja2",
+    "rich",
+    "typer",
+    "json",
+    "torchvision",
+    "timm",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "captum",
+    "datasets",
+    "pandas",
+    "IPython",
+    "tqdm",
+    "sympy",
+    "yaml",
+    "triton",
+    "tensorflow",
+    "jax",
+    "sentencepiece",
+    "accelerate",
+    "peft",
+    "bitsandbytes",
+    "flash_attn",
+    "ot",
+    "tomli",
+    "html",
+    "decimal",
+    "secrets",
+    "hmac",
+    "zipfile",
+    "torch_xla",
+    "apex",
+    "xformers",
+    "psutil",
+)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["--help"],
+        ["inspect", "erased"],
+        ["verify", "erased", "--audit", "report"],
+        ["export", "erased", "--out", "m.pt2"],
+        ["methods", "esc"],
+        [
+            *("audit", "python:unspan.zoo:DigitsCNN", "erased", "--weights", "w.safetensors"),
+            *("--data", "python:made_up:data", "--forget", "3", "--out", "report"),
+            *("--no-pictures", "--cache", "cache"),
+        ],
+        [*STATS[:-4], "--data", "python:made_up:data", "--out", "s.safetensors"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_no_module_of_the_working_directory_or_the_folder_is_imported(desk, deletion, command):
+    deletion.save(desk / "erased")
+    canary = desk / "canary"
+    for name in LAZY:
+        for folder in (desk, desk / "erased"):
+            (folder / f"{name}.py").write_text(CANARY.format(str(canary)))
+    (desk / "made_up.py").write_text(
+        "import torch\n"
+        "from torch.utils.data import TensorDataset\n"
+        "def data():\n"
+        "    torch.manual_seed(0)\n"
+        "    y = torch.arange(400) % 10\n"
+        "    x = TensorDataset(torch.rand(400, 1, 8, 8), y)\n"
+        "    return {'train': x, 'test': x}\n"
+    )
+    path = os.pathsep.join([str(SOURCES), str(SOURCES.parent)])
+    found = subprocess.run(
+        [sys.executable, "-m", "unspan", *command],
+        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert not canary.exists(), canary.read_text()
+    assert "Traceback" not in found.stderr, found.stderr
+
+
+def test_the_users_own_module_and_its_siblings_are_found(desk):
+    (desk / "sibling_net.py").write_text("from unspan.zoo import DigitsCNN\n")
+    (desk / "my_own_net.py").write_text("from sibling_net import DigitsCNN as Net\n")
+    from unspan.models import build
+
+    for spec in ("python:my_own_net:Net", f"python:{desk}/my_own_net.py:Net"):
+        before = list(sys.path)
+        assert isinstance(build(spec).model, DigitsCNN)
+        assert sys.path == before
+
+
+# ---- private state -------------------------------------------------------------------------------
+
+
+def flipped(path, at):
+    content = bytearray(path.read_bytes())
+    content[at] ^= 0x80
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("file", ["state.safetensors", "key"])
+def test_one_flipped_bit_of_the_private_folder_is_noticed(erased, file):
+    flipped(private_folder(erased) / file, -1)
+    with pytest.raises(ModelError, match="private"):
+        artifact.reopen(erased)
+    checks = {one.name: one.ok for one in verify(erased)}
+    assert checks["the private folder is whole and of these weights"] is False
+
+
+@pytest.mark.parametrize("method", ["esc", "leace", "folded"])
+def test_a_private_state_that_does_not_describe_the_weights_is_not_believed(tmp_path, method):
+    from unspan.artifact.layout import private_digest
+    from unspan.methods import LEACE
+
+    torch.manual_seed(0)
+    x = torch.rand(200, 1, 8, 8)
+    data = TensorDataset(x, torch.arange(200) % 10)
+    splits = unspan.Splits.by_class(data, 3)
+    settings = {"esc": unspan.ESC(rank=2), "leace": LEACE(), "folded": unspan.ESC(rank=2)}[method]
+    form = "folded" if method == "folded" else "projected"
+    done = unspan.erase(DigitsCNN().eval(), splits, settings, form=form, check_labels=False)
+    path = done.save(tmp_path / "erased", allow_identifying_projector=True)
+    state_file = private_folder(path) / "state.safetensors"
+    state = {name: one.clone() for name, one in load_file(state_file).items()}
+    name = next(iter(state))
+    state[name][0] += 0.3
+    weights = "sha256:" + artifact.layout.file_hash(path / "model.safetensors")
+    digest = private_digest(state, done.key)  # whoever edits can write a new digest
+    save_file(state, state_file, metadata={"model": weights, "digest": digest})
+    with pytest.raises(ModelError, match="does not describe"):
+        artifact.reopen(path)
+
+
+@pytest.mark.parametrize("how", ["a file", "a folder for the state", "damaged", "empty"])
+def test_an_unreadable_private_folder_counts_as_absent_when_loading(erased, how):
+    secret = private_folder(erased)
+    state = secret / "state.safetensors"
+    if how == "a folder for the state":
+        state.unlink()
+        state.mkdir()
+    elif how == "damaged":
+        state.write_bytes(b"no tensors")
+    else:
+        for file in list(secret.iterdir()):
+            file.unlink()
+        if how == "a file":
+            secret.rmdir()
+            secret.write_text("not a folder")
+    assert isinstance(unspan.load(erased), DigitsCNN)
+    with pytest.raises(ModelError, match="private"):
+        artifact.reopen(erased)
+
+
+def test_repr_is_six_lines_without_the_key(deletion):
+    text = repr(deletion)
+    assert len(text.splitlines()) == 6 and text == str(deletion)
+    assert str(deletion.key) not in text and deletion.key.hex() not in text
+
+
+@pytest.mark.parametrize("key", [b"", b"k", b"x" * 15, "sixteen letters!"])
+def test_a_key_that_can_be_guessed_is_refused(key):
+    with pytest.raises(UsageError, match="16"):
+        unspan.erase(
+            DigitsCNN(), torch.rand(40, 1, 8, 8), unspan.ESC(rank=1), key=key, check_labels=False
+        )
+
+
+# ---- names ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["--forget-data", "--forget-ids", "--forget"])
+def test_no_public_file_names_whom_a_request_by_data_or_ids_brought_in(tmp_path, monkeypatch, how):
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    names = ["adam-ape", "jane-doe", "zoe-zed"]
+    for index, name in enumerate(names):
+        (tmp_path / "people" / name).mkdir(parents=True)
+        for at in range(30):
+            image = (torch.rand(8, 8, 3) * 60 + 70 * index).byte().numpy()
+            Image.fromarray(image).save(tmp_path / "people" / name / f"{name}-{at}.png")
+    (tmp_path / "nets.py").write_text(
+        "import torch\n"
+        "def make():\n"
+        "    torch.manual_seed(0)\n"
+        "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 16),"
+        " torch.nn.ReLU(), torch.nn.Linear(16, 3))\n"
+    )
+    (tmp_path / "ids.txt").write_text("\n".join(f"jane-doe/jane-doe-{i}.png" for i in range(25)))
+    what = {
+        "--forget-data": ["--forget-data", "people/jane-doe"],
+        "--forget-ids": ["--forget-ids", "ids.txt"],
+        "--forget": ["--forget", "jane-doe"],
+    }[how]
+    found = CliRunner().invoke(
+        app,
+        [
+            *("erase", "--model", "python:nets.py:make", "--data", "people", *what, "--out", "out"),
+            *("--method", "esc", "--rank", "3", "--no-check-labels"),
+        ],
+    )
+    assert found.exit_code == 0, (found.output, found.exception)
+    shown = [name for name, text in snapshot(tmp_path / "out").items() if b"jane" in text]
+    assert shown == ([] if how != "--forget" else ["README.md", "receipt.json"])
+
+
+# ---- what is saved can be loaded -----------------------------------------------------------------
+
+
+class Mixed(nn.Module):
+    """A body in one precision, a head in another."""
+
+    def __init__(self, body, head, dim=16):
+        super().__init__()
+        self.body = nn.Linear(8, dim).to(body)
+        self.norm = nn.BatchNorm1d(dim).to(head)
+        self.fc = nn.Linear(dim, 4).to(head)
+
+    def forward(self, x):
+        hidden = torch.relu(self.body(x.to(self.body.weight.dtype)))
+        return self.fc(self.norm(hidden.to(self.fc.weight.dtype)))
+
+
+PRECISIONS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+
+
+@pytest.mark.parametrize("method", ["resample", "esc", "leace"])
+@pytest.mark.parametrize("body", PRECISIONS, ids=str)
+@pytest.mark.parametrize("head", PRECISIONS, ids=str)
+def test_every_precision_loads_again_bit_for_bit(tmp_path, body, head, method):
+    from unspan.methods import LEACE, Resample
+
+    torch.manual_seed(0)
+    x, y = torch.randn(400, 8), torch.arange(400) % 4
+    x[torch.arange(400), y] += 5
+    x = x.to(torch.float32)
+    model = Mixed(torch.float32, torch.float32)
+    adam = torch.optim.Adam(model.parameters(), 0.01)
+    for _ in range(60):
+        adam.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        adam.step()
+    model.eval()
+    model.body.to(body)
+    model.norm.to(head)
+    model.fc.to(head)
+    settings = {"resample": Resample(), "esc": unspan.ESC(rank=1), "leace": LEACE()}[method]
+    splits = unspan.Splits.by_class(TensorDataset(x, y), 2)
+    done = unspan.erase(model, splits, settings)
+    path = done.save(tmp_path / "erased")
+    again = unspan.load(path, Mixed(torch.float32, torch.float32))
+    own, loaded = done.model.state_dict(), again.state_dict()
+    assert own.keys() == loaded.keys()
+    for name, tensor in own.items():
+        assert tensor.dtype == loaded[name].dtype and torch.equal(tensor, loaded[name]), name
+        assert bool(tensor.isfinite().all()), name
+    with torch.no_grad():
+        before, after = done.model(x), again(x)
+    assert torch.equal(before, after) and before.dtype == head
+    hit = before.argmax(1) == y
+    assert hit[y != 2].float().mean() > 0.9
+    assert hit[y == 2].float().mean() < 0.3
+
+
+def test_a_map_of_many_features_does_not_overflow_in_half_precision():
+    from unspan.methods import Resample
+
+    torch.manual_seed(0)
+    dim, y = 384, torch.arange(1200) % 3
+    z = (torch.randn(1200, dim).relu() * 30).half()
+    z[torch.arange(1200), y] += 400
+    model = nn.Sequential(nn.Identity(), nn.Linear(dim, 3)).half()
+    with torch.no_grad():
+        model[1].weight.zero_()
+        model[1].bias.zero_()
+        model[1].weight[torch.arange(3), torch.arange(3)] = 0.1
+    done = unspan.erase(model, unspan.Splits.by_class(TensorDataset(z, y), 1), Resample())
+    assert all(bool(one.isfinite().all()) for one in done.model.state_dict().values())
+    with torch.no_grad():
+        assert (done.model(z).argmax(1) == 1).float().mean() < 0.05
+        again = done.model.half()(z)
+    assert bool(again.isfinite().all()) and (again.argmax(1) == 1).float().mean() < 0.05
+
+
+def test_a_transformers_object_saves_how_to_build_it(tmp_path):
+    from transformers import BertConfig, BertForSequenceClassification
+
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=40,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        num_labels=3,
+    )
+    model = BertForSequenceClassification(config).eval()
+    data = [({"input_ids": torch.randint(0, 40, (6,))}, i % 3) for i in range(60)]
+    done = unspan.erase(model, data, unspan.ESC(rank=1), check_labels=False)
+    path = done.save(tmp_path / "erased")
+    again = unspan.load(path)
+    ids = {"input_ids": torch.randint(0, 40, (4, 6))}
+    with torch.no_grad():
+        assert torch.equal(again(**ids).logits, done.model(**ids).logits)
+
+
+def test_a_model_that_only_its_owner_can_build_says_so_when_it_is_saved(tmp_path):
+    torch.manual_seed(0)
+    done = unspan.erase(Mixed(torch.float32, torch.float32), torch.randn(60, 8), unspan.ESC(rank=1))
+    assert any("unspan.load(folder, model=Mixed" in line for line in done.receipt["notices"])
+    with pytest.raises(UsageError, match="model="):
+        unspan.load(done.save(tmp_path / "erased"))
+
+
+def test_a_recipe_that_gives_another_model_is_refused_when_it_is_saved(deletion, tmp_path):
+    from dataclasses import replace
+
+    wrong = replace(deletion, recipe={"spec": "python:unspan.zoo:AllCNN", "num_classes": 10})
+    wrong.receipt["model"] = deletion.receipt["model"] | {"recipe": wrong.recipe}
+    with pytest.raises(UnspanError):
+        wrong.save(tmp_path / "erased")
+    assert not (tmp_path / "erased").exists()
