@@ -361,6 +361,7 @@ def fill(rows: dict[str, Any], args: argparse.Namespace) -> None:
                 method,
                 Run(batch_size=500, seed=int(name.split()[-1]) if "seed" in name else 0),
                 check_labels=False,
+                measure=False,
             )
             report = done.receipt["method"]["fit"]
             row |= {

@@ -97,6 +97,7 @@ def main() -> None:
                         ),
                         Run(batch_size=250),
                         check_labels=False,
+                        measure=False,
                     )
                     if name != "original"
                     else None

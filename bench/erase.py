@@ -69,7 +69,13 @@ def erase(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return unspan.erase(
-            model, data, method, Run(batch_size=BATCH, seed=seed), form=form, check_labels=False
+            model,
+            data,
+            method,
+            Run(batch_size=BATCH, seed=seed),
+            form=form,
+            check_labels=False,
+            measure=False,
         )
 
 

@@ -43,6 +43,23 @@ def card(account: dict[str, Any]) -> str:
         ),
         "| any layer before the eraser | original features |",
     ]
+    rows = [row for row in (account.get("collateral") or {}).values() if isinstance(row, dict)]
+    if rows:
+        lines += [
+            "",
+            f"## Cost, by {account['collateral']['unit']}",
+            "",
+            "On training samples; those of classes to keep were not used to train this model.",
+            "",
+            "| samples | n | before | after (95 % interval) |",
+            "|---|---|---|---|",
+        ]
+        for row in rows:
+            name = "class kept that lost most" if row["label"] is not None else row["what"]
+            lines.append(
+                f"| {_plain(name)} | {row['n']} | {row['before']:.1%} | {row['after']:.1%}"
+                f" ({row['low']:.1%} to {row['high']:.1%}) |"
+            )
     if account.get("evaluation"):
         lines += [
             "",

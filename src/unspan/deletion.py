@@ -7,11 +7,11 @@ import time
 import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from unspan import dist
+from unspan import dist, guard
 from unspan import receipt as receipts
 from unspan.account import Done, account
 from unspan.checks import check_recognised, data_notices, unsteady
@@ -19,7 +19,7 @@ from unspan.erasers import Affine, Eraser, Projection, compose
 from unspan.errors import ModelError, UsageError
 from unspan.install import Form, Placement, check_fold, install, restore_rows, verify
 from unspan.methods import ESC, EraserMethod, Method, recommended
-from unspan.models import recipe_of
+from unspan.models import classes_of, recipe_of
 from unspan.routes import compare, outcomes
 from unspan.run import Run, batches, first_rows, peek, place, size_of
 from unspan.splits import Splits, as_splits
@@ -130,6 +130,8 @@ def erase(
     recipe: dict[str, Any] | None = None,
     check_labels: bool = True,
     resume: Path | None = None,
+    max_drop: float | None | Literal["default"] = "default",
+    measure: bool = True,
 ) -> Deletion:
     """Erase a request from a copy of a model, in one pass over the forget data.
 
@@ -149,11 +151,16 @@ def erase(
         check_labels: stop when the model does not recognise the labelled class to begin with.
         resume: folder where a method that trains keeps its epochs, so that a run that was killed
             goes on; `save` removes it.
+        max_drop: points of accuracy that classes to keep may lose, in [0, 100]; None accepts any
+            loss. By default 3 on average for a class request, and 2 for the class that loses most
+            for requests by ids, index or data.
+        measure: False measures and decides nothing, for experiments that measure themselves.
 
     Returns:
         A `Deletion`; the input model is unchanged.
 
     Raises:
+        InconclusiveError: the others lose too much, or the class is still named as before.
         UnspanError: with an exit code and a line that says how to fix it.
     """
     started = time.perf_counter()
@@ -182,6 +189,11 @@ def erase(
     recipe = recipe or recipe_of(unwrap(source)) or {}
     work = _copied(source, run.device)
     inner = unwrap(work)
+    limit = guard.default_limit(splits.kind) if max_drop == "default" else max_drop
+    guard.check_limit(limit)
+    kept = None
+    if measure and splits.retain is not None:
+        splits, kept = guard.held_out(splits, run, trains)
     with eval_mode(work), dist.session(run.timeout):
         record, prior = _reopen(inner, previous)
         if trains:
@@ -240,6 +252,13 @@ def erase(
         seconds=time.perf_counter() - started,
     )
     receipt["model"]["recipe"] = recipe
+    if measure:
+        found = guard.measure(unwrap(source), inner, done.tap, splits, kept, run)
+        receipt["collateral"] = found | {"limit": limit}
+        classes = classes_of(inner) if done.tap.head is not None else None
+        receipt["warnings"] += guard.decide(
+            found, splits.kind, limit, method.name, method.stronger, classes or 0
+        )
     if not recipe:
         receipt["notices"].append(
             f"the folder will not say how to build {type(unwrap(source)).__name__}: load it with"

@@ -88,16 +88,18 @@ def tune(
             " them. Choose the settings yourself (--set)."
         )
     inner, forget, retain = apart(splits, run.seed)
+    silent = replace(run, progress=None)
     done: list[Trial] = []
     for number, settings in enumerate(candidates(kind, trials, run.seed, given)):
         run.report(f"tuning {kind.name}", number, trials)
         begun = time.perf_counter()
         try:
             method = configured(kind, {**(given or {}), **settings})
-            erased = erase(model, inner, method, replace(run, progress=None), **erasing).model
+            deletion = erase(model, inner, method, silent, measure=False, **erasing)
+            erased = deletion.model
             seconds = time.perf_counter() - begun
             left, kept = (
-                accuracy(model, erased, data, "validation", replace(run, progress=None)).after
+                accuracy(model, erased, data, "validation", silent).after
                 for data in (forget, retain)
             )
             done.append(

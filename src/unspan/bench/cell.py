@@ -293,7 +293,13 @@ def _erased(
         warnings.simplefilter("ignore", UserWarning)
         for splits in ready.steps:
             current = erase(
-                current, splits, method, run, key=f"seed {run.seed}".encode(), check_labels=False
+                current,
+                splits,
+                method,
+                run,
+                key=f"unspan benchmark, seed {run.seed}".encode(),
+                check_labels=False,
+                measure=False,
             )
             models.append(current.model)
             seconds.append(float(current.receipt["seconds"]["fit"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -242,6 +242,18 @@ def erase(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an unspan folder.", rich_help_panel=_RUN)
     ] = False,
+    max_drop: Annotated[
+        str | None,
+        typer.Option(
+            metavar="POINTS|none",
+            help=(
+                "Points of accuracy that others may lose, or none to accept any loss; above it"
+                " nothing is published (exit 7). By default 3 on average for a class, and 2 for the"
+                " class that loses most for other requests."
+            ),
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
     allow_overlap: Annotated[
         bool,
         typer.Option(
@@ -283,6 +295,7 @@ def erase(
     from unspan.cli.render import console
     from unspan.cli.request import input_paths
 
+    _max_drop(max_drop)
     options["method"] = _implied(options)
     chosen = _method(options) if options["method"] else None
     check_target(out, overwrite=overwrite, inputs=input_paths(options))
@@ -370,6 +383,7 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
             recipe=opened.recipe,
             check_labels=o["check_labels"],
             resume=_resume_folder(o["out"]),
+            max_drop=_max_drop(o["max_drop"]),
         )
         if hasattr(opened.preprocess, "to_dict") and not o["data"].startswith("python:"):
             deletion.receipt["model"]["preprocess"] = opened.preprocess.to_dict()
@@ -483,6 +497,17 @@ def _plan(
         ("form", o["form"]),
         ("output", o["out"]),
     ]
+
+
+def _max_drop(text: str | None) -> float | None | Literal["default"]:
+    if text is None:
+        return "default"
+    if text == "none":
+        return None
+    try:
+        return float(text)
+    except ValueError as error:
+        raise UsageError(f"--max-drop {text}: give points, for example 2, or none.") from error
 
 
 def _key(path: Path | None) -> bytes | None:
@@ -631,6 +656,8 @@ def _show(o: dict[str, Any], deletion: Deletion, out: Any) -> None:
         render.trials(out, account["method"]["trials"])
     if fit.get("history"):
         render.history(out, fit["history"])
+    if account.get("collateral"):
+        render.collateral(out, account["collateral"], account["model"]["class_names"])
     if account["evaluation"]:
         render.accuracies(out, account["evaluation"])
     if not any(row["split"].endswith("retain") for row in account["evaluation"]):

@@ -124,6 +124,34 @@ def accuracies(out: Console, rows: list[dict[str, Any]]) -> None:
     out.print(table)
 
 
+def collateral(out: Console, found: dict[str, Any], names: list[str] | None) -> None:
+    """What the deletion did to the samples to forget, to the retained ones and the worst class."""
+    table = Table(
+        title=f"Cost, by {found['unit']} on training samples (checked before publishing)",
+        title_justify="left",
+    )
+    for name in ("samples", "n", "before", "after", "95 % interval", "surely lost"):
+        table.add_column(name, justify="left" if name == "samples" else "right")
+    for key in ("forget", "retain", "worst"):
+        row = found[key]
+        if row is None:
+            continue
+        what = row["what"]
+        if key == "worst":
+            label = row["label"]
+            known = names is not None and label < len(names)
+            what = f"worst class kept: {names[label] if names and known else label}"
+        table.add_row(
+            Text(what),
+            str(row["n"]),
+            f"{row['before']:.1%}",
+            f"{row['after']:.1%}",
+            f"{row['low']:.1%} to {row['high']:.1%}",
+            f"{max(0.0, row['loss_low']):.1%}",
+        )
+    out.print(table)
+
+
 def trials(out: Console, rows: list[dict[str, Any]]) -> None:
     """Settings that were tried, the best first."""
     table = Table(title="Tuning, on validation samples", title_justify="left")

@@ -80,6 +80,10 @@ class EraserMethod(Protocol):
         """Name on the command line and in receipts."""
 
     @property
+    def stronger(self) -> tuple[str, ...]:
+        """Settings that make it remove more when they are raised."""
+
+    @property
     def needs(self) -> frozenset[str]:
         """Which data it reads: of `forget`, `forget_labels`, `retain`, `holdout`."""
 
@@ -96,6 +100,10 @@ class TrainedMethod(Protocol):
     @property
     def name(self) -> str:
         """Name on the command line and in receipts."""
+
+    @property
+    def stronger(self) -> tuple[str, ...]:
+        """Settings that make it remove more when they are raised."""
 
     @property
     def needs(self) -> frozenset[str]:

@@ -51,6 +51,7 @@ class BadTeaching:
     name: ClassVar[str] = "bad-teaching"
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (1e-4, 3e-4, 1e-3, 3e-5)}
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels", "retain"})
+    stronger: ClassVar[tuple[str, ...]] = ("lr", "epochs")
 
     def __post_init__(self) -> None:
         if not 0 < self.retain_share <= 1 or self.temperature <= 0:

@@ -78,6 +78,7 @@ class Bake:
         "weight": (0.9, 0.5, 1.5),
     }
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels", "retain"})
+    stronger: ClassVar[tuple[str, ...]] = ("lr", "epochs")
 
     def __post_init__(self) -> None:
         if (

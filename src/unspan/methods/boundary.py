@@ -50,6 +50,7 @@ class Boundary:
     name: ClassVar[str] = "boundary"
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (1e-5, 1e-4, 1e-3, 1e-2)}
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels"})
+    stronger: ClassVar[tuple[str, ...]] = ("lr", "epochs")
 
     def __post_init__(self) -> None:
         if self.kind not in ("shrink", "expand") or self.eps <= 0:

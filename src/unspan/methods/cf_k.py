@@ -36,6 +36,7 @@ class CFk:
     name: ClassVar[str] = "cf-k"
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (0.01, 0.03, 0.1), "k": (3, 5)}
     needs: ClassVar[frozenset[str]] = frozenset({"retain"})
+    stronger: ClassVar[tuple[str, ...]] = ("k", "lr")
 
     def __post_init__(self) -> None:
         if self.k < 1:

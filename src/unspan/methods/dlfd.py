@@ -79,6 +79,7 @@ class DLFD:
         "radius": (8 / 255, 16 / 255),
     }
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels", "retain", "holdout"})
+    stronger: ClassVar[tuple[str, ...]] = ("lr", "epochs")
 
     def __post_init__(self) -> None:
         if (

@@ -64,6 +64,7 @@ class ESC:
     name: ClassVar[str] = "esc"
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"p": (1.5, 3.0, 6.0, 12.0)}
     needs: ClassVar[frozenset[str]] = frozenset({"forget"})
+    stronger: ClassVar[tuple[str, ...]] = ("rank", "p")
 
     def __post_init__(self) -> None:
         given = [name for name in ("p", "rank", "energy") if getattr(self, name) is not None]

@@ -57,6 +57,7 @@ class ESCT:
     name: ClassVar[str] = "esc-t"
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (1e-3, 1e-2, 1e-1), "tau": (0.7, 0.8)}
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels"})
+    stronger: ClassVar[tuple[str, ...]] = ("epochs", "lr")
 
     def __post_init__(self) -> None:
         if self.tau is not None and not 0 <= self.tau < 1:

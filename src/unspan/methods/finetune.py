@@ -33,6 +33,7 @@ class Finetune:
     name: ClassVar[str] = "finetune"
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (0.01, 0.03, 0.1, 0.003)}
     needs: ClassVar[frozenset[str]] = frozenset({"retain"})
+    stronger: ClassVar[tuple[str, ...]] = ("lr", "epochs")
 
     def unlearn(self, work: Work) -> Outcome:
         """Train on."""

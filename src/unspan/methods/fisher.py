@@ -53,6 +53,7 @@ class Fisher:
     name: ClassVar[str] = "fisher"
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"alpha": (1e-7, 1e-8, 1e-9, 1e-6)}
     needs: ClassVar[frozenset[str]] = frozenset({"retain"})
+    stronger: ClassVar[tuple[str, ...]] = ("alpha",)
 
     def __post_init__(self) -> None:
         if (

@@ -56,6 +56,7 @@ class LAU:
     name: ClassVar[str] = "lau"
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (0.01, 1e-3, 1e-4), "radius": (0.5, 0.2)}
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels"})
+    stronger: ClassVar[tuple[str, ...]] = ("lr", "epochs")
 
     def __post_init__(self) -> None:
         if not (

@@ -39,6 +39,7 @@ class LEACE:
     name: ClassVar[str] = "leace"
     search: ClassVar[dict[str, tuple[Any, ...]]] = {}
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "retain"})
+    stronger: ClassVar[tuple[str, ...]] = ()
 
     def check(self, dim: int) -> None:
         """Nothing depends on d."""

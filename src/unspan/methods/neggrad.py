@@ -44,6 +44,7 @@ class NegGrad:
         "ceiling": (None, 5.0),
     }
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels"})
+    stronger: ClassVar[tuple[str, ...]] = ("lr", "epochs")
 
     def __post_init__(self) -> None:
         if self.ceiling is not None and self.ceiling <= 0:

@@ -47,6 +47,7 @@ class NegGradPlus:
         "lr": (0.01, 0.001),
     }
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels", "retain"})
+    stronger: ClassVar[tuple[str, ...]] = ("lr", "epochs")
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 1:

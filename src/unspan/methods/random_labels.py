@@ -48,6 +48,7 @@ class RandomLabels:
     legacy: bool = False
     training: Training = Training(lr=0.013, epochs=10, batchnorm="frozen")
     name: ClassVar[str] = "random-labels"
+    stronger: ClassVar[tuple[str, ...]] = ("lr", "epochs")
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (0.013, 1e-3, 1e-4, 1e-5)}
 
     def __post_init__(self) -> None:

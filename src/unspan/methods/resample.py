@@ -92,6 +92,7 @@ class Resample:
     false_positives: float = 0.01
     most: int = 50_000
     name: ClassVar[str] = "resample"
+    stronger: ClassVar[tuple[str, ...]] = ("margin",)
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"drawn": (0.2, 0.5)}
     whole: ClassVar[bool] = True  # decides for every sample by itself
 

@@ -35,6 +35,7 @@ class Retrain:
     name: ClassVar[str] = "retrain"
     search: ClassVar[dict[str, tuple[Any, ...]]] = {}
     needs: ClassVar[frozenset[str]] = frozenset({"retain"})
+    stronger: ClassVar[tuple[str, ...]] = ("epochs",)
 
     def unlearn(self, work: Work) -> Outcome:
         """Draw new weights and train.

@@ -44,6 +44,7 @@ class SalUn:
     name: ClassVar[str] = "salun"
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (0.013, 0.003, 0.03), "rho": (0.5, 0.3)}
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels", "retain"})
+    stronger: ClassVar[tuple[str, ...]] = ("lr", "rho")
 
     def __post_init__(self) -> None:
         if not 0 < self.rho <= 1:

@@ -58,6 +58,7 @@ class Scrub:
     rewind: bool = False
     training: Training = Training(lr=5e-4, epochs=3)
     name: ClassVar[str] = "scrub"
+    stronger: ClassVar[tuple[str, ...]] = ("lr", "msteps")
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (5e-4, 2e-3, 1e-2), "alpha": (0.001, 0.1)}
 
     def __post_init__(self) -> None:

@@ -53,6 +53,7 @@ class SVD:
         "alpha_forget": (3.0, 10.0, 30.0),
     }
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels", "retain"})
+    stronger: ClassVar[tuple[str, ...]] = ("alpha_forget",)
 
     def __post_init__(self) -> None:
         if (
