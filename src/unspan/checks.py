@@ -4,6 +4,7 @@ the receipt.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,9 +17,19 @@ from unspan.methods import Method
 from unspan.run import Batch, _digest, dropped, place
 from unspan.splits import Splits
 from unspan.stream import Seen, example
-from unspan.taps import Tap, read
+from unspan.taps import Tap, input_like, read
 
 READ_TWICE = 16  # samples; a coin flip per reading stays unseen once in 65,000 requests
+
+
+def described(step: Callable[[], list[str]], what: str) -> list[str]:
+    """Notices of a step that only describes: an error in it is a notice, and ends nothing."""
+    try:
+        return step()
+    except (KeyboardInterrupt, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        return [f"{what} was not checked: {type(error).__name__}: {str(error)[:200]}"]
 
 
 def data_notices(forget: Any) -> list[str]:
@@ -47,8 +58,8 @@ def unsteady(inner: nn.Module, tap: Tap, first: Batch, method: Method) -> list[s
     """Compare two passes; only a model that is random in evaluation mode pays for more than two
     samples.
     """
-    like = next(inner.parameters(), None)
-    inputs = example(first, like)
+    inputs = example(first, inner)
+    like = input_like(inner, inputs)
     one = read(inner, tap, inputs)[0]
     two = max(
         (read(inner, tap, inputs)[0] for _ in range(2)),

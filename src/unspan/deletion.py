@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from unspan import dist, guard
 from unspan import receipt as receipts
 from unspan.account import Done, account
-from unspan.checks import check_recognised, data_notices, unsteady
+from unspan.checks import check_recognised, data_notices, described, unsteady
 from unspan.erasers import Affine, Eraser, Projection, compose
 from unspan.errors import ModelError, UsageError
 from unspan.install import Form, Placement, check_fold, install, restore_rows, verify
@@ -24,7 +24,17 @@ from unspan.routes import compare, outcomes
 from unspan.run import Run, batches, first_rows, peek, place, size_of
 from unspan.splits import Splits, as_splits
 from unspan.stream import FeatureStream, example, seen_by_all
-from unspan.taps import Pool, Tap, detach, eval_mode, find_tap, head_parameters, read, unwrap
+from unspan.taps import (
+    Pool,
+    Tap,
+    detach,
+    eval_mode,
+    find_tap,
+    head_parameters,
+    input_like,
+    read,
+    unwrap,
+)
 from unspan.trained import check_parts, train_request, without_earlier
 
 RECORD = "_unspan"  # attribute of an erased model: how it was erased
@@ -317,12 +327,12 @@ def _erase(
         )
     if whole and earlier and "retain" in method.needs:
         splits = without_earlier(splits, earlier)
-    notices = data_notices(splits.forget)
+    notices = described(lambda: data_notices(splits.forget), "reading the data twice")
     adaptive = bool(getattr(method, "adaptive", False))
     first, stream_batches = peek(batches(splits.forget, run, shuffle=adaptive, shard=False))
     if dist.world() > 1:  # every process looks at the same first samples, then reads its own part
         stream_batches = batches(splits.forget, run)
-    inputs = example(first, next(inner.parameters(), None))
+    inputs = example(first, inner)
     if record is not None and tap is None and not (whole and isinstance(prior, Affine)):
         found = record.tap
     else:
@@ -333,11 +343,12 @@ def _erase(
             _spelled(known) if known else tap,
             known.pool if known else pool,
             whole=whole,
+            classes=splits.num_classes,
         )
         notices += more
     method.check(found.dim)
     check_fold(inner, found, form)
-    drift = unsteady(inner, found, first, method)
+    drift = described(lambda: unsteady(inner, found, first, method), "steadiness")
     notices += drift
     both_project = (
         isinstance(prior, Projection)
@@ -438,7 +449,7 @@ def feature_size(
         return record.tap.dim
     first, _ = peek(batches(splits.forget, run, shard=False))
     with eval_mode(source):
-        return find_tap(inner, example(first, next(inner.parameters(), None)), tap, pool)[0].dim
+        return find_tap(inner, example(first, inner), tap, pool)[0].dim
 
 
 def _as_deletion(model: Any) -> Deletion | None:
@@ -502,7 +513,7 @@ def features(
     inner = unwrap(model)
     record: Record | None = getattr(inner, RECORD, None)
     with eval_mode(model):
-        inputs = place(inputs, next(inner.parameters(), None))
+        inputs = place(inputs, input_like(inner, inputs))
         found = (
             record.tap
             if record is not None and tap is None

@@ -12,7 +12,7 @@ from torch import nn
 
 from unspan.errors import DataError
 from unspan.run import Run, batches, place, size_of
-from unspan.taps import eval_mode, forward, logits_of
+from unspan.taps import eval_mode, forward, input_like, logits_of
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,14 @@ def accuracy(original: nn.Module, erased: nn.Module, data: Any, split: str, run:
     seen: Counter[int] = Counter()
     n = 0
     with eval_mode(original), eval_mode(erased):
-        like = next(original.parameters(), None)
         for batch in batches(data, run, shard=False):
             if batch.labels is None:
                 raise DataError(
                     f"{split}: {batch.names[0]} has no label, so accuracy cannot be measured. Pass"
                     " --eval none."
                 )
-            inputs = place(batch.inputs, like)
             for position, model in enumerate((original, erased)):
+                inputs = place(batch.inputs, input_like(model, batch.inputs))
                 scores = logits_of(forward(model, inputs))
                 if scores is None:
                     raise DataError(

@@ -26,6 +26,7 @@ class Splits:
         kind: `class`, `samples` or `data`.
         selector: class names or indices, or a count of samples; stored in the receipt.
         classes: label values that are erased (empty for sample requests).
+        num_classes: classes of the data in all, None where that is not known.
     """
 
     forget: Any
@@ -36,6 +37,7 @@ class Splits:
     kind: str = "data"
     selector: tuple[str, ...] = ()
     classes: tuple[int, ...] = ()
+    num_classes: int | None = None
 
     def __post_init__(self) -> None:
         _refuse_overlap(self.forget, self.retain)
@@ -75,7 +77,7 @@ class Splits:
         made = cls._partition(
             dataset, hit, "class", tuple(str(names[c]) if names else str(c) for c in chosen)
         )
-        return replace(made, classes=tuple(chosen))
+        return replace(made, classes=tuple(chosen), num_classes=total)
 
     @classmethod
     def by_index(cls, dataset: Any, forget: Iterable[int]) -> Splits:

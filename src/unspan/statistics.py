@@ -230,9 +230,7 @@ def of_model(
     inner = inner if run.device is None else copy.deepcopy(inner).to(run.device)
     with eval_mode(inner):
         first, _ = peek(batches(data, run))
-        found, _ = find_tap(
-            inner, example(first, next(inner.parameters(), None)), tap, pool, whole=True
-        )
+        found, _ = find_tap(inner, example(first, inner), tap, pool, whole=True)
         head = head_parameters(inner, found)
         stream = FeatureStream(
             inner, found, batches(data, run, shuffle=True), run, total=size_of(data, run), head=None

@@ -18,7 +18,7 @@ from unspan.erasers import Eraser, placed
 from unspan.errors import DataError, ResourceError
 from unspan.receipt import state_hash
 from unspan.run import Batch, Run, first_rows, place
-from unspan.taps import Tap, read
+from unspan.taps import Tap, input_like, read
 
 _LARGEST = 1e15  # activations beyond this are an overflow in the making, not features
 
@@ -89,11 +89,11 @@ class FeatureStream:
         return state_hash(self._model.state_dict())
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        like = next(self._model.parameters(), None)
         done = 0
         if self._train:
             self._model.train()
         for number, batch in enumerate(self._batches):
+            like = input_like(self._model, batch.inputs)
             features = self._features(batch, like)[: len(batch)]
             _check_finite(features, batch, number)
             self._note(features, batch)
@@ -190,6 +190,6 @@ def _check_finite(features: Tensor, batch: Batch, number: int) -> None:
         )
 
 
-def example(batch: Batch, like: Tensor | None) -> Any:
-    """Two samples on the model's device, to find the tap with."""
-    return place(first_rows(batch.inputs, 2), like)
+def example(batch: Batch, model: nn.Module) -> Any:
+    """Two samples as the model takes them, to find the tap with."""
+    return place(first_rows(batch.inputs, 2), input_like(model, batch.inputs))

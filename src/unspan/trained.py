@@ -18,7 +18,7 @@ from unspan import dist
 from unspan import receipt as receipts
 from unspan.account import Done
 from unspan.checkpoint import Checkpoint
-from unspan.checks import check_recognised, data_notices
+from unspan.checks import check_recognised, data_notices, described
 from unspan.errors import InconclusiveError, UsageError
 from unspan.methods import TrainedMethod
 from unspan.models import check_usable
@@ -73,10 +73,10 @@ def train_request(
         )
     if earlier:
         splits = without_earlier(splits, earlier)
-    notices = data_notices(splits.forget)
+    notices = described(lambda: data_notices(splits.forget), "reading the data twice")
     first, stream_batches = peek(batches(splits.forget, run))
-    inputs = example(first, next(inner.parameters(), None))
-    found, more = find_tap(inner, inputs, tap, pool)
+    inputs = example(first, inner)
+    found, more = find_tap(inner, inputs, tap, pool, classes=splits.num_classes)
     stream = FeatureStream(
         inner,
         found,

@@ -17,7 +17,7 @@ from unspan.checkpoint import Checkpoint
 from unspan.errors import DataError, UsageError
 from unspan.run import Run, place
 from unspan.samples import Minibatch, Samples, generator
-from unspan.taps import Tap, eval_mode, forward, logits_of
+from unspan.taps import Tap, eval_mode, forward, input_like, logits_of
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def class_scores(model: nn.Module, x: Any) -> Tensor:
     Raises:
         UsageError: the model gives none.
     """
-    found = logits_of(forward(model, place(x, next(model.parameters(), None))))
+    found = logits_of(forward(model, place(x, input_like(model, x))))
     if found is None:
         raise UsageError(
             "This method trains a classifier, and the model gives no class scores; use method esc."

@@ -95,7 +95,7 @@ def load(
         model = _rebuilt(account["model"]["recipe"], path, trust_code)
     inner = unwrap(model)
     placement = account["placement"]
-    tap = Tap(**placement["tap"])
+    tap = Tap.from_dict(placement["tap"])
     state = _read(path / WEIGHTS)
     eraser = None
     if placement["kind"] == "hook":

@@ -21,7 +21,7 @@ from unspan.metrics.leakage import null_directions
 from unspan.metrics.score import Reading
 from unspan.metrics.stability import MIRROR, disturbed, instability
 from unspan.run import Run, batches, first_rows, place
-from unspan.taps import eval_mode, head_parameters, logits_of, read
+from unspan.taps import eval_mode, head_parameters, input_like, logits_of, read
 
 _NOISY = 500  # samples of each kind for the instability attack
 
@@ -115,7 +115,7 @@ def _zrf(case: Case) -> list[dict[str, Any]]:
             for batch in batches(case.parts.test_forget, case.run, shard=False):
                 with eval_mode(one.model):
                     output = read(
-                        one.model, one.tap, place(batch.inputs, next(one.model.parameters(), None))
+                        one.model, one.tap, place(batch.inputs, input_like(one.model, batch.inputs))
                     )[1]
                 logits = logits_of(output)
                 if logits is None:
@@ -176,9 +176,7 @@ def _stability(case: Case) -> list[dict[str, Any]]:
 
 
 def _features(one: Subject, batch: Tensor) -> Tensor:
-    return (
-        read(one.model, one.tap, place(batch, next(one.model.parameters(), None)))[0].float().cpu()
-    )
+    return read(one.model, one.tap, place(batch, input_like(one.model, batch)))[0].float().cpu()
 
 
 def tell(run: Run, name: str, stage: str) -> None:

@@ -23,7 +23,7 @@ from unspan.metrics.outputs import Outputs
 from unspan.receipt import state_hash
 from unspan.run import Batch, Run, batches, first_rows, place, size_of
 from unspan.splits import digests_of
-from unspan.taps import Pool, Tap, eval_mode, find_tap, logits_of, read, unwrap
+from unspan.taps import Pool, Tap, eval_mode, find_tap, input_like, logits_of, read, unwrap
 
 _VERSION = 1  # of the files in the cache
 
@@ -58,7 +58,10 @@ def subject(
             record.tap
             if record is not None and tap is None
             else find_tap(
-                inner, place(first_rows(example, 2), next(inner.parameters(), None)), tap, pool
+                inner,
+                place(first_rows(example, 2), input_like(inner, first_rows(example, 2))),
+                tap,
+                pool,
             )[0]
         )
     return Subject(name, inner, found, state_hash(inner.state_dict()))
@@ -228,7 +231,7 @@ def _publish(fresh: Path, folder: Path) -> None:
 def _outputs(one: Subject, batch: Batch) -> tuple[Tensor, Tensor | None]:
     with eval_mode(one.model):
         features, output = read(
-            one.model, one.tap, place(batch.inputs, next(one.model.parameters(), None))
+            one.model, one.tap, place(batch.inputs, input_like(one.model, batch.inputs))
         )
     features = features[: len(batch)].float().cpu()
     if not bool(torch.isfinite(features).all()):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from unspan.auditing.collect import Subject
 from unspan.errors import UsageError
 from unspan.run import place
-from unspan.taps import eval_mode, forward, logits_of
+from unspan.taps import eval_mode, forward, input_like, logits_of
 
 _SIDE = 160  # pixels of a panel
 
@@ -101,7 +101,10 @@ def _last_map(one: Subject, inputs: Tensor) -> str | None:
         with eval_mode(one.model), torch.enable_grad():
             forward(
                 one.model,
-                place(inputs[:1].clone().requires_grad_(), next(one.model.parameters(), None)),
+                place(
+                    inputs[:1].clone().requires_grad_(),
+                    input_like(one.model, inputs[:1].clone().requires_grad_()),
+                ),
             )
     finally:
         for handle in handles:

@@ -13,7 +13,7 @@ from unspan.auditing.collect import Subject
 from unspan.deletion import RECORD
 from unspan.metrics.outputs import Outputs
 from unspan.run import Run, batches, place
-from unspan.taps import CHILD, detach, eval_mode, forward, read
+from unspan.taps import CHILD, detach, eval_mode, forward, input_like, read
 
 _LAYERS = 3
 
@@ -39,7 +39,7 @@ def layers(one: Subject, inputs: Any) -> list[str]:
         )
     try:
         with eval_mode(one.model):
-            forward(one.model, place(inputs, next(one.model.parameters(), None)))
+            forward(one.model, place(inputs, input_like(one.model, inputs)))
     finally:
         for handle in handles:
             handle.remove()
@@ -70,7 +70,7 @@ def layer_outputs(
         with eval_mode(one.model):
             for is_forget, part in ((True, forget), (False, retain)):
                 for batch in batches(part, run, shard=False):
-                    forward(one.model, place(batch.inputs, next(one.model.parameters(), None)))
+                    forward(one.model, place(batch.inputs, input_like(one.model, batch.inputs)))
                     for name in names:
                         rows[name].append(_pooled(seen[name])[: len(batch)].float().cpu())
                     labels.append(
@@ -118,6 +118,6 @@ def without_eraser(one: Subject, original: Subject, inputs: Any) -> float | None
     bare = copy.deepcopy(one.model)
     detach(bare, record.tap)
     with eval_mode(bare), eval_mode(original.model):
-        inputs = place(inputs, next(bare.parameters(), None))
+        inputs = place(inputs, input_like(bare, inputs))
         got, want = read(bare, one.tap, inputs)[0], read(original.model, original.tap, inputs)[0]
     return float((got == want).all(1).double().mean())

@@ -24,7 +24,7 @@ from unspan.metrics.score import Reading, Score, share_interval
 from unspan.metrics.similarity import class_cosine, weight_change
 from unspan.metrics.unlearning import nomus, zrf
 from unspan.run import Run, batches, place
-from unspan.taps import eval_mode, logits_of, read
+from unspan.taps import eval_mode, input_like, logits_of, read
 
 Values = dict[str, dict[str, Any]]
 
@@ -42,7 +42,7 @@ def outputs(model: nn.Module, forget: Any, retain: Any, run: Run) -> Outputs:
             one = one or subject("model", model, batch.inputs)
             with eval_mode(one.model):
                 z, output = read(
-                    one.model, one.tap, place(batch.inputs, next(one.model.parameters(), None))
+                    one.model, one.tap, place(batch.inputs, input_like(one.model, batch.inputs))
                 )
             found = logits_of(output)
             if found is None or batch.labels is None:

@@ -120,7 +120,7 @@ def trained(
     model, _ = start(spec, classes, run.seed)
     model = model if run.device is None else model.to(run.device)
     first, _ = peek(batches(data, run, shard=False))
-    tap, _ = find_tap(model.eval(), example(first, next(model.parameters(), None)))
+    tap, _ = find_tap(model.eval(), example(first, model))
     work = Work(model, tap, {"retain": data}, run, Checkpoint(None, ""), classes)
     name = hashlib.sha256(
         json.dumps([spec, repr(settings), classes, run.seed, work.fingerprint()]).encode()

@@ -40,7 +40,7 @@ from unspan.errors import UsageError
 from unspan.methods.scrub import divergence, taught
 from unspan.run import cut_rows, place
 from unspan.samples import Minibatch, Samples
-from unspan.taps import eval_mode, forward
+from unspan.taps import eval_mode, forward, input_like
 from unspan.training import Pass, Training, train
 from unspan.work import Outcome, Work
 
@@ -289,7 +289,7 @@ def weight_layers(model: nn.Module, inputs: Any) -> list[str]:
     ]
     try:
         with eval_mode(model):
-            forward(model, place(inputs, next(model.parameters())))
+            forward(model, place(inputs, input_like(model, inputs)))
     finally:
         for handle in handles:
             handle.remove()

@@ -29,7 +29,7 @@ from unspan.errors import UsageError
 from unspan.methods.descent import over
 from unspan.run import place
 from unspan.samples import Minibatch, Samples
-from unspan.taps import eval_mode
+from unspan.taps import eval_mode, input_like
 from unspan.training import Training, train
 from unspan.work import Outcome, Work
 
@@ -120,7 +120,7 @@ def nearest_labels(work: Work, samples: Samples, eps: float, batch: int) -> tupl
                     "Boundary unlearning attacks the inputs, which must be floating tensors such as"
                     " images."
                 )
-            x = place(one.x, next(work.model.parameters())).clone().requires_grad_()
+            x = place(one.x, input_like(work.model, one.x)).clone().requires_grad_()
             y = one.y.to(x.device)
             (slope,) = torch.autograd.grad(
                 cross_entropy(

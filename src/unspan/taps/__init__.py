@@ -27,13 +27,14 @@ from unspan.taps.reading import (
     eval_mode,
     forward,
     head_parameters,
+    input_like,
     logits_of,
     pooled,
     read,
     relative_difference,
-    tensors_in,
     unwrap,
 )
+from unspan.taps.returned import shown, tensors_in
 from unspan.taps.sites import is_own_weight
 from unspan.taps.tap import Pool, Tap
 
@@ -48,11 +49,13 @@ __all__ = [
     "find_tap",
     "forward",
     "head_parameters",
+    "input_like",
     "is_own_weight",
     "logits_of",
     "pooled",
     "read",
     "relative_difference",
+    "shown",
     "tensors_in",
     "unwrap",
 ]

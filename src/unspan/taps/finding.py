@@ -5,16 +5,20 @@ that was named.
 from __future__ import annotations
 
 import difflib
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from unspan.errors import DataError, UsageError
+from unspan.taps.layers import is_linear
 from unspan.taps.reading import describe, logits_of, read
+from unspan.taps.returned import tensors_in
 from unspan.taps.sites import absorbs, most_upstream
 from unspan.taps.tap import Pool, Tap
-from unspan.taps.tracing import Trace, is_linear, trace_calls
+from unspan.taps.tracing import Trace, trace_calls
 
 
 def find_tap(
@@ -24,6 +28,7 @@ def find_tap(
     pool: Pool | None = None,
     *,
     whole: bool = False,
+    classes: int | None = None,
 ) -> tuple[Tap, list[str]]:
     """Find head, features and site of an (unwrapped, evaluation-mode) model from one small batch.
 
@@ -34,6 +39,7 @@ def find_tap(
             embedding model's own output, `output:KEY` for one entry of it.
         pool: needed when the features are tokens or maps.
         whole: the eraser needs one vector a sample, so it sits where the features are complete.
+        classes: how many classes the labels of the data have, None where they have none.
 
     Returns:
         The tap and notices for the user.
@@ -42,11 +48,18 @@ def find_tap(
         UsageError: no head or several, an unknown name, or features that need pooling.
         ModelError: the features cannot be mapped anywhere.
     """
-    if pool not in (None, "cls", "mean", "gap"):
-        raise UsageError(f"pool='{pool}' is not cls, mean or gap.")
+    if pool not in (None, "cls", "mean", "gap", "last"):
+        raise UsageError(f"pool='{pool}' is not cls, mean, gap or last.")
     trace = trace_calls(model, inputs)
-    head, reads, output, key, notices = _locate(model, trace, tap)
-    draft = Tap(head, reads, output, key, pool, reads, not output, "last", 0, False)
+    head, reads, output, key, notices = _locate(model, trace, tap, classes)
+    shift: tuple[float, ...] = ()
+    if head is not None:
+        pool = _token_pool(model, trace, head, pool)
+        shift = _shift(model, trace, head, pool, classes)
+    keyword = trace.keywords.get(head or "")
+    draft = Tap(
+        head, reads, output, key, pool, reads, not output, "last", 0, False, keyword=keyword
+    )
     features, _ = read(model, draft, inputs)
     dim = features.shape[1]
     if not bool(features.any()):
@@ -58,11 +71,26 @@ def find_tap(
         notices += _shared_with(trace, head)
     site, before, layout = most_upstream(model, inputs, trace, draft, features, whole=whole)
     affine = not before and not whole and absorbs(model, site, layout)
-    return Tap(head, reads, output, key, pool, site, before, layout, dim, affine, whole), notices
+    found = Tap(
+        head, reads, output, key, pool, site, before, layout, dim, affine, whole, keyword, shift
+    )
+    given = trace.linear[head][0] if before and head in trace.linear else None
+    return replace(found, returned=_handed_out(trace, given)), notices
+
+
+def _handed_out(trace: Trace, given: Tensor | None) -> tuple[tuple[str | int, ...], ...]:
+    """Where the output holds the tensor that the head is given."""
+    if given is None or isinstance(trace.output, Tensor):
+        return ()
+    return tuple(
+        path
+        for path, tensor in tensors_in(trace.output)
+        if tensor is given or (tensor.shape == given.shape and torch.equal(tensor, given))
+    )
 
 
 def _locate(
-    model: nn.Module, trace: Trace, tap: str | None
+    model: nn.Module, trace: Trace, tap: str | None, classes: int | None
 ) -> tuple[str | None, str, bool, str | None, list[str]]:
     """Head, module to read, whether its output is read, dict key, notices."""
     if tap is not None:
@@ -86,6 +114,7 @@ def _locate(
         for name, (_, out) in trace.linear.items()
         if trace.calls[name] == 1 and _gives(out, logits)
     ]
+    _refuse_one_score(model, logits, matches, classes)
     if len(matches) == 1 or (matches and trace.linear[matches[-1]][1] is logits):
         return matches[-1], matches[-1], False, None, []
     if matches:
@@ -115,6 +144,13 @@ def _locate(
             f"The scores of {type(model).__name__} come from a convolution head ('{last}') with"
             " more layers behind it, so no linear head reads pooled features. Pass tap='NAME:out'"
             " with pool='gap' for a feature layer, or tap='output' for an embedding model."
+        )
+    if classes is not None and logits.flatten(1).shape[1] == classes:
+        raise UsageError(
+            f"The output of {type(model).__name__} has {classes} numbers, one for each class of the"
+            " data, and no linear layer gives them: the scores are changed behind the head, or the"
+            " head is none. Name it with tap='NAME', or pass tap='output' if the output really is"
+            " an embedding."
         )
     return (
         None,
@@ -173,19 +209,106 @@ def _in_output(out: Tensor, output: Any) -> bool:
     return any(out is value for value in values)
 
 
+def _refuse_one_score(
+    model: nn.Module, logits: Tensor, matches: list[str], classes: int | None
+) -> None:
+    """One number a sample cannot name two classes by the largest (UsageError)."""
+    if classes is None or logits.numel() != logits.shape[0]:
+        return
+    where = f" (head '{matches[-1]}')" if matches else ""
+    raise UsageError(
+        f"{type(model).__name__} gives one score a sample{where}, and the data have {classes}"
+        " classes. Wrap it so that it gives a score for each class, for example [0, z] in place of"
+        " z; or pass only the samples to forget, without labels, with method esc."
+    )
+
+
+def _token_pool(model: nn.Module, trace: Trace, head: str, pool: Pool | None) -> Pool | None:
+    """`last` where the head scores every token and the model returns the scores of one of them.
+
+    Raises:
+        UsageError: another pooling was asked for than the scores are made of.
+    """
+    if head not in trace.linear:
+        return pool
+    scores, logits = trace.linear[head][1], logits_of(trace.output)
+    if logits is None or not _picks_a_token(scores, logits):
+        return pool
+    if pool not in (None, "last"):
+        raise UsageError(
+            f"pool='{pool}': the scores of {type(model).__name__} are those of one token, the last"
+            " one that is not padding. Leave pool out, or pass pool='last'."
+        )
+    return "last"
+
+
+def _picks_a_token(scores: Tensor, logits: Tensor) -> bool:
+    """Scores `[n, t, C]` of all tokens, of which the output `[n, C]` is one a sample."""
+    if scores.ndim != 3 or logits.ndim != 2 or scores.shape[::2] != logits.shape:
+        return False
+    gap = (scores.float() - logits.float()[:, None]).abs().amax(2).amin(1)
+    return bool((gap <= 1e-5 * logits.float().abs().max()).all())
+
+
+def _shift(
+    model: nn.Module, trace: Trace, head: str, pool: Pool | None, classes: int | None
+) -> tuple[float, ...]:
+    """What the model adds to each class behind the head, the same for all samples; empty for
+    nothing.
+
+    Raises:
+        UsageError: the model's scores do not follow from those of the head.
+    """
+    logits = logits_of(trace.output)
+    if head not in trace.linear or logits is None or pool == "last":
+        return ()
+    out = trace.linear[head][1]
+    if out.shape[0] != logits.shape[0] or out.numel() != logits.numel():
+        return ()  # a head of its own, beside the scores: named by the user
+    if _follows(out, logits):
+        return ()
+    shift = _constant_shift(out, logits)
+    if shift is not None:
+        return tuple(shift.double().tolist())
+    if classes is None:
+        return ()
+    raise UsageError(
+        f"The scores of {type(model).__name__} are not those of '{head}': a layer behind it changes"
+        " them sample by sample. Fold it into the head, or name another head with tap='NAME'."
+    )
+
+
+def _constant_shift(out: Tensor, logits: Tensor) -> Tensor | None:
+    """A vector added to every row, None where the rows differ; at least two rows tell."""
+    gap = logits.flatten(1).float() - out.flatten(1).float()
+    if len(gap) < 2 or float((gap - gap[0]).abs().max()) > 1e-4 * max(1.0, float(gap.abs().max())):
+        return None
+    return gap[0]
+
+
 def _gives(out: Tensor, logits: Tensor) -> bool:
-    """The head's output is the model's, up to shape, softmax, log-softmax or one temperature."""
+    """The head's output decides the model's: the same up to shape, softmax, sigmoid, temperature, a
+    shift of each class, or the choice of one token.
+    """
+    return out is logits or _picks_a_token(out, logits) or _follows(out, logits, shifted=True)
+
+
+def _follows(out: Tensor, logits: Tensor, shifted: bool = False) -> bool:
     if out is logits:
         return True
-    if out.numel() != logits.numel() or out.shape[0] != logits.shape[0]:
+    if logits.ndim < 2 or out.numel() != logits.numel() or out.shape[0] != logits.shape[0]:
         return False
     a, b = out.flatten(1).float(), logits.flatten(1).float()
+    if a.shape != b.shape:
+        return False
     if a.shape[1] < 2:
         return torch.allclose(a, b, rtol=1e-4, atol=1e-6)
     if any(
         torch.allclose(f(a), b, rtol=1e-3, atol=1e-5)
-        for f in (lambda v: v, lambda v: v.softmax(1), lambda v: v.log_softmax(1))
+        for f in (_same, partial(torch.softmax, dim=1), _log_softmax, torch.sigmoid)
     ):
+        return True
+    if shifted and _constant_shift(out, logits) is not None:
         return True
     if bool(
         (b.square().sum(1) - 1).abs().max() < 1e-4
@@ -193,6 +316,14 @@ def _gives(out: Tensor, logits: Tensor) -> bool:
         return False
     scale = (a * b).sum() / a.square().sum().clamp_min(1e-30)
     return bool(scale > 0) and torch.allclose(scale * a, b, rtol=1e-3, atol=1e-5)
+
+
+def _same(scores: Tensor) -> Tensor:
+    return scores
+
+
+def _log_softmax(scores: Tensor) -> Tensor:
+    return scores.log_softmax(1)
 
 
 def _averaged_heads(trace: Trace, logits: Tensor) -> list[str]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unspan.erasers import Eraser, placed
+from unspan.taps.returned import changed_at
 from unspan.taps.tap import Tap
 
 CHILD = "unspan"  # name of the eraser inside the module that carries it
@@ -41,25 +42,33 @@ def attach(model: nn.Module, tap: Tap, eraser: Eraser) -> None:
     )
     eraser = placed(eraser, tap.layout, like).train(carrier.training)
     carrier.add_module(CHILD, eraser)
-    if tap.before:
+    if tap.before and tap.keyword is not None:
+        site.register_forward_pre_hook(
+            partial(_erase_keyword, eraser, tap.keyword), prepend=True, with_kwargs=True
+        )
+    elif tap.before:
         site.register_forward_pre_hook(partial(_erase_input, eraser), prepend=True)
     else:
         site.register_forward_hook(
             partial(_erase_here, eraser) if path else _erase_output, prepend=True
         )
     if path:
-        carrier.register_forward_pre_hook(
-            partial(_guard_head if tap.before else _guard_site, path), prepend=True
+        guard = (
+            partial(_guard_head, path, tap.keyword) if tap.before else partial(_guard_site, path)
         )
+        carrier.register_forward_pre_hook(guard, prepend=True)
+    if tap.returned:
+        model.register_forward_hook(partial(_erase_returned, eraser, tap.returned))
 
 
 def detach(model: nn.Module, tap: Tap) -> None:
     """Take the eraser away from the site again."""
     carrier = model.get_submodule(_carrier(model, tap)[0])
-    for module in (carrier, model.get_submodule(tap.site)):
+    for module in (model, carrier, model.get_submodule(tap.site)):
         for hooks in (module._forward_hooks, module._forward_pre_hooks):
             for key in [key for key, hook in hooks.items() if _is_ours(hook)]:
                 del hooks[key]
+                module._forward_pre_hooks_with_kwargs.pop(key, None)
     delattr(carrier, CHILD)
 
 
@@ -88,6 +97,27 @@ def _erase_input(eraser: Eraser, _module: nn.Module, args: tuple[Any, ...]) -> t
     return (eraser(args[0]), *args[1:])
 
 
+def _erase_keyword(
+    eraser: Eraser, name: str, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if args:  # a head made anew is called as its owner likes
+        return (eraser(args[0]), *args[1:]), kwargs
+    return args, kwargs | {name: eraser(kwargs[name])}
+
+
+def _erase_returned(
+    eraser: Eraser,
+    paths: tuple[tuple[str | int, ...], ...],
+    _module: nn.Module,
+    _args: tuple[Any, ...],
+    output: Any,
+) -> Any:
+    """Features that the model hands out beside its scores are erased as well."""
+    for path in paths:
+        output = changed_at(output, path, eraser)
+    return output
+
+
 def _erase_here(
     eraser: Eraser, _module: nn.Module, _args: tuple[Any, ...], output: Tensor
 ) -> Tensor:
@@ -103,18 +133,25 @@ def _guard_site(path: str, carrier: nn.Module, _args: tuple[Any, ...]) -> None:
         site.register_forward_hook(partial(_erase_here, carrier.get_submodule(CHILD)), prepend=True)
 
 
-def _guard_head(path: str, carrier: nn.Module, _args: tuple[Any, ...]) -> None:
+def _guard_head(path: str, keyword: str | None, carrier: nn.Module, _args: tuple[Any, ...]) -> None:
     """Give a head that was replaced (by `nn.Identity()`, say) the eraser before it is called."""
     head = carrier.get_submodule(path)
-    if not any(_is_ours(hook) for hook in head._forward_pre_hooks.values()):
+    if any(_is_ours(hook) for hook in head._forward_pre_hooks.values()):
+        return
+    eraser = carrier.get_submodule(CHILD)
+    if keyword is None:
+        head.register_forward_pre_hook(partial(_erase_input, eraser), prepend=True)
+    else:
         head.register_forward_pre_hook(
-            partial(_erase_input, carrier.get_submodule(CHILD)), prepend=True
+            partial(_erase_keyword, eraser, keyword), prepend=True, with_kwargs=True
         )
 
 
 def _is_ours(hook: Any) -> bool:
     return hook is _erase_output or getattr(hook, "func", None) in (
         _erase_input,
+        _erase_keyword,
+        _erase_returned,
         _erase_here,
         _guard_head,
         _guard_site,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from unspan.errors import UnspanError, UsageError
+from unspan.run import first_rows, place
+from unspan.taps.layers import given_to, stored_affine
 from unspan.taps.tap import Pool, Tap
 
 
@@ -41,6 +43,46 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
     finally:
         for module, flag in flags:
             module.training = flag
+
+
+_MET: WeakKeyDictionary[nn.Module, tuple[str, str]] = WeakKeyDictionary()
+
+
+def input_like(model: nn.Module, inputs: Any) -> Tensor | None:
+    """The parameter that the inputs meet first: its dtype and device are those of the inputs.
+
+    The first parameter of a model can be of another dtype or on another device than the layer that
+    is called first. It is found by one call with two samples, and remembered for the model.
+    """
+    known = _MET.get(model)
+    if known is not None and known[0] in dict(model.named_modules()):
+        found = getattr(model.get_submodule(known[0]), known[1], None)
+        if isinstance(found, Tensor):
+            return found
+    floating = [one for one in model.parameters() if one.is_floating_point()]
+    if len({(one.dtype, one.device) for one in floating}) <= 1:
+        return floating[0] if floating else next(model.parameters(), None)
+    met: list[tuple[str, str]] = []
+
+    def hook(name: str) -> Callable[..., None]:
+        def note(module: nn.Module, _args: Any) -> None:
+            own = [key for key, one in module.named_parameters(recurse=False)]
+            floats = [key for key in own if getattr(module, key).is_floating_point()]
+            if floats and not met:
+                met.append((name, floats[0]))
+
+        return note
+
+    with ExitStack() as stack:
+        for name, module in model.named_modules():
+            stack.callback(module.register_forward_pre_hook(hook(name)).remove)
+        stack.enter_context(eval_mode(model))
+        stack.enter_context(suppress(Exception))  # a wrong dtype fails after the layer is met
+        forward(model, place(first_rows(inputs, 2), floating[0]))
+    if not met:
+        return floating[0]
+    _MET[model] = met[0]
+    return getattr(model.get_submodule(met[0][0]), met[0][1])
 
 
 def forward(model: nn.Module, inputs: Any) -> Any:
@@ -85,15 +127,46 @@ def read(model: nn.Module, tap: Tap, inputs: Any) -> tuple[Tensor, Any]:
     """One forward pass: features `[n, d]` at the tap, and the model's output."""
     seen: list[Any] = []
     module = model.get_submodule(tap.reads)
-    if tap.output:
-        handle = module.register_forward_hook(lambda _m, _a, out: seen.append(out))
-    else:
-        handle = module.register_forward_pre_hook(lambda _m, args: seen.append(args[0]))
-    try:
+    scores: list[Any] = []
+    with ExitStack() as stack:
+        if tap.output:
+            hook = module.register_forward_hook(lambda _m, _a, out: seen.append(out))
+        else:
+            hook = module.register_forward_pre_hook(
+                lambda _m, args, kwargs: seen.append(given_to(args, kwargs)[1]), with_kwargs=True
+            )
+        stack.callback(hook.remove)
+        if tap.pool == "last" and tap.head is not None:
+            head = model.get_submodule(tap.head)
+            after = head.register_forward_hook(lambda _m, _a, out: scores.append(out))
+            stack.callback(after.remove)
         output = forward(model, inputs)
-    finally:
-        handle.remove()
-    return pooled(seen[0] if tap.key is None else seen[0][tap.key], tap.pool), output
+    found = seen[0] if tap.key is None else seen[0][tap.key]
+    if tap.pool == "last" and isinstance(found, Tensor) and found.ndim == 3:
+        logits = logits_of(output)
+        if scores and logits is not None:
+            return at_tokens(found, chosen_tokens(scores[0], logits)), output
+        return at_tokens(found, last_tokens(found, inputs)), output
+    return pooled(found, tap.pool), output
+
+
+def chosen_tokens(scores: Tensor, logits: Tensor) -> Tensor:
+    """Which token's scores `[n, t, C]` the model returned as `[n, C]`: positions `[n]`."""
+    return (scores.float() - logits.float()[:, None]).abs().amax(2).argmin(1)
+
+
+def last_tokens(z: Tensor, inputs: Any) -> Tensor:
+    """Position `[n]` of the last token of `z` `[n, t, d]` that the attention mask does not hide."""
+    mask = inputs.get("attention_mask") if isinstance(inputs, Mapping) else None
+    if not isinstance(mask, Tensor) or mask.shape != z.shape[:2]:
+        return torch.full((len(z),), z.shape[1] - 1, device=z.device)
+    places = torch.arange(z.shape[1], device=mask.device)
+    return (mask.long() * places).argmax(1).to(z.device)
+
+
+def at_tokens(z: Tensor, places: Tensor) -> Tensor:
+    """The vector `[n, d]` at a place `[n]` of each row of tokens `[n, t, d]`."""
+    return z[torch.arange(len(z), device=z.device), places.to(z.device)]
 
 
 def pooled(z: Any, pool: Pool | None) -> Tensor:
@@ -117,32 +190,9 @@ def pooled(z: Any, pool: Pool | None) -> Tensor:
     if z.ndim != 2:
         raise UsageError(
             f"The features are {describe(z)}, more than one vector a sample. Choose pool='cls',"
-            " 'mean' (tokens) or 'gap' (maps), or another tap=."
+            " 'mean', 'last' (tokens) or 'gap' (maps), or another tap=."
         )
     return z
-
-
-def tensors_in(output: Any, name: str = "") -> list[tuple[str, Tensor]]:
-    """Every floating tensor of a model output with its path: tuples, dicts and objects with fields
-    are searched; `""` is the output itself.
-    """
-    if isinstance(output, Tensor):
-        return [(name, output)] if output.is_floating_point() else []
-    if isinstance(output, Mapping):
-        return [
-            pair for key, value in output.items() for pair in tensors_in(value, f"{name}[{key!r}]")
-        ]
-    if isinstance(output, (tuple, list)):
-        return [
-            pair for i, value in enumerate(output) for pair in tensors_in(value, f"{name}[{i}]")
-        ]
-    if is_dataclass(output) and not isinstance(output, type):
-        return [
-            pair
-            for one in fields(output)
-            for pair in tensors_in(getattr(output, one.name), f"{name}.{one.name}")
-        ]
-    return []
 
 
 def relative_difference(one: Tensor, other: Tensor) -> float:
@@ -169,14 +219,17 @@ def logits_of(output: Any) -> Tensor | None:
 
 
 def head_parameters(model: nn.Module, tap: Tap) -> tuple[Tensor, Tensor] | None:
-    """Weight `[C, d]` and bias `[C]` of the head in float64 on the CPU, or None without a head."""
+    """Weight `[C, d]` and bias `[C]` of the head in float64 on the CPU, or None without a head.
+
+    What the model adds to each class behind the head counts as bias.
+    """
     if tap.head is None:
         return None
-    head = model.get_submodule(tap.head)
-    weight = head.weight.detach().double().cpu().flatten(1)
-    bias = getattr(head, "bias", None)
-    return weight, (
-        torch.zeros(len(weight), dtype=torch.float64)
-        if bias is None
-        else bias.detach().double().cpu()
-    )
+    stored, offset = stored_affine(model.get_submodule(tap.head))
+    weight = stored.double().cpu()
+    bias = torch.zeros(len(weight), dtype=torch.float64)
+    if offset is not None:
+        bias += offset.double().cpu()
+    if tap.shift:
+        bias += torch.tensor(tap.shift, dtype=torch.float64)
+    return weight, bias

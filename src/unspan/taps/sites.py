@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from unspan.erasers import Layout, LinearMap
 from unspan.errors import ModelError, UsageError
+from unspan.taps.layers import is_transposed
 from unspan.taps.reading import read
 from unspan.taps.tap import Tap
 from unspan.taps.tracing import Trace
@@ -128,10 +129,12 @@ def absorbs(model: nn.Module, name: str, layout: Layout) -> bool:
 
 
 def is_own_weight(model: nn.Module, module: nn.Module) -> bool:
-    """The module's weight is a plain parameter that no other module uses (not tied, not
-    reparametrised).
+    """The module's weight `[out, in]` is a plain parameter that no other module uses (not tied, not
+    reparametrised, not stored the other way round).
     """
     weight = module._parameters.get("weight")
+    if not isinstance(module, (nn.Linear, nn.Conv2d)) and is_transposed(module):
+        return False
     owners = sum(
         1 for other in model.modules() for value in other._parameters.values() if value is weight
     )
