@@ -538,8 +538,113 @@ def test_a_model_that_only_its_owner_can_build_says_so_when_it_is_saved(tmp_path
 def test_a_recipe_that_gives_another_model_is_refused_when_it_is_saved(deletion, tmp_path):
     from dataclasses import replace
 
-    wrong = replace(deletion, recipe={"spec": "python:unspan.zoo:AllCNN", "num_classes": 10})
-    wrong.receipt["model"] = deletion.receipt["model"] | {"recipe": wrong.recipe}
+    recipe = {"spec": "python:unspan.zoo:AllCNN", "num_classes": 10}
+    said = deletion.receipt | {"model": deletion.receipt["model"] | {"recipe": recipe}}
+    wrong = replace(deletion, recipe=recipe, receipt=said)
     with pytest.raises(UnspanError):
         wrong.save(tmp_path / "erased")
     assert not (tmp_path / "erased").exists()
+
+
+# ---- the guard also stands in Python -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["no\0name", "loop/erased", "file/erased", ".", "a" * 5000])
+def test_a_path_that_cannot_be_used_is_a_typed_error(deletion, tmp_path, monkeypatch, path):
+    from unspan.auditing import write
+    from unspan.exporter import check_export
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").write_text("mine")
+    for asked in (
+        lambda: deletion.save(path),
+        lambda: write.check_target(Path(path), True, []),
+        lambda: check_export(Path(path), "pt2", overwrite=True),
+    ):
+        with pytest.raises(UnspanError):
+            asked()
+
+
+def test_inputs_whose_names_cannot_be_looked_up_are_no_files():
+    from unspan.cli.request import input_paths
+
+    strange = {"model": "timm:" + "a" * 5000, "data": "no\0name", "weights": Path("b" * 5000)}
+    assert input_paths(strange) == []
+
+
+def test_an_audit_replaces_only_an_audit(tmp_path):
+    from unspan.auditing.write import save
+
+    class Page:
+        def to_json(self):
+            return "{}"
+
+        to_html = to_markdown = to_json
+
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("mine")
+    with pytest.raises(UsageError, match="never overwritten"):
+        save(Page(), tmp_path / "mine")
+    assert (tmp_path / "mine/thesis.txt").read_text() == "mine"
+    save(Page(), tmp_path / "new/audit")
+    save(Page(), tmp_path / "new/audit")
+
+
+@pytest.mark.parametrize("format", ["pt2", "onnx"])
+def test_an_export_replaces_only_an_export(tmp_path, format):
+    model, x = nn.Sequential(nn.Linear(3, 2)).eval(), torch.rand(4, 3)
+    path = tmp_path / f"m.{format}"
+    if format == "pt2":
+        traced = torch.export.export(model, (x,), strict=False)
+        torch.export.save(traced, path)
+    else:
+        pytest.importorskip("onnxscript")
+        torch.onnx.export(model, (x,), str(path), dynamo=True, external_data=False)
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match="never overwritten"):
+        unspan.export(model, x, path, format=format)
+    assert path.read_bytes() == before
+    path.unlink()
+    unspan.export(model, x, path, format=format)
+    unspan.export(model, x, path, format=format)
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+def test_statistics_in_python_replace_only_statistics(desk):
+    assert CliRunner().invoke(app, [*STATS, "--out", "s.safetensors"]).exit_code == 0
+    found, before = statistics.load("s.safetensors"), snapshot(desk)
+    with pytest.raises(UsageError, match="never overwritten"):
+        found.save("w.safetensors")
+    assert snapshot(desk) == before
+    found.save("s.safetensors")
+
+
+def test_a_folder_given_for_epochs_keeps_what_was_in_it(deletion, tmp_path):
+    from dataclasses import replace
+
+    kept = tmp_path / "work"
+    (kept / "stage-1-epoch-2").mkdir(parents=True)
+    (kept / "notes.txt").write_text("mine")
+    replace(deletion, epochs=kept).save(tmp_path / "erased")
+    assert [one.name for one in kept.iterdir()] == ["notes.txt"]
+
+
+# ---- half precision ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("layout", ["last", "flat", "channels"])
+@pytest.mark.parametrize("kind", ["projection", "map"])
+def test_autocast_does_not_reach_into_an_eraser(kind, layout, dtype):
+    from unspan.erasers import LinearMap, Projection
+
+    torch.manual_seed(0)
+    basis = torch.linalg.qr(torch.randn(64, 5))[0]
+    eraser = Projection(basis) if kind == "projection" else LinearMap(torch.randn(64, 64))
+    eraser.layout = layout
+    z = 100 * torch.randn(7, 64, *((3, 3) if layout == "channels" else ()))
+    want = eraser(z)
+    with torch.autocast("cpu", dtype=dtype):
+        assert torch.equal(eraser(z), want)
+        assert eraser(z.to(dtype)).dtype == dtype

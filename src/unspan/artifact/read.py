@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -209,7 +209,7 @@ class Private:
     """
 
     eraser: Eraser | None = None
-    key: bytes | None = None
+    key: bytes | None = field(default=None, repr=False)
     undo: Tensor | None = None
     problem: str | None = None
     there: bool = True
@@ -274,4 +274,5 @@ def _agrees(eraser: Eraser, inner: nn.Module, tap: Tap) -> bool:
     if head is None:
         return True
     left = torch.linalg.matrix_norm(head[0] @ basis) / torch.linalg.matrix_norm(head[0])
-    return float(left) <= _ROUNDING[inner.get_submodule(tap.head or "").weight.dtype]
+    weight: Tensor = inner.get_submodule(tap.head or "").weight
+    return float(left) <= _ROUNDING[weight.dtype]

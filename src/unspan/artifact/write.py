@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from unspan.artifact.layout import (
 from unspan.artifact.publish import belongs, beside, clean_orphans, left_old, publish
 from unspan.artifact.read import load
 from unspan.card import card
+from unspan.checkpoint import Checkpoint
 from unspan.deletion import Deletion
 from unspan.errors import ModelError, OutputError, UsageError
 from unspan.models import runs_user_code
@@ -159,7 +159,7 @@ def save(
     clean_orphans(path)
     publish({path: fill_public, private_folder(path): fill_private})
     if deletion.epochs is not None:
-        shutil.rmtree(deletion.epochs, ignore_errors=True)
+        Checkpoint.remove(deletion.epochs)
     return path
 
 
