@@ -648,3 +648,41 @@ def test_autocast_does_not_reach_into_an_eraser(kind, layout, dtype):
     with torch.autocast("cpu", dtype=dtype):
         assert torch.equal(eraser(z), want)
         assert eraser(z.to(dtype)).dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("damage", [None, "basis", "undo", "shape", "sign", "key"])
+def test_private_state_of_an_affine_layer_is_checked_against_it(tmp_path, dtype, damage):
+    """The layer before the features lost directions; what it lost is kept in the private folder."""
+    from unspan.artifact.layout import file_hash, private_digest
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.Linear(16, 4)).to(dtype).eval()
+    x = torch.randn(60, 8).to(dtype)
+    done = unspan.erase(model, x, unspan.ESC(rank=2), tap="0:out", check_labels=False)
+    assert done.receipt["placement"]["kind"] == "weights"
+    path = done.save(tmp_path / "erased", allow_identifying_projector=True)
+    state_file = private_folder(path) / "state.safetensors"
+    state = {name: one.clone() for name, one in load_file(state_file).items()}
+    if damage == "basis":
+        state["basis"] = torch.linalg.qr(torch.randn(16, 2).double())[0]
+    elif damage == "undo":
+        state["undo"][0, 0] = float("nan")
+    elif damage == "shape":
+        state["undo"] = state["undo"][:1]
+    elif damage == "sign":
+        state["basis"][0, 0] *= -1
+    weights = "sha256:" + file_hash(path / "model.safetensors")
+    key = b"k" if damage == "key" else done.key
+    (private_folder(path) / "key").write_bytes(key)
+    said = {"model": weights, "digest": private_digest(state, key)}
+    save_file({name: one.contiguous() for name, one in state.items()}, state_file, metadata=said)
+    again = nn.Sequential(nn.Linear(8, 16), nn.Linear(16, 4))
+    from unspan.artifact.read import read_private
+    from unspan.deletion import RECORD
+
+    loaded = unspan.load(path, again)
+    record = getattr(loaded, RECORD)
+    found = read_private(path, record.receipt["placement"], loaded, record.tap)
+    assert (found.problem is None) == (damage is None), found.problem
+    assert done.key.hex() not in repr(found) and str(done.key) not in repr(found)
