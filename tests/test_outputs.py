@@ -1,5 +1,6 @@
 """Nothing that was there is lost, and nothing in the working directory is run unasked."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -535,15 +536,40 @@ def test_a_model_that_only_its_owner_can_build_says_so_when_it_is_saved(tmp_path
         unspan.load(done.save(tmp_path / "erased"))
 
 
-def test_a_recipe_that_gives_another_model_is_refused_when_it_is_saved(deletion, tmp_path):
+class Louder(DigitsCNN):
+    """As `DigitsCNN` by name and shape, with other outputs."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+@pytest.mark.parametrize("made", ["other weights", "other outputs"])
+def test_a_recipe_that_gives_another_model_is_dropped_and_that_is_said(deletion, tmp_path, made):
+    """The work is not lost: the folder loads into an instance."""
     from dataclasses import replace
 
     recipe = {"spec": "python:unspan.zoo:AllCNN", "num_classes": 10}
+    model = deletion.model
+    if made == "other outputs":
+        recipe = {"spec": "python:unspan.zoo:DigitsCNN", "num_classes": 10}
+        model = copy.deepcopy(deletion.model)
+        model.__class__ = Louder
     said = deletion.receipt | {"model": deletion.receipt["model"] | {"recipe": recipe}}
-    wrong = replace(deletion, recipe=recipe, receipt=said)
-    with pytest.raises(UnspanError):
-        wrong.save(tmp_path / "erased")
-    assert not (tmp_path / "erased").exists()
+    said["warnings"] = []
+    wrong = replace(deletion, model=model, recipe=recipe, receipt=said)
+    with pytest.warns(UserWarning, match="model="):
+        path = wrong.save(tmp_path / "erased")
+    found = artifact.inspect(path)
+    assert found["model"]["recipe"] == {} and "unspan.load(folder, model=" in found["warnings"][0]
+    again = unspan.load(path, DigitsCNN())
+    assert all(torch.equal(one, again.state_dict()[n]) for n, one in model.state_dict().items())
+
+
+def test_an_erased_model_given_again_keeps_how_to_build_it(deletion):
+    again = unspan.erase(
+        deletion.model, torch.rand(60, 1, 8, 8), unspan.ESC(rank=1), check_labels=False
+    )
+    assert again.recipe == deletion.recipe != {}
 
 
 # ---- the guard also stands in Python -------------------------------------------------------------
