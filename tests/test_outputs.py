@@ -712,3 +712,17 @@ def test_private_state_of_an_affine_layer_is_checked_against_it(tmp_path, dtype,
     found = read_private(path, record.receipt["placement"], loaded, record.tap)
     assert (found.problem is None) == (damage is None), found.problem
     assert done.key.hex() not in repr(found) and str(done.key) not in repr(found)
+
+
+@pytest.mark.parametrize("flags", [["--p", "20"], ["--rank", "12"], ["--key-file", "short.key"]])
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_what_saving_would_refuse_is_refused_before_the_work(desk, monkeypatch, flags, dry):
+    (desk / "short.key").write_bytes(b"guess me")
+    monkeypatch.setattr("unspan.deletion.erase", lambda *_, **__: pytest.fail("the work began"))
+    index = ["--forget-index", "0-39"]
+    method = ["--rank", "1"] if flags[0] == "--key-file" else []
+    found = CliRunner().invoke(
+        app, ["erase", *MODEL, *DATA, *index, *flags, *method, *dry, "--out", "erased"]
+    )
+    assert isinstance(found.exception, UsageError), found.exception
+    assert "samples that differ" in str(found.exception) or "16" in str(found.exception)
