@@ -1,5 +1,6 @@
 """Nothing that was there is lost, and nothing in the working directory is run unasked."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -535,11 +536,193 @@ def test_a_model_that_only_its_owner_can_build_says_so_when_it_is_saved(tmp_path
         unspan.load(done.save(tmp_path / "erased"))
 
 
-def test_a_recipe_that_gives_another_model_is_refused_when_it_is_saved(deletion, tmp_path):
+class Louder(DigitsCNN):
+    """As `DigitsCNN` by name and shape, with other outputs."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+@pytest.mark.parametrize("made", ["other weights", "other outputs"])
+def test_a_recipe_that_gives_another_model_is_dropped_and_that_is_said(deletion, tmp_path, made):
+    """The work is not lost: the folder loads into an instance."""
     from dataclasses import replace
 
-    wrong = replace(deletion, recipe={"spec": "python:unspan.zoo:AllCNN", "num_classes": 10})
-    wrong.receipt["model"] = deletion.receipt["model"] | {"recipe": wrong.recipe}
-    with pytest.raises(UnspanError):
-        wrong.save(tmp_path / "erased")
-    assert not (tmp_path / "erased").exists()
+    recipe = {"spec": "python:unspan.zoo:AllCNN", "num_classes": 10}
+    model = deletion.model
+    if made == "other outputs":
+        recipe = {"spec": "python:unspan.zoo:DigitsCNN", "num_classes": 10}
+        model = copy.deepcopy(deletion.model)
+        model.__class__ = Louder
+    said = deletion.receipt | {"model": deletion.receipt["model"] | {"recipe": recipe}}
+    said["warnings"] = []
+    wrong = replace(deletion, model=model, recipe=recipe, receipt=said)
+    with pytest.warns(UserWarning, match="model="):
+        path = wrong.save(tmp_path / "erased")
+    found = artifact.inspect(path)
+    assert found["model"]["recipe"] == {} and "unspan.load(folder, model=" in found["warnings"][0]
+    again = unspan.load(path, DigitsCNN())
+    assert all(torch.equal(one, again.state_dict()[n]) for n, one in model.state_dict().items())
+
+
+def test_an_erased_model_given_again_keeps_how_to_build_it(deletion):
+    again = unspan.erase(
+        deletion.model, torch.rand(60, 1, 8, 8), unspan.ESC(rank=1), check_labels=False
+    )
+    assert again.recipe == deletion.recipe != {}
+
+
+# ---- the guard also stands in Python -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["no\0name", "loop/erased", "file/erased", ".", "a" * 5000])
+def test_a_path_that_cannot_be_used_is_a_typed_error(deletion, tmp_path, monkeypatch, path):
+    from unspan.auditing import write
+    from unspan.exporter import check_export
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").write_text("mine")
+    for asked in (
+        lambda: deletion.save(path),
+        lambda: write.check_target(Path(path), True, []),
+        lambda: check_export(Path(path), "pt2", overwrite=True),
+    ):
+        with pytest.raises(UnspanError):
+            asked()
+
+
+def test_inputs_whose_names_cannot_be_looked_up_are_no_files():
+    from unspan.cli.request import input_paths
+
+    strange = {"model": "timm:" + "a" * 5000, "data": "no\0name", "weights": Path("b" * 5000)}
+    assert input_paths(strange) == []
+
+
+def test_an_audit_replaces_only_an_audit(tmp_path):
+    from unspan.auditing.write import save
+
+    class Page:
+        def to_json(self):
+            return "{}"
+
+        to_html = to_markdown = to_json
+
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("mine")
+    with pytest.raises(UsageError, match="never overwritten"):
+        save(Page(), tmp_path / "mine")
+    assert (tmp_path / "mine/thesis.txt").read_text() == "mine"
+    save(Page(), tmp_path / "new/audit")
+    save(Page(), tmp_path / "new/audit")
+
+
+@pytest.mark.parametrize("format", ["pt2", "onnx"])
+def test_an_export_replaces_only_an_export(tmp_path, format):
+    model, x = nn.Sequential(nn.Linear(3, 2)).eval(), torch.rand(4, 3)
+    path = tmp_path / f"m.{format}"
+    if format == "pt2":
+        traced = torch.export.export(model, (x,), strict=False)
+        torch.export.save(traced, path)
+    else:
+        pytest.importorskip("onnxscript")
+        torch.onnx.export(model, (x,), str(path), dynamo=True, external_data=False)
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match="never overwritten"):
+        unspan.export(model, x, path, format=format)
+    assert path.read_bytes() == before
+    path.unlink()
+    unspan.export(model, x, path, format=format)
+    unspan.export(model, x, path, format=format)
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+def test_statistics_in_python_replace_only_statistics(desk):
+    assert CliRunner().invoke(app, [*STATS, "--out", "s.safetensors"]).exit_code == 0
+    found, before = statistics.load("s.safetensors"), snapshot(desk)
+    with pytest.raises(UsageError, match="never overwritten"):
+        found.save("w.safetensors")
+    assert snapshot(desk) == before
+    found.save("s.safetensors")
+
+
+def test_a_folder_given_for_epochs_keeps_what_was_in_it(deletion, tmp_path):
+    from dataclasses import replace
+
+    kept = tmp_path / "work"
+    (kept / "stage-1-epoch-2").mkdir(parents=True)
+    (kept / "notes.txt").write_text("mine")
+    replace(deletion, epochs=kept).save(tmp_path / "erased")
+    assert [one.name for one in kept.iterdir()] == ["notes.txt"]
+
+
+# ---- half precision ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("layout", ["last", "flat", "channels"])
+@pytest.mark.parametrize("kind", ["projection", "map"])
+def test_autocast_does_not_reach_into_an_eraser(kind, layout, dtype):
+    from unspan.erasers import LinearMap, Projection
+
+    torch.manual_seed(0)
+    basis = torch.linalg.qr(torch.randn(64, 5))[0]
+    eraser = Projection(basis) if kind == "projection" else LinearMap(torch.randn(64, 64))
+    eraser.layout = layout
+    z = 100 * torch.randn(7, 64, *((3, 3) if layout == "channels" else ()))
+    want = eraser(z)
+    with torch.autocast("cpu", dtype=dtype):
+        assert torch.equal(eraser(z), want)
+        assert eraser(z.to(dtype)).dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("damage", [None, "basis", "undo", "shape", "sign", "key"])
+def test_private_state_of_an_affine_layer_is_checked_against_it(tmp_path, dtype, damage):
+    """The layer before the features lost directions; what it lost is kept in the private folder."""
+    from unspan.artifact.layout import file_hash, private_digest
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.Linear(16, 4)).to(dtype).eval()
+    x = torch.randn(60, 8).to(dtype)
+    done = unspan.erase(model, x, unspan.ESC(rank=2), tap="0:out", check_labels=False)
+    assert done.receipt["placement"]["kind"] == "weights"
+    path = done.save(tmp_path / "erased", allow_identifying_projector=True)
+    state_file = private_folder(path) / "state.safetensors"
+    state = {name: one.clone() for name, one in load_file(state_file).items()}
+    if damage == "basis":
+        state["basis"] = torch.linalg.qr(torch.randn(16, 2).double())[0]
+    elif damage == "undo":
+        state["undo"][0, 0] = float("nan")
+    elif damage == "shape":
+        state["undo"] = state["undo"][:1]
+    elif damage == "sign":
+        state["basis"][0, 0] *= -1
+    weights = "sha256:" + file_hash(path / "model.safetensors")
+    key = b"k" if damage == "key" else done.key
+    (private_folder(path) / "key").write_bytes(key)
+    said = {"model": weights, "digest": private_digest(state, key)}
+    save_file({name: one.contiguous() for name, one in state.items()}, state_file, metadata=said)
+    again = nn.Sequential(nn.Linear(8, 16), nn.Linear(16, 4))
+    from unspan.artifact.read import read_private
+    from unspan.deletion import RECORD
+
+    loaded = unspan.load(path, again)
+    record = getattr(loaded, RECORD)
+    found = read_private(path, record.receipt["placement"], loaded, record.tap)
+    assert (found.problem is None) == (damage is None), found.problem
+    assert done.key.hex() not in repr(found) and str(done.key) not in repr(found)
+
+
+@pytest.mark.parametrize("flags", [["--p", "20"], ["--rank", "12"], ["--key-file", "short.key"]])
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_what_saving_would_refuse_is_refused_before_the_work(desk, monkeypatch, flags, dry):
+    (desk / "short.key").write_bytes(b"guess me")
+    monkeypatch.setattr("unspan.deletion.erase", lambda *_, **__: pytest.fail("the work began"))
+    index = ["--forget-index", "0-39"]
+    method = ["--rank", "1"] if flags[0] == "--key-file" else []
+    found = CliRunner().invoke(
+        app, ["erase", *MODEL, *DATA, *index, *flags, *method, *dry, "--out", "erased"]
+    )
+    assert isinstance(found.exception, UsageError), found.exception
+    assert "samples that differ" in str(found.exception) or "16" in str(found.exception)

@@ -7,7 +7,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from unspan import dist
 from unspan.errors import OutputError
 
 _WEIGHTS, _STORY = "state.safetensors", "history.json"
+_EPOCH = re.compile(r"stage-\d+-epoch-\d+|\.stage-\d+-epoch-\d+\.\d+")
 
 
 class Checkpoint:
@@ -99,6 +102,15 @@ class Checkpoint:
             ) from error
         for old in earlier:
             shutil.rmtree(old, ignore_errors=True) if old != place else None
+
+    @staticmethod
+    def remove(folder: Path) -> None:
+        """Remove the epochs in a folder, and the folder when nothing else is in it."""
+        for place in folder.glob("*stage-*"):
+            if _EPOCH.fullmatch(place.name):
+                shutil.rmtree(place, ignore_errors=True)
+        with suppress(OSError):
+            folder.rmdir()
 
     def _kept(self) -> list[Path]:
         return [] if self.folder is None else list(self.folder.glob(f"stage-{self._stage}-epoch-*"))

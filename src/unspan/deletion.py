@@ -196,6 +196,9 @@ def erase(
             " of one."
         )
     recipe = (previous.recipe if previous is not None else None) or recipe
+    earlier_record: Record | None = getattr(unwrap(source), RECORD, None)
+    if not recipe and earlier_record is not None:
+        recipe = earlier_record.receipt["model"]["recipe"]
     recipe = recipe or recipe_of(unwrap(source)) or {}
     work = _copied(source, run.device)
     inner = unwrap(work)

@@ -32,10 +32,23 @@ class FeatureMap(nn.Module):
     """Base of the maps: takes any floating dtype and returns it, and computes in float32 or wider.
 
     Buffers never become narrower than float32, whatever the model around is cast to: half precision
-    has too small a range for covariances, and too few digits for directions.
+    has too small a range for covariances, and too few digits for directions. For the same reason
+    `torch.autocast` does not reach inside.
     """
 
     layout: Layout
+
+    def forward(self, z: Tensor) -> Tensor:
+        """The mapped features, with the shape and dtype of `z`."""
+        wide = z.to(next(self.buffers()).dtype)
+        if not torch.is_autocast_enabled(z.device.type):
+            return self.map_features(wide).to(z.dtype)
+        with torch.autocast(z.device.type, enabled=False):
+            return self.map_features(wide).to(z.dtype)
+
+    def map_features(self, z: Tensor) -> Tensor:
+        """The mapped features; `z` has the dtype of the buffers."""
+        raise NotImplementedError
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         def wide(tensor: Tensor) -> Tensor:
@@ -66,15 +79,12 @@ class Projection(FeatureMap):
         self.layout = layout
         self.register_buffer("basis", basis)
 
-    def forward(self, z: Tensor) -> Tensor:
-        wide = z.to(self.basis.dtype)
+    def map_features(self, z: Tensor) -> Tensor:
         if self.layout == "channels":
-            lost = (self.basis @ (self.basis.mT @ wide.flatten(2))).view_as(z)
-        elif self.layout == "flat":
-            lost = ((wide.flatten(1) @ self.basis) @ self.basis.mT).view_as(z)
-        else:
-            lost = (wide @ self.basis) @ self.basis.mT
-        return (wide - lost).to(z.dtype)
+            return z - (self.basis @ (self.basis.mT @ z.flatten(2))).view_as(z)
+        if self.layout == "flat":
+            return z - ((z.flatten(1) @ self.basis) @ self.basis.mT).view_as(z)
+        return z - (z @ self.basis) @ self.basis.mT
 
     def matrix(self) -> Tensor:
         """The map as `[d, d]`, acting on column vectors."""
@@ -100,16 +110,13 @@ class LinearMap(FeatureMap):
         self.register_buffer("map", matrix)
         self.register_buffer("offset", offset)
 
-    def forward(self, z: Tensor) -> Tensor:
-        wide = z.to(self.map.dtype)
+    def map_features(self, z: Tensor) -> Tensor:
         if self.layout == "channels":
-            flat = self.map @ wide.flatten(2)
-            moved = flat if self.offset is None else flat + self.offset[:, None]
-        else:
-            flat = wide.flatten(1) if self.layout == "flat" else wide
-            out = flat @ self.map.mT
-            moved = out if self.offset is None else out + self.offset
-        return moved.view_as(z).to(z.dtype)
+            flat = self.map @ z.flatten(2)
+            return (flat if self.offset is None else flat + self.offset[:, None]).view_as(z)
+        flat = z.flatten(1) if self.layout == "flat" else z
+        out = flat @ self.map.mT
+        return (out if self.offset is None else out + self.offset).view_as(z)
 
     def matrix(self) -> Tensor:
         """The map as `[d, d]`, acting on column vectors."""
@@ -141,18 +148,16 @@ class Gate(FeatureMap):
         self.register_buffer("others", others)
         self.register_buffer("choice", choice)
 
-    def forward(self, z: Tensor) -> Tensor:
+    def map_features(self, z: Tensor) -> Tensor:
         if self.layout == "channels":
             raise ModelError(
                 "This eraser needs one vector a sample and met a feature map. Choose another place"
                 " with tap='NAME:out'."
             )
         rows = z.flatten(1) if self.layout == "flat" else z.reshape(-1, z.shape[-1])
-        rows = rows.to(self.forgotten.dtype)
         x = with_one(rows)
         gated = linear(x, self.forgotten).amax(1) > linear(x, self.others).amax(1)
-        moved = self.mapped(rows, x, gated, linear(x, self.choice).argmax(1))
-        return moved.view_as(z).to(z.dtype)
+        return self.mapped(rows, x, gated, linear(x, self.choice).argmax(1)).view_as(z)
 
     def mapped(self, z: Tensor, x: Tensor, gated: Tensor, place: Tensor) -> Tensor:
         """Output `[n, d]` of features `z` `[n, d]` and `x = [z, 1]`, given who is gated `[n]` and

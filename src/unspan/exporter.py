@@ -5,7 +5,7 @@ same.
 import os
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -15,11 +15,14 @@ from torch import Tensor, nn
 
 from unspan.errors import ModelError, OutputError, UsageError
 from unspan.models import quiet
+from unspan.outputs import check_file
 from unspan.taps import eval_mode
 
 Inputs = Tensor | Mapping[str, Tensor]
 Program = Callable[[Inputs], Tensor]
+Format = Literal["onnx", "pt2"]
 
+_MARK = "unspan.export"  # says in a file that it was written here
 _ONNX_LIMIT = 2_000_000_000  # bytes: one protobuf file holds less than 2 GiB
 
 
@@ -28,7 +31,7 @@ def export(
     example_inputs: Inputs,
     path: Path,
     *,
-    format: Literal["onnx", "pt2"],
+    format: Format,
     atol: float = 1e-4,
 ) -> float:
     """Write `model` as one file with a dynamic batch size, and compare the file with the model.
@@ -41,7 +44,7 @@ def export(
         model: Exported in evaluation mode; its own mode is restored.
         example_inputs: A tensor `[n, ...]`, or keyword arguments of such tensors for transformers
             models.
-        path: The file to write; replaced only after the comparison.
+        path: The file to write; an earlier export is replaced, after the comparison.
         format: "onnx" (runs on onnxruntime) or "pt2" (runs on `torch.export.load`).
         atol: Largest difference allowed, as a share of the largest absolute output.
 
@@ -49,14 +52,15 @@ def export(
         Largest absolute difference of the first output (the logits of a classifier).
 
     Raises:
-        UsageError: An unknown format, a package is missing, or the model is too large for one ONNX
-            file.
+        UsageError: An unknown format, a package is missing, the model is too large for one ONNX
+            file, or another file is there.
         ModelError: The model cannot be traced, or the file computes something else.
         OutputError: The file cannot be written.
     """
     if format not in _WRITERS:
         raise UsageError(f"format {format!r}: choose from {', '.join(_WRITERS)}")
     path = Path(path)
+    check_export(path, format, overwrite=True)
     try:
         with (
             tempfile.TemporaryDirectory(dir=path.parent, prefix=".unspan-") as folder,
@@ -66,22 +70,41 @@ def export(
             with _exporting(model, format):
                 run = _WRITERS[format](model, example_inputs, file)
                 difference = _compare(model, run, example_inputs, atol)
+            check_export(path, format, overwrite=True)  # it may have come meanwhile
             os.replace(file, path)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
     return difference
 
 
-def is_exported(path: Path, format: Literal["onnx", "pt2"]) -> bool:
-    """Whether a file is a model in this format, so that an export may replace it."""
+def check_export(
+    path: Path, format: Format, *, overwrite: bool, inputs: Iterable[Path] = ()
+) -> None:
+    """Refuse a file that this module did not write (UsageError, OutputError)."""
+    check_file(
+        path,
+        lambda file: is_exported(file, format),
+        what=f"an export of unspan (.{format})",
+        overwrite=overwrite,
+        inputs=inputs,
+    )
+
+
+def is_exported(path: Path, format: Format) -> bool:
+    """Whether a file was written by `export`, which leaves its mark in it."""
     if format == "pt2":
-        return zipfile.is_zipfile(path)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return any(name.endswith(f"/{_MARK}") for name in archive.namelist())
+        except (OSError, zipfile.BadZipFile):
+            return False
     import onnx
 
     try:
-        return bool(onnx.load(str(path), load_external_data=False).producer_name == "pytorch")
+        said = onnx.load(str(path), load_external_data=False).metadata_props
     except Exception:  # whatever the parser raises on a file of another kind
         return False
+    return any(one.key == _MARK for one in said)
 
 
 @contextmanager
@@ -129,7 +152,10 @@ def _write_onnx(model: nn.Module, inputs: Inputs, file: Path) -> Program:
         raise UsageError(f"{error.name} is not installed: pip install 'unspan[onnx]'") from error
     if sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()]) >= _ONNX_LIMIT:
         raise UsageError("one ONNX file holds less than 2 GB: export this model as pt2")
-    torch.onnx.export(model, f=str(file), dynamo=True, external_data=False, **_traced(inputs))
+    program = torch.onnx.export(model, dynamo=True, **_traced(inputs))
+    assert program is not None  # it is where no file is given
+    program.model.metadata_props[_MARK] = "1"
+    program.save(str(file), external_data=False)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
@@ -148,7 +174,8 @@ def _write_onnx(model: nn.Module, inputs: Inputs, file: Path) -> Program:
 
 
 def _write_pt2(model: nn.Module, inputs: Inputs, file: Path) -> Program:
-    torch.export.save(torch.export.export(model, strict=False, **_traced(inputs)), file)
+    traced = torch.export.export(model, strict=False, **_traced(inputs))
+    torch.export.save(traced, file, extra_files={_MARK: "1"})
     program = torch.export.load(file).module()
     return lambda batch: _first(_call(program, batch))
 

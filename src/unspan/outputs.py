@@ -22,6 +22,7 @@ def check_folder(
     what: str,
     overwrite: bool,
     inputs: Iterable[Path] = (),
+    empty: bool = False,
 ) -> None:
     """Refuse a folder that is an input, or that holds anything but exactly the files `names`.
 
@@ -31,6 +32,7 @@ def check_folder(
         what: the kind, for messages, for example "an unspan folder".
         overwrite: the user asked to replace an earlier one.
         inputs: files and folders that the run reads.
+        empty: a folder with nothing in it may be replaced without asking.
 
     Raises:
         UsageError: with what to do instead.
@@ -39,6 +41,8 @@ def check_folder(
     _check_place(path)
     refuse_inputs(path, inputs)
     if not os.path.lexists(path):
+        return
+    if empty and not path.is_symlink() and path.is_dir() and _holds_exactly(path, ()):
         return
     if path.is_symlink():
         raise UsageError(
@@ -89,11 +93,9 @@ def check_file(
 
 def refuse_inputs(path: Path, inputs: Iterable[Path]) -> None:
     """Refuse an output that is an input, lies in one or holds one (UsageError)."""
-    inputs = list(inputs)
+    inputs = [source for source in inputs if os.path.exists(source)]
     target = path.resolve()
     for source in inputs:
-        if not source.exists():
-            continue
         origin = source.resolve()
         if target == origin or (target.exists() and os.path.samefile(target, origin)):
             raise UsageError(
@@ -111,7 +113,7 @@ def refuse_inside(path: Path, inputs: Iterable[Path]) -> None:
     """Refuse to write into a folder that is read (UsageError)."""
     target = path.resolve()
     for source in inputs:
-        if source.is_dir() and source.resolve() in (target, *target.parents):
+        if os.path.isdir(source) and source.resolve() in (target, *target.parents):
             raise UsageError(
                 f"{path} lies inside the input {source}; choose a place outside of it."
             )
@@ -119,24 +121,27 @@ def refuse_inside(path: Path, inputs: Iterable[Path]) -> None:
 
 def _check_place(path: Path) -> None:
     """The path is a name in a folder that exists and can be written."""
-    if not path.name or path.name == ".." or path.resolve() == Path.cwd():
-        raise UsageError(
-            f"The output {str(path)!r} is no name for something new; choose one, for example --out"
-            " erased."
-        )
     if len(os.fsencode(path.name)) > _LONGEST:
         raise UsageError(
             f"The name of the output has {len(os.fsencode(path.name))} bytes; use at most"
             f" {_LONGEST}."
         )
     try:
+        nameless = not path.name or path.name == ".." or path.resolve() == Path.cwd()
         there = path.parent.is_dir()
-        os.path.lexists(path)
-    except OSError as error:
+        os.lstat(path)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, RuntimeError) as error:  # also a null byte or a loop of links
+        reason = error.strerror if isinstance(error, OSError) else error
         raise OutputError(
-            f"The output {str(path)[:80]}... cannot be used: {error.strerror}. Choose a shorter"
-            " path."
+            f"The output {str(path)[:80]!r} cannot be used: {reason}. Choose another path."
         ) from error
+    if nameless:
+        raise UsageError(
+            f"The output {str(path)!r} is no name for something new; choose one, for example --out"
+            " erased."
+        )
     if not there:
         raise OutputError(f"The folder {path.parent} does not exist; create it first.")
     if not os.access(path.parent, os.W_OK | os.X_OK):

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from unspan import dist
 from unspan.erasers import head_rows, interpolated, score
 from unspan.errors import DataError, ModelError, OutputError, UsageError
+from unspan.outputs import check_file
 from unspan.receipt import state_hash
 from unspan.run import Run, batches, peek, size_of
 from unspan.stream import FeatureStream, example
@@ -101,14 +102,16 @@ class Statistics:
         return replace(self, **{name: getattr(self, name)[kept] for name in names})
 
     def save(self, path: str | Path) -> Path:
-        """Write one safetensors file, readable by its owner only; an existing file is replaced when
-        the new one is complete.
+        """Write one safetensors file, readable by its owner only; an earlier file of statistics is
+        replaced when the new one is complete.
 
         Raises:
+            UsageError: another file is there.
             OutputError: it cannot be written.
         """
         path = Path(path)
-        part = path.with_name(f".{path.name}.part")
+        check_file(path, is_file_of_statistics, what="a file of statistics", overwrite=True)
+        part = path.with_name(f".{path.name}.part-{os.getpid()}")
         tensors = {"rows": self.rows, "labels": self.labels, "count": self.count} | {
             name: getattr(self, name).float() for name in _MOMENTS
         }
@@ -122,6 +125,7 @@ class Statistics:
             os.chmod(part, 0o600)
             os.replace(part, path)
         except (OSError, SafetensorError) as error:
+            part.unlink(missing_ok=True)
             raise OutputError(
                 f"{path} cannot be written: {getattr(error, 'strerror', None) or error}."
             ) from error

@@ -166,7 +166,11 @@ def _orphans(path: Path) -> list[tuple[Path, Path, str]]:
     """What dead processes left beside `path`: the entry, the folder it was for, `tmp` or `old`."""
     pattern = re.compile(rf"\.{re.escape(path.name)}(\.private)?\.(tmp|old)-(\d+)")
     found = []
-    for entry in sorted(path.parent.iterdir()):
+    try:
+        entries = sorted(path.parent.iterdir())
+    except OSError:  # a folder that may be entered but not listed
+        return []
+    for entry in entries:
         match = pattern.fullmatch(entry.name)
         if match is None or _alive(int(match[3])):
             continue

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def load(
     _fill(inner, state, path)
     carried = None
     if eraser is not None:
-        carried = read_private(path, placement["eraser"], inner, tap).eraser or eraser
+        carried = read_private(path, placement, inner, tap).eraser or eraser
     receipt = {key: value for key, value in account.items() if key != "files"}
     setattr(inner, RECORD, Record(tap, account["form"], placement["kind"], receipt, carried))
     return model.eval()
@@ -135,8 +136,7 @@ def reopen(path: Path, *, trust_code: bool = False) -> Deletion:
     inner = unwrap(model)
     record: Record = getattr(inner, RECORD)
     recipe = record.receipt["model"]["recipe"]
-    kind = record.receipt["placement"]["eraser"]
-    private = read_private(path, kind, inner, record.tap)
+    private = read_private(path, record.receipt["placement"], inner, record.tap)
     if private.problem is not None:
         raise ModelError(
             f"{private.problem}. Take both folders from the same run, or erase again from the"
@@ -209,18 +209,18 @@ class Private:
     """
 
     eraser: Eraser | None = None
-    key: bytes | None = None
+    key: bytes | None = field(default=None, repr=False)
     undo: Tensor | None = None
     problem: str | None = None
     there: bool = True
 
 
-def read_private(path: Path, kind: str | None, inner: nn.Module, tap: Tap) -> Private:
+def read_private(path: Path, placement: Mapping[str, Any], inner: nn.Module, tap: Tap) -> Private:
     """The private state of a folder, checked against the weights that are loaded.
 
     Args:
         path: the public folder.
-        kind: of the eraser, from the receipt; None where weights were trained.
+        placement: of the receipt: the kind of the eraser, and where it is.
         inner: the model with the public weights.
         tap: where its features and head are.
     """
@@ -233,7 +233,7 @@ def read_private(path: Path, kind: str | None, inner: nn.Module, tap: Tap) -> Pr
             problem=f"{secret} cannot be read, or belongs to other weights than {path} (an"
             " interrupted write, or a copy)"
         )
-    folder = found[0]
+    folder, kind = found[0], placement["eraser"]
     try:
         with safe_open(folder / STATE, "pt") as file:
             said = (file.metadata() or {}).get("digest")
@@ -247,31 +247,57 @@ def read_private(path: Path, kind: str | None, inner: nn.Module, tap: Tap) -> Pr
         return Private(problem=f"{folder} cannot be read ({error})")
     if len(key) < receipts.SHORTEST_KEY:
         return Private(problem=f"the key in {folder} has {len(key)} bytes")
-    if eraser is not None and not _agrees(eraser, inner, tap):
+    if eraser is not None and not _agrees(eraser, undo, placement["kind"], inner, tap):
         return Private(problem=f"{folder} does not describe the eraser that is in {path / WEIGHTS}")
     return Private(eraser, key, undo)
 
 
-def _agrees(eraser: Eraser, inner: nn.Module, tap: Tap) -> bool:
+def _agrees(
+    eraser: Eraser, undo: Tensor | None, placement: str, inner: nn.Module, tap: Tap
+) -> bool:
     """The stored eraser is whole, and the weights are mapped by it."""
     if not all(bool(one.isfinite().all()) for one in eraser.buffers()):
         return False
-    own = [one for name, one in inner.named_modules() if name.rpartition(".")[2] == CHILD]
-    if own:
-        ours = dict(eraser.named_buffers())
-        theirs = dict(own[0].named_buffers())
-        return ours.keys() == theirs.keys() and all(
-            ours[name].shape == theirs[name].shape
-            and torch.equal(ours[name].to(theirs[name].dtype), theirs[name].cpu())
-            for name in ours
-        )
-    if not isinstance(eraser, Projection):
-        return True
-    basis = eraser.basis.double()
-    if not torch.allclose(basis.mT @ basis, torch.eye(basis.shape[1]).double(), atol=1e-6):
+    if isinstance(eraser, Projection) and not _orthonormal(eraser.basis):
         return False
+    if placement == "hook":
+        return _same_buffers(eraser, inner)
+    if not isinstance(eraser, Projection):
+        return True  # what the weights were before is not kept
+    if placement == "weights":
+        return _took(eraser.basis, undo, inner.get_submodule(tap.site))
     head = head_parameters(inner, tap)
-    if head is None:
-        return True
-    left = torch.linalg.matrix_norm(head[0] @ basis) / torch.linalg.matrix_norm(head[0])
-    return float(left) <= _ROUNDING[inner.get_submodule(tap.head or "").weight.dtype]
+    return head is None or _is_nothing(
+        head[0] @ eraser.basis, head[0], inner.get_parameter(f"{tap.head}.weight").dtype
+    )
+
+
+def _orthonormal(basis: Tensor) -> bool:
+    eye = torch.eye(basis.shape[1], dtype=torch.float64)
+    return torch.allclose(basis.double().mT @ basis.double(), eye, atol=1e-6)
+
+
+def _same_buffers(eraser: Eraser, inner: nn.Module) -> bool:
+    """The eraser in the model has the stored buffers, in its own precision."""
+    carried = [one for name, one in inner.named_modules() if name.rpartition(".")[2] == CHILD]
+    ours, theirs = dict(eraser.named_buffers()), dict(carried[0].named_buffers())
+    return ours.keys() == theirs.keys() and all(
+        ours[name].shape == theirs[name].shape
+        and torch.equal(ours[name].to(theirs[name].dtype), theirs[name].cpu())
+        for name in ours
+    )
+
+
+def _took(basis: Tensor, undo: Tensor | None, site: nn.Module) -> bool:
+    """An affine layer lost the span of `basis`, and `undo` has the rows that it lost."""
+    weight = site.weight.detach().double().cpu().flatten(1)
+    if undo is None or undo.shape != (basis.shape[1], weight.shape[1] + 1):
+        return False
+    whole = bool(undo.isfinite().all())
+    return whole and _is_nothing(basis.mT @ weight, weight, site.weight.dtype)
+
+
+def _is_nothing(left: Tensor, of: Tensor, dtype: torch.dtype) -> bool:
+    """What is left of a weight is no more than its dtype rounds to."""
+    share = torch.linalg.matrix_norm(left.double()) / torch.linalg.matrix_norm(of.double())
+    return float(share) <= _ROUNDING[dtype]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -28,8 +28,9 @@ from unspan.artifact.layout import (
 from unspan.artifact.publish import belongs, beside, clean_orphans, left_old, publish
 from unspan.artifact.read import load
 from unspan.card import card
+from unspan.checkpoint import Checkpoint
 from unspan.deletion import Deletion
-from unspan.errors import ModelError, OutputError, UsageError
+from unspan.errors import OutputError, UnspanError, UsageError
 from unspan.models import runs_user_code
 from unspan.outputs import check_folder
 from unspan.taps import eval_mode, forward, relative_difference, tensors_in, unwrap
@@ -125,18 +126,24 @@ def save(
         if isinstance(tensor, Tensor)
     }
 
-    def fill_public(folder: Path) -> None:
-        save_file(_unshared(state), folder / WEIGHTS)
-        os.chmod(folder / WEIGHTS, 0o666 & ~_umask())  # safetensors writes 0600
+    def describe(folder: Path) -> None:
         account = deletion.receipt | {"files": {WEIGHTS: "sha256:" + file_hash(folder / WEIGHTS)}}
         (folder / RECEIPT).write_text(receipts.canonical(account), "utf-8")
         (folder / CARD).write_text(card(account), "utf-8")
+
+    def fill_public(folder: Path) -> None:
+        save_file(_unshared(state), folder / WEIGHTS)
+        os.chmod(folder / WEIGHTS, 0o666 & ~_umask())  # safetensors writes 0600
+        describe(folder)
         written = receipts.state_hash(load_file(folder / WEIGHTS))
         if written != receipts.state_hash(_unshared(state)):
             raise OutputError(
                 f"{path}: the written weights do not read back as they were; check the disk."
             )
-        _open_again(deletion, folder)
+        why = _difference(deletion, folder)
+        if why is not None:
+            _without_recipe(deletion, why)
+            describe(folder)
 
     def fill_private(folder: Path) -> None:
         os.chmod(folder, 0o700)
@@ -159,46 +166,63 @@ def save(
     clean_orphans(path)
     publish({path: fill_public, private_folder(path): fill_private})
     if deletion.epochs is not None:
-        shutil.rmtree(deletion.epochs, ignore_errors=True)
+        Checkpoint.remove(deletion.epochs)
+    if not deletion.recipe:
+        name = type(unwrap(deletion.model)).__name__
+        warnings.warn(
+            f"{path} does not say how to build {name}: load it with"
+            f" unspan.load({str(path)!r}, model={name}(...)).",
+            UserWarning,
+            stacklevel=3,
+        )
     return path
 
 
-def _open_again(deletion: Deletion, folder: Path) -> None:
+def _difference(deletion: Deletion, folder: Path) -> str | None:
     """Build the model from the written folder and compare: its state bit for bit, and its outputs.
 
     Only where no user code is run for it.
 
-    Raises:
-        ModelError: the folder does not give the model back.
+    Returns:
+        In what the built model differs, None where it is the same or was not built.
     """
     if not deletion.recipe or runs_user_code(deletion.recipe):
-        return
-    name = type(unwrap(deletion.model)).__name__
-    again = load(folder)
+        return None
+    try:
+        again = load(folder)
+    except UnspanError as error:
+        return f"cannot be built again ({error})"
     own = unwrap(deletion.model)
     if receipts.state_hash(again.state_dict()) != receipts.state_hash(own.state_dict()):
-        raise ModelError(
-            f"{name} does not come back from {deletion.recipe['spec']} with the same weights. Save"
-            " it without that recipe, and load it with unspan.load(folder, model=...)."
-        )
+        return "has other weights when it is built again"
     if deletion.example is None:
-        return
-    device = next((one.device for one in own.parameters()), torch.device("cpu"))
-    with eval_mode(own), eval_mode(again.to(device)):
-        pairs = zip(
-            tensors_in(forward(own, deletion.example)),
-            tensors_in(forward(again, deletion.example)),
-            strict=True,
-        )
-        worst = max(
-            (relative_difference(one, other) for (_, one), (_, other) in pairs), default=0.0
-        )
-    if worst > _SAME[next((one.dtype for one in own.parameters()), torch.float32)]:
-        raise ModelError(
-            f"{name} built from {deletion.recipe['spec']} gives other outputs (relative difference"
-            f" {worst:.1e}). Save it without that recipe, and load it with"
-            " unspan.load(folder, model=...)."
-        )
+        return None
+    parameter = next(own.parameters(), torch.zeros(()))
+    with eval_mode(own), eval_mode(again.to(parameter.device)):
+        ours = tensors_in(forward(own, deletion.example))
+        theirs = tensors_in(forward(again, deletion.example))
+    same = len(ours) == len(theirs) and all(
+        _is_close(one, other, _SAME[parameter.dtype])
+        for (_, one), (_, other) in zip(ours, theirs, strict=True)
+    )
+    return None if same else "gives other outputs when it is built again"
+
+
+def _is_close(one: Tensor, other: Tensor, share: float) -> bool:
+    if one.shape != other.shape or not torch.equal(one.isfinite(), other.isfinite()):
+        return False
+    known = one.isfinite()
+    return relative_difference(one[known], other[known]) <= share
+
+
+def _without_recipe(deletion: Deletion, why: str) -> None:
+    """The folder will not say how to build the model; whoever loads it is told what to pass."""
+    name = type(unwrap(deletion.model)).__name__
+    deletion.receipt["warnings"].append(
+        f"{name} {why}: load the folder with unspan.load(folder, model={name}(...))"
+    )
+    deletion.receipt["model"]["recipe"] = {}
+    deletion.recipe = {}
 
 
 def _umask() -> int:

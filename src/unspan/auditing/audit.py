@@ -99,6 +99,7 @@ class Audit:
         """Write audit.json, report.html and report.md into a folder, which is made.
 
         Raises:
+            UsageError: the folder holds anything but an earlier audit.
             OutputError: the folder cannot be written.
         """
         from unspan.auditing.write import save

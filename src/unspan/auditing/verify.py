@@ -140,8 +140,7 @@ def _eraser(model: nn.Module) -> list[Check]:
 def _private(folder: Path, model: nn.Module) -> list[Check]:
     """The private folder, where it is there: whole, and of these weights."""
     record: Record = getattr(model, RECORD)
-    kind = record.receipt["placement"]["eraser"]
-    found = read_private(folder, kind, model, record.tap)
+    found = read_private(folder, record.receipt["placement"], model, record.tap)
     if not found.there:
         return []
     name = "the private folder is whole and of these weights"

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unspan.artifact.publish import clean_orphans, publish
-from unspan.outputs import check_folder, refuse_inputs
+from unspan.errors import OutputError
+from unspan.outputs import check_folder
 
 if TYPE_CHECKING:
     from unspan.auditing.audit import Audit
@@ -24,17 +25,14 @@ def check_target(folder: Path, overwrite: bool, inputs: Sequence[Path | None]) -
         OutputError: its parent is missing.
     """
     given = [one for one in inputs if one is not None]
-    empty = folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir())
-    if empty:
-        refuse_inputs(folder, given)
-        return
-    check_folder(folder, NAMES, what="an audit", overwrite=overwrite, inputs=given)
+    check_folder(folder, NAMES, what="an audit", overwrite=overwrite, inputs=given, empty=True)
 
 
 def save(audit: Audit, folder: Path) -> Path:
-    """Write the three files; what was there before stays until the new folder is complete.
+    """Write the three files; an earlier audit stays until the new folder is complete.
 
     Raises:
+        UsageError: the folder holds anything but an earlier audit.
         OutputError: the folder cannot be written.
     """
     texts = dict(zip(NAMES, (audit.to_json(), audit.to_html(), audit.to_markdown()), strict=True))
@@ -43,7 +41,11 @@ def save(audit: Audit, folder: Path) -> Path:
         for name, text in texts.items():
             (fresh / name).write_text(text, "utf-8")
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"The folder {folder.parent} cannot be made: {error}.") from error
+    check_target(folder, True, [])
     clean_orphans(folder)
     publish({folder: fill})
     return folder

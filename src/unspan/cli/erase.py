@@ -315,7 +315,7 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
     from unspan.deletion import erase as erase_api
     from unspan.deletion import feature_size
     from unspan.evaluate import findings
-    from unspan.methods import recommended
+    from unspan.methods import ESC, recommended
     from unspan.models import classes_of
     from unspan.run import Run, size_of
     from unspan.trained import check_parts
@@ -351,9 +351,10 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
     if count is not None and dist.rank() == 0 and not hasattr(settings, "unlearn"):
         check_identifying(
             count,
-            settings.rank if hasattr(settings, "rank") else None,
+            settings.rank_for(dim) if isinstance(settings, ESC) else None,
             o["allow_identifying_projector"],
         )
+    key = _key(o["key_file"])
     overlap = refuse_test_overlap(splits, sources, split=o["split"], allow=o["allow_overlap"])
     if o["dry_run"]:
         return
@@ -367,7 +368,6 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
             max_samples=o["max_samples"],
             progress=report,
         )
-        key = _key(o["key_file"])
         trials: list[dict[str, Any]] = []
         if o["tune"]:
             settings, trials = _tuned(o, opened.model, splits, run)

@@ -34,21 +34,15 @@ def export(
     import torch
 
     from unspan.artifact import inspect as read
-    from unspan.artifact import load
+    from unspan.artifact import load, private_folder
+    from unspan.exporter import check_export
     from unspan.exporter import export as write
-    from unspan.exporter import is_exported
-    from unspan.outputs import check_file
 
     formats: dict[str, Literal["onnx", "pt2"]] = {".onnx": "onnx", ".pt2": "pt2"}
     if out.suffix not in formats:
         raise UsageError(f"--out {out}: the name must end in .onnx or .pt2.")
-    check_file(
-        out,
-        lambda path: is_exported(path, formats[out.suffix]),
-        what=f"a model in the format {out.suffix}",
-        overwrite=overwrite,
-        inputs=[folder],
-    )
+    read_from = [folder, private_folder(folder)]
+    check_export(out, formats[out.suffix], overwrite=overwrite, inputs=read_from)
     account = read(folder)
     try:
         size = [int(part) for part in shape.split(",")] if shape else account["model"].get("input")

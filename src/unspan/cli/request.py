@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -88,7 +89,7 @@ def input_paths(options: Mapping[str, Any]) -> list[Path]:
             continue
         kind, _, rest = str(spec).partition(":")
         found += [spec, rest.rpartition(":")[0] if kind == "python" else rest]
-    return [Path(one) for one in found if str(one) and Path(one).exists()]
+    return [Path(one) for one in found if str(one) and os.path.exists(one)]
 
 
 def _relabelled(data: Any, known: list[str] | None) -> Any:

@@ -81,10 +81,15 @@ class ESC:
 
     def check(self, dim: int) -> None:
         """Refuse impossible settings before any data is read."""
+        self.rank_for(dim)
+
+    def rank_for(self, dim: int) -> int | None:
+        """Directions that the settings name for `dim` features; None where the data decide."""
         if self.rank is not None:
-            check_rank(dim, self.rank)
-        elif self.energy is None:
-            rank_from_percent(dim, 1.5 if self.p is None else self.p)
+            return check_rank(dim, self.rank)
+        if self.energy is not None:
+            return None
+        return rank_from_percent(dim, 1.5 if self.p is None else self.p)
 
     def fit(self, stream: FeatureStream) -> Fit:
         """Read the stream and return the projection.

@@ -53,7 +53,7 @@ def recipe_of(model: nn.Module) -> Recipe | None:
     if reader is None:
         return None
     for recipe in reader(model):
-        if _same_tensors(model, lambda recipe=recipe: rebuild(recipe)):
+        if _same_tensors(model, recipe):
             return recipe
     return None
 
@@ -97,12 +97,12 @@ _READERS: dict[str, Callable[[nn.Module], Iterator[Recipe]]] = {
 }
 
 
-def _same_tensors(model: nn.Module, build: Callable[[], nn.Module]) -> bool:
+def _same_tensors(model: nn.Module, recipe: Recipe) -> bool:
     """The built architecture has the same tensors; built without memory for values."""
     own = {name: one.shape for name, one in model.state_dict().items()}
     try:
         with quiet(), torch.device("meta"):
-            made = build()
+            made = rebuild(recipe)
     except Exception:  # what a library raises on its own configuration is not for us to sort
         return False
     return {name: one.shape for name, one in made.state_dict().items()} == own
