@@ -10,10 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from unspan.class_names import join, names_of_model
 from unspan.errors import DataError, UsageError
 from unspan.linalg import Moments, choose_rank, sin_theta, spectrum
 from unspan.methods import Method
-from unspan.run import Batch, _digest, dropped, place
+from unspan.overlap import copies_kept, tested_on_training
+from unspan.run import Batch, dropped, place
+from unspan.sample_forms import digest_of
 from unspan.splits import Splits
 from unspan.stream import Seen, example
 from unspan.taps import Tap, read
@@ -32,7 +35,7 @@ def data_notices(forget: Any) -> list[str]:
     dataset = forget.dataset if isinstance(forget, DataLoader) else forget
     try:
         count = min(READ_TWICE, len(dataset)) if hasattr(dataset, "__getitem__") else 0
-        twice = any(_digest(dataset[at]) != _digest(dataset[at]) for at in range(count))
+        twice = any(digest_of(dataset[at]) != digest_of(dataset[at]) for at in range(count))
     except Exception:  # a sample that cannot be read is reported by the pass itself, with its name
         twice = False
     if twice:
@@ -41,6 +44,39 @@ def data_notices(forget: Any) -> list[str]:
             " result depends on the draw; use evaluation transforms"
         )
     return notices
+
+
+def split_notices(splits: Splits) -> list[str]:
+    """What the user should know of samples that stand in two parts of the data."""
+    notices = tested_on_training(
+        splits.forget, splits.retain, splits.test_forget, splits.test_retain
+    )
+    copies = copies_kept(splits.forget, splits.retain)
+    if copies:
+        notices.append(
+            f"{copies} retained samples are exact copies of forget samples: what is to be forgotten"
+            " stays in the data to keep; forget them as well"
+        )
+    return notices
+
+
+def check_classes(splits: Splits, head: tuple[Tensor, Tensor] | None, model: nn.Module) -> None:
+    """Refuse classes of the data that are other classes of the model.
+
+    Raises:
+        UsageError: the names or the number of classes do not fit; says how to join them.
+    """
+    if splits.kind != "class" or head is None or not splits.class_names:
+        return
+    joined = join(splits.class_names, names_of_model(model), len(head[0]))
+    for label in splits.classes:
+        if joined.index[label] != label:
+            name = splits.class_names[label]
+            raise UsageError(
+                f"The data call {name!r} class {label}, and the model's class of that name is"
+                f" {joined.index[label]}. Give Splits.by_class(..., class_names=[...]) the names"
+                " of the model's outputs in order."
+            )
 
 
 def unsteady(inner: nn.Module, tap: Tap, first: Batch, method: Method) -> list[str]:

@@ -18,7 +18,7 @@ from unspan import dist
 from unspan import receipt as receipts
 from unspan.account import Done
 from unspan.checkpoint import Checkpoint
-from unspan.checks import check_recognised, data_notices
+from unspan.checks import check_classes, check_recognised, data_notices, split_notices
 from unspan.errors import InconclusiveError, UsageError
 from unspan.methods import TrainedMethod
 from unspan.models import check_usable
@@ -73,17 +73,15 @@ def train_request(
         )
     if earlier:
         splits = without_earlier(splits, earlier)
-    notices = data_notices(splits.forget)
+    notices = data_notices(splits.forget) + split_notices(splits)
     first, stream_batches = peek(batches(splits.forget, run))
     inputs = example(first, next(inner.parameters(), None))
     found, more = find_tap(inner, inputs, tap, pool)
+    head = head_parameters(inner, found)
+    if check_labels:
+        check_classes(splits, head, inner)
     stream = FeatureStream(
-        inner,
-        found,
-        stream_batches,
-        run,
-        total=size_of(splits.forget, run),
-        head=head_parameters(inner, found),
+        inner, found, stream_batches, run, total=size_of(splits.forget, run), head=head
     )
     for _ in stream:
         pass
