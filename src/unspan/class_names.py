@@ -206,7 +206,8 @@ class Joined:
 
     Attributes:
         index: output by class of the data.
-        how: `name`, or `position` where only the number of classes speaks for it.
+        how: `name`; `number` where the names are the indices; or `position` where only the number
+            of classes speaks for it.
     """
 
     index: list[int]
@@ -228,15 +229,8 @@ def join(own: Sequence[str], known: Sequence[str] | None, outputs: int | None) -
         UsageError: a class of the data cannot be told from the others in the model.
     """
     classes = 2 if outputs == 1 else outputs
-    by_position = Joined(list(range(len(own))), "position")
     if known is None:
-        if classes is None or classes == len(own):
-            _refuse_counted_names(own, classes)
-            return by_position
-        raise UsageError(
-            f"The data have {len(own)} class name{'s' * (len(own) != 1)} ({_some(own)}) and the"
-            f" model {outputs} outputs, and nothing says which output is which class. {_WAY_OUT}."
-        )
+        return _unnamed(own, classes)
     if classes is not None and len(known) != classes:
         raise UsageError(
             f"There are {len(known)} class names for the {outputs} outputs of the model."
@@ -246,14 +240,29 @@ def join(own: Sequence[str], known: Sequence[str] | None, outputs: int | None) -
     found = [search.find(name) for name in own]
     if None not in found:
         return Joined(_different(own, [index for index in found if index is not None]), "name")
-    whole = len(own) == (classes or len(known))
-    if whole and (_are_positions(own) or _are_imagenet(own)):
-        return by_position
+    if _are_numbers(own, len(known)):
+        return Joined([int(name) for name in own], "number")
+    if len(own) == len(known) and _are_imagenet(own):
+        return Joined(list(range(len(own))), "position")
     lost = [name for name, index in zip(own, found, strict=True) if index is None]
     raise UsageError(
         f"{len(lost)} of the {len(own)} class names of the data are not among the {len(known)} of"
         f" the model: {_some(lost)}; the model has {_some(known)}. Rename them, or give --classes"
         " FILE (class_names=[...] in Python) with the names of the outputs."
+    )
+
+
+def _unnamed(own: Sequence[str], classes: int | None) -> Joined:
+    """As `join`, for a model without names."""
+    if classes is not None and _are_numbers(own, classes):
+        return Joined([int(name) for name in own], "number")
+    if classes is None or classes == len(own):
+        if classes is not None:
+            _refuse_counted_names(own)
+        return Joined(list(range(len(own))), "position")
+    raise UsageError(
+        f"The data have {len(own)} class name{'s' * (len(own) != 1)} ({_some(own)}) and the model"
+        f" {classes} outputs, and nothing says which output is which class. {_WAY_OUT}."
     )
 
 
@@ -268,9 +277,14 @@ def _different(own: Sequence[str], found: list[int]) -> list[int]:
     return found
 
 
-def _are_positions(own: Sequence[str]) -> bool:
-    """Names such as 0, 1, 2 that are the indices themselves."""
-    return list(own) == [str(index) for index in range(len(own))]
+def _are_numbers(own: Sequence[str], classes: int) -> bool:
+    """Names such as 0, 1, 2 that are the indices themselves.
+
+    With more than ten classes folders sort as 0, 1, 10, 11, 2: only all of them, in order, are sure.
+    """
+    if list(own) == [str(index) for index in range(classes)]:
+        return True
+    return classes <= 10 and set(own) <= {str(index) for index in range(classes)}
 
 
 def _are_imagenet(own: Sequence[str]) -> bool:
@@ -278,9 +292,9 @@ def _are_imagenet(own: Sequence[str]) -> bool:
     return all(map(_IMAGENET_ID.fullmatch, own)) and list(own) == sorted(own)
 
 
-def _refuse_counted_names(own: Sequence[str], classes: int | None) -> None:
+def _refuse_counted_names(own: Sequence[str]) -> None:
     """Folders 0 to 11 sort as 0, 1, 10, 11, 2: position and number say different things."""
-    if classes is None or not all(name.isdecimal() for name in own):
+    if not all(name.isdecimal() for name in own):
         return
     numbers = [int(name) for name in own]
     if numbers != sorted(numbers):
