@@ -34,7 +34,8 @@ def composed(text: str) -> str:
 
 def loosened(text: str) -> str:
     """A name without what people write differently: case, and spaces, underscores or hyphens."""
-    return re.sub(r"[\s_-]+", " ", composed(composed(text).casefold())).strip()
+    plain = composed(composed(text).casefold()).strip()
+    return re.sub(r"(?<=[^\W_])[\s_-]+(?=[^\W_])", " ", plain)
 
 
 def _synonyms(name: str) -> list[str]:
@@ -236,6 +237,8 @@ def join(own: Sequence[str], known: Sequence[str] | None, outputs: int | None) -
             f"There are {len(known)} class names for the {outputs} outputs of the model."
             f" {_WAY_OUT}."
         )
+    if list(map(composed, own)) == list(map(composed, known)):
+        return Joined(by_position.index, "name")
     search = Names(known)
     found = [search.find(name) for name in own]
     if None not in found:

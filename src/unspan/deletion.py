@@ -22,7 +22,7 @@ from unspan.checks import (
     unsteady,
 )
 from unspan.erasers import Affine, Eraser, Projection, compose
-from unspan.errors import ModelError, UsageError
+from unspan.errors import ModelError, UnspanError, UsageError
 from unspan.install import Form, Placement, check_fold, install, restore_rows, verify
 from unspan.methods import ESC, EraserMethod, Method, recommended
 from unspan.models import classes_of, recipe_of
@@ -447,6 +447,28 @@ def feature_size(
     first, _ = peek(batches(splits.forget, run, shard=False))
     with eval_mode(source):
         return find_tap(inner, example(first, next(inner.parameters(), None)), tap, pool)[0].dim
+
+
+def outputs_of(
+    model: nn.Module, data: Any, *, tap: str | None = None, pool: Pool | None = None
+) -> int | None:
+    """Rows of a model's head, found by running the first sample; None without a head, or where that
+    sample cannot be run (the run itself then says why).
+    """
+    inner = unwrap(model)
+    record: Record | None = getattr(inner, RECORD, None)
+    try:
+        with eval_mode(model):
+            if record is not None and tap is None:
+                head = head_parameters(inner, record.tap)
+            else:
+                first, _ = peek(batches(data, Run(batch_size=1, max_samples=1), shard=False))
+                inputs = example(first, next(inner.parameters(), None))
+                found, _ = find_tap(inner, inputs, tap, pool)
+                head = head_parameters(inner, found)
+    except (UnspanError, RuntimeError, TypeError, ValueError):
+        return None
+    return None if head is None else len(head[0])
 
 
 def _as_deletion(model: Any) -> Deletion | None:

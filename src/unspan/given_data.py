@@ -175,6 +175,20 @@ class Relabelled(Labelled):
         return value, -1 if label is None else self._joined(label)
 
 
+class Unlabelled(Labelled):
+    """A dataset whose labels mean nothing to the model, without them."""
+
+    def __init__(self, dataset: Any):
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, i: int) -> tuple[Any]:
+        """Return (input,)."""
+        return (split_sample(self.dataset[i])[0],)
+
+
 def with_class_names(data: Any, known: Sequence[str] | None, outputs: int | None = None) -> Any:
     """Data whose labels are outputs of the model, joined as `class_names.join` does.
 
@@ -194,20 +208,28 @@ def with_class_names(data: Any, known: Sequence[str] | None, outputs: int | None
     if isinstance(data, (IterableDataset, DataLoader)) or not hasattr(data, "__getitem__"):
         return data
     if own is None:
-        return (
-            data
-            if known is None or not _named_labels(data)
-            else Relabelled(data, known, range(len(known)), known)
-        )
+        if known is None or isinstance(data, Source) or not _named_labels(data):
+            return data
+        return Relabelled(data, known, range(len(known)), known)
     joined = join(own, known, outputs)
-    names = own if known is None or joined.how == "position" else list(known)
-    if joined.index == list(range(len(own))) and (names == own or isinstance(data, Source)):
-        return data.with_labels(data.labels, names) if isinstance(data, Source) else data
+    names = _names_by_label(own, known, outputs, joined.how)
+    if joined.index == list(range(len(own))) and names == own:
+        return data
     if isinstance(data, Source):
         labels = data.labels
         moved = None if labels is None else [joined.index[at] if at >= 0 else -1 for at in labels]
         return data.with_labels(moved, names)
     return Relabelled(data, own, joined.index, names)
+
+
+def _names_by_label(
+    own: list[str], known: Sequence[str] | None, outputs: int | None, how: str
+) -> list[str]:
+    if how == "position":
+        return own
+    if known is not None:
+        return list(known)
+    return [str(at) for at in range(max(outputs or 0, len(own)))]
 
 
 def _named_labels(data: Any) -> bool:

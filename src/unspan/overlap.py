@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, TensorDataset
 
 from unspan.errors import DataError
-from unspan.given_data import Relabelled, TableView
+from unspan.given_data import Relabelled, TableView, Unlabelled
 from unspan.labels import is_plain_subset, rows_in
 from unspan.sample_forms import digest_of, split_sample
 from unspan.source import MOST_READ, Source
@@ -30,7 +30,7 @@ def rows_of(data: Any) -> tuple[list[Row], dict[int, Any]]:
         return rows_of(data.dataset) if not data.drop_last else ([], {})
     if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
         return [], {}
-    if isinstance(data, Relabelled):
+    if isinstance(data, (Relabelled, Unlabelled)):
         return rows_of(data.dataset)
     if is_plain_subset(data):
         inner, roots = rows_of(data.dataset)

@@ -177,7 +177,10 @@ class Splits:
         """Add a test set, split by the erased classes (all of it counts as retained for a sample
         request). Its classes are joined by name to those of the request.
         """
-        dataset = with_class_names(as_dataset(dataset), self.class_names or None)
+        dataset = as_dataset(dataset)
+        if not self.classes:
+            return replace(self, test_forget=None, test_retain=dataset)
+        dataset = with_class_names(dataset, self.class_names or None)
         labels = labels_of(dataset, self.class_names or None)
         parts = (
             LabelledSubset(dataset, rows, [labels[row] for row in rows]) if rows else None

@@ -14,6 +14,7 @@ to a sample.
 from __future__ import annotations
 
 import copy
+import json
 import math
 import os
 from collections.abc import Sequence
@@ -27,14 +28,17 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from unspan import dist
+from unspan.class_names import names_of
 from unspan.erasers import head_rows, interpolated, score
 from unspan.errors import DataError, ModelError, OutputError, UsageError
+from unspan.given_data import as_dataset
 from unspan.receipt import state_hash
 from unspan.run import Run, batches, peek, size_of
 from unspan.stream import FeatureStream, example
 from unspan.taps import Pool, eval_mode, find_tap, head_parameters, unwrap
 
 SCHEMA = "unspan.statistics/2"
+_SAID = ("schema", "length", "model")
 _FEWEST = 20  # samples of a place
 _HELD = 2**26  # numbers in the samples held
 _LARGEST = 2**24  # numbers in the covariances of all places; above it they share one
@@ -65,6 +69,7 @@ class Statistics:
         quantiles: `[K, d, B]` of every feature in each place, at the shares `LEVELS`.
         length: norm of every feature vector where they have one length, else 0.
         model: hash of the weights they are of, "" where it is not known.
+        class_names: name by class, empty where they are not known.
     """
 
     rows: Tensor
@@ -76,6 +81,7 @@ class Statistics:
     quantiles: Tensor
     length: float = 0.0
     model: str = ""
+    class_names: tuple[str, ...] = ()
 
     def without(self, classes: Sequence[int]) -> Statistics:
         """The statistics of all other classes.
@@ -113,6 +119,8 @@ class Statistics:
             name: getattr(self, name).float() for name in _MOMENTS
         }
         said = {"schema": SCHEMA, "length": repr(self.length), "model": self.model}
+        if self.class_names:
+            said["classes"] = json.dumps(self.class_names)
         try:
             save_file(
                 {name: tensor.contiguous() for name, tensor in tensors.items()},
@@ -168,6 +176,7 @@ def load(path: str | Path) -> Statistics:
             **{name: held[name].double() for name in _MOMENTS},
             length=float(said["length"]),
             model=said["model"],
+            class_names=tuple(map(str, json.loads(said.get("classes", "[]")))),
         )
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise ModelError(
@@ -203,10 +212,8 @@ def load(path: str | Path) -> Statistics:
 
 def _digest(tensors: dict[str, Tensor], said: dict[str, str]) -> str:
     """Hash of all that a file holds; it catches damage, not whoever writes a new one."""
-    return state_hash(
-        tensors
-        | {f"{key}={said.get(key)}": torch.empty(0) for key in ("schema", "length", "model")}
-    )
+    keys = [key for key in (*_SAID, "classes") if key in _SAID or key in said]
+    return state_hash(tensors | {f"{key}={said.get(key)}": torch.empty(0) for key in keys})
 
 
 def of_model(
@@ -217,7 +224,7 @@ def of_model(
 
     Args:
         model: not erased; unchanged.
-        data: a Dataset of the samples the model was trained on.
+        data: the samples the model was trained on, in any form that `erase` takes.
         run: device, batch size, seed, progress.
         tap: as in `erase`.
         pool: as in `erase`.
@@ -227,6 +234,7 @@ def of_model(
         raise UsageError(
             "This model carries an eraser already; statistics are of the features of an original."
         )
+    data = as_dataset(data)
     inner = inner if run.device is None else copy.deepcopy(inner).to(run.device)
     with eval_mode(inner):
         first, _ = peek(batches(data, run))
@@ -238,7 +246,10 @@ def of_model(
             inner, found, batches(data, run, shuffle=True), run, total=size_of(data, run), head=None
         )
         stream.says = "reading data"
-        return replace(gather(stream, head), model=stream.model_digest())
+        names = names_of(data) or ()
+        if head is not None and len(names) != len(head[0]):
+            names = ()
+        return replace(gather(stream, head), model=stream.model_digest(), class_names=tuple(names))
 
 
 def gather(stream: FeatureStream, head: tuple[Tensor, Tensor] | None) -> Statistics:

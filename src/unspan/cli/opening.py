@@ -45,6 +45,7 @@ def open_model(options: Mapping[str, Any]) -> Opened:
             `size`, `mean`, `std`.
     """
     from unspan.artifact import RECEIPT, reopen
+    from unspan.class_names import names_of_model
     from unspan.models import build
     from unspan.preprocess import Preprocess
 
@@ -66,7 +67,7 @@ def open_model(options: Mapping[str, Any]) -> Opened:
         model=loaded.model,
         recipe=loaded.recipe,
         preprocess=_adjusted(loaded.preprocess, **changes),
-        class_names=loaded.class_names,
+        class_names=loaded.class_names or names_of_model(loaded.model),
         notices=loaded.notices,
     )
 
