@@ -238,7 +238,7 @@ def join(own: Sequence[str], known: Sequence[str] | None, outputs: int | None) -
             f" {_WAY_OUT}."
         )
     if list(map(composed, own)) == list(map(composed, known)):
-        return Joined(by_position.index, "name")
+        return Joined(list(range(len(own))), "name")
     search = Names(known)
     found = [search.find(name) for name in own]
     if None not in found:
@@ -283,7 +283,8 @@ def _different(own: Sequence[str], found: list[int]) -> list[int]:
 def _are_numbers(own: Sequence[str], classes: int) -> bool:
     """Names such as 0, 1, 2 that are the indices themselves.
 
-    With more than ten classes folders sort as 0, 1, 10, 11, 2: only all of them, in order, are sure.
+    With more than ten classes folders sort as 0, 1, 10, 11, 2: then only all of them, in order,
+    are sure.
     """
     if list(own) == [str(index) for index in range(classes)]:
         return True

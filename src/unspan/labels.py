@@ -140,14 +140,14 @@ def rows_in(subset: Subset[Any]) -> list[int]:
     """Positions of a subset's samples in its dataset, whatever form they were given in."""
     indices: Any = subset.indices
     rows = indices.tolist() if hasattr(indices, "tolist") else map(int, indices)
-    total = len(subset.dataset)  # type: ignore[arg-type]
+    total = len(subset.dataset)
     return [row + total if row < 0 else row for row in rows]
 
 
 def row_in(subset: Subset[Any], at: int) -> int:
     """Position in its dataset of one sample of a subset."""
     row = int(subset.indices[at])
-    return row + len(subset.dataset) if row < 0 else row  # type: ignore[arg-type]
+    return row + len(subset.dataset) if row < 0 else row
 
 
 def labels_of(dataset: Any, names: Sequence[str] | None = None) -> list[int]:

@@ -89,7 +89,10 @@ class Statistics:
         Raises:
             DataError: fewer than two places would be left.
         """
-        kept = ~torch.isin(self.labels, torch.tensor(list(classes), dtype=torch.int64))
+        return self._only(~torch.isin(self.labels, torch.tensor(list(classes), dtype=torch.int64)))
+
+    def _only(self, kept: Tensor) -> Statistics:
+        """The places of a mask."""
         if int(kept.sum()) < 2:
             raise DataError(
                 f"The data to keep have {int(kept.sum())} places with at least {_FEWEST} samples;"
@@ -105,6 +108,55 @@ class Statistics:
             *(() if shared else ("covariance", "correlation")),
         )
         return replace(self, **{name: getattr(self, name)[kept] for name in names})
+
+    def less(self, z: Tensor, head: Tensor | None) -> Statistics:
+        """The statistics without samples that they are taken to hold, for a request whose samples
+        were among the training data.
+
+        Counts, means and covariances are those of the other samples; quantiles and correlations
+        cannot be recomputed and stay. A place with fewer than 20 others is left out. Where a
+        covariance says that the samples were not in a place, it stays as it is.
+
+        Args:
+            z: `[n, d]` float64 features.
+            head: `[C, d + 1]` rows of the head, None without one.
+
+        Raises:
+            DataError: fewer than two places would be left.
+        """
+        home = self._places_of(z, head)
+        count, mean, covariance = self.count.clone(), self.mean.clone(), self.covariance.clone()
+        shared = len(covariance) == 1
+        held = int(self.count.sum()) - len(self.count)
+        for place in range(len(count)):
+            mine = z[home == place] - self.mean[place]
+            left = int(count[place]) - len(mine)
+            if len(mine) == 0:
+                continue
+            if left >= _FEWEST:
+                shift = -mine.sum(0) / left
+                lost = mine.mT @ mine + left * shift[:, None] * shift
+                weight = held if shared else int(count[place]) - 1
+                scatter = weight * covariance[0 if shared else place] - lost
+                found = _positive(scatter)
+                if found is None:
+                    continue
+                held -= len(mine) if shared else 0
+                covariance[0 if shared else place] = found / (held if shared else left - 1)
+                mean[place] += shift
+            count[place] = max(left, 0)
+        kept = replace(self, count=count, mean=mean, covariance=covariance)
+        return kept._only(count >= _FEWEST)
+
+    def _places_of(self, z: Tensor, head: Tensor | None) -> Tensor:
+        """The place of each sample `[n]`, -1 where its class has none."""
+        named = (
+            self.labels[score(self.rows, z).argmax(1)] if head is None else score(head, z).argmax(1)
+        )
+        apart = torch.cdist(z, self.mean)
+        apart[named[:, None] != self.labels] = math.inf
+        nearest = apart.min(1)
+        return torch.where(nearest.values.isfinite(), nearest.indices, -1)
 
     def save(self, path: str | Path) -> Path:
         """Write one safetensors file, readable by its owner only; an existing file is replaced when
@@ -143,6 +195,14 @@ def is_file_of_statistics(path: Path) -> bool:
             return str((file.metadata() or {}).get("schema")).startswith("unspan.statistics/")
     except (SafetensorError, OSError):
         return False
+
+
+def _positive(scatter: Tensor) -> Tensor | None:
+    """A scatter matrix without the rounding of a stored file; None where it is none at all."""
+    values, vectors = torch.linalg.eigh(scatter)
+    if float(values[0]) < -1e-3 * float(values[-1]):
+        return None
+    return (vectors * values.clamp_min(0)) @ vectors.mT
 
 
 def load(path: str | Path) -> Statistics:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unspan.errors import UsageError
@@ -47,6 +46,16 @@ class Classes:
 
         return with_class_names(data, self.names, self.outputs)
 
+    def how(self, data: Any) -> str | None:
+        """In words, how the classes of data are joined; None where they have no names."""
+        from unspan.class_names import join
+
+        own = self.of(data)
+        if own is None:
+            return None
+        how = join(own, self.names, self.outputs).how
+        return f"{len(own)} classes of the data are outputs of the model by {how}"
+
     def joined_if_known(self, data: Any) -> Any:
         """As `joined`; data without labels where their folders are no classes, but people or
         groups.
@@ -80,8 +89,8 @@ class Classes:
 
 
 def classes_for(options: Mapping[str, Any], opened: Opened, data: Any) -> Classes:
-    """The classes of a model: names from `--classes`, the model, or a file of statistics; the number
-    of outputs from the model.
+    """The classes of a model: names from `--classes`, the model or a file of statistics, the number
+    from the model.
 
     Args:
         options: values of the command line.
@@ -89,14 +98,10 @@ def classes_for(options: Mapping[str, Any], opened: Opened, data: Any) -> Classe
         data: the main data; read (two samples) only where their classes are not as many as the
             model seems to have outputs.
     """
-    from unspan.class_names import read_class_names
-    from unspan.statistics import load
+    names, statistics = opened.class_names, statistics_file(options)
+    if names is None and statistics is not None:
+        from unspan.statistics import load
 
-    file, statistics = options.get("classes"), statistics_file(options)
-    names = opened.class_names
-    if file is not None:
-        names = read_class_names(Path(file))
-    elif names is None and statistics is not None:
         names = list(load(statistics).class_names) or None
     return Classes(names, _outputs(options, opened, names, data))
 

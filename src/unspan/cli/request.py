@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,8 @@ def open_request(options: Mapping[str, Any], opened: Opened) -> tuple[Splits, di
     if sources and split not in sources:
         raise UsageError(f"--split {split}: the data has {', '.join(sources)}.")
     classes = classes_for(options, opened, sources.get(split))
+    if (how := classes.how(sources.get(split))) is not None:
+        opened.notices.append(how)
     sources = {name: classes.joined(source) for name, source in sources.items()}
     classes = classes.named_by(sources.get(split))
     if options["forget_data"]:
@@ -74,7 +77,7 @@ def input_paths(options: Mapping[str, Any]) -> list[Path]:
             continue
         kind, _, rest = str(spec).partition(":")
         found += [spec, rest.rpartition(":")[0] if kind == "python" else rest]
-    return [Path(one) for one in found if str(one) and Path(one).exists()]
+    return [Path(one) for one in found if str(one) and os.path.exists(one)]
 
 
 def _check_selectors(options: Mapping[str, Any]) -> None:
