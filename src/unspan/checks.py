@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from unspan.class_names import join, names_of_model
 from unspan.errors import DataError, UsageError
+from unspan.labels import LabelledSubset
 from unspan.linalg import Moments, choose_rank, sin_theta, spectrum
 from unspan.methods import Method
 from unspan.overlap import copies_kept, tested_on_training
@@ -65,8 +66,19 @@ def check_classes(splits: Splits, head: tuple[Tensor, Tensor] | None, model: nn.
 
     Raises:
         UsageError: the names or the number of classes do not fit; says how to join them.
+        DataError: labels beyond the outputs.
     """
-    if splits.kind != "class" or head is None or not splits.class_names:
+    if splits.kind != "class" or head is None:
+        return
+    parts = (splits.forget, splits.retain)
+    known = [part.labels for part in parts if isinstance(part, LabelledSubset)]
+    highest = max((max(labels, default=-1) for labels in known), default=-1)
+    if highest >= max(2, len(head[0])):
+        raise DataError(
+            f"The data have the label {highest}, and the model has {len(head[0])} outputs: labels"
+            f" run from 0 to {len(head[0]) - 1}. Check them, and the order of the classes."
+        )
+    if not splits.class_names:
         return
     joined = join(splits.class_names, names_of_model(model), len(head[0]))
     for label in splits.classes:

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, Tenso
 from unspan.class_names import join, names_of
 from unspan.errors import DataError, UsageError
 from unspan.labels import Labelled, is_plain_subset, label_of, labels_of, rows_in
-from unspan.sample_forms import split_sample
+from unspan.sample_forms import LABEL_KEYS, split_sample
 from unspan.source import Source
 
 _INDEX_KEYS = {"idx", "index", "id"}
@@ -98,12 +98,10 @@ class TableView(Labelled):
     """
 
     def __init__(self, table: Any):
-        from unspan.columns import label_column
-
         own = table.format["type"]
         self.transformed = own == "custom"
         self.table = table if own in ("torch", "numpy", "custom") else table.with_format("torch")
-        self._column = label_column(table.features)
+        self._column = _label_key(table.features)
         names = getattr(table.features.get(self._column), "names", None)
         self.class_names = list(names) if names else None
         self.labels = None if self._column is None else table.with_format(None)[self._column][:]
@@ -140,6 +138,19 @@ class TableView(Labelled):
             self._parts({key: column[at] for key, column in found.items()})[0]
             for at in range(len(rows))
         ]
+
+
+def _label_key(features: Mapping[str, Any]) -> str | None:
+    """The column of the labels: of classes, or of one of the usual names."""
+    from unspan.columns import label_column
+
+    try:
+        found = label_column(features)
+    except UsageError as error:
+        raise UsageError(
+            f"{error}; keep it as 'label' (dataset.rename_column, dataset.remove_columns)"
+        ) from None
+    return found or next((key for key in LABEL_KEYS if key in features), None)
 
 
 class Relabelled(Labelled):

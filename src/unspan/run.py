@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -260,7 +260,7 @@ def _given(data: Any, run: Run) -> Iterator[Batch]:
     """
     seen, names = 0, names_of(data)
     for number, raw in enumerate(data):
-        if isinstance(raw, (Tensor, dict, list, tuple)):
+        if isinstance(raw, (Tensor, Mapping, list, tuple)):
             inputs, labels = split_sample(raw, batched=True)
         else:
             raise UsageError(
@@ -268,6 +268,7 @@ def _given(data: Any, run: Run) -> Iterator[Batch]:
                 " dicts of tensors."
             )
         count = _rows(inputs)
+        labels = _batch_labels(labels, names, number, count)
         keep = count if run.max_samples is None else min(count, run.max_samples - seen)
         if keep < count:
             inputs, labels = cut_rows(inputs, keep), None if labels is None else labels[:keep]
@@ -276,7 +277,7 @@ def _given(data: Any, run: Run) -> Iterator[Batch]:
             rows = [cut_rows(inputs, slice(i, i + 1)) for i in range(keep)]
             yield Batch(
                 inputs,
-                _batch_labels(labels, names, number),
+                labels,
                 [f"sample {first + i} (batch {number})" for i in range(keep)],
                 [digest_of(row) for row in rows],
                 [None] * keep,
@@ -285,11 +286,15 @@ def _given(data: Any, run: Run) -> Iterator[Batch]:
             return
 
 
-def _batch_labels(raw: Any, names: list[str] | None, number: int) -> Tensor | None:
+def _batch_labels(raw: Any, names: list[str] | None, number: int, count: int) -> Tensor | None:
     if raw is None:
         return None
     if not hasattr(raw, "__len__") or getattr(raw, "ndim", 1) == 0:
         raise DataError(f"Batch {number} has one label, not one a sample; give a list of labels.")
+    if isinstance(raw, (list, tuple)) and len(raw) != count and isinstance(raw[0], Tensor):
+        raw = torch.stack(list(raw), 1)  # one-hot lists, which a loader stacks entry by entry
+    if len(raw) != count:
+        raise DataError(f"Batch {number} has {len(raw)} labels for {count} samples; give one each.")
     labels = torch.tensor(labels_from(raw, names))
     return None if bool((labels < 0).any()) else labels
 

@@ -128,12 +128,15 @@ def stacked(
         DataError: samples of different size, or that are no tensors; names one.
     """
     try:
-        return collate(list(values))
+        batch = collate(list(values))
     except (RuntimeError, TypeError) as error:
         reason = _unlike(values[: len(names)], names)
         if reason is None:
             raise
         raise DataError(reason) from error
+    if isinstance(batch, list) and batch and isinstance(batch[0], str):
+        raise DataError(f"{names[0]} is text. Give the data a transform that makes tokens of it.")
+    return batch
 
 
 def _unlike(values: Sequence[Any], names: Sequence[str]) -> str | None:
@@ -144,8 +147,6 @@ def _unlike(values: Sequence[Any], names: Sequence[str]) -> str | None:
                 " data a transform that makes the tensor the model takes, for example"
                 " unspan.preprocess.Preprocess or torchvision's weights.transforms()."
             )
-        if isinstance(value, str):
-            return f"{name} is text. Give the data a transform that makes tokens of it."
     shapes = [_shape(value) for value in values]
     for shape, name in zip(shapes, names, strict=True):
         if shape != shapes[0]:

@@ -103,7 +103,8 @@ class Splits:
         if not chosen:
             raise UsageError("No class is to be forgotten: give a name or an index.")
         everything = set(chosen) >= set(present) and len(present) > 1
-        if set(chosen) >= set(range(total)) or (everything and not whole):
+        of_model = total > 1 and set(chosen) >= set(range(total))
+        if of_model or (everything and not whole):
             raise UsageError(f"All {total} classes are to be forgotten: nothing would remain.")
         hit, rest = chosen_rows(labels, chosen)
         return cls(
