@@ -50,6 +50,7 @@ _PARTS, _CLUSTERS, _PASSES = (
 )  # clusters of a class, of everything where there is no head; passes of k-means
 LEVELS = torch.tensor([0.004, *(part / 20 for part in range(1, 20)), 0.996], dtype=torch.float64)
 _MOMENTS = ("mean", "covariance", "correlation", "quantiles")
+_FOREIGN = 0.1  # negative share of a place's scatter from which samples were never in it
 _ONE_LENGTH = 1e-4  # vectors whose norms vary by less than this share lie on a sphere
 
 
@@ -128,23 +129,22 @@ class Statistics:
         count, mean, covariance = self.count.clone(), self.mean.clone(), self.covariance.clone()
         shared = len(covariance) == 1
         held = int(self.count.sum()) - len(self.count)
-        for place in range(len(count)):
-            mine = z[home == place] - self.mean[place]
-            left = int(count[place]) - len(mine)
-            if len(mine) == 0:
+        for place in home[home >= 0].unique().tolist():
+            at, own = 0 if shared else place, z[home == place] - self.mean[place]
+            left = int(count[place]) - len(own)
+            whole = (held if shared else int(count[place]) - 1) * covariance[at]
+            others = whole - own.mT @ own
+            largest = float(torch.linalg.eigvalsh(whole)[-1])
+            if float(torch.linalg.eigvalsh(others)[0]) < -_FOREIGN * largest:
                 continue
-            if left >= _FEWEST:
-                shift = -mine.sum(0) / left
-                lost = mine.mT @ mine + left * shift[:, None] * shift
-                weight = held if shared else int(count[place]) - 1
-                scatter = weight * covariance[0 if shared else place] - lost
-                found = _positive(scatter)
-                if found is None:
-                    continue
-                held -= len(mine) if shared else 0
-                covariance[0 if shared else place] = found / (held if shared else left - 1)
-                mean[place] += shift
             count[place] = max(left, 0)
+            if left < _FEWEST:
+                continue
+            shift = -own.sum(0) / left
+            held -= len(own) if shared else 0
+            scatter = _positive(others - left * shift[:, None] * shift)
+            covariance[at] = scatter / (held if shared else left - 1)
+            mean[place] += shift
         kept = replace(self, count=count, mean=mean, covariance=covariance)
         return kept._only(count >= _FEWEST)
 
@@ -197,11 +197,9 @@ def is_file_of_statistics(path: Path) -> bool:
         return False
 
 
-def _positive(scatter: Tensor) -> Tensor | None:
-    """A scatter matrix without the rounding of a stored file; None where it is none at all."""
+def _positive(scatter: Tensor) -> Tensor:
+    """The nearest matrix without negative eigenvalues, which rounding of a stored file leaves."""
     values, vectors = torch.linalg.eigh(scatter)
-    if float(values[0]) < -1e-3 * float(values[-1]):
-        return None
     return (vectors * values.clamp_min(0)) @ vectors.mT
 
 
