@@ -1,4 +1,4 @@
-"""Data in the forms people have: selectors, labels, samples, overlap, and classes joined by name."""
+"""Data in the forms people have: selectors, labels, samples, overlap, classes joined by name."""
 
 import unicodedata
 import warnings
