@@ -313,6 +313,22 @@ def test_seed_beyond_the_generator():
         Run(seed=2**63)
 
 
+@pytest.mark.parametrize("seed", [np.int64(3), np.uint8(3)])
+def test_numbers_of_a_run_may_be_numpys(seed):
+    assert Run(seed=seed).seed == 3
+
+
+@pytest.mark.parametrize("seed", [True, -1, 1.0, "3"])
+def test_numbers_of_a_run_are_whole(seed):
+    with pytest.raises(UsageError, match="seed"):
+        Run(seed=seed)
+
+
+def test_empty_data():
+    with pytest.raises(DataError, match="no samples"):
+        unspan.Splits.by_class(Given(GOOD["int"], 0), 3)
+
+
 # ---- overlap -------------------------------------------------------------------------------------
 
 PART = Subset(TABLE, list(range(100)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -42,8 +43,10 @@ class Run:
 
     def __post_init__(self) -> None:
         for name, low in (("batch_size", 1), ("workers", 0), ("seed", 0)):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < low:
-                raise UsageError(f"{name}={getattr(self, name)!r}: use a whole number >= {low}.")
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
+                raise UsageError(f"{name}={value!r}: use a whole number >= {low}.")
+            object.__setattr__(self, name, int(value))
         if self.seed >= 2**63:
             raise UsageError(f"seed={self.seed}: use a whole number below 2**63.")
         if self.max_samples is not None and self.max_samples < 1:

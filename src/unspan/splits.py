@@ -95,8 +95,10 @@ class Splits:
         dataset = with_class_names(as_dataset(dataset), class_names, num_classes)
         names = names_of(dataset) or (list(class_names) if class_names is not None else None)
         labels = labels_of(dataset, names)
+        if not labels:
+            raise DataError("The data have no samples, so no class can be chosen.")
         present = sorted(set(labels))
-        total = num_classes or (len(names) if names else max(present, default=-1) + 1)
+        total = num_classes or (len(names) if names else max(present) + 1)
         chosen = list(
             dict.fromkeys(resolve_class(one, names, total, present) for one in listed(forget))
         )
