@@ -475,3 +475,30 @@ def test_statistics_of_other_data_stay_as_they_are():
     found = summed_up(z, torch.arange(200) % 2, None)
     away = found.mean[0] + 1e3 * torch.randn(10, 3, dtype=torch.float64)
     assert torch.equal(found.less(away, None).mean, found.mean)
+
+
+# ---- a model with one output ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def yes_or_no():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 1))
+    optimiser = torch.optim.Adam(model.parameters(), 2e-2)
+    for _ in range(80):
+        optimiser.zero_grad()
+        loss = nn.functional.binary_cross_entropy_with_logits(model(X)[:, 0], (Y % 2).float())
+        loss.backward()
+        optimiser.step()
+    return model.eval()
+
+
+@pytest.mark.parametrize("selector", ["no", "yes", 0, 1])
+def test_classes_of_a_model_with_one_output(yes_or_no, selector):
+    data = Given(lambda i: (X[i], int(Y[i]) % 2), classes=["no", "yes"])
+    splits = unspan.Splits.by_class(data, selector)
+    done = unspan.erase(yes_or_no, splits, unspan.ESC(rank=1))
+    assert done.receipt["request"]["classes"] == [int(selector in ("yes", 1))]
+    assert done.receipt["forget_accuracy_before"] > 0.9
+    with pytest.raises(UnspanError):  # its head does not say where samples of a class may go
+        unspan.erase(yes_or_no, splits)

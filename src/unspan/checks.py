@@ -127,7 +127,7 @@ def check_recognised(seen: Seen, head: tuple[Tensor, Tensor] | None, splits: Spl
     """Labels or preprocessing are wrong when the model does not know the class it is to forget."""
     if splits.kind != "class" or seen.labelled < 20 or head is None:
         return
-    accuracy, classes = seen.hits / seen.labelled, len(head[0])
+    accuracy, classes = seen.hits / seen.labelled, max(2, len(head[0]))  # one output: yes or no
     if accuracy <= min(1.5 / classes, 1 / classes + 0.02):
         raise DataError(
             f"The model recognises {accuracy:.1%} of the {seen.labelled} labelled forget samples,"
