@@ -1099,7 +1099,7 @@ def test_stats_on_the_command_line(digits_net, tmp_path):
     )
     assert done.exit_code == 0, (done.output, done.exception)
     dropped = CliRunner().invoke(
-        app, ["stats", "--from", str(path), "--drop", "3", "--out", str(path)]
+        app, ["stats", "--from", str(path), "--drop", "3", "--out", str(path), "--overwrite"]
     )
     assert dropped.exit_code == 0 and 3 not in statistics.load(path).labels.tolist()
     head = CliRunner().invoke(

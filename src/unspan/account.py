@@ -63,6 +63,7 @@ def account(
             "kind": splits.kind,
             "selector": list(splits.selector),
             "classes": list(splits.classes),
+            "class_index": dict(zip(splits.selector, splits.classes, strict=False)),
             "samples_requested": size_of(splits.forget, Run()),
             "samples_read": done.fit.report["samples"],
             "distinct_samples": receipts.distinct(seen.digests),

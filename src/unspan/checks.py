@@ -11,10 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from unspan.class_names import join, names_of_model
 from unspan.errors import DataError, UsageError
+from unspan.labels import LabelledSubset
 from unspan.linalg import Moments, choose_rank, sin_theta, spectrum
 from unspan.methods import Method
-from unspan.run import Batch, _digest, dropped, place
+from unspan.overlap import copies_kept, tested_on_training
+from unspan.run import Batch, dropped, place
+from unspan.sample_forms import digest_of
 from unspan.splits import Splits
 from unspan.stream import Seen, example
 from unspan.taps import Tap, input_like, read
@@ -43,7 +47,7 @@ def data_notices(forget: Any) -> list[str]:
     dataset = forget.dataset if isinstance(forget, DataLoader) else forget
     try:
         count = min(READ_TWICE, len(dataset)) if hasattr(dataset, "__getitem__") else 0
-        twice = any(_digest(dataset[at]) != _digest(dataset[at]) for at in range(count))
+        twice = any(digest_of(dataset[at]) != digest_of(dataset[at]) for at in range(count))
     except Exception:  # a sample that cannot be read is reported by the pass itself, with its name
         twice = False
     if twice:
@@ -52,6 +56,50 @@ def data_notices(forget: Any) -> list[str]:
             " result depends on the draw; use evaluation transforms"
         )
     return notices
+
+
+def split_notices(splits: Splits) -> list[str]:
+    """What the user should know of samples that stand in two parts of the data."""
+    notices = tested_on_training(
+        splits.forget, splits.retain, splits.test_forget, splits.test_retain
+    )
+    copies = copies_kept(splits.forget, splits.retain)
+    if copies:
+        notices.append(
+            f"{copies} retained samples are exact copies of forget samples: what is to be forgotten"
+            " stays in the data to keep; forget them as well"
+        )
+    return notices
+
+
+def check_classes(splits: Splits, head: tuple[Tensor, Tensor] | None, model: nn.Module) -> None:
+    """Refuse classes of the data that are other classes of the model.
+
+    Raises:
+        UsageError: the names or the number of classes do not fit; says how to join them.
+        DataError: labels beyond the outputs.
+    """
+    if splits.kind != "class" or head is None:
+        return
+    parts = (splits.forget, splits.retain)
+    known = [part.labels for part in parts if isinstance(part, LabelledSubset)]
+    highest = max((max(labels, default=-1) for labels in known), default=-1)
+    if highest >= max(2, len(head[0])):
+        raise DataError(
+            f"The data have the label {highest}, and the model has {len(head[0])} outputs: labels"
+            f" run from 0 to {len(head[0]) - 1}. Check them, and the order of the classes."
+        )
+    if not splits.class_names:
+        return
+    joined = join(splits.class_names, names_of_model(model), len(head[0]))
+    for label in splits.classes:
+        if joined.index[label] != label:
+            name = splits.class_names[label]
+            raise UsageError(
+                f"The data call {name!r} class {label}, and the model's class of that name is"
+                f" {joined.index[label]}. Give Splits.by_class(..., class_names=[...]) the names"
+                " of the model's outputs in order."
+            )
 
 
 def unsteady(inner: nn.Module, tap: Tap, first: Batch, method: Method) -> list[str]:
@@ -90,7 +138,7 @@ def check_recognised(seen: Seen, head: tuple[Tensor, Tensor] | None, splits: Spl
     """Labels or preprocessing are wrong when the model does not know the class it is to forget."""
     if splits.kind != "class" or seen.labelled < 20 or head is None:
         return
-    accuracy, classes = seen.hits / seen.labelled, len(head[0])
+    accuracy, classes = seen.hits / seen.labelled, max(2, len(head[0]))  # one output: yes or no
     if accuracy <= min(1.5 / classes, 1 / classes + 0.02):
         raise DataError(
             f"The model recognises {accuracy:.1%} of the {seen.labelled} labelled forget samples,"

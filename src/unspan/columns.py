@@ -45,7 +45,7 @@ def pick_columns(features: Mapping[str, Any], given: Columns) -> Columns:
             raise UsageError(f"no column {name!r}: the columns are {', '.join(features)}")
     if given.image and given.text:
         raise UsageError("give an image column or a text column, not both")
-    label = given.label or _label_column(features)
+    label = given.label or label_column(features)
     if label and not _is_label(features[label]):
         raise UsageError(
             f"column {label!r} holds no labels: choose one of integers or text among"
@@ -79,7 +79,12 @@ def pick_columns(features: Mapping[str, Any], given: Columns) -> Columns:
     raise UsageError(f"no image or text column among {', '.join(features)}: name the one to use")
 
 
-def _label_column(features: Mapping[str, Any]) -> str | None:
+def label_column(features: Mapping[str, Any]) -> str | None:
+    """The only ClassLabel column, or "label", or "labels".
+
+    Raises:
+        UsageError: several would do.
+    """
     classes = [name for name, feature in features.items() if hasattr(feature, "names")]
     candidates = classes or [
         name for name in ("label", "labels") if name in features and _is_label(features[name])

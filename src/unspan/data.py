@@ -61,7 +61,7 @@ def open_data(
     """
     columns = Columns(image=image_column, text=text_column, label=label_column, id=id_column)
     path = Path(spec).expanduser()
-    is_local = spec != "" and path.exists()
+    is_local = spec != "" and os.path.exists(path)  # False for a path that is too long
     if revision is not None and (spec.startswith("python:") or is_local):
         raise UsageError(f"{printable(spec)} is not a hub id: leave out the revision")
     if spec.startswith("python:"):
@@ -98,12 +98,12 @@ def _looks_local(spec: str) -> bool:
     """Say whether a path that does not exist was meant as one: hub ids are ``name`` or
     ``owner/name``.
     """
-    in_a_folder = "/" in spec and Path(spec).parent.is_dir()
+    in_a_folder = "/" in spec and os.path.isdir(Path(spec).parent)
     return in_a_folder or not _HUB_ID.fullmatch(spec) or _FILE.fullmatch(spec) is not None
 
 
 def _close_names(path: Path) -> str:
-    siblings = os.listdir(path.parent) if path.parent.is_dir() else []
+    siblings = os.listdir(path.parent) if os.path.isdir(path.parent) else []
     close = difflib.get_close_matches(path.name, siblings, n=3)
     return (
         f"; did you mean {', '.join(printable(str(path.parent / name)) for name in close)}?"

@@ -14,7 +14,14 @@ from torch import Tensor, nn
 from unspan import dist, guard
 from unspan import receipt as receipts
 from unspan.account import Done, account
-from unspan.checks import check_recognised, data_notices, described, unsteady
+from unspan.checks import (
+    check_classes,
+    check_recognised,
+    data_notices,
+    described,
+    split_notices,
+    unsteady,
+)
 from unspan.erasers import Affine, Eraser, Projection, compose
 from unspan.errors import ModelError, UsageError
 from unspan.install import Form, Placement, check_fold, install, restore_rows, verify
@@ -331,6 +338,7 @@ def _erase(
     if whole and earlier and "retain" in method.needs:
         splits = without_earlier(splits, earlier)
     notices = described(lambda: data_notices(splits.forget), "reading the data twice")
+    notices += described(lambda: split_notices(splits), "overlap of the parts of the data")
     adaptive = bool(getattr(method, "adaptive", False))
     first, stream_batches = peek(batches(splits.forget, run, shuffle=adaptive, shard=False))
     if dist.world() > 1:  # every process looks at the same first samples, then reads its own part
@@ -350,6 +358,8 @@ def _erase(
         )
         notices += more
     method.check(found.dim)
+    if check_labels:
+        check_classes(splits, head_parameters(inner, found), inner)
     check_fold(inner, found, form)
     drift = described(lambda: unsteady(inner, found, first, method), "steadiness")
     notices += drift

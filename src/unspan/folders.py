@@ -1,15 +1,17 @@
 """A folder of image files as labelled splits."""
 
+import hashlib
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from unspan.errors import DataError
 from unspan.images import IMAGE_SUFFIXES, decode_image, printable
-from unspan.source import SPLIT_NAMES, Source
+from unspan.source import MOST_READ, SPLIT_NAMES, Source
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,20 @@ class ImageFiles:
 
     def ids(self) -> None:
         return None
+
+    def contents(self) -> list[Any] | None:
+        """Files of a size of their own are told apart by it, others by their bytes."""
+        try:
+            sizes = [(self.root / file).stat().st_size for file in self.files]
+        except OSError:  # reported by the pass that reads the samples, with the name
+            return None
+        count = Counter(sizes)
+        if sum(size for size in sizes if count[size] > 1) > MOST_READ:
+            return None
+        return [
+            size if count[size] == 1 else hashlib.sha256(self.raw(i)).digest()
+            for i, size in enumerate(sizes)
+        ]
 
 
 @dataclass

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, default_collate
+from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
 from unspan import dist
+from unspan.class_names import names_of
 from unspan.errors import DataError, ResourceError, UnspanError, UsageError
+from unspan.labels import LabelledSubset, is_plain_subset, label_of, labels_from, row_in
+from unspan.sample_forms import digest_of, split_sample, stacked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +43,12 @@ class Run:
 
     def __post_init__(self) -> None:
         for name, low in (("batch_size", 1), ("workers", 0), ("seed", 0)):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < low:
-                raise UsageError(f"{name}={getattr(self, name)!r}: use a whole number >= {low}.")
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
+                raise UsageError(f"{name}={value!r}: use a whole number >= {low}.")
+            object.__setattr__(self, name, int(value))
+        if self.seed >= 2**63:
+            raise UsageError(f"seed={self.seed}: use a whole number below 2**63.")
         if self.max_samples is not None and self.max_samples < 1:
             raise UsageError(f"max_samples={self.max_samples}: use a whole number >= 1.")
         if self.device is not None:
@@ -104,15 +111,22 @@ class _Named(Dataset[Any]):
 
     def __getitem__(self, position: int) -> tuple[Any, int | None, str, bytes, str | None]:
         dataset: Any = self.dataset
-        index = self.indices[position]
-        while isinstance(dataset, Subset):
-            dataset, index = dataset.dataset, dataset.indices[index]
+        index, expected = self.indices[position], None
+        while is_plain_subset(dataset):
+            if isinstance(dataset, LabelledSubset):
+                expected = dataset.labels[index]
+            dataset, index = dataset.dataset, row_in(dataset, index)
+        name = (
+            dataset.name(index)
+            if hasattr(dataset, "name") and callable(dataset.name)
+            else f"sample {index}"
+        )
         note = None
         try:
             if hasattr(dataset, "fetch"):
-                value, label, note = dataset.fetch(index)
+                value, raw, note = dataset.fetch(index)
             else:
-                value, label = _pair(dataset[index])
+                value, raw = split_sample(dataset[index])
         except UnspanError:
             raise
         except Exception as error:
@@ -120,40 +134,14 @@ class _Named(Dataset[Any]):
                 f"Sample {index} could not be read: {type(error).__name__}: {error}. Repair or"
                 " remove it."
             ) from error
-        name = (
-            dataset.name(index)
-            if hasattr(dataset, "name") and callable(dataset.name)
-            else f"sample {index}"
-        )
-        digest = dataset.digest(index) if hasattr(dataset, "digest") else _digest(value)
-        return value, None if label is None or int(label) < 0 else int(label), name, digest, note
-
-
-def _pair(sample: Any) -> tuple[Any, Any]:
-    if isinstance(sample, (tuple, list)) and len(sample) == 2:
-        return sample[0], sample[1]
-    if isinstance(sample, (tuple, list)) and len(sample) == 1:
-        return sample[0], None
-    if isinstance(sample, dict):
-        rest = dict(sample)
-        label = next((rest.pop(key) for key in ("labels", "label") if key in rest), None)
-        return (rest["pixel_values"] if set(rest) == {"pixel_values"} else rest), label
-    return sample, None
-
-
-def _digest(value: Any) -> bytes:
-    if isinstance(value, Tensor):
-        value = value.detach().cpu().contiguous()
-        total = hashlib.sha256(f"{value.dtype}{tuple(value.shape)}".encode())
-        total.update(memoryview(value.reshape(-1).view(torch.uint8).numpy()))
-        return total.digest()
-    if isinstance(value, dict):
-        return hashlib.sha256(
-            b"".join(key.encode() + _digest(value[key]) for key in sorted(value))
-        ).digest()
-    if isinstance(value, (tuple, list)):
-        return hashlib.sha256(b"".join(map(_digest, value))).digest()
-    return hashlib.sha256(repr(value).encode()).digest()
+        label = label_of(raw, name, names_of(dataset) if isinstance(raw, str) else None)
+        if expected is not None and (-1 if label is None else label) != expected:
+            raise DataError(
+                f"The label of {name} is {label} when it is read, and was {expected} when the"
+                " request was made. Labels must stay the same; check target_transform."
+            )
+        digest = dataset.digest(index) if hasattr(dataset, "digest") else digest_of(value)
+        return value, label, name, digest, note
 
 
 class _Collate:
@@ -169,7 +157,9 @@ class _Collate:
         values, labels, names, digests, notes = zip(*samples, strict=True)
         padded = list(values) + [values[-1]] * (self.batch_size - len(values))
         known = None if any(label is None for label in labels) else torch.tensor(labels)
-        return Batch(self.collate(padded), known, list(names), list(digests), list(notes))
+        return Batch(
+            stacked(padded, names, self.collate), known, list(names), list(digests), list(notes)
+        )
 
 
 def size_of(data: Any, run: Run) -> int | None:
@@ -253,7 +243,7 @@ def _loaded(dataset: Any, run: Run, shuffle: bool, shard: bool) -> Iterator[Batc
     if shard:
         order = order[dist.rank() :: dist.world()]
     root = dataset
-    while isinstance(root, Subset):
+    while is_plain_subset(root):
         root = root.dataset
     collate = getattr(getattr(root, "transform", None), "collate", None) or default_collate
     loader = DataLoader(
@@ -271,32 +261,45 @@ def _given(data: Any, run: Run) -> Iterator[Batch]:
     """Batches of a loader or iterable as they come; in several processes, each takes every
     world-th.
     """
-    seen = 0
+    seen, names = 0, names_of(data)
     for number, raw in enumerate(data):
-        if isinstance(raw, (Tensor, dict, list, tuple)):
-            inputs, labels = _pair(raw)
+        if isinstance(raw, (Tensor, Mapping, list, tuple)):
+            inputs, labels = split_sample(raw, batched=True)
         else:
             raise UsageError(
                 f"Batch {number} is a {type(raw).__name__}; give tensors, (inputs, labels) pairs or"
                 " dicts of tensors."
             )
         count = _rows(inputs)
+        labels = _batch_labels(labels, names, number, count)
         keep = count if run.max_samples is None else min(count, run.max_samples - seen)
         if keep < count:
             inputs, labels = cut_rows(inputs, keep), None if labels is None else labels[:keep]
         first, seen = seen, seen + keep
         if keep and number % dist.world() == dist.rank():
             rows = [cut_rows(inputs, slice(i, i + 1)) for i in range(keep)]
-            labels = None if labels is None else torch.as_tensor(labels)
             yield Batch(
                 inputs,
                 labels,
                 [f"sample {first + i} (batch {number})" for i in range(keep)],
-                [_digest(row) for row in rows],
+                [digest_of(row) for row in rows],
                 [None] * keep,
             )
         if run.max_samples is not None and seen >= run.max_samples:
             return
+
+
+def _batch_labels(raw: Any, names: list[str] | None, number: int, count: int) -> Tensor | None:
+    if raw is None:
+        return None
+    if not hasattr(raw, "__len__") or getattr(raw, "ndim", 1) == 0:
+        raise DataError(f"Batch {number} has one label, not one a sample; give a list of labels.")
+    if isinstance(raw, (list, tuple)) and len(raw) != count and isinstance(raw[0], Tensor):
+        raw = torch.stack(list(raw), 1)  # one-hot lists, which a loader stacks entry by entry
+    if len(raw) != count:
+        raise DataError(f"Batch {number} has {len(raw)} labels for {count} samples; give one each.")
+    labels = torch.tensor(labels_from(raw, names))
+    return None if bool((labels < 0).any()) else labels
 
 
 def _rows(inputs: Any) -> int:

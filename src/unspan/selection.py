@@ -5,11 +5,66 @@ import difflib
 import io
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from numbers import Integral, Number
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+from unspan.class_names import composed, find_name
 from unspan.errors import DataError, UsageError
 from unspan.images import IMAGE_SUFFIXES, printable
+
+
+def listed(selectors: Any) -> list[Any]:
+    """Selectors one by one, as plain Python values: from a single one, a list, set or range, or an
+    array or tensor of them.
+
+    Raises:
+        UsageError: something that names nothing, such as a fraction or None.
+    """
+    plain = selectors.tolist() if hasattr(selectors, "tolist") else selectors
+    if isinstance(plain, (str, bytes, Number)) or plain is None:
+        plain = [plain]
+    if isinstance(plain, Mapping) or not isinstance(plain, Iterable):
+        raise UsageError(
+            f"{type(selectors).__name__} selects nothing: give names or whole numbers."
+        )
+    found = [one.item() if getattr(one, "ndim", None) == 0 else one for one in plain]
+    for one in found:
+        if not isinstance(one, (str, Integral)):
+            raise UsageError(
+                f"{printable(repr(one))[:80]} selects nothing: give names or whole numbers."
+            )
+    return [one if isinstance(one, (str, bool)) else int(one) for one in found]
+
+
+def positions(selectors: Any, total: int) -> list[int]:
+    """Sample positions in the order given, each once.
+
+    Args:
+        selectors: whole numbers in any form that `listed` takes, or a mask of `total` booleans.
+        total: samples of the data.
+
+    Raises:
+        UsageError: a position outside the data, or a mask of another length.
+    """
+    given = listed(selectors)
+    if given and all(isinstance(one, bool) for one in given):
+        if len(given) != total:
+            raise UsageError(
+                f"The mask has {len(given)} entries and the data {total} samples; give one for each"
+                " sample, or sample positions."
+            )
+        return [at for at, one in enumerate(given) if one]
+    given = list(dict.fromkeys(given))
+    bad = [one for one in given if isinstance(one, (bool, str)) or not 0 <= one < total]
+    if bad:
+        raise UsageError(
+            f"{len(bad)} sample positions are not in the data, first: {bad[:5]}; use 0 to"
+            f" {total - 1}."
+        )
+    return given
+
 
 _ID_COLUMNS = ("id", "index", "file", "path")
 _SHOWN = 5
@@ -36,8 +91,9 @@ def resolve_class(
     """
     names = list(class_names or [])
     shown = printable(str(selector))
-    if selector in names:
-        index = names.index(str(selector))
+    named = find_name(selector, names) if isinstance(selector, str) else None
+    if named is not None:
+        index = named
     elif isinstance(selector, bool) or not re.fullmatch(r"[+-]?[0-9]+", str(selector)):
         raise UsageError(
             f"unknown class {shown!r}: {_class_hint(str(selector), names, num_classes)}"
@@ -156,6 +212,8 @@ def match_ids(
         paths: stored path per row.
         column: value of the id column per row; when given, nothing else is looked at.
 
+    Names are compared as they stand, else in one Unicode form.
+
     Raises:
         DataError: ids that match no row, or more than one.
     """
@@ -164,14 +222,15 @@ def match_ids(
     for row, (name, path) in enumerate(zip(names, paths, strict=True)):
         if column is not None:
             exact[column[row]].add(row)
+            loose[composed(column[row])].add(row)
             continue
         exact[name].add(row)
         loose[str(row)].add(row)
         if path is not None:
             exact[path].add(row)
-            loose[PurePosixPath(path).name].add(row)
-            loose[PurePosixPath(path).stem].add(row)
-    found = [exact.get(str(wanted)) or loose.get(str(wanted), set()) for wanted in ids]
+            for form in (path, PurePosixPath(path).name, PurePosixPath(path).stem):
+                loose[composed(form)].add(row)
+    found = [exact.get(str(wanted)) or loose.get(composed(str(wanted)), set()) for wanted in ids]
     _refuse(
         [wanted for wanted, rows in zip(ids, found, strict=True) if not rows],
         len(ids),

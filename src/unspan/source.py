@@ -7,8 +7,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from torch.utils.data import Dataset
-
+from unspan.labels import Labelled
 from unspan.selection import match_ids
 
 SPLIT_NAMES = {
@@ -44,14 +43,25 @@ class Rows(Protocol):
     def ids(self) -> Sequence[str] | None:
         """Return the values of the id column, None without one."""
 
+    def contents(self) -> Sequence[Any] | None:
+        """Return a value per sample, equal where the stored bytes are; None where telling would
+        read more than `MOST_READ` bytes.
+        """
 
-class Source(Dataset[tuple[Any, int]]):
+
+MOST_READ = 2**29
+"""Stored bytes that are read to find copies of samples."""
+
+
+class Source(Labelled):
     """One split of a dataset; picklable, so that worker processes can read it.
 
     Attributes:
         labels: class index per sample, -1 where a sample has none; None when nothing is labelled.
         class_names: names by class index, exactly as stored; None when classes have no names.
     """
+
+    labels: list[int] | None
 
     def __init__(
         self,
@@ -64,6 +74,16 @@ class Source(Dataset[tuple[Any, int]]):
         self._transform = transform
         self.labels = labels
         self.class_names = class_names
+
+    @property
+    def stored(self) -> Rows:
+        """The stored samples, which the same data with other labels or transforms share."""
+        return self._rows
+
+    @property
+    def transform(self) -> Transform | None:
+        """What is applied to every sample."""
+        return self._transform
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -104,6 +124,18 @@ class Source(Dataset[tuple[Any, int]]):
         other = copy.copy(self)
         other._transform = transform
         return other
+
+    def with_labels(self, labels: list[int] | None, class_names: list[str] | None) -> "Source":
+        """Return the same samples with other labels and class names."""
+        other = copy.copy(self)
+        other.labels, other.class_names = labels, class_names
+        return other
+
+    def contents(self) -> Sequence[Any] | None:
+        """Return a value per sample, equal where the stored bytes are; None where telling would
+        read too much.
+        """
+        return self._rows.contents()
 
     def index_of(self, ids: Sequence[str]) -> list[int]:
         """Find samples by id, in the order given.

@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch.utils.data import Subset
 
+from unspan.class_names import names_of
 from unspan.errors import DataError, UsageError
+from unspan.given_data import as_dataset, with_class_names
+from unspan.labels import LabelledSubset, chosen_rows, labels_of
+from unspan.overlap import (
+    check_overlap,
+    digests_of,
+    overlap_message,
+    refuse_shared,
+    shared_samples,
+)
+from unspan.selection import listed, positions, read_ids, resolve_class
+
+__all__ = [
+    "Splits",
+    "as_splits",
+    "check_overlap",
+    "digests_of",
+    "labels_of",
+    "overlap_message",
+    "shared_samples",
+]
+
+_PARTS = ("forget", "retain", "test_forget", "test_retain", "holdout")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +40,8 @@ class Splits:
     """A deletion request over some data.
 
     Attributes:
-        forget: the samples to erase: a `Dataset`, `DataLoader` or iterable of batches.
+        forget: the samples to erase: a `Dataset`, `DataLoader` or iterable of batches, a tensor or
+            array of inputs, a pair of inputs and labels, or a `datasets.Dataset`.
         retain: the samples to keep, or None when the request holds forget data only.
         test_forget: held-out samples of what is erased, or None.
         test_retain: held-out samples of the rest, or None.
@@ -27,6 +51,7 @@ class Splits:
         selector: class names or indices, or a count of samples; stored in the receipt.
         classes: label values that are erased (empty for sample requests).
         num_classes: classes of the data in all, None where that is not known.
+        class_names: names by label, where the data have them.
     """
 
     forget: Any
@@ -38,209 +63,139 @@ class Splits:
     selector: tuple[str, ...] = ()
     classes: tuple[int, ...] = ()
     num_classes: int | None = None
+    class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _refuse_overlap(self.forget, self.retain)
+        for part in _PARTS:
+            object.__setattr__(self, part, as_dataset(getattr(self, part)))
+        refuse_shared(self.forget, self.retain)
 
     @classmethod
     def by_class(
         cls,
         dataset: Any,
-        forget: str | int | Sequence[str | int],
+        forget: Any,
         *,
         class_names: Sequence[str] | None = None,
         num_classes: int | None = None,
+        whole: bool = False,
     ) -> Splits:
-        """Forget every sample of one or more classes, given by name or index.
+        """Forget every sample of one or more classes.
+
+        Args:
+            dataset: map-style data with labels.
+            forget: a class name or index, or several in a list, set, range, array or tensor.
+            class_names: names of the model's outputs in order; the classes of the data are joined
+                to them by name. Not needed where labels are numbers and mean the outputs.
+            num_classes: outputs of the model.
+            whole: all of the data may go, since what is kept is described elsewhere (statistics).
 
         Raises:
-            UsageError: an unknown class, or all classes.
-            DataError: a class without samples.
+            UsageError: an unknown class, names that do not fit the model's, or all classes.
+            DataError: a class without samples, or a label that is no class.
         """
-        from unspan.data import resolve_class
-
-        names = (
-            list(class_names)
-            if class_names is not None
-            else getattr(dataset, "class_names", None) or getattr(dataset, "classes", None)
-        )
-        labels = labels_of(dataset)
+        dataset = with_class_names(as_dataset(dataset), class_names, num_classes)
+        names = names_of(dataset) or (list(class_names) if class_names is not None else None)
+        labels = labels_of(dataset, names)
+        if not labels:
+            raise DataError("The data have no samples, so no class can be chosen.")
         present = sorted(set(labels))
-        total = num_classes or (len(names) if names else max(present, default=-1) + 1)
-        chosen = [
-            resolve_class(one, names, total, present)
-            for one in ([forget] if isinstance(forget, (str, int)) else forget)
-        ]
-        if set(chosen) >= set(range(total)) or set(chosen) >= set(present) and len(present) > 1:
-            raise UsageError(f"All {total} classes are to be forgotten: nothing would remain.")
-        hit = [i for i, label in enumerate(labels) if label in set(chosen)]
-        made = cls._partition(
-            dataset, hit, "class", tuple(str(names[c]) if names else str(c) for c in chosen)
+        total = num_classes or (len(names) if names else max(present) + 1)
+        chosen = list(
+            dict.fromkeys(resolve_class(one, names, total, present) for one in listed(forget))
         )
-        return replace(made, classes=tuple(chosen), num_classes=total)
+        if not chosen:
+            raise UsageError("No class is to be forgotten: give a name or an index.")
+        everything = set(chosen) >= set(present) and len(present) > 1
+        of_model = total > 1 and set(chosen) >= set(range(total))
+        if of_model or (everything and not whole):
+            raise UsageError(f"All {total} classes are to be forgotten: nothing would remain.")
+        hit, rest = chosen_rows(labels, chosen)
+        return cls(
+            forget=LabelledSubset(dataset, hit, [labels[row] for row in hit]),
+            retain=LabelledSubset(dataset, rest, [labels[row] for row in rest]) if rest else None,
+            kind="class",
+            selector=tuple(str(names[one]) if names else str(one) for one in chosen),
+            classes=tuple(chosen),
+            num_classes=total,
+            class_names=tuple(names or ()),
+        )
 
     @classmethod
-    def by_index(cls, dataset: Any, forget: Iterable[int]) -> Splits:
+    def by_index(cls, dataset: Any, forget: Any, *, whole: bool = False) -> Splits:
         """Forget the samples at these positions of the data.
+
+        Args:
+            dataset: map-style data.
+            forget: positions in a list, set, range, array or tensor, or a mask of booleans with one
+                entry a sample.
+            whole: as in `by_class`.
 
         Raises:
             UsageError: a position outside the data, or no positions or all.
         """
-        indices = list(dict.fromkeys(forget))
-        bad = [
-            i
-            for i in indices
-            if isinstance(i, bool) or not isinstance(i, int) or not 0 <= i < len(dataset)
-        ]
-        if bad:
-            raise UsageError(
-                f"{len(bad)} sample positions are not in the data, first: {bad[:5]}; use 0 to"
-                f" {len(dataset) - 1}."
-            )
-        if not indices:
+        dataset = as_dataset(dataset)
+        rows = sorted(positions(forget, len(dataset)))
+        if not rows:
             raise DataError("The forget set is empty: no sample positions were given.")
-        if len(indices) == len(dataset) and len(dataset) > 1:
+        if len(rows) == len(dataset) and len(dataset) > 1 and not whole:
             raise UsageError(
                 f"All {len(dataset)} samples are to be forgotten: nothing would remain. To erase a"
                 " whole set, pass it as the forget data."
             )
-        return cls._partition(dataset, sorted(indices), "samples", (f"{len(indices)} samples",))
+        chosen = set(rows)
+        rest = [row for row in range(len(dataset)) if row not in chosen]
+        return cls(
+            forget=Subset(dataset, rows),
+            retain=Subset(dataset, rest) if rest else None,
+            kind="samples",
+            selector=(f"{len(rows)} samples",),
+        )
 
     @classmethod
-    def by_ids(cls, dataset: Any, ids: str | Path | Sequence[str]) -> Splits:
+    def by_ids(cls, dataset: Any, ids: Any, *, whole: bool = False) -> Splits:
         """Forget the samples whose ids are listed, or stand in a CSV or text file.
 
-        An id is a position, a file name or path, or a value of the data's id column.
+        Args:
+            dataset: map-style data.
+            ids: a path, or ids in a list, array or tensor. An id is a position, a file name or
+                path, or a value of the data's id column.
+            whole: as in `by_class`.
         """
-        from unspan.data import read_ids
-
-        listed = read_ids(Path(ids)) if isinstance(ids, (str, Path)) else [str(one) for one in ids]
-        if not hasattr(dataset, "index_of"):
-            try:
-                return cls.by_index(dataset, [int(one) for one in listed])
-            except ValueError as error:
-                raise UsageError(
-                    f"This data has no ids, only positions 0 to {len(dataset) - 1}; got"
-                    f" {listed[:3]}."
-                ) from error
-        return cls.by_index(dataset, dataset.index_of(listed))
-
-    @classmethod
-    def _partition(
-        cls, dataset: Any, hit: list[int], kind: str, selector: tuple[str, ...]
-    ) -> Splits:
-        chosen = set(hit)
-        rest = [i for i in range(len(dataset)) if i not in chosen]
-        return cls(
-            forget=Subset(dataset, hit),
-            retain=Subset(dataset, rest) if rest else None,
-            kind=kind,
-            selector=selector,
+        dataset = as_dataset(dataset)
+        listed_ids = (
+            read_ids(Path(ids))
+            if isinstance(ids, (str, Path))
+            else [str(one) for one in listed(ids)]
         )
+        if hasattr(dataset, "index_of"):
+            return cls.by_index(dataset, dataset.index_of(listed_ids), whole=whole)
+        try:
+            rows = [int(one) for one in listed_ids]
+        except ValueError as error:
+            raise UsageError(
+                f"This data has no ids, only positions 0 to {len(dataset) - 1}; got"
+                f" {listed_ids[:3]}."
+            ) from error
+        return cls.by_index(dataset, rows, whole=whole)
 
     def with_test(self, dataset: Any) -> Splits:
         """Add a test set, split by the erased classes (all of it counts as retained for a sample
-        request).
+        request). Its classes are joined by name to those of the request.
         """
-        labels = labels_of(dataset)
-        hit = [i for i, label in enumerate(labels) if label in self.classes]
-        rest = [i for i, label in enumerate(labels) if label not in self.classes]
-        return replace(
-            self,
-            test_forget=Subset(dataset, hit) if hit else None,
-            test_retain=Subset(dataset, rest) if rest else None,
+        dataset = as_dataset(dataset)
+        if not self.classes:
+            return replace(self, test_forget=None, test_retain=dataset)
+        dataset = with_class_names(dataset, self.class_names or None)
+        labels = labels_of(dataset, self.class_names or None)
+        parts = (
+            LabelledSubset(dataset, rows, [labels[row] for row in rows]) if rows else None
+            for rows in chosen_rows(labels, self.classes)
         )
+        gone, kept = parts
+        return replace(self, test_forget=gone, test_retain=kept)
 
 
 def as_splits(data: Any) -> Splits:
     """A `Splits`, or any data that as a whole is to be forgotten."""
     return data if isinstance(data, Splits) else Splits(forget=data)
-
-
-def labels_of(dataset: Any) -> list[int]:
-    """Labels of a map-style dataset, from `labels` or `targets` when it has them, else by reading
-    every sample.
-
-    Raises:
-        UsageError: samples carry no integer label.
-    """
-    if isinstance(dataset, Subset):
-        inner = labels_of(dataset.dataset)
-        return [inner[i] for i in dataset.indices]
-    for name in ("labels", "targets"):
-        found = getattr(dataset, name, None)
-        if found is not None:
-            return [int(label) for label in found]
-    if hasattr(dataset, "tensors") and len(dataset.tensors) > 1:
-        return [int(label) for label in dataset.tensors[1]]
-    if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
-        raise UsageError(
-            f"A {type(dataset).__name__} cannot be searched for a class; pass the forget samples"
-            " themselves as the data (with --max-samples when they have no length)."
-        )
-    try:
-        return [int(dataset[i][1]) for i in range(len(dataset))]
-    except (TypeError, IndexError, KeyError, ValueError) as error:
-        raise UsageError(
-            "This data has no labels, so a class cannot be chosen. Give samples that are (input,"
-            " label) pairs, or pass the forget data itself."
-        ) from error
-
-
-def _refuse_overlap(forget: Any, retain: Any) -> None:
-    """No sample may be in both sets: by position in the same dataset, by stored bytes otherwise."""
-    if (
-        isinstance(forget, Subset)
-        and isinstance(retain, Subset)
-        and forget.dataset is retain.dataset
-    ):
-        shared = [str(i).encode() for i in sorted(set(forget.indices) & set(retain.indices))]
-    else:
-        shared = sorted(set(digests_of(forget) or ()) & set(digests_of(retain) or ()))
-    if shared:
-        raise DataError(overlap_message("forget and retain sets", len(shared), shared))
-
-
-def overlap_message(what: str, count: int, first: Sequence[bytes]) -> str:
-    """Text for samples that stand in two sets; ids are shown hashed, since they can be personal."""
-    import hashlib
-
-    shown = ", ".join(hashlib.sha256(one).hexdigest()[:12] for one in first[:5])
-    return (
-        f"The {what} share {count} samples (hashed ids: {shown}). Remove them from one of the two."
-    )
-
-
-def check_overlap(what: str, first: Iterable[Any], second: Iterable[Any], allow: bool) -> list[str]:
-    """A warning when data that must be apart share samples (by stored bytes), which is an error
-    unless allowed.
-
-    Raises:
-        DataError: shared samples, and not allowed.
-    """
-    one, other = (
-        set().union(*(digests_of(part) or () for part in parts)) for parts in (first, second)
-    )
-    return shared_samples(what, one, other, allow)
-
-
-def shared_samples(what: str, first: set[bytes], second: set[bytes], allow: bool) -> list[str]:
-    """As `check_overlap`, from the digests themselves."""
-    shared = sorted(first & second)
-    if not shared:
-        return []
-    message = overlap_message(what, len(shared), shared)
-    if not allow:
-        raise DataError(message + " Or pass --allow-overlap.")
-    return [message + " The figures are not of held-out samples."]
-
-
-def digests_of(data: Any) -> list[bytes] | None:
-    """sha256 of each sample's stored bytes, for data that keeps them; None for other data."""
-    if isinstance(data, Subset):
-        root, indices = data.dataset, data.indices
-    elif hasattr(data, "digest") and hasattr(data, "__len__"):
-        root, indices = data, range(len(data))
-    else:
-        return None
-    return [root.digest(i) for i in indices] if hasattr(root, "digest") else None

@@ -14,6 +14,7 @@ to a sample.
 from __future__ import annotations
 
 import copy
+import json
 import math
 import os
 from collections.abc import Sequence
@@ -27,8 +28,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from unspan import dist
+from unspan.class_names import names_of
 from unspan.erasers import head_rows, interpolated, score
 from unspan.errors import DataError, ModelError, OutputError, UsageError
+from unspan.given_data import as_dataset
 from unspan.outputs import check_file
 from unspan.receipt import state_hash
 from unspan.run import Run, batches, peek, size_of
@@ -36,6 +39,7 @@ from unspan.stream import FeatureStream, example
 from unspan.taps import Pool, eval_mode, find_tap, head_parameters, unwrap
 
 SCHEMA = "unspan.statistics/2"
+_SAID = ("schema", "length", "model")
 _FEWEST = 20  # samples of a place
 _HELD = 2**26  # numbers in the samples held
 _LARGEST = 2**24  # numbers in the covariances of all places; above it they share one
@@ -47,6 +51,7 @@ _PARTS, _CLUSTERS, _PASSES = (
 )  # clusters of a class, of everything where there is no head; passes of k-means
 LEVELS = torch.tensor([0.004, *(part / 20 for part in range(1, 20)), 0.996], dtype=torch.float64)
 _MOMENTS = ("mean", "covariance", "correlation", "quantiles")
+_FOREIGN = 0.1  # negative share of a place's scatter from which samples were never in it
 _ONE_LENGTH = 1e-4  # vectors whose norms vary by less than this share lie on a sphere
 
 
@@ -66,6 +71,7 @@ class Statistics:
         quantiles: `[K, d, B]` of every feature in each place, at the shares `LEVELS`.
         length: norm of every feature vector where they have one length, else 0.
         model: hash of the weights they are of, "" where it is not known.
+        class_names: name by class, empty where they are not known.
     """
 
     rows: Tensor
@@ -77,6 +83,7 @@ class Statistics:
     quantiles: Tensor
     length: float = 0.0
     model: str = ""
+    class_names: tuple[str, ...] = ()
 
     def without(self, classes: Sequence[int]) -> Statistics:
         """The statistics of all other classes.
@@ -84,7 +91,10 @@ class Statistics:
         Raises:
             DataError: fewer than two places would be left.
         """
-        kept = ~torch.isin(self.labels, torch.tensor(list(classes), dtype=torch.int64))
+        return self._only(~torch.isin(self.labels, torch.tensor(list(classes), dtype=torch.int64)))
+
+    def _only(self, kept: Tensor) -> Statistics:
+        """The places of a mask."""
         if int(kept.sum()) < 2:
             raise DataError(
                 f"The data to keep have {int(kept.sum())} places with at least {_FEWEST} samples;"
@@ -101,6 +111,54 @@ class Statistics:
         )
         return replace(self, **{name: getattr(self, name)[kept] for name in names})
 
+    def less(self, z: Tensor, head: Tensor | None) -> Statistics:
+        """The statistics without samples that they are taken to hold, for a request whose samples
+        were among the training data.
+
+        Counts, means and covariances are those of the other samples; quantiles and correlations
+        cannot be recomputed and stay. A place with fewer than 20 others is left out. Where a
+        covariance says that the samples were not in a place, it stays as it is.
+
+        Args:
+            z: `[n, d]` float64 features.
+            head: `[C, d + 1]` rows of the head, None without one.
+
+        Raises:
+            DataError: fewer than two places would be left.
+        """
+        home = self._places_of(z, head)
+        count, mean, covariance = self.count.clone(), self.mean.clone(), self.covariance.clone()
+        shared = len(covariance) == 1
+        held = int(self.count.sum()) - len(self.count)
+        for place in home[home >= 0].unique().tolist():
+            at, own = 0 if shared else place, z[home == place] - self.mean[place]
+            left = int(count[place]) - len(own)
+            whole = (held if shared else int(count[place]) - 1) * covariance[at]
+            others = whole - own.mT @ own
+            largest = float(torch.linalg.eigvalsh(whole)[-1])
+            if float(torch.linalg.eigvalsh(others)[0]) < -_FOREIGN * largest:
+                continue
+            count[place] = max(left, 0)
+            if left < _FEWEST:
+                continue
+            shift = -own.sum(0) / left
+            held -= len(own) if shared else 0
+            scatter = _positive(others - left * shift[:, None] * shift)
+            covariance[at] = scatter / (held if shared else left - 1)
+            mean[place] += shift
+        kept = replace(self, count=count, mean=mean, covariance=covariance)
+        return kept._only(count >= _FEWEST)
+
+    def _places_of(self, z: Tensor, head: Tensor | None) -> Tensor:
+        """The place of each sample `[n]`, -1 where its class has none."""
+        named = (
+            self.labels[score(self.rows, z).argmax(1)] if head is None else score(head, z).argmax(1)
+        )
+        apart = torch.cdist(z, self.mean)
+        apart[named[:, None] != self.labels] = math.inf
+        nearest = apart.min(1)
+        return torch.where(nearest.values.isfinite(), nearest.indices, -1)
+
     def save(self, path: str | Path) -> Path:
         """Write one safetensors file, readable by its owner only; an earlier file of statistics is
         replaced when the new one is complete.
@@ -116,6 +174,8 @@ class Statistics:
             name: getattr(self, name).float() for name in _MOMENTS
         }
         said = {"schema": SCHEMA, "length": repr(self.length), "model": self.model}
+        if self.class_names:
+            said["classes"] = json.dumps(self.class_names)
         try:
             save_file(
                 {name: tensor.contiguous() for name, tensor in tensors.items()},
@@ -139,6 +199,12 @@ def is_file_of_statistics(path: Path) -> bool:
             return str((file.metadata() or {}).get("schema")).startswith("unspan.statistics/")
     except (SafetensorError, OSError):
         return False
+
+
+def _positive(scatter: Tensor) -> Tensor:
+    """The nearest matrix without negative eigenvalues, which rounding of a stored file leaves."""
+    values, vectors = torch.linalg.eigh(scatter)
+    return (vectors * values.clamp_min(0)) @ vectors.mT
 
 
 def load(path: str | Path) -> Statistics:
@@ -172,6 +238,7 @@ def load(path: str | Path) -> Statistics:
             **{name: held[name].double() for name in _MOMENTS},
             length=float(said["length"]),
             model=said["model"],
+            class_names=tuple(map(str, json.loads(said.get("classes", "[]")))),
         )
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise ModelError(
@@ -207,10 +274,8 @@ def load(path: str | Path) -> Statistics:
 
 def _digest(tensors: dict[str, Tensor], said: dict[str, str]) -> str:
     """Hash of all that a file holds; it catches damage, not whoever writes a new one."""
-    return state_hash(
-        tensors
-        | {f"{key}={said.get(key)}": torch.empty(0) for key in ("schema", "length", "model")}
-    )
+    keys = [key for key in (*_SAID, "classes") if key in _SAID or key in said]
+    return state_hash(tensors | {f"{key}={said.get(key)}": torch.empty(0) for key in keys})
 
 
 def of_model(
@@ -221,7 +286,7 @@ def of_model(
 
     Args:
         model: not erased; unchanged.
-        data: a Dataset of the samples the model was trained on.
+        data: the samples the model was trained on, in any form that `erase` takes.
         run: device, batch size, seed, progress.
         tap: as in `erase`.
         pool: as in `erase`.
@@ -231,6 +296,7 @@ def of_model(
         raise UsageError(
             "This model carries an eraser already; statistics are of the features of an original."
         )
+    data = as_dataset(data)
     inner = inner if run.device is None else copy.deepcopy(inner).to(run.device)
     with eval_mode(inner):
         first, _ = peek(batches(data, run))
@@ -240,7 +306,10 @@ def of_model(
             inner, found, batches(data, run, shuffle=True), run, total=size_of(data, run), head=None
         )
         stream.says = "reading data"
-        return replace(gather(stream, head), model=stream.model_digest())
+        names = names_of(data) or ()
+        if head is not None and len(names) != len(head[0]):
+            names = ()
+        return replace(gather(stream, head), model=stream.model_digest(), class_names=tuple(names))
 
 
 def gather(stream: FeatureStream, head: tuple[Tensor, Tensor] | None) -> Statistics:

@@ -144,7 +144,8 @@ class FeatureStream:
         self.seen.conversions.update(note for note in batch.notes if note)
         if self.head is not None and batch.labels is not None:
             weight, bias = self.head
-            predicted = (features.double() @ weight.mT + bias).argmax(1)
+            scores = features.double() @ weight.mT + bias
+            predicted = scores.argmax(1) if len(weight) > 1 else (scores[:, 0] > 0).long()
             self.seen.hits += int((predicted == batch.labels).sum())
             self.seen.labelled += len(predicted)
 

@@ -20,7 +20,7 @@ from PIL import Image
 from unspan.columns import Columns, pick_columns
 from unspan.errors import DataError, UsageError
 from unspan.images import decode_image, printable
-from unspan.source import SPLIT_NAMES, Source
+from unspan.source import MOST_READ, SPLIT_NAMES, Source
 
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 _SPLIT_PREFIX = re.compile(rf"({'|'.join(SPLIT_NAMES)})(?![a-z])", re.IGNORECASE)
@@ -49,6 +49,16 @@ class _TableRows:
             if self.id_column is None
             else [str(value) for value in _values(self.dataset, self.id_column)]
         )
+
+    def contents(self) -> list[Any] | None:
+        column = self.dataset.select_columns([self.column]).with_format("arrow")[:][self.column]
+        column = column.combine_chunks()
+        if column.nbytes > MOST_READ:
+            return None
+        if "bytes" in {field.name for field in _fields(column.type)}:
+            column = column.field("bytes")
+        codes: list[Any] = column.dictionary_encode().indices.to_pylist()
+        return [f"empty {i}" if code is None else code for i, code in enumerate(codes)]
 
     def _stored(self, i: int) -> Any:
         return self.dataset[i][self.column][0].as_py()
@@ -91,6 +101,11 @@ class _TextRows(_TableRows):
 
     def paths(self) -> list[str | None]:
         return [None] * len(self)
+
+
+def _fields(kind: Any) -> list[Any]:
+    """Parts of an Arrow struct type, none of any other type."""
+    return [kind.field(at) for at in range(kind.num_fields)]
 
 
 def _values(dataset: Any, column: str) -> list[Any]:

@@ -18,7 +18,13 @@ from unspan import dist
 from unspan import receipt as receipts
 from unspan.account import Done
 from unspan.checkpoint import Checkpoint
-from unspan.checks import check_recognised, data_notices, described
+from unspan.checks import (
+    check_classes,
+    check_recognised,
+    data_notices,
+    described,
+    split_notices,
+)
 from unspan.errors import InconclusiveError, UsageError
 from unspan.methods import TrainedMethod
 from unspan.models import check_usable
@@ -74,16 +80,15 @@ def train_request(
     if earlier:
         splits = without_earlier(splits, earlier)
     notices = described(lambda: data_notices(splits.forget), "reading the data twice")
+    notices += described(lambda: split_notices(splits), "overlap of the parts of the data")
     first, stream_batches = peek(batches(splits.forget, run))
     inputs = example(first, inner)
     found, more = find_tap(inner, inputs, tap, pool, classes=splits.num_classes)
+    head = head_parameters(inner, found)
+    if check_labels:
+        check_classes(splits, head, inner)
     stream = FeatureStream(
-        inner,
-        found,
-        stream_batches,
-        run,
-        total=size_of(splits.forget, run),
-        head=head_parameters(inner, found),
+        inner, found, stream_batches, run, total=size_of(splits.forget, run), head=head
     )
     for _ in stream:
         pass

@@ -96,6 +96,16 @@ def audit(
     id_column: Annotated[
         str | None, typer.Option(help="Column that --forget-ids refers to.", rich_help_panel=_DATA)
     ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            help=(
+                "Names of the model's outputs, one a line in order (or JSON); the classes of the"
+                " data are joined to them by name."
+            ),
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
     size: Annotated[
         int | None,
         typer.Option(
@@ -293,7 +303,7 @@ def _with_weights(original: nn.Module, path: Path) -> nn.Module:
     return model.eval()
 
 
-def _from_receipt(o: dict[str, Any]) -> list[str] | None:
+def _from_receipt(o: dict[str, Any]) -> list[int] | None:
     """The classes that the folder's receipt names, when the command line says nothing else."""
     from unspan.artifact import RECEIPT, inspect
 
@@ -303,4 +313,4 @@ def _from_receipt(o: dict[str, Any]) -> list[str] | None:
     ):
         return None
     request = inspect(o["after"])["request"]
-    return [str(label) for label in request["classes"]] or None
+    return list(request["classes"]) or None

@@ -31,19 +31,19 @@ def erase(
             rich_help_panel=_MODEL,
         ),
     ],
-    data: Annotated[
-        str,
-        typer.Option(
-            help=(
-                "Folder of images (class/*.jpg), Parquet file or folder, Hugging Face id, or"
-                " python:pkg.mod:factory."
-            ),
-            rich_help_panel=_DATA,
-        ),
-    ],
     out: Annotated[
         Path, typer.Option(help="Folder to write: model.safetensors, receipt.json, README.md.")
     ],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help=(
+                "Folder of images (class/*.jpg), Parquet file or folder, Hugging Face id, or"
+                " python:pkg.mod:factory. Not needed beside --forget-data."
+            ),
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
     weights: Annotated[
         Path | None, typer.Option(help="Weights, .safetensors.", rich_help_panel=_MODEL)
     ] = None,
@@ -83,6 +83,16 @@ def erase(
     id_column: Annotated[
         str | None, typer.Option(help="Column that --forget-ids refers to.", rich_help_panel=_DATA)
     ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            help=(
+                "Names of the model's outputs, one a line in order (or JSON); the classes of the"
+                " data are joined to them by name."
+            ),
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
     size: Annotated[
         int | None,
         typer.Option(
@@ -117,7 +127,7 @@ def erase(
         typer.Option(
             help=(
                 "Data (like --data) that as a whole must go, for example a folder of one person's"
-                " images."
+                " images; with --forget CLASS, the samples of that class."
             ),
             rich_help_panel=_REQUEST,
         ),
@@ -296,6 +306,9 @@ def erase(
     from unspan.cli.request import input_paths
 
     _max_drop(max_drop)
+    options["data"] = data or forget_data
+    if options["data"] is None:
+        raise UsageError("Give the data with --data, or the samples to forget with --forget-data.")
     options["method"] = _implied(options)
     chosen = _method(options) if options["method"] else None
     check_target(out, overwrite=overwrite, inputs=input_paths(options))
@@ -414,6 +427,10 @@ def _implied(o: dict[str, Any]) -> str | None:
     """The method that was named, or the one that an option belongs to."""
     if o["method"] is None and o["tau"] is not None:
         return "esc-t"
+    if o["method"] is None and any(
+        pair.partition("=")[0].strip() == "statistics" for pair in o["settings"] or []
+    ):
+        return "resample"
     if o["method"] is None and (
         o["adaptive"]
         or o["fidelity"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -42,14 +43,17 @@ def open_model(options: Mapping[str, Any]) -> Opened:
 
     Args:
         options: values of the command line: `model`, `weights`, `num_classes`, `trust_code`,
-            `size`, `mean`, `std`.
+            `classes`, `size`, `mean`, `std`.
     """
     from unspan.artifact import RECEIPT, reopen
+    from unspan.class_names import names_of_model, read_class_names
     from unspan.models import build
     from unspan.preprocess import Preprocess
 
     changes = {name: options[name] for name in ("size", "mean", "std")}
-    if (Path(options["model"]) / RECEIPT).is_file():
+    file = options["classes"]
+    given = None if file is None else read_class_names(Path(file))
+    if os.path.isfile(Path(options["model"]) / RECEIPT):
         previous = reopen(Path(options["model"]), trust_code=options["trust_code"])
         saved = previous.receipt["model"].get("preprocess")
         preprocess = _adjusted(Preprocess.from_dict(saved) if saved else None, **changes)
@@ -58,7 +62,7 @@ def open_model(options: Mapping[str, Any]) -> Opened:
             model=previous.model,
             recipe=previous.recipe,
             preprocess=preprocess,
-            class_names=previous.receipt["model"].get("class_names"),
+            class_names=given or previous.receipt["model"].get("class_names"),
         )
     loaded = build(options["model"], weights=options["weights"], num_classes=options["num_classes"])
     return Opened(
@@ -66,7 +70,7 @@ def open_model(options: Mapping[str, Any]) -> Opened:
         model=loaded.model,
         recipe=loaded.recipe,
         preprocess=_adjusted(loaded.preprocess, **changes),
-        class_names=loaded.class_names,
+        class_names=given or loaded.class_names or names_of_model(loaded.model),
         notices=loaded.notices,
     )
 

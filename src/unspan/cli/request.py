@@ -2,75 +2,63 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unspan.errors import UsageError
+from unspan.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from unspan.cli.classes import Classes
     from unspan.cli.opening import Opened
     from unspan.splits import Splits
+
+_SELECTORS = ("forget", "forget_index", "forget_ids", "forget_data")
 
 
 def open_request(options: Mapping[str, Any], opened: Opened) -> tuple[Splits, dict[str, Any]]:
     """The forget and retain samples, and all data by the name of their split.
 
     Args:
-        options: values of the command line: `data`, `split`, the four columns, and `forget`,
-            `forget_index`, `forget_ids`, `forget_data`, of which exactly one is set.
+        options: values of the command line: `data`, `split`, the four columns, `classes`, `set`,
+            and `forget`, `forget_index`, `forget_ids`, `forget_data`, of which exactly one is set;
+            `forget` may name the class of `forget_data`. Without `data` the data to forget are all
+            there are.
         opened: the model, which says how samples are read and what its classes are called.
     """
-    from unspan.data import open_data
-    from unspan.models import classes_of
+    from unspan.cli.classes import classes_for, statistics_file
     from unspan.splits import Splits
 
-    given = [
-        name for name in ("forget", "forget_index", "forget_ids", "forget_data") if options[name]
-    ]
-    if len(given) != 1:
-        raise UsageError(
-            "Say what to forget with exactly one of --forget CLASS, --forget-index, --forget-ids"
-            " FILE, --forget-data DATA."
-        )
-    columns = {
-        name: options[name] for name in ("image_column", "text_column", "label_column", "id_column")
-    }
-    sources = open_data(options["data"], transform=opened.preprocess, **columns)
-    sources = {
-        name: _relabelled(source, opened.class_names) or source for name, source in sources.items()
-    }
-    if options["split"] not in sources:
-        raise UsageError(f"--split {options['split']}: the data has {', '.join(sources)}.")
+    _check_selectors(options)
+    sources = {} if _forget_alone(options) else _opened(options["data"], options, opened)
+    split = options["split"]
+    if sources and split not in sources:
+        raise UsageError(f"--split {split}: the data has {', '.join(sources)}.")
+    classes = classes_for(options, opened, sources.get(split))
+    if (how := classes.how(sources.get(split))) is not None:
+        opened.notices.append(how)
+    sources = {name: classes.joined(source) for name, source in sources.items()}
+    classes = classes.named_by(sources.get(split))
     if options["forget_data"]:
-        chosen = open_data(options["forget_data"], transform=opened.preprocess)
-        data = next(iter(chosen.values()))
-        data = _relabelled(
-            data, getattr(next(iter(sources.values())), "class_names", None)
-        ) or _unlabelled(data)
-        count = f"{len(data)} samples" if hasattr(data, "__len__") else "data without a length"
-        return (
-            Splits(
-                forget=data, retain=_others(sources.get(options["split"]), data), selector=(count,)
-            ),
-            sources,
-        )
-    data = sources[options["split"]]
+        splits = _from_forget_data(options, opened, classes, sources.get(split))
+        return splits, sources or {split: splits.forget}
+    data = sources[split]
+    whole = statistics_file(options) is not None
     if options["forget"]:
+        data = _of_one_class(data, options, classes)
         splits = Splits.by_class(
             data,
             options["forget"],
-            class_names=getattr(data, "class_names", None) or opened.class_names,
-            num_classes=classes_of(opened.model),
+            class_names=classes.names if classes.of(data) is None else None,
+            num_classes=classes.count,
+            whole=whole,
         )
-    elif options["forget_ids"]:
-        splits = Splits.by_ids(data, options["forget_ids"])
-    else:
-        splits = Splits.by_index(data, _positions(options["forget_index"]))
-    return splits, sources
+        return splits, sources | {split: data}
+    if options["forget_ids"]:
+        return Splits.by_ids(data, options["forget_ids"], whole=whole), sources
+    return Splits.by_index(data, _positions(options["forget_index"]), whole=whole), sources
 
 
 def input_paths(options: Mapping[str, Any]) -> list[Path]:
@@ -92,16 +80,102 @@ def input_paths(options: Mapping[str, Any]) -> list[Path]:
     return [Path(one) for one in found if str(one) and os.path.exists(one)]
 
 
-def _relabelled(data: Any, known: list[str] | None) -> Any:
-    """Data with its labels as positions in `known`, when every class name of the data is in it;
-    else None.
+def _check_selectors(options: Mapping[str, Any]) -> None:
+    given = [name for name in _SELECTORS if options[name]]
+    if given == ["forget", "forget_data"] and len(options["forget"]) == 1:
+        return
+    if len(given) != 1:
+        raise UsageError(
+            "Say what to forget with exactly one of --forget CLASS, --forget-index, --forget-ids"
+            " FILE, --forget-data DATA; or with --forget-data DATA and --forget CLASS, its class."
+        )
+
+
+def _forget_alone(options: Mapping[str, Any]) -> bool:
+    return bool(options["forget_data"]) and options["data"] in (None, options["forget_data"])
+
+
+def _opened(spec: str, options: Mapping[str, Any], opened: Opened) -> dict[str, Any]:
+    from unspan.data import open_data
+    from unspan.given_data import as_dataset
+
+    columns = {
+        name: options[name] for name in ("image_column", "text_column", "label_column", "id_column")
+    }
+    if spec != options["data"]:  # --forget-data need not be a table of the same columns
+        columns = {}
+    found = open_data(spec, transform=opened.preprocess, **columns)
+    return {name: as_dataset(data) for name, data in found.items()}
+
+
+def _of_one_class(data: Any, options: Mapping[str, Any], classes: Classes) -> Any:
+    """Images without class folders, in a folder that is called like the one class asked for: all of
+    them are of that class.
     """
-    own = getattr(data, "class_names", None)
-    if own is None or data.labels is None or known is None or not set(own) <= set(known):
-        return None
-    labels = [known.index(own[label]) if label >= 0 else -1 for label in data.labels]
-    data = copy.copy(data)
-    data.labels, data.class_names = labels, known
+    from unspan.class_names import loosened
+    from unspan.source import Source
+
+    if not isinstance(data, Source) or data.labels is not None:
+        return data
+    folder = Path(options["data"]).expanduser().resolve()
+    if folder.is_dir() and [loosened(folder.name)] == [
+        loosened(str(one)) for one in options["forget"]
+    ]:
+        return _all_of(data, classes.index(options["forget"][0]), classes)
+    raise UsageError(
+        f"{options['data']} has no class folders, so --forget {options['forget'][0]} finds nothing"
+        " in it. If all of it is of this class, give it as --forget-data as well."
+    )
+
+
+def _all_of(data: Any, label: int, classes: Classes) -> Any:
+    names = classes.names or [str(one) for one in range(max(classes.count or 0, label + 1))]
+    return data.with_labels([label] * len(data), names)
+
+
+def _from_forget_data(
+    options: Mapping[str, Any], opened: Opened, classes: Classes, main: Any
+) -> Splits:
+    """All samples of `--forget-data`, and those of the main data that are not among them."""
+    from unspan.splits import Splits
+
+    parts = _opened(options["forget_data"], options, opened)
+    if len(parts) > 1:
+        raise UsageError(
+            f"--forget-data {options['forget_data']} has the splits {', '.join(parts)}; give the"
+            " one to forget, for example its folder."
+        )
+    data = classes.joined_if_known(next(iter(parts.values())))
+    if not options["forget"]:
+        count = f"{len(data)} samples" if hasattr(data, "__len__") else "data without a length"
+        return Splits(forget=data, retain=_others(main, data), selector=(count,))
+    label = classes.index(options["forget"][0])
+    data = _labelled(data, label, options, classes)
+    kept = _others(main, data)
+    return Splits(
+        forget=data,
+        retain=None if kept is None else _without(kept, label),
+        kind="class",
+        selector=(classes.name(label),),
+        classes=(label,),
+        class_names=tuple(classes.names or ()),
+    )
+
+
+def _labelled(data: Any, label: int, options: Mapping[str, Any], classes: Classes) -> Any:
+    """The forget data with the class that they are said to be of."""
+    from unspan.labels import labels_of
+    from unspan.source import Source
+
+    if isinstance(data, Source) and data.labels is None:
+        return _all_of(data, label, classes)
+    strange = sorted(set(labels_of(data)) - {label})
+    if strange:
+        raise DataError(
+            f"--forget-data {options['forget_data']} holds samples of other classes than"
+            f" {options['forget'][0]} ({', '.join(classes.name(one) for one in strange[:5])});"
+            " give the data of one class, or leave out --forget."
+        )
     return data
 
 
@@ -111,9 +185,9 @@ def _others(data: Any, forget: Any) -> Any:
     """
     from torch.utils.data import Subset
 
-    from unspan.splits import digests_of
+    from unspan.overlap import contents_of
 
-    gone, own = digests_of(forget), digests_of(data)
+    gone, own = (None, None) if data is None else (contents_of(forget), contents_of(data))
     if gone is None or own is None:
         return None
     removed = set(gone)
@@ -121,11 +195,14 @@ def _others(data: Any, forget: Any) -> Any:
     return Subset(data, kept) if kept else None
 
 
-def _unlabelled(data: Any) -> Any:
-    if hasattr(data, "class_names"):
-        data = copy.copy(data)
-        data.labels = data.class_names = None
-    return data
+def _without(data: Any, label: int) -> Any:
+    """The samples of all other classes."""
+    from torch.utils.data import Subset
+
+    from unspan.labels import chosen_rows, labels_of
+
+    _, kept = chosen_rows(labels_of(data), [label])
+    return Subset(data, kept) if kept else None
 
 
 def _positions(text: str) -> list[int]:

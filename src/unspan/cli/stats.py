@@ -41,6 +41,15 @@ def stats(
     text_column: Annotated[str | None, typer.Option()] = None,
     label_column: Annotated[str | None, typer.Option()] = None,
     id_column: Annotated[str | None, typer.Option()] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            help=(
+                "Names of the model's outputs, one a line in order (or JSON); the classes of the"
+                " data are joined to them by name."
+            ),
+        ),
+    ] = None,
     size: Annotated[
         int | None, typer.Option(help="Resize the shorter side and crop the centre to this size.")
     ] = None,
@@ -83,8 +92,10 @@ def stats(
     options = dict(locals())
     from unspan import statistics
     from unspan.cli import render
+    from unspan.cli.classes import classes_for
     from unspan.cli.opening import open_model
     from unspan.data import open_data
+    from unspan.given_data import as_dataset
     from unspan.run import Run
 
     _check_output(options)
@@ -95,7 +106,7 @@ def stats(
                 "--from FILE goes with --drop CLASS and --out, without --model and --data."
             )
         held = statistics.load(source)
-        gone = _labels(drop)
+        gone = _labels(drop, held)
         strange = sorted(set(gone) - set(held.labels.tolist()))
         if strange:
             raise UsageError(
@@ -117,10 +128,12 @@ def stats(
     sources = open_data(data, transform=opened.preprocess, **columns)
     if split not in sources:
         raise UsageError(f"--split {split}: the data has {', '.join(sources)}.")
+    samples = as_dataset(sources[split])
+    samples = classes_for(options, opened, samples).joined(samples)
     with render.progress(console) as report:
         found = statistics.of_model(
             opened.model,
-            sources[split],
+            samples,
             Run(
                 device=device,
                 batch_size=batch_size,
@@ -173,11 +186,14 @@ def _named(held: Any) -> str:
     )
 
 
-def _labels(drop: list[str]) -> list[int]:
-    try:
-        return [int(one) for one in drop]
-    except ValueError as error:
-        raise UsageError(
-            f"--drop {' '.join(drop)}: a file of statistics knows classes by index, for example"
-            " --drop 4."
-        ) from error
+def _labels(drop: list[str], held: Any) -> list[int]:
+    from unspan.class_names import find_name
+
+    found = []
+    for one in drop:
+        named = find_name(one, held.class_names)
+        if named is None and not one.lstrip("-").isdecimal():
+            known = ", ".join(held.class_names) or "no class names, only indices"
+            raise UsageError(f"--drop {one}: the file has {known}; for example --drop 4.")
+        found.append(int(one) if named is None else named)
+    return found

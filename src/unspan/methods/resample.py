@@ -173,6 +173,9 @@ class Resample:
             return _narrow(features, stream, generator, report)
         kept, read = self._statistics(stream)
         kept = kept.without([*stream.classes, *stream.earlier])
+        if read is None and not by_class:  # a file describes the forget samples as well
+            own = None if stream.head is None else head_rows(stream.head)
+            kept = kept.less(features, own)
         rows = head_rows(stream.head) if stream.head is not None else kept.rows
         if by_class:
             forgotten, others = _split(rows, stream)

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor, nn
@@ -108,9 +109,21 @@ def _timm(name: str) -> tuple[Make, Describe]:
     def describe(model: nn.Module, published: bool) -> Description:
         from unspan.preprocess import Preprocess
 
-        return Preprocess.from_timm(cast(Any, model).pretrained_cfg), None
+        names = _imagenet_names(timm, model) if published else None
+        return Preprocess.from_timm(cast(Any, model).pretrained_cfg), names
 
     return make, describe
+
+
+def _imagenet_names(timm: ModuleType, model: nn.Module) -> list[str] | None:
+    """Class names of a published timm model of one of the ImageNet sets."""
+    from timm.data import ImageNetInfo, infer_imagenet_subset
+
+    subset = infer_imagenet_subset(model)
+    if not subset:
+        return None
+    info = ImageNetInfo(subset)
+    return [info.index_to_description(index) for index in range(info.num_classes())]
 
 
 def _torchvision(name: str) -> tuple[Make, Describe]:

@@ -52,7 +52,7 @@ def stored_affine(module: nn.Module) -> tuple[Tensor, Tensor | None]:
 
 def is_transposed(module: nn.Module) -> bool:
     """The layer multiplies `x @ weight`: told by calling it on the first unit vector."""
-    weight = module.weight
+    weight: Any = module.weight
     rows, columns = weight.shape
     unit = torch.zeros(1, rows, dtype=weight.dtype, device=weight.device)
     unit[0, 0] = 1
