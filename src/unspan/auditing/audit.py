@@ -31,7 +31,15 @@ from unspan.auditing.controls import stretched
 from unspan.auditing.goals import goals
 from unspan.auditing.gradcam import panels
 from unspan.auditing.parts import parts
-from unspan.auditing.reading import NOT_MEASURABLE, Verdict, overall
+from unspan.auditing.reading import (
+    ERASED,
+    INCONCLUSIVE,
+    NOT_MEASURABLE,
+    RETAINED,
+    Verdict,
+    overall,
+)
+from unspan.auditing.returned import unchanged
 from unspan.auditing.suite import class_attacks, explain, group_attacks
 from unspan.auditing.verify import seal
 from unspan.auditing.white_box import WhiteBox, white_box
@@ -279,6 +287,11 @@ def _measured(case: Case, pictures: bool) -> dict[str, Any]:
         verdicts, word = [single, *verdicts], single.verdict
     if unfit:
         word = NOT_MEASURABLE
+    handed_out = unchanged(case.subjects[0], case.subjects[1], case.inputs)
+    case.notes.extend(one.note for one in handed_out)
+    warned = [f"{one.note.capitalize()}." for one in handed_out]
+    if word == ERASED and handed_out:
+        word = RETAINED if any(one.features for one in handed_out) else INCONCLUSIVE
     checks, informative = _controls(case, readings, columns, rows)
     own = scores.described(rows, "utility", "forget accuracy", "after", "test forget")
     casts = [scores.score_of(one) for one in rows if one["group"] == "cast"]
@@ -310,7 +323,7 @@ def _measured(case: Case, pictures: bool) -> dict[str, Any]:
         "schema": SCHEMA,
         "created": receipts.now(),
         "verdict": word,
-        "headline": words.headline(verdicts, case.kind),
+        "headline": " ".join([*warned, words.headline(verdicts, case.kind)]),
         "request": {
             "kind": case.splits.kind,
             "selector": list(case.splits.selector),

@@ -23,7 +23,7 @@ from unspan.metrics.outputs import Outputs
 from unspan.receipt import state_hash
 from unspan.run import Batch, Run, batches, first_rows, place, size_of
 from unspan.splits import digests_of
-from unspan.taps import Pool, Tap, eval_mode, find_tap, input_like, logits_of, read, unwrap
+from unspan.taps import Pool, Tap, eval_mode, find_tap, input_like, read, scores_at, unwrap
 
 _VERSION = 1  # of the files in the cache
 
@@ -240,8 +240,8 @@ def _outputs(one: Subject, batch: Batch) -> tuple[Tensor, Tensor | None]:
             f"Features of the {one.name} model are NaN or infinite at {batch.names[row]}. Check"
             " that sample; run a half-precision model in float32."
         )
-    scores = logits_of(output) if one.tap.head is not None else None
-    return features, None if scores is None else scores[: len(batch)].flatten(1).float().cpu()
+    scores = scores_at(one.model, one.tap, features, output)
+    return features, None if scores is None else scores[: len(batch)].float().cpu()
 
 
 def _write(

@@ -32,6 +32,7 @@ from unspan.taps.reading import (
     pooled,
     read,
     relative_difference,
+    scores_at,
     unwrap,
 )
 from unspan.taps.returned import shown, tensors_in
@@ -55,6 +56,7 @@ __all__ = [
     "pooled",
     "read",
     "relative_difference",
+    "scores_at",
     "shown",
     "tensors_in",
     "unwrap",

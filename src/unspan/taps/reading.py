@@ -68,6 +68,8 @@ def input_like(model: nn.Module, inputs: Any) -> Tensor | None:
         def note(module: nn.Module, _args: Any) -> None:
             own = [key for key, one in module.named_parameters(recurse=False)]
             floats = [key for key in own if getattr(module, key).is_floating_point()]
+            if any(True for child in module.children() for _ in child.parameters()):
+                return  # a part of it is what the inputs meet
             if floats and not met:
                 met.append((name, floats[0]))
 
@@ -216,6 +218,21 @@ def logits_of(output: Any) -> Tensor | None:
     if isinstance(output, dict) and isinstance(output.get("logits"), Tensor):
         return output["logits"]
     return None
+
+
+def scores_at(model: nn.Module, tap: Tap, features: Tensor, output: Any) -> Tensor | None:
+    """Class scores `[n, C]` of one forward pass: the model's own, or those that its head gives for
+    the features where the output holds several tensors; None without a head.
+    """
+    if tap.head is None:
+        return None
+    own = logits_of(output)
+    if own is not None:
+        return own.flatten(1)
+    head = head_parameters(model, tap)
+    if head is None:
+        return None
+    return (features.double().cpu() @ head[0].mT + head[1]).to(features.device, torch.float32)
 
 
 def head_parameters(model: nn.Module, tap: Tap) -> tuple[Tensor, Tensor] | None:
