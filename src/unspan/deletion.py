@@ -24,6 +24,7 @@ from unspan.checks import (
 )
 from unspan.erasers import Affine, Eraser, Projection, compose
 from unspan.errors import ModelError, UsageError
+from unspan.frozen import frozen_norms
 from unspan.install import Form, Placement, check_fold, install, restore_rows, verify
 from unspan.methods import ESC, EraserMethod, Method, recommended
 from unspan.models import classes_of, recipe_of
@@ -214,6 +215,7 @@ def erase(
     kept = None
     if measure and splits.retain is not None:
         splits, kept = guard.held_out(splits, run, trains)
+    frozen = frozen_norms(inner)
     with eval_mode(work), dist.session(run.timeout):
         record, prior = _reopen(inner, previous)
         if trains:
@@ -234,6 +236,7 @@ def erase(
                 pool=pool,
                 check_labels=check_labels,
                 resume=resume,
+                frozen=frozen,
             )
         else:
             done = _erase(
@@ -248,6 +251,7 @@ def erase(
                 pool=pool,
                 form=form,
                 check_labels=check_labels,
+                frozen=frozen,
             )
         processes = dist.world()
     if done.already and record is not None:
@@ -314,6 +318,7 @@ def _erase(
     pool: Pool | None,
     form: Form,
     check_labels: bool,
+    frozen: frozenset[str],
 ) -> Done:
     if form not in ("projected", "folded"):
         raise UsageError(f"form='{form}' is not 'projected' or 'folded'.")
@@ -378,6 +383,7 @@ def _erase(
         head=head_parameters(inner, found),
         prior=seen_through,
         train_mode=getattr(method, "fidelity", "") == "released-code",
+        frozen=frozen,
     )
     stream.key, stream.classes = key, splits.classes
     stream.earlier = tuple(
