@@ -454,7 +454,7 @@ def test_two_classes_are_enough_for_salun(world):
     two = TensorDataset(x[y < 2], y[y < 2])
     splits = unspan.Splits.by_class(two, 1)
     done = unspan.erase(net, splits, salun.SalUn(training=ONE), check_labels=False)
-    assert done.receipt["method"]["fit"]["samples_used"] == 60
+    assert done.receipt["method"]["fit"]["forget_used"] == 60
 
 
 # ---- boundaries and heads ------------------------------------------------------------------------

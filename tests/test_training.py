@@ -219,7 +219,7 @@ def test_a_last_minibatch_of_one_does_not_stop_batchnorm():
         Finetune(training=Training(lr=0.01, epochs=1, batch=32)),
         check_labels=False,
     )
-    assert done.receipt["method"]["fit"]["samples_used"] == 65
+    assert done.receipt["method"]["fit"]["retained_used"] == 65
 
 
 def test_a_model_without_trainable_weights_is_refused():
@@ -410,7 +410,7 @@ def test_a_trained_model_takes_further_requests_and_an_erased_one_none_by_traini
     )
     assert len(second.receipt["previous"]) == 1
     assert (
-        second.receipt["method"]["fit"]["samples_used"] == 80
+        second.receipt["method"]["fit"]["retained_used"] == 80
     )  # neither class 1 nor class 2, which would be learned again
     third = unspan.erase(
         second, unspan.Splits.by_class(table(), 1), unspan.ESC(rank=1), check_labels=False

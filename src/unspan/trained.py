@@ -153,10 +153,14 @@ def _run(
             f"the run went on after epoch {checkpoint.resumed} of one that was stopped; its seconds"
             " are those since then"
         )
+    retained = len(parts["retain"]) if "retain" in parts else 0
+    read = len(seen.digests) // 32
     report = {
+        "forget_used": read if "forget" in parts else 0,
+        "retained_used": retained,
         **outcome.report,
-        "samples": len(seen.digests) // 32,
-        "samples_used": outcome.report["samples"],
+        "samples": read,
+        "retained_read": retained,
         "dim": tap.dim,
     }
     done = Done(
