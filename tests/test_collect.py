@@ -81,12 +81,19 @@ def test_the_cache_is_private_and_copy_on_write(model, tmp_path):
     assert folder.stat().st_mode & 0o077 == 0
 
 
-def test_a_killed_run_leaves_nothing_that_counts(model, tmp_path, monkeypatch):
+def test_a_killed_run_leaves_nothing_that_counts_as_finished(model, tmp_path, monkeypatch):
+    from unspan.auditing import partial
+
     one = subject("a", model, data().tensors[0])
-    monkeypatch.setattr(np, "save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        collect([one], *parts(data()), Run(), tmp_path, "x")
-    assert list(tmp_path.iterdir()) == []
+    with monkeypatch.context() as broken:
+        broken.setattr(
+            partial.Partial, "publish", lambda _: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            collect([one], *parts(data()), Run(), tmp_path, "x")
+    assert [entry.name[0] for entry in tmp_path.iterdir()] == ["."]
+    collect([one], *parts(data()), Run(), tmp_path, "x")
+    assert [(entry / "done.json").is_file() for entry in tmp_path.iterdir()] == [True]
 
 
 def test_a_bad_sample_is_named(model, tmp_path):
@@ -128,3 +135,98 @@ def test_pixels_are_block_means():
     got = pixels(TensorDataset(x, torch.zeros(2, dtype=torch.long)), Run())
     assert got.shape == (2, 192) and got[0, 0] == x[0, 0, :2, :2].mean()
     assert pixels(TensorDataset(torch.rand(4, 5), torch.zeros(4, dtype=torch.long)), Run()) is None
+
+
+# ---- a pass that is ended early ------------------------------------------------------------------
+
+
+class EndsAfter(DigitsCNN):
+    """A model that counts samples, and ends the pass after some."""
+
+    def __init__(self, samples):
+        super().__init__()
+        self.left, self.read = samples, 0
+
+    def forward(self, x):
+        if self.left <= 0:
+            raise KeyboardInterrupt
+        self.left -= len(x)
+        self.read += len(x)
+        return super().forward(x)
+
+
+def counted(samples, seed=0):
+    torch.manual_seed(seed)
+    return EndsAfter(samples).eval()
+
+
+@pytest.mark.parametrize("samples", [10, 40, 200, 280])
+def test_a_pass_that_was_ended_goes_on_after_the_last_block(tmp_path, monkeypatch, samples):
+    from unspan.auditing import partial
+
+    monkeypatch.setattr(partial, "BLOCK", 32)
+    whole = data(300)
+    run = Run(batch_size=16)
+    plain = collect(
+        [subject("a", counted(10**6), whole.tensors[0])], *parts(whole), run, tmp_path / "1", "x"
+    )[0]["a"]
+    first = counted(10**6)
+    one = subject("a", first, whole.tensors[0])
+    first.left, first.read = samples, 0
+    with pytest.raises(KeyboardInterrupt):
+        collect([one], *parts(whole), run, tmp_path / "2", "x")
+    again = counted(10**6)
+    two = subject("a", again, whole.tensors[0])
+    again.read = 0
+    found = collect([two], *parts(whole), run, tmp_path / "2", "x")[0]["a"]
+    for name in ("features", "logits", "labels", "forget"):
+        assert torch.equal(getattr(found, name), getattr(plain, name)), name
+    padded = 16 * (2 + 17)  # two batches of the request, seventeen of the others
+    assert first.read + again.read <= padded + 32 + 16
+    assert [entry.name for entry in (tmp_path / "2").iterdir() if entry.name.startswith(".")] == []
+
+
+def test_a_model_that_joins_later_is_measured_from_its_own_first_row(tmp_path, monkeypatch):
+    from unspan.auditing import partial
+
+    monkeypatch.setattr(partial, "BLOCK", 32)
+    whole, run = data(300), Run(batch_size=16)
+    early = counted(10**6)
+    one = subject("a", early, whole.tensors[0])
+    early.left = 120
+    with pytest.raises(KeyboardInterrupt):
+        collect([one], *parts(whole), run, tmp_path, "x")
+    early.left = 10**6
+    other = subject("b", counted(10**6, seed=1), whole.tensors[0])
+    found = collect([one, other], *parts(whole), run, tmp_path, "x")[0]
+    for name, model in (("a", early), ("b", other.model)):
+        order = [row for part in parts(whole) for row in part.indices]
+        with torch.no_grad():
+            torch.testing.assert_close(found[name].logits, model(whole.tensors[0][order]))
+
+
+@pytest.mark.parametrize("broken", ["no json", '{"done": 10}', '{"done": 999, "arrays": {}}'])
+def test_what_an_ended_pass_left_broken_is_measured_anew(model, tmp_path, broken):
+    whole = data()
+    one = subject("a", model, whole.tensors[0])
+    plain = collect([one], *parts(whole), Run(), tmp_path / "1", "x")[0]["a"]
+    (finished,) = (tmp_path / "1").iterdir()
+    left = tmp_path / "2" / f".{finished.name}.part"
+    left.mkdir(parents=True)
+    (left / "progress.json").write_text(broken)
+    (left / "features.npy").write_bytes(b"\0" * 100)
+    found = collect([one], *parts(whole), Run(), tmp_path / "2", "x")[0]["a"]
+    assert torch.equal(found.features, plain.features)
+
+
+def test_two_processes_that_measure_the_same_do_not_share_a_folder(tmp_path):
+    from unspan.auditing.partial import Partial
+
+    one, other = Partial(tmp_path / "key", 4), Partial(tmp_path / "key", 4)
+    values = torch.rand(4, 3)
+    for part in (one, other):
+        part.write(slice(0, 4), values, None, torch.arange(4), True)
+        part.publish()
+        part.close()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["key"]
+    assert (np.load(tmp_path / "key" / "features.npy") == values.numpy()).all()

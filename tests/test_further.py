@@ -61,11 +61,9 @@ def test_a_class_erased_earlier_is_not_counted_as_kept(here):
     rows = {
         row["split"]: row for row in json.loads((here / "b/receipt.json").read_text())["evaluation"]
     }
-    assert {name: row["n"] for name, row in rows.items()} == {
-        "test forget": 10,
-        "test erased earlier": 10,
-        "test retain": 80,
-    }
+    counts = {name: row["n"] for name, row in rows.items() if name.startswith("test")}
+    assert counts == {"test forget": 10, "test erased earlier": 10, "test retain": 80}
+    assert 3 not in [one[0] for one in rows["checked retain"]["classes"]]
     assert [one[0] for one in rows["test erased earlier"]["classes"]] == [3]
 
 

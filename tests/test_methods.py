@@ -102,7 +102,7 @@ def test_retrain_owes_nothing_to_the_original(world):
         other.norm.running_mean.add_(5)
     method = Retrain(training=Training(lr=0.05, epochs=3))
     states = [
-        unspan.erase(one, splits, method, check_labels=False).model.state_dict()
+        unspan.erase(one, splits, method, check_labels=False, measure=False).model.state_dict()
         for one in (net, other)
     ]
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
@@ -111,7 +111,9 @@ def test_retrain_owes_nothing_to_the_original(world):
 def test_neggrad_plus_takes_the_weighted_difference_of_gradients(world):
     net, splits, _ = world
     whole = replace(ONE, batch=1000, lr=0.1)
-    done = unspan.erase(net, splits, NegGradPlus(alpha=0.7, training=whole), check_labels=False)
+    done = unspan.erase(
+        net, splits, NegGradPlus(alpha=0.7, training=whole), check_labels=False, measure=False
+    )
     want = copy.deepcopy(net)
     loss = sum(
         weight * cross_entropy(want(x), y)
@@ -130,7 +132,11 @@ def test_neggrad_raises_the_forget_loss_and_leaves_samples_at_the_ceiling_alone(
     net, splits, _ = world
     x, y = stacked(splits.forget)
     done = unspan.erase(
-        net, splits, neggrad.NegGrad(training=replace(ONE, lr=0.01, epochs=2)), check_labels=False
+        net,
+        splits,
+        neggrad.NegGrad(training=replace(ONE, lr=0.01, epochs=2)),
+        check_labels=False,
+        measure=False,
     )
     assert cross_entropy(done.model(x), y) > cross_entropy(net(x), y)
     scores = torch.randn(5, 4, requires_grad=True)
@@ -149,6 +155,7 @@ def test_neggrad_keeps_running_statistics_and_stops_when_nothing_is_recognised(w
         splits,
         neggrad.NegGrad(training=replace(neggrad.NegGrad().training, lr=0.05, epochs=200)),
         check_labels=False,
+        measure=False,
     )
     history = done.receipt["method"]["fit"]["history"]
     assert len(history) < 200 and history[-1]["forget_accuracy"] == 0 and history[-1]["stopped"]
@@ -158,7 +165,11 @@ def test_neggrad_keeps_running_statistics_and_stops_when_nothing_is_recognised(w
 def test_cf_k_trains_the_last_layers_only(world):
     net, splits, _ = world
     done = unspan.erase(
-        net, splits, CFk(k=2, training=replace(ONE, momentum=0.9)), check_labels=False
+        net,
+        splits,
+        CFk(k=2, training=replace(ONE, momentum=0.9)),
+        check_labels=False,
+        measure=False,
     )
     changed = {
         name.split(".")[0]
@@ -251,14 +262,19 @@ def test_fisher_noise_is_larger_where_the_information_is_small_and_resets_the_fo
     rows = torch.stack(
         [
             unspan.erase(
-                net, splits, fisher.Fisher(alpha=1e-12), unspan.Run(seed=seed), check_labels=False
+                net,
+                splits,
+                fisher.Fisher(alpha=1e-12),
+                unspan.Run(seed=seed),
+                check_labels=False,
+                measure=False,
             ).model.head.weight.detach()[2]
             for seed in range(40)
         ]
     )
     assert float(rows.mean().abs()) < 0.006 and 0.028 < float(rows.std()) < 0.036  # variance 1e-3
     kept = unspan.erase(
-        net, splits, fisher.Fisher(alpha=1e-12), check_labels=False
+        net, splits, fisher.Fisher(alpha=1e-12), check_labels=False, measure=False
     ).model.head.weight[[0, 1, 3]]
     assert torch.allclose(kept, net.head.weight[[0, 1, 3]], atol=1e-3)
 
@@ -278,6 +294,7 @@ def test_l1_penalises_weights_and_fades(world):
             splits,
             l1_sparse.L1Sparse(gamma=gamma, training=replace(ONE, epochs=5)),
             check_labels=False,
+            measure=False,
         ).model
         for gamma in (0.0, 0.2)
     )
@@ -287,6 +304,7 @@ def test_l1_penalises_weights_and_fades(world):
         splits,
         l1_sparse.L1Sparse(gamma=0.2, proximal=True, training=replace(ONE, epochs=5)),
         check_labels=False,
+        measure=False,
     )
     assert proximal.receipt["method"]["fit"]["weights_below_1e-8"] > 0.05
 
@@ -297,7 +315,7 @@ def test_salun_moves_nothing_outside_its_mask_not_even_by_weight_decay(world):
         rho=0.3,
         training=Training(lr=0.1, epochs=3, momentum=0.9, weight_decay=0.1, batchnorm="frozen"),
     )
-    done = unspan.erase(net, splits, method, check_labels=False)
+    done = unspan.erase(net, splits, method, check_labels=False, measure=False)
     x, y = stacked(splits.forget)
     reference = copy.deepcopy(net)
     grads = torch.autograd.grad(
@@ -316,7 +334,9 @@ def test_salun_moves_nothing_outside_its_mask_not_even_by_weight_decay(world):
     dead = copy.deepcopy(net)
     with torch.no_grad():
         dead.norm.bias[:5] = -100  # little passes the ReLU, so most gradients are exactly 0
-    few = unspan.erase(dead, splits, salun.SalUn(rho=0.5, training=ONE), check_labels=False)
+    few = unspan.erase(
+        dead, splits, salun.SalUn(rho=0.5, training=ONE), check_labels=False, measure=False
+    )
     assert few.receipt["method"]["fit"]["share_trained"] == pytest.approx(0.5, abs=0.01)
 
 
@@ -338,6 +358,7 @@ def test_scrub_pushes_the_student_from_the_original_and_the_teacher_stays(world)
             alpha=0.5, gamma=1.0, msteps=3, training=Training(lr=0.02, epochs=3, batchnorm="frozen")
         ),
         check_labels=False,
+        measure=False,
     )
     away = [
         float(scrub.divergence(net(stacked(part)[0]), done.model(stacked(part)[0]), 4.0))
@@ -355,7 +376,11 @@ def test_scrub_reads_the_forget_data_in_its_first_epochs_only(world, monkeypatch
         lambda work, samples, batch, order, loss: read.append(order) or _nothing(samples),
     )
     unspan.erase(
-        net, splits, scrub.Scrub(msteps=2, training=replace(ONE, epochs=4)), check_labels=False
+        net,
+        splits,
+        scrub.Scrub(msteps=2, training=replace(ONE, epochs=4)),
+        check_labels=False,
+        measure=False,
     )
     assert read == [
         ("forget", 1),
@@ -383,6 +408,7 @@ def test_rewinding_takes_the_epoch_nearest_to_the_held_out_error(world, monkeypa
         replace(splits, holdout=splits.forget),
         scrub.Scrub(rewind=True, msteps=8, alpha=0.5, training=replace(ONE, lr=0.03, epochs=8)),
         check_labels=False,
+        measure=False,
     )
     fit = done.receipt["method"]["fit"]
     errors = [abs(1 - row["forget_accuracy"] - fit["held_out_error"]) for row in fit["history"]]
@@ -414,6 +440,7 @@ def test_bad_teaching_gives_every_sample_its_own_teacher(world):
             training=Training(lr=0.02, epochs=15, optimiser="adam", weight_decay=0.0)
         ),
         check_labels=False,
+        measure=False,
     )
     sure = lambda model, part: float(model(stacked(part)[0]).softmax(1).amax(1).mean())  # noqa: E731
     assert (
@@ -437,6 +464,7 @@ def test_both_teachers_speak_at_the_temperature_of_the_student(world, monkeypatc
             temperature=3.0, retain_share=1.0, training=replace(ONE, batch=1000)
         ),
         check_labels=False,
+        measure=False,
     )
     student, teacher = seen[0]
     x, _ = (
@@ -453,8 +481,8 @@ def test_two_classes_are_enough_for_salun(world):
     x, y = stacked(data)
     two = TensorDataset(x[y < 2], y[y < 2])
     splits = unspan.Splits.by_class(two, 1)
-    done = unspan.erase(net, splits, salun.SalUn(training=ONE), check_labels=False)
-    assert done.receipt["method"]["fit"]["samples_used"] == 60
+    done = unspan.erase(net, splits, salun.SalUn(training=ONE), check_labels=False, measure=False)
+    assert done.receipt["method"]["fit"]["forget_used"] == 60
 
 
 # ---- boundaries and heads ------------------------------------------------------------------------
@@ -487,6 +515,7 @@ def test_boundary_expand_gives_the_head_its_shape_back(world):
         splits,
         boundary.Boundary(kind="expand", training=Training(lr=0.01, epochs=20, batchnorm="frozen")),
         check_labels=False,
+        measure=False,
     )
     assert (
         done.model.head.weight.shape == net.head.weight.shape and done.model.head.out_features == 4
@@ -498,7 +527,7 @@ def test_boundary_expand_gives_the_head_its_shape_back(world):
 
 def test_lau_changes_the_head_and_nothing_else(world):
     net, splits, _ = world
-    done = unspan.erase(net, splits, lau.LAU(), check_labels=False)
+    done = unspan.erase(net, splits, lau.LAU(), check_labels=False, measure=False)
     changed = {
         name
         for name, tensor in done.model.state_dict().items()
@@ -540,9 +569,11 @@ def test_leace_is_the_published_eraser_and_leaves_no_linear_trace(world):
     assert affine(z, forget)[2] == pytest.approx(before, rel=1e-6) and before > 0.2
     gap = got[forget].mean(0) - got[~forget].mean(0)
     assert float(gap.abs().max()) < 1e-10
-    done = unspan.erase(net, splits, leace.LEACE(), check_labels=False)
+    done = unspan.erase(net, splits, leace.LEACE(), check_labels=False, measure=False)
     assert torch.allclose(unspan.features(done.model, x).double(), got, atol=1e-4)
-    folded = unspan.erase(net, splits, leace.LEACE(), form="folded", check_labels=False)
+    folded = unspan.erase(
+        net, splits, leace.LEACE(), form="folded", check_labels=False, measure=False
+    )
     assert torch.allclose(folded.model(x), done.model(x), atol=1e-4) and torch.equal(
         unspan.features(folded.model, x), unspan.features(net, x)
     )
@@ -643,6 +674,7 @@ def test_dlfd_returns_an_admissible_state_or_says_that_there_is_none(world):
         held,
         dlfd.DLFD(save=1.0, steps=2, every=2, training=replace(ONE, epochs=2)),
         check_labels=False,
+        measure=False,
     )
     fit = done.receipt["method"]["fit"]
     best = max(one["retain_accuracy"] for one in fit["looks"])
@@ -657,6 +689,7 @@ def test_dlfd_returns_an_admissible_state_or_says_that_there_is_none(world):
             replace(splits, holdout=strangers),
             dlfd.DLFD(save=0.001, steps=1, training=replace(ONE, lr=1e-9)),
             check_labels=False,
+            measure=False,
         )
 
 
@@ -672,5 +705,6 @@ def test_dlfd_leaves_images_alone_once_the_score_is_low(world, monkeypatch):
         replace(splits, holdout=splits.forget),
         dlfd.DLFD(every=2, training=replace(ONE, batch=30)),
         check_labels=False,
+        measure=False,
     )
     assert len(moved) == 2  # until the first look

@@ -36,6 +36,7 @@ def row(split, before, after, low, high, n=900, classes=()):
         "low": low,
         "high": high,
         "classes": list(classes),
+        "part": split.rpartition(" ")[2],
     }
 
 

@@ -45,7 +45,7 @@ def splits():
 
 def finetuned(training, **more):
     return unspan.erase(
-        network(), splits(), Finetune(training=training), check_labels=False, **more
+        network(), splits(), Finetune(training=training), check_labels=False, measure=False, **more
     )
 
 
@@ -65,7 +65,9 @@ def test_the_loop_is_plain_sgd_on_shuffled_minibatches():
     )
     net = network()
     net[3].p = 0.0
-    done = unspan.erase(net, splits(), Finetune(training=training), check_labels=False)
+    done = unspan.erase(
+        net, splits(), Finetune(training=training), check_labels=False, measure=False
+    )
     want, retain = copy.deepcopy(net), splits().retain
     x, y = (torch.stack(list(part)) for part in zip(*retain, strict=True))
     speed = [torch.zeros_like(one) for one in want.parameters()]
@@ -120,6 +122,7 @@ def test_parts_of_a_minibatch_add_up_to_the_whole():
                 splits(),
                 Finetune(training=replace(plain, accumulate=parts)),
                 check_labels=False,
+                measure=False,
             )
         )
         for parts in (1, 3)
@@ -150,6 +153,7 @@ def test_a_loss_that_explodes_ends_the_run_with_advice():
             splits(),
             NegGrad(training=Training(lr=1e30, epochs=3, batchnorm="frozen")),
             check_labels=False,
+            measure=False,
         )
 
 
@@ -190,7 +194,7 @@ def test_weights_that_are_not_finite_are_never_returned():
             return Outcome({"samples": 1})
 
     with pytest.raises(InconclusiveError, match="breaking: 4.weight is infinite or NaN"):
-        unspan.erase(network(), splits(), Breaking(), check_labels=False)
+        unspan.erase(network(), splits(), Breaking(), check_labels=False, measure=False)
     for wrong in (float("nan"), float("inf")):
         with pytest.raises(UsageError):
             SVD(alpha_forget=wrong)
@@ -207,6 +211,7 @@ def test_a_label_beyond_the_outputs_is_named():
             replace(right, retain=TensorDataset(x, torch.full_like(y, 9))),
             Finetune(),
             check_labels=False,
+            measure=False,
         )
 
 
@@ -218,14 +223,15 @@ def test_a_last_minibatch_of_one_does_not_stop_batchnorm():
         replace(right, retain=TensorDataset(x[:65], y[:65])),
         Finetune(training=Training(lr=0.01, epochs=1, batch=32)),
         check_labels=False,
+        measure=False,
     )
-    assert done.receipt["method"]["fit"]["samples_used"] == 65
+    assert done.receipt["method"]["fit"]["retained_used"] == 65
 
 
 def test_a_model_without_trainable_weights_is_refused():
     net = network().requires_grad_(False)
     with pytest.raises(UsageError, match="requires gradients"):
-        unspan.erase(net, splits(), Finetune(), check_labels=False)
+        unspan.erase(net, splits(), Finetune(), check_labels=False, measure=False)
 
 
 def test_frozen_weights_stay():
@@ -256,7 +262,7 @@ class Killed(BaseException):
     ids=["sgd", "adam", "salun"],
 )
 def test_a_run_that_was_killed_goes_on_to_the_same_weights(tmp_path, method):
-    whole = unspan.erase(network(), splits(), method, check_labels=False)
+    whole = unspan.erase(network(), splits(), method, check_labels=False, measure=False)
     stages = []
 
     def die(stage, done, total):
@@ -266,7 +272,13 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(tmp_path, method):
     folder = tmp_path / "epochs"
     with pytest.raises(Killed):
         unspan.erase(
-            network(), splits(), method, Run(progress=die), check_labels=False, resume=folder
+            network(),
+            splits(),
+            method,
+            Run(progress=die),
+            check_labels=False,
+            measure=False,
+            resume=folder,
         )
     assert [entry.name for entry in folder.iterdir()] == ["stage-1-epoch-2"]
     seen = []
@@ -276,6 +288,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(tmp_path, method):
         method,
         Run(progress=lambda stage, *_: seen.append(stage)),
         check_labels=False,
+        measure=False,
         resume=folder,
     )
     assert torch.equal(weights(whole), weights(again)) and not any(
@@ -311,7 +324,12 @@ def test_epochs_of_another_run_or_broken_ones_are_not_taken_up(tmp_path, damage)
         other = replace(right, retain=TensorDataset(x, (y + 1) % 4))
         again, whole = (
             unspan.erase(
-                network(), other, Finetune(training=training), check_labels=False, resume=where
+                network(),
+                other,
+                Finetune(training=training),
+                check_labels=False,
+                measure=False,
+                resume=where,
             )
             for where in (folder, None)
         )
@@ -388,6 +406,7 @@ def test_an_earlier_request_of_samples_cannot_be_kept_apart_and_is_refused():
         unspan.Splits.by_index(table(), range(30)),
         Finetune(training=Training(lr=0.01, epochs=1)),
         check_labels=False,
+        measure=False,
     )
     with pytest.raises(UsageError, match="would be learned again"):
         unspan.erase(
@@ -407,17 +426,18 @@ def test_a_trained_model_takes_further_requests_and_an_erased_one_none_by_traini
         unspan.Splits.by_class(table(), 1),
         Finetune(training=Training(lr=0.01, epochs=1)),
         check_labels=False,
+        measure=False,
     )
     assert len(second.receipt["previous"]) == 1
     assert (
-        second.receipt["method"]["fit"]["samples_used"] == 80
+        second.receipt["method"]["fit"]["retained_used"] == 80
     )  # neither class 1 nor class 2, which would be learned again
     third = unspan.erase(
         second, unspan.Splits.by_class(table(), 1), unspan.ESC(rank=1), check_labels=False
     )
     assert len(third.receipt["previous"]) == 2 and third.receipt["placement"]["kind"] == "hook"
     with pytest.raises(UsageError, match="would train away"):
-        unspan.erase(third, splits(), Finetune(), check_labels=False)
+        unspan.erase(third, splits(), Finetune(), check_labels=False, measure=False)
 
 
 def _process(rank, world, port, pipe):
@@ -438,6 +458,7 @@ def _process(rank, world, port, pipe):
             SalUn(training=Training(lr=0.05, epochs=2, batch=31, batchnorm="frozen")),
             Run(timeout=20),
             check_labels=False,
+            measure=False,
         )
         pipe.send((weights(done).tolist(), done.receipt["method"]["fit"]["history"][-1]["loss"]))
     except BaseException as error:  # the parent shows it
@@ -471,6 +492,7 @@ def test_two_processes_train_to_the_weights_of_one():
         splits(),
         SalUn(training=Training(lr=0.05, epochs=2, batch=31, batchnorm="frozen")),
         check_labels=False,
+        measure=False,
     )
     assert said[0][0] == said[1][0]
     assert torch.allclose(torch.tensor(said[0][0], dtype=torch.float64), weights(alone), atol=1e-5)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+from unspan.evaluate import class_name
 
 
 def card(account: dict[str, Any]) -> str:
@@ -22,6 +25,7 @@ def card(account: dict[str, Any]) -> str:
         "",
         f"- **Request**: {request['kind']}: {what} ({request['samples_read']} samples read)",
         f"- **Method**: {account['method']['name']}, {how(fit)}",
+        f"- **Read**: {read_of(fit)}; **used**: {used_of(fit)}",
         f"- **Form**: {account['form']}; {_plain(account['placement']['where'])}",
         f"- **Earlier requests on this model**: {len(account['previous'])}",
         "",
@@ -43,40 +47,59 @@ def card(account: dict[str, Any]) -> str:
         ),
         "| any layer before the eraser | original features |",
     ]
-    rows = [row for row in (account.get("collateral") or {}).values() if isinstance(row, dict)]
-    if rows:
-        lines += [
-            "",
-            f"## Cost, by {account['collateral']['unit']}",
-            "",
-            "On training samples; those of classes to keep were not used to train this model.",
-            "",
-            "| samples | n | before | after (95 % interval) |",
-            "|---|---|---|---|",
-        ]
-        for row in rows:
-            name = "class kept that lost most" if row["label"] is not None else row["what"]
-            lines.append(
-                f"| {_plain(name)} | {row['n']} | {row['before']:.1%} | {row['after']:.1%}"
-                f" ({row['low']:.1%} to {row['high']:.1%}) |"
-            )
     if account.get("evaluation"):
-        lines += [
-            "",
-            "## Accuracy",
-            "",
-            "| split | n | before | after (95 % interval) |",
-            "|---|---|---|---|",
-        ]
-        for row in account["evaluation"]:
-            lines.append(
-                f"| {_plain(row['split'])} | {row['n']} | {row['before']:.1%} | {row['after']:.1%}"
-                f" ({row['low']:.1%} to {row['high']:.1%}) |"
-            )
+        lines += ["", "## Accuracy", "", *_accuracies(account)]
     if account["warnings"]:
         lines += ["", "## Warnings", "", *(f"- {_plain(line)}" for line in account["warnings"])]
     lines += ["", "Load with `unspan.load(folder)`; check with `unspan inspect folder`.", ""]
     return "\n".join(lines)
+
+
+def _accuracies(account: dict[str, Any]) -> list[str]:
+    """A table of the shares before and after, and what the guard decided."""
+    names = account["model"].get("class_names")
+    lines = [
+        "| samples | measure | n | before | after (95 % interval) | change |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in account["evaluation"]:
+        lines.append(
+            f"| {_plain(row_name(row, names))} | {row['measure']} | {row['n']} |"
+            f" {row['before']:.1%} | {row['after']:.1%} ({row['low']:.1%} to {row['high']:.1%}) |"
+            f" {change(row)} |"
+        )
+    lines += ["", f"The samples to keep: {guarded(account['collateral'])}."] * (
+        "collateral" in account
+    )
+    return lines
+
+
+def row_name(row: dict[str, Any], names: Sequence[str] | None) -> str:
+    """The samples of a row, with the name of their class where it is of one."""
+    if row["label"] is None:
+        return str(row["split"])
+    return f"{row['split']}: {class_name(row['label'], names)}"
+
+
+def change(row: dict[str, Any]) -> str:
+    """Paired difference in points, with its interval."""
+    low, high = 100 * row["change_low"], 100 * row["change_high"]
+    return f"{100 * row['change']:+.1f} ({low:+.1f} to {high:+.1f}) points"
+
+
+def guarded(record: dict[str, Any]) -> str:
+    """What the guard decided of the samples to keep, in one sentence."""
+    if not record["checked"]:
+        return f"damage was not checked, {record['why']}"
+    lost = max(0.0, 100 * record["loss_at_least"])
+    limit = "any loss was accepted"
+    if record["limit"] is not None:
+        limit = f"{record['limit']:g} may be lost"
+    seen = "not used by the method" if record["unseen"] else "of the training data"
+    return (
+        f"at least {lost:.1f} points lost ({record['of']}, {record['samples']} samples {seen}),"
+        f" {limit}"
+    )
 
 
 def how(fit: dict[str, Any]) -> str:
@@ -98,6 +121,24 @@ def how(fit: dict[str, Any]) -> str:
     return f"affine map in {fit['dim']} dimensions" + (
         f", norm {fit['map_norm']:.2f}" if "map_norm" in fit else ""
     )
+
+
+def read_of(fit: dict[str, Any]) -> str:
+    """How many samples were read, from the figures of a fit."""
+    kept = f", {fit['retained_read']} to keep" if fit.get("retained_read") else ""
+    return f"{fit['samples']} samples to forget{kept}"
+
+
+def used_of(fit: dict[str, Any]) -> str:
+    """How many of the samples that were read decided the result."""
+    parts = []
+    forget = fit.get("forget_used", fit["samples"])
+    if forget:
+        parts.append(f"{forget} samples to forget{' (held by the gate)' if 'gated' in fit else ''}")
+    if fit.get("retained_used"):
+        stored = " of a file of statistics" if fit.get("statistics") == "file" else ""
+        parts.append(f"{fit['retained_used']} to keep{stored}")
+    return ", ".join(parts)
 
 
 def _plain(text: Any) -> str:

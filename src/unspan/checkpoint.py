@@ -116,6 +116,22 @@ class Checkpoint:
         return [] if self.folder is None else list(self.folder.glob(f"stage-{self._stage}-epoch-*"))
 
 
+def kept_epochs(folder: Path) -> str | None:
+    """The epochs that a run left in its folder, in words; None where there is none."""
+    last: dict[int, int] = {}
+    for place in folder.glob("stage-*-epoch-*"):
+        _, stage, _, epoch = place.name.split("-")
+        if (place / _STORY).is_file() and stage.isdecimal() and epoch.isdecimal():
+            last[int(stage)] = max(last.get(int(stage), 0), int(epoch))
+    if not last:
+        return None
+    parts = (
+        f"epochs 1 to {epoch}{f' of stage {stage}' if len(last) > 1 else ''}"
+        for stage, epoch in sorted(last.items())
+    )
+    return ", ".join(parts).capitalize()
+
+
 def _epoch(place: Path) -> int:
     return int(place.name.rpartition("-")[2])
 

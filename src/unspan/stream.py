@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from unspan import dist
 from unspan.erasers import Eraser, placed
 from unspan.errors import DataError, ResourceError
+from unspan.frozen import training_mode
 from unspan.receipt import state_hash
 from unspan.run import Batch, Run, first_rows, place
 from unspan.taps import Tap, input_like, read
@@ -66,6 +67,7 @@ class FeatureStream:
         head: tuple[Tensor, Tensor] | None,
         prior: Eraser | None = None,
         train_mode: bool = False,
+        frozen: Collection[str] = (),
     ):
         self.dim, self.total, self.head, self.seed = tap.dim, total, head, run.seed
         self.key, self.classes, self.earlier, self.prior = (
@@ -83,6 +85,7 @@ class FeatureStream:
             run,
             train_mode,
         )
+        self._frozen = frozen
 
     def model_digest(self) -> str:
         """Hash of the weights that are read, without an eraser."""
@@ -91,7 +94,7 @@ class FeatureStream:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         done = 0
         if self._train:
-            self._model.train()
+            training_mode(self._model, self._frozen)
         for number, batch in enumerate(self._batches):
             like = input_like(self._model, batch.inputs)
             features = self._features(batch, like)[: len(batch)]

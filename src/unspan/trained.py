@@ -66,9 +66,10 @@ def train_request(
     pool: Pool | None,
     check_labels: bool,
     resume: Path | None,
+    frozen: frozenset[str] = frozenset(),
 ) -> Done:
     """One pass over the forget data for the receipt, then the method; arguments as of `erase`,
-    `earlier` the receipts of requests before.
+    `earlier` the receipts of requests before, `frozen` the normalisation layers that stay.
     """
     check_usable(inner)
     check_parts(splits, method.needs, method.name)
@@ -95,7 +96,7 @@ def train_request(
     seen = seen_by_all(stream)
     if check_labels and not earlier:
         check_recognised(seen, stream.head, splits)
-    return _run(inner, splits, method, run, found, seen, inputs, notices + more, resume)
+    return _run(inner, splits, method, run, found, seen, inputs, notices + more, resume, frozen)
 
 
 def _run(
@@ -108,6 +109,7 @@ def _run(
     inputs: Any,
     notices: list[str],
     resume: Path | None,
+    frozen: frozenset[str],
 ) -> Done:
     """Let the method change the weights in place.
 
@@ -121,16 +123,17 @@ def _run(
         inputs: two samples on the device of the model.
         notices: warnings so far.
         resume: folder for epochs, so that a run that was killed goes on; None keeps none.
+        frozen: normalisation layers that keep their running statistics.
     """
     check_parts(splits, method.needs, method.name)
     with torch.no_grad():
         classes = class_scores(inner, inputs).shape[1]
     dist.agree("the settings", (repr(method), splits.kind, splits.selector, splits.classes))
-    key = _key(inner, method, run, tap)
+    key = _key(inner, method, run, tap, frozen)
     checkpoint = Checkpoint(resume, key)
     parts = {name: getattr(splits, name) for name in PARTS if name in method.needs}
-    work = Work(inner, tap, parts, run, checkpoint, classes, splits.classes)
-    frozen = [one for one in inner.parameters() if not one.requires_grad]
+    work = Work(inner, tap, parts, run, checkpoint, classes, splits.classes, frozen)
+    still = [one for one in inner.parameters() if not one.requires_grad]
     begun = time.perf_counter()
     with image_layout(inner), torch.enable_grad():
         outcome = method.unlearn(work)
@@ -138,10 +141,10 @@ def _run(
     broken = [name for name, one in inner.named_parameters() if not bool(torch.isfinite(one).all())]
     if broken:
         raise InconclusiveError(
-            f"{method.name}: {broken[0]} is infinite or NaN. Check the settings; nothing was"
+            f"{method.name}: {broken[0]} is infinite or NaN. Check the settings; the output was not"
             " written."
         )
-    if frozen and len(frozen) == len(list(inner.parameters())):
+    if still and len(still) == len(list(inner.parameters())):
         notices.append(
             "no parameter of the model requires gradients: methods that train had nothing to change"
         )
@@ -150,10 +153,14 @@ def _run(
             f"the run went on after epoch {checkpoint.resumed} of one that was stopped; its seconds"
             " are those since then"
         )
+    retained = len(parts["retain"]) if "retain" in parts else 0
+    read = len(seen.digests) // 32
     report = {
+        "forget_used": read if "forget" in parts else 0,
+        "retained_used": retained,
         **outcome.report,
-        "samples": len(seen.digests) // 32,
-        "samples_used": outcome.report["samples"],
+        "samples": read,
+        "retained_read": retained,
         "dim": tap.dim,
     }
     done = Done(
@@ -192,13 +199,16 @@ def without_earlier(splits: Splits, receipts_: Sequence[dict[str, Any]]) -> Spli
     return replace(splits, retain=Subset(splits.retain, kept))
 
 
-def _key(inner: nn.Module, method: TrainedMethod, run: Run, tap: Tap) -> str:
+def _key(
+    inner: nn.Module, method: TrainedMethod, run: Run, tap: Tap, frozen: frozenset[str]
+) -> str:
     """Hash of what decides the result beside the samples, which `Work.fingerprint` adds."""
     content = [
         receipts.state_hash(inner.state_dict()),
         method.name,
         repr(method),
         tap.to_dict(),
+        sorted(frozen),
         run.seed,
         dist.world(),
         receipts.versions(),

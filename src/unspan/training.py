@@ -18,12 +18,12 @@ from unspan import dist
 from unspan.augment import KINDS, augmented
 from unspan.checkpoint import Checkpoint
 from unspan.errors import InconclusiveError, UsageError
+from unspan.frozen import has_statistics, training_mode
 from unspan.run import cut_rows
 from unspan.samples import Minibatch
 from unspan.work import Work, accuracy_on
 
 _MEASURED = 2000  # samples of each kind whose accuracy is followed from epoch to epoch
-_NORMS = (nn.modules.batchnorm._NormBase,)  # batch and instance norms: those with statistics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Training:
         milestones: epochs (from 1) after which the step is divided by 10.
         cosine: let the step fall to 0 along a half cosine instead.
         batchnorm: `train` updates running statistics and normalises by the minibatch; `frozen` does
-            neither. Layers that the owner froze are never updated.
+            neither. Layers that their owner froze are `frozen` in any case.
         clip: largest norm of a gradient; None for no limit.
         accumulate: parts into which a minibatch is cut, their gradients added, to save memory.
         precision: `float32`, or `bf16` for mixed precision.
@@ -173,7 +173,6 @@ def train(
     checkpoint = work.checkpoint if resumable else Checkpoint(None, "")
     history = checkpoint.load(model, optimiser, work.fingerprint())
     flags = [(module, module.training) for module in model.modules()]
-    frozen = frozen_norms(model)
     others = [
         one
         for one in model.parameters()
@@ -188,10 +187,7 @@ def train(
             begun = time.perf_counter()
             for group in optimiser.param_groups:
                 group["lr"] = settings.step_size(epoch)
-            still = [*frozen, *(norms(model) if settings.batchnorm == "frozen" else [])]
-            loss = _epoch(
-                work, settings, plan(epoch), optimiser, chosen, still, epoch, after_step, name
-            )
+            loss = _epoch(work, settings, plan(epoch), optimiser, chosen, epoch, after_step, name)
             if not all(bool(torch.isfinite(one).all()) for one in chosen):
                 raise InconclusiveError(
                     f"{name}: a weight is infinite or NaN after epoch {epoch}. Lower lr (now"
@@ -221,30 +217,6 @@ def train(
         for one in chosen:
             one.grad = None
     return history
-
-
-def norms(model: nn.Module) -> list[nn.Module]:
-    """Layers that keep running statistics of their inputs."""
-    return [module for module in model.modules() if isinstance(module, _NORMS)]
-
-
-def frozen_norms(model: nn.Module) -> list[nn.Module]:
-    """Layers with running statistics that the owner froze: no parameter of the layer, or of the
-    smallest module around it that has parameters, requires gradients.
-    """
-    found: list[nn.Module] = []
-
-    def search(module: nn.Module, frozen: bool) -> None:
-        own = list(module.parameters())
-        if own:
-            frozen = not any(one.requires_grad for one in own)
-        if isinstance(module, _NORMS) and frozen:
-            found.append(module)
-        for child in module.children():
-            search(child, frozen)
-
-    search(model, False)
-    return found
 
 
 def followed(work: Work) -> dict[str, float | None]:
@@ -283,15 +255,15 @@ def _epoch(
     passes: Sequence[Pass],
     optimiser: torch.optim.Optimizer,
     chosen: Sequence[nn.Parameter],
-    still: Sequence[nn.Module],
     epoch: int,
     after_step: Callable[[], None] | None,
     name: str,
 ) -> float:
     """All passes of one epoch; the mean loss over samples."""
-    work.model.train()
-    for module in still:
-        module.eval()
+    frozen = work.frozen
+    if settings.batchnorm == "frozen":
+        frozen = [name for name, module in work.model.named_modules() if has_statistics(module)]
+    training_mode(work.model, frozen)
     total, count, done, steps = 0.0, 0, 0, sum(one.steps for one in passes)
     device = next(work.model.parameters()).device
     low = (

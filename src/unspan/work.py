@@ -5,7 +5,7 @@ reports.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,6 +43,7 @@ class Work:
         checkpoint: where epochs are kept for a resume.
         classes: outputs of the model.
         forgotten: class labels of the request, empty when it is of samples.
+        frozen: names of the normalisation layers that keep their running statistics.
     """
 
     model: nn.Module
@@ -52,6 +53,7 @@ class Work:
     checkpoint: Checkpoint
     classes: int
     forgotten: tuple[int, ...] = ()
+    frozen: Collection[str] = ()
     _read: dict[tuple[str, ...], Samples] = field(default_factory=dict)
 
     def samples(self, *names: str) -> Samples:
@@ -98,17 +100,25 @@ class Work:
         """A stream of randomness of its own."""
         return generator(self.run.seed, *names)
 
-    def head(self) -> nn.Linear:
+    def head(self, *, changes: bool = False) -> nn.Linear:
         """The linear head.
 
+        Args:
+            changes: the method is going to change it.
+
         Raises:
-            UsageError: there is none.
+            UsageError: there is none, or it would be changed and is frozen.
         """
         module = self.model.get_submodule(self.tap.head) if self.tap.head else None
         if not isinstance(module, nn.Linear):
             raise UsageError(
                 "This method changes the model's linear head, and none was found; name it with"
                 " tap=."
+            )
+        if changes and not all(one.requires_grad for one in module.parameters()):
+            raise UsageError(
+                f"This method changes the head '{self.tap.head}', and its parameters are frozen."
+                " Call requires_grad_(True) on the head, or choose another method."
             )
         return module
 

@@ -1,5 +1,5 @@
 """One forward pass for each model and split; features and scores stay on disk, memory-mapped, under
-their content's hash.
+their content's hash. A pass that was killed goes on after its last whole block.
 """
 
 from __future__ import annotations
@@ -7,8 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Subset
 
+from unspan.auditing.partial import Partial
 from unspan.deletion import RECORD
 from unspan.errors import DataError, OutputError
 from unspan.metrics.outputs import Outputs
@@ -175,57 +176,54 @@ def _measure(
     folders: dict[str, Path],
     stage: str,
 ) -> None:
+    """Outputs of all subjects in one pass, from the first row that one of them lacks."""
     sizes = [0 if part is None else size_of(part, run) for part in parts]
     if any(size is None for size in sizes):
         raise DataError("An audit needs data of known length; give a dataset, not a stream.")
     n = sum(size or 0 for size in sizes)
-    fresh = {
-        one.name: folders[one.name].with_name(f".{folders[one.name].name}.{os.getpid()}")
-        for one in subjects
-    }
-    for folder in fresh.values():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(mode=0o700, parents=True)
+    partial: dict[str, Partial] = {}
+    keep = True
     try:
-        writers: dict[str, dict[str, np.memmap]] = {}
-        labels, forget, done = np.full(n, -1, np.int64), np.zeros(n, bool), 0
-        for is_forget, part in zip((True, False), parts, strict=True):
-            for batch in batches(part, run, shard=False) if part is not None else ():
-                rows = slice(done, done + len(batch))
-                for one in subjects:
-                    _write(
-                        writers.setdefault(one.name, {}),
-                        fresh[one.name],
-                        n,
-                        rows,
-                        *_outputs(one, batch),
-                    )
-                forget[rows] = is_forget
-                if batch.labels is not None:
-                    labels[rows] = batch.labels.numpy()
-                done += len(batch)
-                run.report(stage, done, n)
         for one in subjects:
-            for array in writers.get(one.name, {}).values():
-                array.flush()
-            np.save(fresh[one.name] / "labels.npy", labels)
-            np.save(fresh[one.name] / "forget.npy", forget)
-            (fresh[one.name] / "done.json").write_text(json.dumps({"rows": n}))
-            _publish(fresh[one.name], folders[one.name])
+            partial[one.name] = Partial(folders[one.name], n)
+        start = min(one.done for one in partial.values())
+        for rows, gone, batch in _rows(parts, [size or 0 for size in sizes], start, run):
+            for one in subjects:
+                if rows.stop > partial[one.name].done:
+                    outputs = _outputs(one, batch)
+                    partial[one.name].write(rows, *outputs, batch.labels, gone)
+            run.report(stage, rows.stop, n)
+        for done in partial.values():
+            done.publish()
+    except OSError:  # a full disk is not filled further by what is left
+        keep = False
+        raise
     finally:
-        for folder in fresh.values():
-            shutil.rmtree(folder, ignore_errors=True)
+        for done in partial.values():
+            done.close(keep=keep)
 
 
-def _publish(fresh: Path, folder: Path) -> None:
-    try:
-        os.rename(fresh, folder)
-    except OSError:
-        if not (
-            folder / "done.json"
-        ).is_file():  # not another process that was faster, but a broken folder
-            shutil.rmtree(folder, ignore_errors=True)
-            os.rename(fresh, folder)
+def _rows(
+    parts: Sequence[Any], sizes: Sequence[int], start: int, run: Run
+) -> Iterator[tuple[slice, bool, Batch]]:
+    """Batches from row `start` on with their rows, and whether they are of the request.
+
+    A start lies between two batches, so that every batch is what it is in a pass from the first
+    row.
+    """
+    first = 0
+    for is_forget, part, size in zip((True, False), parts, sizes, strict=True):
+        done = first
+        first += size
+        if part is None or start >= first:
+            continue
+        if start > done and hasattr(part, "__getitem__"):
+            part, done = Subset(part, range(start - done, size)), start
+        for batch in batches(part, run, shard=False):
+            rows = slice(done, done + len(batch))
+            done = rows.stop
+            if rows.stop > start:
+                yield rows, is_forget, batch
 
 
 def _outputs(one: Subject, batch: Batch) -> tuple[Tensor, Tensor | None]:
@@ -242,24 +240,6 @@ def _outputs(one: Subject, batch: Batch) -> tuple[Tensor, Tensor | None]:
         )
     scores = scores_at(one.model, one.tap, features, output)
     return features, None if scores is None else scores[: len(batch)].float().cpu()
-
-
-def _write(
-    arrays: dict[str, np.memmap],
-    folder: Path,
-    n: int,
-    rows: slice,
-    features: Tensor,
-    logits: Tensor | None,
-) -> None:
-    for name, value in (("features", features), ("logits", logits)):
-        if value is None:
-            continue
-        if name not in arrays:
-            arrays[name] = np.lib.format.open_memmap(
-                folder / f"{name}.npy", mode="w+", dtype=np.float32, shape=(n, value.shape[1])
-            )
-        arrays[name][rows] = value.numpy()
 
 
 def _open(folder: Path) -> Outputs:

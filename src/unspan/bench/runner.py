@@ -16,6 +16,7 @@ from unspan import receipt as receipts
 from unspan.bench.cell import Bench
 from unspan.bench.spec import NETWORKS, Cell, Row, Spec
 from unspan.bench.store import BEAT, STALE, Store
+from unspan.durations import duration
 from unspan.errors import UnspanError, UsageError
 from unspan.methods import by_name, configured
 
@@ -200,21 +201,6 @@ def _left(cells: Sequence[Cell], store: Store, spent: Sequence[float]) -> str:
         return ""
     return (
         f"; about {duration(statistics.fmean(spent) * count)} left for {count} cells in one process"
-    )
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them.
-
-    >>> duration(42), duration(600), duration(10_000)
-    ('42 s', '10 min', '2.8 h')
-    """
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 90
-        else f"{seconds / 60:.0f} min"
-        if seconds < 5400
-        else f"{seconds / 3600:.1f} h"
     )
 
 

@@ -209,6 +209,7 @@ def audit(
     if fail_on not in _FAILS:
         raise UsageError(f"--fail-on {fail_on}: use {', '.join(_FAILS)}.")
     from unspan.auditing.write import check_target
+    from unspan.cli.interrupts import interruptible
     from unspan.cli.render import console
     from unspan.cli.request import input_paths
     from unspan.outputs import refuse_inside
@@ -218,7 +219,8 @@ def audit(
     if cache is not None:
         refuse_inside(cache, inputs)
     shown = console(quiet)
-    found = _audit(options, shown)
+    with interruptible(lambda: _kept(cache)):
+        found = _audit(options, shown)
     if as_json:
         print(found.to_json(), end="")
     if found.verdict in _FAILS[fail_on]:
@@ -238,6 +240,7 @@ def _audit(o: dict[str, Any], out: Any) -> Audit:
     from unspan.auditing.write import check_target
     from unspan.cli import render
     from unspan.cli.opening import open_model
+    from unspan.cli.progress import progress
     from unspan.cli.request import open_request
     from unspan.run import Run
 
@@ -250,7 +253,7 @@ def _audit(o: dict[str, Any], out: Any) -> Audit:
     names = opened.class_names
     if splits.kind == "class":  # else the names of classes in the data may name who asked
         names = getattr(next(iter(sources.values())), "class_names", None) or names
-    with render.progress(out) as report, warnings.catch_warnings():
+    with progress(out) as report, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         run = Run(
             device=o["device"],
@@ -277,6 +280,19 @@ def _audit(o: dict[str, Any], out: Any) -> Audit:
     found.save(o["out"])
     render.verdict(out, found.account, o["out"])
     return found
+
+
+def _kept(cache: Path | None) -> str:
+    """What an interrupted audit leaves on disk."""
+    from unspan.auditing.collect import default_cache
+
+    folder = cache or default_cache()
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return "The report was not written."
+    return (
+        "The report was not written. Outputs that were measured, and the entry in the log of"
+        f" audits, are kept in {folder}; the same command goes on from there."
+    )
 
 
 def _after(path: Path, original: nn.Module) -> nn.Module:

@@ -110,7 +110,8 @@ def run(
     from unspan.bench.runner import estimate, own_cells, record, state, work
     from unspan.bench.spec import check_given, find, load, shipped
     from unspan.bench.store import Store
-    from unspan.cli.render import cells, console, line
+    from unspan.cli.progress import line
+    from unspan.cli.render import cells, console
     from unspan.run import Run
 
     screen = console(quiet)

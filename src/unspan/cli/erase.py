@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,7 @@ from unspan.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from unspan.deletion import Deletion
+    from unspan.guard import MaxDrop
     from unspan.run import Run
     from unspan.splits import Splits
 
@@ -257,9 +258,9 @@ def erase(
         typer.Option(
             metavar="POINTS|none",
             help=(
-                "Points of accuracy that others may lose, or none to accept any loss; above it"
-                " nothing is published (exit 7). By default 3 on average for a class, and 2 for the"
-                " class that loses most for other requests."
+                "Points of accuracy that the samples to keep may lose, or none to accept any loss;"
+                " beyond it the output is not written (exit 7). By default 3 on average for a"
+                " class, and 2 in any class for other requests."
             ),
             rich_help_panel=_RUN,
         ),
@@ -302,6 +303,7 @@ def erase(
     options = dict(locals())
     from unspan import dist
     from unspan.artifact import check_target
+    from unspan.cli.interrupts import interruptible
     from unspan.cli.render import console
     from unspan.cli.request import input_paths
 
@@ -312,7 +314,8 @@ def erase(
     options["method"] = _implied(options)
     chosen = _method(options) if options["method"] else None
     check_target(out, overwrite=overwrite, inputs=input_paths(options))
-    with dist.session(300.0):
+    was_there = _written_at(out)
+    with interruptible(lambda: _kept(out, was_there)), dist.session(300.0):
         out_console = console(quiet or dist.rank() != 0)
         _erase(options, chosen, out_console)
 
@@ -324,6 +327,7 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
     from unspan.artifact import check_identifying
     from unspan.cli import render
     from unspan.cli.opening import open_model
+    from unspan.cli.progress import progress
     from unspan.cli.request import open_request, refuse_test_overlap, with_holdout
     from unspan.deletion import erase as erase_api
     from unspan.deletion import feature_size
@@ -371,7 +375,7 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
     overlap = refuse_test_overlap(splits, sources, split=o["split"], allow=o["allow_overlap"])
     if o["dry_run"]:
         return
-    with render.progress(out) as report, warnings.catch_warnings():
+    with progress(out) as report, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         run = Run(
             device=o["device"],
@@ -407,11 +411,12 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
         deletion.receipt["warnings"] = [*overlap, *deletion.receipt["warnings"]]
         if dist.rank() != 0:
             return
-        deletion.receipt["evaluation"] = _measure(
+        wider = _measure(
             wanted, o, opened.model, deletion, splits, sources, replace(run, max_samples=None)
         )
+        deletion.receipt["evaluation"] += wider
         deletion.receipt["warnings"] += findings(
-            deletion.receipt["evaluation"],
+            wider,
             classes_of(opened.model) or 0,
             _names(sources, opened) if splits.kind == "class" else None,
         )
@@ -471,6 +476,31 @@ def _tuned(
     return method, rows(trials)
 
 
+def _written_at(out: Path) -> int | None:
+    """When the receipt in the output was written, in nanoseconds; None where there is none."""
+    from unspan.artifact import RECEIPT
+
+    try:
+        return (out / RECEIPT).stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+def _kept(out: Path, was_there: int | None) -> str:
+    """What an interrupted run leaves on disk."""
+    from unspan.checkpoint import kept_epochs
+
+    if _written_at(out) not in (None, was_there):
+        return f"The output was written already: {out}."
+    epochs = kept_epochs(_resume_folder(out))
+    if epochs is None:
+        return "No output and no epoch were kept: nothing was written."
+    return (
+        f"The output was not written. {epochs} are kept in {_resume_folder(out)}; the command that"
+        " trained them goes on from there."
+    )
+
+
 def _resume_folder(out: Path) -> Path:
     """Where epochs are kept until the run is finished: hidden, beside the output."""
     return out.with_name(f".{out.name}.epochs")
@@ -516,13 +546,16 @@ def _plan(
     ]
 
 
-def _max_drop(text: str | None) -> float | None | Literal["default"]:
+def _max_drop(text: str | None) -> MaxDrop:
+    """The limit of --max-drop; its range is checked where it is used."""
     if text is None:
         return "default"
     if text == "none":
         return None
+    from unspan.guard import limit_of
+
     try:
-        return float(text)
+        return limit_of(float(text), "class")
     except ValueError as error:
         raise UsageError(f"--max-drop {text}: give points, for example 2, or none.") from error
 
@@ -596,10 +629,10 @@ def _measure(
     sources: dict[str, Any],
     run: Run,
 ) -> list[dict[str, Any]]:
-    """Accuracy of the model as given and as erased, by split; nothing is written when the original
-    is at chance.
+    """Accuracy of the model as given and as erased, by split; refused when the original is at
+    chance.
     """
-    from unspan.evaluate import accuracy, rows
+    from unspan.evaluate import Part, accuracy, rows
     from unspan.models import classes_of
 
     if deletion.receipt["placement"]["tap"]["head"] is None:
@@ -613,11 +646,12 @@ def _measure(
             else (parts.test_forget, parts.test_retain)
         )
         kept, gone = _apart(retain, _earlier(deletion, splits))
-        for kind, data in (("forget", forget), ("erased earlier", gone), ("retain", kept)):
+        for part, data in ((Part.FORGET, forget), (Part.EARLIER, gone), (Part.RETAIN, kept)):
             if data is not None and _labelled(data):
-                measured.append(accuracy(original, deletion.model, data, f"{name} {kind}", run))
+                what = f"{name} {part.value}"
+                measured.append(accuracy(original, deletion.model, data, what, run, part))
     classes = classes_of(original) or 0
-    kept = [row for row in measured if row.split.endswith("retain") and row.n >= 20]
+    kept = [row for row in measured if row.part == Part.RETAIN and row.n >= 20]
     if (
         o["check_labels"]
         and classes
@@ -628,7 +662,7 @@ def _measure(
         raise DataError(
             f"The original model is right on {kept[0].before:.1%} of the retained samples, about"
             f" chance for {classes} classes: labels or preprocessing look wrong (--mean, --std,"
-            " --size). Nothing was written; --no-check-labels goes on."
+            " --size). The output was not written; --no-check-labels goes on."
         )
     return rows(measured)
 
@@ -642,13 +676,9 @@ def _labelled(data: Any) -> bool:
         return False
 
 
-def _beside(fit: dict[str, Any]) -> str:
-    return f" and {fit['retained']} to keep" if "retained" in fit else ""
-
-
 def _show(o: dict[str, Any], deletion: Deletion, out: Any) -> None:
     from unspan import receipt as receipts
-    from unspan.card import how
+    from unspan.card import guarded, how, read_of, used_of
     from unspan.cli import render
 
     account = deletion.receipt
@@ -661,10 +691,8 @@ def _show(o: dict[str, Any], deletion: Deletion, out: Any) -> None:
         [
             ("method", f"{account['method']['name']}, {how(fit)}"),
             ("where", account["placement"]["where"]),
-            (
-                "read",
-                f"{fit['samples']} samples{_beside(fit)} in {account['seconds']['fit']:.1f} s",
-            ),
+            ("read", f"{read_of(fit)}, in {account['seconds']['total']:.1f} s"),
+            ("used", used_of(fit)),
             ("written", o["out"]),
             ("keep secret", f"{o['out']}.private (needed for further requests; never ship it)"),
         ],
@@ -673,14 +701,10 @@ def _show(o: dict[str, Any], deletion: Deletion, out: Any) -> None:
         render.trials(out, account["method"]["trials"])
     if fit.get("history"):
         render.history(out, fit["history"])
-    if account.get("collateral"):
-        render.collateral(out, account["collateral"], account["model"]["class_names"])
     if account["evaluation"]:
-        render.accuracies(out, account["evaluation"])
-    if not any(row["split"].endswith("retain") for row in account["evaluation"]):
-        out.print(
-            "Accuracy on data to keep: not measured (no labelled data to keep, or --eval none)."
-        )
+        render.accuracies(out, account["evaluation"], account["model"]["class_names"])
+    if "collateral" in account:
+        out.print(f"Samples to keep: {guarded(account['collateral'])}.", markup=False)
     if account["routes"]:
         render.route_table(out, account["routes"])
     render.bullets(out, "Does not protect", account["does_not_protect"])

@@ -49,7 +49,7 @@ def inspect(
         ],
     )
     if account.get("evaluation"):
-        render.accuracies(out, account["evaluation"])
+        render.accuracies(out, account["evaluation"], account["model"].get("class_names"))
     render.route_table(out, account["routes"])
     render.bullets(out, "Protects", account["protects"])
     render.bullets(out, "Does not protect", account["does_not_protect"])

@@ -1,26 +1,16 @@
-"""What commands show: a plan, progress, tables. All text from data is shown literally."""
+"""What commands show: a plan, tables. All text from data is shown literally."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
 _ROWS = 8  # of the attack table on a terminal, strongest first
-Report = Callable[[str, int, "int | None"], None]
 
 
 def console(quiet: bool) -> Console:
@@ -35,49 +25,9 @@ def facts(out: Console, title: str, rows: Iterable[tuple[str, Any]]) -> None:
         out.print(Text(f"  {name:<12} "), Text(str(value)), sep="")
 
 
-@contextmanager
-def progress(out: Console) -> Iterator[Report]:
-    """A bar per stage with count, rate and time left."""
-    bar = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}", markup=False),
-        TimeRemainingColumn(),
-        console=out,
-        transient=True,
-    )
-    stages: dict[str, TaskID] = {}
-
-    def report(stage: str, done: int, total: int | None) -> None:
-        if stage not in stages:
-            stages[stage] = bar.add_task(stage, total=total, rate="")
-        speed = bar.tasks[stages[stage]].speed
-        bar.update(
-            stages[stage], completed=done, total=total, rate=f"{speed:.0f}/s" if speed else ""
-        )
-
-    with bar:
-        yield report
-
-
-@contextmanager
-def line(out: Console) -> Iterator[Report]:
-    """One line that changes, for work with many stages; nothing when the output is not a
-    terminal.
-    """
-    if not out.is_terminal or out.quiet:
-        yield lambda stage, done, total: None
-        return
-    with out.status("") as shown:
-        yield lambda stage, done, total: shown.update(
-            Text(f"{stage}" + (f" ({done}/{total})" if total else ""))
-        )
-
-
 def cells(out: Console, title: str, rows: list[tuple[Any, Any, str, float | None]]) -> None:
     """Cells of a benchmark with their state and what they should cost."""
-    from unspan.bench.runner import duration
+    from unspan.durations import duration
 
     table = Table(title=Text(title), title_justify="left")
     for name in ("method", "pair", "seed", "state", "estimate", "cell"):
@@ -108,46 +58,24 @@ def cells(out: Console, title: str, rows: list[tuple[Any, Any, str, float | None
     )
 
 
-def accuracies(out: Console, rows: list[dict[str, Any]]) -> None:
-    """Accuracy before and after by split."""
-    table = Table(title="Top-1 accuracy", title_justify="left")
-    for name in ("split", "n", "before", "after", "95 % interval"):
-        table.add_column(name, justify="left" if name == "split" else "right")
-    for row in rows:
-        table.add_row(
-            Text(row["split"]),
-            str(row["n"]),
-            f"{row['before']:.1%}",
-            f"{row['after']:.1%}",
-            f"{row['low']:.1%} to {row['high']:.1%}",
-        )
-    out.print(table)
+def accuracies(
+    out: Console, rows: list[dict[str, Any]], names: Sequence[str] | None = None
+) -> None:
+    """Shares before and after by samples; names of classes where a row is of one."""
+    from unspan.card import change, row_name
 
-
-def collateral(out: Console, found: dict[str, Any], names: list[str] | None) -> None:
-    """What the deletion did to the samples to forget, to the retained ones and the worst class."""
-    table = Table(
-        title=f"Cost, by {found['unit']} on training samples (checked before publishing)",
-        title_justify="left",
-    )
-    for name in ("samples", "n", "before", "after", "95 % interval", "surely lost"):
+    table = Table(title="Accuracy before and after, on the same samples", title_justify="left")
+    for name in ("samples", "n", "before", "after", "95 % interval", "change"):
         table.add_column(name, justify="left" if name == "samples" else "right")
-    for key in ("forget", "retain", "worst"):
-        row = found[key]
-        if row is None:
-            continue
-        what = row["what"]
-        if key == "worst":
-            label = row["label"]
-            known = names is not None and label < len(names)
-            what = f"worst class kept: {names[label] if names and known else label}"
+    for row in rows:
+        said = row_name(row, names)
         table.add_row(
-            Text(what),
+            Text(said if row["measure"] == "accuracy" else f"{said} ({row['measure']})"),
             str(row["n"]),
             f"{row['before']:.1%}",
             f"{row['after']:.1%}",
             f"{row['low']:.1%} to {row['high']:.1%}",
-            f"{max(0.0, row['loss_low']):.1%}",
+            change(row),
         )
     out.print(table)
 

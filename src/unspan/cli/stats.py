@@ -94,6 +94,7 @@ def stats(
     from unspan.cli import render
     from unspan.cli.classes import classes_for
     from unspan.cli.opening import open_model
+    from unspan.cli.progress import progress
     from unspan.data import open_data
     from unspan.given_data import as_dataset
     from unspan.run import Run
@@ -130,7 +131,7 @@ def stats(
         raise UsageError(f"--split {split}: the data has {', '.join(sources)}.")
     samples = as_dataset(sources[split])
     samples = classes_for(options, opened, samples).joined(samples)
-    with render.progress(console) as report:
+    with progress(console) as report:
         found = statistics.of_model(
             opened.model,
             samples,

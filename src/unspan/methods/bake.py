@@ -135,9 +135,14 @@ class Bake:
 
             history = train(work, self.training, plan, name=self.name)
         count, drawn = int(samples.forget.sum()), steps * len(history)
+        used = torch.zeros(len(samples), dtype=torch.bool)
+        for epoch in range(1, len(history) + 1):
+            used[self._order(work, samples, epoch, steps)] = True
         return Outcome(
             {
                 "samples": count,
+                "forget_used": int((used & samples.forget).sum()),
+                "retained_used": int((used & ~samples.forget).sum()),
                 "layers": names,
                 "trained": drawn * (self.training.batch + self.forget_batch),
                 "asked": count + drawn * self.training.batch,

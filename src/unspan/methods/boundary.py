@@ -83,7 +83,7 @@ class Boundary:
 
     def _expand(self, work: Work, samples: Samples) -> Outcome:
         """Train with one more output, then take it away."""
-        head = work.head()
+        head = work.head(changes=True)
         old = head.weight, head.bias, head.out_features
         extra = torch.randn(1, head.in_features, generator=work.stream("extra output")).to(
             head.weight

@@ -84,7 +84,7 @@ class Fisher:
                     mean[rows], variance[rows] = 0.0, 1e-3
                 noise = torch.randn(weight.shape, generator=work.stream("noise", name)).to(weight)
                 weight.copy_(mean + variance.sqrt() * noise)
-        return Outcome({"samples": len(index), "noise": self.alpha})
+        return Outcome({"samples": len(index), "retained_used": len(index), "noise": self.alpha})
 
 
 def noise_variance(information: Tensor, alpha: float, last: bool) -> Tensor:

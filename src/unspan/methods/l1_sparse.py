@@ -45,7 +45,7 @@ class L1Sparse:
     name: ClassVar[str] = "l1-sparse"
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"gamma": (5e-4, 1e-4, 1e-5), "lr": (0.01, 0.03)}
     needs: ClassVar[frozenset[str]] = frozenset({"retain"})
-    stronger: ClassVar[tuple[str, ...]] = ("lr", "epochs")
+    stronger: ClassVar[tuple[str, ...]] = ("lr", "gamma")
 
     def __post_init__(self) -> None:
         if self.gamma < 0 or not 0 <= self.free < self.training.epochs:

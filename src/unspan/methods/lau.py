@@ -75,7 +75,7 @@ class LAU:
 
     def unlearn(self, work: Work) -> Outcome:
         """Train the head on attacked features."""
-        samples, head = work.samples("forget"), work.head()
+        samples, head = work.samples("forget"), work.head(changes=True)
         z = _features(work, self.batch)
         y = samples.y
         weight, bias = (

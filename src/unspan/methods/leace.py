@@ -62,7 +62,8 @@ class LEACE:
         matrix, offset, correlation = eraser(*parts)
         report: dict[str, Any] = {
             "samples": parts[0][0],
-            "retained": parts[1][0],
+            "retained_read": parts[1][0],
+            "retained_used": parts[1][0],
             "dim": stream.dim,
             "r2_before": correlation,
         }

@@ -188,6 +188,7 @@ class Resample:
             report["false_positives"] = self.false_positives
         gated, slipped = _recognised(features, forgotten, others)
         if read is not None:
+            report["retained_read"] = len(read)
             report["moved"] = sum(
                 int(holds(forgotten, others, part.double()).sum()) for part in read.split(4096)
             ) / len(read)
@@ -200,7 +201,8 @@ class Resample:
         )
         tidy, shifts = tidied(kept, knots, generator)
         report |= {
-            "retained": int(kept.count.sum()),
+            "forget_used": len(gated),
+            "retained_used": int(kept.count.sum()),
             "fewest_retained": int(kept.count.min()),
             "places": len(kept.mean),
             "classes": len(kept.labels.unique()),

@@ -93,6 +93,8 @@ class SVD:
         return Outcome(
             {
                 "samples": min(len(work.samples("forget")), self.samples),
+                "forget_used": min(len(work.samples("forget")), self.samples),
+                "retained_used": min(len(work.samples("retain")), self.samples),
                 "layers": len(changes),
                 "largest_change": max(changes.values(), default=0.0),
             }
