@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 import warnings
 from dataclasses import dataclass, field, replace
@@ -23,7 +22,8 @@ from unspan.checks import (
     unsteady,
 )
 from unspan.erasers import Affine, Eraser, Projection, compose
-from unspan.errors import ModelError, UsageError
+from unspan.copying import copied, refuse_adapters
+from unspan.errors import UsageError
 from unspan.install import Form, Placement, check_fold, install, restore_rows, verify
 from unspan.methods import ESC, EraserMethod, Method, recommended
 from unspan.models import classes_of, recipe_of
@@ -207,7 +207,9 @@ def erase(
     if not recipe and earlier_record is not None:
         recipe = earlier_record.receipt["model"]["recipe"]
     recipe = recipe or recipe_of(unwrap(source)) or {}
-    work = _copied(source, run.device)
+    if not trains:
+        refuse_adapters(unwrap(source))
+    work = copied(source, run.device)
     inner = unwrap(work)
     limit = guard.default_limit(splits.kind) if max_drop == "default" else max_drop
     guard.check_limit(limit)
@@ -471,17 +473,6 @@ def _as_deletion(model: Any) -> Deletion | None:
 
         return reopen(Path(model))
     return model if isinstance(model, Deletion) else None
-
-
-def _copied(model: nn.Module, device: str | None) -> nn.Module:
-    try:
-        work = copy.deepcopy(model)
-    except Exception as error:
-        raise ModelError(
-            f"{type(model).__name__} cannot be copied ({type(error).__name__}: {error}). Detach"
-            " tensors that are not parameters or buffers."
-        ) from error
-    return work if device is None else work.to(device)
 
 
 def _reopen(inner: nn.Module, previous: Deletion | None) -> tuple[Record | None, Eraser | None]:
