@@ -1,7 +1,5 @@
 """Which models can be copied and erased, and what an erased model outlives."""
 
-import copy
-import pickle
 import sys
 import threading
 from types import ModuleType
@@ -10,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.utils import parametrizations, prune
-from torch.utils.data import TensorDataset
 
 import unspan
 from unspan.copying import copied

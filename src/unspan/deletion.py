@@ -21,8 +21,8 @@ from unspan.checks import (
     split_notices,
     unsteady,
 )
-from unspan.erasers import Affine, Eraser, Projection, compose
 from unspan.copying import copied, refuse_adapters
+from unspan.erasers import Affine, Eraser, Projection, compose
 from unspan.errors import UsageError
 from unspan.install import Form, Placement, check_fold, install, restore_rows, verify
 from unspan.methods import ESC, EraserMethod, Method, recommended
