@@ -156,3 +156,40 @@ def test_real_adapters_are_refused_and_the_merged_model_is_erased():
         unspan.erase(net, X, unspan.ESC(rank=1))
     merged = net.merge_and_unload()
     assert unspan.erase(merged, X, unspan.ESC(rank=1)).receipt["status"] == "erased"
+
+
+class Body(nn.Module):
+    """Wide features behind the given layers."""
+
+    def __init__(self, *layers):
+        super().__init__()
+        self.body, self.fc = nn.Sequential(*layers), nn.Linear(5000, 3)
+
+    def forward(self, x):
+        return self.fc(self.body(x).flatten(1))
+
+
+WIDE = {
+    "head alone": (lambda: nn.Sequential(nn.Linear(5000, 3)), (5000,)),
+    "affine": (lambda: Body(nn.Linear(7, 5000)), (7,)),
+    "not affine": (lambda: Body(nn.Linear(7, 5000), nn.ReLU()), (7,)),
+    "norm": (lambda: Body(nn.Linear(7, 5000), nn.LayerNorm(5000, elementwise_affine=False)), (7,)),
+    "flat": (lambda: Body(nn.Conv2d(2, 50, 1), nn.ReLU()), (2, 10, 10)),
+    "channels": (lambda: Body(nn.Conv2d(2, 5000, 1), nn.AdaptiveAvgPool2d(1)), (2, 3, 3)),
+}
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_wide_features_are_erased_without_square_matrices(name, monkeypatch):
+    monkeypatch.setattr("unspan.memory.available", lambda: 0)  # nothing square is allowed
+    torch.manual_seed(0)
+    make, shape = WIDE[name]
+    net, inputs = make().eval(), torch.randn(6, *shape)
+    deletion = unspan.erase(net, inputs, unspan.ESC(rank=1))
+    basis = deletion.eraser.basis.float()
+    want = unspan.features(net, inputs)
+    got = unspan.features(deletion.model, inputs)
+    assert torch.allclose(got, want - want @ basis @ basis.T, atol=1e-4)
+    assert not bool((got - want).abs().max() < 1e-3)
+    site = deletion.receipt["placement"]["tap"]["site"]
+    assert site == {"affine": "body.0", "channels": "body.0", "norm": "body.1"}.get(name, site)
