@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from unspan import linalg
 from unspan.erasers import LinearMap, Projection, compose
-from unspan.errors import DataError, UsageError
+from unspan.errors import DataError, ResourceError, UsageError
 from unspan.linalg import Moments, choose_rank, rank_from_percent, sin_theta, spectrum, union
-from unspan.methods import ESC
+from unspan.methods import ESC, ESCT, LEACE, Resample
 
 quick = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 seeds = st.integers(0, 2**31)
@@ -436,3 +436,59 @@ def test_released_code_keeps_only_the_forget_span():
 def test_contradictory_settings_are_refused(settings):
     with pytest.raises(UsageError):
         ESC(**settings)
+
+
+def wide(z, parts):
+    out = Moments(z.shape[1], keep_rows=True)
+    for part in parts:
+        out.update(z[part])
+    return out
+
+
+def test_rows_that_are_kept_give_the_spectrum_of_their_moments():
+    z = draw(0, 9, 30) * torch.logspace(-1, 2, 9)[:, None]
+    kept, full = spectrum(wide(z, [range(9)])), spectrum(moments(z))
+    assert kept.basis.shape == (30, 9) and len(kept.sigma) == 30
+    assert torch.allclose(kept.sigma[:9], full.sigma[:9], rtol=1e-7)
+    assert torch.equal(kept.mean, full.mean) and kept.rank == full.rank
+    assert sin_theta(kept.basis[:, :4], full.basis[:, :4]) < 1e-9
+
+
+def test_kept_rows_do_not_depend_on_order_batches_or_processes():
+    z = draw(1, 12, 40) * torch.logspace(-2, 2, 12)[:, None]
+    one, two, three = (
+        wide(z, [range(12)]),
+        wide(z, [[5], [0, 11], [*range(1, 5), *range(6, 11)]]),
+        (wide(z, [range(7)])),
+    )
+    three.merge(wide(z, [range(7, 12)]).state())
+    for other in (two, three):
+        assert torch.equal(spectrum(one).basis, spectrum(other).basis)
+        assert torch.equal(one.second(), other.second())
+
+
+def test_from_d_rows_on_the_products_are_kept_exactly():
+    z = draw(2, 25, 8)
+    kept = wide(z, [range(6), range(6, 9), range(9, 25)])
+    assert kept.rows() is None and same(kept, moments(z))
+    late = wide(z, [range(5)])
+    late.merge(moments(z[5:]).state())
+    assert late.rows() is None and same(late, moments(z))
+
+
+def test_adaptive_reading_bounds_wide_features_the_same_way():
+    z = gapped(3, 40, 60, dtype=torch.float32)
+    halves = [wide(z, [range(20)]), wide(z, [range(20, 40)])]
+    full = [moments(z[:20]), moments(z[20:])]
+    method = ESC(rank=2, adaptive=True)
+    assert method._bound(tuple(halves), 80) == pytest.approx(method._bound(tuple(full), 80), 1e-6)
+
+
+def test_work_that_cannot_fit_is_refused_with_the_figure(monkeypatch):
+    monkeypatch.setattr("unspan.memory.available", lambda: 2**30)
+    for method in (LEACE(), Resample(), ESCT(), ESC(rank=1, fidelity="released-code")):
+        method.check(512)
+        with pytest.raises(ResourceError, match=r"about \d+\.\d GiB for 20000 features, and 1\.0"):
+            method.check(20000)
+    ESC(rank=1).check(20000)
+    Resample(statistics="head").check(20000)

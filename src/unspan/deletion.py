@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 import warnings
 from dataclasses import dataclass, field, replace
@@ -23,8 +22,9 @@ from unspan.checks import (
     unsteady,
 )
 from unspan.collateral import set_apart
+from unspan.copying import copied, refuse_adapters
 from unspan.erasers import Affine, Eraser, Projection, compose
-from unspan.errors import ModelError, UsageError
+from unspan.errors import UsageError
 from unspan.evaluate import Pair
 from unspan.frozen import frozen_norms
 from unspan.install import Form, Placement, check_fold, install, restore_rows, verify
@@ -212,7 +212,9 @@ def erase(
     if not recipe and earlier_record is not None:
         recipe = earlier_record.receipt["model"]["recipe"]
     recipe = recipe or recipe_of(unwrap(source)) or {}
-    work = _copied(source, run.device)
+    if not trains:
+        refuse_adapters(unwrap(source))
+    work = copied(source, run.device)
     inner = unwrap(work)
     limit = guard.limit_of(max_drop, splits.kind)
     whole, held = splits, None
@@ -485,17 +487,6 @@ def _as_deletion(model: Any) -> Deletion | None:
 
         return reopen(Path(model))
     return model if isinstance(model, Deletion) else None
-
-
-def _copied(model: nn.Module, device: str | None) -> nn.Module:
-    try:
-        work = copy.deepcopy(model)
-    except Exception as error:
-        raise ModelError(
-            f"{type(model).__name__} cannot be copied ({type(error).__name__}: {error}). Detach"
-            " tensors that are not parameters or buffers."
-        ) from error
-    return work if device is None else work.to(device)
 
 
 def _reopen(inner: nn.Module, previous: Deletion | None) -> tuple[Record | None, Eraser | None]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from unspan.erasers import Affine, Eraser, LinearMap, Projection, placed
 from unspan.errors import ModelError, UsageError
+from unspan.memory import is_wide
 from unspan.taps import Tap, attach, is_own_weight, read
 
 Form = Literal["projected", "folded", "trained"]
@@ -42,19 +43,18 @@ def install(
             )
         attach(inner, tap, eraser)
         return "hook", None
-    matrix = eraser.matrix().double()
     head = inner.get_submodule(tap.head) if tap.head is not None else None
     if form == "folded":
         fold_input(
-            head, matrix, eraser.offset if isinstance(eraser, LinearMap) else None
+            head, eraser, eraser.offset if isinstance(eraser, LinearMap) else None
         )  # check_fold saw to it that there is one
         return "head", None
     if isinstance(eraser, Projection) and head is not None and is_own_weight(inner, head):
-        fold_input(head, matrix)
+        fold_input(head, eraser)
     if tap.affine and isinstance(eraser, Projection):
         site = inner.get_submodule(tap.site)
         undo = _lost_rows(site, eraser.basis)
-        fold_output(site, matrix)
+        fold_output(site, eraser)
         return "weights", undo
     attach(inner, tap, eraser)
     return "hook", None
@@ -95,16 +95,32 @@ def verify(
         )
 
 
-def fold_output(module: nn.Module, matrix: Tensor) -> None:
+def fold_output(module: nn.Module, eraser: Affine) -> None:
     """Replace an affine layer `x -> W x + b` by `x -> A (W x + b)`, in place."""
     with torch.no_grad():
         weight = module.weight
-        weight.copy_((matrix.to(weight.device) @ weight.double().flatten(1)).view_as(weight))
+        weight.copy_(_mapped(eraser, weight.double().flatten(1)).view_as(weight))
         if module.bias is not None:
-            module.bias.copy_(matrix.to(weight.device) @ module.bias.double())
+            module.bias.copy_(_mapped(eraser, module.bias.double()))
 
 
-def fold_input(module: nn.Module, matrix: Tensor, offset: Tensor | None = None) -> None:
+def _mapped(eraser: Affine, columns: Tensor) -> Tensor:
+    """`A columns`, without A as a matrix where that would be large."""
+    if isinstance(eraser, Projection) and is_wide(len(eraser.basis)):
+        basis = eraser.basis.double().to(columns.device)
+        return columns - basis @ (basis.mT @ columns)
+    return eraser.matrix().double().to(columns.device) @ columns
+
+
+def _read_through(eraser: Affine, rows: Tensor) -> Tensor:
+    """`rows A`, without A as a matrix where that would be large."""
+    if isinstance(eraser, Projection) and is_wide(len(eraser.basis)):
+        basis = eraser.basis.double().to(rows.device)
+        return rows - (rows @ basis) @ basis.mT
+    return rows @ eraser.matrix().double().to(rows.device)
+
+
+def fold_input(module: nn.Module, eraser: Affine, offset: Tensor | None = None) -> None:
     """Replace a head `z -> W z + b` by `z -> W (A z + a) + b`, in place; without an offset a is
     0.
     """
@@ -115,4 +131,4 @@ def fold_input(module: nn.Module, matrix: Tensor, offset: Tensor | None = None) 
             module.bias = nn.Parameter(
                 (shift if module.bias is None else module.bias.double() + shift).to(weight.dtype)
             )
-        weight.copy_((weight.double().flatten(1) @ matrix.to(weight.device)).view_as(weight))
+        weight.copy_(_read_through(eraser, weight.double().flatten(1)).view_as(weight))

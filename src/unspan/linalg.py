@@ -7,7 +7,8 @@ descending order of singular value; features are not centred (ESC, CVPR 2025, eq
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -15,122 +16,11 @@ import torch
 from torch import Tensor
 
 from unspan.errors import DataError, UsageError
+from unspan.memory import require_square
+from unspan.moments import Moments
 
-# grid of a row: 2^-22 of its power-of-two bin, finer than the noise of a float32 forward pass
-_BITS = 22
-# row magnitudes share a bin within a factor 2^4, so one or two bins serve a whole data set
-_BIN = 4
-_CARRY = 2.0**40  # an exact sum is hi * 2^40 + lo with 0 <= lo < 2^40
-# rows per matrix product: 2^40 + 2 * 256 * 2^44 stays below 2^53, so every partial sum is an
-# integer
-_CHUNK = 256
 # singular values below this share of the largest are noise of float32 features
 RANK_TOLERANCE = 1e-5
-
-
-class Moments:
-    """Exact, additive second moments of feature rows.
-
-    Each row is rounded to a power-of-two grid chosen from that row alone, and integer outer
-    products are summed without rounding. The result is therefore bitwise the same for every batch
-    size, sample order and
-    split over processes. Memory: 2 * 8 * d^2 bytes per magnitude bin, whatever the number of rows.
-
-    >>> z = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
-    >>> whole, parts = Moments(3), Moments(3)
-    >>> whole.update(z)
-    >>> for row in z.flip(0):
-    ...     parts.update(row[None])
-    >>> bool((whole.second() == parts.second()).all())
-    True
-    """
-
-    def __init__(self, dim: int):
-        self.dim = dim
-        self.count = 0
-        self._bins: dict[int, list[Tensor]] = {}  # exponent -> [hi [d, d], lo [d, d], sum [d]]
-        self._waiting: dict[
-            int, list[Tensor]
-        ] = {}  # exponent -> grid rows not multiplied yet, fewer than a chunk
-
-    def update(self, features: Tensor) -> None:
-        """Add feature rows `[n, d]` (finite, any floating dtype and device)."""
-        rows = features.detach().to("cpu", torch.float64)
-        self.count += len(rows)
-        peak = rows.abs().amax(1) if len(rows) else rows.new_zeros(0)
-        exponents = -(-torch.frexp(peak).exponent // _BIN) * _BIN
-        exponents[peak == 0] = torch.iinfo(exponents.dtype).min
-        for exponent in exponents.unique().tolist():
-            if exponent > torch.iinfo(exponents.dtype).min:
-                self._add(
-                    exponent,
-                    torch.ldexp(
-                        rows[exponents == exponent], torch.tensor(_BITS - exponent)
-                    ).round_(),
-                )
-
-    def _add(self, exponent: int, grid: Tensor) -> None:
-        waiting = self._waiting.setdefault(exponent, [])
-        waiting.append(grid)
-        if sum(map(len, waiting)) >= _CHUNK:
-            self._flush(exponent)
-
-    def _flush(self, exponent: int) -> None:
-        """Multiply the waiting rows, a chunk at a time, so that the d^2 work of a carry is rare."""
-        grid = torch.cat(self._waiting.pop(exponent))
-        if exponent not in self._bins:
-            zeros = grid.new_zeros
-            self._bins[exponent] = [
-                zeros(self.dim, self.dim),
-                zeros(self.dim, self.dim),
-                zeros(self.dim),
-            ]
-        hi, lo, total = self._bins[exponent]
-        total += grid.sum(0)
-        for chunk in grid.split(_CHUNK):
-            lo.addmm_(chunk.mT, chunk)
-            _carry(hi, lo)
-
-    def merge(self, state: tuple[int, dict[int, list[Tensor]]]) -> None:
-        """Add the `state()` of another accumulator (another process, or another part of the
-        data).
-        """
-        count, bins = state
-        self.count += count
-        for exponent, parts in bins.items():
-            mine = self._bins.setdefault(exponent, [torch.zeros_like(part) for part in parts])
-            for own, part in zip(mine, parts, strict=True):
-                own += part
-            _carry(mine[0], mine[1])
-
-    def state(self) -> tuple[int, dict[int, list[Tensor]]]:
-        """The additive content: `(count, {exponent: [hi, lo, sum]})`."""
-        for exponent in list(self._waiting):
-            self._flush(exponent)
-        return self.count, self._bins
-
-    def second(self) -> Tensor:
-        """Sum of outer products `z zᵀ`, `[d, d]`."""
-        result = torch.zeros(self.dim, self.dim, dtype=torch.float64)
-        _, bins = self.state()
-        for exponent in sorted(bins):
-            hi, lo, _ = bins[exponent]
-            result.add_(torch.add(lo, hi, alpha=_CARRY), alpha=2.0 ** (2 * (exponent - _BITS)))
-        return result
-
-    def mean(self) -> Tensor:
-        """Mean feature, `[d]`."""
-        total = torch.zeros(self.dim, dtype=torch.float64)
-        _, bins = self.state()
-        for exponent in sorted(bins):
-            total.add_(bins[exponent][2], alpha=2.0 ** (exponent - _BITS))
-        return total / max(self.count, 1)
-
-
-def _carry(hi: Tensor, lo: Tensor) -> None:
-    whole = torch.floor(lo / _CARRY)
-    hi += whole
-    lo.sub_(whole, alpha=_CARRY)
 
 
 @dataclass(frozen=True)
@@ -139,7 +29,7 @@ class Spectrum:
 
     Attributes:
         basis: `[d, d]` orthonormal columns, descending; the largest entry of each column is
-            positive.
+            positive. `[d, n]` where features are wide and fewer than d rows were read.
         sigma: `[d]` singular values of the feature matrix.
         count: n, the rows behind it.
         mean: `[d]` mean feature.
@@ -175,18 +65,30 @@ def spectrum(moments: Moments) -> Spectrum:
     """
     if moments.count == 0:
         raise DataError("The forget set is empty: no sample was read.")
-    values, vectors = eigh(moments.second())
-    sigma = values.flip(0).clamp_min(0).sqrt()
+    vectors, sigma = _principal(moments)
     if sigma[0] == 0:
         raise DataError(
             "All features of the forget set are zero; wrong layer? Choose another with tap=."
         )
-    basis = vectors.flip(1)
-    basis = basis.where(
-        basis.abs() > 1e-12, torch.zeros_like(basis)
+    basis = vectors.where(
+        vectors.abs() > 1e-12, torch.zeros_like(vectors)
     )  # else a dead unit carries what was removed, as a number that only looks like 0
     peak = basis.gather(0, basis.abs().argmax(0, keepdim=True))
     return Spectrum(basis * peak.sign(), sigma, moments.count, moments.mean())
+
+
+def _principal(moments: Moments) -> tuple[Tensor, Tensor]:
+    """Left singular vectors of the feature matrix in descending order, and all d singular
+    values.
+    """
+    rows = moments.rows()
+    if rows is None:
+        require_square("The spectrum of the forget features", moments.dim, 4)
+        values, vectors = eigh(moments.second())
+        return vectors.flip(1), values.flip(0).clamp_min(0).sqrt()
+    with one_thread():
+        vectors, found, _ = torch.linalg.svd(rows.mT, full_matrices=False)
+    return vectors, torch.nn.functional.pad(found, (0, moments.dim - len(found)))
 
 
 def rank_from_percent(dim: int, p: float) -> int:
@@ -283,13 +185,20 @@ def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues in ascending order and eigenvectors of a symmetric matrix, on one thread:
     threaded LAPACK is not bitwise repeatable.
     """
+    with one_thread():
+        values, vectors = torch.linalg.eigh(matrix)
+    return values, vectors
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """LAPACK on one thread, put back afterwards."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        values, vectors = torch.linalg.eigh(matrix)
+        yield
     finally:
         torch.set_num_threads(threads)
-    return values, vectors
 
 
 def root(matrix: Tensor, power: float) -> Tensor:

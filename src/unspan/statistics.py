@@ -13,7 +13,6 @@ to a sample.
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import os
@@ -29,6 +28,7 @@ from torch import Tensor, nn
 
 from unspan import dist
 from unspan.class_names import names_of
+from unspan.copying import copied
 from unspan.erasers import head_rows, interpolated, score
 from unspan.errors import DataError, ModelError, OutputError, UsageError
 from unspan.given_data import as_dataset
@@ -297,7 +297,7 @@ def of_model(
             "This model carries an eraser already; statistics are of the features of an original."
         )
     data = as_dataset(data)
-    inner = inner if run.device is None else copy.deepcopy(inner).to(run.device)
+    inner = inner if run.device is None else copied(inner, run.device)
     with eval_mode(inner):
         first, _ = peek(batches(data, run))
         found, _ = find_tap(inner, example(first, inner), tap, pool, whole=True)

@@ -4,12 +4,12 @@ with random weights, else raw pixels.
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from unspan.copying import copied
 from unspan.deletion import RECORD
 from unspan.redraw import redraw
 from unspan.run import Run, batches
@@ -18,7 +18,7 @@ from unspan.taps import detach, unwrap
 
 def random_weights(model: nn.Module, seed: int) -> nn.Module:
     """A copy with freshly drawn weights, without any eraser; see `redraw`."""
-    fresh = copy.deepcopy(unwrap(model))
+    fresh = copied(unwrap(model))
     record = getattr(fresh, RECORD, None)
     if record is not None:
         if record.placement == "hook":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unspan.auditing.collect import Subject
+from unspan.copying import copied
 from unspan.deletion import RECORD
 from unspan.metrics.outputs import Outputs
 from unspan.run import Run, batches, place
@@ -115,7 +115,7 @@ def without_eraser(one: Subject, original: Subject, inputs: Any) -> float | None
     record = getattr(one.model, RECORD, None)
     if record is None or record.placement != "hook":
         return None
-    bare = copy.deepcopy(one.model)
+    bare = copied(one.model)
     detach(bare, record.tap)
     with eval_mode(bare), eval_mode(original.model):
         inputs = place(inputs, input_like(bare, inputs))

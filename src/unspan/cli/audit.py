@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -297,9 +296,10 @@ def _kept(cache: Path | None) -> str:
 
 def _after(path: Path, original: nn.Module) -> nn.Module:
     from unspan.artifact import RECEIPT, load
+    from unspan.copying import copied
 
     if (path / RECEIPT).is_file():
-        return load(path, model=copy.deepcopy(original))
+        return load(path, model=copied(original))
     if path.is_dir():
         raise UsageError(
             f"{path} is not an unspan folder; give one, or a .safetensors file of the same"
@@ -309,9 +309,10 @@ def _after(path: Path, original: nn.Module) -> nn.Module:
 
 
 def _with_weights(original: nn.Module, path: Path) -> nn.Module:
+    from unspan.copying import copied
     from unspan.models import load_weights
 
-    model = copy.deepcopy(original)
+    model = copied(original)
     try:
         load_weights(model, path)
     except ModelError as error:

@@ -26,6 +26,7 @@ from unspan import dist
 from unspan.erasers import Eraser, LinearMap, Projection
 from unspan.errors import DataError, UnspanError, UsageError
 from unspan.linalg import Moments, Spectrum, check_rank, choose_rank, rank_from_percent, spectrum
+from unspan.memory import require_square
 from unspan.stream import FeatureStream
 
 Fidelity = Literal["fixed", "paper", "released-code"]
@@ -82,6 +83,8 @@ class ESC:
     def check(self, dim: int) -> None:
         """Refuse impossible settings before any data is read."""
         self.rank_for(dim)
+        if self.fidelity == "released-code":
+            require_square("ESC as released", dim, 2)
 
     def rank_for(self, dim: int) -> int | None:
         """Directions that the settings name for `dim` features; None where the data decide."""
@@ -149,12 +152,22 @@ class ESC:
             k = choose_rank(found, p=self.p, rank=self.rank, energy=self.energy)
         except DataError:  # too few samples so far for this rank
             return math.inf
-        error = (halves[0].second() / halves[0].count - halves[1].second() / halves[1].count) / 2
-        inside, outside = found.basis[:, :k], found.basis[:, k:]
-        size = float(torch.linalg.matrix_norm(outside.mT @ error @ inside, 2))
+        size = float(torch.linalg.matrix_norm(_leak(halves, found, k), 2))
         gap = float(found.sigma[k - 1].square() - found.sigma[k].square()) / found.count
         left = 1.0 if total is None else math.sqrt(max(0.0, 1 - found.count / total))
         return _SAFETY * left * size / max(gap, 1e-300)
+
+
+def _leak(halves: tuple[Moments, Moments], found: Spectrum, k: int) -> Tensor:
+    """The part of half the difference of two mean moments that maps the span out of itself."""
+    first, second = halves
+    inside, outside = found.basis[:, :k], found.basis[:, k:]
+    a, b = first.rows(), second.rows()
+    if a is None or b is None:
+        error = (first.second() / first.count - second.second() / second.count) / 2
+        return outside.mT @ error @ inside
+    moved = (a.mT @ (a @ inside) / first.count - b.mT @ (b @ inside) / second.count) / 2
+    return moved - inside @ (inside.mT @ moved)
 
 
 def _read_all(stream: FeatureStream) -> tuple[Moments, UnspanError | None]:

@@ -27,6 +27,7 @@ from unspan import dist
 from unspan.erasers import LinearMap
 from unspan.errors import DataError, InconclusiveError, UsageError
 from unspan.linalg import Moments, spectrum
+from unspan.memory import require_square
 from unspan.methods.esc import Fidelity, Fit
 from unspan.stream import FeatureStream
 
@@ -77,7 +78,8 @@ class ESCT:
             )
 
     def check(self, dim: int) -> None:
-        """Nothing in these settings depends on d."""
+        """Refuse features so wide that `[d, d]` matrices do not fit."""
+        require_square("ESC-T", dim, 6)
 
     def fit(self, stream: FeatureStream) -> Fit:
         """Cache the features, train the mask, threshold it, and measure again.
@@ -180,7 +182,7 @@ class ESCT:
 def _cache(stream: FeatureStream) -> tuple[Tensor, Tensor, Moments]:
     if dist.world() > 1:
         raise UsageError("ESC-T trains in one process; start without torchrun.")
-    moments, rows, labels = Moments(stream.dim), [], []
+    moments, rows, labels = Moments(stream.dim, keep_rows=False), [], []
     for features, batch_labels in stream:
         if batch_labels is None:
             raise UsageError(

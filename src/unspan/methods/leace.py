@@ -26,6 +26,7 @@ from torch import Tensor
 from unspan import dist
 from unspan.erasers import LinearMap
 from unspan.errors import DataError, UsageError
+from unspan.memory import require_square
 from unspan.methods.esc import Fit
 from unspan.stream import FeatureStream
 
@@ -42,7 +43,8 @@ class LEACE:
     stronger: ClassVar[tuple[str, ...]] = ()
 
     def check(self, dim: int) -> None:
-        """Nothing depends on d."""
+        """Refuse features so wide that `[d, d]` matrices do not fit."""
+        require_square("LEACE", dim, 6)
 
     def fit(self, stream: FeatureStream) -> Fit:
         """Read both parts of the data, return the affine map.

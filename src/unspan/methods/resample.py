@@ -52,6 +52,7 @@ from unspan.erasers import (
 )
 from unspan.errors import DataError, InconclusiveError, UsageError
 from unspan.linalg import root
+from unspan.memory import require_square
 from unspan.methods.esc import Fit
 from unspan.statistics import LEVELS, Statistics, load, reservoir, sampled, summed_up
 from unspan.stream import FeatureStream
@@ -127,7 +128,11 @@ class Resample:
         return frozenset({"forget", "retain"} if self.statistics == "retain" else {"forget"})
 
     def check(self, dim: int) -> None:
-        """Refuse a file of statistics of another width before data is read."""
+        """Refuse a file of statistics of another width, and features so wide that `[d, d]` matrices
+        do not fit, before data is read.
+        """
+        if self.statistics != "head":
+            require_square("Resample", dim, 8)
         if self.statistics not in ("retain", "head") and load(self.statistics).mean.shape[1] != dim:
             raise UsageError(
                 f"{self.statistics} is of features with d={load(self.statistics).mean.shape[1]},"

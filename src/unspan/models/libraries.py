@@ -16,11 +16,17 @@ from unspan.errors import UsageError
 
 
 def require(package: str) -> ModuleType:
-    """Import an optional package; UsageError names the extra that installs it."""
+    """Import an optional package; UsageError names what to install where that fails."""
     try:
         return importlib.import_module(package)
     except ImportError as error:
         raise UsageError(f"{package} is not installed: pip install 'unspan[{package}]'") from error
+    except RuntimeError as error:
+        raise UsageError(
+            f"{package} cannot be imported ({' '.join(str(error).split())[:200]}): a torchvision"
+            " of another torch, most often. Install a matching pair: pip install --upgrade torch"
+            " torchvision"
+        ) from error
 
 
 @contextmanager

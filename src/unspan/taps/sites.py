@@ -4,19 +4,22 @@ exactly.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from unspan.erasers import Layout, LinearMap
+from unspan.erasers import FeatureMap, Layout, LinearMap
 from unspan.errors import ModelError, UsageError
+from unspan.memory import is_wide
 from unspan.taps.layers import is_transposed
 from unspan.taps.reading import read
 from unspan.taps.tap import Tap
 from unspan.taps.tracing import Trace
 
+_RANK = 16  # of the random map of wide features
 _PATIENCE = 4  # candidates that may fail in a row before the search for a more upstream site stops
 
 
@@ -30,9 +33,8 @@ def most_upstream(
     affine works too.
     """
     dim = features.shape[1]
-    generator = torch.Generator().manual_seed(0)
-    random = torch.eye(dim) + 0.5 * torch.randn(dim, dim, generator=generator) / dim**0.5
-    matrix = random.to(features.device, features.dtype)
+    probes = _probes(features)
+    expected = probes("last")(features)
     end = trace.finished.index(tap.reads) + (1 if tap.output else 0)
     best: tuple[str, bool, Layout] | None = (
         None if tap.output else (tap.reads, True, _input_layout(trace, tap, whole))
@@ -52,7 +54,7 @@ def most_upstream(
             (
                 option
                 for option in _layouts(trace.shapes[name], dim, whole)
-                if _arrives(model, inputs, tap, name, option, matrix, features)
+                if _arrives(model, inputs, tap, name, probes(option), expected)
             ),
             None,
         )
@@ -87,16 +89,47 @@ def _layouts(shape: torch.Size, dim: int, whole: bool) -> Iterator[Layout]:
         yield "flat"
 
 
+class _Added(FeatureMap):
+    """`z -> z + L Rᵀ z`: a random map of low rank, for features too wide for a matrix `[d, d]`."""
+
+    left: Tensor
+    right: Tensor
+
+    def __init__(self, left: Tensor, right: Tensor, layout: Layout):
+        super().__init__()
+        self.layout = layout
+        self.register_buffer("left", left)
+        self.register_buffer("right", right)
+
+    def map_features(self, z: Tensor) -> Tensor:
+        if self.layout == "channels":
+            return z + (self.left @ (self.right.mT @ z.flatten(2))).view_as(z)
+        flat = z.flatten(1) if self.layout == "flat" else z
+        return z + ((flat @ self.right) @ self.left.mT).view_as(z)
+
+
+def _probes(features: Tensor) -> Callable[[Layout], FeatureMap]:
+    """The same random linear map of `[n, d]` features in any layout."""
+    dim = features.shape[1]
+    generator = torch.Generator().manual_seed(0)
+    if not is_wide(dim):
+        random = torch.eye(dim) + 0.5 * torch.randn(dim, dim, generator=generator) / dim**0.5
+        return partial(LinearMap, random.to(features.device, features.dtype))
+    left, right = (
+        torch.randn(dim, _RANK, generator=generator).to(features.device, features.dtype)
+        for _ in range(2)
+    )
+    return partial(_Added, left * (0.5 / (_RANK * dim) ** 0.5), right)
+
+
 def _arrives(
     model: nn.Module,
     inputs: Any,
     tap: Tap,
     name: str,
-    layout: Layout,
-    matrix: Tensor,
-    features: Tensor,
+    probe: FeatureMap,
+    expected: Tensor,
 ) -> bool:
-    probe = LinearMap(matrix, layout)
     handle = model.get_submodule(name).register_forward_hook(
         lambda _m, _a, out: probe(out), prepend=True
     )
@@ -106,8 +139,7 @@ def _arrives(
         return False
     finally:
         handle.remove()
-    expected = features @ matrix.mT
-    tolerance = 1e-4 if features.dtype in (torch.float32, torch.float64) else 3e-2
+    tolerance = 1e-4 if expected.dtype in (torch.float32, torch.float64) else 3e-2
     return mapped.shape == expected.shape and bool(
         (mapped - expected).abs().max() <= tolerance * expected.abs().max()
     )
