@@ -26,6 +26,7 @@ _CARRY = 2.0**40  # an exact sum is hi * 2^40 + lo with 0 <= lo < 2^40
 _CHUNK = 256
 # singular values below this share of the largest are noise of float32 features
 RANK_TOLERANCE = 1e-5
+_CONSTANT = 1e-6  # deviations below this share of the mean are rounding of float32
 
 
 class Moments:
@@ -48,10 +49,11 @@ class Moments:
     def __init__(self, dim: int):
         self.dim = dim
         self.count = 0
-        self._bins: dict[int, list[Tensor]] = {}  # exponent -> [hi [d, d], lo [d, d], sum [d]]
-        self._waiting: dict[
-            int, list[Tensor]
-        ] = {}  # exponent -> grid rows not multiplied yet, fewer than a chunk
+        # exponent -> [hi [d, d], lo [d, d], sum [d], entries that are not 0 [d]]
+        self._bins: dict[int, list[Tensor]] = {}
+        # exponent -> grid rows not multiplied yet, fewer than a chunk
+        self._waiting: dict[int, list[Tensor]] = {}
+        self._filled: dict[int, Tensor] = {}
 
     def update(self, features: Tensor) -> None:
         """Add feature rows `[n, d]` (finite, any floating dtype and device)."""
@@ -62,16 +64,13 @@ class Moments:
         exponents[peak == 0] = torch.iinfo(exponents.dtype).min
         for exponent in exponents.unique().tolist():
             if exponent > torch.iinfo(exponents.dtype).min:
-                self._add(
-                    exponent,
-                    torch.ldexp(
-                        rows[exponents == exponent], torch.tensor(_BITS - exponent)
-                    ).round_(),
-                )
+                self._add(exponent, rows[exponents == exponent])
 
-    def _add(self, exponent: int, grid: Tensor) -> None:
+    def _add(self, exponent: int, rows: Tensor) -> None:
         waiting = self._waiting.setdefault(exponent, [])
-        waiting.append(grid)
+        waiting.append(torch.ldexp(rows, torch.tensor(_BITS - exponent)).round_())
+        filled = rows.count_nonzero(0).double()
+        self._filled[exponent] = self._filled.get(exponent, 0.0) + filled
         if sum(map(len, waiting)) >= _CHUNK:
             self._flush(exponent)
 
@@ -84,9 +83,11 @@ class Moments:
                 zeros(self.dim, self.dim),
                 zeros(self.dim, self.dim),
                 zeros(self.dim),
+                zeros(self.dim),
             ]
-        hi, lo, total = self._bins[exponent]
+        hi, lo, total, filled = self._bins[exponent]
         total += grid.sum(0)
+        filled += self._filled.pop(exponent)
         for chunk in grid.split(_CHUNK):
             lo.addmm_(chunk.mT, chunk)
             _carry(hi, lo)
@@ -104,7 +105,7 @@ class Moments:
             _carry(mine[0], mine[1])
 
     def state(self) -> tuple[int, dict[int, list[Tensor]]]:
-        """The additive content: `(count, {exponent: [hi, lo, sum]})`."""
+        """The additive content: `(count, {exponent: [hi, lo, sum, entries that are not 0]})`."""
         for exponent in list(self._waiting):
             self._flush(exponent)
         return self.count, self._bins
@@ -114,7 +115,7 @@ class Moments:
         result = torch.zeros(self.dim, self.dim, dtype=torch.float64)
         _, bins = self.state()
         for exponent in sorted(bins):
-            hi, lo, _ = bins[exponent]
+            hi, lo, *_ = bins[exponent]
             result.add_(torch.add(lo, hi, alpha=_CARRY), alpha=2.0 ** (2 * (exponent - _BITS)))
         return result
 
@@ -125,6 +126,14 @@ class Moments:
         for exponent in sorted(bins):
             total.add_(bins[exponent][2], alpha=2.0 ** (exponent - _BITS))
         return total / max(self.count, 1)
+
+    def filled(self) -> Tensor:
+        """Which columns hold anything but zeros, `[d]` bool."""
+        _, bins = self.state()
+        held = torch.zeros(self.dim, dtype=torch.float64)
+        for parts in bins.values():
+            held += parts[3]
+        return held > 0
 
 
 def _carry(hi: Tensor, lo: Tensor) -> None:
@@ -143,12 +152,15 @@ class Spectrum:
         sigma: `[d]` singular values of the feature matrix.
         count: n, the rows behind it.
         mean: `[d]` mean feature.
+        small: columns that are not zero, and so small that their direction is below the noise of
+            the largest.
     """
 
     basis: Tensor
     sigma: Tensor
     count: int
     mean: Tensor
+    small: int = 0
 
     @property
     def rank(self) -> int:
@@ -175,18 +187,21 @@ def spectrum(moments: Moments) -> Spectrum:
     """
     if moments.count == 0:
         raise DataError("The forget set is empty: no sample was read.")
-    values, vectors = eigh(moments.second())
+    second = moments.second()
+    values, vectors = eigh(second)
     sigma = values.flip(0).clamp_min(0).sqrt()
     if sigma[0] == 0:
         raise DataError(
             "All features of the forget set are zero; wrong layer? Choose another with tap=."
         )
     basis = vectors.flip(1)
-    basis = basis.where(
-        basis.abs() > 1e-12, torch.zeros_like(basis)
-    )  # else a dead unit carries what was removed, as a number that only looks like 0
+    # else a dead unit carries what was removed, as a number that only looks like 0
+    dead = second.diagonal() == 0
+    basis = basis.masked_fill(dead[:, None] & (basis.abs() <= 1e-12), 0.0)
     peak = basis.gather(0, basis.abs().argmax(0, keepdim=True))
-    return Spectrum(basis * peak.sign(), sigma, moments.count, moments.mean())
+    size = second.diagonal().sqrt()
+    small = int((moments.filled() & (size <= sigma[0] * RANK_TOLERANCE)).sum())
+    return Spectrum(basis * peak.sign(), sigma, moments.count, moments.mean(), small)
 
 
 def rank_from_percent(dim: int, p: float) -> int:
@@ -218,21 +233,33 @@ def _percent(dim: int) -> str:
     return f"{math.ceil(Fraction(1_000_000, dim)) / 10_000:g}"
 
 
+def asked_rank(found: Spectrum, *, p: float | None, rank: int | None, energy: float | None) -> int:
+    """The number of directions that exactly one of p (percent of d), rank, or energy share asks
+    for.
+
+    Raises:
+        UsageError: the setting is impossible for this d.
+    """
+    dim = len(found.sigma)
+    if rank is not None:
+        return check_rank(dim, rank)
+    if energy is not None:
+        return _rank_from_energy(found, energy)
+    return rank_from_percent(dim, 1.5 if p is None else p)
+
+
 def choose_rank(found: Spectrum, *, p: float | None, rank: int | None, energy: float | None) -> int:
-    """The number of directions to remove, from exactly one of p (percent of d), rank, or energy
-    share.
+    """The number of directions to remove: those asked for, or fewer where the others lie in
+    columns too small beside the largest to be told from its rounding.
 
     Raises:
         UsageError: the setting is impossible for this d.
         DataError: more directions asked for than the forget set spans.
     """
     dim = len(found.sigma)
-    if rank is not None:
-        k = check_rank(dim, rank)
-    elif energy is not None:
-        k = _rank_from_energy(found, energy)
-    else:
-        k = rank_from_percent(dim, 1.5 if p is None else p)
+    k = asked_rank(found, p=p, rank=rank, energy=energy)
+    if found.rank < k <= min(found.count, found.rank + found.small):
+        return found.rank
     if k > found.rank:
         raise DataError(
             f"k={k} directions asked for, but the rank is {found.rank} ({found.count} samples); use"
@@ -290,6 +317,19 @@ def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
     finally:
         torch.set_num_threads(threads)
     return values, vectors
+
+
+def deviations(covariance: Tensor, mean: Tensor) -> Tensor:
+    """Standard deviation of every column `[d]`, infinite for columns that are constant to float32.
+
+    Whatever is divided by them does not depend on the units of the columns.
+
+    Args:
+        covariance: `[d, d]`.
+        mean: `[d]`.
+    """
+    scale = covariance.diagonal().clamp_min(0).sqrt()
+    return scale.where(scale > _CONSTANT * mean.abs(), torch.full_like(scale, torch.inf))
 
 
 def root(matrix: Tensor, power: float) -> Tensor:
