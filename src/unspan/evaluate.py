@@ -11,8 +11,8 @@ from scipy.stats import binomtest
 from torch import nn
 
 from unspan.errors import DataError
-from unspan.run import Run, batches, place, size_of
-from unspan.taps import eval_mode, forward, input_like, logits_of
+from unspan.run import Run, batches, size_of
+from unspan.taps import arranged, eval_mode, forward, logits_of
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ def accuracy(original: nn.Module, erased: nn.Module, data: Any, split: str, run:
                     " --eval none."
                 )
             for position, model in enumerate((original, erased)):
-                inputs = place(batch.inputs, input_like(model, batch.inputs))
-                scores = logits_of(forward(model, inputs))
+                with arranged(model, batch.inputs) as inputs:
+                    scores = logits_of(forward(model, inputs))
                 if scores is None:
                     raise DataError(
                         f"{split}: the model gives no class scores, so accuracy cannot be measured."

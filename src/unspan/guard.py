@@ -18,10 +18,10 @@ from torch.utils.data import Subset
 
 from unspan.errors import InconclusiveError, UsageError
 from unspan.evaluate import interval
-from unspan.run import Batch, Run, batches, place
+from unspan.run import Batch, Run, batches
 from unspan.samples import generator
 from unspan.splits import Splits, labels_of
-from unspan.taps import Tap, eval_mode, forward, input_like, logits_of, read
+from unspan.taps import Tap, arranged, eval_mode, forward, logits_of, read
 
 ALPHA = 0.05  # of the decision as a whole
 SAMPLES = 2000  # retained samples, and as many to forget at most
@@ -281,7 +281,8 @@ def _hits(
 
 
 def _scores(model: nn.Module, batch: Batch) -> Tensor | None:
-    scores = logits_of(forward(model, place(batch.inputs, input_like(model, batch.inputs))))
+    with arranged(model, batch.inputs) as inputs:
+        scores = logits_of(forward(model, inputs))
     return None if scores is None else scores[: len(batch)].flatten(1).float().cpu()
 
 
@@ -294,8 +295,8 @@ def _neighbours(
     with eval_mode(original), eval_mode(erased):
         for batch in batches(data, replace(run, max_samples=None), shard=False):
             for held, model in zip(vectors, (original, erased), strict=True):
-                inputs = place(batch.inputs, input_like(model, batch.inputs))
-                held.append(read(model, tap, inputs)[0][: len(batch)].float().cpu())
+                with arranged(model, batch.inputs) as inputs:
+                    held.append(read(model, tap, inputs)[0][: len(batch)].float().cpu())
             labels.append(torch.zeros(0) if batch.labels is None else batch.labels)
     y = torch.cat(labels)
     hits = [_rank_one(torch.cat(held), y) for held in vectors]

@@ -12,6 +12,7 @@ Hooks that stay in a model are placed by `placing` only. A `Tap` names three thi
 """
 
 from unspan.taps.finding import find_tap
+from unspan.taps.layout import arranged
 
 # the hooks too: models that were pickled when this was one file name them here
 from unspan.taps.placing import (
@@ -42,6 +43,7 @@ __all__ = [
     "CHILD",
     "Pool",
     "Tap",
+    "arranged",
     "attach",
     "describe",
     "detach",
