@@ -229,9 +229,7 @@ def paired(distances: Tensor, pairs: Tensor) -> Tensor:
     return ((distances * pairs).sum(1) / count.clamp_min(1)).sum() / (count > 0).sum().clamp_min(1)
 
 
-def within(
-    features: Tensor, labels: Tensor, beside: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+def within(features: Tensor, labels: Tensor, beside: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Mean `[d]` and Cholesky factor `[d, d]` of the covariance within classes, shrunk towards the
     variance of every feature, so that the units of the features decide nothing.
 

@@ -35,6 +35,7 @@ from unspan.taps.reading import (
     relative_difference,
     unwrap,
 )
+from unspan.taps.remembered import remembered_tap
 from unspan.taps.returned import shown, tensors_in
 from unspan.taps.sites import is_own_weight
 from unspan.taps.tap import Pool, Tap
@@ -57,6 +58,7 @@ __all__ = [
     "pooled",
     "read",
     "relative_difference",
+    "remembered_tap",
     "shown",
     "tensors_in",
     "unwrap",
