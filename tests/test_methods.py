@@ -555,7 +555,7 @@ def test_leace_is_the_published_eraser_and_leaves_no_linear_trace(world):
     z = unspan.features(net, x).double()
     forget = y == 2
     parts = [
-        (int(mask.sum()), z[mask].mean(0), z[mask].mT @ z[mask] / mask.sum())
+        (int(mask.sum()), z[mask].mean(0), z[mask].mT.cov(correction=0))
         for mask in (forget, ~forget)
     ]
     matrix, offset, before = leace.eraser(*parts)

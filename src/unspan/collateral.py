@@ -13,10 +13,10 @@ from torch.utils.data import Subset
 
 from unspan.errors import UnspanError
 from unspan.evaluate import Answers, Measure, Pair, answers, predictions
-from unspan.run import Run, batches, place
+from unspan.run import Run, batches
 from unspan.samples import generator
 from unspan.splits import Splits, labels_of
-from unspan.taps import eval_mode, input_like, read
+from unspan.taps import arranged, eval_mode, read
 
 RETAINED = {"class": 1000}  # samples to keep that are measured, by the kind of the request
 _RETAINED = 2000  # of any other kind
@@ -202,8 +202,9 @@ def _pairs_of_embeddings(
             found = []
             for model, tap in pair.sides:
                 assert tap is not None
-                inputs = place(batch.inputs, input_like(model, batch.inputs))
-                found.append(read(model, tap, inputs)[0][: len(batch)].flatten(1).float().cpu())
+                with arranged(model, batch.inputs) as inputs:
+                    features = read(model, tap, inputs)[0][: len(batch)]
+                found.append(features.flatten(1).float().cpu())
             alone = torch.full((len(batch),), _ALONE)
             yield alone if batch.labels is None else batch.labels, found[0], found[1]
 

@@ -31,7 +31,7 @@ from unspan.install import Form, Placement, check_fold, install, restore_rows, v
 from unspan.methods import ESC, EraserMethod, Method, recommended
 from unspan.models import recipe_of
 from unspan.routes import compare, outcomes
-from unspan.run import Run, batches, first_rows, peek, place, size_of
+from unspan.run import Run, batches, peek, place, size_of
 from unspan.splits import Splits, as_splits
 from unspan.stream import FeatureStream, example, seen_by_all
 from unspan.taps import (
@@ -43,6 +43,7 @@ from unspan.taps import (
     head_parameters,
     input_like,
     read,
+    remembered_tap,
     unwrap,
 )
 from unspan.trained import check_parts, train_request, without_earlier
@@ -535,6 +536,6 @@ def features(
         found = (
             record.tap
             if record is not None and tap is None
-            else find_tap(inner, first_rows(inputs, 2), tap, pool)[0]
+            else remembered_tap(inner, inputs, tap, pool)
         )
         return read(inner, found, inputs)[0]

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from unspan.errors import DataError
 from unspan.metrics.paired import paired_bounds
-from unspan.run import Batch, Run, batches, place, size_of
-from unspan.taps import Tap, eval_mode, forward, head_parameters, input_like, logits_of, read
+from unspan.run import Batch, Run, batches, size_of
+from unspan.taps import Tap, arranged, eval_mode, forward, logits_of, read, scores_at
 
 
 class Part(str, Enum):
@@ -190,12 +190,13 @@ def _scores(model: nn.Module, tap: Tap | None, batch: Batch, what: str) -> Tenso
     """Class scores `[n, C]` of a batch; computed from the head's input where the model returns more
     than them.
     """
-    inputs = place(batch.inputs, input_like(model, batch.inputs))
-    scores = logits_of(forward(model, inputs))
-    if scores is None and tap is not None:
-        head = head_parameters(model, tap)
-        if head is not None:
-            scores = read(model, tap, inputs)[0].double().cpu() @ head[0].mT + head[1]
+    with arranged(model, batch.inputs) as inputs:
+        if tap is None:
+            scores = logits_of(forward(model, inputs))
+        else:
+            features, output = read(model, tap, inputs)
+            scores = logits_of(output) if tap.head is None else None
+            scores = scores_at(model, tap, features, output) if scores is None else scores
     if scores is None:
         raise DataError(
             f"{what}: the model gives no class scores, so accuracy cannot be measured. Pass --eval"

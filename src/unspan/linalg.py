@@ -21,6 +21,7 @@ from unspan.moments import Moments
 
 # singular values below this share of the largest are noise of float32 features
 RANK_TOLERANCE = 1e-5
+_CONSTANT = 1e-6  # deviations below this share of the mean are rounding of float32
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,15 @@ class Spectrum:
         sigma: `[d]` singular values of the feature matrix.
         count: n, the rows behind it.
         mean: `[d]` mean feature.
+        small: columns that are not zero, and so small that their direction is below the noise of
+            the largest.
     """
 
     basis: Tensor
     sigma: Tensor
     count: int
     mean: Tensor
+    small: int = 0
 
     @property
     def rank(self) -> int:
@@ -70,11 +74,13 @@ def spectrum(moments: Moments) -> Spectrum:
         raise DataError(
             "All features of the forget set are zero; wrong layer? Choose another with tap=."
         )
-    basis = vectors.where(
-        vectors.abs() > 1e-12, torch.zeros_like(vectors)
-    )  # else a dead unit carries what was removed, as a number that only looks like 0
+    # else a dead unit carries what was removed, as a number that only looks like 0
+    dead = ~moments.filled()
+    basis = vectors.masked_fill(dead[:, None] & (vectors.abs() <= 1e-12), 0.0)
     peak = basis.gather(0, basis.abs().argmax(0, keepdim=True))
-    return Spectrum(basis * peak.sign(), sigma, moments.count, moments.mean())
+    size = (vectors * sigma[: vectors.shape[1]]).norm(dim=1)  # of every column
+    small = int((moments.filled() & (size <= sigma[0] * RANK_TOLERANCE)).sum())
+    return Spectrum(basis * peak.sign(), sigma, moments.count, moments.mean(), small)
 
 
 def _principal(moments: Moments) -> tuple[Tensor, Tensor]:
@@ -120,21 +126,33 @@ def _percent(dim: int) -> str:
     return f"{math.ceil(Fraction(1_000_000, dim)) / 10_000:g}"
 
 
+def asked_rank(found: Spectrum, *, p: float | None, rank: int | None, energy: float | None) -> int:
+    """The number of directions that exactly one of p (percent of d), rank, or energy share asks
+    for.
+
+    Raises:
+        UsageError: the setting is impossible for this d.
+    """
+    dim = len(found.sigma)
+    if rank is not None:
+        return check_rank(dim, rank)
+    if energy is not None:
+        return _rank_from_energy(found, energy)
+    return rank_from_percent(dim, 1.5 if p is None else p)
+
+
 def choose_rank(found: Spectrum, *, p: float | None, rank: int | None, energy: float | None) -> int:
-    """The number of directions to remove, from exactly one of p (percent of d), rank, or energy
-    share.
+    """The number of directions to remove: those asked for, or fewer where the others lie in
+    columns too small beside the largest to be told from its rounding.
 
     Raises:
         UsageError: the setting is impossible for this d.
         DataError: more directions asked for than the forget set spans.
     """
     dim = len(found.sigma)
-    if rank is not None:
-        k = check_rank(dim, rank)
-    elif energy is not None:
-        k = _rank_from_energy(found, energy)
-    else:
-        k = rank_from_percent(dim, 1.5 if p is None else p)
+    k = asked_rank(found, p=p, rank=rank, energy=energy)
+    if found.rank < k <= min(found.count, found.rank + found.small):
+        return found.rank
     if k > found.rank:
         raise DataError(
             f"k={k} directions asked for, but the rank is {found.rank} ({found.count} samples); use"
@@ -199,6 +217,19 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def deviations(covariance: Tensor, mean: Tensor) -> Tensor:
+    """Standard deviation of every column `[d]`, infinite for columns that are constant to float32.
+
+    Whatever is divided by them does not depend on the units of the columns.
+
+    Args:
+        covariance: `[d, d]`.
+        mean: `[d]`.
+    """
+    scale = covariance.diagonal().clamp_min(0).sqrt()
+    return scale.where(scale > _CONSTANT * mean.abs(), torch.full_like(scale, torch.inf))
 
 
 def root(matrix: Tensor, power: float) -> Tensor:

@@ -26,6 +26,7 @@ class State(NamedTuple):
     samples: int
     bins: dict[int, list[Tensor]]
     rows: dict[int, Tensor]
+    filled: Tensor  # entries of each column that are not 0, `[d]`
 
 
 class Moments:
@@ -50,6 +51,7 @@ class Moments:
     def __init__(self, dim: int, *, keep_rows: bool | None = None):
         self.dim = dim
         self.count = 0
+        self._filled = torch.zeros(dim, dtype=torch.float64)
         self._rows: dict[int, list[Tensor]] | None = (
             {} if (is_wide(dim) if keep_rows is None else keep_rows) else None
         )  # exponent -> grid rows, float32, in which they are exact
@@ -62,6 +64,7 @@ class Moments:
         """Add feature rows `[n, d]` (finite, any floating dtype and device)."""
         rows = features.detach().to("cpu", torch.float64)
         self.count += len(rows)
+        self._filled += rows.count_nonzero(0)
         peak = rows.abs().amax(1) if len(rows) else rows.new_zeros(0)
         exponents = -(-torch.frexp(peak).exponent // _BIN) * _BIN
         exponents[peak == 0] = torch.iinfo(exponents.dtype).min
@@ -115,6 +118,7 @@ class Moments:
         data).
         """
         self.count += state.samples
+        self._filled += state.filled
         if state.bins and self._rows is not None:
             kept, self._rows = self._rows, None
             for exponent, parts in kept.items():
@@ -133,7 +137,8 @@ class Moments:
         for exponent in list(self._waiting):
             self._flush(exponent)
         kept = self._rows or {}
-        return State(self.count, self._bins, {key: torch.cat(kept[key]) for key in kept})
+        rows = {key: torch.cat(kept[key]) for key in kept}
+        return State(self.count, self._bins, rows, self._filled)
 
     def rows(self) -> Tensor | None:
         """The rows on their grids `[n, d]` in an order of their own, None where only sums are
@@ -161,12 +166,16 @@ class Moments:
     def mean(self) -> Tensor:
         """Mean feature, `[d]`."""
         total = torch.zeros(self.dim, dtype=torch.float64)
-        _, bins, rows = self.state()
+        _, bins, rows, _ = self.state()
         for exponent in sorted(rows):
             total.add_(rows[exponent].double().sum(0), alpha=2.0 ** (exponent - _BITS))
         for exponent in sorted(bins):
             total.add_(bins[exponent][2], alpha=2.0 ** (exponent - _BITS))
         return total / max(self.count, 1)
+
+    def filled(self) -> Tensor:
+        """Which columns hold anything but zeros, `[d]` bool."""
+        return self._filled > 0
 
 
 def _carry(hi: Tensor, lo: Tensor) -> None:

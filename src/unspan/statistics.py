@@ -37,6 +37,7 @@ from unspan.receipt import state_hash
 from unspan.run import Run, batches, peek, size_of
 from unspan.stream import FeatureStream, example
 from unspan.taps import Pool, eval_mode, find_tap, head_parameters, unwrap
+from unspan.transport import average
 
 SCHEMA = "unspan.statistics/2"
 _SAID = ("schema", "length", "model")
@@ -93,6 +94,31 @@ class Statistics:
         """
         return self._only(~torch.isin(self.labels, torch.tensor(list(classes), dtype=torch.int64)))
 
+    def units(self, features: Tensor | None = None) -> Tensor:
+        """Deviation of every feature over all places `[d]`, 1 where it is constant; what is divided
+        by them does not depend on the units of the features.
+
+        Args:
+            features: `[n, d]` others, whose spread counts as much.
+        """
+        share = self.count.double() / self.count.sum()
+        centre = share @ self.mean
+        variance = average(self.covariance, self.count).diagonal()
+        variance = variance + share @ (self.mean - centre).square()
+        if features is not None:
+            variance = variance / 2 + (features.double() - centre).square().mean(0) / 2
+        return _unit(variance)
+
+    def divided(self, unit: Tensor) -> Statistics:
+        """The statistics of features divided by `unit` `[d]`; rows score those as before."""
+        return replace(
+            self,
+            rows=torch.cat([self.rows[:, :-1] * unit, self.rows[:, -1:]], 1),
+            mean=self.mean / unit,
+            covariance=_divided(self.covariance, unit),
+            quantiles=self.quantiles / unit[:, None],
+        )
+
     def _only(self, kept: Tensor) -> Statistics:
         """The places of a mask."""
         if int(kept.sum()) < 2:
@@ -126,7 +152,7 @@ class Statistics:
         Raises:
             DataError: fewer than two places would be left.
         """
-        home = self._places_of(z, head)
+        home, unit = self._places_of(z, head), self.units()
         count, mean, covariance = self.count.clone(), self.mean.clone(), self.covariance.clone()
         shared = len(covariance) == 1
         held = int(self.count.sum()) - len(self.count)
@@ -135,16 +161,16 @@ class Statistics:
             left = int(count[place]) - len(own)
             whole = (held if shared else int(count[place]) - 1) * covariance[at]
             others = whole - own.mT @ own
-            largest = float(torch.linalg.eigvalsh(whole)[-1])
-            if float(torch.linalg.eigvalsh(others)[0]) < -_FOREIGN * largest:
+            largest = float(torch.linalg.eigvalsh(_divided(whole, unit))[-1])
+            if float(torch.linalg.eigvalsh(_divided(others, unit))[0]) < -_FOREIGN * largest:
                 continue
             count[place] = max(left, 0)
             if left < _FEWEST:
                 continue
             shift = -own.sum(0) / left
             held -= len(own) if shared else 0
-            scatter = _positive(others - left * shift[:, None] * shift)
-            covariance[at] = scatter / (held if shared else left - 1)
+            scatter = _positive(_divided(others - left * shift[:, None] * shift, unit))
+            covariance[at] = _divided(scatter, 1 / unit) / (held if shared else left - 1)
             mean[place] += shift
         kept = replace(self, count=count, mean=mean, covariance=covariance)
         return kept._only(count >= _FEWEST)
@@ -154,7 +180,8 @@ class Statistics:
         named = (
             self.labels[score(self.rows, z).argmax(1)] if head is None else score(head, z).argmax(1)
         )
-        apart = torch.cdist(z, self.mean)
+        unit = self.units()
+        apart = torch.cdist(z / unit, self.mean / unit)
         apart[named[:, None] != self.labels] = math.inf
         nearest = apart.min(1)
         return torch.where(nearest.values.isfinite(), nearest.indices, -1)
@@ -199,6 +226,16 @@ def is_file_of_statistics(path: Path) -> bool:
             return str((file.metadata() or {}).get("schema")).startswith("unspan.statistics/")
     except (SafetensorError, OSError):
         return False
+
+
+def _unit(variance: Tensor) -> Tensor:
+    """Deviations `[d]`, 1 where the variance is 0."""
+    return variance.sqrt().where(variance > 0, torch.ones_like(variance))
+
+
+def _divided(covariance: Tensor, unit: Tensor) -> Tensor:
+    """Covariances `[..., d, d]` of features divided by `unit` `[d]`."""
+    return covariance / unit[:, None] / unit
 
 
 def _positive(scatter: Tensor) -> Tensor:
@@ -392,30 +429,32 @@ def summed_up(z: Tensor, y: Tensor, head: tuple[Tensor, Tensor] | None) -> Stati
 
 def normal_scores(z: Tensor, quantiles: Tensor) -> Tensor:
     """Features `[n, d]` by their quantiles `[d, B]` to standard normals, feature by feature."""
-    return interpolated(
-        z, quantiles, torch.special.ndtri(LEVELS).expand(len(z), z.shape[1], -1)
-    ).clamp(-3, 3)
+    width = quantiles[:, -1] - quantiles[:, 0]
+    width = width.where(width > 0, torch.ones_like(width))  # else units would decide what is a tie
+    normal = torch.special.ndtri(LEVELS).expand(len(z), z.shape[1], -1)
+    return interpolated(z / width, quantiles / width[:, None], normal).clamp(-3, 3)
 
 
 def clusters(z: Tensor, most: int) -> list[Tensor]:
-    """Rows `[n, d]` in up to `most` groups around nearest centres (Lloyd's k-means), those of fewer
-    than 20 left out.
+    """Rows `[n, d]` in up to `most` groups around nearest centres (Lloyd's k-means, in units of
+    each column's deviation), those of fewer than 20 left out.
 
     So many that a group has at least 2 d samples on average, so that a covariance means something.
     """
     count = min(most, len(z) // max(_FEWEST, 2 * z.shape[1]), len(z))
     if count < 2:
         return [z] if len(z) >= _FEWEST else []
-    centres = z[torch.randperm(len(z), generator=torch.Generator().manual_seed(0))[:count]]
+    x = z / _unit(z.double().var(0)).to(z)
+    centres = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:count]]
     for _ in range(_PASSES):
-        near = torch.cdist(z, centres).argmin(1)
+        near = torch.cdist(x, centres).argmin(1)
         centres = torch.stack(
             [
-                z[near == one].mean(0) if bool((near == one).any()) else centres[one]
+                x[near == one].mean(0) if bool((near == one).any()) else centres[one]
                 for one in range(count)
             ]
         )
-    near = torch.cdist(z, centres).argmin(1)
+    near = torch.cdist(x, centres).argmin(1)
     return [z[near == one] for one in range(count) if int((near == one).sum()) >= _FEWEST]
 
 

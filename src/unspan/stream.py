@@ -19,7 +19,7 @@ from unspan.errors import DataError, ResourceError
 from unspan.frozen import training_mode
 from unspan.receipt import state_hash
 from unspan.run import Batch, Run, first_rows, place
-from unspan.taps import Tap, input_like, read
+from unspan.taps import Tap, arranged, input_like, read
 
 _LARGEST = 1e15  # activations beyond this are an overflow in the making, not features
 
@@ -96,8 +96,7 @@ class FeatureStream:
         if self._train:
             training_mode(self._model, self._frozen)
         for number, batch in enumerate(self._batches):
-            like = input_like(self._model, batch.inputs)
-            features = self._features(batch, like)[: len(batch)]
+            features = self._features(batch)[: len(batch)]
             _check_finite(features, batch, number)
             self._note(features, batch)
             done += len(batch)
@@ -108,7 +107,7 @@ class FeatureStream:
         if self._train:
             self._model.eval()
 
-    def _features(self, batch: Batch, like: Tensor | None) -> Tensor:
+    def _features(self, batch: Batch) -> Tensor:
         """Features of a batch, in halves when the device runs out of memory."""
         rows = len(
             next(iter(batch.inputs.values()))
@@ -121,10 +120,7 @@ class FeatureStream:
         while True:
             try:
                 parts = [
-                    read(self._model, self._tap, place(_slice(batch.inputs, start, step), like))[
-                        0
-                    ].cpu()
-                    for start in range(0, rows, step)
+                    self._read(_slice(batch.inputs, start, step)) for start in range(0, rows, step)
                 ]
                 return (
                     (torch.cat(parts) if len(parts) > 1 else parts[0]).float()
@@ -141,6 +137,10 @@ class FeatureStream:
                 torch.cuda.empty_cache()
             except RuntimeError as error:
                 raise out_of_memory(error) or error from error
+
+    def _read(self, inputs: Any) -> Tensor:
+        with arranged(self._model, inputs) as arrived:
+            return read(self._model, self._tap, arrived)[0].cpu()
 
     def _note(self, features: Tensor, batch: Batch) -> None:
         self.seen.digests += b"".join(batch.digests)

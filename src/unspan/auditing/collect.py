@@ -24,9 +24,19 @@ from unspan.metrics.outputs import Outputs
 from unspan.receipt import state_hash
 from unspan.run import Batch, Run, batches, first_rows, place, size_of
 from unspan.splits import digests_of
-from unspan.taps import Pool, Tap, eval_mode, find_tap, input_like, read, scores_at, unwrap
+from unspan.taps import (
+    Pool,
+    Tap,
+    arranged,
+    eval_mode,
+    find_tap,
+    input_like,
+    read,
+    scores_at,
+    unwrap,
+)
 
-_VERSION = 1  # of the files in the cache
+_VERSION = 2  # of the files in the cache
 
 
 @dataclass(frozen=True)
@@ -227,10 +237,8 @@ def _rows(
 
 
 def _outputs(one: Subject, batch: Batch) -> tuple[Tensor, Tensor | None]:
-    with eval_mode(one.model):
-        features, output = read(
-            one.model, one.tap, place(batch.inputs, input_like(one.model, batch.inputs))
-        )
+    with eval_mode(one.model), arranged(one.model, batch.inputs) as inputs:
+        features, output = read(one.model, one.tap, inputs)
     features = features[: len(batch)].float().cpu()
     if not bool(torch.isfinite(features).all()):
         row = int((~torch.isfinite(features).all(1)).nonzero()[0])

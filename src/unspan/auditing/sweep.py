@@ -13,7 +13,7 @@ from unspan.copying import copied
 from unspan.deletion import RECORD
 from unspan.metrics.outputs import Outputs
 from unspan.run import Run, batches, place
-from unspan.taps import CHILD, detach, eval_mode, forward, input_like, read
+from unspan.taps import CHILD, arranged, detach, eval_mode, forward, input_like, read
 
 _LAYERS = 3
 
@@ -70,7 +70,8 @@ def layer_outputs(
         with eval_mode(one.model):
             for is_forget, part in ((True, forget), (False, retain)):
                 for batch in batches(part, run, shard=False):
-                    forward(one.model, place(batch.inputs, input_like(one.model, batch.inputs)))
+                    with arranged(one.model, batch.inputs) as inputs:
+                        forward(one.model, inputs)
                     for name in names:
                         rows[name].append(_pooled(seen[name])[: len(batch)].float().cpu())
                     labels.append(

@@ -23,8 +23,8 @@ from unspan.metrics.retention import harmonic_mean, published_probe
 from unspan.metrics.score import Reading, Score, share_interval
 from unspan.metrics.similarity import class_cosine, weight_change
 from unspan.metrics.unlearning import nomus, zrf
-from unspan.run import Run, batches, place
-from unspan.taps import eval_mode, input_like, logits_of, read
+from unspan.run import Run, batches
+from unspan.taps import arranged, eval_mode, logits_of, read
 
 Values = dict[str, dict[str, Any]]
 
@@ -40,10 +40,8 @@ def outputs(model: nn.Module, forget: Any, retain: Any, run: Run) -> Outputs:
     for is_forget, data in ((True, forget), (False, retain)):
         for batch in batches(data, run, shard=False) if data is not None and len(data) else ():
             one = one or subject("model", model, batch.inputs)
-            with eval_mode(one.model):
-                z, output = read(
-                    one.model, one.tap, place(batch.inputs, input_like(one.model, batch.inputs))
-                )
+            with eval_mode(one.model), arranged(one.model, batch.inputs) as inputs:
+                z, output = read(one.model, one.tap, inputs)
             found = logits_of(output)
             if found is None or batch.labels is None:
                 raise DataError("A benchmark needs class scores and the label of every sample.")

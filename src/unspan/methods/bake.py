@@ -44,7 +44,7 @@ from unspan.taps import eval_mode, forward, input_like
 from unspan.training import Pass, Training, train
 from unspan.work import Outcome, Work
 
-SHRINK = 0.1  # of the covariance towards its mean variance
+SHRINK = 0.1  # of the covariance towards the variance of every feature
 NEVER = -1e4  # a score that no class ever has
 Features = dict[str, Tensor]
 
@@ -195,10 +195,16 @@ class Bake:
         with torch.autocast(
             x.device.type, enabled=False
         ):  # a covariance needs more than the 8 bits of bfloat16
-            return distance(x[gone], y[gone], *memory[name])
+            return distance(x[gone], y[gone], *memory[name], beside=x[gone].detach())
 
 
-def distance(forget: Tensor, targets: Tensor, retained: Tensor, labels: Tensor) -> Tensor:
+def distance(
+    forget: Tensor,
+    targets: Tensor,
+    retained: Tensor,
+    labels: Tensor,
+    beside: Tensor | None = None,
+) -> Tensor:
     """Energy distance of the forget features from the retained ones of the same class, less what
     does not depend on them.
 
@@ -207,8 +213,9 @@ def distance(forget: Tensor, targets: Tensor, retained: Tensor, labels: Tensor) 
         targets: `[m]` their target classes.
         retained: `[n, d]` features that are followed.
         labels: `[n]` their classes.
+        beside: as in `within`.
     """
-    centre, factor = within(retained, labels)
+    centre, factor = within(retained, labels, beside)
     f, r = (
         torch.linalg.solve_triangular(factor, (x - centre).mT, upper=False).mT / x.shape[1] ** 0.5
         for x in (forget, retained)
@@ -227,22 +234,31 @@ def paired(distances: Tensor, pairs: Tensor) -> Tensor:
     return ((distances * pairs).sum(1) / count.clamp_min(1)).sum() / (count > 0).sum().clamp_min(1)
 
 
-def within(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean `[d]` and Cholesky factor `[d, d]` of the covariance within classes, shrunk towards its
-    mean variance.
+def within(features: Tensor, labels: Tensor, beside: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Mean `[d]` and Cholesky factor `[d, d]` of the covariance within classes, shrunk towards the
+    variance of every feature, so that the units of the features decide nothing.
+
+    Args:
+        features: `[n, d]`.
+        labels: `[n]` their classes.
+        beside: `[m, d]` others, whose variance counts for what the covariance is shrunk to: a
+            feature that hardly varies in `features` alone is not blown up.
     """
     one = torch.nn.functional.one_hot(labels).to(features)
     means = (one.mT @ features) / one.sum(0)[:, None].clamp_min(1)
     rest = features - means[labels]
-    covariance = rest.mT @ rest / len(rest)
-    floor = SHRINK * covariance.diagonal().mean() + torch.finfo(features.dtype).eps
-    spread = covariance + floor * torch.eye(
+    variance = rest.detach().square().mean(0)
+    if beside is not None and len(beside) > 1:
+        variance = (variance + beside.var(0, correction=0)) / 2
+    unit = variance.sqrt()
+    unit = unit.where(unit > 0, torch.ones_like(unit))
+    covariance = (rest / unit).mT @ (rest / unit) / len(rest)
+    spread = covariance + SHRINK * torch.eye(
         len(covariance), dtype=features.dtype, device=features.device
     )
-    return (
-        features.mean(0),
-        torch.linalg.cholesky_ex(spread)[0],
-    )  # fails for what is not finite only: then the loss is not either, which the loop explains
+    # fails for what is not finite only: then the loss is not either, which the loop explains
+    factor = torch.linalg.cholesky_ex(spread)[0]
+    return features.mean(0), unit[:, None] * factor
 
 
 def targets(work: Work, samples: Samples) -> Tensor:

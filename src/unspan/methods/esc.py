@@ -7,7 +7,8 @@ Needs: forget samples, no labels. Cost: one forward pass plus O(n d^2 + d^3); me
 Typical: p = 1.5 (d = 96: k = 1; d = 512: 7; d = 768: 11).
 Fails: an attacker who trains a probe to convergence reads the class almost as before; with the
 weights the projection is simply removed. On non-negative features the first direction is nearly the
-mean, shared by classes.
+mean, shared by classes. Principal directions are those of the raw features, so columns of larger
+units come first; what is below 1e-5 of the largest stays (LEACE does not depend on units).
 Source: Lee, Park, Jeon, Hwang, Park, "ESC: Erasing Space Concept for Knowledge Deletion", CVPR
 2025, eq. 1-3.
 Deviates: see docs/paper-map.md; `fidelity` switches the differences.
@@ -25,7 +26,16 @@ from torch import Tensor
 from unspan import dist
 from unspan.erasers import Eraser, LinearMap, Projection
 from unspan.errors import DataError, UnspanError, UsageError
-from unspan.linalg import Moments, Spectrum, check_rank, choose_rank, rank_from_percent, spectrum
+from unspan.linalg import (
+    RANK_TOLERANCE,
+    Moments,
+    Spectrum,
+    asked_rank,
+    check_rank,
+    choose_rank,
+    rank_from_percent,
+    spectrum,
+)
 from unspan.memory import require_square
 from unspan.stream import FeatureStream
 
@@ -109,7 +119,8 @@ class ESC:
         report = _report(found, k) | ({"sin_theta_bound": bound} if bound is not None else {})
         if self.fidelity == "released-code":
             return Fit(LinearMap(_thin_complement(found, k)), report)
-        return Fit(Projection(found.basis[:, :k].clone()), report, _warnings(found, k))
+        asked = asked_rank(found, p=self.p, rank=self.rank, energy=self.energy)
+        return Fit(Projection(found.basis[:, :k].clone()), report, _warnings(found, k, asked))
 
     def _read_until_converged(self, stream: FeatureStream) -> tuple[Moments, float]:
         """Read in random order until the bound of `_converged` is below the tolerance."""
@@ -194,8 +205,14 @@ def _report(found: Spectrum, k: int) -> dict[str, Any]:
     }
 
 
-def _warnings(found: Spectrum, k: int) -> tuple[str, ...]:
+def _warnings(found: Spectrum, k: int, asked: int) -> tuple[str, ...]:
     out = []
+    if k < asked:
+        out.append(
+            f"{k} of {asked} directions were removed: {found.small} of the {len(found.sigma)}"
+            f" feature columns are below {RANK_TOLERANCE:g} of the largest, where directions of the"
+            " raw features cannot be told from rounding; method leace does not depend on units"
+        )
     if found.gap(k) < 1e-6:
         out.append(
             f"k={k} cuts through equal singular values (gap {found.gap(k):.1e}): the removed span"

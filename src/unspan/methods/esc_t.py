@@ -8,7 +8,8 @@ Needs: forget samples with labels, a linear head. Cost: one forward pass plus ep
 features.
 Typical: tau 0.7, lr 1e-3, at most 50 epochs, batch 64.
 Fails: the map is not a projection and can amplify directions (its norm is reported); a converged
-probe reads the class, as with ESC.
+probe reads the class, as with ESC. Directions and steps are those of the raw features, so columns
+of larger units decide.
 Source: Lee et al., CVPR 2025, eq. 4-6 and the released defaults.
 Deviates: see docs/paper-map.md; `fidelity` switches the differences.
 """

@@ -10,7 +10,8 @@ Needs: retain samples; labels are read, not used. Cost: C backward passes for ev
 training.
 Typical: alpha 1e-7 to 1e-6.
 Fails: the approximation is diagonal: at an alpha that forgets, accuracy on the rest often falls;
-features move little.
+features move little. A row of weights shares its noise, and caps are absolute: inputs of very
+different units get noise that fits the typical one.
 Source: Golatkar, Achille, Soatto, "Eternal Sunshine of the Spotless Net", CVPR 2020;
 SelectiveForgetting.
 Deviates: gradients are per sample (a release squares means of batches), the expectation is the

@@ -26,11 +26,12 @@ from torch import Tensor
 from unspan import dist
 from unspan.erasers import LinearMap
 from unspan.errors import DataError, UsageError
+from unspan.linalg import RANK_TOLERANCE, deviations
 from unspan.memory import require_square
 from unspan.methods.esc import Fit
 from unspan.stream import FeatureStream
 
-_SMALL = 1e-9  # eigenvalues of the covariance below this share of the largest are rounding
+Moments = tuple[int, Tensor, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,48 +73,50 @@ class LEACE:
         return Fit(LinearMap(matrix, offset=offset), report)
 
 
-def _moments(stream: FeatureStream) -> tuple[int, Tensor, Tensor]:
-    """Count, mean `[d]` and mean outer product `[d, d]`, float64."""
-    count, total, second = (
-        0,
-        torch.zeros(stream.dim, dtype=torch.float64),
-        torch.zeros(stream.dim, stream.dim, dtype=torch.float64),
-    )
+def _moments(stream: FeatureStream) -> Moments:
+    """Count, mean `[d]` and covariance `[d, d]` (divisor n), float64."""
+    count, mean = 0, torch.zeros(stream.dim, dtype=torch.float64)
+    scatter = torch.zeros(stream.dim, stream.dim, dtype=torch.float64)
     for features, _ in stream:
         rows = features.double()
-        count, total = count + len(rows), total + rows.sum(0)
-        second.addmm_(rows.mT, rows)
+        gap = rows.mean(0) - mean
+        centred = rows - rows.mean(0)
+        scatter.addmm_(centred.mT, centred)
+        scatter += torch.outer(gap, gap) * (count * len(rows) / (count + len(rows)))
+        mean = mean + gap * (len(rows) / (count + len(rows)))
+        count += len(rows)
     if count == 0:
         raise DataError("LEACE needs forget and retained samples; one of the two is empty.")
-    return count, total / count, second / count
+    return count, mean, scatter / count
 
 
-def eraser(
-    forget: tuple[int, Tensor, Tensor], retain: tuple[int, Tensor, Tensor]
-) -> tuple[Tensor, Tensor, float]:
+def eraser(forget: Moments, retain: Moments) -> tuple[Tensor, Tensor, float]:
     """Matrix A `[d, d]` and offset b `[d]` of `x -> A x + b`, and the R^2 of the best affine probe
     before.
 
+    `A = I - s v^T` with `v = Sigma^+ s / (s^T Sigma^+ s)` and s the cross-covariance, so that
+    `A s = 0` whatever directions the pseudo-inverse leaves out. It is taken in units of every
+    column's deviation: the units of the columns decide nothing.
+
     Args:
-        forget: count, mean and mean outer product of the forget features.
+        forget: count, mean and covariance of the forget features.
         retain: the same of the retained ones.
     """
-    n = forget[0] + retain[0]
-    share = forget[0] / n
+    share = forget[0] / (forget[0] + retain[0])
     mean = share * forget[1] + (1 - share) * retain[1]
-    covariance = share * forget[2] + (1 - share) * retain[2] - torch.outer(mean, mean)
-    cross = share * (forget[1] - mean)  # Sigma_xz of the indicator
-    values, vectors = torch.linalg.eigh(covariance)
-    kept = values > _SMALL * values[-1].clamp_min(1e-300)
-    values, vectors = values[kept], vectors[:, kept]
-    whitened = (vectors.mT @ cross) / values.sqrt()
+    gap = forget[1] - retain[1]
+    between = share * (1 - share)
+    covariance = share * forget[2] + (1 - share) * retain[2] + between * torch.outer(gap, gap)
+    cross = between * gap  # Sigma_xz of the indicator
+    scale = deviations(covariance, mean)
+    values, vectors = torch.linalg.eigh(covariance / scale[:, None] / scale)
+    kept = values > RANK_TOLERANCE**2 * values[-1].clamp_min(1e-300)
+    whitened = (vectors[:, kept].mT @ (cross / scale)) / values[kept].sqrt()
     length = float(whitened.norm())
     if length < 1e-10:
         raise DataError(
             "LEACE: forget and retained features have the same mean already; nothing was changed."
         )
-    direction = whitened / length
-    matrix = torch.eye(len(mean), dtype=torch.float64) - torch.outer(
-        vectors @ (direction * values.sqrt()), vectors @ (direction / values.sqrt())
-    )
-    return matrix, mean - matrix @ mean, length**2 / (share * (1 - share))
+    reader = vectors[:, kept] @ (whitened / values[kept].sqrt()) / scale / length**2
+    matrix = torch.eye(len(mean), dtype=torch.float64) - torch.outer(cross, reader)
+    return matrix, mean - matrix @ mean, length**2 / between

@@ -182,14 +182,14 @@ class Resample:
             own = None if stream.head is None else head_rows(stream.head)
             kept = kept.less(features, own)
         rows = head_rows(stream.head) if stream.head is not None else kept.rows
+        unit = kept.units(features)
         if by_class:
             forgotten, others = _split(rows, stream)
             forgotten[:, -1] += self.margin
         else:
-            forgotten, others = (
-                discriminant(features, kept, self.false_positives),
-                torch.zeros(1, stream.dim + 1, dtype=torch.float64),
-            )
+            found = discriminant(features / unit, kept.divided(unit), self.false_positives)
+            forgotten = _undone(found, unit)
+            others = torch.zeros(1, stream.dim + 1, dtype=torch.float64)
             report["false_positives"] = self.false_positives
         gated, slipped = _recognised(features, forgotten, others)
         if read is not None:
@@ -197,14 +197,8 @@ class Resample:
             report["moved"] = sum(
                 int(holds(forgotten, others, part.double()).sum()) for part in read.split(4096)
             ) / len(read)
-        choice = places(
-            gated, kept.rows, room(kept, slipped, len(features)), self.meaning, generator
-        )
-        letters, draws = books(gated, generator), _draws(gated, self.drawn, generator)
-        maps, offsets, knots = transport(
-            gated + draws[cell(score(letters, gated), _DRAWS)], score(choice, gated).argmax(1), kept
-        )
-        tidy, shifts = tidied(kept, knots, generator)
+        gate = (forgotten, others)
+        eraser = self._moving(gated / unit, slipped / unit, kept, unit, gate, generator)
         report |= {
             "forget_used": len(gated),
             "retained_used": int(kept.count.sum()),
@@ -213,24 +207,47 @@ class Resample:
             "classes": len(kept.labels.unique()),
             "gated": len(gated) / len(features),
         }
-        length = torch.tensor(kept.length, dtype=torch.float64) if kept.length > 0 else None
-        return Fit(
-            Resampler(
-                forgotten,
-                others,
-                choice,
-                letters,
-                draws,
-                maps,
-                offsets,
-                knots,
-                kept.quantiles,
-                tidy,
-                shifts,
-                length,
-            ),
-            report,
-            _said(report),
+        return Fit(eraser, report, _said(report))
+
+    def _moving(
+        self,
+        gated: Tensor,
+        slipped: Tensor,
+        kept: Statistics,
+        unit: Tensor,
+        gate: tuple[Tensor, Tensor],
+        generator: torch.Generator,
+    ) -> Resampler:
+        """The eraser with that gate, found in units of each feature's deviation so that the units
+        of the features decide nothing.
+
+        Args:
+            gated: `[n, d]` features that the gate holds, divided by `unit`.
+            slipped: `[m, d]` those of the request that pass it, divided by `unit`.
+            kept: what the samples go to, in the features' own units.
+            unit: `[d]`.
+            gate: rows of the gate, in the features' own units.
+            generator: of the keyed choices.
+        """
+        own = kept.divided(unit)
+        shares = room(own, slipped, len(gated) + len(slipped))
+        choice = places(gated, own.rows, shares, self.meaning, generator)
+        letters, draws = books(gated, generator), _draws(gated, self.drawn, generator)
+        x = gated + draws[cell(score(letters, gated), _DRAWS)]
+        maps, offsets, knots = transport(x, score(choice, gated).argmax(1), own)
+        tidy, shifts = tidied(own, knots, generator)
+        return Resampler(
+            *gate,
+            _undone(choice, unit),
+            _undone(letters, unit),
+            draws * unit,
+            maps / unit,
+            offsets,
+            knots,
+            kept.quantiles,
+            unit[:, None] * tidy / unit,
+            shifts * unit,
+            torch.tensor(kept.length, dtype=torch.float64) if kept.length > 0 else None,
         )
 
     def _statistics(self, stream: FeatureStream) -> tuple[Statistics, Tensor | None]:
@@ -258,20 +275,25 @@ class Resample:
                 f"{self.statistics} is of other weights than this model has; write statistics of"
                 " this one with unspan stats."
             )
-        same = (
-            stream.head is None
-            or bool((found.labels >= 0).all())
-            and int(found.labels.max()) < len(stream.head[0])
-            and torch.allclose(
-                head_rows(stream.head)[found.labels], found.rows, rtol=1e-2, atol=1e-3
-            )
-        )
-        if not same:
+        if stream.head is not None and not _of_head(found, head_rows(stream.head)):
             raise UsageError(
                 f"{self.statistics} is of a model with another head; write statistics of this one"
                 " with unspan stats."
             )
         return found, None
+
+
+def _of_head(found: Statistics, rows: Tensor) -> bool:
+    """Whether places are scored by the rows `[C, d + 1]` of a head, column by column."""
+    if not bool((found.labels >= 0).all()) or int(found.labels.max()) >= len(rows):
+        return False
+    own = rows[found.labels]
+    return bool(((own - found.rows).abs() <= 1e-2 * own.abs().amax(0)).all())
+
+
+def _undone(rows: Tensor, unit: Tensor) -> Tensor:
+    """Affine scores `[K, d + 1]` of features, from those of features divided by `unit` `[d]`."""
+    return torch.cat([rows[:, :-1] / unit, rows[:, -1:]], 1)
 
 
 def holds(forgotten: Tensor, others: Tensor, z: Tensor) -> Tensor:
@@ -518,8 +540,11 @@ def _narrow(
             " retrain."
         )
     gated, _ = _recognised(features, forgotten, others)
-    choice = places(gated, others, torch.ones(len(others)), 0.0, generator)
-    back = torch.linalg.pinv(weight)
+    size = features.square().mean(0).sqrt()
+    unit = size.where(size > 0, torch.ones_like(size))
+    choice = places(gated / unit, others, torch.ones(len(others)), 0.0, generator)
+    choice = _undone(choice, unit)
+    back = unit[:, None] * torch.linalg.pinv(weight * unit)
     gone = [*stream.classes, *stream.earlier]
     decode = back[:, [one for one in range(len(weight)) if one not in gone]].mT
     base = -back @ bias

@@ -9,6 +9,7 @@ Needs: a few forget and retain samples; labels are read, not used. Cost: two for
 them and an eigendecomposition a layer.
 Typical: alpha_r 100 (30 to 1000), alpha_f 3 (1 to 100), about 900 samples of each.
 Fails: both alphas must be chosen on validation data; biases and BatchNorm are not edited.
+Directions are those of the raw inputs of a layer, so inputs of larger units come first.
 Source: Kodge, Saha, Roy, "Deep Unlearning", TMLR 2024.
 Deviates: Gram matrices are added over as many samples as are given, in float64, with all patches of
 a convolution (grouped ones group by group); all forgotten classes count (the release honours the

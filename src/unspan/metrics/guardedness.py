@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from unspan.errors import DataError
-from unspan.linalg import RANK_TOLERANCE
+from unspan.linalg import RANK_TOLERANCE, deviations
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.probes import CHUNK
 from unspan.metrics.score import Reading, Score, auc_reading
@@ -112,10 +112,7 @@ def affine(features: Tensor, target: Tensor) -> tuple[Tensor, float, float, int]
     covariance, cross = covariance / len(z), cross / len(z)
     if not torch.isfinite(covariance).all():
         raise DataError("The features hold NaN, infinity or overflow.")
-    scale = covariance.diagonal().sqrt()
-    scale = scale.where(
-        scale > 1e-6 * mean.abs(), torch.full_like(scale, torch.inf)
-    )  # constant columns hold nothing
+    scale = deviations(covariance, mean)
     values, vectors = torch.linalg.eigh(covariance / scale[:, None] / scale)
     kept = values > values[-1] * RANK_TOLERANCE**2
     part = vectors[:, kept].mT @ (cross / scale)

@@ -28,11 +28,15 @@ def null_directions(before: Tensor, after: Tensor) -> Tensor:
     """
     if before.shape != after.shape:
         raise DataError(f"The heads have shapes {list(before.shape)} and {list(after.shape)}.")
-    _, sigma, right = torch.linalg.svd(before.double() - after.double(), full_matrices=False)
-    found = right[sigma > 1e-5 * before.double().norm()]
+    unit = before.double().norm(dim=0)  # of every column, so that none hides behind another
+    unit = unit.where(unit > 0, torch.ones_like(unit))
+    change = (before.double() - after.double()) / unit
+    _, sigma, right = torch.linalg.svd(change, full_matrices=False)
+    found = right[sigma > 1e-5 * (before.double() / unit).norm()] * unit
     if len(found) == 0:
         raise DataError("The heads are equal: no direction was removed from this head.")
-    return found.mT.contiguous()
+    found = found / found.norm(dim=1, keepdim=True)
+    return torch.linalg.svd(found, full_matrices=False)[2].mT.contiguous()
 
 
 def direction_leakage(directions: Tensor, forget: Tensor, retained: Tensor, split: str) -> Score:

@@ -12,6 +12,7 @@ Hooks that stay in a model are placed by `placing` only. A `Tap` names three thi
 """
 
 from unspan.taps.finding import find_tap
+from unspan.taps.layout import arranged
 
 # the hooks too: models that were pickled when this was one file name them here
 from unspan.taps.placing import (
@@ -35,6 +36,7 @@ from unspan.taps.reading import (
     scores_at,
     unwrap,
 )
+from unspan.taps.remembered import remembered_tap
 from unspan.taps.returned import shown, tensors_in
 from unspan.taps.sites import is_own_weight
 from unspan.taps.tap import Pool, Tap
@@ -43,6 +45,7 @@ __all__ = [
     "CHILD",
     "Pool",
     "Tap",
+    "arranged",
     "attach",
     "describe",
     "detach",
@@ -56,6 +59,7 @@ __all__ = [
     "pooled",
     "read",
     "relative_difference",
+    "remembered_tap",
     "scores_at",
     "shown",
     "tensors_in",
