@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
+
 from matrix import own
 from matrix.tasks import CLASSES, SIZE, WORDS
-from torch import nn
 
 OWN = Path(own.__file__)
 WIDTH = 96  # features of the networks that are built from a config

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from matrix.networks import NETWORKS, Network
-from matrix.tasks import SIZE, WORDS, Task, task_at, write_task
 from safetensors.torch import save_file
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from matrix.networks import NETWORKS, Network
+from matrix.tasks import SIZE, WORDS, Task, task_at, write_task
 from unspan.cli.opening import Opened, open_model
 from unspan.data import open_data
 
@@ -62,7 +62,9 @@ def model_in(cache: Path, name: str, dtype: str) -> list[str]:
 def opened(options: list[str]) -> Opened:
     """The network that these options name, as the command line opens it."""
     given = dict(zip(options[::2], options[1::2], strict=True))
-    values: dict[str, Any] = dict.fromkeys(("weights", "num_classes", "size", "mean", "std"))
+    values: dict[str, Any] = dict.fromkeys(
+        ("weights", "num_classes", "size", "mean", "std", "classes")
+    )
     values |= {"model": given["--model"], "trust_code": True}
     if "--weights" in given:
         values["weights"] = Path(given["--weights"])

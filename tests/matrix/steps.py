@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+import unspan
 from matrix.cells import Cell
 from matrix.networks import NETWORKS
 from matrix.prepare import model_in, opened, rows_of, samples, scores, task_in
 from matrix.requests import commands
 from matrix.tasks import CLASSES, FORGET
 from matrix.views import cast, difference, views
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-
-import unspan
 from unspan.deletion import Deletion
 from unspan.errors import UnspanError
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from matrix.prepare import scores
 from torch import Tensor, nn
 
 import unspan
+from matrix.prepare import scores
 from unspan.deletion import RECORD
 from unspan.routes import outcomes
 from unspan.taps import unwrap
