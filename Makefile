@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test check bench bench-smoke clean
+.PHONY: help setup demo test check matrix bench bench-smoke clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -31,6 +31,9 @@ check: $(VENV)/ready ## lint, types, spelling, layers
 	$(BIN)/mypy
 	$(BIN)/codespell src docs README.md CHANGELOG.md CONTRIBUTING.md
 	$(BIN)/lint-imports
+
+matrix: $(VENV)/ready ## every network, dtype, request and method, end to end; goes on where it stopped
+	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m matrix --jobs 2
 
 bench: $(VENV)/ready ## time and memory of erase against a bare forward pass
 	for model in allcnn resnet18 vit; do $(BIN)/python bench/erase.py --model $$model --json results/bench-erase-$$model.json; done

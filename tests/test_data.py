@@ -389,6 +389,25 @@ def test_integer_labels_have_no_names(tmp_path):
     assert (source.labels, source.class_names) == ([3, 1], None)
 
 
+@pytest.mark.parametrize("first", ["id", "text"])
+def test_an_id_of_letters_is_not_taken_for_the_text(tmp_path, first):
+    datasets = pytest.importorskip("datasets")
+    columns = {"id": ["k1", "k2"], "text": ["good", "bad"], "label": [1, 0]}
+    ordered = {first: columns[first]} | columns
+    datasets.Dataset.from_dict(ordered).to_parquet(tmp_path / "train.parquet")
+    assert open_data(str(tmp_path))["train"][0] == ("good", 1)
+
+
+def test_two_columns_of_text_are_a_choice(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    columns = {"question": ["a"], "answer": ["b"], "label": [1]}
+    datasets.Dataset.from_dict(columns).to_parquet(tmp_path / "train.parquet")
+    with pytest.raises(UsageError, match="question, answer"):
+        open_data(str(tmp_path))
+    chosen = open_data(str(tmp_path), text_column="answer")["train"]
+    assert chosen[0] == ("b", 1)
+
+
 def test_struct_and_binary_columns_hold_images(tmp_path):
     datasets = pytest.importorskip("datasets")
     rows = {"s": [{"bytes": encoded(), "path": None}], "b": [encoded("JPEG")]}

@@ -580,3 +580,30 @@ def test_models_without_usable_weights_are_refused(make, reason):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_ordinary_models_are_usable(dtype):
     check_usable(AllCNN().to(dtype))
+
+
+HALVES = [torch.float16, torch.bfloat16, torch.float64]
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_a_weights_file_gives_the_model_its_dtype(tmp_path, digits_file, dtype):
+    state = {name: value.to(dtype) for name, value in read_safetensors(digits_file).items()}
+    model = build(DIGITS, weights=saved(state, tmp_path / "w.safetensors")).model
+    assert {value.dtype for value in model.state_dict().values()} == {dtype}
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in state.items())
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_a_transformers_folder_gives_the_model_its_dtype(tmp_path, dtype):
+    made = ViTForImageClassification(ViTConfig(**VIT)).to(dtype)
+    made.save_pretrained(tmp_path)
+    model = build(f"transformers:{tmp_path}").model
+    assert {value.dtype for value in model.state_dict().values()} == {dtype}
+
+
+def test_mixed_dtypes_stay_mixed(tmp_path):
+    mixed = nn.Sequential(nn.Conv2d(1, 2, 3).half(), nn.BatchNorm2d(2))
+    given = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2).half())
+    load_weights(given, saved(mixed.state_dict(), tmp_path / "w.safetensors"))
+    for name, value in mixed.state_dict().items():
+        assert given.state_dict()[name].dtype == value.dtype, name

@@ -73,10 +73,21 @@ def pick_columns(features: Mapping[str, Any], given: Columns) -> Columns:
         return replace(
             given,
             image=images[0] if images else None,
-            text=None if images else texts[0],
+            text=None if images else _text_column(texts),
             label=label,
         )
     raise UsageError(f"no image or text column among {', '.join(features)}: name the one to use")
+
+
+def _text_column(texts: list[str]) -> str:
+    """The column called text, or the only one: an id of letters is a text, too."""
+    if "text" in texts:
+        return "text"
+    if len(texts) > 1:
+        raise UsageError(
+            f"several text columns: choose one of {', '.join(texts)} (--text-column, text_column=)"
+        )
+    return texts[0]
 
 
 def label_column(features: Mapping[str, Any]) -> str | None:

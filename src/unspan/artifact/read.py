@@ -177,16 +177,9 @@ def _eraser_in(state: dict[str, Tensor], kind: str) -> Eraser:
 
 def _fill(inner: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     """Put a stored state into a model bit for bit: every tensor takes the dtype it was saved in."""
-    for module_name, module in inner.named_modules():
-        prefix = f"{module_name}." if module_name else ""
-        for name, one in module.named_parameters(recurse=False):
-            stored = state.get(prefix + name)
-            if stored is not None and one.is_floating_point() and one.dtype != stored.dtype:
-                one.data = one.data.to(stored.dtype)
-        for name, buffer in module.named_buffers(recurse=False):
-            stored = state.get(prefix + name)
-            if stored is not None and buffer.is_floating_point():
-                module._buffers[name] = buffer.to(stored.dtype)
+    from unspan.models import match_dtypes
+
+    match_dtypes(inner, state)
     try:
         inner.load_state_dict(state, strict=True)
     except RuntimeError as error:

@@ -101,13 +101,22 @@ def verify(
                 digest,
             )
         )
-        checks += [*_eraser(built), *_private(folder, built)]
+        private = _private(folder, built)
+        checks += [*_eraser(built, directions_known=any(one.ok for one in private)), *private]
     return checks + (_audit(audit, account) if audit is not None else [])
 
 
-def _eraser(model: nn.Module) -> list[Check]:
+def _eraser(model: nn.Module, *, directions_known: bool) -> list[Check]:
+    """The eraser that the model carries; a trained model has none, and nothing to check here.
+
+    Args:
+        model: as loaded.
+        directions_known: the private folder holds the directions, and its own check holds.
+    """
     record: Record = getattr(model, RECORD)
     eraser = record.eraser
+    if record.placement == "trained" or (eraser is None and directions_known):
+        return []
     if isinstance(eraser, Gate):
         return _gate(model, record, eraser)
     if not isinstance(eraser, Projection):

@@ -89,7 +89,11 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], list[str]]:
 
 
 def assign(model: nn.Module, state: dict[str, Tensor]) -> None:
-    """Put `state` into `model`, in place and strictly; ModelError lists what does not fit."""
+    """Put `state` into `model`, in place and strictly; ModelError lists what does not fit.
+
+    Every tensor takes the dtype that it has in `state`: half-precision weights make a
+    half-precision model.
+    """
     check_usable(model)
     own = model.state_dict(keep_vars=True)
     if (
@@ -123,7 +127,22 @@ def assign(model: nn.Module, state: dict[str, Tensor]) -> None:
             f"the weights do not fit {type(model).__name__} (at most 10 shown of"
             f" each){''.join(lines)}"
         )
+    match_dtypes(model, state)
     model.load_state_dict(state, strict=True)
+
+
+def match_dtypes(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Give the floating tensors of `model` the dtypes that `state` holds them in, in place."""
+    for module_name, module in model.named_modules():
+        prefix = f"{module_name}." if module_name else ""
+        for name, one in module.named_parameters(recurse=False):
+            stored = state.get(prefix + name)
+            if stored is not None and one.is_floating_point() and one.dtype != stored.dtype:
+                one.data = one.data.to(stored.dtype)
+        for name, buffer in module.named_buffers(recurse=False):
+            stored = state.get(prefix + name)
+            if stored is not None and buffer.is_floating_point():
+                module._buffers[name] = buffer.to(stored.dtype)
 
 
 def _converted(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
