@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from unspan.errors import UnspanError
     from unspan.exporter import export
     from unspan.methods import ESC, ESCT, METHODS
+    from unspan.rechecking import recheck
     from unspan.run import Run
     from unspan.splits import Splits
 
@@ -50,6 +51,7 @@ _HOME = {
     "features": "deletion",
     "inspect": "artifact",
     "load": "artifact",
+    "recheck": "rechecking",
 }
 __all__ = sorted(_HOME)  # noqa: PLE0605
 __version__ = "0.1.0"

@@ -14,6 +14,7 @@ from unspan.cli.erase import erase
 from unspan.cli.export import export
 from unspan.cli.inspect import inspect
 from unspan.cli.methods import methods
+from unspan.cli.recheck import recheck
 from unspan.cli.stats import stats
 from unspan.cli.verify import verify
 from unspan.errors import ResourceError, UnspanError
@@ -26,14 +27,14 @@ app = typer.Typer(
     ),
     epilog=(
         "Exit codes: 2 usage, 3 data, 4 model file, 5 unsafe file refused, 6 audit says RETAINED"
-        " (--fail-on), 7 inconclusive, 8 output, 9 resources or interrupt."
+        " (--fail-on) or recheck says back, 7 inconclusive, 8 output, 9 resources or interrupt."
     ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (erase, audit, verify, inspect, export, stats, methods):
+for command in (erase, audit, verify, recheck, inspect, export, stats, methods):
     app.command()(command)
 app.add_typer(
     bench,
