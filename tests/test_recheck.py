@@ -67,17 +67,14 @@ def test_an_untouched_model_is_suppressed(erased, asked):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("change", ["half", "dynamic"])
-def test_casts_and_quantisation_are_checked(erased, asked, change):
+def test_casts_and_quantisation_are_suppressed(erased, asked, change):
     model = copy.deepcopy(erased.model)
     if change == "half":
         model = model.to(torch.bfloat16)
     else:
         model = torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, torch.qint8)
     found = unspan.recheck(model, erased, asked)
-    rounded = change == "half" and erased.receipt["method"]["name"] == "leace"
-    assert found.state == ("back" if rounded else "suppressed"), found.reasons
-    if rounded:  # what LEACE leaves to no linear probe, one reads off the rounding of bfloat16
-        assert [row.finding for row in found.rows].count("back") == 1
+    assert found.state == "suppressed", found.reasons
 
 
 @pytest.mark.parametrize("change", [without_eraser, fine_tuned, new_head])

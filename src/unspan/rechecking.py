@@ -27,6 +27,7 @@ State = Literal["suppressed", "back", "cannot tell"]
 Finding = Literal["as at deletion", "back", "cannot tell", "not compared"]
 
 _FEWEST = 20  # forget samples from which anything is said
+_NOISE = 1e-6  # deviation of a column, as a share of the largest
 _RISE = 0.1  # rise of a probe, and change by the eraser, from which it counts
 
 
@@ -172,7 +173,7 @@ def _accuracy(what: str, erased: _Outputs, now: _Outputs, *, decides: bool) -> R
     if classes < 2 or classes != erased.scores.shape[1] or int(now.labels.max()) >= classes:
         return None
     n = len(now.labels)
-    hits = [int((one.scores.argmax(1) == now.labels).sum()) for one in (erased, now)]
+    hits = [int((one.argmax(1) == now.labels).sum()) for one in (erased.scores, now.scores)]
     low, high = interval(hits[1], n)
     limit = max(interval(hits[0], n)[1], min(2 / classes, (1 + 1 / classes) / 2))
     finding: Finding = "not compared"
@@ -218,13 +219,17 @@ def _probe(erased: Sequence[_Outputs], now: Sequence[_Outputs], run: Run) -> Row
         if min(len(forget.features), len(kept.features)) < 2 * _FEWEST:
             return None
         kept_rows = kept.features[:: max(1, len(kept.features) // (4 * len(forget.features)))]
-        x = torch.cat([forget.features, kept_rows])
+        x = _varied(torch.cat([forget.features, kept_rows]))
+        if x.shape[1] == 0:
+            return None
         y = torch.cat([torch.ones(len(forget.features)), torch.zeros(len(kept_rows))]).long()
         odd = torch.arange(len(x)) % 2 == 1
         weights = torch.where(y == 1, (y == 0).sum() / (y == 1).sum(), torch.tensor(1.0))
         try:
             probe = fit_linear(x[odd], y[odd], 2, c=(1.0,), seed=run.seed, weights=weights[odd])
         except DataError:
+            return None
+        if not probe.converged:
             return None
         right = probe.predict(x[~odd])[y[~odd] == 1] == 1
         shares.append((int(right.sum()), len(right)))
@@ -240,6 +245,14 @@ def _probe(erased: Sequence[_Outputs], now: Sequence[_Outputs], run: Run) -> Row
         high=high,
         finding="back" if rose else "as at deletion",
     )
+
+
+def _varied(features: Tensor) -> Tensor:
+    """Columns that vary more than rounding does; an eraser leaves traces of 1e-20 in dead ones,
+    which a probe would blow up.
+    """
+    spread = features.double().std(0)
+    return features[:, spread > _NOISE * spread.max()]
 
 
 def _eraser_in(new: nn.Module, erased: nn.Module, record: Record) -> str:
