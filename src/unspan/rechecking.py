@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
-from unspan import guard
 from unspan.artifact import load
 from unspan.copying import copied
 from unspan.deletion import RECORD, Deletion, Record
@@ -26,6 +25,7 @@ from unspan.taps import CHILD, Tap, detach, eval_mode, input_like, logits_of, re
 State = Literal["suppressed", "back", "cannot tell"]
 Finding = Literal["as at deletion", "back", "cannot tell", "not compared"]
 
+_MOST = 2000  # samples of either part that are read
 _FEWEST = 20  # forget samples from which anything is said
 _NOISE = 1e-6  # deviation of a column, as a share of the largest
 _RISE = 0.1  # rise of a probe, and change by the eraser, from which it counts
@@ -107,7 +107,7 @@ def recheck(
     new = model if run.device is None else copied(model, run.device)
     erased = erased if run.device is None else copied(erased, run.device)
     forget = _spread(splits.forget)
-    kept = None if splits.retain is None else guard.sampled(splits.retain, run)
+    kept = None if splits.retain is None else _spread(splits.retain)
     before = [_outputs(erased, record.tap, part, run) for part in (forget, kept)]
     after = [_outputs(new, record.tap, part, run) for part in (forget, kept)]
     rows = [
@@ -137,10 +137,10 @@ def _erased(model: nn.Module, deletion: Deletion | str | Path, trust_code: bool)
 
 
 def _spread(data: Any) -> Any:
-    """At most `guard.SAMPLES` of data with a length."""
+    """At most 2000 samples of data with a length, evenly spread."""
     if not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
         return data
-    return Subset(data, range(0, len(data), max(1, -(-len(data) // guard.SAMPLES))))
+    return Subset(data, range(0, len(data), max(1, -(-len(data) // _MOST))))
 
 
 def _outputs(model: nn.Module, tap: Tap, data: Any, run: Run) -> _Outputs:
@@ -150,7 +150,7 @@ def _outputs(model: nn.Module, tap: Tap, data: Any, run: Run) -> _Outputs:
         return _Outputs(None, None, None)
     parts: list[list[Tensor | None]] = [[], [], []]
     with eval_mode(inner):
-        for batch in batches(data, replace(run, max_samples=None), shard=False):
+        for batch in batches(data, run, shard=False):
             inputs = place(batch.inputs, input_like(inner, batch.inputs))
             features, output = read(inner, tap, inputs)
             scores = logits_of(output)

@@ -50,7 +50,7 @@ def attach(model: nn.Module, tap: Tap, eraser: Eraser) -> None:
         site.register_forward_pre_hook(partial(_erase_input, eraser), prepend=True)
     else:
         site.register_forward_hook(
-            partial(_erase_here, eraser) if path else _erase_output, prepend=True
+            partial(_erase_here if path else _erase_with_own, eraser), prepend=True
         )
     if path:
         guard = (
@@ -91,6 +91,16 @@ def _carrier(model: nn.Module, tap: Tap) -> tuple[str, str]:
 
 def _erase_output(module: nn.Module, _args: tuple[Any, ...], output: Tensor) -> Tensor:
     return getattr(module, CHILD)(output)
+
+
+def _erase_with_own(
+    eraser: Eraser, module: nn.Module, _args: tuple[Any, ...], output: Tensor
+) -> Tensor:
+    """By the eraser in the module, or by that of the hook where the module was made anew without
+    it, as quantisation does with a linear layer (it takes the hooks along).
+    """
+    carried: Eraser = getattr(module, CHILD) if hasattr(module, CHILD) else eraser
+    return carried(output)
 
 
 def _erase_input(eraser: Eraser, _module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -149,6 +159,7 @@ def _guard_head(path: str, keyword: str | None, carrier: nn.Module, _args: tuple
 
 def _is_ours(hook: Any) -> bool:
     return hook is _erase_output or getattr(hook, "func", None) in (
+        _erase_with_own,
         _erase_input,
         _erase_keyword,
         _erase_returned,
