@@ -12,7 +12,8 @@ from torch import nn
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
 
 import unspan
-from unspan.class_names import join, read_class_names
+from unspan.class_file import read_class_names
+from unspan.class_names import join
 from unspan.errors import DataError, UnspanError, UsageError
 from unspan.labels import labels_of
 from unspan.overlap import copies_kept

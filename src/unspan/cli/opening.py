@@ -46,7 +46,8 @@ def open_model(options: Mapping[str, Any]) -> Opened:
             `classes`, `size`, `mean`, `std`.
     """
     from unspan.artifact import RECEIPT, reopen
-    from unspan.class_names import names_of_model, read_class_names
+    from unspan.class_file import read_class_names
+    from unspan.class_names import names_of_model
     from unspan.models import build
     from unspan.preprocess import Preprocess
 
