@@ -370,6 +370,87 @@ def test_the_users_own_module_and_its_siblings_are_found(desk):
         assert sys.path == before
 
 
+def test_user_code_may_import_its_siblings_later_and_libraries_may_not(desk):
+    """What lies beside the user's code is for that code, whenever it asks; for nobody else."""
+    (desk / "late_sibling.py").write_text("value = 7\n")
+    (desk / "absent_package.py").write_text("raise SystemExit('run unasked')\n")
+    (desk / "lib").mkdir()
+    (desk / "lib/some_library.py").write_text(
+        "def probe():\n"
+        "    try:\n"
+        "        import absent_package\n"
+        "    except ImportError:\n"
+        "        return 'absent'\n"
+    )
+    (desk / "lazy_user.py").write_text(
+        "import sys\n"
+        f"sys.path.append({str(desk / 'lib')!r})\n"
+        "import some_library\n"
+        "class Data:\n"
+        "    def __len__(self): return 2\n"
+        "    def __getitem__(self, i):\n"
+        "        import late_sibling\n"
+        "        return late_sibling.value, some_library.probe()\n"
+        "def data(): return Data()\n"
+    )
+    from unspan.data import open_data
+
+    try:
+        for spec in ("python:lazy_user:data", f"python:{desk}/lazy_user.py:data"):
+            assert open_data(spec)["train"][0] == (7, "absent")
+    finally:
+        sys.path.remove(str(desk / "lib"))
+        while str(desk / "lib") in sys.path:
+            sys.path.remove(str(desk / "lib"))
+
+
+def test_worker_processes_that_start_anew_find_the_users_code(desk):
+    import pickle
+
+    from unspan.data import open_data
+    from unspan.run import _Named
+
+    (desk / "worker_sibling.py").write_text("value = 7\n")
+    (desk / "worker_data.py").write_text(
+        "from worker_sibling import value\n"
+        "class Data:\n"
+        "    def __len__(self): return 2\n"
+        "    def __getitem__(self, i): return value\n"
+        "def data(): return Data()\n"
+    )
+    held = [
+        _Named(open_data(spec)["train"], [0])
+        for spec in ("python:worker_data:data", "python:worker_data.py:data")
+    ]
+    (desk / "held").write_bytes(pickle.dumps(held))
+    code = (
+        "import pickle, sys; sys.path.pop(0);"
+        "print([one[0][0] for one in pickle.load(open('held', 'rb'))])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(SOURCES)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert found.stdout.strip() == "[7, 7]", found.stderr
+
+
+def test_the_module_switch_drops_the_working_directory_before_anything_is_imported(desk):
+    for name in ("typing", "__future__", "typer", "signal", "unspan_errors"):
+        (desk / f"{name}.py").write_text(CANARY.format(str(desk / "canary")))
+    found = subprocess.run(
+        [sys.executable, "-m", "unspan", "--help"],
+        env=os.environ | {"PYTHONPATH": str(SOURCES)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert found.returncode == 0, found.stderr
+    assert not (desk / "canary").exists()
+
+
 # ---- private state -------------------------------------------------------------------------------
 
 
