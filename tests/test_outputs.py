@@ -196,16 +196,74 @@ def test_the_last_key_survives_the_next_run_that_writes(desk, deletion, erased):
     other = unspan.erase(
         DigitsCNN().eval(), torch.rand(60, 1, 8, 8), unspan.ESC(rank=1), check_labels=False
     )
-    other.save(desk / "other")
+    new = other.save(desk / "other")
     old = desk / ".erased.private.tmp-999999999"
     private_folder(erased).rename(old)
-    private_folder(desk / "other").rename(private_folder(erased))
+    private_folder(new).rename(private_folder(erased))
+    new.rename(desk / ".erased.tmp-999999999")
     assert artifact.reopen(erased).key == deletion.key
     from unspan.artifact.publish import clean_orphans
 
     clean_orphans(erased)
     assert artifact.reopen(erased).key == deletion.key
-    assert not old.exists()
+    assert not old.exists() and not (desk / ".erased.tmp-999999999").exists()
+
+
+def other_deletion(seed):
+    torch.manual_seed(seed)
+    model = DigitsCNN().eval()
+    return unspan.erase(model, torch.rand(60, 1, 8, 8), unspan.ESC(rank=1), check_labels=False)
+
+
+def test_a_key_left_by_a_kill_is_kept_after_its_folder_was_moved(deletion, erased, tmp_path):
+    """Killed between the renames; then the old folder, which is still in place, is moved away."""
+    new = other_deletion(1).save(tmp_path / "new")
+    old = tmp_path / ".erased.private.tmp-999999999"
+    private_folder(erased).rename(old)
+    private_folder(new).rename(private_folder(erased))
+    new.rename(tmp_path / ".erased.tmp-999999999")
+    erased.rename(tmp_path / "production")
+    with pytest.raises(UsageError, match="--overwrite"):
+        deletion.save(erased)
+    other_deletion(2).save(erased, overwrite=True)
+    assert (old / "key").read_bytes() == deletion.key
+
+
+def test_the_private_folder_of_other_weights_is_not_replaced(deletion, erased, tmp_path):
+    """The folder was moved away, and another public folder was put in its place."""
+    new = other_deletion(1).save(tmp_path / "new")
+    erased.rename(tmp_path / "production")
+    new.rename(erased)
+    before = snapshot(tmp_path)
+    with pytest.raises(UsageError, match="of another folder"):
+        other_deletion(2).save(erased, overwrite=True)
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("what", ["result", "file"])
+def test_what_comes_into_being_during_the_write_is_not_replaced(
+    deletion, tmp_path, monkeypatch, what
+):
+    from unspan.artifact import write
+
+    new = other_deletion(1).save(tmp_path / "new")
+
+    def card(account):
+        if what == "file":
+            (tmp_path / "erased").write_text("mine")
+        elif new.exists():
+            private_folder(new).rename(tmp_path / "erased.private")
+            new.rename(tmp_path / "erased")
+        return "card"
+
+    monkeypatch.setattr(write, "card", card)
+    with pytest.raises(UsageError, match="exists"):
+        deletion.save(tmp_path / "erased")
+    if what == "file":
+        assert (tmp_path / "erased").read_text() == "mine"
+    else:
+        assert artifact.reopen(tmp_path / "erased").key != deletion.key
+    assert not [entry.name for entry in tmp_path.iterdir() if entry.name.startswith(".")]
 
 
 # ---- imports -------------------------------------------------------------------------------------
@@ -310,6 +368,87 @@ def test_the_users_own_module_and_its_siblings_are_found(desk):
         before = list(sys.path)
         assert isinstance(build(spec).model, DigitsCNN)
         assert sys.path == before
+
+
+def test_user_code_may_import_its_siblings_later_and_libraries_may_not(desk):
+    """What lies beside the user's code is for that code, whenever it asks; for nobody else."""
+    (desk / "late_sibling.py").write_text("value = 7\n")
+    (desk / "absent_package.py").write_text("raise SystemExit('run unasked')\n")
+    (desk / "lib").mkdir()
+    (desk / "lib/some_library.py").write_text(
+        "def probe():\n"
+        "    try:\n"
+        "        import absent_package\n"
+        "    except ImportError:\n"
+        "        return 'absent'\n"
+    )
+    (desk / "lazy_user.py").write_text(
+        "import sys\n"
+        f"sys.path.append({str(desk / 'lib')!r})\n"
+        "import some_library\n"
+        "class Data:\n"
+        "    def __len__(self): return 2\n"
+        "    def __getitem__(self, i):\n"
+        "        import late_sibling\n"
+        "        return late_sibling.value, some_library.probe()\n"
+        "def data(): return Data()\n"
+    )
+    from unspan.data import open_data
+
+    try:
+        for spec in ("python:lazy_user:data", f"python:{desk}/lazy_user.py:data"):
+            assert open_data(spec)["train"][0] == (7, "absent")
+    finally:
+        sys.path.remove(str(desk / "lib"))
+        while str(desk / "lib") in sys.path:
+            sys.path.remove(str(desk / "lib"))
+
+
+def test_worker_processes_that_start_anew_find_the_users_code(desk):
+    import pickle
+
+    from unspan.data import open_data
+    from unspan.run import _Named
+
+    (desk / "worker_sibling.py").write_text("value = 7\n")
+    (desk / "worker_data.py").write_text(
+        "from worker_sibling import value\n"
+        "class Data:\n"
+        "    def __len__(self): return 2\n"
+        "    def __getitem__(self, i): return value\n"
+        "def data(): return Data()\n"
+    )
+    held = [
+        _Named(open_data(spec)["train"], [0])
+        for spec in ("python:worker_data:data", "python:worker_data.py:data")
+    ]
+    (desk / "held").write_bytes(pickle.dumps(held))
+    code = (
+        "import pickle, sys; sys.path.pop(0);"
+        "print([one[0][0] for one in pickle.load(open('held', 'rb'))])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(SOURCES)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert found.stdout.strip() == "[7, 7]", found.stderr
+
+
+def test_the_module_switch_drops_the_working_directory_before_anything_is_imported(desk):
+    for name in ("typing", "__future__", "typer", "signal", "unspan_errors"):
+        (desk / f"{name}.py").write_text(CANARY.format(str(desk / "canary")))
+    found = subprocess.run(
+        [sys.executable, "-m", "unspan", "--help"],
+        env=os.environ | {"PYTHONPATH": str(SOURCES)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert found.returncode == 0, found.stderr
+    assert not (desk / "canary").exists()
 
 
 # ---- private state -------------------------------------------------------------------------------
@@ -726,3 +865,93 @@ def test_what_saving_would_refuse_is_refused_before_the_work(desk, monkeypatch, 
     )
     assert isinstance(found.exception, UsageError), found.exception
     assert "samples that differ" in str(found.exception) or "16" in str(found.exception)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        torch.tensor([float("nan")]),
+        torch.tensor([float("-inf")], dtype=torch.float16),
+        torch.zeros(2, dtype=torch.complex64),
+        torch.zeros(2, dtype=torch.float8_e4m3fn),
+    ],
+    ids=["nan", "inf", "complex", "float8"],
+)
+def test_what_cannot_be_read_again_is_refused_before_it_is_written(tmp_path, value):
+    torch.manual_seed(0)
+    model = DigitsCNN().eval()
+    model.register_buffer("extra", value)
+    done = unspan.erase(model, torch.rand(60, 1, 8, 8), unspan.ESC(rank=1), check_labels=False)
+    with pytest.raises(ModelError, match="extra"):
+        done.save(tmp_path / "erased")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_refuses_a_model_that_cannot_be_saved(desk):
+    (desk / "odd_net.py").write_text(
+        "import torch\n"
+        "from unspan.zoo import DigitsCNN\n"
+        "def make():\n"
+        "    net = DigitsCNN()\n"
+        "    net.register_buffer('extra', torch.tensor([float('inf')]))\n"
+        "    return net\n"
+    )
+    command = ["erase", "--model", "python:odd_net.py:make", *DATA, "--forget", "3", "--rank", "1"]
+    found = CliRunner().invoke(app, [*command, "--out", "o", "--dry-run"])
+    assert isinstance(found.exception, ModelError) and "extra" in str(found.exception)
+
+
+class Scaled(nn.Module):
+    """A network with a buffer that is not saved, as tables of positions are."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(8, 16)
+        self.register_buffer("scale", torch.full((16,), 0.5), persistent=False)
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.body(x) * self.scale))
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS, ids=str)
+def test_buffers_that_are_not_saved_come_back_in_their_dtype(tmp_path, dtype):
+    torch.manual_seed(0)
+    x = torch.randn(60, 8).to(dtype)
+    done = unspan.erase(Scaled().to(dtype).eval(), x, unspan.ESC(rank=1))
+    again = unspan.load(done.save(tmp_path / "erased"), Scaled())
+    assert again.scale.dtype == dtype
+    with torch.no_grad():
+        assert torch.equal(again(x), done.model(x))
+
+
+@pytest.mark.parametrize("method", ["esc", "leace"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_model_that_was_cast_is_saved_and_takes_a_further_request(tmp_path, method, dtype, when):
+    from unspan.methods import LEACE
+
+    torch.manual_seed(0)
+    model = DigitsCNN().eval()
+    model = model.to(dtype) if when == "before" else model
+    data = TensorDataset(torch.rand(200, 1, 8, 8), torch.arange(200) % 10)
+    settings = unspan.ESC(rank=2) if method == "esc" else LEACE()
+    splits = unspan.Splits.by_class(data, 3)
+    done = unspan.erase(model, splits, settings, check_labels=False, measure=False)
+    done.model.to(dtype)
+    path = done.save(tmp_path / "erased")
+    assert artifact.reopen(path).key == done.key
+    failed = [one.name for one in verify(path) if one.ok is False]
+    assert when == "after" or failed == []
+
+
+@pytest.mark.parametrize("part", ["placement", "model", "form", "request", "method", "files"])
+@pytest.mark.parametrize("value", [None, [], {}, 7])
+def test_a_garbled_receipt_is_said(erased, part, value):
+    import json
+
+    account = json.loads((erased / "receipt.json").read_text())
+    account[part] = value
+    (erased / "receipt.json").write_text(json.dumps(account))
+    with pytest.raises(ModelError, match="damaged|missing"):
+        unspan.load(erased)

@@ -18,9 +18,16 @@
 True
 """
 
-from __future__ import annotations
+import os
+import sys
 
-from typing import TYPE_CHECKING, Any
+# `python -m unspan` puts the working directory first on the path: it is taken off before anything
+# is imported that a file there could stand in for
+_as_command = sys.argv[:1] == ["-m"] and sys.orig_argv[-len(sys.argv)].endswith("unspan")
+if _as_command and sys.path[:1] in ([""], [os.getcwd()]):
+    del sys.path[0]
+
+from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
     from unspan.artifact import inspect, load

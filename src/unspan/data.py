@@ -18,7 +18,7 @@ from unspan.images import printable
 from unspan.selection import read_ids, resolve_class
 from unspan.source import Source, Transform
 from unspan.tables import is_saved_dataset, open_hub, open_parquet, open_saved, parquet_files
-from unspan.user_code import import_user_module, user_path
+from unspan.user_code import import_user_module
 
 __all__ = ["Source", "open_data", "read_ids", "resolve_class"]
 
@@ -118,14 +118,13 @@ def _call_factory(spec: str) -> dict[str, Any]:
         raise UsageError(f"{printable(spec)}: write python:package.module:factory")
     try:
         factory = getattr(import_user_module(module_name), factory_name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, OSError) as error:
         raise UsageError(
             f"{printable(spec)}: {printable(str(error))}; the current folder is searched too"
         ) from None
     if not callable(factory):
         raise UsageError(f"{printable(spec)}: {printable(factory_name)} is not callable")
-    with user_path(os.getcwd()):
-        made = factory()
+    made = factory()
     splits = dict(made) if isinstance(made, Mapping) else {"train": made}
     for split, dataset in splits.items():
         streamed = isinstance(dataset, (IterableDataset, DataLoader))

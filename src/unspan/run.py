@@ -17,6 +17,7 @@ from unspan.class_names import names_of
 from unspan.errors import DataError, ResourceError, UnspanError, UsageError
 from unspan.labels import LabelledSubset, is_plain_subset, label_of, labels_from, row_in
 from unspan.sample_forms import digest_of, split_sample, stacked
+from unspan.user_code import Known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +107,9 @@ class _Named(Dataset[Any]):
         self.dataset: Any = dataset
         self.indices = indices
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _named, (Known(), self.dataset, self.indices)
+
     def __len__(self) -> int:
         return len(self.indices)
 
@@ -142,6 +146,10 @@ class _Named(Dataset[Any]):
             )
         digest = dataset.digest(index) if hasattr(dataset, "digest") else digest_of(value)
         return value, label, name, digest, note
+
+
+def _named(_known: None, dataset: Any, indices: list[int]) -> _Named:
+    return _Named(dataset, indices)
 
 
 class _Collate:

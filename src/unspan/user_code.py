@@ -1,20 +1,84 @@
 """Import the user's own code for `python:` specs, and nothing else from the working directory.
 
-The working directory is searched last and only while the named code is imported or called. A file
-there that is called like a package, `networkx.py` say, is never taken for that package later.
+A finder behind all others knows the folders of that code. It answers for what the user named, and
+for what the code found there imports itself, now or later. For a library that looks for a package
+it does not answer: a file `networkx.py` in the working directory is never taken for one.
 """
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
+import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.machinery import PathFinder, SourceFileLoader
+from collections.abc import Mapping, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+_MACHINERY = (importlib.__file__, __file__)
+
+
+class _UserCode(MetaPathFinder):
+    """Finds the modules that the user named, and those beside them for their own use.
+
+    Attributes:
+        folders: where the user's code lies.
+        named: top-level modules that the user named, with the file where one was given, else "".
+    """
+
+    def __init__(self) -> None:
+        self.folders: list[str] = []
+        self.named: dict[str, str] = {}
+        self._roots: set[str] = set()
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """What the import system asks when no other finder knows a module."""
+        if path is not None or not (fullname in self.named or self._asks()):
+            return None
+        return self.found(fullname, self.folders)
+
+    def found(self, name: str, folders: Sequence[str]) -> ModuleSpec | None:
+        """The module in one of the folders; from now on its code may import what lies there."""
+        file = self.named.get(name)
+        spec = spec_from_file_location(name, file) if file else PathFinder.find_spec(name, folders)
+        if spec is not None:
+            places = spec.submodule_search_locations
+            self._roots.update([spec.origin or ""] if places is None else places)
+        return spec
+
+    def _asks(self) -> bool:
+        """Whether the code that imports is the user's."""
+        frame: Any = sys._getframe(2)
+        while frame is not None and _is_machinery(frame.f_code.co_filename):
+            frame = frame.f_back
+        if frame is None:
+            return False
+        file = frame.f_code.co_filename
+        return any(file == root or file.startswith(root + os.sep) for root in self._roots if root)
+
+
+_FINDER = _UserCode()
+
+
+class Known:
+    """The user code that this process knows, for a worker process: unpickled before its objects."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return allow, (tuple(_FINDER.folders), dict(_FINDER.named))
+
+
+def allow(folders: Sequence[str], named: Mapping[str, str]) -> None:
+    """Find modules in these folders, as `_UserCode` says."""
+    if _FINDER not in sys.meta_path:
+        sys.meta_path.append(_FINDER)
+    _FINDER.folders += [one for one in folders if one not in _FINDER.folders]
+    _FINDER.named.update(named)
 
 
 def import_user_module(name: str) -> ModuleType:
@@ -22,42 +86,35 @@ def import_user_module(name: str) -> ModuleType:
 
     A dotted name is looked up in the working directory first, as users expect of their own code.
     """
+    importlib.invalidate_caches()
     if name.endswith(".py"):
-        return _from_file(Path(name))
-    top = name.partition(".")[0]
+        return _from_file(Path(name).resolve())
+    here, top = os.getcwd(), name.partition(".")[0]
+    allow([here], {top: ""})
     if top not in sys.modules and top not in sys.stdlib_module_names:
-        spec = PathFinder.find_spec(top, [os.getcwd()])
+        spec = _FINDER.found(top, [here])
         if spec is not None and spec.loader is not None:
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[top] = module
-            with user_path(os.getcwd()):
-                try:
-                    spec.loader.exec_module(module)
-                except BaseException:
-                    sys.modules.pop(top, None)
-                    raise
-    with user_path(os.getcwd()):
-        return importlib.import_module(name)
-
-
-@contextmanager
-def user_path(folder: str) -> Iterator[None]:
-    """Search a folder behind everything that is installed, for as long as user code runs."""
-    added = folder not in sys.path
-    if added:
-        sys.path.append(folder)
-    try:
-        yield
-    finally:
-        if added and folder in sys.path:
-            sys.path.remove(folder)
+            _execute(spec)
+    return importlib.import_module(name)
 
 
 def _from_file(path: Path) -> ModuleType:
-    loader = SourceFileLoader(f"unspan_file_{path.stem}", str(path))
-    module = ModuleType(loader.name)
-    module.__file__ = str(path)
-    sys.modules[loader.name] = module
-    with user_path(str(path.resolve().parent)):
-        loader.exec_module(module)
-    return module
+    name = "unspan_file_" + re.sub(r"\W", "_", path.stem)
+    allow([str(path.parent)], {name: str(path)})
+    sys.modules.pop(name, None)
+    return importlib.import_module(name)
+
+
+def _execute(spec: ModuleSpec) -> None:
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        if spec.loader is not None:
+            spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(spec.name, None)
+        raise
+
+
+def _is_machinery(file: str) -> bool:
+    return file.startswith("<frozen importlib") or file in _MACHINERY

@@ -7,11 +7,12 @@ ship it)
 
 from unspan.artifact.layout import RECEIPT, private_folder
 from unspan.artifact.read import inspect, load, reopen
-from unspan.artifact.write import check_identifying, check_target, save
+from unspan.artifact.write import check_identifying, check_savable, check_target, save
 
 __all__ = [
     "RECEIPT",
     "check_identifying",
+    "check_savable",
     "check_target",
     "inspect",
     "load",

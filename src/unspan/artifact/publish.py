@@ -27,8 +27,16 @@ def beside(path: Path, kind: str) -> Path:
     return path.with_name(f".{path.name}.{kind}-{os.getpid()}")
 
 
-def publish(folders: dict[Path, Callable[[Path], None]]) -> None:
-    """Fill a sibling of every folder and flush it to disk; then swap them in, or none of them."""
+def publish(folders: dict[Path, Callable[[Path], None]], check: Callable[[], None]) -> None:
+    """Fill a sibling of every folder and flush it to disk; then swap them in, or none of them.
+
+    Args:
+        folders: what fills each folder, the public one first.
+        check: refuses what stands at the targets; asked right before they are replaced.
+
+    Raises:
+        OutputError: a folder cannot be written.
+    """
     swapped: list[Path] = []
     try:
         for path, fill in folders.items():
@@ -38,10 +46,11 @@ def publish(folders: dict[Path, Callable[[Path], None]]) -> None:
             fill(fresh)
             for file in [*fresh.iterdir(), fresh]:
                 _flush(file)
-        for path in reversed(
-            folders
-        ):  # the private folder first: a public one without its state cannot go on
-            _swap(path)
+        check()
+        replaced = {path for path in folders if os.path.lexists(path)}
+        # the private folder first: a public one without its state cannot go on
+        for path in reversed(folders):
+            _swap(path, replace=path in replaced)
             swapped.append(path)
         _flush(path.parent)
     except BaseException as error:
@@ -57,15 +66,18 @@ def publish(folders: dict[Path, Callable[[Path], None]]) -> None:
                 " unchanged."
             ) from error
         raise
-    for path in folders:
+    for path in reversed(folders):
         shutil.rmtree(beside(path, "tmp"), ignore_errors=True)
         shutil.rmtree(beside(path, "old"), ignore_errors=True)
 
 
-def _swap(path: Path) -> None:
-    """Put the fresh sibling in place of `path`; what was there takes the sibling's name."""
+def _swap(path: Path, *, replace: bool) -> None:
+    """Put the fresh sibling in place of `path`; what was there takes the sibling's name.
+
+    Without `replace`, a folder that came into being meanwhile makes the rename fail.
+    """
     fresh, old = beside(path, "tmp"), beside(path, "old")
-    if not path.exists():
+    if not replace:
         os.rename(fresh, path)
     elif not _exchange(fresh, path):
         os.rename(path, old)
@@ -108,16 +120,26 @@ def _flush(path: Path) -> None:
 def clean_orphans(path: Path) -> None:
     """Remove what a killed process left; bring back a folder it had moved aside.
 
-    Called by a run that is about to write, never by one that was refused.
+    Called by a run that is about to write, never by one that was refused. A private folder that is
+    whole goes only together with the public folder that it belongs to.
     """
     settle(path)
     for entry, target, kind in _orphans(path):
         if kind == "old" and not target.exists():
             os.rename(entry, target)
-        elif _is_last_secret(entry, target, path):
-            continue
-        else:
+    left = _orphans(path)
+    public = [entry for entry, target, _ in left if target == path]
+    for entry, target, _ in left:
+        if target != path and _is_unneeded(entry, public):
             shutil.rmtree(entry, ignore_errors=True)
+    for entry in public:
+        shutil.rmtree(entry, ignore_errors=True)
+
+
+def _is_unneeded(secret: Path, public: list[Path]) -> bool:
+    """A private folder that was never finished, or whose public folder is removed with it."""
+    whole = (secret / KEY).is_file() and (secret / STATE).is_file()
+    return not whole or any(belongs(secret, one) for one in public)
 
 
 def settle(path: Path) -> None:
@@ -156,10 +178,14 @@ def left_private(path: Path) -> list[Path]:
     return [entry for entry, target, _ in _orphans(path) if target != path]
 
 
-def left_old(path: Path) -> Path | None:
-    """The folder itself, where a killed process moved it aside and did not put a new one there."""
-    old = [entry for entry, target, kind in _orphans(path) if target == path and kind == "old"]
-    return old[0] if old else None
+def left_public(path: Path) -> Path | None:
+    """The folder itself, where a killed process moved it aside or did not come to put it there."""
+    left = [(entry, kind) for entry, target, kind in _orphans(path) if target == path]
+    secret = private_folder(path)
+    for entry, kind in left:
+        if kind == "old" or belongs(secret, entry):
+            return entry
+    return None
 
 
 def _orphans(path: Path) -> list[tuple[Path, Path, str]]:
@@ -176,13 +202,6 @@ def _orphans(path: Path) -> list[tuple[Path, Path, str]]:
             continue
         found.append((entry, path if match[1] is None else private_folder(path), match[2]))
     return found
-
-
-def _is_last_secret(entry: Path, target: Path, path: Path) -> bool:
-    """A private folder with a key while the one in place does not belong to the public folder."""
-    if target == path or not path.exists():
-        return False
-    return (entry / KEY).is_file() and not belongs(target, path)
 
 
 def _put(entry: Path, target: Path) -> None:

@@ -31,11 +31,21 @@ from unspan.errors import ModelError, UsageError
 from unspan.taps import CHILD, Tap, attach, head_parameters, unwrap
 
 # share of the head that may lie in removed directions, by what its dtype rounds to
-_ROUNDING = {
+ROUNDING = {
     torch.float64: 1e-5,
     torch.float32: 1e-5,
     torch.float16: 1e-3,
     torch.bfloat16: 1e-2,
+}
+
+_OF_FILES = ("files", "buffers")  # parts of a receipt that are of the files, not of the erasure
+# what every receipt has, and reading a folder needs
+_PARTS = {
+    "files": (WEIGHTS,),
+    "model": ("class", "sha256_after"),
+    "placement": ("kind", "eraser", "tap", "where"),
+    "request": ("kind", "selector", "classes"),
+    "method": ("name", "fit"),
 }
 
 
@@ -52,6 +62,8 @@ def inspect(path: str | Path) -> dict[str, Any]:
     try:
         account = json.loads((path / RECEIPT).read_text("utf-8"))
         schema, files = account["schema"], account["files"]
+    except OSError as error:
+        raise ModelError(f"{path / RECEIPT} cannot be read: {error.strerror}.") from error
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(
             f"{path / RECEIPT} is damaged ({error}). Write the folder again."
@@ -61,6 +73,11 @@ def inspect(path: str | Path) -> dict[str, Any]:
             f"{path / RECEIPT} has schema {schema!r}; this version reads {receipts.SCHEMA}. Update"
             " unspan."
         )
+    missing = _missing(account)
+    if missing:
+        raise ModelError(
+            f"{path / RECEIPT} is damaged (it has no {missing}). Write the folder again."
+        )
     weights = path / WEIGHTS
     if not weights.is_file() or "sha256:" + file_hash(weights) != files.get(WEIGHTS):
         raise ModelError(
@@ -68,6 +85,16 @@ def inspect(path: str | Path) -> dict[str, Any]:
             " source again."
         )
     return account
+
+
+def _missing(account: dict[str, Any]) -> str | None:
+    """The first part of a receipt that is not there."""
+    for part, names in _PARTS.items():
+        held = account.get(part)
+        for name in names:
+            if not isinstance(held, dict) or name not in held:
+                return f"{part}.{name}"
+    return None if isinstance(account.get("form"), str) else "form"
 
 
 def load(
@@ -109,10 +136,11 @@ def load(
                 f" eraser. Pass an instance of {account['model']['class']}."
             ) from error
     _fill(inner, state, path)
+    _cast_buffers(inner, account.get("buffers", {}))
     carried = None
     if eraser is not None:
         carried = read_private(path, placement, inner, tap).eraser or eraser
-    receipt = {key: value for key, value in account.items() if key != "files"}
+    receipt = {key: value for key, value in account.items() if key not in _OF_FILES}
     setattr(inner, RECORD, Record(tap, account["form"], placement["kind"], receipt, carried))
     return model.eval()
 
@@ -173,6 +201,16 @@ def _eraser_in(state: dict[str, Tensor], kind: str) -> Eraser:
             " again."
         )
     return from_buffers(kind, next(iter(held.values())))
+
+
+def _cast_buffers(inner: nn.Module, dtypes: Mapping[str, str]) -> None:
+    """Give buffers that are not in the file, by name, the dtype that they had."""
+    for module_name, module in inner.named_modules():
+        prefix = f"{module_name}." if module_name else ""
+        for name, buffer in module.named_buffers(recurse=False):
+            dtype = getattr(torch, str(dtypes.get(prefix + name)), None)
+            if isinstance(dtype, torch.dtype):
+                module._buffers[name] = buffer.to(dtype)
 
 
 def _fill(inner: nn.Module, state: dict[str, Tensor], path: Path) -> None:
@@ -271,12 +309,12 @@ def _orthonormal(basis: Tensor) -> bool:
 
 
 def _same_buffers(eraser: Eraser, inner: nn.Module) -> bool:
-    """The eraser in the model has the stored buffers, in its own precision."""
+    """The eraser in the model has the stored buffers, as far as float32 tells."""
     carried = [one for name, one in inner.named_modules() if name.rpartition(".")[2] == CHILD]
     ours, theirs = dict(eraser.named_buffers()), dict(carried[0].named_buffers())
     return ours.keys() == theirs.keys() and all(
         ours[name].shape == theirs[name].shape
-        and torch.equal(ours[name].to(theirs[name].dtype), theirs[name].cpu())
+        and torch.equal(ours[name].float(), theirs[name].float().cpu())
         for name in ours
     )
 
@@ -293,4 +331,4 @@ def _took(basis: Tensor, undo: Tensor | None, site: nn.Module) -> bool:
 def _is_nothing(left: Tensor, of: Tensor, dtype: torch.dtype) -> bool:
     """What is left of a weight is no more than its dtype rounds to."""
     share = torch.linalg.matrix_norm(left.double()) / torch.linalg.matrix_norm(of.double())
-    return float(share) <= _ROUNDING[dtype]
+    return float(share) <= ROUNDING[dtype]

@@ -6,11 +6,12 @@ import json
 import os
 import warnings
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from unspan import receipt as receipts
 from unspan.artifact.layout import (
@@ -25,15 +26,23 @@ from unspan.artifact.layout import (
     private_digest,
     private_folder,
 )
-from unspan.artifact.publish import belongs, beside, clean_orphans, left_old, publish
+from unspan.artifact.publish import (
+    belongs,
+    beside,
+    clean_orphans,
+    left_private,
+    left_public,
+    publish,
+)
 from unspan.artifact.read import load
 from unspan.card import card
 from unspan.checkpoint import Checkpoint
 from unspan.deletion import Deletion
 from unspan.errors import OutputError, UnspanError, UsageError
-from unspan.models import runs_user_code
+from unspan.models import check_state, runs_user_code
 from unspan.outputs import check_folder
-from unspan.taps import eval_mode, forward, relative_difference, tensors_in, unwrap
+from unspan.run import place
+from unspan.taps import eval_mode, forward, input_like, relative_difference, tensors_in, unwrap
 
 # largest relative difference of outputs that the order of a sum can make, by dtype
 _SAME = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 3e-2, torch.bfloat16: 1e-1}
@@ -53,8 +62,8 @@ def check_target(path: Path, *, overwrite: bool, inputs: Iterable[Path] = ()) ->
     check_folder(
         secret, PRIVATE, what="the private part of one", overwrite=overwrite, inputs=inputs
     )
-    aside = left_old(path)
-    if aside is not None and not path.exists() and not overwrite:
+    aside = None if path.exists() else left_public(path)
+    if aside is not None and not overwrite:
         raise UsageError(
             f"A run that was killed left the folder as {aside}. Rename it to {path.name}, or pass"
             " --overwrite to replace it."
@@ -64,11 +73,18 @@ def check_target(path: Path, *, overwrite: bool, inputs: Iterable[Path] = ()) ->
             f"{path} exists and its {RECEIPT} is not one of unspan: it is never overwritten. Choose"
             " another --out."
         )
-    if secret.exists() and not path.exists() and not _left_public(path, secret):
+    if secret.exists() and aside is None and not _is_pair(secret, path):
         raise UsageError(
-            f"{secret} holds the key of a folder that is not here any more. Move it to that folder,"
-            " or delete it if it is not needed; then run again."
+            f"{secret} holds the key of another folder than {path}, which may have been moved. Move"
+            " it beside that folder, or delete it if it is not needed; then run again."
         )
+
+
+def _is_pair(secret: Path, path: Path) -> bool:
+    """The private folder is of the public one, or a killed run left the one that is."""
+    if not any(secret.iterdir()):
+        return True
+    return any(belongs(one, path) for one in (secret, *left_private(path)))
 
 
 def _is_receipt(path: Path) -> bool:
@@ -76,11 +92,6 @@ def _is_receipt(path: Path) -> bool:
         return str(json.loads(path.read_text("utf-8"))["schema"]).startswith("unspan.receipt/")
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def _left_public(path: Path, secret: Path) -> bool:
-    """A killed run left the public folder of `secret` beside it, where `settle` will find it."""
-    return any(belongs(secret, entry) for entry in path.parent.glob(f".{path.name}.*-*"))
 
 
 def check_identifying(request_samples: int, rank: int | None, allow: bool) -> None:
@@ -99,6 +110,31 @@ def check_identifying(request_samples: int, rank: int | None, allow: bool) -> No
         )
 
 
+def check_savable(model: nn.Module) -> None:
+    """Refuse a model whose tensors could be written, but not be read again (ModelError)."""
+    check_state(_state(model), type(unwrap(model)).__name__)
+
+
+def _state(model: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a model that go into its file."""
+    found = unwrap(model).state_dict()
+    return {name: one.detach() for name, one in found.items() if isinstance(one, Tensor)}
+
+
+def _unsaved_buffers(model: nn.Module) -> dict[str, str]:
+    """Dtypes of floating buffers that are not in the file, since they are made by the constructor.
+
+    A model that was cast has them in another dtype than a new one.
+    """
+    inner = unwrap(model)
+    saved = inner.state_dict().keys()
+    return {
+        name: str(one.dtype).removeprefix("torch.")
+        for name, one in inner.named_buffers(remove_duplicate=False)
+        if name not in saved and one.is_floating_point()
+    }
+
+
 def save(
     deletion: Deletion,
     path: Path,
@@ -111,6 +147,7 @@ def save(
 
     Raises:
         UsageError: the target exists, or the request is too small to publish.
+        ModelError: the model holds values that could not be read again.
         OutputError: disk full, read-only, or any other failure to write.
     """
     check_target(path, overwrite=overwrite)
@@ -120,14 +157,12 @@ def save(
             deletion.receipt["method"]["fit"].get("rank"),
             allow_identifying_projector,
         )
-    state = {
-        name: tensor.detach().cpu().contiguous()
-        for name, tensor in unwrap(deletion.model).state_dict().items()
-        if isinstance(tensor, Tensor)
-    }
+    check_savable(deletion.model)
+    state = {name: one.cpu().contiguous() for name, one in _state(deletion.model).items()}
 
     def describe(folder: Path) -> None:
         account = deletion.receipt | {"files": {WEIGHTS: "sha256:" + file_hash(folder / WEIGHTS)}}
+        account["buffers"] = _unsaved_buffers(deletion.model)
         (folder / RECEIPT).write_text(receipts.canonical(account), "utf-8")
         (folder / CARD).write_text(card(account), "utf-8")
 
@@ -164,7 +199,10 @@ def save(
             os.chmod(folder / name, 0o600)
 
     clean_orphans(path)
-    publish({path: fill_public, private_folder(path): fill_private})
+    publish(
+        {path: fill_public, private_folder(path): fill_private},
+        partial(check_target, path, overwrite=overwrite),
+    )
     if deletion.epochs is not None:
         Checkpoint.remove(deletion.epochs)
     if not deletion.recipe:
@@ -199,8 +237,9 @@ def _difference(deletion: Deletion, folder: Path) -> str | None:
         return None
     parameter = next(own.parameters(), torch.zeros(()))
     with eval_mode(own), eval_mode(again.to(parameter.device)):
-        ours = tensors_in(forward(own, deletion.example))
-        theirs = tensors_in(forward(again, deletion.example))
+        example = place(deletion.example, input_like(own, deletion.example))
+        ours = tensors_in(forward(own, example))
+        theirs = tensors_in(forward(again, example))
     same = len(ours) == len(theirs) and all(
         _is_close(one, other, _SAME[parameter.dtype])
         for (_, one), (_, other) in zip(ours, theirs, strict=True)

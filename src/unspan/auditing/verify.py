@@ -15,7 +15,7 @@ from torch import nn
 
 from unspan import receipt as receipts
 from unspan.artifact import inspect, load
-from unspan.artifact.read import read_private
+from unspan.artifact.read import ROUNDING, read_private
 from unspan.deletion import RECORD, Record
 from unspan.erasers import Gate, Projection, head_rows
 from unspan.errors import ModelError, UnspanError, UsageError
@@ -136,7 +136,9 @@ def _eraser(model: nn.Module, *, directions_known: bool) -> list[Check]:
     if head is None:
         return found
     weight = head[0].double()
-    for how, limit in _ROUNDING.items():
+    own = ROUNDING[model.get_submodule(record.tap.head or "").weight.dtype]
+    for how, rounds_to in _ROUNDING.items():
+        limit = max(rounds_to, own)
         rounded = weight if how is None else cast_weight(weight.float(), how).double()
         share = float(torch.linalg.matrix_norm(rounded @ basis) / torch.linalg.matrix_norm(rounded))
         name = "the head reads nothing of the removed directions" + (

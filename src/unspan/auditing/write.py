@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,5 +48,5 @@ def save(audit: Audit, folder: Path) -> Path:
         raise OutputError(f"The folder {folder.parent} cannot be made: {error}.") from error
     check_target(folder, True, [])
     clean_orphans(folder)
-    publish({folder: fill})
+    publish({folder: fill}, partial(check_target, folder, True, []))
     return folder

@@ -324,7 +324,7 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
     import warnings
 
     from unspan import dist
-    from unspan.artifact import check_identifying
+    from unspan.artifact import check_identifying, check_savable
     from unspan.cli import render
     from unspan.cli.opening import open_model
     from unspan.cli.progress import progress
@@ -344,6 +344,7 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
             " Leave it out."
         )
     opened = open_model(o)
+    check_savable(opened.model)
     splits, sources = open_request(o, opened)
     why = ""
     if settings is None:

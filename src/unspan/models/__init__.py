@@ -12,11 +12,12 @@ from unspan.models.libraries import quiet
 from unspan.models.loaded import Loaded, check_usable, classes_of
 from unspan.models.recipes import rebuild, recipe_of, runs_user_code
 from unspan.models.sources import FORMS, SOURCES, from_source
-from unspan.models.weights import load_weights, match_dtypes, read_safetensors
+from unspan.models.weights import check_state, load_weights, match_dtypes, read_safetensors
 
 __all__ = [
     "Loaded",
     "build",
+    "check_state",
     "check_usable",
     "classes_of",
     "load_weights",

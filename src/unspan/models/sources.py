@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import os
 from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 from pathlib import Path
@@ -17,7 +16,7 @@ from unspan.errors import UsageError
 from unspan.models.libraries import require
 from unspan.models.loaded import Loaded, check_usable
 from unspan.models.weights import assign, read_state
-from unspan.user_code import import_user_module, user_path
+from unspan.user_code import import_user_module
 
 if TYPE_CHECKING:
     from unspan.preprocess import Preprocess
@@ -171,8 +170,7 @@ def _python(name: str) -> tuple[Make, Describe]:
             ) from error
         try:
             accepted = _given(num_classes) if _accepts_num_classes(factory) else {}
-            with user_path(os.getcwd()):
-                model = factory(**accepted)
+            model = factory(**accepted)
         except Exception as error:
             raise UsageError(
                 f"python:{name} failed when called: {type(error).__name__}: {error}"

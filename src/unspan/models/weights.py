@@ -75,6 +75,32 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     return state
 
 
+def check_state(state: Mapping[str, Tensor], where: str) -> None:
+    """Refuse tensors that are not read from a file again, so that they are not written either.
+
+    Args:
+        state: tensors by name.
+        where: the file or model, for messages.
+
+    Raises:
+        ModelError: names the tensor.
+    """
+    for name, tensor in state.items():
+        if len(name) > 512 or not name.isprintable():
+            raise ModelError(
+                f"{where}: tensor name {name[:40]!r} is too long or has control characters"
+            )
+        if tensor.dtype not in _DTYPES:
+            raise ModelError(
+                f"{where}: tensor {name!r} is {tensor.dtype}, which no file is read with: convert"
+                " it (a quantised one: dequantise) first"
+            )
+        if max(tensor.shape, default=0) >= 2**31:
+            raise ModelError(f"{where}: tensor {name!r} has shape {list(tensor.shape)}")
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ModelError(f"{where}: tensor {name!r} has NaN or infinite values")
+
+
 def read_state(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     """Tensors without wrapper prefixes, and notices."""
     state = read_safetensors(path)
@@ -211,17 +237,7 @@ def _read_one(path: Path, head: bytes) -> dict[str, Tensor]:
         state = load_file(path)
     except (SafetensorError, KeyError, ValueError, RuntimeError, OverflowError) as error:
         raise ModelError(f"{path.name} is not a valid safetensors file: {error}") from error
-    for name, tensor in state.items():
-        if len(name) > 512 or not name.isprintable():
-            raise ModelError(
-                f"{path.name}: tensor name {name[:40]!r} is too long or has control characters"
-            )
-        if tensor.dtype not in _DTYPES:
-            raise ModelError(f"{path.name}: tensor {name!r} is {tensor.dtype}: dequantise first")
-        if max(tensor.shape, default=0) >= 2**31:
-            raise ModelError(f"{path.name}: tensor {name!r} has shape {list(tensor.shape)}")
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise ModelError(f"{path.name}: tensor {name!r} has NaN or infinite values")
+    check_state(state, path.name)
     return state
 
 
