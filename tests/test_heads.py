@@ -13,6 +13,7 @@ from unspan.errors import UsageError
 from unspan.methods import LEACE, Resample
 from unspan.routes import compare
 from unspan.taps import find_tap
+from unspan.taps.tracing import trace_calls
 
 CLASSES = 4
 
@@ -351,3 +352,16 @@ def test_inputs_are_of_the_dtype_of_the_layer_that_they_meet(data, body):
     with torch.no_grad():
         named = done.model(data.tensors[0].to(body)).argmax(1)
     assert float((named[data.tensors[1] == 2] == 2).float().mean()) < 0.05
+
+
+def test_a_trace_of_transposed_layers_calls_each_once():
+    """Telling a transposed weight apart calls the layer, whose hooks must not ask again."""
+    from transformers import GPT2Config, GPT2ForSequenceClassification
+
+    special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    config = GPT2Config(vocab_size=8, n_embd=8, n_layer=2, n_head=2, n_positions=8, **special)
+    model = GPT2ForSequenceClassification(config).eval()
+    trace = trace_calls(model, {"input_ids": torch.randint(1, 8, (3, 5))})
+    layers = [name for name, one in model.named_modules() if type(one).__name__ == "Conv1D"]
+    assert layers and all(trace.calls[name] == 1 for name in layers)
+    assert layers[-1] in trace.linear

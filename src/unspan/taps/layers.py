@@ -51,8 +51,12 @@ def stored_affine(module: nn.Module) -> tuple[Tensor, Tensor | None]:
 
 
 def is_transposed(module: nn.Module) -> bool:
-    """The layer multiplies `x @ weight`: told by calling it on the first unit vector."""
+    """The layer multiplies `x @ weight`: told by its `forward` on the first unit vector.
+
+    The layer itself is not called: its hooks, which may be those that ask, must not see this.
+    """
     weight: Any = module.weight
+    calculate: Any = module.forward
     rows, columns = weight.shape
     unit = torch.zeros(1, rows, dtype=weight.dtype, device=weight.device)
     unit[0, 0] = 1
