@@ -68,7 +68,7 @@ def rows_of(subset):
         [torch.tensor(3)],
         iter([3]),
     ],
-    ids=repr,
+    ids=lambda one: "an iterator" if hasattr(one, "__next__") else repr(one),
 )
 def test_class_selectors(selector):
     splits = unspan.Splits.by_class(TABLE, selector)
