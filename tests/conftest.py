@@ -1,13 +1,13 @@
 import pytest
 import torch
+from torch.utils.data import Subset, TensorDataset
 
 from unspan import guard
 
-# Only these are about what a deletion may cost. Others erase toy networks in ways that ruin them, to
-# look at something else: there the cost is measured and any is accepted.
+# Only these are about what a deletion may cost. Others erase toy networks in ways that ruin them,
+# to look at something else: there the cost is measured and any is accepted.
 ABOUT_COST = ("test_guard", "test_collateral", "matrix", "test_request_forms")
 REFUSE = guard.refuse
-from torch.utils.data import Subset, TensorDataset
 
 
 @pytest.hookimpl(tryfirst=True)
