@@ -12,10 +12,9 @@ Typical: lambda 0.5, T 4, at most 10 epochs, ends when no sample is recognised.
 Fails: features do not change at all, so every probe reads the class as before.
 Source: Kim, Lee, Woo, AAAI 2024 (arXiv 2312.16823); no official code, so the loss follows its
 description and a port.
-Deviates: eps is a share of the typical feature entry (the median over features of their root mean
-square), every feature is brought to that size first, so that units decide nothing, and features are
-not clipped to [0, 1]; the divergence is a mean over samples; training ends on the whole forget set,
-not on one batch.
+Deviates: eps is a share of the typical feature entry (median norm / sqrt(d)) and features are not
+clipped to [0, 1]; the divergence is a mean over samples; training ends on the whole forget set, not
+on one batch.
 """
 
 from __future__ import annotations
@@ -79,17 +78,15 @@ class LAU:
         samples, head = work.samples("forget"), work.head(changes=True)
         z = _features(work, self.batch)
         y = samples.y
-        unit, typical = units(z)
-        z = z / unit
         weight, bias = (
-            (head.weight.detach().float().cpu() * unit).requires_grad_(),
+            head.weight.detach().float().cpu().clone().requires_grad_(),
             (
                 None
                 if head.bias is None
                 else head.bias.detach().float().cpu().clone().requires_grad_()
             ),
         )
-        eps = self.radius * typical
+        eps = self.radius * float(z.norm(dim=1).median()) / z.shape[1] ** 0.5
         sgd = torch.optim.SGD(
             [one for one in (weight, bias) if one is not None], lr=self.lr, momentum=0.9
         )
@@ -122,7 +119,7 @@ class LAU:
             if left == 0:
                 break
         with torch.no_grad():
-            head.weight.copy_(weight / unit)
+            head.weight.copy_(weight)
             if head.bias is not None and bias is not None:
                 head.bias.copy_(bias)
         return Outcome({"samples": len(z), "radius": eps, "history": history})
@@ -141,15 +138,6 @@ class LAU:
             log_target=True,
         )
         return (1 - self.balance) * cross_entropy(scores, goal.argmax(1)) + self.balance * near
-
-
-def units(z: Tensor) -> tuple[Tensor, float]:
-    """What features `[n, d]` are divided by `[d]`, so that all have the size of the typical one,
-    and that size.
-    """
-    size = z.double().square().mean(0).sqrt()
-    typical = float(size[size > 0].median()) if bool((size > 0).any()) else 1.0
-    return (size / typical).where(size > 0, torch.ones_like(size)).float(), typical
 
 
 def attacked(
