@@ -227,8 +227,9 @@ def test_many_classes_are_checked_on_fresh_samples_of_the_suspects():
         good.weight.copy_(torch.eye(300))
         bad.weight.copy_(torch.eye(300))
         bad.weight[7] = 0
-    tap, _ = find_tap(nn.Sequential(good, bad), torch.rand(2, 300))
-    pair = Pair(good, bad, tap, tap)
+    before, after = nn.Sequential(good), nn.Sequential(bad)
+    tap, _ = find_tap(before, torch.rand(2, 300))
+    pair = Pair(before, after, tap, tap)
     splits = unspan.Splits.by_index(data, range(10))
     held = set_apart(splits, Run(), False)[1]
     found = guard.measured(pair, splits, held, Run(), 2.0)

@@ -162,7 +162,7 @@ HEADS = [Keyword, Sigmoid, Shifted, Transposed, Square, Pooled, LastToken]
 def test_a_head_of_any_kind_is_found_and_the_class_goes(data, kind, method, tmp_path):
     net = trained(kind(), data)
     splits = unspan.Splits.by_class(data, 2)
-    done = unspan.erase(net, splits, method, max_drop=None, measure=False)
+    done = unspan.erase(net, splits, method, measure=False, key=b"a key of these tests")
     tap = done.receipt["placement"]["tap"]
     assert tap["head"] in ("fc", "score") and tap["dim"] == (CLASSES if kind is Square else 24)
     mine, others = accuracy(done.model, data)
