@@ -134,3 +134,10 @@ def test_help_does_not_import_torch() -> None:
         " main()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_methods_imports_no_compiler_and_no_library_of_other_commands() -> None:
+    heavy = {"scipy.stats", "sklearn", "matplotlib", "datasets", "transformers", "torch._dynamo"}
+    code = f"import sys, unspan.methods\nprint(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
