@@ -12,10 +12,9 @@ Typical: lambda 0.5, T 4, at most 10 epochs, ends when no sample is recognised.
 Fails: features do not change at all, so every probe reads the class as before.
 Source: Kim, Lee, Woo, AAAI 2024 (arXiv 2312.16823); no official code, so the loss follows its
 description and a port.
-Deviates: eps is a share of the typical feature entry (the median over features of their root mean
-square), every feature is brought to that size first, so that units decide nothing, and features are
-not clipped to [0, 1]; the divergence is a mean over samples; training ends on the whole forget set,
-not on one batch.
+Deviates: every feature is divided by its root mean square first, so that units decide nothing; eps
+is in those units, and features are not clipped to [0, 1]; the divergence is a mean over samples;
+training ends on the whole forget set, not on one batch.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class LAU:
     """Settings of LAU.
 
     Attributes:
-        radius: eps, as a share of the typical feature entry.
+        radius: eps, as a share of the root mean square of a feature.
         steps: of the attack, each of a quarter of the radius.
         temperature: T.
         balance: lambda, weight of the divergence.
@@ -79,7 +78,7 @@ class LAU:
         samples, head = work.samples("forget"), work.head(changes=True)
         z = _features(work, self.batch)
         y = samples.y
-        unit, typical = units(z)
+        unit = units(z)
         z = z / unit
         weight, bias = (
             (head.weight.detach().float().cpu() * unit).requires_grad_(),
@@ -89,7 +88,6 @@ class LAU:
                 else head.bias.detach().float().cpu().clone().requires_grad_()
             ),
         )
-        eps = self.radius * typical
         sgd = torch.optim.SGD(
             [one for one in (weight, bias) if one is not None], lr=self.lr, momentum=0.9
         )
@@ -103,7 +101,7 @@ class LAU:
                 scores = linear(z[rows], weight, bias)
                 loss = self.loss(
                     scores,
-                    linear(attacked(z[rows], y[rows], teacher, eps, self.steps), *teacher),
+                    linear(attacked(z[rows], y[rows], teacher, self.radius, self.steps), *teacher),
                     y[rows],
                 )
                 sgd.zero_grad()
@@ -125,7 +123,7 @@ class LAU:
             head.weight.copy_(weight / unit)
             if head.bias is not None and bias is not None:
                 head.bias.copy_(bias)
-        return Outcome({"samples": len(z), "radius": eps, "history": history})
+        return Outcome({"samples": len(z), "radius": self.radius, "history": history})
 
     def loss(self, scores: Tensor, attacked_scores: Tensor, y: Tensor) -> Tensor:
         """The loss of a minibatch; `scores` are the student's on clean features, `attacked_scores`
@@ -143,13 +141,10 @@ class LAU:
         return (1 - self.balance) * cross_entropy(scores, goal.argmax(1)) + self.balance * near
 
 
-def units(z: Tensor) -> tuple[Tensor, float]:
-    """What features `[n, d]` are divided by `[d]`, so that all have the size of the typical one,
-    and that size.
-    """
+def units(z: Tensor) -> Tensor:
+    """Root mean square of every feature of `[n, d]`, 1 where a feature is zero throughout."""
     size = z.double().square().mean(0).sqrt()
-    typical = float(size[size > 0].median()) if bool((size > 0).any()) else 1.0
-    return (size / typical).where(size > 0, torch.ones_like(size)).float(), typical
+    return size.where(size > 0, torch.ones_like(size)).float()
 
 
 def attacked(
