@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -134,3 +135,31 @@ def test_help_does_not_import_torch() -> None:
         " main()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_methods_imports_no_compiler_and_no_library_of_other_commands() -> None:
+    heavy = {"scipy.special", "sklearn", "matplotlib", "datasets", "transformers", "torch._dynamo"}
+    code = f"import sys, unspan.methods\nprint(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+def test_freed_memory_is_kept_unless_the_user_chose(monkeypatch) -> None:
+    from unspan.cli.memory import keep_freed_memory
+
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
+    assert not keep_freed_memory()
+    code = (
+        "import resource, torch\nfrom unspan.cli.memory import keep_freed_memory\n"
+        "kept = keep_freed_memory()\n"
+        "def fill():\n for size in (5, 9, 14): torch.ones(size * 2**20), torch.ones(2**22)\n"
+        "fill()\nbefore = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "for _ in range(5): fill()\n"
+        "print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)"
+    )
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+    )
+    kept, faults = done.stdout.split()
+    assert kept == "False" or int(faults) < 1000, (done.stdout, done.stderr)

@@ -295,3 +295,17 @@ def test_exif_rotation_is_applied_once():
     assert (rotated.size, note) == ((2, 4), "EXIF rotated, L->RGB")
     assert to_rgb(rotated) == (rotated, None)
     assert np.array_equal(np.array(rotated)[..., 0], np.rot90(np.array(image), -1))
+
+
+@pytest.mark.parametrize("mode, channels", [("RGB", 3), ("L", 1)])
+def test_values_are_those_of_the_formula_bit_for_bit(mode, channels):
+    draw = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (9, 7, 3), generator=draw, dtype=torch.uint8)
+    pixels[0, :2] = torch.tensor([[0], [255]])
+    image = Image.fromarray(pixels.numpy()).convert(mode)
+    mean, std, scale = (0.485, 0.456, 0.406)[:channels], (0.229, 0.224, 0.225)[:channels], 1 / 255
+    got = Preprocess(mean=mean, std=std, scale=scale, mode=mode)(image)
+    x = torch.from_numpy(np.array(image)).reshape(9, 7, -1).permute(2, 0, 1)
+    centre, size = (torch.tensor(part).view(-1, 1, 1) for part in (mean, std))
+    assert torch.equal(got, (x.double().mul(scale).float() - centre) / size)
+    assert got.is_contiguous() and got.dtype == torch.float32

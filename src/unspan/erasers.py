@@ -28,6 +28,21 @@ from unspan.errors import ModelError
 Layout = Literal["last", "channels", "flat"]
 
 
+def _compile_with_hooks() -> None:
+    """Make `torch.compile` look at hooks: by default a graph compiled for the original model is run
+    for a copy that differs by a hook only, and an eraser would be skipped. Graphs compiled before
+    are dropped, once.
+
+    Called when an eraser is made, copied or unpickled: what compiles is slow to import, and no
+    model carries an eraser before.
+    """
+    import torch._dynamo.config as config
+
+    if config.skip_nnmodule_hook_guards:
+        config.skip_nnmodule_hook_guards = False
+        torch.compiler.reset()
+
+
 class FeatureMap(nn.Module):
     """Base of the maps: takes any floating dtype and returns it, and computes in float32 or wider.
 
@@ -37,6 +52,14 @@ class FeatureMap(nn.Module):
     """
 
     layout: Layout
+
+    def __init__(self) -> None:
+        super().__init__()
+        _compile_with_hooks()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        _compile_with_hooks()
 
     def forward(self, z: Tensor) -> Tensor:
         """The mapped features, with the shape and dtype of `z`."""

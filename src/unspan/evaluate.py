@@ -8,7 +8,6 @@ from enum import Enum
 from typing import Any
 
 import torch
-from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from unspan.errors import DataError
@@ -278,6 +277,8 @@ def interval(hits: int, n: int) -> tuple[float, float]:
     >>> [round(end, 3) for end in interval(0, 3)]
     [0.0, 0.708]
     """
+    from scipy.stats import binomtest  # slow to import, and not needed by every command
+
     exact = binomtest(hits, n).proportion_ci(0.95, method="exact")
     return float(exact.low), float(exact.high)
 

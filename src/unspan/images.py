@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -22,6 +23,7 @@ IMAGE_SUFFIXES = set[str]().union(*_SUFFIXES.values())
 _EXIF_ORIENTATION = 0x0112
 
 
+@lru_cache(maxsize=1024)
 def printable(text: str) -> str:
     r"""Escape a file name or message to one printable line as Python does: ``\n``, ``\\``; a stray
     byte is ``\xff``.

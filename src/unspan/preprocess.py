@@ -8,6 +8,7 @@ either library being installed.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -50,6 +51,17 @@ def crop_start(length: int, crop: int, offset: str) -> int:
     if offset == "floor":
         return (length - crop) // 2
     return round((length - crop) / 2) if length >= crop else -((crop - length) // 2)
+
+
+@lru_cache(maxsize=16)
+def _inputs_by_pixel(
+    mean: tuple[float, ...], std: tuple[float, ...], scale: float
+) -> np.ndarray[Any, Any]:
+    """What each of the 256 values of a pixel becomes, `[C, 256]` float32."""
+    pixels = torch.arange(256, dtype=torch.float64)
+    scaled = pixels.mul(scale).float()  # rounded once, as dividing by 255 in float32 is
+    centre, size = (torch.tensor(part, dtype=torch.float32)[:, None] for part in (mean, std))
+    return ((scaled - centre) / size).numpy()
 
 
 def _is_length(value: object) -> bool:
@@ -145,19 +157,10 @@ class Preprocess:
             top = crop_start(image.height, self.crop[0], self.crop_offset)
             left = crop_start(image.width, self.crop[1], self.crop_offset)
             image = image.crop((left, top, left + self.crop[1], top + self.crop[0]))
-        pixels = (
-            torch.from_numpy(np.array(image))
-            .reshape(image.height, image.width, -1)
-            .permute(2, 0, 1)
-        )
-        mean, std = (
-            torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
-            for values in (self.mean, self.std)
-        )
-        scaled = (
-            pixels.double().mul(self.scale).float()
-        )  # rounded once, as dividing by 255 in float32 is
-        return ((scaled - mean) / std).contiguous()
+        pixels = np.asarray(image).reshape(image.height, image.width, -1)
+        table = _inputs_by_pixel(self.mean, self.std, self.scale)
+        planes = [values[pixels[:, :, channel]] for channel, values in enumerate(table)]
+        return torch.from_numpy(np.stack(planes))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON-ready values."""

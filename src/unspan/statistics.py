@@ -386,9 +386,9 @@ def summed_up(z: Tensor, y: Tensor, head: tuple[Tensor, Tensor] | None) -> Stati
         centres = (
             torch.stack([group.double().mean(0) for group in groups]) if groups else z[:0].double()
         )
-        rows = torch.cat(
-            [2 * centres, -centres.square().sum(1, keepdim=True)], 1
-        )  # nearest centre = largest affine score
+        unit = _unit(z.double().var(0)) if len(z) > 1 else z.new_ones(z.shape[1]).double()
+        near = centres / unit  # the nearest centre has the largest affine score
+        rows = torch.cat([2 * near / unit, -near.square().sum(1, keepdim=True)], 1)
     else:
         weights = head_rows(head)
         named = torch.cat([score(weights, part.double()).argmax(1) for part in z.split(_CHUNK)])

@@ -10,7 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -35,6 +35,8 @@ class _TableRows:
     column: str
     id_column: str | None
     parts: Parts
+    # the sample that was read last: its content and its digest are asked for one after the other
+    _last: list[tuple[int, Any]] = field(default_factory=list, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -61,7 +63,11 @@ class _TableRows:
         return [f"empty {i}" if code is None else code for i, code in enumerate(codes)]
 
     def _stored(self, i: int) -> Any:
-        return self.dataset[i][self.column][0].as_py()
+        last = self._last[-1:]
+        if not last or last[0][0] != i:
+            last = [(i, self.dataset[i][self.column][0].as_py())]
+            self._last[:] = last
+        return last[0][1]
 
 
 class _ImageRows(_TableRows):

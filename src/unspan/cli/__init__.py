@@ -13,6 +13,7 @@ from unspan.cli.bench import bench
 from unspan.cli.erase import erase
 from unspan.cli.export import export
 from unspan.cli.inspect import inspect
+from unspan.cli.memory import keep_freed_memory
 from unspan.cli.methods import methods
 from unspan.cli.recheck import recheck
 from unspan.cli.stats import stats
@@ -54,6 +55,7 @@ def main() -> None:
     """Entry point of the `unspan` command: typed errors become one line and an exit code."""
     try:
         signal.signal(signal.SIGTERM, _interrupted)
+        keep_freed_memory()
         code = app(standalone_mode=False)
     except Exception as error:
         sys.exit(_explain(error))

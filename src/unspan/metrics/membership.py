@@ -5,7 +5,6 @@ two-sided.
 from __future__ import annotations
 
 import torch
-from scipy.stats import binom
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -228,6 +227,8 @@ def tpr_at_fpr(members: Tensor, others: Tensor, split: str, *, fpr: float = 0.01
             name=name, value=None, better="lower", split=split, n=len(members) + n, note=note
         )
     ordered = others.double().sort(descending=True).values
+    from scipy.stats import binom  # slow to import, and not needed by every command
+
     few, many = int(binom.ppf(0.0125, n, fpr)), int(binom.ppf(0.9875, n, fpr))
     counts = [
         int((members.double() > ordered[place]).sum())

@@ -5,8 +5,6 @@ from __future__ import annotations
 from math import inf, sqrt
 from statistics import NormalDist
 
-from scipy.special import betaincinv
-
 _HALVINGS = 60
 
 
@@ -56,6 +54,8 @@ def lowest_share(hits: int, n: int, level: float = 0.95) -> float:
     >>> round(lowest_share(20, 20), 3)
     0.861
     """
+    from scipy.special import betaincinv  # slow to import
+
     return float(betaincinv(hits, n - hits + 1, 1 - level)) if hits else 0.0
 
 

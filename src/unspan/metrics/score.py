@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from scipy.special import betaincinv, stdtrit
 from torch import Tensor
 
 Better = Literal["lower", "higher", "reference", "none"]
@@ -113,6 +112,8 @@ def share_interval(hits: float, n: int, level: float = 0.95) -> tuple[float, flo
     True
     """
     k, tail = round(hits), (1 - level) / 2
+    from scipy.special import betaincinv  # slow to import
+
     low = float(betaincinv(k, n - k + 1, tail)) if k > 0 else 0.0
     return low, float(betaincinv(k + 1, n - k, 1 - tail)) if k < n else 1.0
 
@@ -187,6 +188,8 @@ def auc_interval(forget: Tensor, rest: Tensor, level: float = 0.95) -> tuple[flo
     ]
     variance = sum(part for part, _ in parts)
     freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts)
+    from scipy.special import stdtrit  # slow to import
+
     step = float(stdtrit(freedom, 0.5 + level / 2)) * math.sqrt(variance) / (area * (1 - area))
     middle = math.log(area / (1 - area))
     return max(_logistic(middle - step), exact[0]), min(_logistic(middle + step), exact[1])

@@ -15,21 +15,6 @@ from unspan.taps.tap import Tap
 CHILD = "unspan"  # name of the eraser inside the module that carries it
 
 
-def _compile_with_hooks() -> None:
-    """Make `torch.compile` look at hooks: by default a graph compiled for the original model is run
-    for a copy that differs by a hook only, and an eraser would be skipped. Graphs compiled before
-    are dropped, once.
-    """
-    import torch._dynamo.config as config
-
-    if config.skip_nnmodule_hook_guards:
-        config.skip_nnmodule_hook_guards = False
-        torch.compiler.reset()
-
-
-_compile_with_hooks()
-
-
 def attach(model: nn.Module, tap: Tap, eraser: Eraser) -> None:
     """Place an eraser at the site, as a child module that moves, casts, copies and saves with the
     model.
