@@ -136,7 +136,8 @@ def _eraser(model: nn.Module, *, directions_known: bool) -> list[Check]:
     if head is None:
         return found
     weight = head[0].double()
-    own = ROUNDING[model.get_submodule(record.tap.head or "").weight.dtype]
+    layer: Any = model.get_submodule(record.tap.head or "")
+    own = ROUNDING[layer.weight.dtype]
     for how, rounds_to in _ROUNDING.items():
         limit = max(rounds_to, own)
         rounded = weight if how is None else cast_weight(weight.float(), how).double()

@@ -9,7 +9,8 @@ are no longer recognised keep the student's own answer. The teacher g_t is a cop
 renewed in every epoch.
 Needs: forget samples with labels. Cost: one forward pass, then the head alone.
 Typical: lambda 0.5, T 4, at most 10 epochs, ends when no sample is recognised.
-Fails: features do not change at all, so every probe reads the class as before.
+Fails: features do not change at all, so every probe reads the class as before. The step is of one
+size for all features, so features in smaller units are moved further.
 Source: Kim, Lee, Woo, AAAI 2024 (arXiv 2312.16823); no official code, so the loss follows its
 description and a port.
 Deviates: eps is a share of the typical feature entry (median norm / sqrt(d)) and features are not
