@@ -1138,3 +1138,23 @@ def test_stats_on_the_command_line(digits_net, tmp_path):
         ["stats", "--from", str(path), "--drop", "deer", "--out", str(path)],
     ):
         assert isinstance(CliRunner().invoke(app, wrong).exception, UsageError)
+
+
+def test_a_class_whose_features_are_all_constant_gives_a_finite_map():
+    """Every unit of the layer is dead for one class to keep."""
+    torch.manual_seed(0)
+    y = torch.arange(900) % 3
+    z = torch.randn(900, 5).relu()
+    z[torch.arange(900), y] += 4
+    z[y == 0] = 0
+    model = nn.Sequential(nn.Identity(), nn.Linear(5, 3)).eval()
+    with torch.no_grad():
+        model[1].weight.zero_()
+        model[1].weight[1, 1] = model[1].weight[2, 2] = 1
+        model[1].bias.copy_(torch.tensor([2.0, 0.0, 0.0]))
+    data = torch.utils.data.TensorDataset(z, y)
+    done = unspan.erase(model, unspan.Splits.by_class(data, 2), Resample(), measure=False)
+    held = dict(done.eraser.named_buffers())
+    assert all(float(one.abs().max()) < 1e9 for one in held.values())
+    with torch.no_grad():
+        assert bool(done.model(z).isfinite().all())

@@ -494,6 +494,8 @@ def _tidy(made: Tensor, real: Tensor) -> Tensor:
     """
     unit = real.diagonal().clamp_min(1e-12).sqrt()
     made = made / unit[:, None] / unit
+    if float(made.diagonal().mean()) <= _NO_LESS:  # all features are constant there
+        return torch.eye(len(made), dtype=made.dtype)
     made = made + _NO_LESS * made.diagonal().mean() * torch.eye(len(made), dtype=made.dtype)
     return unit[:, None] * gaussian_transport(made, real / unit[:, None] / unit) / unit
 
