@@ -331,6 +331,18 @@ def test_the_percentage_a_message_names_works(d):
     assert rank_from_percent(d, named) == 1
 
 
+@pytest.mark.parametrize(("d", "k"), [(2, 1), (7, 1), (66, 1), (67, 1), (134, 2), (768, 11)])
+def test_without_a_setting_at_least_one_direction_is_removed(d, k):
+    assert ESC().rank_for(d) == k
+    found = spectrum(moments(draw(0, d + 20, d)))
+    assert choose_rank(found, p=None, rank=None, energy=None) == k
+
+
+def test_without_a_setting_the_only_direction_is_not_removed():
+    with pytest.raises(UsageError, match="d=1"):
+        ESC().check(1)
+
+
 @pytest.mark.parametrize("rank", [0, -1, 64, 65, 1.0, True])
 def test_impossible_ranks_are_refused(rank):
     with pytest.raises(UsageError, match="1 <= rank <= 63"):

@@ -21,6 +21,7 @@ from unspan.moments import Moments
 
 # singular values below this share of the largest are noise of float32 features
 RANK_TOLERANCE = 1e-5
+DEFAULT_PERCENT = Fraction("1.5")  # of the directions; p of the paper's tables
 _CONSTANT = 1e-6  # deviations below this share of the mean are rounding of float32
 
 
@@ -121,14 +122,23 @@ def rank_from_percent(dim: int, p: float) -> int:
     return k
 
 
+def default_rank(dim: int) -> int:
+    """The `k` of the paper's p = 1.5, and at least one direction.
+
+    Raises:
+        UsageError: d = 1, of which one direction is all.
+    """
+    return check_rank(dim, max(1, math.floor(dim * DEFAULT_PERCENT / 100)))
+
+
 def _percent(dim: int) -> str:
     """The smallest p with k = 1, rounded up to what is printed."""
     return f"{math.ceil(Fraction(1_000_000, dim)) / 10_000:g}"
 
 
 def asked_rank(found: Spectrum, *, p: float | None, rank: int | None, energy: float | None) -> int:
-    """The number of directions that exactly one of p (percent of d), rank, or energy share asks
-    for.
+    """The number of directions that p (percent of d), rank or energy share asks for; `default_rank`
+    where none is given.
 
     Raises:
         UsageError: the setting is impossible for this d.
@@ -138,7 +148,7 @@ def asked_rank(found: Spectrum, *, p: float | None, rank: int | None, energy: fl
         return check_rank(dim, rank)
     if energy is not None:
         return _rank_from_energy(found, energy)
-    return rank_from_percent(dim, 1.5 if p is None else p)
+    return default_rank(dim) if p is None else rank_from_percent(dim, p)
 
 
 def choose_rank(found: Spectrum, *, p: float | None, rank: int | None, energy: float | None) -> int:

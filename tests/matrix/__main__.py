@@ -37,6 +37,7 @@ def main() -> None:
     cells = pairwise(list(NETWORKS)) if options.pairs else every_cell(names)
     todo = [cell for cell in cells if cell.network in here]
     todo = [cell for cell in todo if _again(_file(options.out, cell), options.again)]
+    todo.sort(key=lambda cell: not cell.must_work)
     print(f"{len(todo)} of {len(cells)} cells to run")
     os.environ["OMP_NUM_THREADS"] = "1"
     failed = 0

@@ -33,6 +33,7 @@ from unspan.linalg import (
     asked_rank,
     check_rank,
     choose_rank,
+    default_rank,
     rank_from_percent,
     spectrum,
 )
@@ -57,7 +58,8 @@ class ESC:
     """Settings of ESC. Give one of p, rank, energy; without any, p = 1.5.
 
     Attributes:
-        p: percent of the d directions to remove; `k = floor(d p / 100)`.
+        p: percent of the d directions to remove; `k = floor(d p / 100)`. With neither p, rank nor
+            energy, p = 1.5 and at least one direction.
         rank: k itself.
         energy: remove the fewest directions that hold this share of the squared norm.
         adaptive: stop reading once the span has converged to `sin theta <= tolerance`.
@@ -102,7 +104,7 @@ class ESC:
             return check_rank(dim, self.rank)
         if self.energy is not None:
             return None
-        return rank_from_percent(dim, 1.5 if self.p is None else self.p)
+        return default_rank(dim) if self.p is None else rank_from_percent(dim, self.p)
 
     def fit(self, stream: FeatureStream) -> Fit:
         """Read the stream and return the projection.
