@@ -100,6 +100,15 @@ def test_a_person_that_takes_a_class_along_is_refused(model, data):
     assert caught.value.exit_code == 7
 
 
+@pytest.mark.parametrize("each", [3, 4])
+def test_a_loss_of_all_classes_shows_where_each_has_too_few_samples(model, data, each):
+    rows = (data.tensors[1] == 1).nonzero()[:30, 0].tolist()
+    kept = list(range(1500 - 3 * each, 1500))
+    splits = unspan.Splits(forget=Subset(data, rows), retain=Subset(data, kept))
+    with pytest.raises(InconclusiveError, match="classes to keep lost .* points .* on average"):
+        unspan.erase(model, splits, unspan.ESC(rank=10))
+
+
 def part(done, name):
     return next(row for row in done.receipt["evaluation"] if row["part"] == name)
 
@@ -176,7 +185,7 @@ def test_a_class_request_is_held_to_the_average(model, data):
     assert part(done, "worst retained class")["label"] in (0, 2)
     assert done.receipt["collateral"]["of"] == "average"
     with pytest.raises(InconclusiveError, match="classes to keep lost .* on average"):
-        unspan.erase(model, splits, unspan.ESC(rank=11))
+        unspan.erase(model, splits, unspan.ESC(rank=10))
 
 
 def test_a_further_request_counts_what_is_left_to_keep(model, data):
@@ -245,6 +254,10 @@ def test_samples_that_are_measured_are_not_trained_on(model, data):
     assert len(rows) + len(kept.first) == len(splits.retain) and len(kept.first) == 100
     same, kept = set_apart(splits, Run(), learns=False)
     assert same is splits and not kept.unseen
+    some = unspan.Splits.by_class(Subset(data, range(90)), 1)
+    inner, kept = set_apart(some, Run(), learns=True)
+    assert len(inner.retain) == 54 and len(kept.first) == 40 and not kept.unseen
+    assert len(set(kept.first.indices) - set(inner.retain.indices)) == 6
     few = unspan.Splits.by_class(Subset(data, range(24)), 1)
     same, kept = set_apart(few, Run(), learns=True)
     assert same is few and len(kept.first) == 16 and not kept.unseen

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 import unspan
+from unspan.erasers import FeatureMap, LinearMap, is_mapped
 from unspan.errors import UsageError
 from unspan.methods import LEACE, Resample
 from unspan.routes import compare
@@ -365,3 +366,34 @@ def test_a_trace_of_transposed_layers_calls_each_once():
     layers = [name for name, one in model.named_modules() if type(one).__name__ == "Conv1D"]
     assert layers and all(trace.calls[name] == 1 for name in layers)
     assert layers[-1] in trace.linear
+
+
+# ---- rounding at the jumps of a map --------------------------------------------------------------
+
+
+class Jump(FeatureMap):
+    """Turns features round where the first one is positive."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("one", torch.ones(1))
+
+    def map_features(self, z):
+        return torch.where(z[..., :1] > 0, -z, z)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(6, 4), (3, 2, 4)])
+def test_a_sample_at_a_jump_may_land_on_either_side(dtype, shape):
+    torch.manual_seed(0)
+    old = torch.randn(shape)
+    at_jump = old.view(-1, 4)[0]
+    at_jump[0] = 1e-8
+    old = old.to(dtype)
+    other = Jump()(old)
+    other.view(-1, 4)[0] *= -1
+    assert is_mapped(Jump(), "last", old, Jump()(old), 1e-3)
+    assert is_mapped(Jump(), "last", old, other, 1e-3)
+    old.view(-1, 4)[0, 0] = 0.5
+    assert not is_mapped(Jump(), "last", old, other, 1e-3)
+    assert not is_mapped(LinearMap(torch.eye(4)), "last", old, other, 1e-3)

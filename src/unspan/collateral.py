@@ -34,7 +34,7 @@ class Kept:
     Attributes:
         first: read in any case.
         more: further samples of each class, where there are too many classes to read enough of all.
-        unseen: the method is not given these samples.
+        unseen: the method is given none of the samples in `first`.
     """
 
     first: Any
@@ -49,7 +49,9 @@ def set_apart(splits: Splits, run: Run, learns: bool) -> tuple[Splits, Kept | No
         splits: the request.
         run: its seed draws the samples.
         learns: the method trains on the samples to keep: at most a tenth of each class is held out
-            for the measurement, and none where there are fewer than ten.
+            for the measurement, and none where there are fewer than ten. Where a tenth is too few
+            to show a loss, samples that the method trains on are measured as well: a loss of those
+            is a loss.
     """
     data = splits.retain
     if data is None:
@@ -59,16 +61,27 @@ def set_apart(splits: Splits, run: Run, learns: bool) -> tuple[Splits, Kept | No
         return splits, Kept(data)
     labels = _labels(data)
     first, more = draw(labels, most, run.seed, _ONE_OF if learns else 1)
-    learns = learns and bool(first)
-    if not first:
-        first, more = draw(labels, most, run.seed, 1)
+    held_out = {*first, *(row for rows in more.values() for row in rows)} if learns else set()
+    few = len(first) < FEWEST * len(set(labels)) and not more
+    if few:
+        first = sorted({*first, *_up_to(FEWEST, labels, most, run.seed)})
     parts = {one: Subset(data, rows) for one, rows in more.items()}
-    kept = Kept(Subset(data, first), parts, learns)
-    if not learns:
+    kept = Kept(Subset(data, first), parts, unseen=learns and held_out.issuperset(first))
+    if not held_out:
         return splits, kept
-    gone = {*first, *(row for rows in more.values() for row in rows)}
-    rest = [row for row in range(len(data)) if row not in gone]
+    rest = [row for row in range(len(data)) if row not in held_out]
     return replace(splits, retain=Subset(data, rest)), kept
+
+
+def _up_to(each: int, labels: Sequence[int], most: int, seed: int) -> list[int]:
+    """The first samples of each class in the order of `draw`, at most `each`."""
+    seen: Counter[int] = Counter()
+    rows = []
+    for row in _order(labels, seed):
+        seen[labels[row]] += 1
+        if seen[labels[row]] <= each:
+            rows.append(row)
+    return rows[:most]
 
 
 def draw(
@@ -87,10 +100,9 @@ def draw(
         seed: of the draw.
         one_of: at most one of so many samples of a class is drawn.
     """
-    order = torch.randperm(len(labels), generator=generator(seed, "guard", len(labels))).tolist()
     by_class: dict[int, list[int]] = {}
     some = any(label >= 0 for label in labels)
-    for row in order:
+    for row in _order(labels, seed):
         if labels[row] >= 0 or not some:
             by_class.setdefault(labels[row], []).append(row)
     many = len(by_class) > most // FEWEST
@@ -105,6 +117,10 @@ def draw(
         if many:
             more[label] = sorted(rows[each : each + _AGAIN])
     return sorted(first), {label: rows for label, rows in more.items() if rows}
+
+
+def _order(labels: Sequence[int], seed: int) -> list[int]:
+    return torch.randperm(len(labels), generator=generator(seed, "guard", len(labels))).tolist()
 
 
 def forgotten(pair: Pair, splits: Splits, kept: Kept | None, run: Run) -> Answers | None:

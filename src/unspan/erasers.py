@@ -393,6 +393,38 @@ def compose(first: Eraser | None, then: Eraser) -> Eraser:
     )
 
 
+_JITTERS, _JITTER = 32, 8  # tries, and their size in units of the last digit
+
+
+def is_mapped(eraser: Eraser, layout: Layout, old: Tensor, new: Tensor, tolerance: float) -> bool:
+    """Whether `new` is what the eraser makes of `old`, as far as rounding lets one tell.
+
+    A map that decides for every sample has jumps. Two passes of a model differ in the last digits,
+    and a sample next to a jump then lands on the other side. Such a sample counts as mapped where
+    the eraser gives `new` for features that differ from `old` by a few last digits.
+
+    Args:
+        old, new: features in the given layout, of one shape.
+        tolerance: of differences, as a share of the largest value.
+    """
+    mapping = placed(eraser, layout, old)
+    allowed = tolerance * old.abs().max().clamp_min(1e-12)
+
+    def wrong(features: Tensor) -> Tensor:
+        far = (mapping(features) - new).abs() > allowed
+        return far.any(-1) if layout == "last" else far.flatten(1).any(1)
+
+    left = wrong(old)
+    if isinstance(eraser, Affine) or not left.any():
+        return not bool(left.any())
+    generator = torch.Generator().manual_seed(0)
+    step = _JITTER * torch.finfo(old.dtype).eps * old.abs().amax()
+    for _ in range(_JITTERS):
+        noise = torch.randn(old.shape, generator=generator).to(old)
+        left &= wrong(old + step * noise)
+    return not bool(left.any())
+
+
 def placed(eraser: Eraser, layout: Layout, like: Tensor) -> Eraser:
     """A copy in the layout and on the device of the features it will meet, in their dtype or
     float32, whichever is wider.

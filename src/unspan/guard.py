@@ -2,8 +2,8 @@
 before and after, and refused beyond a limit.
 
 Two things are decided. The samples to keep may lose at most so many points of accuracy: on average
-for a request of classes, and in every class for any other request. And a class that is to be
-forgotten must not be named as before.
+for a request of classes; on average and in every class for any other request. And a class that is
+to be forgotten must not be named as before.
 """
 
 from __future__ import annotations
@@ -103,10 +103,13 @@ def measured(
         return Finding(rows(found), record, None, named, [warning])
     overall = row(first, f"{_SPLIT} retain", Part.RETAIN, level=LEVEL)
     worst = _worst(first if again is None else again)
-    decisive = overall if splits.kind == "class" else worst
+    decisive = overall
+    if splits.kind != "class":
+        average = row(first, f"{_SPLIT} retain", Part.RETAIN, level=_level(first))
+        decisive = min(average, worst, key=lambda found: found.change_high)
     record |= {
         "checked": True,
-        "of": "average" if splits.kind == "class" else "each class",
+        "of": "average" if decisive.label is None else "each class",
         "samples": len(first) + (0 if again is None else len(again)),
         "classes": len(first.labels.unique()),
         "unseen": kept.unseen,
@@ -189,9 +192,9 @@ def _chance(share: float, outputs: int) -> bool:
 
 
 def _worst(answers: Answers) -> Accuracy:
-    """The class whose loss is surest; the level is corrected over all classes (Bonferroni)."""
+    """The class whose loss is surest."""
     labels = answers.labels.unique().tolist()
-    level = 1 - (1 - LEVEL) / len(labels)
+    level = _level(answers)
 
     def loss(label: int) -> tuple[float, float]:
         one = answers.of(label)
@@ -199,6 +202,15 @@ def _worst(answers: Answers) -> Accuracy:
 
     worst = max(labels, key=loss)
     return row(answers.of(worst), f"{_SPLIT} worst class", Part.WORST, label=worst, level=level)
+
+
+def _level(answers: Answers) -> float:
+    """That of one decision where each class and their average is decided (Bonferroni).
+
+    The average cannot lose more than the class that loses most, so a loss of the average is one of
+    a class, and shows where every class has only a few samples.
+    """
+    return 1 - (1 - LEVEL) / (len(answers.labels.unique()) + 1)
 
 
 def _named(

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unspan.erasers import Affine, Eraser, Layout, placed
+from unspan.erasers import Affine, Eraser, Layout, is_mapped
 from unspan.taps import CHILD, Tap, forward, logits_of, shown, tensors_in
 
 Route = Callable[[nn.Module, Any], Any]
@@ -103,7 +103,8 @@ def _seen(old: Tensor, new: Tensor | None, eraser: Eraser, dim: int) -> str:
     if torch.equal(new, old):
         return "original"
     layouts = [one for one in _fits(old, dim) if one != "channels" or isinstance(eraser, Affine)]
-    mapped = any(_close(placed(eraser, layout, old)(old), new) for layout in layouts)
+    tolerance = 1e-4 if old.dtype in (torch.float32, torch.float64) else 3e-2
+    mapped = any(is_mapped(eraser, layout, old, new, tolerance) for layout in layouts)
     return "erased" if mapped else "changed"
 
 
@@ -116,11 +117,6 @@ def _fits(value: Tensor, dim: int) -> list[Layout]:
     if value.ndim > 2 and value.shape[1:].numel() == dim:
         fits.append("flat")
     return fits
-
-
-def _close(a: Tensor, b: Tensor) -> bool:
-    tolerance = 1e-4 if a.dtype in (torch.float32, torch.float64) else 3e-2
-    return bool((a - b).abs().max() <= tolerance * a.abs().max().clamp_min(1e-12))
 
 
 def _parameters(function: Any) -> Any:

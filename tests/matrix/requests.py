@@ -43,5 +43,5 @@ def _method(cell: Cell) -> list[str]:
     if cell.method == "default":
         return []
     if cell.method == "esc":
-        return ["--method", "esc", "--rank", "1"]  # 1.5 % of wide features need more samples
+        return ["--method", "esc", "--rank", str(NETWORKS[cell.network].rank)]
     return ["--method", cell.method, "--lr", "0.02", "--epochs", "2"]

@@ -26,7 +26,7 @@ from unspan.errors import UnspanError
 
 LOOKED_AT = 8  # samples whose outputs are compared
 LEAST_BEFORE = 0.6  # accuracy on the class to forget that counts as recognised
-MOST_LOST = 0.1  # accuracy that the other classes may lose
+MOST_LOST = 0.15  # accuracy that the other classes may lose, of 48 test samples
 _RECORDED = "recorded.safetensors"
 
 
