@@ -382,9 +382,9 @@ class Jump(FeatureMap):
         return torch.where(z[..., :1] > 0, -z, z)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 3e-2)])
 @pytest.mark.parametrize("shape", [(6, 4), (3, 2, 4)])
-def test_a_sample_at_a_jump_may_land_on_either_side(dtype, shape):
+def test_a_sample_at_a_jump_may_land_on_either_side(dtype, tolerance, shape):
     torch.manual_seed(0)
     old = torch.randn(shape)
     at_jump = old.view(-1, 4)[0]
@@ -392,8 +392,8 @@ def test_a_sample_at_a_jump_may_land_on_either_side(dtype, shape):
     old = old.to(dtype)
     other = Jump()(old)
     other.view(-1, 4)[0] *= -1
-    assert is_mapped(Jump(), "last", old, Jump()(old), 1e-3)
-    assert is_mapped(Jump(), "last", old, other, 1e-3)
+    assert is_mapped(Jump(), "last", old, Jump()(old), tolerance)
+    assert is_mapped(Jump(), "last", old, other, tolerance)
     old.view(-1, 4)[0, 0] = 0.5
-    assert not is_mapped(Jump(), "last", old, other, 1e-3)
-    assert not is_mapped(LinearMap(torch.eye(4)), "last", old, other, 1e-3)
+    assert not is_mapped(Jump(), "last", old, other, tolerance)
+    assert not is_mapped(LinearMap(torch.eye(4)), "last", old, other, tolerance)

@@ -418,7 +418,7 @@ def is_mapped(eraser: Eraser, layout: Layout, old: Tensor, new: Tensor, toleranc
     if isinstance(eraser, Affine) or not left.any():
         return not bool(left.any())
     generator = torch.Generator().manual_seed(0)
-    step = _JITTER * torch.finfo(old.dtype).eps * old.abs().amax()
+    step = min(_JITTER * torch.finfo(old.dtype).eps, tolerance / 5) * old.abs().amax()
     for _ in range(_JITTERS):
         noise = torch.randn(old.shape, generator=generator).to(old)
         left &= wrong(old + step * noise)

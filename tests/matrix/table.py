@@ -23,9 +23,9 @@ was erased. The result was saved, loaded in a fresh process, compared bit for bi
 to its features, measured on test samples, checked by `unspan verify` and exported.
 
 **works**: the class was named before and is not after, the other classes lose at most 15 points of
-48 test samples, and everything else held. A number stands for a refusal: the command ended with the message below
-the table and wrote nothing. The networks are small and hardly trained, so a refusal here speaks of
-the combination, not of your model.
+48 test samples, and everything else held. A number stands for a refusal: the command ended with the
+message below the tables and wrote nothing. The networks are small and hardly trained, so a refusal
+here speaks of the combination, not of your model.
 
 This page is made by `make matrix` from [results/matrix.json](../results/matrix.json); do not edit.
 """
