@@ -73,8 +73,8 @@ def of_transformers() -> nn.Module:
     return ResNetForImageClassification(config)
 
 
-def train(model: nn.Module, images: Tensor, labels: Tensor, epochs: int = 4) -> None:
-    """Train for a minute and leave the model in eval mode."""
+def train(model: nn.Module, images: Tensor, labels: Tensor, epochs: int) -> None:
+    """Train, and leave the model in eval mode."""
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
     model.train()
     for _ in range(epochs):
@@ -115,15 +115,15 @@ BUILDERS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def main(libraries: list[str]) -> None:
-    """Write the images once, then a model for each library."""
+def main(libraries: list[str], epochs: int = 4) -> None:
+    """Write the images once, then a model for each library; a few minutes each."""
     if not (ROOT / "digits").is_dir():
         write_images(ROOT / "digits")
     images, labels = read_images(ROOT / "digits" / "train")
     for library in libraries or list(BUILDERS):
         torch.manual_seed(0)
         model = BUILDERS[library]()
-        train(model, images, labels)
+        train(model, images, labels, epochs)
         write_model(library, model, ROOT)
 
 
