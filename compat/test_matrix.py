@@ -1,4 +1,4 @@
-"""The selection of the matrix for networks of torchvision and timm."""
+"""The selection of the matrix for networks of torchvision, timm and transformers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
 
 @pytest.mark.parametrize(
     "cell",
-    [cell for cell in pairwise(list(NETWORKS)) if library(cell.network) in ("torchvision", "timm")],
+    [cell for cell in pairwise(list(NETWORKS)) if library(cell.network) != "torch"],
     ids=lambda cell: cell.name,
 )
 def test_a_cell_works_or_says_why_not(cell: Cell, cache: Path, tmp_path: Path) -> None:

@@ -86,6 +86,23 @@ def test_a_link_to_a_folder_is_not_replaced(deletion, erased, tmp_path):
         deletion.save(tmp_path / "link", overwrite=True)
 
 
+@pytest.mark.parametrize("command", [["table1a", "--budget", "smoke"], ["report"]])
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_results_of_a_benchmark_are_not_mixed_with_other_files(tmp_path, command, kind):
+    mine = tmp_path / "mine"
+    if kind == "folder":
+        (mine / "report").mkdir(parents=True)
+        (mine / "report" / "README.md").write_text("mine")
+        (mine / "notes.txt").write_text("mine")
+    else:
+        mine.write_text("mine")
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    done = CliRunner().invoke(app, ["bench", *command, "--out", str(mine)])
+    assert isinstance(done.exception, UsageError)
+    assert "is not a folder of results" in str(done.exception)
+    assert before == {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+
+
 def test_the_key_of_a_folder_that_was_moved_is_kept(deletion, erased, tmp_path):
     erased.rename(tmp_path / "production")
     key = (private_folder(erased) / "key").read_bytes()

@@ -91,6 +91,34 @@ def check_file(
         raise UsageError(f"{path} exists; pass --overwrite to replace it, or choose another file.")
 
 
+def check_shared_folder(
+    path: Path, names: Collection[str], *, what: str, inputs: Iterable[Path] = ()
+) -> None:
+    """Refuse a folder to which runs add that is an input, or holds anything but entries of `names`.
+
+    Args:
+        path: the folder; it may exist, and hold what earlier runs wrote.
+        names: the folders that runs make in it.
+        what: the kind, for messages, for example "a folder of results".
+        inputs: files and folders that the run reads.
+
+    Raises:
+        UsageError: with what to do instead.
+        OutputError: the parent folder is missing or cannot be written.
+    """
+    _check_place(path)
+    refuse_inputs(path, inputs)
+    if not os.path.lexists(path):
+        return
+    found = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else [path.name]
+    foreign = [name for name in found if name not in names]
+    if foreign or not path.is_dir():
+        raise UsageError(
+            f"{path} exists and is not {what}: it holds {foreign[0]}. Nothing is written there;"
+            " choose another --out."
+        )
+
+
 def refuse_inputs(path: Path, inputs: Iterable[Path]) -> None:
     """Refuse an output that is an input, lies in one or holds one (UsageError)."""
     inputs = [source for source in inputs if os.path.exists(source)]

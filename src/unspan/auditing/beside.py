@@ -20,8 +20,8 @@ from unspan.errors import UnspanError
 from unspan.metrics.leakage import null_directions
 from unspan.metrics.score import Reading
 from unspan.metrics.stability import MIRROR, disturbed, instability
-from unspan.run import Run, batches, first_rows, place
-from unspan.taps import eval_mode, head_parameters, input_like, logits_of, read
+from unspan.run import Run, batches, first_rows
+from unspan.taps import arranged, eval_mode, head_parameters, logits_of, read
 
 _NOISY = 500  # samples of each kind for the instability attack
 
@@ -113,10 +113,8 @@ def _zrf(case: Case) -> list[dict[str, Any]]:
             )
             rows = []
             for batch in batches(case.parts.test_forget, case.run, shard=False):
-                with eval_mode(one.model):
-                    output = read(
-                        one.model, one.tap, place(batch.inputs, input_like(one.model, batch.inputs))
-                    )[1]
+                with eval_mode(one.model), arranged(one.model, batch.inputs) as inputs:
+                    output = read(one.model, one.tap, inputs)[1]
                 logits = logits_of(output)
                 if logits is None:
                     return []
@@ -176,7 +174,8 @@ def _stability(case: Case) -> list[dict[str, Any]]:
 
 
 def _features(one: Subject, batch: Tensor) -> Tensor:
-    return read(one.model, one.tap, place(batch, input_like(one.model, batch)))[0].float().cpu()
+    with arranged(one.model, batch) as inputs:
+        return read(one.model, one.tap, inputs)[0].float().cpu()
 
 
 def tell(run: Run, name: str, stage: str) -> None:

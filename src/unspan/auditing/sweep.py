@@ -38,8 +38,8 @@ def layers(one: Subject, inputs: Any) -> list[str]:
             )
         )
     try:
-        with eval_mode(one.model):
-            forward(one.model, place(inputs, input_like(one.model, inputs)))
+        with eval_mode(one.model), arranged(one.model, inputs) as arrived:
+            forward(one.model, arrived)
     finally:
         for handle in handles:
             handle.remove()

@@ -21,6 +21,7 @@ from typing import Any
 
 from unspan.errors import OutputError
 
+FOLDERS = ("cells", "networks", "choices", "specs", "report")  # what a folder of results holds
 BEAT = 5.0  # seconds between touches
 STALE = 60.0  # seconds after which an owner on another machine counts as dead
 # likewise on this machine, where a process that is only paused can be seen; its number may have

@@ -109,9 +109,10 @@ def run(
     from unspan.bench.networks import digest
     from unspan.bench.runner import estimate, own_cells, record, state, work
     from unspan.bench.spec import check_given, find, load, shipped
-    from unspan.bench.store import Store
+    from unspan.bench.store import FOLDERS, Store
     from unspan.cli.progress import line
     from unspan.cli.render import cells, console
+    from unspan.outputs import check_shared_folder
     from unspan.run import Run
 
     screen = console(quiet)
@@ -120,6 +121,11 @@ def run(
         for name, path in (("original", original), ("retrain", retrained))
         if path is not None
     }
+    files = [Path(name) for name in spec if Path(name).is_file()]
+    folders = [data_root] if data_root is not None else []
+    check_shared_folder(
+        out, FOLDERS, what="a folder of results", inputs=[*files, *folders, *given.values()]
+    )
     hashes: dict[str, str | None] = {name: digest(path) for name, path in given.items()}
     specs = [load(find(name), budget, hashes) for name in (shipped() if spec == ["all"] else spec)]
     check_given(specs, hashes)
@@ -200,8 +206,11 @@ def report(
     in a folder.
     """
     from unspan.bench.report import report as write
+    from unspan.bench.store import FOLDERS
     from unspan.cli.render import console
+    from unspan.outputs import check_shared_folder
 
+    check_shared_folder(out, FOLDERS, what="a folder of results")
     files = write(out, spec or ())
     console(False).print(
         f"{len(files)} files in {files[0].parent}: README.md, leaderboard.html, tables and"
