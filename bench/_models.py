@@ -4,6 +4,7 @@ random weights.
 
 from __future__ import annotations
 
+import copy
 import io
 from pathlib import Path
 
@@ -117,8 +118,11 @@ def scores(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return out if isinstance(out, torch.Tensor) else out.logits
 
 
-def bare(model: nn.Module, data) -> None:
+def bare(model: nn.Module, data, channels_last: bool = False) -> None:
+    """One forward pass over the data, and nothing else."""
     model.eval()
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    model = copy.deepcopy(model).to(memory_format=layout) if channels_last else model
     with torch.no_grad():
         for x, _ in DataLoader(data, batch_size=BATCH):
-            model(x)
+            model(x.to(memory_format=layout))
