@@ -109,6 +109,28 @@ def test_a_loss_of_all_classes_shows_where_each_has_too_few_samples(model, data,
         unspan.erase(model, splits, unspan.ESC(rank=10))
 
 
+def test_samples_that_are_answered_as_before_are_told(model, data):
+    for label, told in ((1, False), (0, True)):
+        rows = (data.tensors[1] == label).nonzero()[:30, 0].tolist()
+        method = unspan.ESC(rank=1 if told else 3)
+        done = unspan.erase(model, unspan.Splits.by_index(data, rows), method, max_drop=None)
+        assert any("are as before" in line for line in done.warnings) is told
+
+
+def test_classes_whose_labels_belong_to_other_outputs_are_told():
+    wide = nn.Linear(4, 4)
+    wide.weight = nn.Parameter(torch.eye(4))
+    y = torch.arange(400) % 4
+    x = nn.functional.one_hot(y, 4).float()
+    for order, told in (([0, 1, 3, 2], True), ([0, 1, 2, 3], False)):
+        splits = unspan.Splits.by_class(TensorDataset(x, torch.tensor(order)[y]), 0)
+        tap, _ = find_tap(wide, x[:2])
+        held = set_apart(splits, Run(), False)[1]
+        found = guard.measured(Pair(wide, wide, tap, tap), splits, held, Run(), None)
+        names = "hardly ever names class 2, class 3"
+        assert any(names in line for line in found.warnings) is told
+
+
 def part(done, name):
     return next(row for row in done.receipt["evaluation"] if row["part"] == name)
 

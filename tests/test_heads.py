@@ -9,10 +9,13 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 import unspan
+from unspan import evaluate
+from unspan.deletion import pair_of
 from unspan.erasers import FeatureMap, LinearMap, is_mapped
 from unspan.errors import UsageError
 from unspan.methods import LEACE, Resample
 from unspan.routes import compare
+from unspan.run import Run
 from unspan.taps import find_tap
 from unspan.taps.tracing import trace_calls
 
@@ -397,3 +400,13 @@ def test_a_sample_at_a_jump_may_land_on_either_side(dtype, tolerance, shape):
     old.view(-1, 4)[0, 0] = 0.5
     assert not is_mapped(Jump(), "last", old, other, tolerance)
     assert not is_mapped(LinearMap(torch.eye(4)), "last", old, other, tolerance)
+
+
+@pytest.mark.parametrize("kind", ["tuple", "list", "named", "dict", "nested"])
+def test_accuracy_is_measured_of_a_model_that_returns_more_than_scores(data, kind):
+    net = trained(Handed(), data)
+    net.kind = kind
+    head = {"tap": None if kind in ("dict", "nested") else "fc"}
+    done = unspan.erase(net, unspan.Splits.by_class(data, 2), unspan.ESC(rank=2), **head)
+    found = evaluate.accuracy(pair_of(net, done.model), data, "test", Run())
+    assert found.n == len(data) and found.before > 0.9 > found.after

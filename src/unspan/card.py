@@ -91,15 +91,13 @@ def guarded(record: dict[str, Any]) -> str:
     """What the guard decided of the samples to keep, in one sentence."""
     if not record["checked"]:
         return f"damage was not checked, {record['why']}"
-    lost = max(0.0, 100 * record["loss_at_least"])
+    lost = 100 * record["loss_at_least"]
+    found = f"at least {lost:.1f} points lost" if lost > 0 else "no loss shown"
     limit = "any loss was accepted"
     if record["limit"] is not None:
-        limit = f"{record['limit']:g} may be lost"
+        limit = f"the limit is {record['limit']:g} points"
     seen = "not used by the method" if record["unseen"] else "of the training data"
-    return (
-        f"at least {lost:.1f} points lost ({record['of']}, {record['samples']} samples {seen}),"
-        f" {limit}"
-    )
+    return f"{found} ({record['of']}, {record['samples']} samples {seen}); {limit}"
 
 
 def how(fit: dict[str, Any]) -> str:

@@ -456,6 +456,16 @@ def _erase(
     )
 
 
+def pair_of(original: nn.Module, erased: nn.Module) -> Pair:
+    """A model and what `erase` made of it, each with the place of its features."""
+    first: Record | None = getattr(unwrap(original), RECORD, None)
+    second: Record | None = getattr(unwrap(erased), RECORD, None)
+    if second is None:
+        return Pair(original, erased)
+    before = second.tap if first is None else first.tap
+    return Pair(unwrap(original), unwrap(erased), before, second.tap)
+
+
 def _spelled(tap: Tap) -> str:
     """The `tap=` that finds this place again."""
     if tap.head is not None:

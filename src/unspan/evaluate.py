@@ -214,20 +214,13 @@ def _decisive(scores: Tensor) -> Tensor:
     return torch.stack([named, torch.full_like(named, scores.shape[1])], 1)
 
 
-def accuracy(
-    original: nn.Module,
-    erased: nn.Module,
-    data: Any,
-    split: str,
-    run: Run,
-    part: Part = Part.RETAIN,
-) -> Accuracy:
+def accuracy(pair: Pair, data: Any, split: str, run: Run, part: Part = Part.RETAIN) -> Accuracy:
     """Run both models over a split.
 
     Raises:
         DataError: a sample without a label, or one that cannot be read.
     """
-    found = predictions(Pair(original, erased), data, split, run)
+    found = predictions(pair, data, split, run)
     if found.labels is None:
         raise DataError(
             f"{split}: some samples have no label, so accuracy cannot be measured. Pass --eval"

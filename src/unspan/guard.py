@@ -27,6 +27,7 @@ LEVEL = 0.95  # of each decision as a whole
 CLASS_POINTS, SAMPLE_POINTS = 3.0, 2.0  # that may be lost by default
 MaxDrop = float | None | Literal["default"]
 _SPLIT = "checked"
+_SHOWN = 3  # classes named in a warning
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def measured(
     if why is not None or first is None or kept is None:
         record["why"] = why
         warning = f"damage to the samples to keep was not checked: {why}"
-        return Finding(rows(found), record, None, named, [warning])
+        return Finding(rows(found), record, None, named, [warning, *_unmoved(gone, splits)])
     overall = row(first, f"{_SPLIT} retain", Part.RETAIN, level=LEVEL)
     worst = _worst(first if again is None else again)
     decisive = overall
@@ -118,6 +119,7 @@ def measured(
     }
     damage = _damage(decisive, limit, names)
     said = [] if limit is not None else _accepted(decisive, splits.kind, names)
+    said += [*_unmoved(gone, splits), *_never_named(first, names)]
     return Finding(rows([*found, overall, worst]), record, damage, named, said)
 
 
@@ -235,6 +237,42 @@ def _named(
                 f" {before:.1%} before (chance is {chance:.1%})."
             )
     return None
+
+
+def _unmoved(gone: Answers | None, splits: Splits) -> list[str]:
+    """A warning where single samples are answered as before; a class that is, is refused."""
+    if gone is None or splits.classes or not len(gone):
+        return []
+    if paired_bounds(gone.lost, gone.gained, len(gone), LEVEL)[0] > 0:
+        return []
+    before, after = gone.shares()
+    return [
+        f"the answers to the samples to forget are as before: {gone.measure.value} {before:.1%}"
+        f" before, {after:.1%} after (n = {len(gone)}); whether the model still knows them as its"
+        " training data was not measured here (unspan audit)"
+    ]
+
+
+def _never_named(first: Answers, names: Sequence[str] | None) -> list[str]:
+    """A warning where the original names classes to keep less often than chance or 5 %."""
+    if first.measure is not Measure.ACCURACY or first.outputs < 2:
+        return []
+    labels = first.labels.unique().tolist()
+    level = 1 - (1 - LEVEL) / len(labels)
+    rarely = max(1 / first.outputs, 0.05)
+    found = []
+    for label in labels:
+        one = first.of(label)
+        missed = int((~one.before).sum())
+        if lowest_share(missed, len(one), level) > 1 - rarely:
+            found.append(class_name(label, names))
+    if not found:
+        return []
+    shown = ", ".join(found[:_SHOWN]) + (" and more" if len(found) > _SHOWN else "")
+    return [
+        f"the original hardly ever names {shown}, which are to be kept: are the labels those of its"
+        " outputs? Give the names of the outputs (--classes FILE, class_names=[...])"
+    ]
 
 
 def _damage(found: Accuracy, limit: float | None, names: Sequence[str] | None) -> str | None:

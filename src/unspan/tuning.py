@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.utils.data import Subset
 
-from unspan.deletion import erase
+from unspan.deletion import erase, pair_of
 from unspan.errors import DataError, UnspanError, UsageError
 from unspan.evaluate import accuracy
 from unspan.methods import configured
@@ -98,9 +98,9 @@ def tune(
             deletion = erase(model, inner, method, silent, measure=False, **erasing)
             erased = deletion.model
             seconds = time.perf_counter() - begun
+            pair = pair_of(model, erased)
             left, kept = (
-                accuracy(model, erased, data, "validation", silent).after
-                for data in (forget, retain)
+                accuracy(pair, data, "validation", silent).after for data in (forget, retain)
             )
             done.append(
                 Trial(

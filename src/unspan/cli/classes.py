@@ -54,6 +54,8 @@ class Classes:
         if own is None:
             return None
         how = join(own, self.names, self.outputs).how
+        if len(own) == 1:
+            return f"the class of the data is an output of the model by {how}"
         return f"{len(own)} classes of the data are outputs of the model by {how}"
 
     def joined_if_known(self, data: Any) -> Any:

@@ -633,12 +633,13 @@ def _measure(
     """Accuracy of the model as given and as erased, by split; refused when the original is at
     chance.
     """
+    from unspan.deletion import pair_of
     from unspan.evaluate import Part, accuracy, rows
     from unspan.models import classes_of
 
     if deletion.receipt["placement"]["tap"]["head"] is None:
         return []
-    measured = []
+    pair, measured = pair_of(original, deletion.model), []
     for name in wanted:
         parts = splits if name == o["split"] else splits.with_test(sources[name])
         forget, retain = (
@@ -650,7 +651,7 @@ def _measure(
         for part, data in ((Part.FORGET, forget), (Part.EARLIER, gone), (Part.RETAIN, kept)):
             if data is not None and _labelled(data):
                 what = f"{name} {part.value}"
-                measured.append(accuracy(original, deletion.model, data, what, run, part))
+                measured.append(accuracy(pair, data, what, run, part))
     classes = classes_of(original) or 0
     kept = [row for row in measured if row.part == Part.RETAIN and row.n >= 20]
     if (
