@@ -418,6 +418,11 @@ def test_classes_that_cannot_be_joined(own, known, outputs):
         join(own, known, outputs)
 
 
+def test_a_model_with_one_score_is_not_said_to_need_class_names():
+    with pytest.raises(UsageError, match="one score a sample"):
+        join(["a", "b", "c"], None, 1)
+
+
 @pytest.mark.parametrize("own, outputs", [(NAMES, 4), (["no", "yes"], 1), (NAMES, None)])
 def test_joined_by_position_where_the_counts_agree(own, outputs):
     joined = join(own, None, outputs)

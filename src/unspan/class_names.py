@@ -176,7 +176,7 @@ def join(own: Sequence[str], known: Sequence[str] | None, outputs: int | None) -
     """
     classes = 2 if outputs == 1 else outputs
     if known is None:
-        return _unnamed(own, classes)
+        return _unnamed(own, classes, outputs)
     if classes is not None and len(known) != classes:
         raise UsageError(
             f"There are {len(known)} class names for the {outputs} outputs of the model."
@@ -200,7 +200,7 @@ def join(own: Sequence[str], known: Sequence[str] | None, outputs: int | None) -
     )
 
 
-def _unnamed(own: Sequence[str], classes: int | None) -> Joined:
+def _unnamed(own: Sequence[str], classes: int | None, outputs: int | None) -> Joined:
     """As `join`, for a model without names."""
     if classes is not None and _are_numbers(own, classes):
         return Joined([int(name) for name in own], "number")
@@ -208,9 +208,15 @@ def _unnamed(own: Sequence[str], classes: int | None) -> Joined:
         if classes is not None:
             _refuse_counted_names(own)
         return Joined(list(range(len(own))), "position")
+    given = f"The data have {len(own)} class name{'s' * (len(own) != 1)} ({_some(own)})"
+    if outputs == 1:
+        raise UsageError(
+            f"{given}, and the model gives one score a sample, which tells two classes apart and"
+            " no more. Give it data of those two classes."
+        )
     raise UsageError(
-        f"The data have {len(own)} class name{'s' * (len(own) != 1)} ({_some(own)}) and the model"
-        f" {classes} outputs, and nothing says which output is which class. {_WAY_OUT}."
+        f"{given} and the model {classes} outputs, and nothing says which output is which class."
+        f" {_WAY_OUT}."
     )
 
 

@@ -38,8 +38,8 @@ def layers(one: Subject, inputs: Any) -> list[str]:
             )
         )
     try:
-        with eval_mode(one.model), arranged(one.model, inputs) as arrived:
-            forward(one.model, arrived)
+        with eval_mode(one.model):  # one plain pass: every module is to run once
+            forward(one.model, place(inputs, input_like(one.model, inputs)))
     finally:
         for handle in handles:
             handle.remove()
