@@ -286,7 +286,7 @@ def test_the_eraser_outlives_what_owners_do_next(erased, name):
     for one, want in (features, scores):
         same = (one - want).abs().amax(1) <= 1e-3
         # a sample at a jump of the map may part on the last digits
-        assert same.double().mean() >= (0.98 if name == "channels last" else 1)
+        assert same.double().mean() >= (0.98 if name in ("channels last", "compile") else 1)
 
 
 @pytest.mark.filterwarnings("ignore")
