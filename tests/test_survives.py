@@ -17,6 +17,7 @@ from torch.utils.data import TensorDataset
 
 import unspan
 from unspan.copying import copied
+from unspan.erasers import LinearMap, Projection
 from unspan.errors import ModelError, UsageError
 from unspan.methods import LEACE
 from unspan.models.libraries import require
@@ -330,3 +331,13 @@ def test_a_replaced_head_gets_erased_features(erased, head):
     model.fc = head()
     with torch.no_grad():
         assert torch.allclose(model(x), model.fc(want), atol=1e-6)
+
+
+@pytest.mark.parametrize("layout", ["last", "channels", "flat"])
+def test_torch_fx_traces_affine_erasers(layout):
+    """As torchvision's `create_feature_extractor` does."""
+    torch.manual_seed(0)
+    basis = torch.linalg.qr(torch.randn(8, 2))[0]
+    x = torch.randn(3, 8) if layout == "last" else torch.randn(3, 8, 1, 1)
+    for eraser in (Projection(basis, layout), LinearMap(torch.randn(8, 8), layout)):
+        assert torch.equal(torch.fx.symbolic_trace(eraser)(x), eraser(x))

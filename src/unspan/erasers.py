@@ -63,10 +63,11 @@ class FeatureMap(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """The mapped features, with the shape and dtype of `z`."""
-        wide = z.to(next(self.buffers()).dtype)
-        if not torch.is_autocast_enabled(z.device.type):
+        own = next(self.buffers())  # `z` is a symbol while torch.fx traces the model
+        wide = z.to(own.dtype)
+        if not torch.is_autocast_enabled(own.device.type):
             return self.map_features(wide).to(z.dtype)
-        with torch.autocast(z.device.type, enabled=False):
+        with torch.autocast(own.device.type, enabled=False):
             return self.map_features(wide).to(z.dtype)
 
     def map_features(self, z: Tensor) -> Tensor:
