@@ -87,9 +87,9 @@ def test_a_link_to_a_folder_is_not_replaced(deletion, erased, tmp_path):
 
 
 @pytest.mark.parametrize("command", [["table1a", "--budget", "smoke"], ["report"]])
-@pytest.mark.parametrize("kind", ["folder", "file"])
+@pytest.mark.parametrize("kind", ["folder", "file", "file with the name of a part"])
 def test_results_of_a_benchmark_are_not_mixed_with_other_files(tmp_path, command, kind):
-    mine = tmp_path / "mine"
+    mine = tmp_path / ("cells" if "name" in kind else "mine")
     if kind == "folder":
         (mine / "report").mkdir(parents=True)
         (mine / "report" / "README.md").write_text("mine")

@@ -110,9 +110,10 @@ def check_shared_folder(
     refuse_inputs(path, inputs)
     if not os.path.lexists(path):
         return
-    found = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else [path.name]
-    foreign = [name for name in found if name not in names]
-    if foreign or not path.is_dir():
+    if not path.is_dir():
+        raise UsageError(f"{path} exists and is not {what}; choose another --out.")
+    foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in names)
+    if foreign:
         raise UsageError(
             f"{path} exists and is not {what}: it holds {foreign[0]}. Nothing is written there;"
             " choose another --out."
