@@ -7,13 +7,13 @@ from unspan import guard
 # Only these are about what a deletion may cost. Others erase toy networks in ways that ruin them,
 # to look at something else: there the cost is measured and any is accepted.
 ABOUT_COST = ("test_guard", "test_collateral", "matrix", "test_request_forms")
-REFUSE = guard.refuse
+REFUSAL = guard.refusal
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     about = any(name in item.nodeid for name in ABOUT_COST)
-    guard.refuse = REFUSE if about else (lambda found, method, resume: None)
+    guard.refusal = REFUSAL if about else (lambda found, method, resume: None)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from unspan.checks import (
 from unspan.collateral import set_apart
 from unspan.copying import copied, refuse_adapters
 from unspan.erasers import Affine, Eraser, Projection, compose
-from unspan.errors import UsageError
+from unspan.errors import InconclusiveError, UsageError
 from unspan.evaluate import Pair
 from unspan.frozen import frozen_norms
 from unspan.install import Form, Placement, check_fold, install, restore_rows, verify
@@ -103,6 +103,17 @@ class Deletion:
         """What the user should know before shipping."""
         return list(self.receipt["warnings"])
 
+    def check(self) -> None:
+        """Stop where the result must not be used: `receipt["status"]` is then `inconclusive`.
+
+        Raises:
+            InconclusiveError: a class that was to be forgotten is named as before, or the samples
+                to keep lost more than `max_drop`; the message names the settings to change.
+        """
+        refused = self.receipt.get("collateral", {}).get("refused")
+        if refused is not None:
+            raise InconclusiveError(refused)
+
     def __repr__(self) -> str:
         """Six lines for a terminal; the key is not among them."""
         request, placement = self.receipt["request"], self.receipt["placement"]
@@ -127,6 +138,9 @@ class Deletion:
     ) -> Path:
         """Publish a folder with model.safetensors, receipt.json and a model card; see
         `unspan.artifact.save`.
+
+        Raises:
+            InconclusiveError: see `check`; nothing is written.
         """
         from unspan.artifact import save
 
@@ -179,15 +193,18 @@ def erase(
             themselves.
 
     Returns:
-        A `Deletion`; the input model is unchanged.
+        A `Deletion`; the input model is unchanged. Where the samples to keep lose more than
+        `max_drop`, or a class that was to be forgotten is named as before, its status is
+        `inconclusive`: a warning says why and what to change, and it cannot be saved.
 
     Raises:
-        InconclusiveError: the samples to keep lose more than `max_drop`, or a class that was to be
-            forgotten is named as before.
+        InconclusiveError: a method found no usable result.
         UnspanError: with an exit code and a line that says how to fix it.
     """
     started = time.perf_counter()
     run, splits, previous = run or Run(), as_splits(data), _as_deletion(model)
+    if previous is not None:
+        previous.check()
     method = (
         method
         if method is not None
@@ -283,6 +300,7 @@ def erase(
     )
     receipt["model"]["recipe"] = recipe
     receipt["evaluation"] = []
+    refused = None
     if measure:
         pair = Pair(unwrap(source), inner, done.tap if record is None else record.tap, done.tap)
         begun = time.perf_counter()
@@ -290,8 +308,8 @@ def erase(
         found = guard.measured(
             pair, whole, held, run, limit, whole.class_names, gone - set(whole.classes)
         )
-        guard.refuse(found, method, resume if trains else None)
-        receipt |= {"evaluation": found.rows, "collateral": found.record}
+        refused = guard.refusal(found, method, resume if trains else None)
+        receipt |= {"evaluation": found.rows, "collateral": found.record | {"refused": refused}}
         receipt["warnings"] += found.warnings
         receipt["seconds"]["check"] = round(time.perf_counter() - begun, 3)
     if not recipe:
@@ -300,6 +318,9 @@ def erase(
             f" unspan.load(folder, model={type(unwrap(source)).__name__}(...))"
         )
     receipt["status"] = "erased"
+    if refused is not None:
+        receipt["status"] = "inconclusive"
+        receipt["warnings"].insert(0, refused)
     kept = done.eraser if done.placement == "hook" else None
     setattr(inner, RECORD, Record(done.tap, done.form, done.placement, receipt, kept))
     for line in receipt["warnings"]:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 
 from unspan.collateral import Kept, forgotten, retained, suspects
-from unspan.errors import DataError, InconclusiveError, UsageError
+from unspan.errors import DataError, UsageError
 from unspan.evaluate import Accuracy, Answers, Measure, Pair, Part, class_name, row, rows
 from unspan.metrics.paired import lowest_share, paired_bounds
 from unspan.run import Run
@@ -123,14 +123,13 @@ def measured(
     return Finding(rows([*found, overall, worst]), record, damage, named, said)
 
 
-def refuse(found: Finding, method: Any, resume: Path | None) -> None:
-    """Stop where the class is named as before, or the others lose too much.
+def refusal(found: Finding, method: Any, resume: Path | None) -> str | None:
+    """Why a result must not be used, with the settings to change; None where it may be.
 
-    Raises:
-        InconclusiveError: with the settings of the method to change, and how to go on.
+    That is so where a class is named as before, or where the samples to keep lose too much.
     """
     if found.named is None and found.damage is None:
-        return
+        return None
     kept = ""
     if resume is not None and resume.is_dir():
         kept = (
@@ -140,13 +139,11 @@ def refuse(found: Finding, method: Any, resume: Path | None) -> None:
     settings = _settings(method)
     if found.named is not None:
         advice = f"Raise {settings}" if settings else "Choose another method (unspan methods)"
-        raise InconclusiveError(
-            f"{method.name}: {found.named} {advice}, and run again. No model was returned.{kept}"
-        )
+        return f"{method.name}: {found.named} {advice}, and run again.{kept}"
     advice = f"Change {settings}, or accept" if settings else "Choose another method, or accept"
-    raise InconclusiveError(
+    return (
         f"{method.name}: {found.damage} {advice} it with --max-drop none (max_drop=None), and run"
-        f" again. No model was returned.{kept}"
+        f" again.{kept}"
     )
 
 

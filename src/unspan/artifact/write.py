@@ -147,9 +147,11 @@ def save(
 
     Raises:
         UsageError: the target exists, or the request is too small to publish.
+        InconclusiveError: the result must not be used, see `Deletion.check`.
         ModelError: the model holds values that could not be read again.
         OutputError: disk full, read-only, or any other failure to write.
     """
+    deletion.check()
     check_target(path, overwrite=overwrite)
     if deletion.eraser is not None:
         check_identifying(

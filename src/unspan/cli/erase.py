@@ -403,6 +403,7 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
             resume=_resume_folder(o["out"]),
             max_drop=_max_drop(o["max_drop"]),
         )
+        deletion.check()
         if hasattr(opened.preprocess, "to_dict") and not o["data"].startswith("python:"):
             deletion.receipt["model"]["preprocess"] = opened.preprocess.to_dict()
         deletion.receipt["notices"] = opened.notices
