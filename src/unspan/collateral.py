@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.utils.data import Subset
 
 from unspan.errors import UnspanError
-from unspan.evaluate import Answers, Measure, Pair, answers, predictions
+from unspan.evaluate import Answers, Measure, answers
+from unspan.predictions import Pair, predictions
 from unspan.run import Run, batches
 from unspan.samples import generator
 from unspan.splits import Splits, labels_of

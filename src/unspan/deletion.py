@@ -25,11 +25,11 @@ from unspan.collateral import set_apart
 from unspan.copying import copied, refuse_adapters
 from unspan.erasers import Affine, Eraser, Projection, compose
 from unspan.errors import InconclusiveError, UsageError
-from unspan.evaluate import Pair
 from unspan.frozen import frozen_norms
 from unspan.install import Form, Placement, check_fold, install, restore_rows, verify
 from unspan.methods import ESC, EraserMethod, Method, recommended
 from unspan.models import recipe_of
+from unspan.predictions import Pair
 from unspan.routes import compare, outcomes
 from unspan.run import Run, batches, peek, place, size_of
 from unspan.splits import Splits, as_splits
@@ -303,6 +303,8 @@ def erase(
     refused = None
     if measure:
         pair = Pair(unwrap(source), inner, done.tap if record is None else record.tap, done.tap)
+        if record is None and form == "projected" and not trains:
+            pair = replace(pair, eraser=done.eraser)
         begun = time.perf_counter()
         gone = {label for one in receipt["previous"] for label in one["request"]["classes"]}
         found = guard.measured(
@@ -484,7 +486,8 @@ def pair_of(original: nn.Module, erased: nn.Module) -> Pair:
     if second is None:
         return Pair(original, erased)
     before = second.tap if first is None else first.tap
-    return Pair(unwrap(original), unwrap(erased), before, second.tap)
+    eraser = second.eraser if first is None and second.form == "projected" else None
+    return Pair(unwrap(original), unwrap(erased), before, second.tap, eraser)
 
 
 def _spelled(tap: Tap) -> str:

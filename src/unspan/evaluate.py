@@ -7,13 +7,12 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unspan.errors import DataError
 from unspan.metrics.paired import paired_bounds
-from unspan.run import Batch, Run, batches, size_of
-from unspan.taps import Tap, arranged, eval_mode, forward, logits_of, read, scores_at
+from unspan.predictions import Pair, Predictions, predictions
+from unspan.run import Run
 
 
 class Part(str, Enum):
@@ -114,104 +113,6 @@ class Answers:
         """What the original and the erased model get right."""
         n = max(len(self), 1)
         return int(self.before.sum()) / n, int(self.after.sum()) / n
-
-
-@dataclass(frozen=True)
-class Pair:
-    """The original and the erased model, each with the place of its features.
-
-    Without places, models are read that return class scores and nothing else.
-    """
-
-    original: nn.Module
-    erased: nn.Module
-    tap_before: Tap | None = None
-    tap_after: Tap | None = None
-
-    @property
-    def sides(self) -> tuple[tuple[nn.Module, Tap | None], tuple[nn.Module, Tap | None]]:
-        """Either model with the place of its features."""
-        return (self.original, self.tap_before), (self.erased, self.tap_after)
-
-    @property
-    def embeds(self) -> bool:
-        """Whether the models give embeddings instead of class scores."""
-        return self.tap_after is not None and self.tap_after.head is None
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Classes that two models name on the same samples.
-
-    Attributes:
-        labels: `[n]`, None where a sample has none.
-        before: `[n]` of the original.
-        after: `[n]` of the erased model.
-        outputs: number of classes; two for a model with one score, which says yes or no.
-    """
-
-    labels: Tensor | None
-    before: Tensor
-    after: Tensor
-    outputs: int
-
-
-def predictions(pair: Pair, data: Any, what: str, run: Run) -> Predictions:
-    """Run both models over the same samples.
-
-    Raises:
-        DataError: a model gives no class scores, or a sample cannot be read.
-    """
-    labels: list[Tensor | None] = []
-    scores: tuple[list[Tensor], list[Tensor]] = ([], [])
-    done = 0
-    with eval_mode(pair.original), eval_mode(pair.erased):
-        for batch in batches(data, run, shard=False):
-            for (model, tap), found in zip(pair.sides, scores, strict=True):
-                found.append(_decisive(_scores(model, tap, batch, what)))
-            labels.append(batch.labels)
-            done += len(batch)
-            run.report(f"measuring {what}", done, size_of(data, run))
-    known = [one for one in labels if one is not None]
-    complete = torch.cat(known) if len(known) == len(labels) and known else None
-    if not labels:
-        none = torch.zeros(0, dtype=torch.long)
-        return Predictions(None, none, none, 0)
-    before, after = (torch.cat(one) for one in scores)
-    if before.shape[1] > 1:
-        return Predictions(complete, before[:, 0].long(), after[:, 0].long(), int(before[0, 1]))
-    chances = bool(((before >= 0) & (before <= 1)).all())
-    cut = 0.5 if chances else 0.0
-    return Predictions(complete, (before[:, 0] > cut).long(), (after[:, 0] > cut).long(), 2)
-
-
-def _scores(model: nn.Module, tap: Tap | None, batch: Batch, what: str) -> Tensor:
-    """Class scores `[n, C]` of a batch; computed from the head's input where the model returns more
-    than them.
-    """
-    with arranged(model, batch.inputs) as inputs:
-        if tap is None:
-            scores = logits_of(forward(model, inputs))
-        else:
-            features, output = read(model, tap, inputs)
-            scores = logits_of(output) if tap.head is None else None
-            scores = scores_at(model, tap, features, output) if scores is None else scores
-    if scores is None:
-        raise DataError(
-            f"{what}: the model gives no class scores, so accuracy cannot be measured. Pass --eval"
-            " none."
-        )
-    return scores[: len(batch)].reshape(len(batch), -1)
-
-
-def _decisive(scores: Tensor) -> Tensor:
-    """What a prediction depends on: the class named and the number of classes `[n, 2]`, or the only
-    score `[n, 1]`.
-    """
-    if scores.shape[1] == 1:
-        return scores.double().cpu()
-    named = scores.argmax(1).cpu().double()
-    return torch.stack([named, torch.full_like(named, scores.shape[1])], 1)
 
 
 def accuracy(pair: Pair, data: Any, split: str, run: Run, part: Part = Part.RETAIN) -> Accuracy:

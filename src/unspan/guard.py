@@ -18,8 +18,9 @@ import torch
 
 from unspan.collateral import Kept, forgotten, retained, suspects
 from unspan.errors import DataError, UsageError
-from unspan.evaluate import Accuracy, Answers, Measure, Pair, Part, class_name, row, rows
+from unspan.evaluate import Accuracy, Answers, Measure, Part, class_name, row, rows
 from unspan.metrics.paired import lowest_share, paired_bounds
+from unspan.predictions import Pair
 from unspan.run import Run
 from unspan.splits import Splits
 
