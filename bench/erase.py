@@ -25,7 +25,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
 import unspan
-from unspan import ESC, ESCT, Run, deletion, linalg, receipt, run, stream
+from unspan import ESC, ESCT, Run, deletion, digests, linalg, receipt, run, stream
 from unspan.erasers import Resampler
 from unspan.errors import InconclusiveError
 from unspan.methods import esc, esc_t
@@ -48,7 +48,7 @@ FIXED = [
             "read",
         )
     ),
-    (receipt, "state_hash"),
+    (digests, "state_hash"),
     (receipt, "versions"),
     (receipt, "commitment"),
     (esc, "spectrum"),

@@ -15,11 +15,11 @@ import unspan
 from unspan import guard
 from unspan.cli import app
 from unspan.collateral import draw, set_apart
-from unspan.deletion import RECORD
 from unspan.errors import InconclusiveError, UsageError
 from unspan.evaluate import Answers
 from unspan.methods import METHODS, by_name
 from unspan.predictions import Pair
+from unspan.result import RECORD
 from unspan.run import Run
 from unspan.taps import find_tap
 from unspan.training import Training

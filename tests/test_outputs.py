@@ -14,7 +14,7 @@ from torch.utils.data import TensorDataset
 from typer.testing import CliRunner
 
 import unspan
-from unspan import artifact, statistics
+from unspan import artifact, digests, statistics
 from unspan.artifact.layout import private_folder
 from unspan.auditing.verify import verify
 from unspan.cli import app
@@ -503,7 +503,7 @@ def test_a_private_state_that_does_not_describe_the_weights_is_not_believed(tmp_
     state = {name: one.clone() for name, one in load_file(state_file).items()}
     name = next(iter(state))
     state[name][0] += 0.3
-    weights = "sha256:" + artifact.layout.file_hash(path / "model.safetensors")
+    weights = "sha256:" + digests.file_hash(path / "model.safetensors")
     digest = private_digest(state, done.key)  # whoever edits can write a new digest
     save_file(state, state_file, metadata={"model": weights, "digest": digest})
     with pytest.raises(ModelError, match="does not describe"):
@@ -836,7 +836,8 @@ def test_autocast_does_not_reach_into_an_eraser(kind, layout, dtype):
 @pytest.mark.parametrize("damage", [None, "basis", "undo", "shape", "sign", "key"])
 def test_private_state_of_an_affine_layer_is_checked_against_it(tmp_path, dtype, damage):
     """The layer before the features lost directions; what it lost is kept in the private folder."""
-    from unspan.artifact.layout import file_hash, private_digest
+    from unspan.artifact.layout import private_digest
+    from unspan.digests import file_hash
 
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 16), nn.Linear(16, 4)).to(dtype).eval()
@@ -861,7 +862,7 @@ def test_private_state_of_an_affine_layer_is_checked_against_it(tmp_path, dtype,
     save_file({name: one.contiguous() for name, one in state.items()}, state_file, metadata=said)
     again = nn.Sequential(nn.Linear(8, 16), nn.Linear(16, 4))
     from unspan.artifact.read import read_private
-    from unspan.deletion import RECORD
+    from unspan.result import RECORD
 
     loaded = unspan.load(path, again)
     record = getattr(loaded, RECORD)

@@ -32,19 +32,20 @@ from typing import TYPE_CHECKING, Any  # noqa: E402
 if TYPE_CHECKING:
     from unspan.artifact import inspect, load
     from unspan.auditing.audit import Audit, audit
-    from unspan.deletion import Deletion, erase, features
+    from unspan.deletion import erase, features
     from unspan.erasers import LinearMap, Projection
     from unspan.errors import UnspanError
     from unspan.exporter import export
     from unspan.methods import ESC, ESCT, METHODS
     from unspan.rechecking import recheck
+    from unspan.result import Deletion
     from unspan.run import Run
     from unspan.splits import Splits
 
 _HOME = {
     "Audit": "auditing.audit",
     "audit": "auditing.audit",
-    "Deletion": "deletion",
+    "Deletion": "result",
     "ESC": "methods",
     "ESCT": "methods",
     "LinearMap": "erasers",

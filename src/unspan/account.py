@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from unspan import receipt as receipts
+from unspan.digests import state_hash
 from unspan.erasers import Eraser, Projection, kind_of
 from unspan.install import Form, Placement
 from unspan.methods import Fit, Method, Outcome
@@ -78,8 +79,8 @@ def account(
         "model": {
             "input": list(done.example.shape[1:]) if isinstance(done.example, Tensor) else None,
             "class": f"{type(before).__module__}.{type(before).__qualname__}",
-            "sha256_before": receipts.state_hash(before.state_dict()),
-            "sha256_after": receipts.state_hash(after.state_dict()),
+            "sha256_before": state_hash(before.state_dict()),
+            "sha256_after": state_hash(after.state_dict()),
         },
         "forget_accuracy_before": seen.hits / seen.labelled if seen.labelled else None,
         "conversions": dict(seen.conversions),

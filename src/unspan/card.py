@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from unspan.evaluate import class_name
+from unspan.class_names import class_name
 
 
 def card(account: dict[str, Any]) -> str:

@@ -263,3 +263,8 @@ def _refuse_counted_names(own: Sequence[str]) -> None:
 def _some(names: Sequence[str]) -> str:
     shown = ", ".join(printable(name) for name in names[:_SHOWN])
     return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
+def class_name(label: int, names: Sequence[str] | None) -> str:
+    """What a class is called."""
+    return names[label] if names and 0 <= label < len(names) else f"class {label}"

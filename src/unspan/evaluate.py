@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from unspan.class_names import class_name
 from unspan.errors import DataError
 from unspan.metrics.paired import paired_bounds
 from unspan.predictions import Pair, Predictions, predictions
@@ -214,11 +215,6 @@ def findings(
                 f" {row['before']:.1%}, chance is {1 / max(classes, 1):.1%}"
             )
     return said
-
-
-def class_name(label: int, names: Sequence[str] | None) -> str:
-    """What a class is called."""
-    return names[label] if names and 0 <= label < len(names) else f"class {label}"
 
 
 def rows(measured: Iterable[Accuracy]) -> list[dict[str, Any]]:

@@ -16,9 +16,10 @@ from typing import Any, Literal
 
 import torch
 
+from unspan.class_names import class_name
 from unspan.collateral import Kept, forgotten, retained, suspects
 from unspan.errors import DataError, UsageError
-from unspan.evaluate import Accuracy, Answers, Measure, Part, class_name, row, rows
+from unspan.evaluate import Accuracy, Answers, Measure, Part, row, rows
 from unspan.metrics.paired import lowest_share, paired_bounds
 from unspan.predictions import Pair
 from unspan.run import Run

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from unspan.errors import UsageError
 
@@ -201,19 +200,6 @@ def commitment(digests: bytes | bytearray, key: bytes) -> str:
 def distinct(digests: bytes | bytearray) -> int:
     """How many of the samples differ; `digests` as in `commitment`."""
     return len(np.unique(np.frombuffer(digests, _SHA256)))
-
-
-def state_hash(state: Mapping[str, Tensor]) -> str:
-    """sha256 over names, dtypes, shapes and bytes of a state dict, in name order."""
-    total = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name]
-        if not isinstance(tensor, Tensor):
-            continue
-        tensor = tensor.detach().cpu().contiguous()
-        total.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        total.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
-    return "sha256:" + total.hexdigest()
 
 
 def now() -> str:

@@ -13,11 +13,11 @@ from torch.utils.data import Subset
 
 from unspan.artifact import load
 from unspan.copying import copied
-from unspan.deletion import RECORD, Deletion, Record
 from unspan.erasers import placed
 from unspan.errors import DataError, ModelError, UsageError
 from unspan.evaluate import interval
 from unspan.metrics.linear import fit_linear
+from unspan.result import RECORD, Deletion, Record
 from unspan.run import Run, batches, place
 from unspan.splits import as_splits
 from unspan.taps import CHILD, Tap, detach, eval_mode, input_like, logits_of, read, unwrap

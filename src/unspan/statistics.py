@@ -29,11 +29,11 @@ from torch import Tensor, nn
 from unspan import dist
 from unspan.class_names import names_of
 from unspan.copying import copied
+from unspan.digests import state_hash
 from unspan.erasers import head_rows, interpolated, score
 from unspan.errors import DataError, ModelError, OutputError, UsageError
 from unspan.given_data import as_dataset
 from unspan.outputs import check_file
-from unspan.receipt import state_hash
 from unspan.run import Run, batches, peek, size_of
 from unspan.stream import FeatureStream, example
 from unspan.taps import Pool, eval_mode, find_tap, head_parameters, unwrap

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from unspan import dist
+from unspan.digests import state_hash
 from unspan.erasers import Eraser, placed
 from unspan.errors import DataError, ResourceError
 from unspan.frozen import training_mode
-from unspan.receipt import state_hash
 from unspan.run import Batch, Run, first_rows, place
 from unspan.taps import Tap, arranged, input_like, read
 

@@ -25,6 +25,7 @@ from unspan.checks import (
     described,
     split_notices,
 )
+from unspan.digests import state_hash
 from unspan.errors import InconclusiveError, UsageError
 from unspan.methods import TrainedMethod
 from unspan.models import check_usable
@@ -204,7 +205,7 @@ def _key(
 ) -> str:
     """Hash of what decides the result beside the samples, which `Work.fingerprint` adds."""
     content = [
-        receipts.state_hash(inner.state_dict()),
+        state_hash(inner.state_dict()),
         method.name,
         repr(method),
         tap.to_dict(),

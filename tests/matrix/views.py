@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import unspan
 from matrix.prepare import scores
-from unspan.deletion import RECORD
+from unspan.result import RECORD
 from unspan.routes import outcomes
 from unspan.taps import unwrap
 

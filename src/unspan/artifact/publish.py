@@ -16,7 +16,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from unspan.artifact.layout import KEY, STATE, WEIGHTS, file_hash, private_folder
+from unspan.artifact.layout import KEY, STATE, WEIGHTS, private_folder
+from unspan.digests import file_hash
 from unspan.errors import OutputError
 
 

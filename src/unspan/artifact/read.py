@@ -20,14 +20,14 @@ from unspan.artifact.layout import (
     RECEIPT,
     STATE,
     WEIGHTS,
-    file_hash,
     private_digest,
     private_folder,
 )
 from unspan.artifact.publish import belongs, left_private
-from unspan.deletion import RECORD, Deletion, Record
+from unspan.digests import file_hash
 from unspan.erasers import Eraser, Projection, from_buffers
 from unspan.errors import ModelError, UsageError
+from unspan.result import RECORD, Deletion, Record
 from unspan.taps import CHILD, Tap, attach, head_parameters, unwrap
 
 # share of the head that may lie in removed directions, by what its dtype rounds to

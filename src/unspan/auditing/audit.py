@@ -43,7 +43,6 @@ from unspan.auditing.returned import unchanged
 from unspan.auditing.suite import class_attacks, explain, group_attacks
 from unspan.auditing.verify import seal
 from unspan.auditing.white_box import WhiteBox, white_box
-from unspan.deletion import RECORD, Deletion, Record
 from unspan.metrics.probes import stratified
 from unspan.metrics.score import Reading, Score
 from unspan.metrics.signature import NAME as SIGNATURE
@@ -52,6 +51,7 @@ from unspan.metrics.stability import MIRROR, NOISE
 from unspan.metrics.whitening import NAME as WHITENED
 from unspan.metrics.whitening import whitened_probe
 from unspan.report.rule import ERASED_BELOW, RETAINED_ABOVE, ROOM
+from unspan.result import RECORD, Deletion, Record
 from unspan.run import Run, batches, first_rows, peek
 from unspan.splits import as_splits, digests_of, shared_samples
 from unspan.taps import Pool

@@ -13,10 +13,10 @@ from unspan.auditing import words
 from unspan.auditing.collect import Subject, subject
 from unspan.auditing.parts import Parts
 from unspan.auditing.reference import pixels, random_weights
-from unspan.deletion import RECORD, Record
 from unspan.errors import DataError, UnspanError, UsageError
 from unspan.metrics.outputs import Outputs
 from unspan.report.words import percent
+from unspan.result import RECORD, Record
 from unspan.run import Run
 from unspan.splits import Splits
 from unspan.taps import Pool

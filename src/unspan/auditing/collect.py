@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.utils.data import Subset
 
 from unspan.auditing.partial import Partial
-from unspan.deletion import RECORD
+from unspan.digests import state_hash
 from unspan.errors import DataError, OutputError
 from unspan.metrics.outputs import Outputs
-from unspan.receipt import state_hash
+from unspan.result import RECORD
 from unspan.run import Batch, Run, batches, first_rows, place, size_of
 from unspan.splits import digests_of
 from unspan.taps import (

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from unspan.copying import copied
-from unspan.deletion import RECORD
 from unspan.redraw import redraw
+from unspan.result import RECORD
 from unspan.run import Run, batches
 from unspan.taps import detach, unwrap
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from unspan.auditing.collect import Subject
 from unspan.copying import copied
-from unspan.deletion import RECORD
 from unspan.metrics.outputs import Outputs
+from unspan.result import RECORD
 from unspan.run import Run, batches, place
 from unspan.taps import CHILD, arranged, detach, eval_mode, forward, input_like, read
 

@@ -16,10 +16,11 @@ from torch import nn
 from unspan import receipt as receipts
 from unspan.artifact import inspect, load
 from unspan.artifact.read import ROUNDING, read_private
-from unspan.deletion import RECORD, Record
+from unspan.digests import state_hash
 from unspan.erasers import Gate, Projection, head_rows
 from unspan.errors import ModelError, UnspanError, UsageError
 from unspan.metrics.casts import cast_weight
+from unspan.result import RECORD, Record
 from unspan.taps import head_parameters, unwrap
 
 _ROUNDING = {
@@ -93,7 +94,7 @@ def verify(
         checks.append(Check("model", None, str(error)))
         built = None
     if built is not None:
-        digest = receipts.state_hash(built.state_dict())
+        digest = state_hash(built.state_dict())
         checks.append(
             Check(
                 "loaded weights are those that were erased",

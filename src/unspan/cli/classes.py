@@ -126,7 +126,7 @@ def _outputs(
     counts = {len(found) for found in (names, Classes.of(data)) if found is not None}
     if data is None or counts <= {seeming}:
         return seeming
-    from unspan.deletion import RECORD
+    from unspan.result import RECORD
     from unspan.run import Run, batches, peek
     from unspan.stream import example
     from unspan.taps import eval_mode, find_tap, head_parameters, unwrap

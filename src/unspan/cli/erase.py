@@ -11,8 +11,8 @@ import typer
 from unspan.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from unspan.deletion import Deletion
     from unspan.guard import MaxDrop
+    from unspan.result import Deletion
     from unspan.run import Run
     from unspan.splits import Splits
 

@@ -13,8 +13,8 @@ from unspan.errors import UsageError
 if TYPE_CHECKING:
     from torch import nn
 
-    from unspan.deletion import Deletion
     from unspan.preprocess import Preprocess, TextPreprocess
+    from unspan.result import Deletion
 
 
 @dataclass(frozen=True, kw_only=True)
