@@ -24,11 +24,8 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 import unspan
-from unspan.erasers import placed
-from unspan.metrics.linear import linear_probe
-from unspan.metrics.neighbours import nearest
-from unspan.metrics.outputs import Outputs
-from unspan.taps import (
+from unspan.erasers.maps import placed
+from unspan.extraction import (
     arranged,
     eval_mode,
     find_tap,
@@ -36,10 +33,13 @@ from unspan.taps import (
     read,
     relative_difference,
 )
+from unspan.metrics.linear import linear_probe
+from unspan.metrics.neighbours import nearest
+from unspan.metrics.outputs import Outputs
 from unspan.zoo import AllCNN
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "bench"))
+sys.path.insert(0, str(ROOT / "experiments"))
 
 from _networks import SHARED, data  # noqa: E402
 

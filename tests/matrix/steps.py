@@ -21,8 +21,8 @@ from matrix.prepare import model_in, opened, rows_of, samples, scores, task_in
 from matrix.requests import commands
 from matrix.tasks import CLASSES, FORGET
 from matrix.views import cast, difference, views
+from unspan.artifact.deletion import Deletion
 from unspan.errors import UnspanError
-from unspan.result import Deletion
 
 LOOKED_AT = 8  # samples whose outputs are compared
 LEAST_BEFORE = 0.6  # accuracy on the class to forget that counts as recognised

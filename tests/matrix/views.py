@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 import unspan
 from matrix.prepare import scores
-from unspan.result import RECORD
-from unspan.routes import outcomes
-from unspan.taps import unwrap
+from unspan.artifact.deletion import RECORD
+from unspan.extraction import unwrap
+from unspan.extraction.access_paths import outcomes
 
 
 def cast(inputs: Any, model: nn.Module) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from unspan.digests import state_hash
+from unspan.system.digests import state_hash
 
 WEIGHTS, RECEIPT, CARD = "model.safetensors", "receipt.json", "README.md"
 STATE, KEY = "state.safetensors", "key"

@@ -17,8 +17,8 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from unspan.artifact.layout import KEY, STATE, WEIGHTS, private_folder
-from unspan.digests import file_hash
 from unspan.errors import OutputError
+from unspan.system.digests import file_hash
 
 
 def beside(path: Path, kind: str) -> Path:

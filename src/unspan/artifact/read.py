@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from unspan import receipt as receipts
+from unspan.artifact import receipt as receipts
+from unspan.artifact.deletion import RECORD, Deletion, Record
 from unspan.artifact.layout import (
     KEY,
     RECEIPT,
@@ -24,11 +25,10 @@ from unspan.artifact.layout import (
     private_folder,
 )
 from unspan.artifact.publish import belongs, left_private
-from unspan.digests import file_hash
-from unspan.erasers import Eraser, Projection, from_buffers
+from unspan.erasers.maps import Eraser, Projection, from_buffers
 from unspan.errors import ModelError, UsageError
-from unspan.result import RECORD, Deletion, Record
-from unspan.taps import CHILD, Tap, attach, head_parameters, unwrap
+from unspan.extraction import CHILD, Tap, attach, head_parameters, unwrap
+from unspan.system.digests import file_hash
 
 # share of the head that may lie in removed directions, by what its dtype rounds to
 ROUNDING = {

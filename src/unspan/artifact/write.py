@@ -13,7 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from unspan import receipt as receipts
+from unspan.artifact import receipt as receipts
+from unspan.artifact.card import card
+from unspan.artifact.deletion import Deletion
 from unspan.artifact.layout import (
     CARD,
     KEY,
@@ -34,15 +36,20 @@ from unspan.artifact.publish import (
     publish,
 )
 from unspan.artifact.read import load
-from unspan.card import card
-from unspan.checkpoint import Checkpoint
-from unspan.digests import file_hash, state_hash
 from unspan.errors import OutputError, UnspanError, UsageError
+from unspan.extraction import (
+    eval_mode,
+    forward,
+    input_like,
+    relative_difference,
+    tensors_in,
+    unwrap,
+)
 from unspan.models import check_state, runs_user_code
-from unspan.outputs import check_folder
-from unspan.result import Deletion
 from unspan.run import place
-from unspan.taps import eval_mode, forward, input_like, relative_difference, tensors_in, unwrap
+from unspan.system.digests import file_hash, state_hash
+from unspan.system.output_paths import check_folder
+from unspan.training.checkpoint import Checkpoint
 
 # largest relative difference of outputs that the order of a sum can make, by dtype
 _SAME = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 3e-2, torch.bfloat16: 1e-1}

@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import nn
 
-from unspan import receipt as receipts
+from unspan.artifact import receipt as receipts
+from unspan.artifact.deletion import RECORD, Deletion, Record
 from unspan.auditing import controls, figures, published, scores, words
 from unspan.auditing.attempts import begin
 from unspan.auditing.beside import other_scores, single_samples, tell
@@ -43,6 +44,8 @@ from unspan.auditing.returned import unchanged
 from unspan.auditing.suite import class_attacks, explain, group_attacks
 from unspan.auditing.verify import seal
 from unspan.auditing.white_box import WhiteBox, white_box
+from unspan.data.request import as_splits, digests_of, shared_samples
+from unspan.extraction import Pool
 from unspan.metrics.probes import stratified
 from unspan.metrics.score import Reading, Score
 from unspan.metrics.signature import NAME as SIGNATURE
@@ -51,10 +54,7 @@ from unspan.metrics.stability import MIRROR, NOISE
 from unspan.metrics.whitening import NAME as WHITENED
 from unspan.metrics.whitening import whitened_probe
 from unspan.report.rule import ERASED_BELOW, RETAINED_ABOVE, ROOM
-from unspan.result import RECORD, Deletion, Record
 from unspan.run import Run, batches, first_rows, peek
-from unspan.splits import as_splits, digests_of, shared_samples
-from unspan.taps import Pool
 
 SCHEMA = "unspan.audit/1"
 _STRETCHED = 10_000  # rows of the stretched fake, which is a copy of the features

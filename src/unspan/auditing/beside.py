@@ -9,19 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unspan.artifact.deletion import RECORD, Record
 from unspan.auditing import published, scores
 from unspan.auditing.case import Case
 from unspan.auditing.collect import Subject, subject
 from unspan.auditing.reading import Verdict, verdict
 from unspan.auditing.reference import random_weights
-from unspan.erasers import Projection
+from unspan.erasers.maps import Projection
 from unspan.errors import UnspanError
+from unspan.extraction import arranged, eval_mode, head_parameters, logits_of, read
 from unspan.metrics.leakage import null_directions
 from unspan.metrics.score import Reading
 from unspan.metrics.stability import MIRROR, disturbed, instability
-from unspan.result import RECORD, Record
 from unspan.run import Run, batches, first_rows
-from unspan.taps import arranged, eval_mode, head_parameters, logits_of, read
 
 _NOISY = 500  # samples of each kind for the instability attack
 

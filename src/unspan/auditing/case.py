@@ -9,17 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unspan.artifact.deletion import RECORD, Record
 from unspan.auditing import words
 from unspan.auditing.collect import Subject, subject
 from unspan.auditing.parts import Parts
 from unspan.auditing.reference import pixels, random_weights
+from unspan.data.request import Splits
 from unspan.errors import DataError, UnspanError, UsageError
+from unspan.extraction import Pool
 from unspan.metrics.outputs import Outputs
 from unspan.report.words import percent
-from unspan.result import RECORD, Record
 from unspan.run import Run
-from unspan.splits import Splits
-from unspan.taps import Pool
 
 
 @dataclass(frozen=True)

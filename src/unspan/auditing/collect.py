@@ -17,14 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
+from unspan.artifact.deletion import RECORD
 from unspan.auditing.partial import Partial
-from unspan.digests import state_hash
+from unspan.data.request import digests_of
 from unspan.errors import DataError, OutputError
-from unspan.metrics.outputs import Outputs
-from unspan.result import RECORD
-from unspan.run import Batch, Run, batches, first_rows, place, size_of
-from unspan.splits import digests_of
-from unspan.taps import (
+from unspan.extraction import (
     Pool,
     Tap,
     arranged,
@@ -35,6 +32,9 @@ from unspan.taps import (
     scores_at,
     unwrap,
 )
+from unspan.metrics.outputs import Outputs
+from unspan.run import Batch, Run, batches, first_rows, place, size_of
+from unspan.system.digests import state_hash
 
 _VERSION = 2  # of the files in the cache
 

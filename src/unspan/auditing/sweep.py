@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unspan.artifact.deletion import RECORD
 from unspan.auditing.collect import Subject
-from unspan.copying import copied
+from unspan.extraction import CHILD, arranged, detach, eval_mode, forward, input_like, read
 from unspan.metrics.outputs import Outputs
-from unspan.result import RECORD
+from unspan.models.copying import copied
 from unspan.run import Run, batches, place
-from unspan.taps import CHILD, arranged, detach, eval_mode, forward, input_like, read
 
 _LAYERS = 3
 

@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from unspan import receipt as receipts
 from unspan.artifact import inspect, load
+from unspan.artifact import receipt as receipts
+from unspan.artifact.deletion import RECORD, Record
 from unspan.artifact.read import ROUNDING, read_private
-from unspan.digests import state_hash
-from unspan.erasers import Gate, Projection, head_rows
+from unspan.erasers.maps import Gate, Projection, head_rows
 from unspan.errors import ModelError, UnspanError, UsageError
+from unspan.extraction import head_parameters, unwrap
 from unspan.metrics.casts import cast_weight
-from unspan.result import RECORD, Record
-from unspan.taps import head_parameters, unwrap
+from unspan.system.digests import state_hash
 
 _ROUNDING = {
     None: 1e-5,

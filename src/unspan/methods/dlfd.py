@@ -34,14 +34,14 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from unspan.errors import InconclusiveError, UsageError
+from unspan.extraction import eval_mode, logits_of, read
 from unspan.methods.boundary import value_range
 from unspan.methods.descent import own_loss
 from unspan.metrics.membership import loss_attack
 from unspan.run import place
-from unspan.samples import Minibatch, Samples
-from unspan.taps import eval_mode, logits_of, read
-from unspan.training import Pass, Training, train
-from unspan.work import Outcome, Work, accuracy_on
+from unspan.training.context import Outcome, Work, accuracy_on
+from unspan.training.loop import Pass, Training, train
+from unspan.training.samples import Minibatch, Samples
 
 
 @dataclass(frozen=True, kw_only=True)

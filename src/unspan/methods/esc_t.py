@@ -25,12 +25,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unspan import dist
-from unspan.erasers import LinearMap
+from unspan.erasers.linalg import Moments, spectrum
+from unspan.erasers.maps import LinearMap
 from unspan.errors import DataError, InconclusiveError, UsageError
-from unspan.linalg import Moments, spectrum
-from unspan.memory import require_square
+from unspan.extraction.stream import FeatureStream
 from unspan.methods.esc import Fidelity, Fit
-from unspan.stream import FeatureStream
+from unspan.system.memory import require_square
 
 
 @dataclass(frozen=True, kw_only=True)

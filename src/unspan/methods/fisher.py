@@ -30,10 +30,10 @@ import torch
 from torch import Tensor, nn
 
 from unspan.errors import UsageError
+from unspan.extraction import eval_mode, logits_of
 from unspan.run import place
-from unspan.samples import Minibatch
-from unspan.taps import eval_mode, logits_of
-from unspan.work import Outcome, Work
+from unspan.training.context import Outcome, Work
+from unspan.training.samples import Minibatch
 
 _ENTRIES = 2**26  # numbers of per-sample gradients held at once
 

@@ -28,9 +28,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, linear
 
 from unspan.errors import InconclusiveError, UsageError
+from unspan.extraction import eval_mode, read
 from unspan.run import place
-from unspan.taps import eval_mode, read
-from unspan.work import Outcome, Work
+from unspan.training.context import Outcome, Work
 
 
 @dataclass(frozen=True, kw_only=True)
