@@ -31,7 +31,7 @@ from unspan.artifact.receipt import versions
 from unspan.erasers.maps import Resampler, linalg
 from unspan.erasure import pipeline as deletion
 from unspan.errors import InconclusiveError
-from unspan.extraction import attach, find_tap, stream
+from unspan.extraction import attach, find_feature_layer, stream
 from unspan.extraction.statistics import _LARGEST as LARGEST
 from unspan.methods import esc, esc_t
 from unspan.system import digests
@@ -41,7 +41,7 @@ FIXED = [
         (deletion, name)
         for name in (
             "copied",
-            "find_tap",
+            "find_feature_layer",
             "unsteady",
             "data_notices",
             "install",
@@ -293,9 +293,9 @@ def resampled(model: nn.Module, x) -> nn.Module:
     depend on them.
     """
     made = copy.deepcopy(model)
-    tap, _ = find_tap(made, x, whole=True)
+    feature_layer, _ = find_feature_layer(made, x, whole=True)
     random = torch.Generator().manual_seed(0)
-    d, places = tap.dim, max(9, min(72, LARGEST // tap.dim**2))
+    d, places = feature_layer.dim, max(9, min(72, LARGEST // feature_layer.dim**2))
 
     def drawn(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=random) / d**0.5
@@ -304,7 +304,7 @@ def resampled(model: nn.Module, x) -> nn.Module:
     rows = [drawn(count, d + 1) for count in (1, 9, places, 192)]
     attach(
         made,
-        tap,
+        feature_layer,
         Resampler(
             *rows,
             drawn(4096, d),

@@ -1,4 +1,4 @@
-"""Networks and data of `experiments/survive.py`; networks are trained here where they are not given."""
+"""Networks and data of `experiments/survive.py`; networks not given are trained here."""
 
 from __future__ import annotations
 

@@ -104,7 +104,8 @@ def outputs(model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> Outputs
         features, scores = (
             torch.cat(part).float()
             for part in zip(
-                *(read(found.model, found.tap, part) for part in x.split(500)), strict=True
+                *(read(found.model, found.feature_layer, part) for part in x.split(500)),
+                strict=True,
             )
         )
     return Outputs(features=features, logits=scores, labels=y, forget=y == DEER)

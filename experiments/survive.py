@@ -31,7 +31,7 @@ from _networks import SHARED, ResNet, data, network
 from torch import Tensor, nn
 
 from unspan.erasers.maps import Eraser, placed
-from unspan.extraction import find_tap, head_parameters, read, statistics
+from unspan.extraction import find_feature_layer, head_parameters, read, statistics
 from unspan.extraction.stream import Seen
 from unspan.methods import ESC, LEACE, Resample
 from unspan.metrics.fewshot import fewshot
@@ -136,11 +136,11 @@ def features(name: str, folder: Path) -> dict[str, Any]:
         epochs=epochs,
         weights=SHARED / "checkpoints" / weights if weights else None,
     )
-    tap, _ = find_tap(model, x[:2])
-    found: dict[str, Any] = {"head": head_parameters(model, tap), "answers": answers}
+    feature_layer, _ = find_feature_layer(model, x[:2])
+    found: dict[str, Any] = {"head": head_parameters(model, feature_layer), "answers": answers}
     with torch.no_grad():
         for split, (x, y) in parts.items():
-            both = [read(model, tap, part) for part in x.split(250)]
+            both = [read(model, feature_layer, part) for part in x.split(250)]
             found[split] = Outputs(
                 features=torch.cat([z for z, _ in both]),
                 logits=torch.cat([out for _, out in both]),
@@ -155,16 +155,16 @@ def features(name: str, folder: Path) -> dict[str, Any]:
             ]
         )
         found["moved"] = (
-            *disturbed(lambda part: read(model, tap, part)[0], x[some]),
+            *disturbed(lambda part: read(model, feature_layer, part)[0], x[some]),
             y[some] == FORGET,
         )
         found["moved 20"] = [
-            disturbed(lambda part: read(model, tap, part)[0], x[some], seed=seed)[1]
+            disturbed(lambda part: read(model, feature_layer, part)[0], x[some], seed=seed)[1]
             for seed in range(20)
         ]
-        found["mirrored"] = read(model, tap, x[some].flip(3))[0]
+        found["mirrored"] = read(model, feature_layer, x[some].flip(3))[0]
         found["moved, 5 %"] = disturbed(
-            lambda part: read(model, tap, part)[0], x[some], noise=0.05
+            lambda part: read(model, feature_layer, part)[0], x[some], noise=0.05
         )[1]
     torch.save(found, kept)
     return found
@@ -185,7 +185,7 @@ def views(name: str, folder: Path) -> dict[str, Any]:
         epochs=epochs,
         weights=SHARED / "checkpoints" / weights if weights else None,
     )
-    tap, _ = find_tap(model, parts["train"][0][:2])
+    feature_layer, _ = find_feature_layer(model, parts["train"][0][:2])
     some = torch.randperm(len(parts["train"][0]), generator=torch.Generator().manual_seed(0))[
         :20_000
     ]
@@ -196,7 +196,9 @@ def views(name: str, folder: Path) -> dict[str, Any]:
             "half contrast": lambda x: 0.5 * x,
         }.items():
             found[view] = {
-                split: torch.cat([read(model, tap, change(part))[0] for part in x.split(250)])
+                split: torch.cat(
+                    [read(model, feature_layer, change(part))[0] for part in x.split(250)]
+                )
                 for split, x in (("train", parts["train"][0][some]), ("test", parts["test"][0]))
             }
     torch.save(found, kept)

@@ -18,7 +18,7 @@ from transformers import ResNetConfig, ResNetForImageClassification
 
 import unspan
 from unspan.erasers.maps import Resampler, placed
-from unspan.extraction import attach, find_tap, read
+from unspan.extraction import attach, find_feature_layer, read
 
 IMAGES = torch.randn(24, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 WIDE = torch.randn(24, 3, 224, 224, generator=torch.Generator().manual_seed(0))
@@ -110,12 +110,12 @@ def test_torchvision(name: str) -> None:
     ):  # a convolution head followed by ReLU and pooling: not linear in pooled features
         with pytest.raises(unspan.UnspanError) as caught:
             erased(model, images)
-        assert caught.value.exit_code == 2 and "tap=" in str(caught.value)
+        assert caught.value.exit_code == 2 and "feature_layer=" in str(caught.value)
         return
     deletion = erased(model, images)
     new, few = deletion.model, images[:4]
     assert leak(deletion, unspan.features(new, few)) < 1e-4
-    head = deletion.receipt["placement"]["tap"]["head"]
+    head = deletion.receipt["placement"]["feature_layer"]["head"]
     parent, _, child = head.rpartition(".")
     bare = copy.deepcopy(new)
     setattr(bare.get_submodule(parent), child, nn.Identity())
@@ -181,28 +181,32 @@ def test_a_map_of_whole_vectors_finds_its_place(name: str) -> None:
     torch.manual_seed(0)
     images = (WIDE if "224" in name else IMAGES)[:4]
     model = timm.create_model(name, num_classes=5).eval()
-    tap, _ = find_tap(model, images, whole=True)
-    rows = [torch.randn(count, tap.dim + 1) for count in (2, 3, 3, 12)]
+    feature_layer, _ = find_feature_layer(model, images, whole=True)
+    rows = [torch.randn(count, feature_layer.dim + 1) for count in (2, 3, 3, 12)]
     rows[0][:, -1] += 1e4  # all are gated
     maps = [
-        (torch.randn(3, tap.dim, tap.dim) / tap.dim**0.5, torch.randn(3, tap.dim)) for _ in range(2)
+        (
+            torch.randn(3, feature_layer.dim, feature_layer.dim) / feature_layer.dim**0.5,
+            torch.randn(3, feature_layer.dim),
+        )
+        for _ in range(2)
     ]
     knots = torch.linspace(-2, 2, 5)
     eraser = Resampler(
         *rows,
-        torch.randn(16, tap.dim),
+        torch.randn(16, feature_layer.dim),
         *maps[0],
-        knots.repeat(tap.dim, 1),
-        knots.repeat(3, tap.dim, 1),
+        knots.repeat(feature_layer.dim, 1),
+        knots.repeat(3, feature_layer.dim, 1),
         *maps[1],
     )
     with torch.no_grad():
-        clean, _ = read(model, tap, images)
-        attach(model, tap, eraser)
-        got, _ = read(model, tap, images)
+        clean, _ = read(model, feature_layer, images)
+        attach(model, feature_layer, eraser)
+        got, _ = read(model, feature_layer, images)
         assert torch.allclose(
             got, placed(eraser, "last", clean)(clean), atol=1e-5
         ) and not torch.allclose(got, clean)
         bare = copy.deepcopy(model)
         bare.reset_classifier(0)
-        assert torch.allclose(bare(images), got, atol=1e-5) or tap.before
+        assert torch.allclose(bare(images), got, atol=1e-5) or feature_layer.before

@@ -859,23 +859,28 @@ def test_row_25_train_mode(shell):
 
 def test_row_26_no_such_layer(shell):
     shell.fails(
-        2, "--forget", FORGET, "--tap", "haed", says=["no module 'haed'", "Close names: head"]
+        2,
+        "--forget",
+        FORGET,
+        "--feature-layer",
+        "haed",
+        says=["no module 'haed'", "Close names: head"],
     )
 
 
 def test_row_26_two_heads_match(shell):
-    shell.fails(2, "--forget", FORGET, model="Twins", says=["head, head_b", "tap='head'"])
+    shell.fails(2, "--forget", FORGET, model="Twins", says=["head, head_b", "feature_layer='head'"])
 
 
 @pytest.mark.parametrize("kind", ["tokens", "maps", "tuple", "dict"])
 def test_row_27_features_need_pooling(shell, kind):
     nets = sys.modules["unspan_bad_nets"]
     shell.monkeypatch.setattr(nets, "body", lambda: nets.Body(kind), raising=False)
-    says = ["pool"] if kind != "tuple" else ["tap|pool"]
+    says = ["pool"] if kind != "tuple" else ["feature_layer|pool"]
     shell.fails(2, "--forget", FORGET, "--no-check-labels", model="body", says=[*says, "Body"])
     if kind != "tuple":
-        tap = "output:seq" if kind == "dict" else "output"
-        more = ("--tap", tap, "--pool", "mean", "--eval", "none")
+        feature_layer = "output:seq" if kind == "dict" else "output"
+        more = ("--feature-layer", feature_layer, "--pool", "mean", "--eval", "none")
         done = shell.works("--forget", FORGET, *more, model="body")
         assert done.receipt["method"]["fit"]["dim"] == 8
 
@@ -889,22 +894,22 @@ def test_row_28_head_that_cannot_be_folded(shell):
 def test_row_28_scores_that_no_linear_layer_gives(shell):
     """As wide as the classes: never taken for an embedding unless the user says so."""
     args = ("--forget", FORGET, "--no-check-labels", "--eval", "none")
-    shell.fails(2, *args, model="Cosine", says=["10 numbers", "tap='output'"])
-    done = shell.works(*args, "--tap", "output", model="Cosine")
-    assert done.receipt["placement"]["tap"]["head"] is None
+    shell.fails(2, *args, model="Cosine", says=["10 numbers", "feature_layer='output'"])
+    done = shell.works(*args, "--feature-layer", "output", model="Cosine")
+    assert done.receipt["placement"]["feature_layer"]["head"] is None
 
 
 @pytest.mark.parametrize("kind", ["ConvHead", "BiasFree"])
 @pytest.mark.parametrize("form", ["folded", "projected"])
 def test_row_28_head_that_is_supported(shell, kind, form):
     args = ("--forget", FORGET, "--form", form, "--no-check-labels", "--eval", "none")
-    assert shell.works(*args, model=kind).receipt["placement"]["tap"]["head"] == "head"
+    assert shell.works(*args, model=kind).receipt["placement"]["feature_layer"]["head"] == "head"
 
 
 def test_row_29_features_shared_by_heads(shell):
     args = ("--forget", FORGET, "--no-check-labels", "--eval", "none")
-    shell.fails(2, *args, model="TwoHeads", says=["head, head_b", "tap='head'"])
-    assert "also feed head_b" in shell.works(*args, "--tap", "head", model="TwoHeads").err
+    shell.fails(2, *args, model="TwoHeads", says=["head, head_b", "feature_layer='head'"])
+    assert "also feed head_b" in shell.works(*args, "--feature-layer", "head", model="TwoHeads").err
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod."])
@@ -1304,11 +1309,11 @@ def test_row_62_device_memory_halves_the_batch(shell):
     plain = shell.works("--forget", FORGET, "--eval", "none", out=shell.here / "plain")
     true_read, sizes = stream.read, []
 
-    def read(model, tap, inputs):
+    def read(model, feature_layer, inputs):
         sizes.append(len(inputs))
         if len(inputs) > 16:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        return true_read(model, tap, inputs)
+        return true_read(model, feature_layer, inputs)
 
     shell.monkeypatch.setattr(stream, "read", read)
     done = shell.works("--forget", FORGET, "--eval", "none", out=shell.here / "halved")
@@ -1320,7 +1325,7 @@ def test_row_62_device_memory_halves_the_batch(shell):
 def test_row_62_device_memory_for_one_sample(shell):
     import unspan.extraction.stream as stream
 
-    def read(model, tap, inputs):
+    def read(model, feature_layer, inputs):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     shell.monkeypatch.setattr(stream, "read", read)

@@ -844,7 +844,7 @@ def test_private_state_of_an_affine_layer_is_checked_against_it(tmp_path, dtype,
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 16), nn.Linear(16, 4)).to(dtype).eval()
     x = torch.randn(60, 8).to(dtype)
-    done = unspan.erase(model, x, unspan.ESC(rank=2), tap="0:out", check_labels=False)
+    done = unspan.erase(model, x, unspan.ESC(rank=2), feature_layer="0:out", check_labels=False)
     assert done.receipt["placement"]["kind"] == "weights"
     path = done.save(tmp_path / "erased", allow_identifying_projector=True)
     state_file = private_folder(path) / "state.safetensors"
@@ -868,7 +868,7 @@ def test_private_state_of_an_affine_layer_is_checked_against_it(tmp_path, dtype,
 
     loaded = unspan.load(path, again)
     record = getattr(loaded, RECORD)
-    found = read_private(path, record.receipt["placement"], loaded, record.tap)
+    found = read_private(path, record.receipt["placement"], loaded, record.feature_layer)
     assert (found.problem is None) == (damage is None), found.problem
     assert done.key.hex() not in repr(found) and str(done.key) not in repr(found)
 

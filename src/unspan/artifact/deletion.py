@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from unspan.erasers.maps import Eraser
 from unspan.errors import InconclusiveError
-from unspan.extraction import Tap
+from unspan.extraction import FeatureLayer
 
 Form = Literal["projected", "folded", "trained"]
 Placement = Literal["hook", "weights", "head", "trained"]
@@ -22,7 +22,7 @@ class Record:
     """How a model was erased; travels with the model object.
 
     Attributes:
-        tap: where features live and where the eraser sits.
+        feature_layer: where features live and where the eraser sits.
         form: `projected`, `folded` or `trained`.
         placement: `hook` (an eraser module at the site), `weights` (absorbed by the affine layer
             before the head), `head` (absorbed by the head: the folded form) or `trained` (no
@@ -32,7 +32,7 @@ class Record:
             it anyway.
     """
 
-    tap: Tap
+    feature_layer: FeatureLayer
     form: Form
     placement: Placement
     receipt: dict[str, Any]

@@ -63,7 +63,7 @@ def other_scores(case: Case, readings: dict[str, list[Reading]]) -> list[dict[st
         case.fit["after"], case.test, [name for name in case.references if name != "pixels"]
     )
     rows += scores.against_reference(case.fit, case.test, retrained) if retrained else []
-    original, head = (head_parameters(one.model, one.tap) for one in case.subjects)
+    original, head = (head_parameters(one.model, one.feature_layer) for one in case.subjects)
     directions = _directions(record, original, head)
     rows += scores.leakage(directions, head, case.fit["before"])
     rows += scores.casts(
@@ -77,7 +77,7 @@ def _in_score_path(one: Subject) -> bool:
     """The head's features are not what it is given (an eraser on its input), so casting the head
     alone says nothing.
     """
-    return one.tap.before
+    return one.feature_layer.before
 
 
 def _directions(
@@ -114,7 +114,7 @@ def _zrf(case: Case) -> list[dict[str, Any]]:
             rows = []
             for batch in batches(case.parts.test_forget, case.run, shard=False):
                 with eval_mode(one.model), arranged(one.model, batch.inputs) as inputs:
-                    output = read(one.model, one.tap, inputs)[1]
+                    output = read(one.model, one.feature_layer, inputs)[1]
                 logits = logits_of(output)
                 if logits is None:
                     return []
@@ -175,7 +175,7 @@ def _stability(case: Case) -> list[dict[str, Any]]:
 
 def _features(one: Subject, batch: Tensor) -> Tensor:
     with arranged(one.model, batch) as inputs:
-        return read(one.model, one.tap, inputs)[0].float().cpu()
+        return read(one.model, one.feature_layer, inputs)[0].float().cpu()
 
 
 def tell(run: Run, name: str, stage: str) -> None:

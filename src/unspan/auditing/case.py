@@ -89,13 +89,17 @@ def check_distinct(references: Sequence[Subject]) -> None:
 
 
 def random_reference(
-    before: Subject, example: Any, run: Run, tap: str | None, pool: Pool | None
+    before: Subject, example: Any, run: Run, feature_layer: str | None, pool: Pool | None
 ) -> tuple[list[Subject], str]:
     """The reference when no retrained model is given, and its kind."""
     try:
         return [
             subject(
-                "reference 1", random_weights(before.model, run.seed), example, tap=tap, pool=pool
+                "reference 1",
+                random_weights(before.model, run.seed),
+                example,
+                feature_layer=feature_layer,
+                pool=pool,
             )
         ], "random weights"
     except UnspanError:  # features that are all zero or not finite with random weights

@@ -22,7 +22,7 @@ def random_weights(model: nn.Module, seed: int) -> nn.Module:
     record = getattr(fresh, RECORD, None)
     if record is not None:
         if record.placement == "hook":
-            detach(fresh, record.tap)
+            detach(fresh, record.feature_layer)
         delattr(fresh, RECORD)
     redraw(fresh, seed)
     return fresh.eval()

@@ -43,7 +43,14 @@ def layers(one: Subject, inputs: Any) -> list[str]:
     finally:
         for handle in handles:
             handle.remove()
-    end = next((i for i, name in enumerate(ran) if name in (one.tap.site, one.tap.reads)), len(ran))
+    end = next(
+        (
+            i
+            for i, name in enumerate(ran)
+            if name in (one.feature_layer.site, one.feature_layer.reads)
+        ),
+        len(ran),
+    )
     before = [name for name in dict.fromkeys(ran[:end]) if ran.count(name) == 1]
     return (
         [before[round((i + 1) * len(before) / (_LAYERS + 1))] for i in range(_LAYERS)]
@@ -117,8 +124,11 @@ def without_eraser(one: Subject, original: Subject, inputs: Any) -> float | None
     if record is None or record.placement != "hook":
         return None
     bare = copied(one.model)
-    detach(bare, record.tap)
+    detach(bare, record.feature_layer)
     with eval_mode(bare), eval_mode(original.model):
         inputs = place(inputs, input_like(bare, inputs))
-        got, want = read(bare, one.tap, inputs)[0], read(original.model, original.tap, inputs)[0]
+        got, want = (
+            read(bare, one.feature_layer, inputs)[0],
+            read(original.model, original.feature_layer, inputs)[0],
+        )
     return float((got == want).all(1).double().mean())

@@ -133,11 +133,11 @@ def _eraser(model: nn.Module, *, directions_known: bool) -> list[Check]:
             f"largest deviation from orthonormal {error:.1e}",
         )
     ]
-    head = head_parameters(model, record.tap)
+    head = head_parameters(model, record.feature_layer)
     if head is None:
         return found
     weight = head[0].double()
-    layer: Any = model.get_submodule(record.tap.head or "")
+    layer: Any = model.get_submodule(record.feature_layer.head or "")
     own = ROUNDING[layer.weight.dtype]
     for how, rounds_to in _ROUNDING.items():
         limit = max(rounds_to, own)
@@ -153,7 +153,7 @@ def _eraser(model: nn.Module, *, directions_known: bool) -> list[Check]:
 def _private(folder: Path, model: nn.Module) -> list[Check]:
     """The private folder, where it is there: whole, and of these weights."""
     record: Record = getattr(model, RECORD)
-    found = read_private(folder, record.receipt["placement"], model, record.tap)
+    found = read_private(folder, record.receipt["placement"], model, record.feature_layer)
     if not found.there:
         return []
     name = "the private folder is whole and of these weights"
@@ -170,7 +170,10 @@ def _gate(model: nn.Module, record: Record, eraser: Gate) -> list[Check]:
             f"{sum(buffer.numel() for buffer in eraser.buffers())} of them",
         )
     ]
-    head, classes = head_parameters(model, record.tap), record.receipt["request"]["classes"]
+    head, classes = (
+        head_parameters(model, record.feature_layer),
+        record.receipt["request"]["classes"],
+    )
     if head is None or not classes:
         return found
     rows = head_rows(head)[classes]

@@ -243,7 +243,7 @@ class Bench:
         test = outputs(model, splits.test_forget, splits.test_retain, run)
         head = subject(
             "model", ready.original, next(iter(batches(splits.forget, run))).inputs
-        ).tap.head
+        ).feature_layer.head
         return {
             "values": measured(
                 fit, test, by_class=bool(splits.classes), share=ready.shares[place], seed=cell.seed

@@ -41,7 +41,7 @@ def outputs(model: nn.Module, forget: Any, retain: Any, run: Run) -> Outputs:
         for batch in batches(data, run, shard=False) if data is not None and len(data) else ():
             one = one or subject("model", model, batch.inputs)
             with eval_mode(one.model), arranged(one.model, batch.inputs) as inputs:
-                z, output = read(one.model, one.tap, inputs)
+                z, output = read(one.model, one.feature_layer, inputs)
             found = logits_of(output)
             if found is None or batch.labels is None:
                 raise DataError("A benchmark needs class scores and the label of every sample.")

@@ -16,7 +16,7 @@ from torch import nn
 
 from unspan.benchmark.store import Store
 from unspan.errors import UsageError
-from unspan.extraction import find_tap
+from unspan.extraction import find_feature_layer
 from unspan.extraction.stream import example
 from unspan.methods.descent import descend
 from unspan.models import build, classes_of
@@ -120,8 +120,8 @@ def trained(
     model, _ = start(spec, classes, run.seed)
     model = model if run.device is None else model.to(run.device)
     first, _ = peek(batches(data, run, shard=False))
-    tap, _ = find_tap(model.eval(), example(first, model))
-    work = Work(model, tap, {"retain": data}, run, Checkpoint(None, ""), classes)
+    feature_layer, _ = find_feature_layer(model.eval(), example(first, model))
+    work = Work(model, feature_layer, {"retain": data}, run, Checkpoint(None, ""), classes)
     name = hashlib.sha256(
         json.dumps([spec, repr(settings), classes, run.seed, work.fingerprint()]).encode()
     ).hexdigest()[:16]

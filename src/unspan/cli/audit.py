@@ -73,7 +73,7 @@ def audit(
             help="Outputs of the model; read from the weights by default.", rich_help_panel=_MODEL
         ),
     ] = None,
-    tap: Annotated[
+    feature_layer: Annotated[
         str | None,
         typer.Option(
             help="Where the features are: HEAD, NAME:out, output, output:KEY. Found by default.",
@@ -267,7 +267,7 @@ def _audit(o: dict[str, Any], out: Any) -> Audit:
             splits,
             run,
             reference=references,
-            tap=o["tap"],
+            feature_layer=o["feature_layer"],
             pool=o["pool"],
             class_names=names,
             cache=o["cache"],

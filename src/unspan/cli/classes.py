@@ -127,7 +127,7 @@ def _outputs(
     if data is None or counts <= {seeming}:
         return seeming
     from unspan.artifact.deletion import RECORD
-    from unspan.extraction import eval_mode, find_tap, head_parameters, unwrap
+    from unspan.extraction import eval_mode, find_feature_layer, head_parameters, unwrap
     from unspan.extraction.stream import example
     from unspan.run import Run, batches, peek
 
@@ -137,9 +137,9 @@ def _outputs(
     with eval_mode(inner):
         inputs = example(first, inner)
         found = (
-            record.tap
+            record.feature_layer
             if record is not None
-            else find_tap(inner, inputs, options["tap"], options["pool"])[0]
+            else find_feature_layer(inner, inputs, options["feature_layer"], options["pool"])[0]
         )
         head = head_parameters(inner, found)
     return None if head is None else len(head[0])

@@ -62,7 +62,7 @@ def erase(
             rich_help_panel=_MODEL,
         ),
     ] = False,
-    tap: Annotated[
+    feature_layer: Annotated[
         str | None,
         typer.Option(
             help="Where the features are: HEAD, NAME:out, output, output:KEY. Found by default.",
@@ -359,7 +359,7 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
         opened.start,
         splits,
         Run(batch_size=2, max_samples=o["max_samples"]),
-        tap=o["tap"],
+        feature_layer=o["feature_layer"],
         pool=o["pool"],
     )
     if hasattr(settings, "check"):
@@ -394,7 +394,7 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
             splits,
             settings,
             run,
-            tap=o["tap"],
+            feature_layer=o["feature_layer"],
             pool=o["pool"],
             form=o["form"],
             key=key,
@@ -471,7 +471,7 @@ def _tuned(
         o["tune"],
         run,
         values,
-        tap=o["tap"],
+        feature_layer=o["feature_layer"],
         pool=o["pool"],
         check_labels=o["check_labels"],
     )
@@ -638,7 +638,7 @@ def _measure(
     from unspan.erasure.pipeline import pair_of
     from unspan.models import classes_of
 
-    if deletion.receipt["placement"]["tap"]["head"] is None:
+    if deletion.receipt["placement"]["feature_layer"]["head"] is None:
         return []
     pair, measured = pair_of(original, deletion.model), []
     for name in wanted:

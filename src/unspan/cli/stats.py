@@ -27,7 +27,7 @@ def stats(
             help="Run the code that an unspan folder names to build its python: model.",
         ),
     ] = False,
-    tap: Annotated[
+    feature_layer: Annotated[
         str | None,
         typer.Option(
             help="Where the features are: HEAD, NAME:out, output, output:KEY. Found by default."
@@ -143,7 +143,7 @@ def stats(
                 max_samples=max_samples,
                 progress=report,
             ),
-            tap=tap,
+            feature_layer=feature_layer,
             pool=pool,
         )
     _check_output(options)

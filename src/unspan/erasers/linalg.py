@@ -73,7 +73,8 @@ def spectrum(moments: Moments) -> Spectrum:
     vectors, sigma = _principal(moments)
     if sigma[0] == 0:
         raise DataError(
-            "All features of the forget set are zero; wrong layer? Choose another with tap=."
+            "All features of the forget set are zero; wrong layer? Choose another with"
+            " feature_layer=."
         )
     # else a dead unit carries what was removed, as a number that only looks like 0
     dead = ~moments.filled()

@@ -176,7 +176,7 @@ class Gate(FeatureMap):
         if self.layout == "channels":
             raise ModelError(
                 "This eraser needs one vector a sample and met a feature map. Choose another place"
-                " with tap='NAME:out'."
+                " with feature_layer='NAME:out'."
             )
         rows = z.flatten(1) if self.layout == "flat" else z.reshape(-1, z.shape[-1])
         x = with_one(rows)

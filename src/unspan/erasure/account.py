@@ -12,7 +12,7 @@ from unspan.artifact import receipt as receipts
 from unspan.artifact.deletion import Form, Placement
 from unspan.data.request import Splits
 from unspan.erasers.maps import Eraser, Projection, kind_of
-from unspan.extraction import Tap
+from unspan.extraction import FeatureLayer
 from unspan.extraction.stream import Seen
 from unspan.methods import Fit, Method, Outcome
 from unspan.run import Run, size_of
@@ -23,7 +23,7 @@ from unspan.system.digests import state_hash
 class Done:
     """What one erasure found, fitted and changed."""
 
-    tap: Tap
+    feature_layer: FeatureLayer
     eraser: Eraser | None
     fit: Fit | Outcome
     placement: Placement
@@ -113,10 +113,11 @@ def _limits(splits: Splits, done: Done) -> list[str]:
             "samples were requested, not a class: an eraser changes what is served for them and for"
             " unseen samples like them together, so they are not unlearned"
         )
-    if done.tap.head is not None and not done.seen.labelled:
+    if done.feature_layer.head is not None and not done.seen.labelled:
         said.append(
-            f"'{done.tap.head}' is taken for the classifier and its input for the features; if the"
-            " model's output is an embedding, pass tap='output' (--tap output)"
+            f"'{done.feature_layer.head}' is taken for the classifier and its input for the"
+            f" features; if the"
+            " model's output is an embedding, pass feature_layer='output' (--feature-layer output)"
         )
     return said
 
@@ -124,14 +125,20 @@ def _limits(splits: Splits, done: Done) -> list[str]:
 def _placement(done: Done) -> dict[str, Any]:
     where = {
         "hook": (
-            f"an eraser module {'on the input of' if done.tap.before else 'after'}"
-            f" '{done.tap.site or 'the model'}'"
+            f"an eraser module {'on the input of' if done.feature_layer.before else 'after'}"
+            f" '{done.feature_layer.site or 'the model'}'"
         ),
         "weights": (
-            f"absorbed by the weights of '{done.tap.site}', the affine layer before the head"
+            f"absorbed by the weights of '{done.feature_layer.site}', the affine layer before the"
+            f" head"
         ),
-        "head": f"absorbed by the weights of the head '{done.tap.head}'",
+        "head": f"absorbed by the weights of the head '{done.feature_layer.head}'",
         "trained": "no eraser: the weights themselves were changed",
     }[done.placement]
     eraser = None if done.eraser is None else kind_of(done.eraser)
-    return {"kind": done.placement, "where": where, "eraser": eraser, "tap": done.tap.to_dict()}
+    return {
+        "kind": done.placement,
+        "where": where,
+        "eraser": eraser,
+        "feature_layer": done.feature_layer.to_dict(),
+    }

@@ -18,7 +18,7 @@ from unspan.data.request import Splits
 from unspan.data.sample_forms import digest_of
 from unspan.erasers.linalg import Moments, choose_rank, sin_theta, spectrum
 from unspan.errors import DataError, UsageError
-from unspan.extraction import Tap, input_like, read
+from unspan.extraction import FeatureLayer, input_like, read
 from unspan.extraction.stream import Seen, example
 from unspan.methods import Method
 from unspan.run import Batch, dropped, place
@@ -102,15 +102,17 @@ def check_classes(splits: Splits, head: tuple[Tensor, Tensor] | None, model: nn.
             )
 
 
-def unsteady(inner: nn.Module, tap: Tap, first: Batch, method: Method) -> list[str]:
+def unsteady(
+    inner: nn.Module, feature_layer: FeatureLayer, first: Batch, method: Method
+) -> list[str]:
     """Compare two passes; only a model that is random in evaluation mode pays for more than two
     samples.
     """
     inputs = example(first, inner)
     like = input_like(inner, inputs)
-    one = read(inner, tap, inputs)[0]
+    one = read(inner, feature_layer, inputs)[0]
     two = max(
-        (read(inner, tap, inputs)[0] for _ in range(2)),
+        (read(inner, feature_layer, inputs)[0] for _ in range(2)),
         key=lambda again: float((again - one).abs().max()),
     )
     if torch.equal(one, two):
@@ -118,8 +120,8 @@ def unsteady(inner: nn.Module, tap: Tap, first: Batch, method: Method) -> list[s
     angle = "not measurable"
     spans = []
     for _ in range(2):
-        moments = Moments(tap.dim)
-        moments.update(read(inner, tap, place(first.inputs, like))[0])
+        moments = Moments(feature_layer.dim)
+        moments.update(read(inner, feature_layer, place(first.inputs, like))[0])
         found = spectrum(moments)
         settings = {name: getattr(method, name, None) for name in ("p", "rank", "energy")}
         try:

@@ -217,10 +217,10 @@ def _pairs_of_embeddings(
     with eval_mode(pair.original), eval_mode(pair.erased):
         for batch in batches(data, run, shard=False):
             found = []
-            for model, tap in pair.sides:
-                assert tap is not None
+            for model, feature_layer in pair.sides:
+                assert feature_layer is not None
                 with arranged(model, batch.inputs) as inputs:
-                    features = read(model, tap, inputs)[0][: len(batch)]
+                    features = read(model, feature_layer, inputs)[0][: len(batch)]
                 found.append(features.flatten(1).float().cpu())
             alone = torch.full((len(batch),), _ALONE)
             yield alone if batch.labels is None else batch.labels, found[0], found[1]

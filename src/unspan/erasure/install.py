@@ -12,14 +12,15 @@ from torch import Tensor, nn
 from unspan.artifact.deletion import Placement
 from unspan.erasers.maps import Affine, Eraser, LinearMap, Projection, is_mapped, placed
 from unspan.errors import ModelError, UsageError
-from unspan.extraction import Tap, attach, is_own_weight, read
+from unspan.extraction import FeatureLayer, attach, is_own_weight, read
 from unspan.system.memory import is_wide
 
 
-def check_fold(inner: nn.Module, tap: Tap, form: str) -> None:
+def check_fold(inner: nn.Module, feature_layer: FeatureLayer, form: str) -> None:
     """Refuse the folded form without a head that can take it (UsageError)."""
     if form == "folded" and (
-        tap.head is None or not is_own_weight(inner, inner.get_submodule(tap.head))
+        feature_layer.head is None
+        or not is_own_weight(inner, inner.get_submodule(feature_layer.head))
     ):
         raise UsageError(
             "form='folded' needs a linear head with weights of its own (not tied, not"
@@ -28,7 +29,7 @@ def check_fold(inner: nn.Module, tap: Tap, form: str) -> None:
 
 
 def install(
-    inner: nn.Module, tap: Tap, eraser: Eraser, form: str
+    inner: nn.Module, feature_layer: FeatureLayer, eraser: Eraser, form: str
 ) -> tuple[Placement, Tensor | None]:
     """Write the eraser into the model. A projection also goes into the head: stripping the eraser
     from the features does not bring the scores back.
@@ -39,9 +40,9 @@ def install(
                 "form='folded' takes affine maps; this eraser decides for every sample by itself."
                 " Use form='projected'."
             )
-        attach(inner, tap, eraser)
+        attach(inner, feature_layer, eraser)
         return "hook", None
-    head = inner.get_submodule(tap.head) if tap.head is not None else None
+    head = inner.get_submodule(feature_layer.head) if feature_layer.head is not None else None
     if form == "folded":
         fold_input(
             head, eraser, eraser.offset if isinstance(eraser, LinearMap) else None
@@ -49,12 +50,12 @@ def install(
         return "head", None
     if isinstance(eraser, Projection) and head is not None and is_own_weight(inner, head):
         fold_input(head, eraser)
-    if tap.affine and isinstance(eraser, Projection):
-        site = inner.get_submodule(tap.site)
+    if feature_layer.affine and isinstance(eraser, Projection):
+        site = inner.get_submodule(feature_layer.site)
         undo = _lost_rows(site, eraser.basis)
         fold_output(site, eraser)
         return "weights", undo
-    attach(inner, tap, eraser)
+    attach(inner, feature_layer, eraser)
     return "hook", None
 
 
@@ -80,10 +81,15 @@ def restore_rows(site: nn.Module, basis: Tensor, rows: Tensor) -> None:
 
 
 def verify(
-    inner: nn.Module, tap: Tap, eraser: Eraser, form: str, clean: Tensor, inputs: Any
+    inner: nn.Module,
+    feature_layer: FeatureLayer,
+    eraser: Eraser,
+    form: str,
+    clean: Tensor,
+    inputs: Any,
 ) -> None:
     """The installed model must give exactly the mapped features, or nothing is returned."""
-    got, _ = read(inner, tap, inputs)
+    got, _ = read(inner, feature_layer, inputs)
     tolerance = 1e-3 if clean.dtype in (torch.float32, torch.float64) else 5e-2
     if form == "folded":
         want = clean
@@ -93,8 +99,9 @@ def verify(
         right = is_mapped(eraser, "last", clean, got, tolerance)
     if not right:
         raise ModelError(
-            f"The eraser at '{tap.site}' does not give the projected features (difference"
-            f" {float((got - want).abs().max()):.2e}). Choose another place with tap='NAME:out'."
+            f"The eraser at '{feature_layer.site}' does not give the projected features (difference"
+            f" {float((got - want).abs().max()):.2e}). Choose another place with"
+            f" feature_layer='NAME:out'."
         )
 
 

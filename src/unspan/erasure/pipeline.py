@@ -32,15 +32,15 @@ from unspan.erasure.predictions import Pair
 from unspan.erasure.trained import check_parts, train_request, without_earlier
 from unspan.errors import UsageError
 from unspan.extraction import (
+    FeatureLayer,
     Pool,
-    Tap,
     detach,
     eval_mode,
-    find_tap,
+    find_feature_layer,
     head_parameters,
     input_like,
     read,
-    remembered_tap,
+    remembered_feature_layer,
     unwrap,
 )
 from unspan.extraction.access_paths import compare, outcomes
@@ -58,7 +58,7 @@ def erase(
     method: Method | None = None,
     run: Run | None = None,
     *,
-    tap: str | None = None,
+    feature_layer: str | None = None,
     pool: Pool | None = None,
     form: Form = "projected",
     key: bytes | None = None,
@@ -78,7 +78,8 @@ def erase(
         method: by default `Resample()` where a class is to be forgotten and there are data to keep,
             else `ESC()`; see `methods.recommended`.
         run: device, batch size, seed, progress.
-        tap: head name, `NAME:out`, `output` or `output:KEY`, when the search should be overridden.
+        feature_layer: head name, `NAME:out`, `output` or `output:KEY`, when the search should be
+            overridden.
         pool: `cls`, `mean` or `gap` when features are tokens or maps.
         form: `projected` cleans features and scores; `folded` changes the head's weights only.
         key: secret for the request commitment; random by default.
@@ -155,7 +156,7 @@ def erase(
                 method,
                 run,
                 earlier,
-                tap=tap,
+                feature_layer=feature_layer,
                 pool=pool,
                 check_labels=check_labels,
                 resume=resume,
@@ -170,7 +171,7 @@ def erase(
                 record,
                 prior,
                 key,
-                tap=tap,
+                feature_layer=feature_layer,
                 pool=pool,
                 form=form,
                 check_labels=check_labels,
@@ -202,7 +203,12 @@ def erase(
     receipt["evaluation"] = []
     refused = None
     if measure:
-        pair = Pair(unwrap(source), inner, done.tap if record is None else record.tap, done.tap)
+        pair = Pair(
+            unwrap(source),
+            inner,
+            done.feature_layer if record is None else record.feature_layer,
+            done.feature_layer,
+        )
         if record is None and form == "projected" and not trains:
             pair = replace(pair, eraser=done.eraser)
         begun = time.perf_counter()
@@ -224,7 +230,7 @@ def erase(
         receipt["status"] = "inconclusive"
         receipt["warnings"].insert(0, refused)
     kept = done.eraser if done.placement == "hook" else None
-    setattr(inner, RECORD, Record(done.tap, done.form, done.placement, receipt, kept))
+    setattr(inner, RECORD, Record(done.feature_layer, done.form, done.placement, receipt, kept))
     for line in receipt["warnings"]:
         warnings.warn(line, UserWarning, stacklevel=2)
     return Deletion(
@@ -248,7 +254,7 @@ def _erase(
     prior: Eraser | None,
     key: bytes,
     *,
-    tap: str | None,
+    feature_layer: str | None,
     pool: Pool | None,
     form: Form,
     check_labels: bool,
@@ -283,14 +289,14 @@ def _erase(
     if dist.world() > 1:  # every process looks at the same first samples, then reads its own part
         stream_batches = batches(splits.forget, run)
     inputs = example(first, inner)
-    if record is not None and tap is None and not (whole and isinstance(prior, Affine)):
-        found = record.tap
+    if record is not None and feature_layer is None and not (whole and isinstance(prior, Affine)):
+        found = record.feature_layer
     else:
-        known = record.tap if record is not None and tap is None else None
-        found, more = find_tap(
+        known = record.feature_layer if record is not None and feature_layer is None else None
+        found, more = find_feature_layer(
             inner,
             inputs,
-            _spelled(known) if known else tap,
+            _spelled(known) if known else feature_layer,
             known.pool if known else pool,
             whole=whole,
             classes=splits.num_classes,
@@ -385,16 +391,22 @@ def pair_of(original: nn.Module, erased: nn.Module) -> Pair:
     second: Record | None = getattr(unwrap(erased), RECORD, None)
     if second is None:
         return Pair(original, erased)
-    before = second.tap if first is None else first.tap
+    before = second.feature_layer if first is None else first.feature_layer
     eraser = second.eraser if first is None and second.form == "projected" else None
-    return Pair(unwrap(original), unwrap(erased), before, second.tap, eraser)
+    return Pair(unwrap(original), unwrap(erased), before, second.feature_layer, eraser)
 
 
-def _spelled(tap: Tap) -> str:
-    """The `tap=` that finds this place again."""
-    if tap.head is not None:
-        return tap.head
-    return f"output:{tap.key}" if tap.key else f"{tap.reads}:out" if tap.reads else "output"
+def _spelled(feature_layer: FeatureLayer) -> str:
+    """The `feature_layer=` that finds this place again."""
+    if feature_layer.head is not None:
+        return feature_layer.head
+    return (
+        f"output:{feature_layer.key}"
+        if feature_layer.key
+        else f"{feature_layer.reads}:out"
+        if feature_layer.reads
+        else "output"
+    )
 
 
 def feature_size(
@@ -402,18 +414,18 @@ def feature_size(
     data: Any,
     run: Run,
     *,
-    tap: str | None = None,
+    feature_layer: str | None = None,
     pool: Pool | None = None,
 ) -> int:
     """D of the features that `erase` would work on, from the first samples of the request."""
     source = model.model if isinstance(model, Deletion) else model
     inner, splits = unwrap(source), as_splits(data)
     record: Record | None = getattr(inner, RECORD, None)
-    if record is not None and tap is None:
-        return record.tap.dim
+    if record is not None and feature_layer is None:
+        return record.feature_layer.dim
     first, _ = peek(batches(splits.forget, run, shard=False))
     with eval_mode(source):
-        return find_tap(inner, example(first, inner), tap, pool)[0].dim
+        return find_feature_layer(inner, example(first, inner), feature_layer, pool)[0].dim
 
 
 def _as_deletion(model: Any) -> Deletion | None:
@@ -430,7 +442,7 @@ def _reopen(inner: nn.Module, previous: Deletion | None) -> tuple[Record | None,
     if record is None:
         return None, None
     if record.placement == "hook":
-        detach(inner, record.tap)
+        detach(inner, record.feature_layer)
         return record, record.eraser
     if record.placement == "trained":
         return record, None
@@ -445,12 +457,14 @@ def _reopen(inner: nn.Module, previous: Deletion | None) -> tuple[Record | None,
         and isinstance(previous.eraser, Projection)
         and previous.undo is not None
     ):
-        restore_rows(inner.get_submodule(record.tap.site), previous.eraser.basis, previous.undo)
+        restore_rows(
+            inner.get_submodule(record.feature_layer.site), previous.eraser.basis, previous.undo
+        )
     return record, previous.eraser
 
 
 def features(
-    model: nn.Module, inputs: Any, *, tap: str | None = None, pool: Pool | None = None
+    model: nn.Module, inputs: Any, *, feature_layer: str | None = None, pool: Pool | None = None
 ) -> Tensor:
     """What a feature API of the model exposes for a batch: `[n, d]`, after the eraser if there is
     one.
@@ -458,7 +472,7 @@ def features(
     Args:
         model: erased or not; unchanged, evaluation mode is used and undone.
         inputs: tensor, tuple or dict as the model takes it.
-        tap: as in `erase`; an erased model remembers its own.
+        feature_layer: as in `erase`; an erased model remembers its own.
         pool: as in `erase`.
     """
     inner = unwrap(model)
@@ -466,8 +480,8 @@ def features(
     with eval_mode(model):
         inputs = place(inputs, input_like(inner, inputs))
         found = (
-            record.tap
-            if record is not None and tap is None
-            else remembered_tap(inner, inputs, tap, pool)
+            record.feature_layer
+            if record is not None and feature_layer is None
+            else remembered_feature_layer(inner, inputs, feature_layer, pool)
         )
         return read(inner, found, inputs)[0]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from unspan.erasers.maps import Eraser, placed
 from unspan.errors import DataError
 from unspan.extraction import (
-    Tap,
+    FeatureLayer,
     arranged,
     eval_mode,
     forward,
@@ -34,27 +34,29 @@ class Pair:
     Attributes:
         original: the model before.
         erased: the model after.
-        tap_before: where the features of the original live.
-        tap_after: where those of the erased model live.
+        layer_before: where the features of the original live.
+        layer_after: where those of the erased model live.
         eraser: the map that turns features of the original into those of the erased model, where
             nothing else changed but the head; None otherwise.
     """
 
     original: nn.Module
     erased: nn.Module
-    tap_before: Tap | None = None
-    tap_after: Tap | None = None
+    layer_before: FeatureLayer | None = None
+    layer_after: FeatureLayer | None = None
     eraser: Eraser | None = None
 
     @property
-    def sides(self) -> tuple[tuple[nn.Module, Tap | None], tuple[nn.Module, Tap | None]]:
+    def sides(
+        self,
+    ) -> tuple[tuple[nn.Module, FeatureLayer | None], tuple[nn.Module, FeatureLayer | None]]:
         """Either model with the place of its features."""
-        return (self.original, self.tap_before), (self.erased, self.tap_after)
+        return (self.original, self.layer_before), (self.erased, self.layer_after)
 
     @property
     def embeds(self) -> bool:
         """Whether the models give embeddings instead of class scores."""
-        return self.tap_after is not None and self.tap_after.head is None
+        return self.layer_after is not None and self.layer_after.head is None
 
 
 @dataclass(frozen=True)
@@ -91,11 +93,11 @@ def predictions(pair: Pair, data: Any, what: str, run: Run) -> Predictions:
     derived = _Derived.of(pair)
     with eval_mode(pair.original), eval_mode(pair.erased):
         for batch in batches(data, run, shard=False):
-            features, scores = _scores(pair.original, pair.tap_before, batch, what)
+            features, scores = _scores(pair.original, pair.layer_before, batch, what)
             before.append(_decisive(scores))
             found = None if derived is None or features is None else derived.scores(features)
             if found is None or not after:
-                _, measured = _scores(pair.erased, pair.tap_after, batch, what)
+                _, measured = _scores(pair.erased, pair.layer_after, batch, what)
                 if found is not None and not _agree(found, measured):
                     derived = None
                 found = measured
@@ -122,9 +124,9 @@ class _Derived:
     @classmethod
     def of(cls, pair: Pair) -> _Derived | None:
         """None where more than one score, an eraser and a head are not at hand."""
-        if pair.eraser is None or pair.tap_before is None or pair.tap_after is None:
+        if pair.eraser is None or pair.layer_before is None or pair.layer_after is None:
             return None
-        head = head_parameters(pair.erased, pair.tap_after)
+        head = head_parameters(pair.erased, pair.layer_after)
         if head is None or len(head[0]) < 2:
             return None
         return cls(pair.eraser, *head)
@@ -153,19 +155,19 @@ def _named(labels: Tensor | None, before: Tensor, after: Tensor) -> Predictions:
 
 
 def _scores(
-    model: nn.Module, tap: Tap | None, batch: Batch, what: str
+    model: nn.Module, feature_layer: FeatureLayer | None, batch: Batch, what: str
 ) -> tuple[Tensor | None, Tensor]:
     """Features `[n, d]`, where their place is known, and class scores `[n, C]` of a batch; the
     scores are computed from the head's input where the model returns more than them.
     """
     features = None
     with arranged(model, batch.inputs) as inputs:
-        if tap is None:
+        if feature_layer is None:
             scores = logits_of(forward(model, inputs))
         else:
-            features, output = read(model, tap, inputs)
-            scores = logits_of(output) if tap.head is None else None
-            scores = scores_at(model, tap, features, output) if scores is None else scores
+            features, output = read(model, feature_layer, inputs)
+            scores = logits_of(output) if feature_layer.head is None else None
+            scores = scores_at(model, feature_layer, features, output) if scores is None else scores
     if scores is None:
         raise DataError(
             f"{what}: the model gives no class scores, so accuracy cannot be measured. Pass --eval"

@@ -17,7 +17,16 @@ from unspan.data.request import as_splits
 from unspan.erasers.maps import placed
 from unspan.erasure.evaluation import interval
 from unspan.errors import DataError, ModelError, UsageError
-from unspan.extraction import CHILD, Tap, detach, eval_mode, input_like, logits_of, read, unwrap
+from unspan.extraction import (
+    CHILD,
+    FeatureLayer,
+    detach,
+    eval_mode,
+    input_like,
+    logits_of,
+    read,
+    unwrap,
+)
 from unspan.metrics.linear import fit_linear
 from unspan.models.copying import copied
 from unspan.run import Run, batches, place
@@ -108,8 +117,8 @@ def recheck(
     erased = erased if run.device is None else copied(erased, run.device)
     forget = _spread(splits.forget)
     kept = None if splits.retain is None else _spread(splits.retain)
-    before = [_outputs(erased, record.tap, part, run) for part in (forget, kept)]
-    after = [_outputs(new, record.tap, part, run) for part in (forget, kept)]
+    before = [_outputs(erased, record.feature_layer, part, run) for part in (forget, kept)]
+    after = [_outputs(new, record.feature_layer, part, run) for part in (forget, kept)]
     rows = [
         _accuracy("accuracy on forget samples", before[0], after[0], decides=True),
         _accuracy("accuracy on retained samples", before[1], after[1], decides=False),
@@ -129,7 +138,7 @@ def _erased(model: nn.Module, deletion: Deletion | str | Path, trust_code: bool)
         bare = copied(unwrap(model))
         own: Record | None = getattr(bare, RECORD, None)
         if own is not None and own.placement == "hook" and _buffers(bare):
-            detach(bare, own.tap)
+            detach(bare, own.feature_layer)
         try:
             return load(deletion, model=bare)
         except ModelError:
@@ -143,16 +152,16 @@ def _spread(data: Any) -> Any:
     return Subset(data, range(0, len(data), max(1, -(-len(data) // _MOST))))
 
 
-def _outputs(model: nn.Module, tap: Tap, data: Any, run: Run) -> _Outputs:
+def _outputs(model: nn.Module, feature_layer: FeatureLayer, data: Any, run: Run) -> _Outputs:
     """Features, scores and labels of a part of the data, each None where there are none."""
     inner = unwrap(model)
-    if data is None or tap.reads not in dict(inner.named_modules()):
+    if data is None or feature_layer.reads not in dict(inner.named_modules()):
         return _Outputs(None, None, None)
     parts: list[list[Tensor | None]] = [[], [], []]
     with eval_mode(inner):
         for batch in batches(data, run, shard=False):
             inputs = place(batch.inputs, input_like(inner, batch.inputs))
-            features, output = read(inner, tap, inputs)
+            features, output = read(inner, feature_layer, inputs)
             scores = logits_of(output)
             parts[0].append(features[: len(batch)].float().cpu())
             parts[1].append(None if scores is None else scores[: len(batch)].flatten(1).cpu())

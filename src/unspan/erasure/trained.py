@@ -26,7 +26,7 @@ from unspan.erasure.checks import (
     split_notices,
 )
 from unspan.errors import InconclusiveError, UsageError
-from unspan.extraction import Pool, Tap, find_tap, head_parameters
+from unspan.extraction import FeatureLayer, Pool, find_feature_layer, head_parameters
 from unspan.extraction.stream import FeatureStream, Seen, example, seen_by_all
 from unspan.methods import TrainedMethod
 from unspan.models import check_usable
@@ -63,7 +63,7 @@ def train_request(
     run: Run,
     earlier: Sequence[dict[str, Any]],
     *,
-    tap: str | None,
+    feature_layer: str | None,
     pool: Pool | None,
     check_labels: bool,
     resume: Path | None,
@@ -85,7 +85,7 @@ def train_request(
     notices += described(lambda: split_notices(splits), "overlap of the parts of the data")
     first, stream_batches = peek(batches(splits.forget, run))
     inputs = example(first, inner)
-    found, more = find_tap(inner, inputs, tap, pool, classes=splits.num_classes)
+    found, more = find_feature_layer(inner, inputs, feature_layer, pool, classes=splits.num_classes)
     head = head_parameters(inner, found)
     if check_labels:
         check_classes(splits, head, inner)
@@ -105,7 +105,7 @@ def _run(
     splits: Splits,
     method: TrainedMethod,
     run: Run,
-    tap: Tap,
+    feature_layer: FeatureLayer,
     seen: Seen,
     inputs: Any,
     notices: list[str],
@@ -119,7 +119,7 @@ def _run(
         splits: the request.
         method: with its settings.
         run: device, seed, progress.
-        tap: where features and head are.
+        feature_layer: where features and head are.
         seen: what the pass over the forget data met.
         inputs: two samples on the device of the model.
         notices: warnings so far.
@@ -130,10 +130,10 @@ def _run(
     with torch.no_grad():
         classes = class_scores(inner, inputs).shape[1]
     dist.agree("the settings", (repr(method), splits.kind, splits.selector, splits.classes))
-    key = _key(inner, method, run, tap, frozen)
+    key = _key(inner, method, run, feature_layer, frozen)
     checkpoint = Checkpoint(resume, key)
     parts = {name: getattr(splits, name) for name in PARTS if name in method.needs}
-    work = Work(inner, tap, parts, run, checkpoint, classes, splits.classes, frozen)
+    work = Work(inner, feature_layer, parts, run, checkpoint, classes, splits.classes, frozen)
     still = [one for one in inner.parameters() if not one.requires_grad]
     begun = time.perf_counter()
     with image_layout(inner), torch.enable_grad():
@@ -162,10 +162,10 @@ def _run(
         **outcome.report,
         "samples": read,
         "retained_read": retained,
-        "dim": tap.dim,
+        "dim": feature_layer.dim,
     }
     done = Done(
-        tap,
+        feature_layer,
         None,
         type(outcome)(report, outcome.warnings),
         "trained",
@@ -201,14 +201,18 @@ def without_earlier(splits: Splits, receipts_: Sequence[dict[str, Any]]) -> Spli
 
 
 def _key(
-    inner: nn.Module, method: TrainedMethod, run: Run, tap: Tap, frozen: frozenset[str]
+    inner: nn.Module,
+    method: TrainedMethod,
+    run: Run,
+    feature_layer: FeatureLayer,
+    frozen: frozenset[str],
 ) -> str:
     """Hash of what decides the result beside the samples, which `Work.fingerprint` adds."""
     content = [
         state_hash(inner.state_dict()),
         method.name,
         repr(method),
-        tap.to_dict(),
+        feature_layer.to_dict(),
         sorted(frozen),
         run.seed,
         dist.world(),

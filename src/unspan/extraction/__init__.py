@@ -1,6 +1,6 @@
 """Find where the penultimate features of a model live, read them, and place an eraser there.
 
-Hooks that stay in a model are placed by `placing` only. A `Tap` names three things:
+Hooks that stay in a model are placed by `placing` only. A `FeatureLayer` names three things:
 
 - the *head*: the last linear layer, whose input are the features (none in an embedding model);
 - where features are *read*: the head's input, or the output of a named module or of the model;
@@ -11,7 +11,8 @@ Hooks that stay in a model are placed by `placing` only. A `Tap` names three thi
   unpooled map.
 """
 
-from unspan.extraction.finding import find_tap
+from unspan.extraction.feature_layer import FeatureLayer, Pool
+from unspan.extraction.finding import find_feature_layer
 from unspan.extraction.layout import arranged
 
 # the hooks too: models that were pickled when this was one file name them here
@@ -36,21 +37,20 @@ from unspan.extraction.reading import (
     scores_at,
     unwrap,
 )
-from unspan.extraction.remembered import remembered_tap
+from unspan.extraction.remembered import remembered_feature_layer
 from unspan.extraction.returned import shown, tensors_in
 from unspan.extraction.sites import is_own_weight
-from unspan.extraction.tap import Pool, Tap
 
 __all__ = [
     "CHILD",
     "Pool",
-    "Tap",
+    "FeatureLayer",
     "arranged",
     "attach",
     "describe",
     "detach",
     "eval_mode",
-    "find_tap",
+    "find_feature_layer",
     "forward",
     "head_parameters",
     "input_like",
@@ -59,7 +59,7 @@ __all__ = [
     "pooled",
     "read",
     "relative_difference",
-    "remembered_tap",
+    "remembered_feature_layer",
     "scores_at",
     "shown",
     "tensors_in",

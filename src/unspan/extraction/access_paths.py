@@ -16,25 +16,25 @@ import torch
 from torch import Tensor, nn
 
 from unspan.erasers.maps import Affine, Eraser, Layout, is_mapped
-from unspan.extraction import CHILD, Tap, forward, logits_of, shown, tensors_in
+from unspan.extraction import CHILD, FeatureLayer, forward, logits_of, shown, tensors_in
 
 Route = Callable[[nn.Module, Any], Any]
 
 
-def routes(model: nn.Module, tap: Tap) -> dict[str, Route]:
+def routes(model: nn.Module, feature_layer: FeatureLayer) -> dict[str, Route]:
     """Routes that this kind of model offers."""
     found: dict[str, Route] = {}
-    if tap.head is not None:
-        found[f"replace the head ({tap.head}) by nn.Identity()"] = lambda m, x: _without_head(
-            m, tap.head or "", x
+    if feature_layer.head is not None:
+        found[f"replace the head ({feature_layer.head}) by nn.Identity()"] = lambda m, x: (
+            _without_head(m, feature_layer.head or "", x)
         )
-        before = _last_before_head(model, tap)
+        before = _last_before_head(model, feature_layer)
         if before:
             found[f"forward hook on the layer before the head ({before})"] = lambda m, x: _hooked(
                 m, before, x
             )
     else:
-        found["model output"] = lambda m, x: _tensor(forward(m, x), tap.key)
+        found["model output"] = lambda m, x: _tensor(forward(m, x), feature_layer.key)
     if hasattr(model, "forward_features"):
         found["forward_features(x)"] = lambda m, x: m.forward_features(x)
     if "pre_logits" in _parameters(getattr(model, "forward_head", None)):
@@ -65,10 +65,10 @@ def _handed_out(model: nn.Module, inputs: Any) -> dict[str, Tensor]:
     }
 
 
-def outcomes(model: nn.Module, tap: Tap, inputs: Any) -> dict[str, Tensor]:
+def outcomes(model: nn.Module, feature_layer: FeatureLayer, inputs: Any) -> dict[str, Tensor]:
     """What each route gives; routes that do not apply to this model are left out."""
     given = {}
-    for name, route in routes(model, tap).items():
+    for name, route in routes(model, feature_layer).items():
         try:
             value = route(model, inputs)
         except Exception:  # a route that a model does not support is not a way to its features
@@ -144,7 +144,7 @@ def _reset(model: nn.Module, inputs: Any) -> Any:
     return forward(model, inputs)
 
 
-def _last_before_head(model: nn.Module, tap: Tap) -> str | None:
+def _last_before_head(model: nn.Module, feature_layer: FeatureLayer) -> str | None:
     """Name of the module registered just before the head, leaf modules only."""
     names = [
         name
@@ -152,7 +152,7 @@ def _last_before_head(model: nn.Module, tap: Tap) -> str | None:
         if name.rpartition(".")[2] != CHILD
         and all(child == CHILD for child, _ in module.named_children())
     ]
-    position = names.index(tap.head) if tap.head in names else 0
+    position = names.index(feature_layer.head) if feature_layer.head in names else 0
     return names[position - 1] if position else None
 
 

@@ -13,36 +13,36 @@ import torch
 from torch import Tensor, nn
 
 from unspan.errors import DataError, UsageError
+from unspan.extraction.feature_layer import FeatureLayer, Pool
 from unspan.extraction.layers import is_linear
 from unspan.extraction.reading import describe, logits_of, read
 from unspan.extraction.returned import tensors_in
 from unspan.extraction.sites import absorbs, most_upstream
-from unspan.extraction.tap import Pool, Tap
 from unspan.extraction.tracing import Trace, trace_calls
 
 
-def find_tap(
+def find_feature_layer(
     model: nn.Module,
     inputs: Any,
-    tap: str | None = None,
+    feature_layer: str | None = None,
     pool: Pool | None = None,
     *,
     whole: bool = False,
     classes: int | None = None,
-) -> tuple[Tap, list[str]]:
+) -> tuple[FeatureLayer, list[str]]:
     """Find head, features and site of an (unwrapped, evaluation-mode) model from one small batch.
 
     Args:
         model: any module; hooks are removed again.
         inputs: a batch of one or more samples on the model's device.
-        tap: None to search; a head's name; `NAME:out` for the output of a module; `output` for an
-            embedding model's own output, `output:KEY` for one entry of it.
+        feature_layer: None to search; a head's name; `NAME:out` for the output of a module;
+            `output` for an embedding model's own output, `output:KEY` for one entry of it.
         pool: needed when the features are tokens or maps.
         whole: the eraser needs one vector a sample, so it sits where the features are complete.
         classes: how many classes the labels of the data have, None where they have none.
 
     Returns:
-        The tap and notices for the user.
+        The feature layer and notices for the user.
 
     Raises:
         UsageError: no head or several, an unknown name, or features that need pooling.
@@ -51,13 +51,13 @@ def find_tap(
     if pool not in (None, "cls", "mean", "gap", "last"):
         raise UsageError(f"pool='{pool}' is not cls, mean, gap or last.")
     trace = trace_calls(model, inputs)
-    head, reads, output, key, notices = _locate(model, trace, tap, classes)
+    head, reads, output, key, notices = _locate(model, trace, feature_layer, classes)
     shift: tuple[float, ...] = ()
     if head is not None:
         pool = _token_pool(model, trace, head, pool)
         shift = _shift(model, trace, head, pool, classes)
     keyword = trace.keywords.get(head or "")
-    draft = Tap(
+    draft = FeatureLayer(
         head, reads, output, key, pool, reads, not output, "last", 0, False, keyword=keyword
     )
     features, _ = read(model, draft, inputs)
@@ -65,13 +65,13 @@ def find_tap(
     if not bool(features.any()):
         raise DataError(
             f"The features at {reads or 'the output'} are all zero on the first samples; wrong"
-            " layer? Choose another with tap=."
+            " layer? Choose another with feature_layer=."
         )
     if head is not None:
         notices += _shared_with(trace, head)
     site, before, layout = most_upstream(model, inputs, trace, draft, features, whole=whole)
     affine = not before and not whole and absorbs(model, site, layout)
-    found = Tap(
+    found = FeatureLayer(
         head, reads, output, key, pool, site, before, layout, dim, affine, whole, keyword, shift
     )
     given = trace.linear[head][0] if before and head in trace.linear else None
@@ -90,20 +90,20 @@ def _handed_out(trace: Trace, given: Tensor | None) -> tuple[tuple[str | int, ..
 
 
 def _locate(
-    model: nn.Module, trace: Trace, tap: str | None, classes: int | None
+    model: nn.Module, trace: Trace, feature_layer: str | None, classes: int | None
 ) -> tuple[str | None, str, bool, str | None, list[str]]:
     """Head, module to read, whether its output is read, dict key, notices."""
-    if tap is not None:
-        return _named(model, trace, tap)
+    if feature_layer is not None:
+        return _named(model, trace, feature_layer)
     logits = logits_of(trace.output)
     if logits is None:
         heads = [name for name, (_, out) in trace.linear.items() if _in_output(out, trace.output)]
         if len(heads) == 1:
             return heads[0], heads[0], False, None, []
         hint = (
-            f"Its linear heads: {', '.join(heads)}; pass tap='{heads[0]}'."
+            f"Its linear heads: {', '.join(heads)}; pass feature_layer='{heads[0]}'."
             if heads
-            else "Pass tap='output:KEY' for one entry, with pool= if it holds tokens or maps."
+            else "Pass feature_layer='output:KEY' for one entry, with pool= if it holds tokens."
         )
         raise UsageError(
             f"{type(model).__name__} returns {describe(trace.output)}, not one tensor of scores."
@@ -120,18 +120,20 @@ def _locate(
     if matches:
         raise UsageError(
             f"{len(matches)} layers of {type(model).__name__} give the scores:"
-            f" {', '.join(matches)}. Choose one with tap='{matches[-1]}'."
+            f" {', '.join(matches)}. Choose one with feature_layer='{matches[-1]}'."
         )
     averaged = _averaged_heads(trace, logits)
     if averaged:
         raise UsageError(
             f"The scores of {type(model).__name__} mix several heads: {', '.join(averaged)}. Choose"
-            f" one with tap='{averaged[0]}'; the eraser sits before all that share its features."
+            f" one with feature_layer='{averaged[0]}'; the eraser sits before all that share its"
+            f" features."
         )
     if logits.ndim != 2 and not (logits.ndim == 4 and logits.shape[2:] == (1, 1)):
         raise UsageError(
             f"No linear head found in {type(model).__name__}, and its output is {describe(logits)}."
-            " Pass tap='NAME' (head), tap='NAME:out' (feature layer) or tap='output' with"
+            " Pass feature_layer='NAME' (head), feature_layer='NAME:out' (feature layer) or"
+            " feature_layer='output' with"
             " pool='cls', 'mean' or 'gap'."
         )
     last = next(reversed(trace.linear), None)
@@ -142,14 +144,17 @@ def _locate(
     ):
         raise UsageError(
             f"The scores of {type(model).__name__} come from a convolution head ('{last}') with"
-            " more layers behind it, so no linear head reads pooled features. Pass tap='NAME:out'"
-            " with pool='gap' for a feature layer, or tap='output' for an embedding model."
+            " more layers behind it, so no linear head reads pooled features. Pass"
+            " feature_layer='NAME:out'"
+            " with pool='gap' for a feature layer, or feature_layer='output' for an embedding"
+            " model."
         )
     if classes is not None and logits.flatten(1).shape[1] == classes:
         raise UsageError(
             f"The output of {type(model).__name__} has {classes} numbers, one for each class of the"
             " data, and no linear layer gives them: the scores are changed behind the head, or the"
-            " head is none. Name it with tap='NAME', or pass tap='output' if the output really is"
+            " head is none. Name it with feature_layer='NAME', or pass feature_layer='output' if"
+            " the output really is"
             " an embedding."
         )
     return (
@@ -165,14 +170,15 @@ def _locate(
 
 
 def _named(
-    model: nn.Module, trace: Trace, tap: str
+    model: nn.Module, trace: Trace, feature_layer: str
 ) -> tuple[str | None, str, bool, str | None, list[str]]:
-    base, _, suffix = tap.partition(":")
+    base, _, suffix = feature_layer.partition(":")
     if base == "output" and (suffix or "output" not in trace.calls):
         key = suffix or None
         if key is not None and (not hasattr(trace.output, "keys") or key not in trace.output):
             raise UsageError(
-                f"tap='{tap}': the output of {type(model).__name__} is {describe(trace.output)}; no"
+                f"feature_layer='{feature_layer}': the output of {type(model).__name__} is"
+                f" {describe(trace.output)}; no"
                 f" entry '{key}'."
             )
         return None, "", True, key, []
@@ -180,20 +186,24 @@ def _named(
     if base not in names or suffix not in ("", "out"):
         close = difflib.get_close_matches(base, names, n=3, cutoff=0.4) or list(trace.linear)[-3:]
         raise UsageError(
-            f"tap='{tap}': no module '{base}' in {type(model).__name__}. Close names:"
-            f" {', '.join(close)}. A tap is a head's name, NAME:out, output, or output:KEY."
+            f"feature_layer='{feature_layer}': no module '{base}' in {type(model).__name__}."
+            f" Close names:"
+            f" {', '.join(close)}. A feature layer is a head's name, NAME:out, output, or"
+            f" output:KEY."
         )
     if base not in trace.calls:
         raise UsageError(
-            f"tap='{tap}': module '{base}' is never called in the forward pass of"
+            f"feature_layer='{feature_layer}': module '{base}' is never called in the forward"
+            f" pass of"
             f" {type(model).__name__}."
         )
     if suffix == "out":
         return None, base, True, None, []
     if not is_linear(names[base]):
         raise UsageError(
-            f"tap='{tap}': {type(names[base]).__name__} is not a linear head. For the output of"
-            f" this module as features use tap='{base}:out'."
+            f"feature_layer='{feature_layer}': {type(names[base]).__name__} is not a linear head."
+            f" For the output of"
+            f" this module as features use feature_layer='{base}:out'."
         )
     return base, base, False, None, []
 
@@ -274,7 +284,8 @@ def _shift(
         return ()
     raise UsageError(
         f"The scores of {type(model).__name__} are not those of '{head}': a layer behind it changes"
-        " them sample by sample. Fold it into the head, or name another head with tap='NAME'."
+        " them sample by sample. Fold it into the head, or name another head with"
+        " feature_layer='NAME'."
     )
 
 

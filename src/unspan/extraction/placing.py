@@ -9,29 +9,29 @@ import torch
 from torch import Tensor, nn
 
 from unspan.erasers.maps import Eraser, placed
+from unspan.extraction.feature_layer import FeatureLayer
 from unspan.extraction.returned import changed_at
-from unspan.extraction.tap import Tap
 
 CHILD = "unspan"  # name of the eraser inside the module that carries it
 
 
-def attach(model: nn.Module, tap: Tap, eraser: Eraser) -> None:
+def attach(model: nn.Module, feature_layer: FeatureLayer, eraser: Eraser) -> None:
     """Place an eraser at the site, as a child module that moves, casts, copies and saves with the
     model.
     """
-    name, path = _carrier(model, tap)
-    carrier, site = model.get_submodule(name), model.get_submodule(tap.site)
+    name, path = _carrier(model, feature_layer)
+    carrier, site = model.get_submodule(name), model.get_submodule(feature_layer.site)
     like = next(
         (p for p in (*site.parameters(), *model.parameters()) if p.is_floating_point()),
         torch.zeros(()),
     )
-    eraser = placed(eraser, tap.layout, like).train(carrier.training)
+    eraser = placed(eraser, feature_layer.layout, like).train(carrier.training)
     carrier.add_module(CHILD, eraser)
-    if tap.before and tap.keyword is not None:
+    if feature_layer.before and feature_layer.keyword is not None:
         site.register_forward_pre_hook(
-            partial(_erase_keyword, eraser, tap.keyword), prepend=True, with_kwargs=True
+            partial(_erase_keyword, eraser, feature_layer.keyword), prepend=True, with_kwargs=True
         )
-    elif tap.before:
+    elif feature_layer.before:
         site.register_forward_pre_hook(partial(_erase_input, eraser), prepend=True)
     else:
         site.register_forward_hook(
@@ -39,17 +39,19 @@ def attach(model: nn.Module, tap: Tap, eraser: Eraser) -> None:
         )
     if path:
         guard = (
-            partial(_guard_head, path, tap.keyword) if tap.before else partial(_guard_site, path)
+            partial(_guard_head, path, feature_layer.keyword)
+            if feature_layer.before
+            else partial(_guard_site, path)
         )
         carrier.register_forward_pre_hook(guard, prepend=True)
-    if tap.returned:
-        model.register_forward_hook(partial(_erase_returned, eraser, tap.returned))
+    if feature_layer.returned:
+        model.register_forward_hook(partial(_erase_returned, eraser, feature_layer.returned))
 
 
-def detach(model: nn.Module, tap: Tap) -> None:
+def detach(model: nn.Module, feature_layer: FeatureLayer) -> None:
     """Take the eraser away from the site again."""
-    carrier = model.get_submodule(_carrier(model, tap)[0])
-    for module in (model, carrier, model.get_submodule(tap.site)):
+    carrier = model.get_submodule(_carrier(model, feature_layer)[0])
+    for module in (model, carrier, model.get_submodule(feature_layer.site)):
         for hooks in (module._forward_hooks, module._forward_pre_hooks):
             for key in [key for key, hook in hooks.items() if _is_ours(hook)]:
                 del hooks[key]
@@ -57,21 +59,25 @@ def detach(model: nn.Module, tap: Tap) -> None:
     delattr(carrier, CHILD)
 
 
-def _carrier(model: nn.Module, tap: Tap) -> tuple[str, str]:
+def _carrier(model: nn.Module, feature_layer: FeatureLayer) -> tuple[str, str]:
     """The module that holds the eraser, and the path from it to the hooked module.
 
     An eraser on a head's input is held by the nearest ancestor that is not a `Sequential` (whose
     children are its program), so that it outlives a replaced head; one behind a pooling by the
     farthest, since poolings are made anew too.
     """
-    if not tap.before and (not tap.whole or not tap.site):
-        return tap.site, ""
-    parts = tap.site.split(".")
-    cuts = range(len(parts)) if tap.whole and not tap.before else range(len(parts) - 1, -1, -1)
+    if not feature_layer.before and (not feature_layer.whole or not feature_layer.site):
+        return feature_layer.site, ""
+    parts = feature_layer.site.split(".")
+    cuts = (
+        range(len(parts))
+        if feature_layer.whole and not feature_layer.before
+        else range(len(parts) - 1, -1, -1)
+    )
     for cut in cuts:
         if not isinstance(model.get_submodule(".".join(parts[:cut])), nn.Sequential):
             return ".".join(parts[:cut]), ".".join(parts[cut:])
-    return tap.site, ""
+    return feature_layer.site, ""
 
 
 def _erase_output(module: nn.Module, _args: tuple[Any, ...], output: Tensor) -> Tensor:

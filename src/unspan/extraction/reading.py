@@ -1,4 +1,4 @@
-"""Run a model, and read its features at a tap."""
+"""Run a model, and read its features at a feature_layer."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from unspan.errors import UnspanError, UsageError
+from unspan.extraction.feature_layer import FeatureLayer, Pool
 from unspan.extraction.layers import given_to, stored_affine
-from unspan.extraction.tap import Pool, Tap
 from unspan.run import first_rows, place
 
 
@@ -125,31 +125,31 @@ def describe(value: Any) -> str:
     return type(value).__name__
 
 
-def read(model: nn.Module, tap: Tap, inputs: Any) -> tuple[Tensor, Any]:
-    """One forward pass: features `[n, d]` at the tap, and the model's output."""
+def read(model: nn.Module, feature_layer: FeatureLayer, inputs: Any) -> tuple[Tensor, Any]:
+    """One forward pass: features `[n, d]` at the feature layer, and the model's output."""
     seen: list[Any] = []
-    module = model.get_submodule(tap.reads)
+    module = model.get_submodule(feature_layer.reads)
     scores: list[Any] = []
     with ExitStack() as stack:
-        if tap.output:
+        if feature_layer.output:
             hook = module.register_forward_hook(lambda _m, _a, out: seen.append(out))
         else:
             hook = module.register_forward_pre_hook(
                 lambda _m, args, kwargs: seen.append(given_to(args, kwargs)[1]), with_kwargs=True
             )
         stack.callback(hook.remove)
-        if tap.pool == "last" and tap.head is not None:
-            head = model.get_submodule(tap.head)
+        if feature_layer.pool == "last" and feature_layer.head is not None:
+            head = model.get_submodule(feature_layer.head)
             after = head.register_forward_hook(lambda _m, _a, out: scores.append(out))
             stack.callback(after.remove)
         output = forward(model, inputs)
-    found = seen[0] if tap.key is None else seen[0][tap.key]
-    if tap.pool == "last" and isinstance(found, Tensor) and found.ndim == 3:
+    found = seen[0] if feature_layer.key is None else seen[0][feature_layer.key]
+    if feature_layer.pool == "last" and isinstance(found, Tensor) and found.ndim == 3:
         logits = logits_of(output)
         if scores and logits is not None:
             return at_tokens(found, chosen_tokens(scores[0], logits)), output
         return at_tokens(found, last_tokens(found, inputs)), output
-    return pooled(found, tap.pool), output
+    return pooled(found, feature_layer.pool), output
 
 
 def chosen_tokens(scores: Tensor, logits: Tensor) -> Tensor:
@@ -180,8 +180,9 @@ def pooled(z: Any, pool: Pool | None) -> Tensor:
     """
     if not isinstance(z, Tensor):
         raise UsageError(
-            f"The tap gives {describe(z)}, not one tensor. Name an entry, tap='output:KEY', or"
-            " another module with tap=."
+            f"The feature layer gives {describe(z)}, not one tensor. Name an entry,"
+            f" feature_layer='output:KEY', or"
+            " another module with feature_layer=."
         )
     if z.ndim > 2 and z[0, 0].numel() == 1:
         z = z.flatten(1)
@@ -192,7 +193,7 @@ def pooled(z: Any, pool: Pool | None) -> Tensor:
     if z.ndim != 2:
         raise UsageError(
             f"The features are {describe(z)}, more than one vector a sample. Choose pool='cls',"
-            " 'mean', 'last' (tokens) or 'gap' (maps), or another tap=."
+            " 'mean', 'last' (tokens) or 'gap' (maps), or another feature_layer=."
         )
     return z
 
@@ -220,33 +221,35 @@ def logits_of(output: Any) -> Tensor | None:
     return None
 
 
-def scores_at(model: nn.Module, tap: Tap, features: Tensor, output: Any) -> Tensor | None:
+def scores_at(
+    model: nn.Module, feature_layer: FeatureLayer, features: Tensor, output: Any
+) -> Tensor | None:
     """Class scores `[n, C]` of one forward pass: the model's own, or those that its head gives for
     the features where the output holds several tensors; None without a head.
     """
-    if tap.head is None:
+    if feature_layer.head is None:
         return None
     own = logits_of(output)
     if own is not None:
         return own.flatten(1)
-    head = head_parameters(model, tap)
+    head = head_parameters(model, feature_layer)
     if head is None:
         return None
     return (features.double().cpu() @ head[0].mT + head[1]).to(features.device, torch.float32)
 
 
-def head_parameters(model: nn.Module, tap: Tap) -> tuple[Tensor, Tensor] | None:
+def head_parameters(model: nn.Module, feature_layer: FeatureLayer) -> tuple[Tensor, Tensor] | None:
     """Weight `[C, d]` and bias `[C]` of the head in float64 on the CPU, or None without a head.
 
     What the model adds to each class behind the head counts as bias.
     """
-    if tap.head is None:
+    if feature_layer.head is None:
         return None
-    stored, offset = stored_affine(model.get_submodule(tap.head))
+    stored, offset = stored_affine(model.get_submodule(feature_layer.head))
     weight = stored.double().cpu()
     bias = torch.zeros(len(weight), dtype=torch.float64)
     if offset is not None:
         bias += offset.double().cpu()
-    if tap.shift:
-        bias += torch.tensor(tap.shift, dtype=torch.float64)
+    if feature_layer.shift:
+        bias += torch.tensor(feature_layer.shift, dtype=torch.float64)
     return weight, bias

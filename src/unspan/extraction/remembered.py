@@ -8,18 +8,20 @@ from weakref import WeakKeyDictionary, ref
 
 from torch import Tensor, nn
 
-from unspan.extraction.finding import find_tap
-from unspan.extraction.tap import Pool, Tap
+from unspan.extraction.feature_layer import FeatureLayer, Pool
+from unspan.extraction.finding import find_feature_layer
 from unspan.run import first_rows
 
 _PLAIN = (bool, int, float, str, type(None))
-_KNOWN: WeakKeyDictionary[nn.Module, tuple[list[Any], dict[Any, Tap]]] = WeakKeyDictionary()
+_KNOWN: WeakKeyDictionary[nn.Module, tuple[list[Any], dict[Any, FeatureLayer]]] = (
+    WeakKeyDictionary()
+)
 
 
-def remembered_tap(
-    model: nn.Module, inputs: Any, tap: str | None = None, pool: Pool | None = None
-) -> Tap:
-    """As `find_tap`, searched once for a model as it is.
+def remembered_feature_layer(
+    model: nn.Module, inputs: Any, feature_layer: str | None = None, pool: Pool | None = None
+) -> FeatureLayer:
+    """As `find_feature_layer`, searched once for a model as it is.
 
     It is searched again when a module, a hook, a `forward` or a plain attribute of a module is
     another one, or inputs have another form. Weights do not matter: the place is the same.
@@ -27,16 +29,16 @@ def remembered_tap(
     Args:
         model: unwrapped, in evaluation mode; not kept alive.
         inputs: a batch on the model's device, of which two samples are looked at.
-        tap: as in `find_tap`.
-        pool: as in `find_tap`.
+        feature_layer: as in `find_feature_layer`.
+        pool: as in `find_feature_layer`.
     """
     state = _state(model)
     known = _KNOWN.get(model)
     if known is None or known[0] != state:
         known = _KNOWN[model] = (state, {})
-    asked = (tap, pool, _form(inputs))
+    asked = (feature_layer, pool, _form(inputs))
     if asked not in known[1]:
-        known[1][asked] = find_tap(model, first_rows(inputs, 2), tap, pool)[0]
+        known[1][asked] = find_feature_layer(model, first_rows(inputs, 2), feature_layer, pool)[0]
     return known[1][asked]
 
 

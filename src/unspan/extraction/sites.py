@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from unspan.erasers.maps import FeatureMap, Layout, LinearMap
 from unspan.errors import ModelError, UsageError
+from unspan.extraction.feature_layer import FeatureLayer
 from unspan.extraction.layers import is_transposed
 from unspan.extraction.reading import read
-from unspan.extraction.tap import Tap
 from unspan.extraction.tracing import Trace
 from unspan.system.memory import is_wide
 
@@ -24,7 +24,13 @@ _PATIENCE = 4  # candidates that may fail in a row before the search for a more 
 
 
 def most_upstream(
-    model: nn.Module, inputs: Any, trace: Trace, tap: Tap, features: Tensor, *, whole: bool = False
+    model: nn.Module,
+    inputs: Any,
+    trace: Trace,
+    feature_layer: FeatureLayer,
+    features: Tensor,
+    *,
+    whole: bool = False,
 ) -> tuple[str, bool, Layout]:
     """Walk back from the features through finished modules, as long as random linear maps arrive
     unchanged.
@@ -35,9 +41,11 @@ def most_upstream(
     dim = features.shape[1]
     probes = _probes(features)
     expected = probes("last")(features)
-    end = trace.finished.index(tap.reads) + (1 if tap.output else 0)
+    end = trace.finished.index(feature_layer.reads) + (1 if feature_layer.output else 0)
     best: tuple[str, bool, Layout] | None = (
-        None if tap.output else (tap.reads, True, _input_layout(trace, tap, whole))
+        None
+        if feature_layer.output
+        else (feature_layer.reads, True, _input_layout(trace, feature_layer, whole))
     )
     failures = 0
     for name in reversed(trace.finished[:end]):
@@ -54,7 +62,7 @@ def most_upstream(
             (
                 option
                 for option in _layouts(trace.shapes[name], dim, whole)
-                if _arrives(model, inputs, tap, name, probes(option), expected)
+                if _arrives(model, inputs, feature_layer, name, probes(option), expected)
             ),
             None,
         )
@@ -65,14 +73,15 @@ def most_upstream(
     if best is None:
         raise ModelError(
             f"No module output of {type(model).__name__} carries the features at"
-            f" '{tap.reads or 'output'}' unchanged. Pass tap='NAME:out' for a module that returns"
+            f" '{feature_layer.reads or 'output'}' unchanged. Pass feature_layer='NAME:out' for a"
+            f" module that returns"
             " them as one tensor."
         )
     return best
 
 
-def _input_layout(trace: Trace, tap: Tap, whole: bool) -> Layout:
-    given = trace.linear[tap.reads][0] if tap.reads in trace.linear else None
+def _input_layout(trace: Trace, feature_layer: FeatureLayer, whole: bool) -> Layout:
+    given = trace.linear[feature_layer.reads][0] if feature_layer.reads in trace.linear else None
     return ("flat" if whole else "channels") if given is not None and given.ndim == 4 else "last"
 
 
@@ -125,7 +134,7 @@ def _probes(features: Tensor) -> Callable[[Layout], FeatureMap]:
 def _arrives(
     model: nn.Module,
     inputs: Any,
-    tap: Tap,
+    feature_layer: FeatureLayer,
     name: str,
     probe: FeatureMap,
     expected: Tensor,
@@ -134,7 +143,7 @@ def _arrives(
         lambda _m, _a, out: probe(out), prepend=True
     )
     try:
-        mapped, _ = read(model, tap, inputs)
+        mapped, _ = read(model, feature_layer, inputs)
     except UsageError:
         return False
     finally:

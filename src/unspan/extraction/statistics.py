@@ -32,7 +32,7 @@ from unspan.data.given import as_dataset
 from unspan.erasers.maps import head_rows, interpolated, score
 from unspan.erasers.transport import average
 from unspan.errors import DataError, ModelError, OutputError, UsageError
-from unspan.extraction import Pool, eval_mode, find_tap, head_parameters, unwrap
+from unspan.extraction import Pool, eval_mode, find_feature_layer, head_parameters, unwrap
 from unspan.extraction.stream import FeatureStream, example
 from unspan.models.copying import copied
 from unspan.run import Run, batches, peek, size_of
@@ -316,7 +316,12 @@ def _digest(tensors: dict[str, Tensor], said: dict[str, str]) -> str:
 
 
 def of_model(
-    model: nn.Module, data: Any, run: Run, *, tap: str | None = None, pool: Pool | None = None
+    model: nn.Module,
+    data: Any,
+    run: Run,
+    *,
+    feature_layer: str | None = None,
+    pool: Pool | None = None,
 ) -> Statistics:
     """Statistics of a model's features over data, in one pass; `run.max_samples` draws a part at
     random.
@@ -325,7 +330,7 @@ def of_model(
         model: not erased; unchanged.
         data: the samples the model was trained on, in any form that `erase` takes.
         run: device, batch size, seed, progress.
-        tap: as in `erase`.
+        feature_layer: as in `erase`.
         pool: as in `erase`.
     """
     inner = unwrap(model)
@@ -337,7 +342,7 @@ def of_model(
     inner = inner if run.device is None else copied(inner, run.device)
     with eval_mode(inner):
         first, _ = peek(batches(data, run))
-        found, _ = find_tap(inner, example(first, inner), tap, pool, whole=True)
+        found, _ = find_feature_layer(inner, example(first, inner), feature_layer, pool, whole=True)
         head = head_parameters(inner, found)
         stream = FeatureStream(
             inner, found, batches(data, run, shuffle=True), run, total=size_of(data, run), head=None

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from unspan import dist
 from unspan.erasers.maps import Eraser, placed
 from unspan.errors import DataError, ResourceError
-from unspan.extraction import Tap, arranged, input_like, read
+from unspan.extraction import FeatureLayer, arranged, input_like, read
 from unspan.models.frozen_norms import training_mode
 from unspan.run import Batch, Run, first_rows, place
 from unspan.system.digests import state_hash
@@ -59,7 +59,7 @@ class FeatureStream:
     def __init__(
         self,
         model: nn.Module,
-        tap: Tap,
+        feature_layer: FeatureLayer,
         batches: Iterator[Batch],
         run: Run,
         *,
@@ -69,7 +69,7 @@ class FeatureStream:
         train_mode: bool = False,
         frozen: Collection[str] = (),
     ):
-        self.dim, self.total, self.head, self.seed = tap.dim, total, head, run.seed
+        self.dim, self.total, self.head, self.seed = feature_layer.dim, total, head, run.seed
         self.key, self.classes, self.earlier, self.prior = (
             b"",
             tuple[int, ...](),
@@ -80,7 +80,7 @@ class FeatureStream:
         self.retain: FeatureStream | None = None
         self._model, self._tap, self._batches, self._run, self._train = (
             model,
-            tap,
+            feature_layer,
             batches,
             run,
             train_mode,
@@ -195,5 +195,5 @@ def _check_finite(features: Tensor, batch: Batch, number: int) -> None:
 
 
 def example(batch: Batch, model: nn.Module) -> Any:
-    """Two samples as the model takes them, to find the tap with."""
+    """Two samples as the model takes them, to find the feature layer with."""
     return place(first_rows(batch.inputs, 2), input_like(model, batch.inputs))

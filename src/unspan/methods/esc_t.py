@@ -93,7 +93,7 @@ class ESCT:
         if stream.head is None:
             raise UsageError(
                 "ESC-T trains against the model's linear head, and none was found; use method esc,"
-                " or name the head with tap=."
+                " or name the head with feature_layer=."
             )
         features, labels, moments = _cache(stream)
         basis = spectrum(moments).basis.float()

@@ -72,7 +72,7 @@ class Fisher:
         retain = work.samples("retain")
         index = retain.some(self.samples or len(retain), work.stream("fisher samples"))
         information = fisher_information(work, index, self.draws)
-        head = work.head() if work.tap.head else None
+        head = work.head() if work.feature_layer.head else None
         with torch.no_grad():
             for name, weight in work.model.named_parameters():
                 if not weight.requires_grad:

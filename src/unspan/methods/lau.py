@@ -164,5 +164,5 @@ def _features(work: Work, batch: int) -> Tensor:
     like, rows = next(work.model.parameters()), []
     with eval_mode(work.model):
         for one in work.samples("forget").minibatches(batch):
-            rows.append(read(work.model, work.tap, place(one.x, like))[0].float().cpu())
+            rows.append(read(work.model, work.feature_layer, place(one.x, like))[0].float().cpu())
     return torch.cat(rows)

@@ -26,7 +26,7 @@ def require_square(what: str, dim: int, matrices: int) -> None:
         raise ResourceError(
             f"{what} needs about {needed / _GIB:.1f} GiB for {dim} features, and {left / _GIB:.1f}"
             " GiB are free. Use method esc with fewer forget samples than features, or a layer with"
-            " fewer features (tap='NAME')."
+            " fewer features (feature_layer='NAME')."
         )
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from unspan.errors import DataError, UsageError
-from unspan.extraction import Tap, eval_mode, forward, input_like, logits_of
+from unspan.extraction import FeatureLayer, eval_mode, forward, input_like, logits_of
 from unspan.run import Run, place
 from unspan.training.checkpoint import Checkpoint
 from unspan.training.samples import Minibatch, Samples, generator
@@ -37,7 +37,7 @@ class Work:
 
     Attributes:
         model: changed in place.
-        tap: where its features and its head are.
+        feature_layer: where its features and its head are.
         parts: data by name: `forget`, `retain`, `holdout`; only what the method declared.
         run: device, seed, progress.
         checkpoint: where epochs are kept for a resume.
@@ -47,7 +47,7 @@ class Work:
     """
 
     model: nn.Module
-    tap: Tap
+    feature_layer: FeatureLayer
     parts: dict[str, Any]
     run: Run
     checkpoint: Checkpoint
@@ -109,15 +109,18 @@ class Work:
         Raises:
             UsageError: there is none, or it would be changed and is frozen.
         """
-        module = self.model.get_submodule(self.tap.head) if self.tap.head else None
+        module = (
+            self.model.get_submodule(self.feature_layer.head) if self.feature_layer.head else None
+        )
         if not isinstance(module, nn.Linear):
             raise UsageError(
                 "This method changes the model's linear head, and none was found; name it with"
-                " tap=."
+                " feature_layer=."
             )
         if changes and not all(one.requires_grad for one in module.parameters()):
             raise UsageError(
-                f"This method changes the head '{self.tap.head}', and its parameters are frozen."
+                f"This method changes the head '{self.feature_layer.head}', and its parameters"
+                f" are frozen."
                 " Call requires_grad_(True) on the head, or choose another method."
             )
         return module

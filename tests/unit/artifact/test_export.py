@@ -21,7 +21,7 @@ from transformers import (
 from unspan.artifact.exporter import export
 from unspan.erasers.maps import Projection
 from unspan.errors import ModelError, OutputError, UsageError
-from unspan.extraction import attach, find_tap
+from unspan.extraction import attach, find_feature_layer
 
 FORMATS = ["onnx", "pt2"]
 
@@ -45,7 +45,7 @@ def erased_cnn(images: torch.Tensor) -> nn.Module:
     """
     model = small_cnn()
     basis = torch.linalg.qr(torch.randn(8, 3)).Q
-    attach(model, find_tap(model, images)[0], Projection(basis))
+    attach(model, find_feature_layer(model, images)[0], Projection(basis))
     return model
 
 

@@ -268,7 +268,7 @@ def test_the_result_is_a_drop_in_copy(name, method, form):
 
     # scores and features are those of the mapped features
     exact = next(model.parameters()).dtype == torch.float32
-    matrix, head = done.eraser.matrix(), done.receipt["placement"]["tap"]["head"]
+    matrix, head = done.eraser.matrix(), done.receipt["placement"]["feature_layer"]["head"]
     if head is not None and exact:
         layer = unwrap(model).get_submodule(head)
         mapped = clean["other"].double() @ matrix.mT
@@ -388,8 +388,11 @@ def test_two_requests_are_one_in_any_order(place):
     assert sin_theta(ab, union([span(model, a, 2), span(model, b, 2)])) <= (
         1e-5 if place == "weights" else 1e-8
     )
-    tap = results[0].receipt["placement"]["tap"]
-    head, clean = unwrap(model).get_submodule(tap["head"]), unspan.features(model, other).double()
+    feature_layer = results[0].receipt["placement"]["feature_layer"]
+    head, clean = (
+        unwrap(model).get_submodule(feature_layer["head"]),
+        unspan.features(model, other).double(),
+    )
     want = functional.linear(clean - clean @ ab @ ab.mT, head.weight.double(), head.bias.double())
     for result in results:
         torch.testing.assert_close(
@@ -463,7 +466,7 @@ def test_esc_and_esc_t_chain(name, esc_first):
         atol=1e-5 * float(1 + want.abs().max()),
     )
     if not esc_first:
-        head = unwrap(model).get_submodule(two.receipt["placement"]["tap"]["head"])
+        head = unwrap(model).get_submodule(two.receipt["placement"]["feature_layer"]["head"])
         expected = functional.linear(want, head.weight.double().flatten(1), head.bias.double())
         torch.testing.assert_close(
             scores(two.model, other).double(),

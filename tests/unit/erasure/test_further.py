@@ -95,7 +95,7 @@ def test_a_folder_cannot_name_code_that_looks_like_ours(here):
         (["--rank", "64"], "rank"),
         (["--pool", "foo"], "pool"),
         (["--size", "5"], "--size does not reach"),
-        (["--tap", "nope"], "nope"),
+        (["--feature-layer", "nope"], "nope"),
     ],
 )
 def test_a_dry_run_refuses_what_the_run_would_refuse(here, extra, says):
@@ -140,4 +140,4 @@ def test_samples_and_unlabelled_heads_are_commented_on():
     )
     assert any("not unlearned" in line for line in done.warnings)
     done = unspan.erase(DigitsCNN().eval(), torch.rand(40, 1, 8, 8), unspan.ESC(rank=1))
-    assert any("tap='output'" in line for line in done.warnings)
+    assert any("feature_layer='output'" in line for line in done.warnings)

@@ -19,7 +19,7 @@ from unspan.erasure.collateral import draw, set_apart
 from unspan.erasure.evaluation import Answers
 from unspan.erasure.predictions import Pair
 from unspan.errors import InconclusiveError, UsageError
-from unspan.extraction import find_tap
+from unspan.extraction import find_feature_layer
 from unspan.methods import METHODS, by_name
 from unspan.run import Run
 from unspan.training.loop import Training
@@ -144,9 +144,11 @@ def test_classes_whose_labels_belong_to_other_outputs_are_told():
     x = nn.functional.one_hot(y, 4).float()
     for order, told in (([0, 1, 3, 2], True), ([0, 1, 2, 3], False)):
         splits = unspan.Splits.by_class(TensorDataset(x, torch.tensor(order)[y]), 0)
-        tap, _ = find_tap(wide, x[:2])
+        feature_layer, _ = find_feature_layer(wide, x[:2])
         held = set_apart(splits, Run(), False)[1]
-        found = guard.measured(Pair(wide, wide, tap, tap), splits, held, Run(), None)
+        found = guard.measured(
+            Pair(wide, wide, feature_layer, feature_layer), splits, held, Run(), None
+        )
         names = "hardly ever names class 2, class 3"
         assert any(names in line for line in found.warnings) is told
 
@@ -256,14 +258,16 @@ def test_embedding_models_are_held_to_identification(data):
     torch.manual_seed(0)
     embedder = nn.Sequential(nn.Linear(6, 12)).eval()
     splits = person(data)
-    done = unspan.erase(embedder, splits, unspan.ESC(rank=1), tap="output")
+    done = unspan.erase(embedder, splits, unspan.ESC(rank=1), feature_layer="output")
     kept = part(done, "retain")
     assert kept["measure"] == "rank-1" and min(kept["before"], kept["after"]) > 0.95
     broken = nn.Sequential(nn.Linear(6, 12)).eval()
     nn.init.zeros_(broken[0].weight)
-    tap = getattr(done.model, RECORD).tap
+    feature_layer = getattr(done.model, RECORD).feature_layer
     held = set_apart(splits, Run(), False)[1]
-    worse = guard.measured(Pair(embedder, broken, tap, tap), splits, held, Run(), 2.0)
+    worse = guard.measured(
+        Pair(embedder, broken, feature_layer, feature_layer), splits, held, Run(), 2.0
+    )
     assert "of rank-1" in worse.damage and worse.named is None
 
 
@@ -277,8 +281,8 @@ def test_many_classes_are_checked_on_fresh_samples_of_the_suspects():
         bad.weight.copy_(torch.eye(300))
         bad.weight[7] = 0
     before, after = nn.Sequential(good), nn.Sequential(bad)
-    tap, _ = find_tap(before, torch.rand(2, 300))
-    pair = Pair(before, after, tap, tap)
+    feature_layer, _ = find_feature_layer(before, torch.rand(2, 300))
+    pair = Pair(before, after, feature_layer, feature_layer)
     splits = unspan.Splits.by_index(data, range(10))
     held = set_apart(splits, Run(), False)[1]
     found = guard.measured(pair, splits, held, Run(), 2.0)

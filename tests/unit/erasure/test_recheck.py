@@ -45,7 +45,7 @@ def trained_again(model, data, part=None, steps=40):
 
 def without_eraser(deletion, digits):
     bare = copy.deepcopy(deletion.model)
-    detach(bare, bare._unspan.tap)
+    detach(bare, bare._unspan.feature_layer)
     return bare
 
 

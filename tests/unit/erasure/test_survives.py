@@ -197,7 +197,7 @@ def test_wide_features_are_erased_without_square_matrices(name, monkeypatch):
     got = unspan.features(deletion.model, inputs)
     assert torch.allclose(got, want - want @ basis @ basis.T, atol=1e-4)
     assert not bool((got - want).abs().max() < 1e-3)
-    site = deletion.receipt["placement"]["tap"]["site"]
+    site = deletion.receipt["placement"]["feature_layer"]["site"]
     assert site == {"affine": "body.0", "channels": "body.0", "norm": "body.1"}.get(name, site)
 
 

@@ -23,8 +23,8 @@ def net():
 @pytest.fixture
 def searched(monkeypatch):
     """Names of the places that were searched for."""
-    seen, find = [], remembered.find_tap
-    monkeypatch.setattr(remembered, "find_tap", lambda *a: seen.append(a[2]) or find(*a))
+    seen, find = [], remembered.find_feature_layer
+    monkeypatch.setattr(remembered, "find_feature_layer", lambda *a: seen.append(a[2]) or find(*a))
     return seen
 
 
@@ -35,7 +35,7 @@ def test_the_place_is_searched_once_and_new_weights_do_not_matter(net, searched)
     net[4].weight.data.mul_(2)
     net.train()
     assert torch.equal(unspan.features(net, x[:1]), first[:1]) and len(searched) == 1
-    unspan.features(net, x, tap="1:out")
+    unspan.features(net, x, feature_layer="1:out")
     unspan.features(net, x)
     assert searched == [None, "1:out"]
 

@@ -13,7 +13,7 @@ from unspan.erasers.maps import FeatureMap, LinearMap, is_mapped
 from unspan.erasure import evaluation as evaluate
 from unspan.erasure.pipeline import pair_of
 from unspan.errors import UsageError
-from unspan.extraction import find_tap
+from unspan.extraction import find_feature_layer
 from unspan.extraction.access_paths import compare
 from unspan.extraction.tracing import trace_calls
 from unspan.methods import LEACE, Resample
@@ -167,8 +167,10 @@ def test_a_head_of_any_kind_is_found_and_the_class_goes(data, kind, method, tmp_
     net = trained(kind(), data)
     splits = unspan.Splits.by_class(data, 2)
     done = unspan.erase(net, splits, method, measure=False, key=b"a key of these tests")
-    tap = done.receipt["placement"]["tap"]
-    assert tap["head"] in ("fc", "score") and tap["dim"] == (CLASSES if kind is Square else 24)
+    feature_layer = done.receipt["placement"]["feature_layer"]
+    assert feature_layer["head"] in ("fc", "score") and feature_layer["dim"] == (
+        CLASSES if kind is Square else 24
+    )
     mine, others = accuracy(done.model, data)
     if isinstance(method, Resample) and kind is not Square:
         assert mine < 0.1 and others > 0.95, (mine, others)
@@ -191,15 +193,15 @@ def test_features_before_a_head_called_by_keyword_hide_the_class(data):
 def test_the_gate_asks_for_the_scores_that_the_model_gives(data):
     """A shift behind the head moves the border between classes."""
     net = trained(Shifted(), data)
-    tap, _ = find_tap(net, data.tensors[0][:2])
-    assert tap.shift == pytest.approx([2, 4 / 3, 2 / 3, 0], abs=1e-5)
+    feature_layer, _ = find_feature_layer(net, data.tensors[0][:2])
+    assert feature_layer.shift == pytest.approx([2, 4 / 3, 2 / 3, 0], abs=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["tuple", "list", "named", "dict", "nested"])
 def test_features_handed_out_beside_the_scores_are_erased(data, kind, tmp_path):
     net = trained(Handed(), data)
     net.kind = kind
-    head = {"tap": None if kind in ("dict", "nested") else "fc"}
+    head = {"feature_layer": None if kind in ("dict", "nested") else "fc"}
     done = unspan.erase(net, unspan.Splits.by_class(data, 2), **head)
     x = data.tensors[0]
     routes = done.receipt["routes"]
@@ -233,14 +235,17 @@ def test_an_audit_does_not_pass_a_model_that_hands_out_the_original_features(dat
 
     net = trained(Handed(), data)
     splits = unspan.Splits.by_class(data, 2)
-    done = unspan.erase(net, splits, tap="fc")
+    done = unspan.erase(net, splits, feature_layer="fc")
     from unspan.auditing.collect import subject
     from unspan.auditing.returned import unchanged
 
     example = data.tensors[0][:16]
-    subjects = [subject("before", net, example, tap="fc"), subject("after", done.model, example)]
+    subjects = [
+        subject("before", net, example, feature_layer="fc"),
+        subject("after", done.model, example),
+    ]
     assert unchanged(*subjects, example) == []
-    leaky = subject("after", Cleaned(net, done.model).eval(), example, tap="erased.fc")
+    leaky = subject("after", Cleaned(net, done.model).eval(), example, feature_layer="erased.fc")
     places = unchanged(subjects[0], leaky, example)
     assert [(one.where, one.features) for one in places] == [("output[1]", True)]
 
@@ -261,17 +266,17 @@ class Functional(Base):
 @pytest.mark.parametrize("kind", [Changed, Functional], ids=lambda kind: kind.__name__)
 def test_scores_without_a_head_are_never_taken_for_an_embedding(data, kind):
     splits = unspan.Splits.by_class(data, 2)
-    with pytest.raises(UsageError, match="tap="):
+    with pytest.raises(UsageError, match="feature_layer="):
         unspan.erase(kind().eval(), splits, unspan.ESC(rank=1), check_labels=False)
     asked = unspan.erase(
         kind().eval(),
         splits,
         unspan.ESC(rank=1),
-        tap="output",
+        feature_layer="output",
         check_labels=False,
         measure=False,
     )
-    assert asked.receipt["placement"]["tap"]["head"] is None
+    assert asked.receipt["placement"]["feature_layer"]["head"] is None
 
 
 @pytest.mark.parametrize("squeezed", [True, False])
@@ -295,9 +300,9 @@ def test_a_wrong_pooling_for_scores_of_one_token_is_refused(data):
     splits = unspan.Splits.by_class(data, 2)
     for pool in ("mean", "cls"):
         with pytest.raises(UsageError, match="last"):
-            unspan.erase(net, splits, tap="score", pool=pool)
-    done = unspan.erase(net, splits, tap="score")
-    assert done.receipt["placement"]["tap"]["pool"] == "last"
+            unspan.erase(net, splits, feature_layer="score", pool=pool)
+    done = unspan.erase(net, splits, feature_layer="score")
+    assert done.receipt["placement"]["feature_layer"]["pool"] == "last"
 
 
 def test_a_comparison_that_fails_is_said_and_ends_nothing(data, monkeypatch):
@@ -406,7 +411,7 @@ def test_a_sample_at_a_jump_may_land_on_either_side(dtype, tolerance, shape):
 def test_accuracy_is_measured_of_a_model_that_returns_more_than_scores(data, kind):
     net = trained(Handed(), data)
     net.kind = kind
-    head = {"tap": None if kind in ("dict", "nested") else "fc"}
+    head = {"feature_layer": None if kind in ("dict", "nested") else "fc"}
     done = unspan.erase(net, unspan.Splits.by_class(data, 2), unspan.ESC(rank=2), **head)
     found = evaluate.accuracy(pair_of(net, done.model), data, "test", Run())
     assert found.n == len(data) and found.before > 0.9 > found.after

@@ -11,7 +11,7 @@ from torch.utils.data import Subset, TensorDataset
 
 import unspan
 from unspan.errors import InconclusiveError, UsageError
-from unspan.extraction import eval_mode, find_tap, read
+from unspan.extraction import eval_mode, find_feature_layer, read
 from unspan.methods.bake import (
     Bake,
     distance,
@@ -125,7 +125,7 @@ def work_of(net, request):
     x = torch.stack([request.forget[i][0] for i in range(2)])
     return Work(
         net,
-        find_tap(net, x)[0],
+        find_feature_layer(net, x)[0],
         {"forget": request.forget, "retain": request.retain},
         Run(),
         Checkpoint(None, ""),
@@ -187,7 +187,7 @@ def test_it_matches_what_the_last_layers_are_given(digits_net, digits_request):
     names = weight_layers(digits_net, x)
     assert names == ["conv1", "conv2", "fc", "head"]
     with pooled_inputs(digits_net, names[1:]) as seen, eval_mode(digits_net):
-        features = read(digits_net, find_tap(digits_net, x)[0], x)[0]
+        features = read(digits_net, find_feature_layer(digits_net, x)[0], x)[0]
     assert torch.equal(seen["head"], features) and seen["fc"].shape == (5, 512)
     assert torch.allclose(seen["conv2"], digits_net.relu1(digits_net.conv1(x)).mean((2, 3)))
 

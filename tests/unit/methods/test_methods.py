@@ -11,7 +11,7 @@ from torch.utils.data import TensorDataset
 
 import unspan
 from unspan.errors import InconclusiveError, UsageError
-from unspan.extraction import find_tap
+from unspan.extraction import find_feature_layer
 from unspan.methods import (
     bad_teaching,
     boundary,
@@ -72,10 +72,10 @@ def world():
 
 def work_of(net, splits, needs=("forget", "retain", "holdout"), seed=0):
     model = copy.deepcopy(net)
-    tap = find_tap(model, torch.randn(2, 8))[0]
+    feature_layer = find_feature_layer(model, torch.randn(2, 8))[0]
     return Work(
         model,
-        tap,
+        feature_layer,
         {name: getattr(splits, name) for name in needs},
         Run(seed=seed),
         Checkpoint(None, ""),

@@ -963,14 +963,14 @@ def test_statistics_of_an_embedding_model_know_classes_by_label_and_their_own_we
 
     data = [(x, int(y)) for x, y in digits["train"]]
     request = unspan.Splits.by_class(digits["train"], 3)
-    path = statistics.of_model(Embed(0), data, unspan.Run(), tap="output").save(
+    path = statistics.of_model(Embed(0), data, unspan.Run(), feature_layer="output").save(
         tmp_path / "s.safetensors"
     )
     assert set(statistics.load(path).labels.tolist()) == set(range(10))
-    done = unspan.erase(Embed(0), request, Resample(statistics=str(path)), tap="output")
+    done = unspan.erase(Embed(0), request, Resample(statistics=str(path)), feature_layer="output")
     assert done.receipt["method"]["fit"]["gated"] > 0.3
     with pytest.raises(UsageError, match="other weights"):
-        unspan.erase(Embed(1), request, Resample(statistics=str(path)), tap="output")
+        unspan.erase(Embed(1), request, Resample(statistics=str(path)), feature_layer="output")
 
 
 def test_images_that_the_model_does_not_know_change_nothing(digits_net, digits_request):

@@ -1,4 +1,4 @@
-"""`Tap`: the names of the places where features are read and erased."""
+"""`FeatureLayer`: the names of the places where features are read and erased."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Pool = Literal["cls", "mean", "gap", "last"]
 
 
 @dataclass(frozen=True)
-class Tap:
+class FeatureLayer:
     """Where features are read and erased. Names are module paths; "" is the model itself.
 
     Attributes:
@@ -50,7 +50,7 @@ class Tap:
     returned: tuple[tuple[str | int, ...], ...] = ()
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Tap:
+    def from_dict(cls, values: Mapping[str, Any]) -> FeatureLayer:
         """From the JSON form of a receipt."""
         held = dict(values)
         held["shift"] = tuple(held.get("shift", ()))
