@@ -36,7 +36,7 @@ matrix: $(VENV)/ready ## every network, dtype, request and method, end to end; g
 	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m matrix --jobs 2
 
 bench: $(VENV)/ready ## time and memory of erase against a bare forward pass
-	for model in allcnn resnet18 vit; do $(BIN)/python bench/erase.py --model $$model --json results/bench-erase-$$model.json; done
+	for model in allcnn resnet18 vit; do $(BIN)/python benchmarks/erase.py --model $$model --json results/bench-erase-$$model.json; done
 
 bench-smoke: $(VENV)/ready ## every table and figure of the papers on digits, in minutes
 	OMP_NUM_THREADS=1 $(BIN)/unspan bench all --budget smoke --out build/bench-smoke & first=$$!; \

@@ -24,22 +24,22 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 import unspan
-from unspan.erasers import placed
-from unspan.metrics.linear import linear_probe
-from unspan.metrics.neighbours import nearest
-from unspan.metrics.outputs import Outputs
-from unspan.taps import (
+from unspan.erasers.maps import placed
+from unspan.extraction import (
     arranged,
     eval_mode,
-    find_tap,
+    find_feature_layer,
     head_parameters,
     read,
     relative_difference,
 )
+from unspan.metrics.linear import linear_probe
+from unspan.metrics.neighbours import nearest
+from unspan.metrics.outputs import Outputs
 from unspan.zoo import AllCNN
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "bench"))
+sys.path.insert(0, str(ROOT / "experiments"))
 
 from _networks import SHARED, data  # noqa: E402
 
@@ -50,21 +50,21 @@ LAYOUTS = ("contiguous", "channels last")
 
 def features(model: torch.nn.Module, x: Tensor, layout: str, batch: int = 64) -> Tensor:
     """Features `[n, d]` of images, read in one memory layout."""
-    tap = find_tap(model, x[:2])[0]
+    feature_layer = find_feature_layer(model, x[:2])[0]
     found = []
     with torch.no_grad(), eval_mode(model):
         for part in x.split(batch):
             if layout == "contiguous":
-                found.append(read(model, tap, part.contiguous())[0])
+                found.append(read(model, feature_layer, part.contiguous())[0])
                 continue
             with arranged(model, part) as inputs:
-                found.append(read(model, tap, inputs)[0])
+                found.append(read(model, feature_layer, inputs)[0])
     return torch.cat(found)
 
 
 def outputs(deletion: unspan.Deletion, raw: Tensor, labels: Tensor) -> Outputs:
     """What the erased model gives for features of the original."""
-    weight, bias = head_parameters(deletion.model, find_tap(deletion.model, EXAMPLE)[0])
+    weight, bias = head_parameters(deletion.model, find_feature_layer(deletion.model, EXAMPLE)[0])
     mapped = placed(deletion.eraser, "last", raw)(raw)
     scores = (mapped.double() @ weight.mT + bias).float()
     return Outputs(features=mapped, logits=scores, labels=labels, forget=labels == FORGET)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 import unspan
-from unspan.taps import arranged, eval_mode, forward, relative_difference
+from unspan.extraction import arranged, eval_mode, forward, relative_difference
 from unspan.zoo import AllCNN
 
 

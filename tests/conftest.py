@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.utils.data import Subset, TensorDataset
 
-from unspan import guard
+from unspan.erasure import guard
 
 # Only these are about what a deletion may cost. Others erase toy networks in ways that ruin them,
 # to look at something else: there the cost is measured and any is accepted.

@@ -31,34 +31,35 @@ from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
     from unspan.artifact import inspect, load
+    from unspan.artifact.deletion import Deletion
+    from unspan.artifact.exporter import export
     from unspan.auditing.audit import Audit, audit
-    from unspan.deletion import Deletion, erase, features
-    from unspan.erasers import LinearMap, Projection
+    from unspan.data.request import Splits
+    from unspan.erasers.maps import LinearMap, Projection
+    from unspan.erasure.pipeline import erase, features
+    from unspan.erasure.rechecking import recheck
     from unspan.errors import UnspanError
-    from unspan.exporter import export
     from unspan.methods import ESC, ESCT, METHODS
-    from unspan.rechecking import recheck
     from unspan.run import Run
-    from unspan.splits import Splits
 
 _HOME = {
     "Audit": "auditing.audit",
     "audit": "auditing.audit",
-    "Deletion": "deletion",
+    "Deletion": "artifact.deletion",
     "ESC": "methods",
     "ESCT": "methods",
-    "LinearMap": "erasers",
+    "LinearMap": "erasers.maps",
     "METHODS": "methods",
-    "Projection": "erasers",
+    "Projection": "erasers.maps",
     "Run": "run",
-    "Splits": "splits",
+    "Splits": "data.request",
     "UnspanError": "errors",
-    "erase": "deletion",
-    "export": "exporter",
-    "features": "deletion",
+    "erase": "erasure.pipeline",
+    "export": "artifact.exporter",
+    "features": "erasure.pipeline",
     "inspect": "artifact",
     "load": "artifact",
-    "recheck": "rechecking",
+    "recheck": "erasure.rechecking",
 }
 __all__ = sorted(_HOME)  # noqa: PLE0605
 __version__ = "0.1.0"

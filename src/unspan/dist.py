@@ -12,8 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from unspan.erasers.linalg import Moments
 from unspan.errors import DataError, ResourceError, UnspanError
-from unspan.linalg import Moments
 
 
 def rank() -> int:

@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
 from unspan import dist
-from unspan.class_names import names_of
+from unspan.data.class_names import names_of
+from unspan.data.labels import LabelledSubset, is_plain_subset, label_of, labels_from, row_in
+from unspan.data.sample_forms import digest_of, split_sample, stacked
 from unspan.errors import DataError, ResourceError, UnspanError, UsageError
-from unspan.labels import LabelledSubset, is_plain_subset, label_of, labels_from, row_in
-from unspan.sample_forms import digest_of, split_sample, stacked
-from unspan.user_code import Known
+from unspan.system.user_code import Known
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from matrix.networks import NETWORKS, Network
 from matrix.tasks import SIZE, WORDS, Task, task_at, write_task
 from unspan.cli.opening import Opened, open_model
-from unspan.data import open_data
+from unspan.data.opening import open_data
 
 BATCH = 32
 WEIGHTS = "model.safetensors"

@@ -21,7 +21,7 @@ from matrix.prepare import model_in, opened, rows_of, samples, scores, task_in
 from matrix.requests import commands
 from matrix.tasks import CLASSES, FORGET
 from matrix.views import cast, difference, views
-from unspan.deletion import Deletion
+from unspan.artifact.deletion import Deletion
 from unspan.errors import UnspanError
 
 LOOKED_AT = 8  # samples whose outputs are compared

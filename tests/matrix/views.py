@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 import unspan
 from matrix.prepare import scores
-from unspan.deletion import RECORD
-from unspan.routes import outcomes
-from unspan.taps import unwrap
+from unspan.artifact.deletion import RECORD
+from unspan.extraction import unwrap
+from unspan.extraction.access_paths import outcomes
 
 
 def cast(inputs: Any, model: nn.Module) -> Any:
@@ -25,10 +25,10 @@ def cast(inputs: Any, model: nn.Module) -> Any:
 def views(model: nn.Module, inputs: Any) -> dict[str, Tensor]:
     """Every way to look at an erased model, by name."""
     inputs = cast(inputs, model)
-    tap = getattr(unwrap(model), RECORD).tap
+    feature_layer = getattr(unwrap(model), RECORD).feature_layer
     with torch.no_grad():
         found = {"scores": scores(model, inputs), "features": unspan.features(model, inputs)}
-        ways = outcomes(unwrap(model), tap, inputs)
+        ways = outcomes(unwrap(model), feature_layer, inputs)
     found |= {f"way: {name}": value for name, value in ways.items()}
     return {name: value.contiguous().clone() for name, value in found.items()}
 

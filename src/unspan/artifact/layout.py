@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from unspan.receipt import state_hash
+from unspan.system.digests import state_hash
 
 WEIGHTS, RECEIPT, CARD = "model.safetensors", "receipt.json", "README.md"
 STATE, KEY = "state.safetensors", "key"
@@ -24,12 +24,3 @@ def private_folder(path: Path) -> Path:
 def private_digest(state: Mapping[str, Tensor], key: bytes) -> str:
     """Hash of the private state and the key, so that damage to either is noticed."""
     return hashlib.sha256(state_hash(state).encode() + hashlib.sha256(key).digest()).hexdigest()
-
-
-def file_hash(path: Path) -> str:
-    """sha256 of a file, as hexadecimal digits."""
-    total = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            total.update(block)
-    return total.hexdigest()

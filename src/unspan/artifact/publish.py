@@ -16,8 +16,9 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from unspan.artifact.layout import KEY, STATE, WEIGHTS, file_hash, private_folder
+from unspan.artifact.layout import KEY, STATE, WEIGHTS, private_folder
 from unspan.errors import OutputError
+from unspan.system.digests import file_hash
 
 
 def beside(path: Path, kind: str) -> Path:

@@ -14,21 +14,21 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from unspan import receipt as receipts
+from unspan.artifact import receipt as receipts
+from unspan.artifact.deletion import RECORD, Deletion, Record
 from unspan.artifact.layout import (
     KEY,
     RECEIPT,
     STATE,
     WEIGHTS,
-    file_hash,
     private_digest,
     private_folder,
 )
 from unspan.artifact.publish import belongs, left_private
-from unspan.deletion import RECORD, Deletion, Record
-from unspan.erasers import Eraser, Projection, from_buffers
+from unspan.erasers.maps import Eraser, Projection, from_buffers
 from unspan.errors import ModelError, UsageError
-from unspan.taps import CHILD, Tap, attach, head_parameters, unwrap
+from unspan.extraction import CHILD, FeatureLayer, attach, head_parameters, unwrap
+from unspan.system.digests import file_hash
 
 # share of the head that may lie in removed directions, by what its dtype rounds to
 ROUNDING = {
@@ -43,7 +43,7 @@ _OF_FILES = ("files", "buffers")  # parts of a receipt that are of the files, no
 _PARTS = {
     "files": (WEIGHTS,),
     "model": ("class", "sha256_after"),
-    "placement": ("kind", "eraser", "tap", "where"),
+    "placement": ("kind", "eraser", "feature_layer", "where"),
     "request": ("kind", "selector", "classes"),
     "method": ("name", "fit"),
 }
@@ -123,25 +123,28 @@ def load(
         model = _rebuilt(account["model"]["recipe"], path, trust_code)
     inner = unwrap(model)
     placement = account["placement"]
-    tap = Tap.from_dict(placement["tap"])
+    feature_layer = FeatureLayer.from_dict(placement["feature_layer"])
     state = _read(path / WEIGHTS)
     eraser = None
     if placement["kind"] == "hook":
         eraser = _eraser_in(state, placement["eraser"])
         try:
-            attach(inner, tap, eraser)
+            attach(inner, feature_layer, eraser)
         except AttributeError as error:
             raise ModelError(
-                f"{type(inner).__name__} has no module '{tap.site}', where {path} places its"
+                f"{type(inner).__name__} has no module '{feature_layer.site}', where {path}"
+                f" places its"
                 f" eraser. Pass an instance of {account['model']['class']}."
             ) from error
     _fill(inner, state, path)
     _cast_buffers(inner, account.get("buffers", {}))
     carried = None
     if eraser is not None:
-        carried = read_private(path, placement, inner, tap).eraser or eraser
+        carried = read_private(path, placement, inner, feature_layer).eraser or eraser
     receipt = {key: value for key, value in account.items() if key not in _OF_FILES}
-    setattr(inner, RECORD, Record(tap, account["form"], placement["kind"], receipt, carried))
+    setattr(
+        inner, RECORD, Record(feature_layer, account["form"], placement["kind"], receipt, carried)
+    )
     return model.eval()
 
 
@@ -164,7 +167,7 @@ def reopen(path: Path, *, trust_code: bool = False) -> Deletion:
     inner = unwrap(model)
     record: Record = getattr(inner, RECORD)
     recipe = record.receipt["model"]["recipe"]
-    private = read_private(path, record.receipt["placement"], inner, record.tap)
+    private = read_private(path, record.receipt["placement"], inner, record.feature_layer)
     if private.problem is not None:
         raise ModelError(
             f"{private.problem}. Take both folders from the same run, or erase again from the"
@@ -246,14 +249,16 @@ class Private:
     there: bool = True
 
 
-def read_private(path: Path, placement: Mapping[str, Any], inner: nn.Module, tap: Tap) -> Private:
+def read_private(
+    path: Path, placement: Mapping[str, Any], inner: nn.Module, feature_layer: FeatureLayer
+) -> Private:
     """The private state of a folder, checked against the weights that are loaded.
 
     Args:
         path: the public folder.
         placement: of the receipt: the kind of the eraser, and where it is.
         inner: the model with the public weights.
-        tap: where its features and head are.
+        feature_layer: where its features and head are.
     """
     secret = private_folder(path)
     found = [one for one in (secret, *left_private(path)) if belongs(one, path)]
@@ -278,13 +283,17 @@ def read_private(path: Path, placement: Mapping[str, Any], inner: nn.Module, tap
         return Private(problem=f"{folder} cannot be read ({error})")
     if len(key) < receipts.SHORTEST_KEY:
         return Private(problem=f"the key in {folder} has {len(key)} bytes")
-    if eraser is not None and not _agrees(eraser, undo, placement["kind"], inner, tap):
+    if eraser is not None and not _agrees(eraser, undo, placement["kind"], inner, feature_layer):
         return Private(problem=f"{folder} does not describe the eraser that is in {path / WEIGHTS}")
     return Private(eraser, key, undo)
 
 
 def _agrees(
-    eraser: Eraser, undo: Tensor | None, placement: str, inner: nn.Module, tap: Tap
+    eraser: Eraser,
+    undo: Tensor | None,
+    placement: str,
+    inner: nn.Module,
+    feature_layer: FeatureLayer,
 ) -> bool:
     """The stored eraser is whole, and the weights are mapped by it."""
     if not all(bool(one.isfinite().all()) for one in eraser.buffers()):
@@ -296,10 +305,10 @@ def _agrees(
     if not isinstance(eraser, Projection):
         return True  # what the weights were before is not kept
     if placement == "weights":
-        return _took(eraser.basis, undo, inner.get_submodule(tap.site))
-    head = head_parameters(inner, tap)
+        return _took(eraser.basis, undo, inner.get_submodule(feature_layer.site))
+    head = head_parameters(inner, feature_layer)
     return head is None or _is_nothing(
-        head[0] @ eraser.basis, head[0], inner.get_parameter(f"{tap.head}.weight").dtype
+        head[0] @ eraser.basis, head[0], inner.get_parameter(f"{feature_layer.head}.weight").dtype
     )
 
 

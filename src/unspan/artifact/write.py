@@ -13,7 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from unspan import receipt as receipts
+from unspan.artifact import receipt as receipts
+from unspan.artifact.card import card
+from unspan.artifact.deletion import Deletion
 from unspan.artifact.layout import (
     CARD,
     KEY,
@@ -22,7 +24,6 @@ from unspan.artifact.layout import (
     RECEIPT,
     STATE,
     WEIGHTS,
-    file_hash,
     private_digest,
     private_folder,
 )
@@ -35,14 +36,20 @@ from unspan.artifact.publish import (
     publish,
 )
 from unspan.artifact.read import load
-from unspan.card import card
-from unspan.checkpoint import Checkpoint
-from unspan.deletion import Deletion
 from unspan.errors import OutputError, UnspanError, UsageError
+from unspan.extraction import (
+    eval_mode,
+    forward,
+    input_like,
+    relative_difference,
+    tensors_in,
+    unwrap,
+)
 from unspan.models import check_state, runs_user_code
-from unspan.outputs import check_folder
 from unspan.run import place
-from unspan.taps import eval_mode, forward, input_like, relative_difference, tensors_in, unwrap
+from unspan.system.digests import file_hash, state_hash
+from unspan.system.output_paths import check_folder
+from unspan.training.checkpoint import Checkpoint
 
 # largest relative difference of outputs that the order of a sum can make, by dtype
 _SAME = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 3e-2, torch.bfloat16: 1e-1}
@@ -172,8 +179,8 @@ def save(
         save_file(_unshared(state), folder / WEIGHTS)
         os.chmod(folder / WEIGHTS, 0o666 & ~_umask())  # safetensors writes 0600
         describe(folder)
-        written = receipts.state_hash(load_file(folder / WEIGHTS))
-        if written != receipts.state_hash(_unshared(state)):
+        written = state_hash(load_file(folder / WEIGHTS))
+        if written != state_hash(_unshared(state)):
             raise OutputError(
                 f"{path}: the written weights do not read back as they were; check the disk."
             )
@@ -233,7 +240,7 @@ def _difference(deletion: Deletion, folder: Path) -> str | None:
     except UnspanError as error:
         return f"cannot be built again ({error})"
     own = unwrap(deletion.model)
-    if receipts.state_hash(again.state_dict()) != receipts.state_hash(own.state_dict()):
+    if state_hash(again.state_dict()) != state_hash(own.state_dict()):
         return "has other weights when it is built again"
     if deletion.example is None:
         return None

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unspan import receipt as receipts
+from unspan.artifact import receipt as receipts
 from unspan.errors import OutputError
 
 _NAME = "attempts.jsonl"

@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import nn
 
-from unspan import receipt as receipts
+from unspan.artifact import receipt as receipts
+from unspan.artifact.deletion import RECORD, Deletion, Record
 from unspan.auditing import controls, figures, published, scores, words
 from unspan.auditing.attempts import begin
 from unspan.auditing.beside import other_scores, single_samples, tell
@@ -43,7 +44,8 @@ from unspan.auditing.returned import unchanged
 from unspan.auditing.suite import class_attacks, explain, group_attacks
 from unspan.auditing.verify import seal
 from unspan.auditing.white_box import WhiteBox, white_box
-from unspan.deletion import RECORD, Deletion, Record
+from unspan.data.request import as_splits, digests_of, shared_samples
+from unspan.extraction import Pool
 from unspan.metrics.probes import stratified
 from unspan.metrics.score import Reading, Score
 from unspan.metrics.signature import NAME as SIGNATURE
@@ -53,8 +55,6 @@ from unspan.metrics.whitening import NAME as WHITENED
 from unspan.metrics.whitening import whitened_probe
 from unspan.report.rule import ERASED_BELOW, RETAINED_ABOVE, ROOM
 from unspan.run import Run, batches, first_rows, peek
-from unspan.splits import as_splits, digests_of, shared_samples
-from unspan.taps import Pool
 
 SCHEMA = "unspan.audit/1"
 _STRETCHED = 10_000  # rows of the stretched fake, which is a copy of the features
@@ -122,7 +122,7 @@ def audit(
     run: Run | None = None,
     *,
     reference: Sequence[nn.Module] = (),
-    tap: str | None = None,
+    feature_layer: str | None = None,
     pool: Pool | None = None,
     class_names: Sequence[str] | None = None,
     cache: Path | None = None,
@@ -140,7 +140,7 @@ def audit(
         run: device, batch size, seed, progress.
         reference: models trained without the forget data, best several; without them random weights
             are used.
-        tap: as in `erase`, for models that were not erased by it.
+        feature_layer: as in `erase`, for models that were not erased by it.
         pool: as in `erase`.
         class_names: for the report.
         cache: folder for outputs; see `collect.default_cache`.
@@ -159,18 +159,18 @@ def audit(
     first, _ = peek(batches(given.test_forget, run, shard=False))
     example = first_rows(first.inputs, 2)
     subjects = [
-        subject("before", before, example, tap=tap, pool=pool),
-        subject("after", after, example, tap=tap, pool=pool),
+        subject("before", before, example, feature_layer=feature_layer, pool=pool),
+        subject("after", after, example, feature_layer=feature_layer, pool=pool),
     ]
     notes += provenance(subjects[0], subjects[1], splits)
     others = [
-        subject(f"reference {i + 1}", one, example, tap=tap, pool=pool)
+        subject(f"reference {i + 1}", one, example, feature_layer=feature_layer, pool=pool)
         for i, one in enumerate(reference)
     ]
     check_distinct(others)
     kind = "retrained" if others else "random weights"
     if not others:
-        others, kind = random_reference(subjects[0], example, run, tap, pool)
+        others, kind = random_reference(subjects[0], example, run, feature_layer, pool)
     everyone = [*subjects, *others]
     shown = panels(subjects[0], subjects[1], first.inputs, first.labels, gradcam) if gradcam else []
     rule = {"erased_below": ERASED_BELOW, "retained_above": RETAINED_ABOVE, "room": ROOM}
@@ -178,7 +178,7 @@ def audit(
         "seed": run.seed,
         "batch_size": run.batch_size,
         "attacks": "default",
-        "tap": tap,
+        "feature_layer": feature_layer,
         "pool": pool,
         "reference": kind,
         "rule": rule,

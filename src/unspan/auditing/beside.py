@@ -9,19 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unspan.artifact.deletion import RECORD, Record
 from unspan.auditing import published, scores
 from unspan.auditing.case import Case
 from unspan.auditing.collect import Subject, subject
 from unspan.auditing.reading import Verdict, verdict
 from unspan.auditing.reference import random_weights
-from unspan.deletion import RECORD, Record
-from unspan.erasers import Projection
+from unspan.erasers.maps import Projection
 from unspan.errors import UnspanError
+from unspan.extraction import arranged, eval_mode, head_parameters, logits_of, read
 from unspan.metrics.leakage import null_directions
 from unspan.metrics.score import Reading
 from unspan.metrics.stability import MIRROR, disturbed, instability
 from unspan.run import Run, batches, first_rows
-from unspan.taps import arranged, eval_mode, head_parameters, logits_of, read
 
 _NOISY = 500  # samples of each kind for the instability attack
 
@@ -63,7 +63,7 @@ def other_scores(case: Case, readings: dict[str, list[Reading]]) -> list[dict[st
         case.fit["after"], case.test, [name for name in case.references if name != "pixels"]
     )
     rows += scores.against_reference(case.fit, case.test, retrained) if retrained else []
-    original, head = (head_parameters(one.model, one.tap) for one in case.subjects)
+    original, head = (head_parameters(one.model, one.feature_layer) for one in case.subjects)
     directions = _directions(record, original, head)
     rows += scores.leakage(directions, head, case.fit["before"])
     rows += scores.casts(
@@ -77,7 +77,7 @@ def _in_score_path(one: Subject) -> bool:
     """The head's features are not what it is given (an eraser on its input), so casting the head
     alone says nothing.
     """
-    return one.tap.before
+    return one.feature_layer.before
 
 
 def _directions(
@@ -114,7 +114,7 @@ def _zrf(case: Case) -> list[dict[str, Any]]:
             rows = []
             for batch in batches(case.parts.test_forget, case.run, shard=False):
                 with eval_mode(one.model), arranged(one.model, batch.inputs) as inputs:
-                    output = read(one.model, one.tap, inputs)[1]
+                    output = read(one.model, one.feature_layer, inputs)[1]
                 logits = logits_of(output)
                 if logits is None:
                     return []
@@ -175,7 +175,7 @@ def _stability(case: Case) -> list[dict[str, Any]]:
 
 def _features(one: Subject, batch: Tensor) -> Tensor:
     with arranged(one.model, batch) as inputs:
-        return read(one.model, one.tap, inputs)[0].float().cpu()
+        return read(one.model, one.feature_layer, inputs)[0].float().cpu()
 
 
 def tell(run: Run, name: str, stage: str) -> None:

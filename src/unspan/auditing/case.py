@@ -9,17 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unspan.artifact.deletion import RECORD, Record
 from unspan.auditing import words
 from unspan.auditing.collect import Subject, subject
 from unspan.auditing.parts import Parts
 from unspan.auditing.reference import pixels, random_weights
-from unspan.deletion import RECORD, Record
+from unspan.data.request import Splits
 from unspan.errors import DataError, UnspanError, UsageError
+from unspan.extraction import Pool
 from unspan.metrics.outputs import Outputs
 from unspan.report.words import percent
 from unspan.run import Run
-from unspan.splits import Splits
-from unspan.taps import Pool
 
 
 @dataclass(frozen=True)
@@ -89,13 +89,17 @@ def check_distinct(references: Sequence[Subject]) -> None:
 
 
 def random_reference(
-    before: Subject, example: Any, run: Run, tap: str | None, pool: Pool | None
+    before: Subject, example: Any, run: Run, feature_layer: str | None, pool: Pool | None
 ) -> tuple[list[Subject], str]:
     """The reference when no retrained model is given, and its kind."""
     try:
         return [
             subject(
-                "reference 1", random_weights(before.model, run.seed), example, tap=tap, pool=pool
+                "reference 1",
+                random_weights(before.model, run.seed),
+                example,
+                feature_layer=feature_layer,
+                pool=pool,
             )
         ], "random weights"
     except UnspanError:  # features that are all zero or not finite with random weights

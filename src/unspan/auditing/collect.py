@@ -17,24 +17,24 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
+from unspan.artifact.deletion import RECORD
 from unspan.auditing.partial import Partial
-from unspan.deletion import RECORD
+from unspan.data.request import digests_of
 from unspan.errors import DataError, OutputError
-from unspan.metrics.outputs import Outputs
-from unspan.receipt import state_hash
-from unspan.run import Batch, Run, batches, first_rows, place, size_of
-from unspan.splits import digests_of
-from unspan.taps import (
+from unspan.extraction import (
+    FeatureLayer,
     Pool,
-    Tap,
     arranged,
     eval_mode,
-    find_tap,
+    find_feature_layer,
     input_like,
     read,
     scores_at,
     unwrap,
 )
+from unspan.metrics.outputs import Outputs
+from unspan.run import Batch, Run, batches, first_rows, place, size_of
+from unspan.system.digests import state_hash
 
 _VERSION = 2  # of the files in the cache
 
@@ -45,33 +45,39 @@ class Subject:
 
     Attributes:
         name: `before`, `after`, `reference 1`, ...
-        model: unwrapped, with its own tap.
-        tap: where a user of features reads them.
+        model: unwrapped, with its own feature_layer.
+        feature_layer: where a user of features reads them.
         digest: sha256 of its weights.
     """
 
     name: str
     model: nn.Module
-    tap: Tap
+    feature_layer: FeatureLayer
     digest: str
 
 
 def subject(
-    name: str, model: nn.Module, example: Any, *, tap: str | None = None, pool: Pool | None = None
+    name: str,
+    model: nn.Module,
+    example: Any,
+    *,
+    feature_layer: str | None = None,
+    pool: Pool | None = None,
 ) -> Subject:
-    """A model with the tap it is read at: its own when it was erased, else the one that is
+    """A model with the feature layer it is read at: its own when it was erased, else the one
+    that is
     found.
     """
     inner = unwrap(model)
     record = getattr(inner, RECORD, None)
     with eval_mode(model):
         found = (
-            record.tap
-            if record is not None and tap is None
-            else find_tap(
+            record.feature_layer
+            if record is not None and feature_layer is None
+            else find_feature_layer(
                 inner,
                 place(first_rows(example, 2), input_like(inner, first_rows(example, 2))),
-                tap,
+                feature_layer,
                 pool,
             )[0]
         )
@@ -142,7 +148,7 @@ def _key(one: Subject, data: str, run: Run) -> str:
             _VERSION,
             type(one.model).__qualname__,
             one.digest,
-            one.tap.to_dict(),
+            one.feature_layer.to_dict(),
             data,
             run.batch_size,
             torch.__version__,
@@ -238,7 +244,7 @@ def _rows(
 
 def _outputs(one: Subject, batch: Batch) -> tuple[Tensor, Tensor | None]:
     with eval_mode(one.model), arranged(one.model, batch.inputs) as inputs:
-        features, output = read(one.model, one.tap, inputs)
+        features, output = read(one.model, one.feature_layer, inputs)
     features = features[: len(batch)].float().cpu()
     if not bool(torch.isfinite(features).all()):
         row = int((~torch.isfinite(features).all(1)).nonzero()[0])
@@ -246,7 +252,7 @@ def _outputs(one: Subject, batch: Batch) -> tuple[Tensor, Tensor | None]:
             f"Features of the {one.name} model are NaN or infinite at {batch.names[row]}. Check"
             " that sample; run a half-precision model in float32."
         )
-    scores = scores_at(one.model, one.tap, features, output)
+    scores = scores_at(one.model, one.feature_layer, features, output)
     return features, None if scores is None else scores[: len(batch)].float().cpu()
 
 

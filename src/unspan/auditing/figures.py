@@ -79,7 +79,7 @@ def _matrix(one: Outputs) -> list[list[float | None]]:
 def _changes(case: Case) -> list[dict[str, Any]]:
     old, new = (one.model.state_dict() for one in case.subjects)
     try:
-        rows = weight_change(old, new, head=case.subjects[0].tap.head)
+        rows = weight_change(old, new, head=case.subjects[0].feature_layer.head)
     except DataError:
         return []
     tensors = [one for one in rows if one.name in old and old[one.name].ndim > 1]

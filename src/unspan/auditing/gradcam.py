@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from unspan.auditing.collect import Subject
 from unspan.errors import UsageError
+from unspan.extraction import eval_mode, forward, input_like, logits_of
 from unspan.run import place
-from unspan.taps import eval_mode, forward, input_like, logits_of
 
 _SIDE = 160  # pixels of a panel
 

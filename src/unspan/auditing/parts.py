@@ -10,8 +10,8 @@ from typing import Any
 
 from torch.utils.data import Subset
 
+from unspan.data.request import Splits, digests_of
 from unspan.errors import DataError
-from unspan.splits import Splits, digests_of
 
 _TEST_SHARE = 5  # one of five samples is held out where the data have no test split
 

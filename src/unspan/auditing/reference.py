@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unspan.copying import copied
-from unspan.deletion import RECORD
-from unspan.redraw import redraw
+from unspan.artifact.deletion import RECORD
+from unspan.extraction import detach, unwrap
+from unspan.models.copying import copied
+from unspan.models.redraw import redraw
 from unspan.run import Run, batches
-from unspan.taps import detach, unwrap
 
 
 def random_weights(model: nn.Module, seed: int) -> nn.Module:
@@ -22,7 +22,7 @@ def random_weights(model: nn.Module, seed: int) -> nn.Module:
     record = getattr(fresh, RECORD, None)
     if record is not None:
         if record.placement == "hook":
-            detach(fresh, record.tap)
+            detach(fresh, record.feature_layer)
         delattr(fresh, RECORD)
     redraw(fresh, seed)
     return fresh.eval()

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from unspan.auditing.collect import Subject
+from unspan.extraction import eval_mode, forward, input_like, logits_of, read, shown, tensors_in
 from unspan.run import first_rows, place
-from unspan.taps import eval_mode, forward, input_like, logits_of, read, shown, tensors_in
 
 _SAMPLES = 16
 
@@ -43,7 +43,7 @@ def unchanged(before: Subject, after: Subject, inputs: Any) -> list[Returned]:
     few = first_rows(inputs, _SAMPLES)
     with eval_mode(before.model), eval_mode(after.model):
         own = place(few, input_like(before.model, few))
-        features, first = read(before.model, before.tap, own)
+        features, first = read(before.model, before.feature_layer, own)
         second = forward(after.model, place(few, input_like(after.model, few)))
     scores = logits_of(first)
     theirs = dict(tensors_in(second))

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unspan.artifact.deletion import RECORD
 from unspan.auditing.collect import Subject
-from unspan.copying import copied
-from unspan.deletion import RECORD
+from unspan.extraction import CHILD, arranged, detach, eval_mode, forward, input_like, read
 from unspan.metrics.outputs import Outputs
+from unspan.models.copying import copied
 from unspan.run import Run, batches, place
-from unspan.taps import CHILD, arranged, detach, eval_mode, forward, input_like, read
 
 _LAYERS = 3
 
@@ -43,7 +43,14 @@ def layers(one: Subject, inputs: Any) -> list[str]:
     finally:
         for handle in handles:
             handle.remove()
-    end = next((i for i, name in enumerate(ran) if name in (one.tap.site, one.tap.reads)), len(ran))
+    end = next(
+        (
+            i
+            for i, name in enumerate(ran)
+            if name in (one.feature_layer.site, one.feature_layer.reads)
+        ),
+        len(ran),
+    )
     before = [name for name in dict.fromkeys(ran[:end]) if ran.count(name) == 1]
     return (
         [before[round((i + 1) * len(before) / (_LAYERS + 1))] for i in range(_LAYERS)]
@@ -117,8 +124,11 @@ def without_eraser(one: Subject, original: Subject, inputs: Any) -> float | None
     if record is None or record.placement != "hook":
         return None
     bare = copied(one.model)
-    detach(bare, record.tap)
+    detach(bare, record.feature_layer)
     with eval_mode(bare), eval_mode(original.model):
         inputs = place(inputs, input_like(bare, inputs))
-        got, want = read(bare, one.tap, inputs)[0], read(original.model, original.tap, inputs)[0]
+        got, want = (
+            read(bare, one.feature_layer, inputs)[0],
+            read(original.model, original.feature_layer, inputs)[0],
+        )
     return float((got == want).all(1).double().mean())

@@ -13,14 +13,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from unspan import receipt as receipts
 from unspan.artifact import inspect, load
+from unspan.artifact import receipt as receipts
+from unspan.artifact.deletion import RECORD, Record
 from unspan.artifact.read import ROUNDING, read_private
-from unspan.deletion import RECORD, Record
-from unspan.erasers import Gate, Projection, head_rows
+from unspan.erasers.maps import Gate, Projection, head_rows
 from unspan.errors import ModelError, UnspanError, UsageError
+from unspan.extraction import head_parameters, unwrap
 from unspan.metrics.casts import cast_weight
-from unspan.taps import head_parameters, unwrap
+from unspan.system.digests import state_hash
 
 _ROUNDING = {
     None: 1e-5,
@@ -93,7 +94,7 @@ def verify(
         checks.append(Check("model", None, str(error)))
         built = None
     if built is not None:
-        digest = receipts.state_hash(built.state_dict())
+        digest = state_hash(built.state_dict())
         checks.append(
             Check(
                 "loaded weights are those that were erased",
@@ -132,11 +133,11 @@ def _eraser(model: nn.Module, *, directions_known: bool) -> list[Check]:
             f"largest deviation from orthonormal {error:.1e}",
         )
     ]
-    head = head_parameters(model, record.tap)
+    head = head_parameters(model, record.feature_layer)
     if head is None:
         return found
     weight = head[0].double()
-    layer: Any = model.get_submodule(record.tap.head or "")
+    layer: Any = model.get_submodule(record.feature_layer.head or "")
     own = ROUNDING[layer.weight.dtype]
     for how, rounds_to in _ROUNDING.items():
         limit = max(rounds_to, own)
@@ -152,7 +153,7 @@ def _eraser(model: nn.Module, *, directions_known: bool) -> list[Check]:
 def _private(folder: Path, model: nn.Module) -> list[Check]:
     """The private folder, where it is there: whole, and of these weights."""
     record: Record = getattr(model, RECORD)
-    found = read_private(folder, record.receipt["placement"], model, record.tap)
+    found = read_private(folder, record.receipt["placement"], model, record.feature_layer)
     if not found.there:
         return []
     name = "the private folder is whole and of these weights"
@@ -169,7 +170,10 @@ def _gate(model: nn.Module, record: Record, eraser: Gate) -> list[Check]:
             f"{sum(buffer.numel() for buffer in eraser.buffers())} of them",
         )
     ]
-    head, classes = head_parameters(model, record.tap), record.receipt["request"]["classes"]
+    head, classes = (
+        head_parameters(model, record.feature_layer),
+        record.receipt["request"]["classes"],
+    )
     if head is None or not classes:
         return found
     rows = head_rows(head)[classes]

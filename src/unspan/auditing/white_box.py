@@ -50,7 +50,7 @@ def white_box(
     same = [name for name, _ in before.model.named_parameters()] == [
         name for name, _ in after.model.named_parameters() if not name.endswith("unspan")
     ]
-    different = changed(before.model, after.model, before.tap.head) if same else None
+    different = changed(before.model, after.model, before.feature_layer.head) if same else None
     recovered = without_eraser(after, before, inputs)
     names = layers(before, inputs)
     if not names or any(_missing(one, names) for one in (after, *references)):

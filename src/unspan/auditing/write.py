@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from unspan.artifact.publish import clean_orphans, publish
 from unspan.errors import OutputError
-from unspan.outputs import check_folder
+from unspan.system.output_paths import check_folder
 
 if TYPE_CHECKING:
     from unspan.auditing.audit import Audit

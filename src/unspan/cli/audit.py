@@ -73,7 +73,7 @@ def audit(
             help="Outputs of the model; read from the weights by default.", rich_help_panel=_MODEL
         ),
     ] = None,
-    tap: Annotated[
+    feature_layer: Annotated[
         str | None,
         typer.Option(
             help="Where the features are: HEAD, NAME:out, output, output:KEY. Found by default.",
@@ -211,7 +211,7 @@ def audit(
     from unspan.cli.interrupts import interruptible
     from unspan.cli.render import console
     from unspan.cli.request import input_paths
-    from unspan.outputs import refuse_inside
+    from unspan.system.output_paths import refuse_inside
 
     inputs = input_paths(options | {"cache": None})
     check_target(out, overwrite, inputs)
@@ -267,7 +267,7 @@ def _audit(o: dict[str, Any], out: Any) -> Audit:
             splits,
             run,
             reference=references,
-            tap=o["tap"],
+            feature_layer=o["feature_layer"],
             pool=o["pool"],
             class_names=names,
             cache=o["cache"],
@@ -296,7 +296,7 @@ def _kept(cache: Path | None) -> str:
 
 def _after(path: Path, original: nn.Module) -> nn.Module:
     from unspan.artifact import RECEIPT, load
-    from unspan.copying import copied
+    from unspan.models.copying import copied
 
     if (path / RECEIPT).is_file():
         return load(path, model=copied(original))
@@ -309,8 +309,8 @@ def _after(path: Path, original: nn.Module) -> nn.Module:
 
 
 def _with_weights(original: nn.Module, path: Path) -> nn.Module:
-    from unspan.copying import copied
     from unspan.models import load_weights
+    from unspan.models.copying import copied
 
     model = copied(original)
     try:

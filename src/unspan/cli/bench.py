@@ -105,15 +105,15 @@ def run(
     debug: _DEBUG = False,
 ) -> None:
     """Compute the cells of specs that are not there yet; stop and start again as you like."""
-    from unspan.bench.cell import Bench
-    from unspan.bench.networks import digest
-    from unspan.bench.runner import estimate, own_cells, record, state, work
-    from unspan.bench.spec import check_given, find, load, shipped
-    from unspan.bench.store import FOLDERS, Store
+    from unspan.benchmark.cell import Bench
+    from unspan.benchmark.networks import digest
+    from unspan.benchmark.runner import estimate, own_cells, record, state, work
+    from unspan.benchmark.spec import check_given, find, load, shipped
+    from unspan.benchmark.store import FOLDERS, Store
     from unspan.cli.progress import line
     from unspan.cli.render import cells, console
-    from unspan.outputs import check_shared_folder
     from unspan.run import Run
+    from unspan.system.output_paths import check_shared_folder
 
     screen = console(quiet)
     given = {
@@ -205,10 +205,10 @@ def report(
     """Draw every table (Markdown, CSV, LaTeX), figure (SVG, PDF) and the leaderboard from the cells
     in a folder.
     """
-    from unspan.bench.report import report as write
-    from unspan.bench.store import FOLDERS
+    from unspan.benchmark.report import report as write
+    from unspan.benchmark.store import FOLDERS
     from unspan.cli.render import console
-    from unspan.outputs import check_shared_folder
+    from unspan.system.output_paths import check_shared_folder
 
     check_shared_folder(out, FOLDERS, what="a folder of results")
     files = write(out, spec or ())
@@ -222,7 +222,7 @@ def report(
 @bench.command("list")
 def list_(debug: _DEBUG = False) -> None:
     """List the specs that come with unspan."""
-    from unspan.bench.spec import load, shipped
+    from unspan.benchmark.spec import load, shipped
 
     for name, path in shipped().items():
         print(f"{name:<14} {load(path).title}")

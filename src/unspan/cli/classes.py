@@ -36,19 +36,19 @@ class Classes:
     @staticmethod
     def of(data: Any) -> list[str] | None:
         """Class names of data."""
-        from unspan.class_names import names_of
+        from unspan.data.class_names import names_of
 
         return names_of(data)
 
     def joined(self, data: Any) -> Any:
         """Data whose labels are outputs of the model; raises UsageError where they cannot be."""
-        from unspan.given_data import with_class_names
+        from unspan.data.given import with_class_names
 
         return with_class_names(data, self.names, self.outputs)
 
     def how(self, data: Any) -> str | None:
         """In words, how the classes of data are joined; None where they have no names."""
-        from unspan.class_names import join
+        from unspan.data.class_names import join
 
         own = self.of(data)
         if own is None:
@@ -62,9 +62,9 @@ class Classes:
         """As `joined`; data without labels where their folders are no classes, but people or
         groups.
         """
-        from unspan.class_names import Names, names_of
-        from unspan.given_data import Unlabelled
-        from unspan.source import Source
+        from unspan.data.class_names import Names, names_of
+        from unspan.data.given import Unlabelled
+        from unspan.data.source import Source
 
         own = names_of(data)
         try:
@@ -80,7 +80,7 @@ class Classes:
 
     def index(self, selector: str) -> int:
         """The output of a class given by name or index."""
-        from unspan.selection import resolve_class
+        from unspan.data.selection import resolve_class
 
         count = self.count or len(self.names or ())
         return resolve_class(selector, self.names, count, range(count))
@@ -102,7 +102,7 @@ def classes_for(options: Mapping[str, Any], opened: Opened, data: Any) -> Classe
     """
     names, statistics = opened.class_names, statistics_file(options)
     if names is None and statistics is not None:
-        from unspan.statistics import load
+        from unspan.extraction.statistics import load
 
         names = list(load(statistics).class_names) or None
     return Classes(names, _outputs(options, opened, names, data))
@@ -126,10 +126,10 @@ def _outputs(
     counts = {len(found) for found in (names, Classes.of(data)) if found is not None}
     if data is None or counts <= {seeming}:
         return seeming
-    from unspan.deletion import RECORD
+    from unspan.artifact.deletion import RECORD
+    from unspan.extraction import eval_mode, find_feature_layer, head_parameters, unwrap
+    from unspan.extraction.stream import example
     from unspan.run import Run, batches, peek
-    from unspan.stream import example
-    from unspan.taps import eval_mode, find_tap, head_parameters, unwrap
 
     inner = unwrap(opened.model)
     record = getattr(inner, RECORD, None)
@@ -137,9 +137,9 @@ def _outputs(
     with eval_mode(inner):
         inputs = example(first, inner)
         found = (
-            record.tap
+            record.feature_layer
             if record is not None
-            else find_tap(inner, inputs, options["tap"], options["pool"])[0]
+            else find_feature_layer(inner, inputs, options["feature_layer"], options["pool"])[0]
         )
         head = head_parameters(inner, found)
     return None if head is None else len(head[0])

@@ -11,10 +11,10 @@ import typer
 from unspan.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from unspan.deletion import Deletion
-    from unspan.guard import MaxDrop
+    from unspan.artifact.deletion import Deletion
+    from unspan.data.request import Splits
+    from unspan.erasure.guard import MaxDrop
     from unspan.run import Run
-    from unspan.splits import Splits
 
 _MODEL, _DATA, _REQUEST, _METHOD, _RUN = "Model", "Data", "Request", "Method", "Run"
 
@@ -62,7 +62,7 @@ def erase(
             rich_help_panel=_MODEL,
         ),
     ] = False,
-    tap: Annotated[
+    feature_layer: Annotated[
         str | None,
         typer.Option(
             help="Where the features are: HEAD, NAME:out, output, output:KEY. Found by default.",
@@ -329,13 +329,13 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
     from unspan.cli.opening import open_model
     from unspan.cli.progress import progress
     from unspan.cli.request import open_request, refuse_test_overlap, with_holdout
-    from unspan.deletion import erase as erase_api
-    from unspan.deletion import feature_size
-    from unspan.evaluate import findings
+    from unspan.erasure.evaluation import findings
+    from unspan.erasure.pipeline import erase as erase_api
+    from unspan.erasure.pipeline import feature_size
+    from unspan.erasure.trained import check_parts
     from unspan.methods import ESC, recommended
     from unspan.models import classes_of
     from unspan.run import Run, size_of
-    from unspan.trained import check_parts
 
     own = [name for name in ("size", "mean", "std") if o[name] is not None]
     if own and o["data"].startswith("python:"):
@@ -359,7 +359,7 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
         opened.start,
         splits,
         Run(batch_size=2, max_samples=o["max_samples"]),
-        tap=o["tap"],
+        feature_layer=o["feature_layer"],
         pool=o["pool"],
     )
     if hasattr(settings, "check"):
@@ -394,7 +394,7 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
             splits,
             settings,
             run,
-            tap=o["tap"],
+            feature_layer=o["feature_layer"],
             pool=o["pool"],
             form=o["form"],
             key=key,
@@ -460,8 +460,8 @@ def _tuned(
 ) -> tuple[Any, list[dict[str, Any]]]:
     """The best settings of --tune trials, and the trials."""
     from unspan.cli.settings import settings
+    from unspan.erasure.tuning import rows, tune
     from unspan.methods import by_name
-    from unspan.tuning import rows, tune
 
     values, _ = settings({name: o[name] for name in _NAMED}, o["settings"])
     method, trials = tune(
@@ -471,7 +471,7 @@ def _tuned(
         o["tune"],
         run,
         values,
-        tap=o["tap"],
+        feature_layer=o["feature_layer"],
         pool=o["pool"],
         check_labels=o["check_labels"],
     )
@@ -490,7 +490,7 @@ def _written_at(out: Path) -> int | None:
 
 def _kept(out: Path, was_there: int | None) -> str:
     """What an interrupted run leaves on disk."""
-    from unspan.checkpoint import kept_epochs
+    from unspan.training.checkpoint import kept_epochs
 
     if _written_at(out) not in (None, was_there):
         return f"The output was written already: {out}."
@@ -554,7 +554,7 @@ def _max_drop(text: str | None) -> MaxDrop:
         return "default"
     if text == "none":
         return None
-    from unspan.guard import limit_of
+    from unspan.erasure.guard import limit_of
 
     try:
         return limit_of(float(text), "class")
@@ -565,7 +565,7 @@ def _max_drop(text: str | None) -> MaxDrop:
 def _key(path: Path | None) -> bytes | None:
     if path is None:
         return None
-    from unspan.receipt import check_key
+    from unspan.artifact.receipt import check_key
 
     try:
         key = path.read_bytes()
@@ -609,7 +609,7 @@ def _apart(data: Any, classes: set[int]) -> tuple[Any, Any]:
     """The samples of other classes, and those of `classes`; each None when there are none."""
     from torch.utils.data import Subset
 
-    from unspan.splits import labels_of
+    from unspan.data.request import labels_of
 
     if not classes or data is None or not _labelled(data):
         return data, None
@@ -634,11 +634,11 @@ def _measure(
     """Accuracy of the model as given and as erased, by split; refused when the original is at
     chance.
     """
-    from unspan.deletion import pair_of
-    from unspan.evaluate import Part, accuracy, rows
+    from unspan.erasure.evaluation import Part, accuracy, rows
+    from unspan.erasure.pipeline import pair_of
     from unspan.models import classes_of
 
-    if deletion.receipt["placement"]["tap"]["head"] is None:
+    if deletion.receipt["placement"]["feature_layer"]["head"] is None:
         return []
     pair, measured = pair_of(original, deletion.model), []
     for name in wanted:
@@ -671,7 +671,7 @@ def _measure(
 
 
 def _labelled(data: Any) -> bool:
-    from unspan.splits import labels_of
+    from unspan.data.request import labels_of
 
     try:
         return min(labels_of(data), default=-1) >= 0
@@ -680,8 +680,8 @@ def _labelled(data: Any) -> bool:
 
 
 def _show(o: dict[str, Any], deletion: Deletion, out: Any) -> None:
-    from unspan import receipt as receipts
-    from unspan.card import guarded, how, read_of, used_of
+    from unspan.artifact import receipt as receipts
+    from unspan.artifact.card import guarded, how, read_of, used_of
     from unspan.cli import render
 
     account = deletion.receipt

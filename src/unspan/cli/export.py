@@ -35,8 +35,8 @@ def export(
 
     from unspan.artifact import inspect as read
     from unspan.artifact import load, private_folder
-    from unspan.exporter import check_export
-    from unspan.exporter import export as write
+    from unspan.artifact.exporter import check_export
+    from unspan.artifact.exporter import export as write
 
     formats: dict[str, Literal["onnx", "pt2"]] = {".onnx": "onnx", ".pt2": "pt2"}
     if out.suffix not in formats:

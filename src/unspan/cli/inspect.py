@@ -14,9 +14,9 @@ def inspect(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """Check that the weights are the ones the receipt describes, and print the receipt."""
-    from unspan import receipt as receipts
     from unspan.artifact import inspect as read
-    from unspan.card import how
+    from unspan.artifact import receipt as receipts
+    from unspan.artifact.card import how
     from unspan.cli import render
 
     account = read(folder)

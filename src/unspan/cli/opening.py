@@ -13,8 +13,8 @@ from unspan.errors import UsageError
 if TYPE_CHECKING:
     from torch import nn
 
-    from unspan.deletion import Deletion
-    from unspan.preprocess import Preprocess, TextPreprocess
+    from unspan.artifact.deletion import Deletion
+    from unspan.data.preprocess import Preprocess, TextPreprocess
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +46,10 @@ def open_model(options: Mapping[str, Any]) -> Opened:
             `classes`, `size`, `mean`, `std`.
     """
     from unspan.artifact import RECEIPT, reopen
-    from unspan.class_file import read_class_names
-    from unspan.class_names import names_of_model
+    from unspan.data.class_file import read_class_names
+    from unspan.data.class_names import names_of_model
+    from unspan.data.preprocess import Preprocess
     from unspan.models import build
-    from unspan.preprocess import Preprocess
 
     changes = {name: options[name] for name in ("size", "mean", "std")}
     file = options["classes"]
@@ -84,7 +84,7 @@ def _adjusted(
     std: str | None,
 ) -> Preprocess | TextPreprocess:
     """The model's own preprocessing, with what the command line says instead."""
-    from unspan.preprocess import Preprocess
+    from unspan.data.preprocess import Preprocess
 
     changes: dict[str, Any] = {}
     if size is not None:

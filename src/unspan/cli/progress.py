@@ -18,7 +18,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from unspan.durations import duration
+from unspan.system.durations import duration
 
 EVERY = 30.0  # seconds between two lines in a log file
 Report = Callable[[str, int, "int | None"], None]

@@ -66,7 +66,7 @@ def recheck(
     from unspan.cli import render
     from unspan.cli.opening import open_model
     from unspan.cli.request import open_request
-    from unspan.rechecking import recheck as run
+    from unspan.erasure.rechecking import recheck as run
     from unspan.run import Run
 
     receipt = inspect(deletion)

@@ -27,7 +27,7 @@ def facts(out: Console, title: str, rows: Iterable[tuple[str, Any]]) -> None:
 
 def cells(out: Console, title: str, rows: list[tuple[Any, Any, str, float | None]]) -> None:
     """Cells of a benchmark with their state and what they should cost."""
-    from unspan.durations import duration
+    from unspan.system.durations import duration
 
     table = Table(title=Text(title), title_justify="left")
     for name in ("method", "pair", "seed", "state", "estimate", "cell"):
@@ -62,7 +62,7 @@ def accuracies(
     out: Console, rows: list[dict[str, Any]], names: Sequence[str] | None = None
 ) -> None:
     """Shares before and after by samples; names of classes where a row is of one."""
-    from unspan.card import change, row_name
+    from unspan.artifact.card import change, row_name
 
     table = Table(title="Accuracy before and after, on the same samples", title_justify="left")
     for name in ("samples", "n", "before", "after", "95 % interval", "change"):

@@ -13,7 +13,7 @@ from unspan.errors import DataError, UsageError
 if TYPE_CHECKING:
     from unspan.cli.classes import Classes
     from unspan.cli.opening import Opened
-    from unspan.splits import Splits
+    from unspan.data.request import Splits
 
 _SELECTORS = ("forget", "forget_index", "forget_ids", "forget_data")
 
@@ -29,7 +29,7 @@ def open_request(options: Mapping[str, Any], opened: Opened) -> tuple[Splits, di
         opened: the model, which says how samples are read and what its classes are called.
     """
     from unspan.cli.classes import classes_for, statistics_file
-    from unspan.splits import Splits
+    from unspan.data.request import Splits
 
     _check_selectors(options)
     sources = {} if _forget_alone(options) else _opened(options["data"], options, opened)
@@ -96,8 +96,8 @@ def _forget_alone(options: Mapping[str, Any]) -> bool:
 
 
 def _opened(spec: str, options: Mapping[str, Any], opened: Opened) -> dict[str, Any]:
-    from unspan.data import open_data
-    from unspan.given_data import as_dataset
+    from unspan.data.given import as_dataset
+    from unspan.data.opening import open_data
 
     columns = {
         name: options[name] for name in ("image_column", "text_column", "label_column", "id_column")
@@ -112,8 +112,8 @@ def _of_one_class(data: Any, options: Mapping[str, Any], classes: Classes) -> An
     """Images without class folders, in a folder that is called like the one class asked for: all of
     them are of that class.
     """
-    from unspan.class_names import loosened
-    from unspan.source import Source
+    from unspan.data.class_names import loosened
+    from unspan.data.source import Source
 
     if not isinstance(data, Source) or data.labels is not None:
         return data
@@ -137,7 +137,7 @@ def _from_forget_data(
     options: Mapping[str, Any], opened: Opened, classes: Classes, main: Any
 ) -> Splits:
     """All samples of `--forget-data`, and those of the main data that are not among them."""
-    from unspan.splits import Splits
+    from unspan.data.request import Splits
 
     parts = _opened(options["forget_data"], options, opened)
     if len(parts) > 1:
@@ -164,8 +164,8 @@ def _from_forget_data(
 
 def _labelled(data: Any, label: int, options: Mapping[str, Any], classes: Classes) -> Any:
     """The forget data with the class that they are said to be of."""
-    from unspan.labels import labels_of
-    from unspan.source import Source
+    from unspan.data.labels import labels_of
+    from unspan.data.source import Source
 
     if isinstance(data, Source) and data.labels is None:
         return _all_of(data, label, classes)
@@ -185,7 +185,7 @@ def _others(data: Any, forget: Any) -> Any:
     """
     from torch.utils.data import Subset
 
-    from unspan.overlap import contents_of
+    from unspan.data.overlap import contents_of
 
     gone, own = (None, None) if data is None else (contents_of(forget), contents_of(data))
     if gone is None or own is None:
@@ -199,7 +199,7 @@ def _without(data: Any, label: int) -> Any:
     """The samples of all other classes."""
     from torch.utils.data import Subset
 
-    from unspan.labels import chosen_rows, labels_of
+    from unspan.data.labels import chosen_rows, labels_of
 
     _, kept = chosen_rows(labels_of(data), [label])
     return Subset(data, kept) if kept else None
@@ -224,7 +224,7 @@ def refuse_test_overlap(
     """A forget sample that stands in the test split makes the test figures meaningless; said when
     allowed.
     """
-    from unspan.splits import check_overlap
+    from unspan.data.request import check_overlap
 
     if "test" not in sources or split == "test":
         return []
@@ -265,8 +265,8 @@ def with_holdout(
     import torch
     from torch.utils.data import Subset
 
-    from unspan.samples import generator
-    from unspan.splits import labels_of
+    from unspan.data.request import labels_of
+    from unspan.training.samples import generator
 
     data = sources[name]
     chosen = set(

@@ -27,7 +27,7 @@ def stats(
             help="Run the code that an unspan folder names to build its python: model.",
         ),
     ] = False,
-    tap: Annotated[
+    feature_layer: Annotated[
         str | None,
         typer.Option(
             help="Where the features are: HEAD, NAME:out, output, output:KEY. Found by default."
@@ -90,13 +90,13 @@ def stats(
     statistics.safetensors --overwrite
     """
     options = dict(locals())
-    from unspan import statistics
     from unspan.cli import render
     from unspan.cli.classes import classes_for
     from unspan.cli.opening import open_model
     from unspan.cli.progress import progress
-    from unspan.data import open_data
-    from unspan.given_data import as_dataset
+    from unspan.data.given import as_dataset
+    from unspan.data.opening import open_data
+    from unspan.extraction import statistics
     from unspan.run import Run
 
     _check_output(options)
@@ -143,7 +143,7 @@ def stats(
                 max_samples=max_samples,
                 progress=report,
             ),
-            tap=tap,
+            feature_layer=feature_layer,
             pool=pool,
         )
     _check_output(options)
@@ -165,9 +165,9 @@ def _check_output(o: dict[str, Any]) -> None:
 
     The file that classes are dropped from may be the output, since it should not outlive them.
     """
-    from unspan import statistics
     from unspan.cli.request import input_paths
-    from unspan.outputs import check_file
+    from unspan.extraction import statistics
+    from unspan.system.output_paths import check_file
 
     check_file(
         o["out"],
@@ -188,7 +188,7 @@ def _named(held: Any) -> str:
 
 
 def _labels(drop: list[str], held: Any) -> list[int]:
-    from unspan.class_names import find_name
+    from unspan.data.class_names import find_name
 
     found = []
     for one in drop:

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from unspan import dist
+from unspan.data.request import Splits
 from unspan.errors import UsageError
+from unspan.extraction.stream import FeatureStream
 from unspan.methods.bad_teaching import BadTeaching
 from unspan.methods.bake import Bake
 from unspan.methods.boundary import Boundary
@@ -30,9 +32,7 @@ from unspan.methods.salun import SalUn
 from unspan.methods.scrub import Scrub
 from unspan.methods.settings import configured, listed
 from unspan.methods.svd import SVD
-from unspan.splits import Splits
-from unspan.stream import FeatureStream
-from unspan.work import Outcome, Work
+from unspan.training.context import Outcome, Work
 
 METHODS: tuple[Any, ...] = (
     ESC,

@@ -26,11 +26,11 @@ from torch import Tensor
 from torch.nn.functional import kl_div
 
 from unspan.errors import UsageError
-from unspan.redraw import redraw
+from unspan.models.redraw import redraw
 from unspan.run import cut_rows
-from unspan.samples import Minibatch
-from unspan.training import Pass, Training, train
-from unspan.work import Outcome, Work, class_scores
+from unspan.training.context import Outcome, Work, class_scores
+from unspan.training.loop import Pass, Training, train
+from unspan.training.samples import Minibatch
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,12 +37,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from unspan.errors import UsageError
+from unspan.extraction import eval_mode, forward, input_like
 from unspan.methods.scrub import divergence, taught
 from unspan.run import cut_rows, place
-from unspan.samples import Minibatch, Samples
-from unspan.taps import eval_mode, forward, input_like
-from unspan.training import Pass, Training, train
-from unspan.work import Outcome, Work
+from unspan.training.context import Outcome, Work
+from unspan.training.loop import Pass, Training, train
+from unspan.training.samples import Minibatch, Samples
 
 SHRINK = 0.1  # of the covariance towards the variance of every feature
 NEVER = -1e4  # a score that no class ever has

@@ -26,12 +26,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from unspan.errors import UsageError
+from unspan.extraction import eval_mode, input_like
 from unspan.methods.descent import over
 from unspan.run import place
-from unspan.samples import Minibatch, Samples
-from unspan.taps import eval_mode, input_like
-from unspan.training import Training, train
-from unspan.work import Outcome, Work
+from unspan.training.context import Outcome, Work
+from unspan.training.loop import Training, train
+from unspan.training.samples import Minibatch, Samples
 
 
 @dataclass(frozen=True, kw_only=True)

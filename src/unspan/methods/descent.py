@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from unspan.samples import Minibatch, Samples
-from unspan.training import Pass, Training, train
-from unspan.work import Outcome, Work
+from unspan.training.context import Outcome, Work
+from unspan.training.loop import Pass, Training, train
+from unspan.training.samples import Minibatch, Samples
 
 Penalty = Callable[[int], Tensor]
 

@@ -34,14 +34,14 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from unspan.errors import InconclusiveError, UsageError
+from unspan.extraction import eval_mode, logits_of, read
 from unspan.methods.boundary import value_range
 from unspan.methods.descent import own_loss
 from unspan.metrics.membership import loss_attack
 from unspan.run import place
-from unspan.samples import Minibatch, Samples
-from unspan.taps import eval_mode, logits_of, read
-from unspan.training import Pass, Training, train
-from unspan.work import Outcome, Work, accuracy_on
+from unspan.training.context import Outcome, Work, accuracy_on
+from unspan.training.loop import Pass, Training, train
+from unspan.training.samples import Minibatch, Samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +199,7 @@ class DLFD:
         span = top - bottom
         moved = x.clone()
         with eval_mode(work.model):
-            there = read(work.model, work.tap, place(forget.x, like))[0].float()
+            there = read(work.model, work.feature_layer, place(forget.x, like))[0].float()
             with torch.enable_grad():
                 for _ in range(self.steps):
                     moved.requires_grad_()
@@ -215,11 +215,11 @@ class DLFD:
         self, work: Work, moved: Tensor, clean: Tensor, y: Tensor, there: Tensor, keep: float
     ) -> Tensor:
         """`w l_OT - lambda CE` of perturbed images, a scalar that is raised."""
-        features, output = read(work.model, work.tap, moved)
+        features, output = read(work.model, work.feature_layer, moved)
         scores = logits_of(output)
         assert scores is not None
         if self.transport == "clean":
-            features = read(work.model, work.tap, clean)[0]
+            features = read(work.model, work.feature_layer, clean)[0]
         return self.weight * transport_cost(
             features.float(), there, self.epsilon
         ) - keep * cross_entropy(scores.flatten(1).float(), y)

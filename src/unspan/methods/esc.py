@@ -24,9 +24,7 @@ import torch
 from torch import Tensor
 
 from unspan import dist
-from unspan.erasers import Eraser, LinearMap, Projection
-from unspan.errors import DataError, UnspanError, UsageError
-from unspan.linalg import (
+from unspan.erasers.linalg import (
     RANK_TOLERANCE,
     Moments,
     Spectrum,
@@ -37,8 +35,10 @@ from unspan.linalg import (
     rank_from_percent,
     spectrum,
 )
-from unspan.memory import require_square
-from unspan.stream import FeatureStream
+from unspan.erasers.maps import Eraser, LinearMap, Projection
+from unspan.errors import DataError, UnspanError, UsageError
+from unspan.extraction.stream import FeatureStream
+from unspan.system.memory import require_square
 
 Fidelity = Literal["fixed", "paper", "released-code"]
 _SAFETY = 2.0  # how much larger than its estimate the error of the moments is taken to be

@@ -25,12 +25,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unspan import dist
-from unspan.erasers import LinearMap
+from unspan.erasers.linalg import Moments, spectrum
+from unspan.erasers.maps import LinearMap
 from unspan.errors import DataError, InconclusiveError, UsageError
-from unspan.linalg import Moments, spectrum
-from unspan.memory import require_square
+from unspan.extraction.stream import FeatureStream
 from unspan.methods.esc import Fidelity, Fit
-from unspan.stream import FeatureStream
+from unspan.system.memory import require_square
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ class ESCT:
         if stream.head is None:
             raise UsageError(
                 "ESC-T trains against the model's linear head, and none was found; use method esc,"
-                " or name the head with tap=."
+                " or name the head with feature_layer=."
             )
         features, labels, moments = _cache(stream)
         basis = spectrum(moments).basis.float()

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from unspan.methods.descent import descend
-from unspan.training import Training
-from unspan.work import Outcome, Work
+from unspan.training.context import Outcome, Work
+from unspan.training.loop import Training
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,10 +30,10 @@ import torch
 from torch import Tensor, nn
 
 from unspan.errors import UsageError
+from unspan.extraction import eval_mode, logits_of
 from unspan.run import place
-from unspan.samples import Minibatch
-from unspan.taps import eval_mode, logits_of
-from unspan.work import Outcome, Work
+from unspan.training.context import Outcome, Work
+from unspan.training.samples import Minibatch
 
 _ENTRIES = 2**26  # numbers of per-sample gradients held at once
 
@@ -72,7 +72,7 @@ class Fisher:
         retain = work.samples("retain")
         index = retain.some(self.samples or len(retain), work.stream("fisher samples"))
         information = fisher_information(work, index, self.draws)
-        head = work.head() if work.tap.head else None
+        head = work.head() if work.feature_layer.head else None
         with torch.no_grad():
             for name, weight in work.model.named_parameters():
                 if not weight.requires_grad:

@@ -23,8 +23,8 @@ from torch import Tensor
 
 from unspan.errors import UsageError
 from unspan.methods.descent import descend
-from unspan.training import Training
-from unspan.work import Outcome, Work
+from unspan.training.context import Outcome, Work
+from unspan.training.loop import Training
 
 
 @dataclass(frozen=True, kw_only=True)

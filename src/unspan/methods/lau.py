@@ -28,9 +28,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, linear
 
 from unspan.errors import InconclusiveError, UsageError
+from unspan.extraction import eval_mode, read
 from unspan.run import place
-from unspan.taps import eval_mode, read
-from unspan.work import Outcome, Work
+from unspan.training.context import Outcome, Work
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,5 +164,5 @@ def _features(work: Work, batch: int) -> Tensor:
     like, rows = next(work.model.parameters()), []
     with eval_mode(work.model):
         for one in work.samples("forget").minibatches(batch):
-            rows.append(read(work.model, work.tap, place(one.x, like))[0].float().cpu())
+            rows.append(read(work.model, work.feature_layer, place(one.x, like))[0].float().cpu())
     return torch.cat(rows)

@@ -24,12 +24,12 @@ import torch
 from torch import Tensor
 
 from unspan import dist
-from unspan.erasers import LinearMap
+from unspan.erasers.linalg import RANK_TOLERANCE, deviations
+from unspan.erasers.maps import LinearMap
 from unspan.errors import DataError, UsageError
-from unspan.linalg import RANK_TOLERANCE, deviations
-from unspan.memory import require_square
+from unspan.extraction.stream import FeatureStream
 from unspan.methods.esc import Fit
-from unspan.stream import FeatureStream
+from unspan.system.memory import require_square
 
 Moments = tuple[int, Tensor, Tensor]
 

@@ -22,9 +22,9 @@ from torch.nn.functional import cross_entropy
 
 from unspan.errors import UsageError
 from unspan.methods.descent import over
-from unspan.samples import Minibatch
-from unspan.training import Training, train
-from unspan.work import Outcome, Work
+from unspan.training.context import Outcome, Work
+from unspan.training.loop import Training, train
+from unspan.training.samples import Minibatch
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,9 +23,9 @@ from torch import Tensor
 from unspan.errors import UsageError
 from unspan.methods.descent import own_loss, retained
 from unspan.methods.neggrad import ascent
-from unspan.samples import Minibatch
-from unspan.training import Pass, Training, train
-from unspan.work import Outcome, Work
+from unspan.training.context import Outcome, Work
+from unspan.training.loop import Pass, Training, train
+from unspan.training.samples import Minibatch
 
 
 @dataclass(frozen=True, kw_only=True)

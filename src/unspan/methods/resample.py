@@ -39,7 +39,8 @@ import torch
 from torch import Tensor
 
 from unspan import dist
-from unspan.erasers import (
+from unspan.erasers.linalg import root
+from unspan.erasers.maps import (
     Affine,
     Chain,
     Narrow,
@@ -50,13 +51,19 @@ from unspan.erasers import (
     interpolated,
     score,
 )
+from unspan.erasers.transport import (
+    average,
+    balance,
+    covariance,
+    gaussian_transport,
+    shrunk,
+    steady,
+)
 from unspan.errors import DataError, InconclusiveError, UsageError
-from unspan.linalg import root
-from unspan.memory import require_square
+from unspan.extraction.statistics import LEVELS, Statistics, load, reservoir, sampled, summed_up
+from unspan.extraction.stream import FeatureStream
 from unspan.methods.esc import Fit
-from unspan.statistics import LEVELS, Statistics, load, reservoir, sampled, summed_up
-from unspan.stream import FeatureStream
-from unspan.transport import average, balance, covariance, gaussian_transport, shrunk, steady
+from unspan.system.memory import require_square
 
 _KEPT = 20_000  # forget features in memory; more add nothing to a mean and a covariance
 _FEWEST = 20  # gated samples

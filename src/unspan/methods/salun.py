@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from unspan.errors import UsageError
+from unspan.extraction import eval_mode
 from unspan.methods.random_labels import RandomLabels
-from unspan.samples import Samples
-from unspan.taps import eval_mode
-from unspan.training import Training, train
-from unspan.work import Outcome, Work
+from unspan.training.context import Outcome, Work
+from unspan.training.loop import Training, train
+from unspan.training.samples import Samples
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,9 +26,9 @@ import torch
 from torch import Tensor, nn
 
 from unspan.errors import UsageError
-from unspan.samples import Samples
-from unspan.taps import eval_mode
-from unspan.work import Outcome, Work
+from unspan.extraction import eval_mode
+from unspan.training.context import Outcome, Work
+from unspan.training.samples import Samples
 
 _PATCHES = 200_000  # rows of a layer's activations that are taken from one minibatch at most
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from unspan.erasers.linalg import RANK_TOLERANCE, deviations
 from unspan.errors import DataError
-from unspan.linalg import RANK_TOLERANCE, deviations
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.probes import CHUNK
 from unspan.metrics.score import Reading, Score, auc_reading

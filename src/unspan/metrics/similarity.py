@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from unspan.errors import DataError
+from unspan.extraction import CHILD
 from unspan.metrics.score import Score
-from unspan.taps import CHILD
 
 _CHUNK = 8192  # rows converted to float64 at once
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from unspan.linalg import RANK_TOLERANCE
+from unspan.erasers.linalg import RANK_TOLERANCE
 from unspan.metrics.linear import linear_probe
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.probes import CHUNK, moments, stratified

@@ -16,7 +16,7 @@ from unspan.models.loaded import Loaded
 from unspan.models.weights import load_weights, unsafe
 
 if TYPE_CHECKING:
-    from unspan.preprocess import Preprocess, TextPreprocess
+    from unspan.data.preprocess import Preprocess, TextPreprocess
 
 _AUTO = {
     "ForImageClassification": "AutoModelForImageClassification",
@@ -117,7 +117,7 @@ def _folder_weights(folder: Path) -> Path:
 
 
 def _folder_preprocess(folder: Path) -> Preprocess | TextPreprocess | None:
-    from unspan.preprocess import Preprocess, TextPreprocess
+    from unspan.data.preprocess import Preprocess, TextPreprocess
 
     image = folder / "preprocessor_config.json"
     if image.is_file():

@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 from unspan.errors import ModelError
 
 if TYPE_CHECKING:
-    from unspan.preprocess import Preprocess, TextPreprocess
+    from unspan.data.preprocess import Preprocess, TextPreprocess
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,10 +16,10 @@ from unspan.errors import UsageError
 from unspan.models.libraries import require
 from unspan.models.loaded import Loaded, check_usable
 from unspan.models.weights import assign, read_state
-from unspan.user_code import import_user_module
+from unspan.system.user_code import import_user_module
 
 if TYPE_CHECKING:
-    from unspan.preprocess import Preprocess
+    from unspan.data.preprocess import Preprocess
 
     Make = Callable[
         [int | None, bool], nn.Module
@@ -106,7 +106,7 @@ def _timm(name: str) -> tuple[Make, Describe]:
         return timm.create_model(name, pretrained=published, **_given(num_classes))
 
     def describe(model: nn.Module, published: bool) -> Description:
-        from unspan.preprocess import Preprocess
+        from unspan.data.preprocess import Preprocess
 
         names = _imagenet_names(timm, model) if published else None
         return Preprocess.from_timm(cast(Any, model).pretrained_cfg), names
@@ -138,7 +138,7 @@ def _torchvision(name: str) -> tuple[Make, Describe]:
         return models.get_model(name, weights=weights if published else None, **_given(num_classes))
 
     def describe(model: nn.Module, published: bool) -> Description:
-        from unspan.preprocess import Preprocess
+        from unspan.data.preprocess import Preprocess
 
         return Preprocess.from_torchvision(weights.transforms()), (
             weights.meta["categories"] if published else None
@@ -182,7 +182,7 @@ def _python(name: str) -> tuple[Make, Describe]:
         return model
 
     def describe(model: nn.Module, published: bool) -> Description:
-        from unspan.preprocess import Preprocess
+        from unspan.data.preprocess import Preprocess
 
         documented = getattr(model, "preprocess", None)
         return Preprocess.from_dict(documented) if isinstance(documented, Mapping) else None, None

@@ -1,0 +1,118 @@
+"""`Deletion`: what an erasure gives back, and the record that travels with the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from unspan.erasers.maps import Eraser
+from unspan.errors import InconclusiveError
+from unspan.extraction import FeatureLayer
+
+Form = Literal["projected", "folded", "trained"]
+Placement = Literal["hook", "weights", "head", "trained"]
+RECORD = "_unspan"  # attribute of an erased model: how it was erased
+
+
+@dataclass
+class Record:
+    """How a model was erased; travels with the model object.
+
+    Attributes:
+        feature_layer: where features live and where the eraser sits.
+        form: `projected`, `folded` or `trained`.
+        placement: `hook` (an eraser module at the site), `weights` (absorbed by the affine layer
+            before the head), `head` (absorbed by the head: the folded form) or `trained` (no
+            eraser: the weights were changed).
+        receipt: the latest receipt.
+        eraser: float64 eraser of all requests, kept here for `hook` only, where the model carries
+            it anyway.
+    """
+
+    feature_layer: FeatureLayer
+    form: Form
+    placement: Placement
+    receipt: dict[str, Any]
+    eraser: Eraser | None = None
+
+
+@dataclass(repr=False)
+class Deletion:
+    """The result of an erasure.
+
+    Attributes:
+        model: same kind as the input, a separate object.
+        receipt: JSON-ready account of what was done.
+        eraser: float64 map of all requests so far; None where a method changed the weights instead.
+        key: secret of the request commitment; `save` keeps it beside the folder, not in it.
+        undo: rows that the affine layer lost, `[k, in + 1]`, needed to take another request; empty
+            otherwise.
+        recipe: how to build the architecture again, when it is known.
+        epochs: folder of the epochs of a training; not needed any more once the result is saved.
+        example: two inputs, with which `save` compares what it wrote; they are not stored.
+    """
+
+    model: nn.Module
+    receipt: dict[str, Any]
+    eraser: Eraser | None
+    key: bytes
+    undo: Tensor | None = None
+    recipe: dict[str, Any] = field(default_factory=dict)
+    epochs: Path | None = None
+    example: Any = None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the user should know before shipping."""
+        return list(self.receipt["warnings"])
+
+    def check(self) -> None:
+        """Stop where the result must not be used: `receipt["status"]` is then `inconclusive`.
+
+        Raises:
+            InconclusiveError: a class that was to be forgotten is named as before, or the samples
+                to keep lost more than `max_drop`; the message names the settings to change.
+        """
+        refused = self.receipt.get("collateral", {}).get("refused")
+        if refused is not None:
+            raise InconclusiveError(refused)
+
+    def __repr__(self) -> str:
+        """Six lines for a terminal; the key is not among them."""
+        request, placement = self.receipt["request"], self.receipt["placement"]
+        asked = ", ".join(request["selector"]) or f"{request['samples_read']} samples"
+        return "\n".join(
+            [
+                f"Deletion: {self.receipt['status']}",
+                f"  model    {self.receipt['model']['class']}",
+                f"  request  {request['kind']}: {asked}",
+                f"  method   {self.receipt['method']['name']}",
+                f"  where    {placement['where']}",
+                f"  warnings {len(self.receipt['warnings'])} (see .warnings)",
+            ]
+        )
+
+    def save(
+        self,
+        path: str | Path,
+        *,
+        overwrite: bool = False,
+        allow_identifying_projector: bool = False,
+    ) -> Path:
+        """Publish a folder with model.safetensors, receipt.json and a model card; see
+        `unspan.artifact.save`.
+
+        Raises:
+            InconclusiveError: see `check`; nothing is written.
+        """
+        from unspan.artifact.write import save
+
+        return save(
+            self,
+            Path(path),
+            overwrite=overwrite,
+            allow_identifying_projector=allow_identifying_projector,
+        )

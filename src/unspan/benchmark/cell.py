@@ -1,0 +1,343 @@
+"""Compute one cell: data, original, method, measurement."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import ConcatDataset
+
+from unspan.artifact.receipt import versions
+from unspan.auditing.collect import subject
+from unspan.auditing.gradcam import panels
+from unspan.auditing.reference import random_weights
+from unspan.benchmark import networks
+from unspan.benchmark.data import Data, in_memory, opened, pooled, requests
+from unspan.benchmark.measure import beside, embedded, measured, outputs
+from unspan.benchmark.spec import Cell
+from unspan.benchmark.store import Store
+from unspan.data.request import Splits
+from unspan.erasure.pipeline import erase
+from unspan.erasure.tuning import rows, tune
+from unspan.errors import UsageError
+from unspan.methods import by_name, configured
+from unspan.metrics.outputs import Outputs
+from unspan.run import Run, batches
+
+_PICTURES = 4  # samples shown by Grad-CAM
+
+
+@dataclass
+class Prepared:
+    """What cells of one pair and request share, in memory.
+
+    Attributes:
+        key: what it was made for.
+        steps: the requests, one after the other, samples as prepared tensors where they fit.
+        pool: all training samples of these requests, in the order of the dataset.
+        shares: of the retained training samples that is used, by step, for probes; as of the forget
+            samples where these are cut too: 1.
+        classes: names.
+        original: the network before anything is forgotten.
+        story: of its training.
+        tested: test outputs of the original for every step.
+        random: class scores of three untrained networks on the forget test rows of the last step.
+    """
+
+    key: str
+    steps: list[Splits]
+    pool: Any
+    shares: list[float]
+    classes: list[str]
+    original: nn.Module
+    story: dict[str, Any]
+    tested: list[Outputs]
+    random: list[Tensor]
+
+
+@dataclass
+class Bench:
+    """Computes cells of a store; keeps what the next cell of the same pair and request needs.
+
+    Attributes:
+        store: where networks and chosen settings are kept.
+        run: device, batch size, progress.
+        data_root: folder of datasets.
+        weights: files of given weights by `original` and `retrain`.
+    """
+
+    store: Store
+    run: Run
+    data_root: Path | None = None
+    weights: dict[str, Path] = field(default_factory=dict)
+    _prepared: Prepared | None = None
+
+    def compute(self, cell: Cell) -> dict[str, Any]:
+        """Everything a cell measures, as JSON values."""
+        ready = self._ready(cell)
+        run = replace(self.run, seed=cell.seed)
+        found: dict[str, Any] = {
+            "cell": asdict(cell),
+            "classes": ready.classes,
+            "versions": versions(),
+            "threads": torch.get_num_threads(),
+            "device": run.device or "cpu",
+        }
+        if cell.method == "original":
+            models, seconds = [ready.original] * len(ready.steps), [0.0] * len(ready.steps)
+            found["training"] = ready.story
+        elif cell.method == "retrain":
+            models, seconds, found["training"] = self._retrained(cell, ready)
+        else:
+            method, found["tuning"] = self._chosen(cell, ready, run)
+            found["settings"] = repr(method)
+            models, seconds, found["history"] = _erased(ready, method, run)
+        found["steps"] = [
+            self._measured(cell, ready, place, model) | {"seconds": spent}
+            for place, (model, spent) in enumerate(zip(models, seconds, strict=True))
+        ]
+        found["pictures"] = self._pictures(cell, ready, models[-1])
+        return found
+
+    def check(self, cells: Sequence[Cell]) -> None:
+        """Open every dataset and network of some cells, so that what is missing is said once and
+        before any work.
+
+        Raises:
+            UsageError: a dataset or network that is not here; given weights that do not fit.
+            DataError: a dataset that is damaged.
+        """
+        for name in dict.fromkeys(cell.data for cell in cells):
+            data = opened(name, self.data_root, None)
+            for spec in dict.fromkeys(cell.model for cell in cells if cell.data == name):
+                _, preprocess = networks.start(spec, len(data.classes), 0)
+                for path in self.weights.values():
+                    networks.start(spec, len(data.classes), 0, path)
+                if preprocess is None and not isinstance(data.train[0][0], Tensor):
+                    raise UsageError(
+                        f"{name} holds images, and {spec} does not say how to prepare them: give"
+                        " the model class an attribute `preprocess`, a dict like that of"
+                        " unspan.zoo.AllCNN (resize, crop, mean, std, ...)."
+                    )
+
+    def _ready(self, cell: Cell) -> Prepared:
+        key = repr(
+            (
+                cell.data,
+                cell.model,
+                cell.train,
+                cell.request,
+                cell.retain,
+                cell.holdout,
+                cell.weights,
+            )
+        )
+        if self._prepared is not None and self._prepared.key == key:
+            return self._prepared
+        self._prepared = None  # its memory first
+        run = replace(self.run, seed=0)
+        run.report("reading the data", 0, None)
+        _, preprocess = networks.start(cell.model, 2, 0)
+        data = opened(cell.data, self.data_root, preprocess)
+        given = self.weights.get("original") is not None
+        plain = requests(data, cell.request, None, cell.holdout)
+        steps, pool = _loaded(
+            requests(data, cell.request, cell.retain, cell.holdout, whole_forget=given), run
+        )
+        model, story = self._network(cell, data, pool, "original")
+        self._prepared = Prepared(
+            key,
+            steps,
+            pool,
+            [
+                len(one.retain) / max(1, len(all_.retain)) if given else 1.0
+                for one, all_ in zip(steps, plain, strict=True)
+            ],
+            data.classes,
+            model,
+            story,
+            [outputs(model, one.test_forget, one.test_retain, run) for one in steps],
+            _untrained(model, steps[-1], run),
+        )
+        return self._prepared
+
+    def _network(
+        self, cell: Cell, data: Data, samples: Any, name: str
+    ) -> tuple[nn.Module, dict[str, Any]]:
+        given = self.weights.get(name)
+        if given is not None:
+            model, _ = networks.start(cell.model, len(data.classes), 0, given)
+            return (model if self.run.device is None else model.to(self.run.device)), {
+                "weights": given.name,
+                "seconds": 0.0,
+            }
+        return networks.trained(
+            self.store,
+            cell.model,
+            cell.train,
+            samples,
+            len(data.classes),
+            replace(self.run, seed=cell.seed if name == "retrain" else 0),
+        )
+
+    def _retrained(
+        self, cell: Cell, ready: Prepared
+    ) -> tuple[list[nn.Module], list[float], list[dict[str, Any]]]:
+        """One network for every step, trained on what is kept after it."""
+        data = Data(None, None, ready.classes)
+        found = [self._network(cell, data, one.retain, "retrain") for one in ready.steps]
+        return (
+            [model for model, _ in found],
+            [float(story["seconds"]) for _, story in found],
+            [story for _, story in found],
+        )
+
+    def _chosen(self, cell: Cell, ready: Prepared, run: Run) -> tuple[Any, list[dict[str, Any]]]:
+        """The method with its settings: as given, or the best of the trials, made once for all
+        seeds.
+        """
+        kind = by_name(cell.method)
+        given = {name: None if value == "none" else value for name, value in cell.settings.items()}
+        if not cell.trials:
+            return configured(kind, given), []
+        name = replace(cell, seed=0, pictures=()).id
+
+        def make() -> None:
+            _, trials = tune(
+                ready.original,
+                ready.steps[0],
+                kind,
+                cell.trials,
+                replace(run, seed=0),
+                given,
+                check_labels=False,
+            )
+            best = max(trials, key=lambda trial: trial.score)
+            self.store.write(
+                "choice",
+                name,
+                {
+                    "method": cell.method,
+                    "given": cell.settings,
+                    "chosen": best.settings,
+                    "trials": rows(trials),
+                },
+            )
+
+        found = self.store.once("choice", name, make)
+        return configured(kind, given | found["chosen"]), found["trials"]
+
+    def _measured(
+        self, cell: Cell, ready: Prepared, place: int, model: nn.Module
+    ) -> dict[str, Any]:
+        run = replace(self.run, seed=cell.seed)
+        splits = ready.steps[place]
+        so_far: Any = ConcatDataset([one.forget for one in ready.steps[: place + 1]])
+        run.report(f"measuring {cell.method}", place, len(ready.steps))
+        fit = outputs(model, so_far, splits.retain, run)
+        test = outputs(model, splits.test_forget, splits.test_retain, run)
+        head = subject(
+            "model", ready.original, next(iter(batches(splits.forget, run))).inputs
+        ).feature_layer.head
+        return {
+            "values": measured(
+                fit, test, by_class=bool(splits.classes), share=ready.shares[place], seed=cell.seed
+            ),
+            "beside": beside(
+                ready.tested[place],
+                test,
+                ready.original,
+                model,
+                head,
+                ready.random if place == len(ready.steps) - 1 else [],
+            ),
+        }
+
+    def _pictures(self, cell: Cell, ready: Prepared, model: nn.Module) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        last = ready.steps[-1]
+        data = (
+            last.test_forget
+            if last.test_forget is not None and len(last.test_forget)
+            else last.test_retain
+        )
+        batch = next(iter(batches(data, self.run)))
+        if "tsne" in cell.pictures:
+            found["tsne"] = embedded(
+                outputs(model, last.test_forget, last.test_retain, self.run), 0
+            )
+        if "gradcam" in cell.pictures:
+            both = [
+                subject(name, one, batch.inputs)
+                for name, one in (("before", ready.original), ("after", model))
+            ]
+            found["gradcam"] = [
+                {"image": one["image"], "map": one["after"]}
+                for one in panels(both[0], both[1], batch.inputs, batch.labels, _PICTURES)
+            ]
+        return found
+
+
+def _erased(
+    ready: Prepared, method: Any, run: Run
+) -> tuple[list[nn.Module], list[float], list[Any]]:
+    """The model after each request, the seconds and the history of each."""
+    models, seconds, histories = [], [], []
+    current: Any = ready.original
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        for splits in ready.steps:
+            current = erase(
+                current,
+                splits,
+                method,
+                run,
+                key=f"unspan benchmark, seed {run.seed}".encode(),
+                check_labels=False,
+                measure=False,
+            )
+            models.append(current.model)
+            seconds.append(float(current.receipt["seconds"]["fit"]))
+            histories.append(current.receipt["method"]["fit"].get("history", []))
+    return models, seconds, histories
+
+
+def _loaded(steps: Sequence[Splits], run: Run) -> tuple[list[Splits], Any]:
+    """The requests with their samples in memory where they fit, and all training samples in the
+    order of the dataset.
+    """
+    pool, train = pooled([part for one in steps for part in (one.forget, one.retain)], run)
+    _, test = pooled([part for one in steps for part in (one.test_forget, one.test_retain)], run)
+    held = None if steps[0].holdout is None else in_memory(steps[0].holdout, run)
+    found = [
+        replace(
+            one,
+            forget=train[2 * i],
+            retain=train[2 * i + 1],
+            test_forget=test[2 * i],
+            test_retain=test[2 * i + 1],
+            holdout=held,
+        )
+        for i, one in enumerate(steps)
+    ]
+    return found, pool
+
+
+def _untrained(model: nn.Module, splits: Splits, run: Run) -> list[Tensor]:
+    """Class scores of three networks with random weights on the forget test rows (all test rows for
+    a request of samples).
+    """
+    data = (
+        splits.test_forget
+        if splits.test_forget is not None and len(splits.test_forget)
+        else splits.test_retain
+    )
+    found: Sequence[Outputs] = [
+        outputs(random_weights(model, 1000 + seed), data, None, run) for seed in range(3)
+    ]
+    return [one.logits for one in found if one.logits is not None]

@@ -1,0 +1,251 @@
+"""What is measured of every model in a benchmark: the papers' columns, and the attacks that decide.
+Values are in percent unless named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unspan.auditing.collect import subject
+from unspan.errors import DataError, UsageError
+from unspan.extraction import arranged, eval_mode, logits_of, read
+from unspan.metrics.linear import linear_probe
+from unspan.metrics.member_rate import member_rate
+from unspan.metrics.membership import loss_attack, losses, published_loss_attack
+from unspan.metrics.mlp import mlp_probe
+from unspan.metrics.neighbours import nearest
+from unspan.metrics.outputs import Outputs
+from unspan.metrics.retention import harmonic_mean, published_probe
+from unspan.metrics.score import Reading, Score, share_interval
+from unspan.metrics.similarity import class_cosine, weight_change
+from unspan.metrics.unlearning import nomus, zrf
+from unspan.run import Run, batches
+
+Values = dict[str, dict[str, Any]]
+
+
+def outputs(model: nn.Module, forget: Any, retain: Any, run: Run) -> Outputs:
+    """Features and scores of one model on forget rows, then retain rows.
+
+    Raises:
+        DataError: a sample without a label, or the model gives no class scores.
+    """
+    features, scores, labels, marks = [], [], [], []
+    one = None
+    for is_forget, data in ((True, forget), (False, retain)):
+        for batch in batches(data, run, shard=False) if data is not None and len(data) else ():
+            one = one or subject("model", model, batch.inputs)
+            with eval_mode(one.model), arranged(one.model, batch.inputs) as inputs:
+                z, output = read(one.model, one.feature_layer, inputs)
+            found = logits_of(output)
+            if found is None or batch.labels is None:
+                raise DataError("A benchmark needs class scores and the label of every sample.")
+            features.append(z[: len(batch)].float().cpu())
+            scores.append(found[: len(batch)].flatten(1).float().cpu())
+            labels.append(batch.labels)
+            marks.append(torch.full((len(batch),), is_forget))
+    return Outputs(
+        features=torch.cat(features),
+        logits=torch.cat(scores),
+        labels=torch.cat(labels),
+        forget=torch.cat(marks),
+    )
+
+
+def measured(fit: Outputs, test: Outputs, *, by_class: bool, share: float, seed: int) -> Values:
+    """Scores of one model.
+
+    Args:
+        fit: outputs on the forget and the retained training samples.
+        test: on test samples.
+        by_class: the request is of classes, so that probes and test forget accuracy mean something.
+        share: of the retained data that are among the fit rows; probes get as small a part of the
+            forget samples.
+        seed: of probes and attacks.
+    """
+    right = {
+        name: part.logits.argmax(1) == part.labels
+        for name, part in (("fit", fit), ("test", test))
+        if part.logits is not None
+    }
+    values: Values = {
+        "D_f": _share(right["fit"][fit.forget]),
+        "D_r": _share(right["fit"][~fit.forget]),
+        "D_t": _share(right["test"]),
+    }
+    values["HM"] = _plain(harmonic_mean(values["D_f"]["value"], values["D_r"]["value"]))
+    if by_class:
+        values |= {
+            "D_ft": _share(right["test"][test.forget]),
+            "D_rt": _share(right["test"][~test.forget]),
+        }
+        values["HM_t"] = _plain(harmonic_mean(values["D_ft"]["value"], values["D_rt"]["value"]))
+        values |= _probes(fit, test, share, seed)
+    unseen = test.rows(test.forget) if by_class else test
+    known, other = losses(fit.rows(fit.forget)), losses(unseen)
+    values["MIA"] = _score(
+        published_loss_attack(known, other, "forget", seed=seed, splits=5 if by_class else 10)
+    )
+    values["MIA (balanced)"] = _score(loss_attack(known, other, "forget", seed=seed)[0])
+    narrow = [
+        replace(part, features=part.features[:, :0]) for part in (fit, test)
+    ]  # scores only: rows of features would be copied
+    values["member rate"] = _score(
+        member_rate(
+            narrow[0].rows(~fit.forget),
+            narrow[1].rows(~test.forget),
+            narrow[0].rows(fit.forget),
+            "forget",
+            seed=seed,
+        )
+    )
+    if values["MIA"]["value"] is not None:
+        values["NoMUS"] = _plain(
+            100 * (nomus(values["D_t"]["value"] / 100, values["MIA"]["value"] / 100).value or 0.0)
+        )
+    return values
+
+
+def _probes(fit: Outputs, test: Outputs, share: float, seed: int) -> Values:
+    """KR, and attackers who train to the end; the strongest of these is the one that counts."""
+    fair = (
+        fit
+        if share >= 1
+        else fit.rows(torch.cat([*_some_of_each(fit, share), (~fit.forget).nonzero()[:, 0]]))
+    )
+    kr = published_probe(fair, test, seed)
+    found: Values = {
+        f"KR {key}": _plain(kr.detail[key]) for key in ("D_f", "D_r", "D_ft", "D_rt", "HM", "HM_t")
+    }
+    attacks = {
+        "probe": linear_probe(fair, test, seed),
+        "MLP": mlp_probe(fair, test, seed, seeds=1),
+    } | {
+        one.attack.split(",")[0].replace(" k=", "-"): one
+        for one in nearest(fair, test, seed=seed)
+        if one.unit == "share" and one.attack.endswith("L2")
+    }
+    found |= {name: _reading(one) for name, one in attacks.items()}
+    strongest = max(attacks, key=lambda name: attacks[name].value)
+    found["strongest"] = found[strongest] | {"attack": strongest}
+    return found
+
+
+def _some_of_each(fit: Outputs, share: float) -> list[Tensor]:
+    """Positions of the first forget rows of every class, so many that their share is the one of the
+    retained rows.
+    """
+    own = [
+        ((fit.labels == label) & fit.forget).nonzero()[:, 0]
+        for label in fit.labels[fit.forget].unique()
+    ]
+    return [rows[: max(1, round(share * len(rows)))] for rows in own]
+
+
+def beside(
+    before: Outputs,
+    after: Outputs,
+    original: nn.Module,
+    model: nn.Module,
+    head: str | None,
+    random: Sequence[Tensor],
+) -> dict[str, Any]:
+    """What figures draw: cosines between classes of both models, changes of the weights, ZRF.
+
+    Args:
+        before: test outputs of the original.
+        after: test outputs of the model, same rows.
+        original: the network itself.
+        model: the network itself.
+        head: module path of the head.
+        random: class scores `[n, C]` of untrained networks on the forget test rows; empty leaves
+            ZRF out.
+    """
+    found: dict[str, Any] = {}
+    classes = before.classes()
+    if before.features.shape == after.features.shape:
+        found["cosines"] = {
+            name: [
+                [_short(value) for value in row]
+                for row in class_cosine(before.features, before.labels, classes, other).tolist()
+            ]
+            for name, other in (("before", before.features), ("after", after.features))
+        }
+    try:
+        changes = weight_change(original.state_dict(), model.state_dict(), head=head)
+        found["weights"] = [
+            {
+                "part": one.name.removeprefix("weight change: "),
+                "value": one.value,
+                "mean": one.detail["mean_absolute"],
+            }
+            for one in changes
+        ]
+    except DataError:
+        pass
+    rows = after.forget if bool(after.forget.any()) else torch.ones_like(after.forget)
+    for legacy in (False, True):
+        try:
+            if random and after.logits is not None:
+                one = zrf(after.logits[rows], random, "test forget", legacy=legacy)
+                found[one.name] = {
+                    "value": one.value,
+                    "low": one.low,
+                    "high": one.high,
+                    "n": one.n,
+                    "unit": "1",
+                }
+        except UsageError:
+            continue
+    return found
+
+
+def embedded(one: Outputs, seed: int, most: int = 800) -> list[list[float]]:
+    """t-SNE of at most so many test rows: x, y, class."""
+    from sklearn.manifold import TSNE
+
+    rows = torch.randperm(len(one), generator=torch.Generator().manual_seed(seed))[:most]
+    x = one.features[rows]
+    x = (x - x.mean(0)) / x.std().clamp_min(1e-9)
+    found = TSNE(
+        random_state=seed, init="pca", perplexity=min(30, max(2, len(rows) // 4))
+    ).fit_transform(x.numpy())
+    return [
+        [round(float(a), 2), round(float(b), 2), int(c)]
+        for (a, b), c in zip(found, one.labels[rows], strict=True)
+    ]
+
+
+def _share(hit: Tensor) -> dict[str, Any]:
+    n = len(hit)
+    if n == 0:
+        return {"value": None, "low": None, "high": None, "n": 0}
+    low, high = share_interval(float(hit.sum()), n)
+    return {"value": 100 * float(hit.double().mean()), "low": 100 * low, "high": 100 * high, "n": n}
+
+
+def _reading(one: Reading) -> dict[str, Any]:
+    low, high = one.interval()
+    return {"value": 100 * one.value, "low": 100 * low, "high": 100 * high, "n": len(one.forget)}
+
+
+def _score(one: Score) -> dict[str, Any]:
+    return {
+        "value": None if one.value is None else 100 * one.value,
+        "low": None if one.low is None else 100 * one.low,
+        "high": None if one.high is None else 100 * one.high,
+        "n": one.n,
+    }
+
+
+def _plain(value: float | None) -> dict[str, Any]:
+    return {"value": value, "low": None, "high": None, "n": 0}
+
+
+def _short(value: float) -> float | None:
+    return round(value, 4) if value == value else None

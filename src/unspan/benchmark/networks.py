@@ -1,0 +1,158 @@
+"""The networks of a benchmark: the original and the retrained model, trained by the recipe of a
+cell and kept by content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from unspan.benchmark.store import Store
+from unspan.errors import UsageError
+from unspan.extraction import find_feature_layer
+from unspan.extraction.stream import example
+from unspan.methods.descent import descend
+from unspan.models import build, classes_of
+from unspan.models.redraw import redraw
+from unspan.run import Run, batches, peek
+from unspan.training.checkpoint import Checkpoint
+from unspan.training.context import Work, image_layout
+from unspan.training.loop import Training
+
+
+def digest(path: Path) -> str:
+    """sha256 of a weights file.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def start(spec: str, classes: int, seed: int, weights: Path | None = None) -> tuple[nn.Module, Any]:
+    """A network before training, and its preparation of images.
+
+    Networks of Python code start from random weights of the seed; those of a library or the hub
+    from their published weights with a new head. With `weights` it is a trained network.
+
+    Args:
+        spec: as `unspan.models.build` takes it.
+        classes: outputs.
+        seed: of what is drawn.
+        weights: safetensors of all weights.
+    """
+    if weights is not None or spec.startswith("python:"):
+        loaded = build(spec, weights=weights, num_classes=classes)
+        if weights is None:
+            redraw(loaded.model, seed)
+        return loaded.model, loaded.preprocess
+    try:
+        loaded = build(spec)
+    except UsageError as error:
+        raise UsageError(
+            f"{error} Published weights are needed for {spec}; without a hub, put the folder of the"
+            " model (config.json, model.safetensors, preprocessor_config.json) on this machine and"
+            ' write model = "transformers:/path/to/it" in a copy of the spec.'
+        ) from error
+    if classes_of(loaded.model) != classes:
+        _new_head(loaded.model, classes, seed)
+    loaded.model.requires_grad_(True)
+    return loaded.model, loaded.preprocess
+
+
+def _new_head(model: nn.Module, classes: int, seed: int) -> None:
+    """Replace the last linear layer by one with so many outputs, drawn by the seed."""
+    name, old = next(
+        (
+            (name, layer)
+            for name, layer in reversed(list(model.named_modules()))
+            if isinstance(layer, nn.Linear)
+        ),
+        ("", None),
+    )
+    if old is None:
+        raise UsageError(
+            f"{type(model).__name__} has no linear layer, so it gets no head with {classes}"
+            " outputs."
+        )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        fresh = nn.Linear(old.in_features, classes)
+    model.set_submodule(name, fresh)
+    config: Any = getattr(model, "config", None)
+    if hasattr(config, "num_labels"):
+        config.num_labels = classes
+
+
+def trained(
+    store: Store, spec: str, train: dict[str, Any], data: Any, classes: int, run: Run
+) -> tuple[nn.Module, dict[str, Any]]:
+    """A network trained on all of `data`, from the store when it is there, and the story of its
+    training.
+
+    Args:
+        store: where it is kept; a training that was killed goes on after its last epoch.
+        spec: of the network.
+        train: settings of `unspan.training.loop.Training`.
+        data: labelled samples.
+        classes: outputs.
+        run: device, seed, progress.
+    """
+    settings = Training(
+        **(
+            {"lr": 0.01, "epochs": 50, "batch": 64}
+            | {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in train.items()
+            }
+        )
+    )
+    model, _ = start(spec, classes, run.seed)
+    model = model if run.device is None else model.to(run.device)
+    first, _ = peek(batches(data, run, shard=False))
+    feature_layer, _ = find_feature_layer(model.eval(), example(first, model))
+    work = Work(model, feature_layer, {"retain": data}, run, Checkpoint(None, ""), classes)
+    name = hashlib.sha256(
+        json.dumps([spec, repr(settings), classes, run.seed, work.fingerprint()]).encode()
+    ).hexdigest()[:16]
+    path = store.path("network", name, ".safetensors")
+
+    def make() -> None:
+        epochs = store.root / "networks" / f"{name}.epochs"
+        work.checkpoint = Checkpoint(epochs, name)
+        with image_layout(model):
+            history = descend(work, settings, "training").report["history"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(
+            {key: value.contiguous() for key, value in model.state_dict().items()},
+            path.with_suffix(".part"),
+        )
+        path.with_suffix(".part").replace(path)
+        store.write(
+            "network",
+            name,
+            {
+                "model": spec,
+                "settings": repr(settings),
+                "samples": len(data),
+                "seconds": round(sum(row["seconds"] for row in history), 2),
+                "history": history,
+            },
+        )
+        shutil.rmtree(epochs, ignore_errors=True)
+
+    story = store.once(
+        "network", name, make, lambda: run.report("another process trains this network", 0, None)
+    )
+    model.load_state_dict(load_file(path))
+    return model.eval(), story | {"name": name}

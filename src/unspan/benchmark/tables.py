@@ -1,0 +1,260 @@
+"""Tables as Markdown, CSV and LaTeX: mean ± standard deviation, best bold, second best underlined,
+printed values beside.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+
+from unspan.benchmark.views import REFERENCES, Column, Line, Number, Table
+
+_ARROWS = {"lower": " ↓", "higher": " ↑", "none": ""}
+
+
+def markdown(table: Table) -> str:
+    """A table, and below it the printed values with our difference to them, where there are any."""
+    head = ["method", "D_r", "seeds", *(_head(column) for column in table.columns)]
+    places = ranks(table)
+    body = [
+        [
+            _label(line),
+            _marks(line),
+            _seeds(line),
+            *(
+                _marked(
+                    _text(line.numbers.get(column.key), column),
+                    places.get((number, column.key)),
+                    "**",
+                    "<u>",
+                    "</u>",
+                )
+                for column in table.columns
+            ),
+        ]
+        for number, line in enumerate(table.lines)
+    ]
+    parts = [f"### {escaped(table.title)}", "", *_pipes(head, body)]
+    if table.note:
+        parts += ["", escaped(table.note)]
+    failed = [escaped(f"{line.label}: {line.failed}") for line in table.lines if line.failed]
+    parts += ["", "Failed cells: " + "; ".join(failed)] if failed else []
+    compared = [
+        column
+        for column in table.columns
+        if any(_printed(line, column) is not None for line in table.lines)
+    ]
+    if compared:
+        rows = [
+            [
+                escaped(line.label),
+                *(_difference(line.numbers.get(column.key), column) for column in compared),
+            ]
+            for line in table.lines
+            if any(_printed(line, column) is not None for column in compared)
+        ]
+        parts += [
+            "",
+            (
+                f"Printed in the paper ({escaped(table.meant)}), and ours minus printed (`?`: the"
+                " print is doubtful):"
+            ),
+            "",
+            *_pipes(["method", *(_head(column) for column in compared)], rows),
+        ]
+    return "\n".join(parts) + "\n"
+
+
+def comma_separated(table: Table) -> str:
+    """One line for every method and column: means, deviations, seeds, printed value, difference."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        [
+            "pair",
+            "method",
+            "label",
+            "needs_retain",
+            "column",
+            "mean",
+            "std",
+            "seeds",
+            "printed",
+            "doubtful",
+            "difference",
+        ]
+    )
+    for line in table.lines:
+        for column in table.columns:
+            one = line.numbers.get(column.key)
+            if one is not None:
+                gap = "" if one.printed is None else round(one.mean - one.printed, 6)
+                writer.writerow(
+                    [
+                        line.pair,
+                        line.method,
+                        line.label,
+                        line.needs_retain,
+                        column.key,
+                        round(one.mean, 6),
+                        "" if one.std is None else round(one.std, 6),
+                        one.n,
+                        "" if one.printed is None else one.printed,
+                        int(one.doubtful),
+                        gap,
+                    ]
+                )
+    return out.getvalue()
+
+
+def latex(table: Table) -> str:
+    r"""A `tabular` with booktabs rules; `\\checkmark` marks methods that read retained data."""
+    places = ranks(table)
+    blocks: list[tuple[str, int]] = []
+    for column in table.columns:
+        if blocks and blocks[-1][0] == column.block:
+            blocks[-1] = (column.block, blocks[-1][1] + 1)
+        else:
+            blocks.append((column.block, 1))
+    rows = [f"\\begin{{tabular}}{{lc{'r' * len(table.columns)}}}", "\\toprule"]
+    if any(name for name, _ in blocks):
+        rows.append(
+            " & & "
+            + " & ".join(
+                f"\\multicolumn{{{count}}}{{c}}{{{_escaped(name)}}}" for name, count in blocks
+            )
+            + r" \\"
+        )
+    arrows = {"lower": r" $\downarrow$", "higher": r" $\uparrow$", "none": ""}
+    rows += [
+        "Method & $D_r$ & "
+        + " & ".join(_math(column.title) + arrows[column.better] for column in table.columns)
+        + r" \\",
+        "\\midrule",
+    ]
+    for number, line in enumerate(table.lines):
+        mark = {True: r"\checkmark", False: r"$\times$", None: ""}[line.needs_retain]
+        cells = [
+            _marked(
+                _text(line.numbers.get(column.key), column, r"{\scriptsize$\pm$", "}"),
+                places.get((number, column.key)),
+                "",
+                r"\underline{",
+                "}",
+                r"\textbf{",
+                "}",
+            )
+            for column in table.columns
+        ]
+        rows.append(" & ".join([_escaped(line.label), mark, *cells]) + r" \\")
+    return "\n".join([*rows, "\\bottomrule", "\\end{tabular}"]) + "\n"
+
+
+def ranks(table: Table) -> dict[tuple[int, str], int]:
+    """0 for the best, 1 for the second best line of a column that has a direction; references take
+    no part.
+    """
+    found = {}
+    for column in table.columns:
+        if column.better == "none":
+            continue
+        known = sorted(
+            {
+                round(line.numbers[column.key].mean, column.digits)
+                for line in table.lines
+                if column.key in line.numbers and line.method not in REFERENCES
+            },
+            reverse=column.better == "higher",
+        )
+        for number, line in enumerate(table.lines):
+            if column.key in line.numbers and line.method not in REFERENCES:
+                place = known.index(round(line.numbers[column.key].mean, column.digits))
+                if place < 2:
+                    found[number, column.key] = place
+    return found
+
+
+def _text(one: Number | None, column: Column, between: str = " ± ", after: str = "") -> str:
+    if one is None:
+        return "–"
+    return f"{one.mean:.{column.digits}f}" + (
+        "" if one.std is None else f"{between}{one.std:.{column.digits}f}{after}"
+    )
+
+
+def _marked(
+    text: str, rank: int | None, both: str, under: str, ends: str, bold: str = "", closes: str = ""
+) -> str:
+    if rank is None:
+        return text
+    return f"{under}{text}{ends}" if rank else f"{both or bold}{text}{both or closes}"
+
+
+def _difference(one: Number | None, column: Column) -> str:
+    if one is None or one.printed is None:
+        return "–"
+    return (
+        f"{one.printed:.{column.digits + (column.digits > 0)}f}{'?' if one.doubtful else ''}"
+        f" ({one.mean - one.printed:+.{column.digits}f})"
+    )
+
+
+def _printed(line: Line, column: Column) -> float | None:
+    one = line.numbers.get(column.key)
+    return None if one is None else one.printed
+
+
+def _head(column: Column) -> str:
+    kind = "KR " if column.key.startswith("KR") else ""
+    return f"{kind}{column.title}{_ARROWS[column.better]}".replace("|", "\\|")
+
+
+def _label(line: Line) -> str:
+    return escaped(line.label) + (
+        "" if line.seeds else " (failed)" if line.failed else " (not run)"
+    )
+
+
+def _seeds(line: Line) -> str:
+    return str(line.seeds) if line.seeds == line.wanted else f"{line.seeds} of {line.wanted}"
+
+
+def _marks(line: Line) -> str:
+    return {True: "✓", False: "✗", None: ""}[line.needs_retain]
+
+
+def _pipes(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    return [
+        "| " + " | ".join(head) + " |",
+        "|" + "---|" * len(head),
+        *("| " + " | ".join(row) + " |" for row in body),
+    ]
+
+
+def escaped(text: str) -> str:
+    """A text of a user as plain Markdown in one line."""
+    return re.sub(r"([\\`*\[\]<>|])", r"\\\1", " ".join(text.split()))
+
+
+def _escaped(text: str) -> str:
+    """A text of a user as plain LaTeX in one line."""
+    special = {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        **{one: f"\\{one}" for one in "&%$#_{}"},
+    }
+    return "".join(special.get(character, character) for character in " ".join(text.split()))
+
+
+def _math(title: str) -> str:
+    letter, _, index = title.partition("_")
+    return (
+        f"${letter}_{{{index}}}$"
+        if index and letter in ("D", "HM")
+        else _escaped(title).replace("−", "$-$").replace("|", "$|$")
+    )

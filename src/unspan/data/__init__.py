@@ -1,0 +1,1 @@
+"""Data as people have them, and the request: which samples must go."""

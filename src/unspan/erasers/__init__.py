@@ -1,0 +1,1 @@
+"""Erasers: maps on penultimate features, and the mathematics they are made with."""

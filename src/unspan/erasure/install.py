@@ -1,0 +1,144 @@
+"""Write an eraser into a model: as a module at the site, or into the weights of an affine layer or
+the head.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unspan.artifact.deletion import Placement
+from unspan.erasers.maps import Affine, Eraser, LinearMap, Projection, is_mapped, placed
+from unspan.errors import ModelError, UsageError
+from unspan.extraction import FeatureLayer, attach, is_own_weight, read
+from unspan.system.memory import is_wide
+
+
+def check_fold(inner: nn.Module, feature_layer: FeatureLayer, form: str) -> None:
+    """Refuse the folded form without a head that can take it (UsageError)."""
+    if form == "folded" and (
+        feature_layer.head is None
+        or not is_own_weight(inner, inner.get_submodule(feature_layer.head))
+    ):
+        raise UsageError(
+            "form='folded' needs a linear head with weights of its own (not tied, not"
+            " reparametrised); this model has none. Use form='projected'."
+        )
+
+
+def install(
+    inner: nn.Module, feature_layer: FeatureLayer, eraser: Eraser, form: str
+) -> tuple[Placement, Tensor | None]:
+    """Write the eraser into the model. A projection also goes into the head: stripping the eraser
+    from the features does not bring the scores back.
+    """
+    if not isinstance(eraser, Affine):
+        if form == "folded":
+            raise UsageError(
+                "form='folded' takes affine maps; this eraser decides for every sample by itself."
+                " Use form='projected'."
+            )
+        attach(inner, feature_layer, eraser)
+        return "hook", None
+    head = inner.get_submodule(feature_layer.head) if feature_layer.head is not None else None
+    if form == "folded":
+        fold_input(
+            head, eraser, eraser.offset if isinstance(eraser, LinearMap) else None
+        )  # check_fold saw to it that there is one
+        return "head", None
+    if isinstance(eraser, Projection) and head is not None and is_own_weight(inner, head):
+        fold_input(head, eraser)
+    if feature_layer.affine and isinstance(eraser, Projection):
+        site = inner.get_submodule(feature_layer.site)
+        undo = _lost_rows(site, eraser.basis)
+        fold_output(site, eraser)
+        return "weights", undo
+    attach(inner, feature_layer, eraser)
+    return "hook", None
+
+
+def _lost_rows(site: nn.Module, basis: Tensor) -> Tensor:
+    weight = site.weight.detach().double().cpu().flatten(1)
+    bias = (
+        torch.zeros(len(weight), dtype=torch.float64)
+        if site.bias is None
+        else site.bias.detach().double().cpu()
+    )
+    return basis.double().mT @ torch.cat([weight, bias[:, None]], 1)
+
+
+def restore_rows(site: nn.Module, basis: Tensor, rows: Tensor) -> None:
+    """Add what `install` took from an affine layer again, in place."""
+    with torch.no_grad():
+        lost = basis.double() @ rows
+        site.weight.copy_(
+            (site.weight.double().cpu().flatten(1) + lost[:, :-1]).view_as(site.weight)
+        )
+        if site.bias is not None:
+            site.bias.copy_(site.bias.double().cpu() + lost[:, -1])
+
+
+def verify(
+    inner: nn.Module,
+    feature_layer: FeatureLayer,
+    eraser: Eraser,
+    form: str,
+    clean: Tensor,
+    inputs: Any,
+) -> None:
+    """The installed model must give exactly the mapped features, or nothing is returned."""
+    got, _ = read(inner, feature_layer, inputs)
+    tolerance = 1e-3 if clean.dtype in (torch.float32, torch.float64) else 5e-2
+    if form == "folded":
+        want = clean
+        right = bool((got - clean).abs().max() <= tolerance * clean.abs().max())
+    else:
+        want = placed(eraser, "last", clean)(clean)
+        right = is_mapped(eraser, "last", clean, got, tolerance)
+    if not right:
+        raise ModelError(
+            f"The eraser at '{feature_layer.site}' does not give the projected features (difference"
+            f" {float((got - want).abs().max()):.2e}). Choose another place with"
+            f" feature_layer='NAME:out'."
+        )
+
+
+def fold_output(module: nn.Module, eraser: Affine) -> None:
+    """Replace an affine layer `x -> W x + b` by `x -> A (W x + b)`, in place."""
+    with torch.no_grad():
+        weight = module.weight
+        weight.copy_(_mapped(eraser, weight.double().flatten(1)).view_as(weight))
+        if module.bias is not None:
+            module.bias.copy_(_mapped(eraser, module.bias.double()))
+
+
+def _mapped(eraser: Affine, columns: Tensor) -> Tensor:
+    """`A columns`, without A as a matrix where that would be large."""
+    if isinstance(eraser, Projection) and is_wide(len(eraser.basis)):
+        basis = eraser.basis.double().to(columns.device)
+        return columns - basis @ (basis.mT @ columns)
+    return eraser.matrix().double().to(columns.device) @ columns
+
+
+def _read_through(eraser: Affine, rows: Tensor) -> Tensor:
+    """`rows A`, without A as a matrix where that would be large."""
+    if isinstance(eraser, Projection) and is_wide(len(eraser.basis)):
+        basis = eraser.basis.double().to(rows.device)
+        return rows - (rows @ basis) @ basis.mT
+    return rows @ eraser.matrix().double().to(rows.device)
+
+
+def fold_input(module: nn.Module, eraser: Affine, offset: Tensor | None = None) -> None:
+    """Replace a head `z -> W z + b` by `z -> W (A z + a) + b`, in place; without an offset a is
+    0.
+    """
+    with torch.no_grad():
+        weight = module.weight
+        if offset is not None:
+            shift = weight.double().flatten(1) @ offset.double().to(weight.device)
+            module.bias = nn.Parameter(
+                (shift if module.bias is None else module.bias.double() + shift).to(weight.dtype)
+            )
+        weight.copy_(_read_through(eraser, weight.double().flatten(1)).view_as(weight))

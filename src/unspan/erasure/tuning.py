@@ -1,0 +1,173 @@
+"""Choose the settings of a method: the same number of trials for every method, judged on validation
+samples.
+
+A tenth of the forget and of the retained training data is set aside, by position and seed, and
+never given to the method in a trial; the test data play no part. The score of a trial is the
+harmonic mean of forgetting and remaining accuracy there (HM of the paper).
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import Subset
+
+from unspan.data.request import Splits
+from unspan.erasure.evaluation import accuracy
+from unspan.erasure.pipeline import erase, pair_of
+from unspan.errors import DataError, UnspanError, UsageError
+from unspan.methods import configured
+from unspan.metrics.retention import harmonic_mean
+from unspan.run import Run
+from unspan.training.samples import generator
+
+_SHARE = 10  # one of ten samples is for validation
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One try.
+
+    Attributes:
+        settings: that were tried, beside the method's defaults.
+        forget: accuracy on the forget validation samples, None when the method ended with an error.
+        retain: accuracy on the retained ones.
+        score: harmonic mean of `1 - forget` and `retain`, in [0, 1], higher is better.
+        seconds: of the method.
+        error: what ended it.
+    """
+
+    settings: dict[str, Any]
+    forget: float | None
+    retain: float | None
+    score: float
+    seconds: float
+    error: str = ""
+
+
+def tune(
+    model: nn.Module,
+    splits: Splits,
+    kind: Any,
+    trials: int,
+    run: Run | None = None,
+    given: Mapping[str, Any] | None = None,
+    **erasing: Any,
+) -> tuple[Any, list[Trial]]:
+    """The best settings of a method, and every trial.
+
+    Args:
+        model: the original; unchanged.
+        splits: the request, with labelled samples to forget and to keep.
+        kind: method class with `search`, the values to choose from.
+        trials: how many settings are tried at most; the defaults are always among them.
+        run: device, seed, progress.
+        given: settings that are not searched.
+        erasing: passed to `erase`.
+
+    Raises:
+        UsageError: no retained data.
+        DataError: too few samples to set some aside, or every trial ended with an error.
+    """
+    run = run or Run()
+    if splits.retain is None:
+        raise UsageError(
+            "Tuning weighs forgetting against what remains, and the request has nothing to keep:"
+            " give the whole data (--data)."
+        )
+    if splits.kind == "samples":
+        raise UsageError(
+            "Tuning asks for no accuracy on what is forgotten, which is right for classes and"
+            " persons; single samples are named by generalisation even by a model that never saw"
+            " them. Choose the settings yourself (--set)."
+        )
+    inner, forget, retain = apart(splits, run.seed)
+    silent = replace(run, progress=None)
+    done: list[Trial] = []
+    for number, settings in enumerate(candidates(kind, trials, run.seed, given)):
+        run.report(f"tuning {kind.name}", number, trials)
+        begun = time.perf_counter()
+        try:
+            method = configured(kind, {**(given or {}), **settings})
+            deletion = erase(model, inner, method, silent, measure=False, **erasing)
+            erased = deletion.model
+            seconds = time.perf_counter() - begun
+            pair = pair_of(model, erased)
+            left, kept = (
+                accuracy(pair, data, "validation", silent).after for data in (forget, retain)
+            )
+            done.append(
+                Trial(
+                    settings,
+                    left,
+                    kept,
+                    harmonic_mean(100 * left, 100 * kept) / 100,
+                    round(seconds, 2),
+                )
+            )
+        except UnspanError as error:
+            done.append(
+                Trial(settings, None, None, -1.0, round(time.perf_counter() - begun, 2), str(error))
+            )
+    best = max(done, key=lambda trial: trial.score)
+    if best.score < 0:
+        raise DataError(
+            f"Every one of {len(done)} trials of {kind.name} ended with an error; the last:"
+            f" {done[-1].error}"
+        )
+    return configured(kind, {**(given or {}), **best.settings}), done
+
+
+def candidates(
+    kind: Any, trials: int, seed: int, given: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """At most `trials` settings: the first of every list, then others of the grid in a random
+    order.
+
+    >>> class Kind:
+    ...     search = {"a": (1, 2), "b": (3,)}
+    >>> candidates(Kind, 5, 0)
+    [{'a': 1, 'b': 3}, {'a': 2, 'b': 3}]
+    """
+    if trials < 1:
+        raise UsageError(f"{trials} trials: use at least one.")
+    space = {name: values for name, values in kind.search.items() if name not in (given or {})}
+    grid = [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
+    order = torch.randperm(len(grid) - 1, generator=generator(seed, "candidates")).tolist()
+    return [grid[0], *(grid[1 + place] for place in order)][:trials]
+
+
+def apart(splits: Splits, seed: int) -> tuple[Splits, Any, Any]:
+    """The request without its validation samples, and these: forget and retained ones."""
+    parts = []
+    for name in ("forget", "retain"):
+        data = getattr(splits, name)
+        if (
+            not (hasattr(data, "__len__") and hasattr(data, "__getitem__"))
+            or len(data) < 2 * _SHARE
+        ):
+            raise DataError(
+                f"Tuning sets a tenth of the {name} data aside and needs a dataset of at least"
+                f" {2 * _SHARE} samples."
+            )
+        order = torch.randperm(len(data), generator=generator(seed, "validation", name)).tolist()
+        held = set(order[: len(data) // _SHARE])
+        parts.append(
+            (
+                Subset(data, [i for i in range(len(data)) if i not in held]),
+                Subset(data, sorted(held)),
+            )
+        )
+    (forget, forget_held), (retain, retain_held) = parts
+    return replace(splits, forget=forget, retain=retain), forget_held, retain_held
+
+
+def rows(trials: list[Trial]) -> list[dict[str, Any]]:
+    """JSON rows for a receipt."""
+    return [asdict(trial) for trial in trials]

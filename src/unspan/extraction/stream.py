@@ -1,0 +1,199 @@
+"""One pass over the forget data: features, labels, and what the receipt needs to know of the
+samples.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unspan import dist
+from unspan.erasers.maps import Eraser, placed
+from unspan.errors import DataError, ResourceError
+from unspan.extraction import FeatureLayer, arranged, input_like, read
+from unspan.models.frozen_norms import training_mode
+from unspan.run import Batch, Run, first_rows, place
+from unspan.system.digests import state_hash
+
+_LARGEST = 1e15  # activations beyond this are an overflow in the making, not features
+
+
+@dataclass
+class Seen:
+    """What one pass met: sample digests (for the commitment), conversions, and hits of the model's
+    own head.
+    """
+
+    digests: bytearray = field(
+        default_factory=bytearray
+    )  # 32 bytes a sample, so that memory hardly grows with n
+    conversions: Counter[str] = field(default_factory=Counter)
+    hits: int = 0
+    labelled: int = 0
+
+
+class FeatureStream:
+    """Iterate once to get `(features [n, d], labels [n] | None)` of every batch of the forget set.
+
+    Attributes:
+        dim: d.
+        total: samples this process will read, None when unknown.
+        head: float64 head `(weight [C, d], bias [C])` or None.
+        seed: of every random choice a method makes.
+        key: secret of the request, for choices that nobody may predict.
+        classes: labels of the request, empty where it is no class.
+        earlier: labels that earlier requests on this model erased.
+        prior: eraser of earlier requests that the features went through.
+        says: what progress calls this pass.
+        retain: the same over the retained data, for methods that declare it; None where there is
+            none.
+        seen: filled while iterating.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        feature_layer: FeatureLayer,
+        batches: Iterator[Batch],
+        run: Run,
+        *,
+        total: int | None,
+        head: tuple[Tensor, Tensor] | None,
+        prior: Eraser | None = None,
+        train_mode: bool = False,
+        frozen: Collection[str] = (),
+    ):
+        self.dim, self.total, self.head, self.seed = feature_layer.dim, total, head, run.seed
+        self.key, self.classes, self.earlier, self.prior = (
+            b"",
+            tuple[int, ...](),
+            tuple[int, ...](),
+            prior,
+        )
+        self.seen, self.says = Seen(), "reading forget data"
+        self.retain: FeatureStream | None = None
+        self._model, self._tap, self._batches, self._run, self._train = (
+            model,
+            feature_layer,
+            batches,
+            run,
+            train_mode,
+        )
+        self._frozen = frozen
+
+    def model_digest(self) -> str:
+        """Hash of the weights that are read, without an eraser."""
+        return state_hash(self._model.state_dict())
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        done = 0
+        if self._train:
+            training_mode(self._model, self._frozen)
+        for number, batch in enumerate(self._batches):
+            features = self._features(batch)[: len(batch)]
+            _check_finite(features, batch, number)
+            self._note(features, batch)
+            done += len(batch)
+            self._run.report(self.says, done, self.total)
+            if self.prior is not None:
+                features = placed(self.prior, "last", features)(features)
+            yield features, batch.labels
+        if self._train:
+            self._model.eval()
+
+    def _features(self, batch: Batch) -> Tensor:
+        """Features of a batch, in halves when the device runs out of memory."""
+        rows = len(
+            next(iter(batch.inputs.values()))
+            if isinstance(batch.inputs, dict)
+            else batch.inputs
+            if isinstance(batch.inputs, Tensor)
+            else batch.inputs[0]
+        )
+        step = rows
+        while True:
+            try:
+                parts = [
+                    self._read(_slice(batch.inputs, start, step)) for start in range(0, rows, step)
+                ]
+                return (
+                    (torch.cat(parts) if len(parts) > 1 else parts[0]).float()
+                    if parts[0].dtype != torch.float64
+                    else torch.cat(parts)
+                )
+            except torch.OutOfMemoryError as error:
+                if step == 1:
+                    raise ResourceError(
+                        "Out of device memory with a batch of one sample; use --device cpu or"
+                        " smaller inputs."
+                    ) from error
+                step = (step + 1) // 2
+                torch.cuda.empty_cache()
+            except RuntimeError as error:
+                raise out_of_memory(error) or error from error
+
+    def _read(self, inputs: Any) -> Tensor:
+        with arranged(self._model, inputs) as arrived:
+            return read(self._model, self._tap, arrived)[0].cpu()
+
+    def _note(self, features: Tensor, batch: Batch) -> None:
+        self.seen.digests += b"".join(batch.digests)
+        self.seen.conversions.update(note for note in batch.notes if note)
+        if self.head is not None and batch.labels is not None:
+            weight, bias = self.head
+            scores = features.double() @ weight.mT + bias
+            predicted = scores.argmax(1) if len(weight) > 1 else (scores[:, 0] > 0).long()
+            self.seen.hits += int((predicted == batch.labels).sum())
+            self.seen.labelled += len(predicted)
+
+
+def seen_by_all(stream: FeatureStream) -> Seen:
+    """What all processes read, added up."""
+    total = Seen()
+    for part in dist.gather(stream.seen):
+        total.digests += part.digests
+        total.conversions.update(part.conversions)
+        total.hits += part.hits
+        total.labelled += part.labelled
+    return total
+
+
+def _slice(inputs: Any, start: int, step: int) -> Any:
+    if isinstance(inputs, Tensor):
+        return inputs[start : start + step]
+    if isinstance(inputs, dict):
+        return {key: _slice(value, start, step) for key, value in inputs.items()}
+    return type(inputs)(_slice(value, start, step) for value in inputs)
+
+
+def out_of_memory(error: RuntimeError) -> ResourceError | None:
+    """The typed error for a failed allocation on the CPU, or None for any other error."""
+    if "allocate memory" not in str(error):
+        return None
+    needed = re.search(r"(\d+) bytes", str(error))
+    return ResourceError(
+        f"Out of memory{f': {needed[1]} bytes more are needed' if needed else ''}; use a smaller"
+        " --batch-size."
+    )
+
+
+def _check_finite(features: Tensor, batch: Batch, number: int) -> None:
+    good = torch.isfinite(features).all(1) & (features.abs().amax(1) < _LARGEST)
+    if not bool(good.all()):
+        row = int((~good).nonzero()[0])
+        raise DataError(
+            f"Features are NaN, infinite or beyond {_LARGEST:g} in batch {number}, row {row}"
+            f" ({batch.names[row]}). Check that sample; for a half-precision model extract in"
+            " float32 (model.float())."
+        )
+
+
+def example(batch: Batch, model: nn.Module) -> Any:
+    """Two samples as the model takes them, to find the feature layer with."""
+    return place(first_rows(batch.inputs, 2), input_like(model, batch.inputs))

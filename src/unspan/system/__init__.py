@@ -1,0 +1,1 @@
+"""The machine around the mathematics: where to write, memory, user code, hashes."""

@@ -1,0 +1,1 @@
+"""One explicit loop for every method that trains."""

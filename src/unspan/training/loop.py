@@ -1,0 +1,325 @@
+"""One explicit loop for every method that trains: passes, steps, history, guards, resume, several
+processes.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from unspan import dist
+from unspan.errors import InconclusiveError, UsageError
+from unspan.models.frozen_norms import has_statistics, training_mode
+from unspan.run import cut_rows
+from unspan.training.augment import KINDS, augmented
+from unspan.training.checkpoint import Checkpoint
+from unspan.training.context import Work, accuracy_on
+from unspan.training.samples import Minibatch
+
+_MEASURED = 2000  # samples of each kind whose accuracy is followed from epoch to epoch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """Settings of the loop.
+
+    Attributes:
+        lr: step size.
+        epochs: passes.
+        batch: samples a step.
+        optimiser: `sgd` or `adam`.
+        momentum: of SGD.
+        weight_decay: added to the gradient, as in the released codes.
+        milestones: epochs (from 1) after which the step is divided by 10.
+        cosine: let the step fall to 0 along a half cosine instead.
+        batchnorm: `train` updates running statistics and normalises by the minibatch; `frozen` does
+            neither. Layers that their owner froze are `frozen` in any case.
+        clip: largest norm of a gradient; None for no limit.
+        accumulate: parts into which a minibatch is cut, their gradients added, to save memory.
+        precision: `float32`, or `bf16` for mixed precision.
+        augment: of image minibatches: `none`, `flip`, or `crop-flip` (zero-padded by 4 of 32
+            pixels).
+        stop_at: end early once at most this share of the forget samples is recognised; None runs
+            all epochs.
+    """
+
+    lr: float
+    epochs: int
+    batch: int = 128
+    optimiser: Literal["sgd", "adam"] = "sgd"
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    milestones: tuple[int, ...] = ()
+    cosine: bool = False
+    batchnorm: Literal["train", "frozen"] = "train"
+    clip: float | None = None
+    accumulate: int = 1
+    precision: Literal["float32", "bf16"] = "float32"
+    augment: Literal["none", "flip", "crop-flip"] = "none"
+    stop_at: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("epochs", 1),
+            ("batch", 1),
+            ("accumulate", 1),
+            ("lr", None),
+            ("clip", None),
+            ("momentum", 0.0),
+            ("weight_decay", 0.0),
+            ("stop_at", 0.0),
+        ):
+            value = getattr(self, name)
+            if value is None and name in ("clip", "stop_at"):
+                continue
+            whole = (
+                isinstance(value, int)
+                if least == 1 and isinstance(least, int)
+                else isinstance(value, (int, float))
+            )
+            if (
+                isinstance(value, bool)
+                or not whole
+                or not math.isfinite(value)
+                or (value < least if least is not None else value <= 0)
+            ):
+                raise UsageError(
+                    f"{name}={value!r}: all of lr, epochs, batch, accumulate and clip must be"
+                    " positive numbers, momentum, weight_decay and stop_at not negative."
+                )
+        if self.momentum >= 1 or (self.stop_at or 0) > 1:
+            raise UsageError(
+                f"momentum={self.momentum}, stop_at={self.stop_at}: momentum lies below 1, stop_at"
+                " is a share."
+            )
+        choices = (
+            ("optimiser", ("sgd", "adam")),
+            ("batchnorm", ("train", "frozen")),
+            ("precision", ("float32", "bf16")),
+            ("augment", KINDS),
+        )
+        for name, allowed in choices:
+            if getattr(self, name) not in allowed:
+                raise UsageError(f"{name}={getattr(self, name)!r}: use {' or '.join(allowed)}.")
+
+    def step_size(self, epoch: int) -> float:
+        """The learning rate of an epoch, counted from 1."""
+        if self.cosine:
+            return self.lr * (1 + math.cos(math.pi * (epoch - 1) / self.epochs)) / 2
+        return self.lr * 0.1 ** sum(epoch > one for one in self.milestones)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass of an epoch.
+
+    Attributes:
+        minibatches: what is read.
+        loss: of a minibatch, a scalar that is minimised.
+        steps: how many minibatches there are, for the progress display.
+    """
+
+    minibatches: Iterable[Minibatch]
+    loss: Callable[[Minibatch], Tensor]
+    steps: int
+
+
+def train(
+    work: Work,
+    settings: Training,
+    plan: Callable[[int], Sequence[Pass]],
+    *,
+    parameters: Sequence[nn.Parameter] | None = None,
+    after_step: Callable[[], None] | None = None,
+    after_epoch: Callable[[int, dict[str, Any]], bool] | None = None,
+    name: str = "training",
+    resumable: bool = True,
+) -> list[dict[str, Any]]:
+    """Train `work.model` in place and return its history, a row for each epoch.
+
+    Rows have `epoch`, `loss` (mean over samples), `lr`, `seconds`, `forget_accuracy` and
+    `retain_accuracy` (on at most 2,000 samples; None where the method does not read them). A run
+    that was killed goes on after the last whole epoch.
+
+    Args:
+        work: model, data, seed, checkpoint.
+        settings: of the loop.
+        plan: passes of an epoch (from 1), one after the other.
+        parameters: what is trained, everything that requires gradients by default; the rest is
+            frozen meanwhile.
+        after_step: called after every step of the optimiser.
+        after_epoch: called with the epoch and its row; True ends the training.
+        name: for the progress display.
+        resumable: keep epochs; not where the method remembers something of its own from epoch to
+            epoch.
+
+    Raises:
+        InconclusiveError: the loss or a weight is not finite any more.
+    """
+    model = work.model
+    chosen = (
+        list(parameters)
+        if parameters is not None
+        else [one for one in model.parameters() if one.requires_grad]
+    )
+    optimiser = _optimiser(chosen, settings)
+    checkpoint = work.checkpoint if resumable else Checkpoint(None, "")
+    history = checkpoint.load(model, optimiser, work.fingerprint())
+    flags = [(module, module.training) for module in model.modules()]
+    others = [
+        one
+        for one in model.parameters()
+        if one.requires_grad and not any(one is mine for mine in chosen)
+    ]
+    for one in others:
+        one.requires_grad_(False)
+    try:
+        for epoch in range(len(history) + 1, settings.epochs + 1):
+            if history and history[-1].get("stopped"):
+                break
+            begun = time.perf_counter()
+            for group in optimiser.param_groups:
+                group["lr"] = settings.step_size(epoch)
+            loss = _epoch(work, settings, plan(epoch), optimiser, chosen, epoch, after_step, name)
+            if not all(bool(torch.isfinite(one).all()) for one in chosen):
+                raise InconclusiveError(
+                    f"{name}: a weight is infinite or NaN after epoch {epoch}. Lower lr (now"
+                    f" {settings.step_size(epoch):g}), or set clip."
+                )
+            row = {
+                "epoch": epoch,
+                "loss": loss,
+                "lr": settings.step_size(epoch),
+                **followed(work),
+                "seconds": round(time.perf_counter() - begun, 3),
+            }
+            ends = after_epoch(epoch, row) if after_epoch is not None else False
+            below = (
+                settings.stop_at is not None
+                and row["forget_accuracy"] is not None
+                and row["forget_accuracy"] <= settings.stop_at
+            )
+            row["stopped"] = bool(ends or below)
+            history.append(row)
+            checkpoint.save(model, optimiser, history)
+    finally:
+        for module, flag in flags:
+            module.training = flag
+        for one in others:
+            one.requires_grad_(True)
+        for one in chosen:
+            one.grad = None
+    return history
+
+
+def followed(work: Work) -> dict[str, float | None]:
+    """Accuracy on some forget and retain samples, None for a part that the method does not read."""
+    found: dict[str, float | None] = {}
+    for name in ("forget", "retain"):
+        if work.parts.get(name) is None:
+            found[f"{name}_accuracy"] = None
+            continue
+        samples = work.samples(name)
+        found[f"{name}_accuracy"] = round(
+            accuracy_on(
+                work.model, samples, samples.some(_MEASURED, work.stream("followed", name))
+            ),
+            6,
+        )
+    return found
+
+
+def _optimiser(parameters: Sequence[nn.Parameter], settings: Training) -> torch.optim.Optimizer:
+    if not parameters:
+        raise UsageError(
+            "Nothing to train: no parameter of this model requires gradients. Call requires_grad_()"
+            " on those that may change."
+        )
+    if settings.optimiser == "adam":
+        return torch.optim.Adam(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
+    return torch.optim.SGD(
+        parameters, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
+    )
+
+
+def _epoch(
+    work: Work,
+    settings: Training,
+    passes: Sequence[Pass],
+    optimiser: torch.optim.Optimizer,
+    chosen: Sequence[nn.Parameter],
+    epoch: int,
+    after_step: Callable[[], None] | None,
+    name: str,
+) -> float:
+    """All passes of one epoch; the mean loss over samples."""
+    frozen = work.frozen
+    if settings.batchnorm == "frozen":
+        frozen = [name for name, module in work.model.named_modules() if has_statistics(module)]
+    training_mode(work.model, frozen)
+    total, count, done, steps = 0.0, 0, 0, sum(one.steps for one in passes)
+    device = next(work.model.parameters()).device
+    low = (
+        torch.autocast(device.type, torch.bfloat16)
+        if settings.precision == "bf16"
+        else nullcontext()
+    )
+    changes = work.stream("augment", epoch)
+    with torch.random.fork_rng(
+        devices=[device] if device.type == "cuda" else []
+    ):  # dropout draws from the global stream
+        torch.manual_seed(
+            int(torch.randint(2**31, (1,), generator=work.stream("dropout", epoch, dist.rank())))
+        )
+        for one in passes:
+            for batch in one.minibatches:
+                optimiser.zero_grad(set_to_none=True)
+                for part in _cut(
+                    replace(batch, x=augmented(batch.x, settings.augment, changes)),
+                    settings.accumulate,
+                ):
+                    with low:
+                        loss = one.loss(part)
+                    if not bool(torch.isfinite(loss)):
+                        raise InconclusiveError(
+                            f"{name}: the loss is {float(loss)} in epoch {epoch}. Lower lr (now"
+                            f" {settings.step_size(epoch):g}), or set clip."
+                        )
+                    (loss * (len(part) / len(batch))).backward()
+                    total, count = total + float(loss.detach()) * len(part), count + len(part)
+                dist.add_gradients(chosen)
+                if settings.clip is not None:
+                    nn.utils.clip_grad_norm_(chosen, settings.clip)
+                optimiser.step()
+                if after_step is not None:
+                    after_step()
+                done += 1
+                work.run.report(f"{name}, epoch {epoch}", done, steps)
+    dist.same_buffers(work.model)
+    return dist.mean(total, count)
+
+
+def _cut(batch: Minibatch, parts: int) -> list[Minibatch]:
+    """This process's share of a minibatch, in as many parts."""
+    own = range(dist.rank(), len(batch), dist.world())
+    if dist.world() == 1 and parts == 1:
+        return [batch]
+    found = []
+    for index in torch.tensor(list(own)).tensor_split(parts):
+        if len(index):
+            found.append(
+                Minibatch(
+                    cut_rows(batch.x, index),
+                    batch.y[index],
+                    batch.index[index],
+                    batch.forget[index],
+                )
+            )
+    return found

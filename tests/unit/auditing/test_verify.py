@@ -1,0 +1,48 @@
+"""What `unspan verify` says of results that carry no eraser module."""
+
+import shutil
+
+import pytest
+import torch
+from torch import nn
+
+import unspan
+from unspan.artifact import private_folder
+from unspan.auditing.verify import verify
+from unspan.methods import NegGrad
+from unspan.training.loop import Training
+
+
+def absorbing() -> nn.Module:
+    """The layer before the head is affine, so that it takes the projection in."""
+    return nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 12), nn.Linear(12, 3))
+
+
+def saved(method, tmp_path):
+    torch.manual_seed(0)
+    model = absorbing().eval()
+    inputs = torch.randn(60, 6)
+    data = unspan.Splits.by_class(
+        torch.utils.data.TensorDataset(inputs, model(inputs).argmax(1)), 1, num_classes=3
+    )
+    return unspan.erase(model, data, method).save(
+        tmp_path / "erased", allow_identifying_projector=True
+    )
+
+
+@pytest.mark.parametrize(
+    "method",
+    [NegGrad(training=Training(lr=0.01, epochs=1)), unspan.ESC(rank=1)],
+    ids=["trained", "absorbed"],
+)
+def test_every_check_that_applies_holds(method, tmp_path):
+    folder = saved(method, tmp_path)
+    checks = {one.name: one.ok for one in verify(folder, model=absorbing())}
+    assert all(checks.values()), checks
+
+
+def test_directions_that_nothing_holds_are_not_checked(tmp_path):
+    folder = saved(unspan.ESC(rank=1), tmp_path)
+    shutil.rmtree(private_folder(folder))
+    checks = {one.name: one.ok for one in verify(folder, model=absorbing())}
+    assert checks["removed directions"] is None

@@ -1,0 +1,143 @@
+"""What a second request, a stranger's folder and impossible options must not do."""
+
+import json
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import unspan
+from unspan.cli import app
+from unspan.errors import UsageError
+from unspan.zoo import DigitsCNN
+
+MODULE = """
+import torch
+from torch.utils.data import Subset, TensorDataset
+
+def data():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(400) % 10
+    images = torch.rand(400, 1, 8, 8, generator=generator) * 0.1
+    images[torch.arange(400), 0, labels % 8, labels // 2] = 3.0
+    whole = TensorDataset(images, labels)
+    return {"train": Subset(whole, list(range(300))), "test": Subset(whole, list(range(300, 400)))}
+
+def model():
+    from unspan.zoo import DigitsCNN
+    torch.manual_seed(0)
+    net, split = DigitsCNN(), data()["train"]
+    x, y = (torch.stack(list(part)) for part in zip(*split))
+    optimiser = torch.optim.Adam(net.parameters(), lr=3e-3)
+    for _ in range(60):
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(net(x), y).backward()
+        optimiser.step()
+    return net
+"""
+OPTIONS = ["--data", "python:made_up:data", "--rank", "1"]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    import sys
+
+    (tmp_path / "made_up.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    sys.modules.pop("made_up", None)
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, list(arguments), catch_exceptions=True)
+
+
+def test_a_class_erased_earlier_is_not_counted_as_kept(here):
+    first = run("erase", "--model", "python:made_up:model", *OPTIONS, "--forget", "3", "--out", "a")
+    assert first.exit_code == 0, first.exception
+    second = run("erase", "--model", "a", "--trust-code", *OPTIONS, "--forget", "5", "--out", "b")
+    assert second.exit_code == 0, second.exception
+    rows = {
+        row["split"]: row for row in json.loads((here / "b/receipt.json").read_text())["evaluation"]
+    }
+    counts = {name: row["n"] for name, row in rows.items() if name.startswith("test")}
+    assert counts == {"test forget": 10, "test erased earlier": 10, "test retain": 80}
+    assert 3 not in [one[0] for one in rows["checked retain"]["classes"]]
+    assert [one[0] for one in rows["test erased earlier"]["classes"]] == [3]
+
+
+def test_a_folder_cannot_name_code_that_looks_like_ours(here):
+    torch.manual_seed(0)
+    done = unspan.erase(
+        DigitsCNN().eval(),
+        torch.rand(40, 1, 8, 8),
+        unspan.ESC(rank=1),
+        recipe={"spec": "python:unspan.zoo:DigitsCNN", "num_classes": None},
+    )
+    done.save("erased")
+    assert unspan.load("erased") is not None
+    trap = here / "unspan.zoo:x"
+    trap.mkdir()
+    (trap / "evil.py").write_text("open('canary', 'w')\ndef f():\n    return None\n")
+    account = json.loads((here / "erased/receipt.json").read_text())
+    account["model"]["recipe"]["spec"] = "python:unspan.zoo:x/evil.py:f"
+    (here / "erased/receipt.json").write_text(json.dumps(account))
+    with pytest.raises(UsageError, match="would be run"):
+        unspan.load("erased")
+    assert not (here / "canary").exists()
+
+
+@pytest.mark.parametrize(
+    ("extra", "says"),
+    [
+        (["--eval", "foo"], "--eval foo"),
+        (["--rank", "64"], "rank"),
+        (["--pool", "foo"], "pool"),
+        (["--size", "5"], "--size does not reach"),
+        (["--feature-layer", "nope"], "nope"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_run_would_refuse(here, extra, says):
+    found = run(
+        "erase",
+        "--model",
+        "python:made_up:model",
+        *OPTIONS,
+        "--forget",
+        "3",
+        "--out",
+        "a",
+        "--dry-run",
+        *extra,
+    )
+    assert isinstance(found.exception, UsageError) and says in str(found.exception)
+
+
+@pytest.mark.parametrize("out", [".", "/", ".."])
+def test_an_output_without_a_name_is_a_usage_error(here, out):
+    found = run("erase", "--model", "python:made_up:model", *OPTIONS, "--forget", "3", "--out", out)
+    assert isinstance(found.exception, UsageError) and "--out" in str(found.exception)
+
+
+def test_the_receipt_says_how_much_of_the_request_was_read():
+    done = unspan.erase(
+        DigitsCNN().eval(), torch.rand(90, 1, 8, 8), unspan.ESC(rank=1), unspan.Run(max_samples=30)
+    )
+    assert (
+        done.receipt["request"]["samples_requested"],
+        done.receipt["request"]["samples_read"],
+    ) == (90, 30)
+    assert any("30 of the 90" in line for line in done.warnings)
+
+
+def test_samples_and_unlabelled_heads_are_commented_on():
+    from torch.utils.data import TensorDataset
+
+    data = TensorDataset(torch.rand(60, 1, 8, 8), torch.arange(60) % 10)
+    done = unspan.erase(
+        DigitsCNN().eval(), unspan.Splits.by_index(data, range(30)), unspan.ESC(rank=1)
+    )
+    assert any("not unlearned" in line for line in done.warnings)
+    done = unspan.erase(DigitsCNN().eval(), torch.rand(40, 1, 8, 8), unspan.ESC(rank=1))
+    assert any("feature_layer='output'" in line for line in done.warnings)

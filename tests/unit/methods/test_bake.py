@@ -1,0 +1,270 @@
+"""Bake: the matching loss against its definition, and what it does to small networks."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.autograd import gradcheck
+from torch.nn.functional import cross_entropy
+from torch.utils.data import Subset, TensorDataset
+
+import unspan
+from unspan.errors import InconclusiveError, UsageError
+from unspan.extraction import eval_mode, find_feature_layer, read
+from unspan.methods.bake import (
+    Bake,
+    distance,
+    paired,
+    pooled_inputs,
+    repeated,
+    targets,
+    weight_layers,
+    within,
+)
+from unspan.metrics.linear import linear_probe
+from unspan.metrics.outputs import Outputs
+from unspan.run import Run
+from unspan.training.checkpoint import Checkpoint
+from unspan.training.context import Work
+from unspan.training.loop import Training
+
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
+
+
+def clouds(seed=0, forget=12, retained=60, dim=3, classes=3):
+    """Forget features with targets, retained features with classes, float64."""
+    g = torch.Generator().manual_seed(seed)
+    x = torch.randn(forget + retained, dim, generator=g, dtype=torch.float64) * torch.arange(
+        1, dim + 1
+    )
+    y = torch.randint(classes, (forget + retained,), generator=g)
+    return x[:forget], y[:forget], x[forget:], y[forget:]
+
+
+def test_the_distance_is_the_energy_distance_of_whitened_features_of_equal_class():
+    f, j, r, y = clouds()
+    centre, factor = within(r, y)
+    inverse = torch.linalg.inv(factor)
+    f1, r1 = ((x - centre) @ inverse.T / 3**0.5 for x in (f, r))
+    rows = range(len(f))
+    to = [
+        torch.stack([(f1[i] - r1[k]).norm() for k in range(len(r)) if y[k] == j[i]]).mean()
+        for i in rows
+    ]
+    own = [
+        torch.stack([(f1[i] - f1[k]).norm() for k in rows if j[k] == j[i] and k != i]).mean()
+        for i in rows
+        if (j == j[i]).sum() > 1
+    ]
+    assert torch.allclose(
+        distance(f, j, r, y), 2 * torch.stack(to).mean() - torch.stack(own).mean()
+    )
+
+
+def test_the_distance_has_the_right_gradient_and_no_scale():
+    f, j, r, y = clouds()
+    assert gradcheck(lambda x: distance(x, j, r, y), f.requires_grad_())
+    assert torch.allclose(distance(f, j, r, y), distance(10 * f + 3, j, 10 * r + 3, y))
+
+
+def test_features_that_follow_the_distance_take_the_mean_and_the_spread_of_their_class():
+    _, _, r, y = clouds(retained=600, dim=2)
+    r = r + 4 * torch.nn.functional.one_hot(y, 3).double() @ torch.tensor(
+        [[1.0, 0], [0, 1], [-1, -1]], dtype=torch.float64
+    )
+    j = torch.arange(240) % 3
+    f = (
+        0.01 * torch.randn(240, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    ).requires_grad_()
+    adam = torch.optim.Adam([f], lr=0.05)
+    for _ in range(600):
+        adam.zero_grad()
+        distance(f, j, r, y).backward()
+        adam.step()
+    for one in range(3):
+        ours, theirs = f.detach()[j == one], r[y == one]
+        assert torch.allclose(ours.mean(0), theirs.mean(0), atol=0.2) and torch.allclose(
+            ours.std(0), theirs.std(0), rtol=0.4
+        )
+
+
+def test_whitened_features_have_covariance_one_within_classes_and_few_of_them_are_enough():
+    _, _, r, y = clouds(retained=500)
+    factor = within(r, y)[1]
+    assert torch.allclose(
+        factor @ factor.T,
+        _scatter(r, y) + 0.1 * _scatter(r, y).diagonal().diag(),
+        atol=1e-9,
+    )
+    assert torch.isfinite(distance(r[:4], y[:4], r[:2], y[:2]))
+    assert torch.isfinite(distance(r[:1], y[:1], r[:1], 1 + y[:1]))
+
+
+def _scatter(r, y):
+    rest = torch.cat([r[y == c] - r[y == c].mean(0) for c in y.unique()])
+    return rest.T @ rest / len(rest)
+
+
+def test_rows_without_a_partner_do_not_count():
+    pairs = torch.tensor([[True, True], [False, False], [True, False]])
+    assert paired(torch.tensor([[1.0, 3], [9, 9], [4, 9]]), pairs) == 3
+    assert paired(torch.ones(1, 1), torch.zeros(1, 1, dtype=torch.bool)) == 0
+
+
+def test_all_come_before_any_comes_again():
+    found = repeated(torch.tensor([3, 5, 8]), 7, torch.Generator().manual_seed(0))
+    assert len(found) == 7 and sorted(found[:3].tolist()) == sorted(found[3:6].tolist()) == [
+        3,
+        5,
+        8,
+    ]
+
+
+def work_of(net, request):
+    x = torch.stack([request.forget[i][0] for i in range(2)])
+    return Work(
+        net,
+        find_feature_layer(net, x)[0],
+        {"forget": request.forget, "retain": request.retain},
+        Run(),
+        Checkpoint(None, ""),
+        10,
+        request.classes,
+    )
+
+
+def test_targets_are_the_next_likely_retained_classes(digits_net, digits_request):
+    work = work_of(digits_net, digits_request)
+    samples = work.samples("forget", "retain")
+    labels = targets(work, samples)
+    with eval_mode(digits_net):
+        scores = digits_net(samples.take(samples.forget.nonzero()[:, 0]).x)
+    scores[:, 3] = -torch.inf
+    assert torch.equal(labels[samples.forget], scores.argmax(1)) and torch.equal(
+        labels[~samples.forget], samples.y[~samples.forget]
+    )
+
+
+def test_targets_have_retained_samples_and_are_not_the_samples_own(digits, digits_net):
+    y = torch.tensor([int(label) for _, label in digits["train"]])
+    index = torch.arange(len(y))
+    forget, retain = index[:40], index[40:][y[40:] < 3]
+    request = unspan.Splits(
+        forget=Subset(digits["train"], forget.tolist()),
+        retain=Subset(digits["train"], retain.tolist()),
+        kind="data",
+        selector=(),
+    )
+    work = work_of(digits_net, request)
+    labels = targets(work, work.samples("forget", "retain"))[:40]
+    assert (y[:40] < 3).any() and (labels != y[:40]).all() and (labels < 3).all()
+
+
+def head(data, part):
+    """The first or the second ten."""
+    return Subset(data.dataset, data.indices[10 * part : 10 * part + 10])
+
+
+def test_no_class_left_is_said(digits_net, digits_request):
+    with pytest.raises(UsageError, match="none left"):
+        unspan.erase(
+            digits_net,
+            replace(
+                digits_request,
+                forget=head(digits_request.forget, 0),
+                retain=head(digits_request.forget, 1),
+                kind="data",
+                classes=(),
+            ),
+            Bake(),
+            check_labels=False,
+        )
+
+
+def test_it_matches_what_the_last_layers_are_given(digits_net, digits_request):
+    x = torch.stack([digits_request.retain[i][0] for i in range(5)])
+    names = weight_layers(digits_net, x)
+    assert names == ["conv1", "conv2", "fc", "head"]
+    with pooled_inputs(digits_net, names[1:]) as seen, eval_mode(digits_net):
+        features = read(digits_net, find_feature_layer(digits_net, x)[0], x)[0]
+    assert torch.equal(seen["head"], features) and seen["fc"].shape == (5, 512)
+    assert torch.allclose(seen["conv2"], digits_net.relu1(digits_net.conv1(x)).mean((2, 3)))
+
+
+def test_a_probe_reads_less_with_the_matching_than_without_and_the_rest_stays():
+    g = torch.Generator().manual_seed(0)
+    y = torch.arange(1200) % 4
+    x = 2 * torch.randn(4, 8, generator=g)[y] + torch.randn(1200, 8, generator=g)
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Linear(8, 32),
+        nn.BatchNorm1d(32),
+        nn.ReLU(),
+        nn.Linear(32, 16),
+        nn.BatchNorm1d(16),
+        nn.ReLU(),
+        nn.Linear(16, 4),
+    )
+    adam = torch.optim.Adam(net.parameters(), lr=0.01)
+    for _ in range(60):
+        adam.zero_grad()
+        cross_entropy(net(x[:800]), y[:800]).backward()
+        adam.step()
+    request = unspan.Splits.by_class(TensorDataset(x[:800], y[:800]), 2)
+    reads, keeps = {}, {}
+    for weight in (0.0, 1.0):
+        method = Bake(
+            weight=weight,
+            passes=20,
+            layers=2,
+            training=Training(lr=0.02, epochs=8, batch=64, cosine=True),
+        )
+        baked = unspan.erase(net.eval(), request, method).model
+        with eval_mode(baked):
+            features, scores = baked[:6](x), baked(x)
+        whole = Outputs(features=features, logits=scores, labels=y, forget=y == 2)
+        fit, test = whole.rows(torch.arange(800)), whole.rows(torch.arange(800, 1200))
+        reads[weight] = linear_probe(fit, test).value
+        keeps[weight] = float((test.logits.argmax(1) == test.labels)[~test.forget].double().mean())
+    print(reads, keeps)
+    assert reads[1.0] < reads[0.0] - 0.2, (reads, keeps)
+    assert keeps[1.0] > keeps[0.0] - 0.05, (reads, keeps)
+
+
+def test_ten_retained_images_of_a_class_are_enough_to_run(digits_net, digits_request):
+    few = replace(digits_request, retain=Subset(digits_request.retain, list(range(90))))
+    done = unspan.erase(
+        digits_net,
+        few,
+        Bake(passes=5, training=Training(lr=0.01, epochs=2, batch=32, cosine=True)),
+        check_labels=False,
+    )
+    report = done.receipt["method"]["fit"]
+    assert (
+        report["trained"] == 2 * 7 * (32 + 32) and report["asked"] == report["samples"] + 2 * 7 * 32
+    )
+
+
+@pytest.mark.parametrize("lr", [1e4, 1e12])
+def test_training_that_diverges_says_what_to_lower(digits_net, digits_request, lr):
+    with pytest.raises(InconclusiveError, match="Lower lr"):
+        unspan.erase(
+            digits_net,
+            digits_request,
+            Bake(training=Training(lr=lr, epochs=1)),
+            Run(batch_size=128),
+            check_labels=False,
+        )
+
+
+def test_impossible_settings_are_refused():
+    for bad in (
+        {"layers": 0},
+        {"weight": -1.0},
+        {"passes": 0.0},
+        {"forget_batch": 0},
+        {"memory": 0},
+    ):
+        with pytest.raises(UsageError):
+            Bake(**bad)

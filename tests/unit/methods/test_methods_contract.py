@@ -1,0 +1,245 @@
+"""What every method of the catalogue promises, checked for all of them alike."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+import unspan
+from unspan.errors import UsageError
+from unspan.methods import METHODS, by_name
+from unspan.methods.boundary import Boundary
+from unspan.methods.dlfd import DLFD
+from unspan.methods.esc import ESC
+from unspan.methods.esc_t import ESCT
+from unspan.methods.random_labels import RandomLabels
+from unspan.methods.scrub import Scrub
+from unspan.training.loop import Training
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+VARIANTS = {method.name: method() for method in METHODS} | {
+    "resample, head only": by_name("resample")(statistics="head"),
+    "esc": ESC(rank=1),
+    "esc-t": ESCT(lr=0.05, epochs=20),
+    "retrain": by_name("retrain")(training=Training(lr=0.05, epochs=2)),
+    "random-labels, retain": RandomLabels(use_retain=True),
+    "boundary, expand": Boundary(kind="expand"),
+    "scrub, rewind": Scrub(rewind=True),
+    "dlfd": DLFD(save=1.0, steps=3),
+    "l1-sparse, proximal": by_name("l1-sparse")(proximal=True),
+    "fisher": by_name("fisher")(samples=200),
+}
+
+
+KEY = b"the same for all"
+
+
+class BatchNet(nn.Module):
+    """A small network with BatchNorm and dropout, so that running statistics and the global stream
+    are at stake.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.relu = nn.ReLU()
+        self.drop = nn.Dropout(0.2)
+        self.pool = nn.AdaptiveAvgPool2d(2)
+        self.flatten = nn.Flatten()
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, x):
+        return self.head(self.flatten(self.pool(self.drop(self.relu(self.norm(self.conv(x)))))))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread_for_all():
+    """Sums depend on the number of threads, and the models compared are made by fixtures and by
+    tests.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def net(digits, one_thread_for_all):
+    torch.manual_seed(0)
+    net = BatchNet()
+    x, y = (torch.stack(list(part)) for part in zip(*digits["train"], strict=True))
+    adam = torch.optim.Adam(net.parameters(), lr=1e-2)
+    for _ in range(6):
+        for rows in torch.randperm(len(x)).split(64):
+            adam.zero_grad()
+            nn.functional.cross_entropy(net(x[rows]), y[rows]).backward()
+            adam.step()
+    return net.eval()
+
+
+@pytest.fixture(scope="module")
+def request_(digits_request):
+    return replace(digits_request, holdout=digits_request.test_forget)
+
+
+@pytest.fixture(scope="module")
+def results(net, request_):
+    """Every variant run once, with what was there before and after."""
+    found = {}
+    for name, method in VARIANTS.items():
+        before = {key: tensor.clone() for key, tensor in net.state_dict().items()}
+        flags = [module.training for module in net.modules()]
+        stream = torch.random.get_rng_state()
+        done = unspan.erase(net, request_, method, check_labels=False, key=KEY, measure=False)
+        same = all(torch.equal(tensor, before[key]) for key, tensor in net.state_dict().items())
+        found[name] = (
+            done,
+            same and flags == [module.training for module in net.modules()],
+            torch.equal(stream, torch.random.get_rng_state()),
+        )
+    return found
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_input_model_and_the_global_random_state_are_left_alone(results, name):
+    _, untouched, stream = results[name]
+    assert untouched and stream
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_same_kind_of_model_comes_out(results, net, name):
+    done = results[name][0]
+    old, new = net.state_dict(), done.model.state_dict()
+    extra = {key.rpartition(".")[2] for key in set(new) - set(old)}
+    assert set(old) <= set(new) and (
+        not extra or extra == {buffer for buffer, _ in done.eraser.named_buffers()}
+    )
+    assert all(old[key].shape == new[key].shape and old[key].dtype == new[key].dtype for key in old)
+    assert all(bool(tensor.isfinite().all()) for tensor in new.values())
+    assert type(done.model) is type(net) and not any(
+        module.training for module in done.model.modules()
+    )
+    assert any(not torch.equal(old[key], new[key]) for key in old) or extra  # something happened
+    assert all(one.grad is None and one.requires_grad for one in done.model.parameters())
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_same_seed_and_key_give_the_same_weights(results, net, request_, name):
+    torch.rand(7)  # what ran before does not matter
+    again = unspan.erase(net, request_, VARIANTS[name], check_labels=False, key=KEY, measure=False)
+    assert (
+        again.receipt["model"]["sha256_after"] == results[name][0].receipt["model"]["sha256_after"]
+    )
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_receipt_is_json_and_the_folder_opens_again(results, name, tmp_path):
+    done = results[name][0]
+    assert json.loads(json.dumps(done.receipt))["method"]["name"] == VARIANTS[name].name
+    assert done.receipt["request"]["samples_read"] == done.receipt["request"]["samples_requested"]
+    done.save(tmp_path / "out")
+    loaded = unspan.load(tmp_path / "out", model=BatchNet())
+    x = torch.rand(5, 1, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(loaded(x), done.model(x))
+
+
+class Forbidden(Dataset):
+    """Data that nobody may read."""
+
+    def __init__(self, n):
+        self.n = n
+
+    def __len__(self):
+        return self.n
+
+    def __getitem__(self, index):
+        raise AssertionError(
+            "this part of the data was read although the method does not declare it"
+        )
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, method in VARIANTS.items() if "retain" not in method.needs]
+)
+def test_a_method_that_needs_no_retained_data_never_reads_them(results, net, request_, name):
+    blind = replace(
+        request_, retain=Forbidden(100), holdout=Forbidden(10), test_forget=None, test_retain=None
+    )
+    done = unspan.erase(net, blind, VARIANTS[name], check_labels=False, key=KEY, measure=False)
+    assert (
+        done.receipt["model"]["sha256_after"] == results[name][0].receipt["model"]["sha256_after"]
+    )
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, method in VARIANTS.items() if "retain" in method.needs]
+)
+def test_a_method_that_needs_retained_data_reads_them_and_says_when_they_are_missing(
+    net, request_, name
+):
+    with pytest.raises(Exception, match="was read although"):
+        unspan.erase(
+            net, replace(request_, retain=Forbidden(100)), VARIANTS[name], check_labels=False
+        )
+    with pytest.raises(UsageError, match=f"{VARIANTS[name].name} needs data to keep"):
+        unspan.erase(net, replace(request_, retain=None), VARIANTS[name], check_labels=False)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, method in VARIANTS.items() if "holdout" in method.needs]
+)
+def test_a_method_that_chooses_by_held_out_samples_says_when_they_are_missing(net, request_, name):
+    with pytest.raises(UsageError, match="--holdout"):
+        unspan.erase(net, replace(request_, holdout=None), VARIANTS[name], check_labels=False)
+
+
+class Unlabelled(Dataset):
+    """The same images without labels."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, index):
+        return self.data[index][0]
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, method in VARIANTS.items() if "forget_labels" in method.needs]
+)
+def test_a_method_that_needs_labels_says_when_they_are_missing(net, request_, name):
+    with pytest.raises(unspan.UnspanError, match="label"):
+        unspan.erase(
+            net,
+            replace(request_, forget=Unlabelled(request_.forget), kind="data", classes=()),
+            VARIANTS[name],
+            check_labels=False,
+        )
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_every_method_has_a_card(method):
+    import sys
+
+    text = sys.modules[method.__module__].__doc__
+    for part in (
+        "Idea",
+        "Formula",
+        "Needs:",
+        "Cost:",
+        "Typical:",
+        "Fails:",
+        "Source:",
+        "Deviates:",
+    ):
+        assert part in text, part
+    assert method().needs <= {"forget", "forget_labels", "retain", "holdout"}
+    assert by_name(method.name) is method

@@ -1,0 +1,1160 @@
+"""Resample: what it promises, against oracles, and attackers who know the map but not its key."""
+
+import json
+import pickle
+import warnings
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+from torch.utils.data import Subset, TensorDataset
+from typer.testing import CliRunner
+
+import unspan
+from unspan.cli import app
+from unspan.erasers.linalg import root
+from unspan.erasers.maps import (
+    Chain,
+    LinearMap,
+    Narrow,
+    Projection,
+    bounded,
+    cell,
+    compose,
+    from_buffers,
+    interpolated,
+    kind_of,
+    placed,
+    score,
+)
+from unspan.erasers.transport import balance, gaussian_transport
+from unspan.errors import DataError, InconclusiveError, ModelError, UsageError
+from unspan.extraction import statistics
+from unspan.extraction.stream import Seen
+from unspan.methods import ESC, LEACE, Resample, recommended
+from unspan.methods.resample import _tidy, books, discriminant, room
+from unspan.metrics.linear import linear_auc, linear_probe
+from unspan.metrics.mlp import fit_mlp, mlp_probe
+from unspan.metrics.neighbours import nearest
+from unspan.metrics.outputs import Outputs
+from unspan.metrics.score import auc_reading
+from unspan.metrics.stability import instability
+
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
+KEY = b"a key of these tests"
+
+
+class Cached:
+    """Features as a method gets them from a model."""
+
+    def __init__(self, z, y, head, classes=(), key=KEY):
+        self.z, self.y, self.head, self.classes, self.key = z, y, head, classes, key
+        self.dim, self.total, self.seed, self.earlier, self.prior, self.retain, self.seen = (
+            z.shape[1],
+            len(z),
+            0,
+            (),
+            None,
+            None,
+            Seen(),
+        )
+
+    def __iter__(self):
+        for z, y in zip(self.z.split(200), self.y.split(200)):
+            self.seen.digests += bytes(32 * len(z))
+            yield z, y
+
+
+def clouds(n, seed, *, classes=6, d=16):
+    """Features of overlapping classes that a fixed head tells apart."""
+    generator = torch.Generator().manual_seed(7)
+    centres = 4.0 * torch.linalg.qr(torch.randn(d, d, generator=generator))[0][:classes]
+    shapes = torch.randn(classes, d, d, generator=generator) / d**0.5
+    head = centres.double(), -centres.double().square().sum(1) / 2
+    generator.manual_seed(seed)
+    y = torch.arange(classes).repeat_interleave(n)
+    z = centres[y] + torch.einsum(
+        "nij,nj->ni", shapes[y], torch.randn(len(y), d, generator=generator)
+    )
+    return (
+        Outputs(
+            features=z, logits=(z.double() @ head[0].T + head[1]).float(), labels=y, forget=y == 0
+        ),
+        head,
+    )
+
+
+def stream(fit, head, classes=(0,), key=KEY):
+    made = Cached(fit.features[fit.forget], fit.labels[fit.forget], head, classes, key)
+    made.retain = Cached(fit.features[~fit.forget], fit.labels[~fit.forget], head)
+    return made
+
+
+def through(eraser, one, head):
+    z = placed(eraser, "last", torch.zeros(1, dtype=torch.float64))(one.features.double())
+    return Outputs(
+        features=z.float(),
+        logits=(z @ head[0].T + head[1]).float(),
+        labels=one.labels,
+        forget=one.forget,
+    )
+
+
+@pytest.fixture(scope="module")
+def case():
+    (fit, head), (test, _) = clouds(1500, 1), clouds(500, 2)
+    return fit, test, head
+
+
+@pytest.fixture(scope="module")
+def erased(case):
+    fit, test, head = case
+    done = Resample().fit(stream(fit, head))
+    return done, through(done.eraser, fit, head), through(done.eraser, test, head)
+
+
+def mlp_area(fit, test, x, asked):
+    logit = fit_mlp(x, fit.forget.long(), 2, [0]).scores(asked)[0]
+    margin = (logit[:, 1] - logit[:, 0]).double()
+    return auc_reading("", margin[test.forget], margin[~test.forget]).value
+
+
+# the mathematics
+
+
+def test_gaussian_transport_gives_the_target_covariance_and_is_the_least_movement():
+    generator = torch.Generator().manual_seed(0)
+    source, target = (
+        one @ one.T / 5 for one in torch.randn(2, 5, 9, generator=generator, dtype=torch.float64)
+    )
+    found = gaussian_transport(source, target)
+    assert torch.allclose(found @ source @ found.T, target, atol=1e-6) and torch.allclose(
+        found, found.T, atol=1e-8
+    )
+    assert torch.linalg.eigvalsh(found)[0] > -1e-9
+    # any other map with the same target, here by a rotation in whitened coordinates, moves more
+    cost = lambda a: float(torch.trace((a - torch.eye(5)) @ source @ (a - torch.eye(5)).T))  # noqa: E731
+    for seed in range(20):
+        turn = torch.linalg.qr(
+            torch.randn(5, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        )[0]
+        assert cost(found) <= cost(root(target, 0.5) @ turn @ root(source, -0.5)) + 1e-9
+
+
+def test_transport_between_gaussians_agrees_with_an_optimal_transport_library():
+    ot = pytest.importorskip("ot")
+    generator = torch.Generator().manual_seed(1)
+    source, target = (
+        one @ one.T / 4 for one in torch.randn(2, 4, 8, generator=generator, dtype=torch.float64)
+    )
+    matrix, _ = ot.gaussian.bures_wasserstein_mapping(
+        torch.zeros(4).double(), torch.zeros(4).double(), source, target
+    )
+    assert torch.allclose(gaussian_transport(source, target), matrix, atol=1e-6)
+
+
+def test_tidy_gives_the_covariance_of_real_samples_and_moves_small_features_little():
+    generator = torch.Generator().manual_seed(0)
+    turn = torch.linalg.qr(torch.randn(6, 6, generator=generator, dtype=torch.float64))[0]
+    sizes = torch.tensor([1.0, 2.0, 0.01, 5.0, 1.0, 1.0], dtype=torch.float64)
+    real = (
+        sizes[:, None]
+        * (
+            turn
+            @ torch.diag(torch.tensor([2.0, 1.5, 1.0, 1.0, 0.9, 1e-4], dtype=torch.float64))
+            @ turn.T
+        )
+        * sizes
+    )
+    assert torch.allclose(_tidy(real, real), torch.eye(6, dtype=torch.float64), atol=1e-3)
+    noisy = real + 0.05 * torch.diag(sizes.square())
+    found = _tidy(noisy, real)
+    assert torch.allclose(
+        found @ noisy @ found.T / sizes[:, None] / sizes, real / sizes[:, None] / sizes, atol=1e-5
+    )
+    moved = (found - torch.eye(6)) @ noisy @ (found - torch.eye(6)).T
+    assert float((moved.diagonal().sqrt() / sizes).max()) < 0.3
+
+
+def test_bounded_values_keep_zeros_and_signs_and_take_no_value_twice():
+    generator = torch.Generator().manual_seed(0)
+    low, high = (
+        torch.zeros(3000, 4, dtype=torch.float64),
+        torch.full((3000, 4), 2.0, dtype=torch.float64),
+    )
+    low[:, 1], low[:, 2] = 0.1, -1.0
+    u = low + 2.6 * torch.rand(3000, 4, generator=generator, dtype=torch.float64) - 0.1
+    u[:50, 0] = 0.0
+    change = torch.randn(3000, 4, generator=generator, dtype=torch.float64) / 2
+    found = bounded(u, change, low, high)
+    assert bool((found[:50, 0] == 0).all()) and float(found[:, [0, 1, 3]].min()) >= 0
+    assert len(found[:, 2].unique()) == 3000 and len(found[:, 1][found[:, 1] > 0].unique()) == int(
+        (found[:, 1] > 0).sum()
+    )
+    inside = (u > low + 2 * change.abs()) & (u + change < high)
+    assert torch.allclose(found[inside], (u + change)[inside])
+
+
+def test_normal_scores_are_those_of_ranks():
+    from scipy.stats import norm, rankdata
+
+    z = torch.randn(2000, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64).exp()
+    quantiles = torch.quantile(z, statistics.LEVELS, dim=0).mT
+    want = norm.ppf((rankdata(z.numpy(), axis=0) - 0.5) / len(z)).clip(-3, 3)
+    assert (
+        float((statistics.normal_scores(z, quantiles) - torch.from_numpy(want)).abs().mean()) < 0.02
+    )
+    silent = torch.zeros(50, 1, dtype=torch.float64)
+    assert (
+        float(statistics.normal_scores(silent, torch.zeros(1, 21, dtype=torch.float64)).std())
+        < 1e-9
+    )
+
+
+def test_neighbours_of_a_cell_stay_together_and_those_of_two_do_not():
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(3000, 10, generator=generator, dtype=torch.float64)
+    letters = books(z, torch.Generator().manual_seed(1))
+    named = score(letters, z).unflatten(1, (3, 64)).argmax(2)
+    assert all(
+        float(torch.bincount(one, minlength=64).double().std()) < 12 for one in named.T
+    )  # 47 of each
+    cells = [
+        cell(score(letters, z + size * torch.randn(z.shape, generator=generator)), 4096)
+        == cell(score(letters, z), 4096)
+        for size in (0.001, 1.0)
+    ]
+    assert float(cells[0].double().mean()) > 0.97 and float(cells[1].double().mean()) < 0.05
+    assert len(cell(score(letters, z), 4096).unique()) > 1500
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_places_fill_in_proportion_to_their_shares(seed):
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randn(3000, 7, generator=generator, dtype=torch.float64) + 3 * torch.randn(
+        7, generator=generator, dtype=torch.float64
+    )
+    shares = torch.rand(7, generator=generator, dtype=torch.float64) + 0.1
+    shares /= shares.sum()
+    filled = torch.bincount((scores + balance(scores, shares)).argmax(1), minlength=7) / len(scores)
+    assert float((filled - shares).abs().max()) < 0.02
+
+
+def test_the_fitted_gate_lets_so_many_others_in_as_asked(case):
+    fit, test, head = case
+    found = statistics.gather(
+        Cached(fit.features[~fit.forget], fit.labels[~fit.forget], head), head
+    )
+    for wanted in (0.01, 0.05):
+        row = discriminant(fit.features[fit.forget].double(), found, wanted)
+        share = float((score(row, test.features[~test.forget].double()) > 0).double().mean())
+        assert abs(share - wanted) < 0.02
+        assert float((score(row, test.features[test.forget].double()) > 0).double().mean()) > 0.9
+
+
+# what it promises
+
+
+def test_samples_outside_the_gate_pass_bit_for_bit(case, erased):
+    _, test, head = case
+    after = placed(erased[0].eraser, "last", test.features)(test.features)
+    gated = test.logits.argmax(1) == 0
+    assert torch.equal(after[~gated], test.features[~gated]) and not bool(
+        (after[gated] == test.features[gated]).all(1).any()
+    )
+
+
+def test_no_probe_finds_the_class_and_the_others_stay(case, erased):
+    _, fit, test = erased
+    before = linear_probe(case[0], case[1], 0).value
+    chance = 1 / 6
+    found = [
+        linear_probe(fit, test, 0),
+        mlp_probe(fit, test, 0),
+        *(one for one in nearest(fit, test) if one.unit != "AUC"),
+    ]
+    assert before > 0.9 and max(one.value for one in found) < chance + 0.05, [
+        (one.attack, one.value) for one in found
+    ]
+    hit = test.logits.argmax(1) == test.labels
+    assert (
+        float(hit[~test.forget].double().mean())
+        >= float((case[1].logits.argmax(1) == case[1].labels)[~test.forget].double().mean()) - 0.003
+    )
+    assert float(hit[test.forget].double().mean()) < 0.05
+
+
+def test_a_projection_and_leace_do_not_hide_it_from_the_same_probes(case):
+    fit, test, head = case
+    for method in (ESC(rank=1), LEACE()):
+        eraser = method.fit(stream(fit, head)).eraser
+        assert (
+            linear_probe(through(eraser, fit, head), through(eraser, test, head), 0).value > 0.6
+        ), method.name
+
+
+def test_given_the_place_moments_of_what_was_forgotten_are_those_of_the_class_there(case, erased):
+    fit, after = case[0], erased[1]
+    gated = fit.forget & (fit.logits.argmax(1) == 0)
+    for j in range(1, 6):
+        own = fit.features[~fit.forget & (fit.logits.argmax(1) == j)].double()
+        moved = after.features[gated & (after.logits.argmax(1) == j)].double()
+        assert 0.1 < len(moved) / int(gated.sum()) < 0.3  # shares of 1/5
+        assert float((moved.mean(0) - own.mean(0)).norm()) < 0.15 * float(own.std(0).norm())
+        assert 0.9 < float((moved.var(0).sum() / own.var(0).sum()).sqrt()) < 1.2
+
+
+def test_the_key_decides_where_a_sample_goes(case):
+    fit, _, head = case
+    own = fit.features[fit.forget][:300].double()
+    maps = [
+        placed(Resample().fit(stream(fit, head, key=key)).eraser, "last", own)
+        for key in (b"1", b"1", b"2")
+    ]
+    goes = [score(one.choice, own).argmax(1) for one in maps]
+    assert (
+        torch.equal(maps[0](own), maps[1](own))
+        and float((goes[0] == goes[2]).double().mean()) < 0.6
+    )
+
+
+# attackers who know the map, not the key
+
+
+def test_moved_features_can_hardly_be_told_from_real_ones(case, erased):
+    """The attacker knows that places are imitated, whitens every predicted class by its own
+    moments, and looks for what is not real.
+    """
+    _, fit, test = erased
+    parts = [(one.logits.argmax(1), one.features.double().clone()) for one in (fit, test)]
+    for j in range(1, 6):
+        own = parts[0][1][parts[0][0] == j].clone()
+        for place, z in parts:
+            z[place == j] = (z[place == j] - own.mean(0)) @ root(own.T.cov(), -0.5)
+    x, asked = (
+        torch.cat(
+            [z, z.square().sum(1, keepdim=True).sqrt(), nn.functional.one_hot(place, 6)], 1
+        ).float()
+        for place, z in parts
+    )
+    logs = [one.logits.log_softmax(1) for one in (fit, test)]
+    found = {
+        "by place": mlp_area(fit, test, x, asked),
+        "MLP": mlp_area(fit, test, fit.features, test.features),
+        "linear": linear_auc(fit, test, 0).value,
+        "scores": mlp_area(fit, test, *logs),
+    }
+    assert found.pop("by place") <= 0.66 and max(found.values()) <= 0.6, found
+
+
+def far(fit, asked, classes=6):
+    """Mahalanobis distance of every row from its predicted class; learns nothing of forget
+    samples.
+    """
+    found = torch.zeros(len(asked), dtype=torch.float64)
+    for j in range(classes):
+        own, there = fit.features[fit.logits.argmax(1) == j].double(), asked.logits.argmax(1) == j
+        if len(own) > own.shape[1]:
+            rest = asked.features[there].double() - own.mean(0)
+            found[there] = (rest * torch.linalg.solve(own.T.cov(), rest.T).T).sum(1)
+    return found
+
+
+def test_moved_samples_are_not_farther_from_their_class_than_real_ones(case, erased):
+    """The map is fitted on forget samples that the attacker has, too: what tells others apart is
+    not seen on them.
+    """
+    _, fit, test = erased
+    distance = far(fit, test)
+    assert 0.4 < auc_reading("", distance[test.forget], distance[~test.forget]).value < 0.65
+
+
+def test_answers_to_an_image_and_the_same_with_noise_share_no_value(case, erased):
+    """A clamp would: a value at its end is the same to the bit, and no real feature is."""
+    test = case[1]
+    eraser = placed(erased[0].eraser, "last", torch.zeros(1, dtype=torch.float64))
+    clean, noisy = (
+        eraser(
+            test.features.double()
+            + size * torch.randn(test.features.shape, generator=torch.Generator().manual_seed(0))
+        )
+        for size in (0.0, 0.002)
+    )
+    assert not bool(((clean == noisy) & (clean != 0)).any())
+
+
+def test_trees_do_not_find_it_in_single_features(case, erased):
+    """Learners that cut one feature at a time saw tails and zeros that were not those of the class:
+    a map of moments alone is read at AUC 0.8.
+    """
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    _, fit, test = erased
+    trees = HistGradientBoostingClassifier(random_state=0, max_iter=50).fit(
+        fit.features.numpy(), fit.forget.numpy()
+    )
+    chance = torch.from_numpy(trees.predict_proba(test.features.numpy())[:, 1].copy())
+    assert auc_reading("", chance[test.forget], chance[~test.forget]).value < 0.62
+
+
+def test_features_are_distributed_as_in_the_place_they_go_to(digits_net, digits_request, digits):
+    """Zeros after a ReLU in particular: silent units, and those that are silent now and then."""
+    done = unspan.erase(digits_net, digits_request, key=KEY)
+    x, y = (torch.stack([torch.as_tensor(one) for one in part]) for part in zip(*digits["train"]))
+    z, before = unspan.features(done.model, x), unspan.features(digits_net, x)
+    with torch.no_grad():
+        goes = done.model(x).argmax(1)
+    for j in (c for c in range(10) if c != 3):
+        moved, own = z[(y == 3) & (goes == j)], before[(y != 3) & (goes == j)]
+        if len(moved) >= 8:
+            assert float((moved == 0).double().mean()) == pytest.approx(
+                float((own == 0).double().mean()), abs=0.12
+            )
+            silent = (own == 0).all(0)
+            assert float((moved[:, silent] == 0).double().mean()) > 0.95
+
+
+def test_piecewise_linear_maps_are_those_of_numpy():
+    import numpy as np
+
+    knots = torch.sort(torch.randn(3, 6, dtype=torch.float64), 1).values
+    levels = torch.sort(torch.randn(3, 6, dtype=torch.float64), 1).values
+    t = torch.empty(40, 3, dtype=torch.float64).uniform_(
+        float(knots[:, 0].max()),
+        float(knots[:, -1].min()),
+        generator=torch.Generator().manual_seed(0),
+    )
+    want = np.stack([np.interp(t[:, i], knots[i], levels[i]) for i in range(3)], 1)
+    assert np.allclose(interpolated(t, knots, levels.expand(40, -1, -1)), want)
+    slope = (levels[:, -1] - levels[:, -2]) / (knots[:, -1] - knots[:, -2])
+    assert torch.allclose(
+        interpolated(knots[:, -1][None] + 2, knots, levels[None])[0], levels[:, -1] + 2 * slope
+    )
+
+
+def test_another_key_gives_another_map(case, erased):
+    """Same data, same code, another key: the gate of an attacker is exact, where samples go is
+    not.
+    """
+    fit, test, head = case
+    own = test.features[test.forget & (test.logits.argmax(1) == 0)].double()
+    moved = placed(erased[0].eraser, "last", own)(own)
+    errors = {}
+    for key in (KEY, b"guess"):
+        guess = placed(Resample().fit(stream(fit, head, key=key)).eraser, "last", own)(own)
+        errors[key] = float(
+            (moved - guess).square().sum(1).median() / (own - own.mean(0)).square().sum(1).median()
+        )
+    assert errors[KEY] == 0 and errors[b"guess"] > 0.5, errors
+
+
+def test_known_pairs_give_the_map_away_but_for_what_is_drawn(case, monkeypatch):
+    """A limit, kept as a test: original features of some samples of one place, and a linear fit,
+    undo most of what is not drawn there.
+    """
+    monkeypatch.setattr(statistics, "_PARTS", 1)
+    fit, _, head = case
+    own = fit.features[fit.forget & (fit.logits.argmax(1) == 0)].double()
+    left = {}
+    for drawn in (0.0, 0.5):
+        eraser = placed(
+            Resample(drawn=drawn).fit(stream(fit, head)).eraser,
+            "last",
+            torch.zeros(1, dtype=torch.float64),
+        )
+        goes = score(eraser.choice, own).argmax(1)
+        here = own[goes == goes.mode().values]
+        known, asked = here[:-80], here[-80:]
+        after = [torch.cat([eraser(one), torch.ones(len(one), 1)], 1) for one in (known, asked)]
+        back = after[1] @ torch.linalg.lstsq(after[0], known).solution
+        left[drawn] = float((back - asked).square().sum() / (asked - known.mean(0)).square().sum())
+    assert left[0.0] < 0.2 < 0.4 < left[0.5], left
+
+
+def test_two_views_of_an_image_give_away_what_one_does_not(case):
+    """A limit, kept as a test: another view lies 0.3 from the first in every direction; of what is
+    forgotten its answer is mostly drawn anew.
+    """
+    fit, test, head = case
+    eraser = Resample().fit(stream(fit, head)).eraser
+    found = {}
+    for name, change in (
+        ("one", lambda one, _: one),
+        ("two", lambda one, two: torch.cat([one, two, (one - two).abs()], 1)),
+    ):
+        inputs = []
+        for part, seed in ((fit, 3), (test, 4)):
+            view = replace(
+                part,
+                features=part.features
+                + 0.3
+                * torch.randn(part.features.shape, generator=torch.Generator().manual_seed(seed)),
+            )
+            inputs.append(change(*(through(eraser, one, head).features for one in (part, view))))
+        found[name] = mlp_area(fit, test, *inputs)
+    assert found["one"] < 0.62 and found["two"] > 0.8, found
+
+
+def test_more_that_is_drawn_moves_less_under_noise_and_hides_from_neighbours(case):
+    """Queries with a little noise, and the nearest neighbour: neither tells much."""
+    fit, test, head = case
+    noisy = test.features + 0.002 * torch.randn(
+        test.features.shape, generator=torch.Generator().manual_seed(0)
+    )
+    gains, near = {}, {}
+    for drawn in (0.0, 0.5):
+        eraser = Resample(drawn=drawn).fit(stream(fit, head)).eraser
+        gains[drawn] = instability(
+            *(placed(eraser, "last", test.features)(one) for one in (test.features, noisy)),
+            test.forget,
+        )
+        near[drawn] = max(
+            one.value
+            for one in nearest(through(eraser, fit, head), through(eraser, test, head))
+            if "k=1," in one.attack
+        )
+    assert (
+        gains[0.5].detail["median_gain"]["forget"]
+        < 0.85 * gains[0.0].detail["median_gain"]["forget"]
+        and gains[0.5].value < gains[0.0].value
+    )
+    assert near[0.5] < 1 / 6 + 0.05, near  # chance is 1/6, three standard errors of 500 samples
+
+
+def test_places_leave_room_for_what_slips_through(case):
+    fit, _, head = case
+    kept = statistics.gather(
+        Cached(fit.features[~fit.forget], fit.labels[~fit.forget], head), head
+    ).without([0])
+    slipped = kept.mean[3].expand(10, -1)
+    wanted = room(kept, slipped, 1000) - room(kept, slipped[:0], 1000)
+    assert float(wanted[3]) == -10 and float(wanted.sum()) == pytest.approx(-10)
+    assert bool((room(kept, kept.mean[3].expand(999, -1), 1000) > 0).all())
+
+
+# the head alone
+
+
+def test_with_the_head_alone_only_class_and_margin_are_left(case):
+    fit, test, head = case
+    made = stream(fit, head)
+    made.retain = None
+    method = Resample(statistics="head")
+    assert method.needs == {"forget"}
+    eraser = method.fit(made).eraser
+    assert isinstance(eraser, Narrow)
+    after, asked = through(eraser, fit, head), through(eraser, test, head)
+    kept = ~test.forget & (test.logits.argmax(1) != 0)
+    assert torch.equal(asked.logits.argmax(1)[kept], test.logits[kept].argmax(1))
+    top = test.logits[kept][:, 1:].topk(2, 1).values
+    assert torch.allclose(asked.logits[kept].amax(1), top[:, 0] - top[:, 1], atol=1e-3)
+    assert max(linear_probe(after, asked, 0).value, mlp_probe(after, asked, 0).value) < 1 / 6 + 0.05
+    gated = fit.forget & (fit.logits.argmax(1) == 0)
+    filled = torch.bincount(after.logits[gated].argmax(1), minlength=6)[1:] / int(gated.sum())
+    assert float((filled - 0.2).abs().max()) < 0.05, filled  # by the key, not by the runner-up
+
+
+# statistics
+
+
+def test_a_few_samples_of_a_sparse_network_are_hidden_too(
+    digits_net, digits_request, digits, deleted
+):
+    """After a ReLU most features are 0, many always in a class: what goes there is silent where the
+    class is, and never negative.
+    """
+    x, y = (torch.stack([torch.as_tensor(one) for one in part]) for part in zip(*digits["train"]))
+    asked, truth = (
+        torch.stack([torch.as_tensor(one) for one in part]) for part in zip(*digits["test"])
+    )
+    fit, test = (
+        Outputs(
+            features=unspan.features(deleted.model, images),
+            logits=deleted.model(images).detach(),
+            labels=labels,
+            forget=labels == 3,
+        )
+        for images, labels in ((x, y), (asked, truth))
+    )
+    assert float(fit.features.min()) == 0.0
+    found = [linear_probe(fit, test, 0), mlp_probe(fit, test, 0)]
+    assert max(one.value for one in found) < 0.25, [(one.attack, one.value) for one in found]
+
+
+def test_a_file_of_statistics_gives_the_same_map_as_the_data(case, tmp_path):
+    fit, _, head = case
+    own = stream(fit, head)
+    direct = Resample().fit(own).eraser
+    path = statistics.gather(own.retain, head).save(tmp_path / "s.safetensors")
+    filed = Resample(statistics=str(path)).fit(stream(fit, head)).eraser
+    assert torch.allclose(
+        *(through(one, fit, head).features for one in (direct, filed)), rtol=1e-3, atol=1e-3
+    )
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_statistics_are_moments_of_clusters_of_what_the_head_names(case):
+    fit, _, head = case
+    found = statistics.gather(Cached(fit.features, fit.labels, head), head)
+    named = fit.logits.argmax(1)
+    for j in range(6):
+        own, mine = fit.features[named == j].double(), found.labels == j
+        assert int(found.count[mine].sum()) == len(own) and 1 < int(mine.sum()) <= 8
+        share = found.count[mine].double() / len(own)
+        assert torch.allclose(share @ found.mean[mine], own.mean(0), atol=1e-5)
+        gaps = found.mean[mine] - own.mean(0)
+        total = torch.einsum(
+            "k,kij->ij", (found.count[mine] - 1).double(), found.covariance[mine]
+        ) + torch.einsum("k,ki,kj->ij", found.count[mine].double(), gaps, gaps)
+        assert torch.allclose(
+            total / (len(own) - 1), own.T.cov(), atol=1e-4
+        )  # within and between make the whole
+    assert set(found.without([3]).labels.tolist()) == {0, 1, 2, 4, 5} and found.length == 0
+
+
+def test_k_means_finds_separate_groups_and_leaves_small_ones_out():
+    generator = torch.Generator().manual_seed(0)
+    z = torch.cat(
+        [torch.randn(n, 3, generator=generator) + 30 * i for i, n in enumerate((200, 150, 5))]
+    )
+    found = statistics.clusters(z, 3)
+    assert all(float(group.std(0).max()) < 10 for group in found if len(group) < 200) and sum(
+        map(len, found)
+    ) in (350, 355)
+    assert len(statistics.clusters(z, 1)) == 1 and statistics.clusters(z[:19], 8) == []
+
+
+def test_a_reservoir_is_a_uniform_sample_in_order():
+    z = torch.arange(10_000.0)[:, None].repeat(1, 2)
+    kept, labels = statistics.reservoir(Cached(z, z[:, 0].long(), None), 500)
+    assert torch.equal(kept[:, 0].long(), labels)
+    assert (
+        len(kept) == 500
+        and bool((kept[1:, 0] > kept[:-1, 0]).all())
+        and abs(float(kept[:, 0].mean()) - 5000) < 400
+    )
+    assert len(statistics.reservoir(Cached(z[:100], z[:100, 0].long(), None), 500)[0]) == 100
+
+
+def test_many_places_share_one_covariance(case, monkeypatch):
+    fit, test, head = case
+    whole = statistics.gather(Cached(fit.features, fit.labels, head), head)
+    monkeypatch.setattr(statistics, "_LARGEST", 5 * 16**2 - 1)
+    found = statistics.gather(Cached(fit.features, fit.labels, head), head)
+    assert len(whole.mean) > len(
+        found.mean
+    ) == 6 and found.covariance.shape == found.correlation.shape == (1, 16, 16)
+    residuals = torch.cat(
+        [
+            part.double() - part.double().mean(0)
+            for part in (fit.features[fit.logits.argmax(1) == j] for j in range(6))
+        ]
+    )
+    assert torch.allclose(found.covariance[0], residuals.T @ residuals / (len(fit) - 6), atol=1e-4)
+    eraser = Resample().fit(stream(fit, head)).eraser
+    assert eraser.maps.shape == eraser.tidy.shape == (1, 16, 16)
+    assert (
+        linear_probe(through(eraser, fit, head), through(eraser, test, head), 0).value < 1 / 6 + 0.1
+    )
+
+
+def test_a_place_of_few_samples_is_left_out(case):
+    fit, _, head = case
+    place = fit.logits.argmax(1)
+    few = fit.rows(torch.cat([torch.nonzero(place != 5)[:, 0], torch.nonzero(place == 5)[:19, 0]]))
+    assert 5 not in statistics.gather(Cached(few.features, few.labels, head), head).labels.tolist()
+
+
+@pytest.mark.parametrize(
+    "spoil", ["schema", "shape", "bytes", "nan", "count", "labels", "order", "length"]
+)
+def test_a_damaged_file_of_statistics_is_refused(case, tmp_path, spoil):
+    fit, _, head = case
+    path = statistics.gather(Cached(fit.features, fit.labels, head), head).save(
+        tmp_path / "s.safetensors"
+    )
+    found = statistics.load(path)
+    if spoil == "bytes":
+        path.write_bytes(path.read_bytes()[:300])
+    else:
+        tensors = {
+            name: getattr(found, name).contiguous()
+            for name in (
+                "rows",
+                "labels",
+                "count",
+                "mean",
+                "covariance",
+                "correlation",
+                "quantiles",
+            )
+        }
+        tensors["mean"] = (
+            tensors["mean"] * torch.nan
+            if spoil == "nan"
+            else tensors["mean"][:, :-1].contiguous()
+            if spoil == "shape"
+            else tensors["mean"]
+        )
+        wrong = {
+            "count": ("count", torch.zeros_like(found.count)),
+            "labels": ("labels", found.labels - 9),
+            "order": ("quantiles", found.quantiles.flip(2).contiguous()),
+        }
+        tensors |= dict([wrong[spoil]]) if spoil in wrong else {}
+        said = {
+            "schema": "other/1" if spoil == "schema" else statistics.SCHEMA,
+            "length": "nan" if spoil == "length" else "0.0",
+            "model": "",
+        }
+        save_file(tensors, path, metadata=said | {"digest": statistics._digest(tensors, said)})
+    with pytest.raises(ModelError, match="unspan stats"):
+        statistics.load(path)
+
+
+def test_statistics_of_another_model_are_refused(case, tmp_path):
+    fit, _, head = case
+    path = statistics.gather(Cached(fit.features, fit.labels, head), head).save(
+        tmp_path / "s.safetensors"
+    )
+    with pytest.raises(UsageError, match="another head"):
+        Resample(statistics=str(path)).fit(stream(fit, (head[0].flip(0), head[1])))
+    found = statistics.load(path)
+    replace(found, labels=found.labels + 99).save(path)
+    with pytest.raises(UsageError, match="another head"):
+        Resample(statistics=str(path)).fit(stream(fit, head))
+    with pytest.raises(UsageError, match="d=16"):
+        Resample(statistics=str(path)).check(17)
+
+
+# embeddings without a head
+
+
+def test_without_a_head_a_fitted_gate_and_clusters_do_it(case):
+    fit, test, head = case
+    eraser = Resample().fit(stream(fit, None)).eraser
+    after, asked = through(eraser, fit, head), through(eraser, test, head)
+    assert linear_probe(after, asked, 0).value < 0.25 < 0.9 < linear_probe(fit, test, 0).value
+    assert float((asked.features == test.features).all(1)[~test.forget].double().mean()) > 0.97
+
+
+def test_embeddings_of_one_length_keep_it(case):
+    fit, test, _ = case
+    unit = [
+        replace(one, features=nn.functional.normalize(one.features, dim=1)) for one in (fit, test)
+    ]
+    eraser = placed(Resample().fit(stream(unit[0], None)).eraser, "last", unit[1].features)
+    assert torch.allclose(eraser(unit[1].features).norm(dim=1), torch.ones(len(test)), atol=1e-5)
+
+
+# in a model
+
+
+@pytest.fixture(scope="module")
+def deleted(digits_net, digits_request):
+    return unspan.erase(digits_net, digits_request, key=KEY)
+
+
+def test_it_is_the_default_for_a_class_with_data_to_keep(deleted, digits_net, digits_request):
+    assert deleted.receipt["method"]["name"] == "resample"
+    assert (
+        recommended(digits_request) is Resample
+        and recommended(replace(digits_request, retain=None)) is ESC
+    )
+    assert (
+        recommended(digits_request, "folded") is ESC
+        and recommended(replace(digits_request, classes=(), kind="samples")) is ESC
+    )
+    assert recommended(digits_request, "projected", {"method": {"name": "esc"}}) is ESC
+    assert "key" not in json.dumps(deleted.receipt["method"])
+
+
+def test_save_load_copy_and_export_keep_the_map(deleted, digits, tmp_path):
+    pytest.importorskip("onnxruntime")
+    x = torch.stack([x for x, _ in digits["test"]])[:100]
+    want = deleted.model(x)
+    path = deleted.save(tmp_path / "erased")
+    from unspan.zoo import DigitsCNN
+
+    loaded = unspan.load(path, model=DigitsCNN())
+    assert torch.equal(loaded(x), want) and torch.equal(
+        unspan.features(loaded, x), unspan.features(deleted.model, x)
+    )
+    assert (
+        from_buffers(kind_of(deleted.eraser), dict(deleted.eraser.named_buffers())).maps.shape
+        == deleted.eraser.maps.shape
+    )
+    for form in ("onnx", "pt2"):
+        assert unspan.export(deleted.model, x, tmp_path / f"m.{form}", format=form) < 1e-3
+    assert set(deleted.receipt["routes"].values()) <= {"erased"}
+
+
+class Pooled(nn.Module):
+    """A convolution network whose pooling is a module of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(1, 24, 3, padding=1), nn.ReLU())
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.head = nn.Linear(24, 10)
+
+    def forward(self, x):
+        return self.head(self.pool(self.body(x)))
+
+
+@pytest.mark.parametrize("change", ["pooling", "head", "both", "copy", "compiled"])
+def test_who_makes_pooling_or_head_anew_still_meets_the_map(change, digits):
+    torch.manual_seed(0)
+    net, (x, y) = (
+        Pooled(),
+        (torch.stack([torch.as_tensor(one) for one in part]) for part in zip(*digits["train"])),
+    )
+    adam = torch.optim.Adam(net.parameters(), lr=0.02)
+    for _ in range(150):
+        adam.zero_grad()
+        nn.functional.cross_entropy(net(x), y).backward()
+        adam.step()
+    done = unspan.erase(
+        net.eval(),
+        unspan.Splits.by_class(digits["train"], 0),
+        Resample(),
+        check_labels=False,
+        key=KEY,
+    )
+    model, want = done.model, unspan.features(done.model, x)
+    assert not torch.allclose(want, unspan.features(net, x))
+    if change == "compiled":
+        assert torch.allclose(torch.compile(model, backend="eager")(x), model(x), atol=1e-4)
+        return
+    model = pickle.loads(pickle.dumps(model)) if change == "copy" else model
+    if change in ("pooling", "both"):
+        model.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    if change in ("head", "both", "copy"):
+        model.head = nn.Identity()
+        assert torch.allclose(model(x), want)
+    else:
+        assert torch.allclose(model(x), want @ model.head.weight.T + model.head.bias, atol=1e-5)
+
+
+def test_a_further_request_keeps_the_first_one(deleted, digits_net, digits, tmp_path):
+    rest = Subset(
+        digits["train"], [i for i in range(len(digits["train"])) if int(digits["train"][i][1]) != 3]
+    )
+    from unspan.zoo import DigitsCNN
+
+    path = deleted.save(tmp_path / "one")
+    for start in (deleted, unspan.load(path, model=DigitsCNN())):
+        second = unspan.erase(start, unspan.Splits.by_class(rest, 5, num_classes=10))
+        assert (
+            isinstance(second.eraser, Chain)
+            and second.receipt["placement"]["eraser"] == "resampler+resampler"
+        )
+        x, y = (
+            torch.stack(list(part))
+            for part in zip(*[(x, torch.as_tensor(y)) for x, y in digits["test"]])
+        )
+        answer = second.model(x).argmax(1)
+        for gone in (3, 5):
+            assert float((answer[y == gone] == gone).double().mean()) < 0.2
+        keep = (y != 3) & (y != 5)
+        assert (
+            float((answer == y)[keep].double().mean())
+            > float((digits_net(x).argmax(1) == y)[keep].double().mean()) - 0.03
+        )
+    again = unspan.load(second.save(tmp_path / "two"), model=DigitsCNN())
+    assert (
+        torch.equal(again(x), second.model(x))
+        and kind_of(again._unspan.eraser) == "resampler+resampler"
+    )
+
+
+def test_a_further_request_leaves_out_what_was_erased_before(deleted, digits):
+    """The data may still hold what an earlier request erased: its class is no place to go, and its
+    samples are not read.
+    """
+    second = unspan.erase(deleted, unspan.Splits.by_class(digits["train"], 5))
+    gone = sum(int(y) in (3, 5) for _, y in digits["train"])
+    read = second.receipt["method"]["fit"]
+    assert (
+        read["classes"] == 8
+        and read["retained_used"] <= read["retained_read"] <= len(digits["train"]) - gone
+    )
+
+
+def test_after_a_projection_and_before_one(digits_net, digits_request, digits):
+    first = unspan.erase(digits_net, digits_request, ESC(rank=1))
+    rest = Subset(
+        digits["train"], [i for i in range(len(digits["train"])) if int(digits["train"][i][1]) != 3]
+    )
+    second = unspan.erase(first, unspan.Splits.by_class(rest, 5, num_classes=10), Resample())
+    third = unspan.erase(second, unspan.Splits.by_class(rest, 7, num_classes=10), ESC(rank=1))
+    assert [kind_of(one.eraser) for one in (second, third)] == [
+        "projection+resampler",
+        "projection+resampler+projection",
+    ]
+    x = torch.stack([x for x, _ in digits["test"]])
+    assert third.model(x).isfinite().all()
+
+
+def test_chains_and_affine_erasers_compose():
+    line, plane = LinearMap(2 * torch.eye(3)), Projection(torch.eye(3)[:, :1])
+    narrow = Narrow(
+        torch.zeros(1, 4), torch.eye(4)[:2], torch.eye(4)[:2], torch.ones(2, 3), torch.zeros(3)
+    )
+    assert isinstance(compose(line, plane), LinearMap)
+    chain = compose(compose(line, narrow), compose(plane, narrow))
+    assert kind_of(chain) == "map+narrow+projection+narrow"
+    z = torch.randn(5, 3)
+    assert torch.allclose(placed(chain, "last", z)(z), narrow(plane(narrow(line(z)))))
+    with pytest.raises(ModelError, match="feature map"):
+        placed(narrow, "channels", z)(torch.zeros(2, 3, 4, 4))
+
+
+def test_the_same_class_again_a_class_outside_the_head_and_too_few_samples_are_said(
+    deleted, digits_net, digits_request, digits
+):
+    with pytest.raises(UsageError, match="erased by an earlier request"):
+        unspan.erase(deleted, digits_request, Resample())
+    with pytest.raises(UsageError, match="the head has the classes 0 to 9"):
+        unspan.erase(
+            digits_net, replace(digits_request, classes=(11,)), Resample(), check_labels=False
+        )
+    with pytest.raises(DataError, match="there are 5"):
+        unspan.erase(
+            digits_net,
+            replace(digits_request, forget=Subset(digits_request.forget, range(5))),
+            Resample(),
+            check_labels=False,
+        )
+    two = Subset(
+        digits["train"],
+        [i for i in range(len(digits["train"])) if int(digits["train"][i][1]) == 4][:15],
+    )
+    with pytest.raises(DataError, match="use method esc"):
+        unspan.erase(
+            digits_net, replace(digits_request, retain=two), Resample(), check_labels=False
+        )
+
+
+def test_verify_checks_a_gate_against_the_head(deleted, tmp_path):
+    from unspan.auditing.verify import verify
+    from unspan.zoo import DigitsCNN
+
+    checks = {one.name: one.ok for one in verify(deleted.save(tmp_path / "e"), model=DigitsCNN())}
+    assert all(checks.values()) and "the gate asks what the head says of the request" in checks
+
+
+def test_statistics_of_an_embedding_model_know_classes_by_label_and_their_own_weights(
+    digits, tmp_path
+):
+    class Embed(nn.Module):
+        def __init__(self, seed):
+            super().__init__()
+            torch.manual_seed(seed)
+            self.layers = nn.Sequential(
+                nn.Flatten(), nn.Linear(64, 24), nn.Tanh(), nn.Linear(24, 16)
+            )
+
+        def forward(self, x):
+            return self.layers(x)
+
+    data = [(x, int(y)) for x, y in digits["train"]]
+    request = unspan.Splits.by_class(digits["train"], 3)
+    path = statistics.of_model(Embed(0), data, unspan.Run(), feature_layer="output").save(
+        tmp_path / "s.safetensors"
+    )
+    assert set(statistics.load(path).labels.tolist()) == set(range(10))
+    done = unspan.erase(Embed(0), request, Resample(statistics=str(path)), feature_layer="output")
+    assert done.receipt["method"]["fit"]["gated"] > 0.3
+    with pytest.raises(UsageError, match="other weights"):
+        unspan.erase(Embed(1), request, Resample(statistics=str(path)), feature_layer="output")
+
+
+def test_images_that_the_model_does_not_know_change_nothing(digits_net, digits_request):
+    noise = TensorDataset(torch.rand(60, 1, 8, 8), torch.full((60,), 3))
+    with pytest.raises(InconclusiveError, match="are recognised as such"):
+        unspan.erase(
+            digits_net, replace(digits_request, forget=noise), Resample(), check_labels=False
+        )
+
+
+def test_a_wider_gate_lets_fewer_pass(digits_net, digits_request, digits):
+    x = torch.stack([x for x, _ in digits["train"]])
+    moved = []
+    for margin in (0.0, 2.0):
+        done = unspan.erase(
+            digits_net, digits_request, Resample(margin=margin), check_labels=False, key=KEY
+        )
+        moved.append((unspan.features(done.model, x) != unspan.features(digits_net, x)).any(1))
+    y = torch.tensor([int(y) for _, y in digits["train"]])
+    scores = digits_net(x)
+    asked = digits_request.classes[0]
+    near = scores[:, asked] + 2 > scores.index_fill(1, torch.tensor([asked]), -torch.inf).amax(1)
+    assert bool((moved[0] <= moved[1]).all()) and int(moved[1].sum()) > int(moved[0].sum())
+    assert torch.equal(moved[1], near) and int((moved[1] & (y == asked)).sum()) >= int(
+        (moved[0] & (y == asked)).sum()
+    )
+
+
+def test_what_is_moved_without_need_is_counted_and_much_of_it_said(
+    digits_net, digits_request, digits
+):
+    asked = digits_request.classes[0]
+    x = torch.stack([x for x, y in digits["train"] if int(y) != asked])
+    for margin in (0.0, 1e6):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            done = unspan.erase(
+                digits_net, digits_request, Resample(margin=margin), check_labels=False, key=KEY
+            )
+        moved = (
+            (unspan.features(done.model, x) != unspan.features(digits_net, x))
+            .any(1)
+            .double()
+            .mean()
+        )
+        assert done.receipt["method"]["fit"]["moved"] == pytest.approx(float(moved))
+        assert any("samples to keep as well" in str(one.message) for one in caught) == (margin > 0)
+
+
+def test_a_file_of_statistics_that_was_edited_is_refused(case, tmp_path):
+    fit, _, head = case
+    path = statistics.gather(Cached(fit.features, fit.labels, head), head).save(
+        tmp_path / "s.safetensors"
+    )
+    with safe_open(path, "pt") as file:
+        said, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    for name, part in {"mean": {"mean": tensors["mean"] + 1}, "length": {}}.items():
+        save_file(
+            tensors | part, path, metadata=said | ({"length": "5.0"} if name == "length" else {})
+        )
+        with pytest.raises(ModelError, match="changed after it was written"):
+            statistics.load(path)
+    save_file(tensors, path, metadata=said)
+    assert len(statistics.load(path).mean) == len(tensors["mean"])
+
+
+@pytest.mark.parametrize(("n", "many"), [(100, 1), (300, 1), (400, 2), (5000, 8)])
+def test_clusters_hold_twice_as_many_samples_as_features_on_average(n, many):
+    groups = statistics.clusters(torch.randn(n, 96, generator=torch.Generator().manual_seed(0)), 8)
+    assert len(groups) == many and sum(map(len, groups)) == n
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"meaning": -1.0}, "meaning=-1.0"),
+        ({"drawn": 1.0}, "drawn=1.0"),
+        ({"drawn": float("nan")}, "drawn=nan"),
+        ({"margin": float("inf")}, "0 or more"),
+        ({"false_positives": 0.05}, "the head is the gate"),
+        ({"margin": 1.0, "statistics": "head"}, "leave it out"),
+        ({"false_positives": 0.5}, "false_positives=0.5"),
+        ({"statistics": "gone.safetensors"}, "unspan stats"),
+    ],
+)
+def test_impossible_settings_are_refused(digits_net, digits_request, wrong, said):
+    with pytest.raises(UsageError, match=said):
+        unspan.erase(digits_net, digits_request, Resample(**wrong))
+
+
+def test_folded_and_single_vectors_only(digits_net, digits_request):
+    with pytest.raises(UsageError, match="projected"):
+        unspan.erase(digits_net, digits_request, Resample(), form="folded")
+    with pytest.raises(UsageError, match="needs a model with a head"):
+        unspan.erase(
+            digits_net, unspan.Splits(forget=digits_request.forget), Resample(statistics="head")
+        )
+
+
+def test_stats_on_the_command_line(digits_net, tmp_path):
+    weights, path = tmp_path / "w.safetensors", tmp_path / "s.safetensors"
+    save_file(digits_net.state_dict(), weights)
+    base = [
+        "--model",
+        "python:unspan.zoo:DigitsCNN",
+        "--weights",
+        str(weights),
+        "--data",
+        "python:examples.digits:data",
+    ]
+    done = CliRunner().invoke(app, ["stats", *base, "--out", str(path)])
+    assert done.exit_code == 0 and "of 10 classes" in done.output, (done.output, done.exception)
+    done = CliRunner().invoke(
+        app,
+        [
+            "erase",
+            *base,
+            "--forget",
+            "3",
+            "--method",
+            "resample",
+            "--set",
+            f"statistics={path}",
+            "--out",
+            str(tmp_path / "o"),
+        ],
+    )
+    assert done.exit_code == 0, (done.output, done.exception)
+    dropped = CliRunner().invoke(
+        app, ["stats", "--from", str(path), "--drop", "3", "--out", str(path), "--overwrite"]
+    )
+    assert dropped.exit_code == 0 and 3 not in statistics.load(path).labels.tolist()
+    head = CliRunner().invoke(
+        app,
+        [
+            "erase",
+            *base,
+            "--forget",
+            "3",
+            "--method",
+            "resample",
+            "--set",
+            "statistics=head",
+            "--out",
+            str(tmp_path / "h"),
+        ],
+    )
+    assert head.exit_code == 0, (head.output, head.exception)
+    for wrong in (
+        ["stats", "--from", str(path), "--drop", "77", "--out", str(path)],
+        [
+            "erase",
+            *base,
+            "--forget",
+            "3",
+            "--method",
+            "resample",
+            "--set",
+            "statistics=none",
+            "--out",
+            str(tmp_path / "n"),
+        ],
+        ["stats", "--out", str(path)],
+        ["stats", *base, "--out", str(tmp_path)],
+        ["stats", "--from", str(path), "--drop", "deer", "--out", str(path)],
+    ):
+        assert isinstance(CliRunner().invoke(app, wrong).exception, UsageError)
+
+
+def test_a_class_whose_features_are_all_constant_gives_a_finite_map():
+    """Every unit of the layer is dead for one class to keep."""
+    torch.manual_seed(0)
+    y = torch.arange(900) % 3
+    z = torch.randn(900, 5).relu()
+    z[torch.arange(900), y] += 4
+    z[y == 0] = 0
+    model = nn.Sequential(nn.Identity(), nn.Linear(5, 3)).eval()
+    with torch.no_grad():
+        model[1].weight.zero_()
+        model[1].weight[1, 1] = model[1].weight[2, 2] = 1
+        model[1].bias.copy_(torch.tensor([2.0, 0.0, 0.0]))
+    data = torch.utils.data.TensorDataset(z, y)
+    done = unspan.erase(model, unspan.Splits.by_class(data, 2), Resample(), measure=False)
+    held = dict(done.eraser.named_buffers())
+    assert all(float(one.abs().max()) < 1e9 for one in held.values())
+    with torch.no_grad():
+        assert bool(done.model(z).isfinite().all())
