@@ -108,7 +108,7 @@ class Deletion:
         Raises:
             InconclusiveError: see `check`; nothing is written.
         """
-        from unspan.artifact.write import save
+        from unspan.artifact import save
 
         return save(
             self,
