@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, field
 from numbers import Integral
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -176,7 +176,7 @@ def size_of(data: Any, run: Run) -> int | None:
         if isinstance(data.dataset, IterableDataset):
             total = None
         else:
-            total = len(data.sampler) if data.batch_size is not None else None
+            total = len(cast(Sized, data.sampler)) if data.batch_size is not None else None
             if total is not None and data.drop_last:
                 total -= total % (data.batch_size or 1)
     else:
@@ -194,7 +194,7 @@ def dropped(data: Any) -> int:
         and data.batch_size
         and not isinstance(data.dataset, IterableDataset)
     ):
-        return len(data.sampler) % data.batch_size
+        return len(cast(Sized, data.sampler)) % data.batch_size
     return 0
 
 

@@ -330,11 +330,12 @@ def _same_buffers(eraser: Eraser, inner: nn.Module) -> bool:
 
 def _took(basis: Tensor, undo: Tensor | None, site: nn.Module) -> bool:
     """An affine layer lost the span of `basis`, and `undo` has the rows that it lost."""
-    weight = site.weight.detach().double().cpu().flatten(1)
+    stored = site.get_parameter("weight").detach()
+    weight = stored.double().cpu().flatten(1)
     if undo is None or undo.shape != (basis.shape[1], weight.shape[1] + 1):
         return False
     whole = bool(undo.isfinite().all())
-    return whole and _is_nothing(basis.mT @ weight, weight, site.weight.dtype)
+    return whole and _is_nothing(basis.mT @ weight, weight, stored.dtype)
 
 
 def _is_nothing(left: Tensor, of: Tensor, dtype: torch.dtype) -> bool:

@@ -192,7 +192,7 @@ def single_samples(case: Case) -> Verdict | None:
     if not case.parts.unseen:
         return None
     found = scores.sample_attack(case.fit, case.test, case.references, case.by_class)
-    if not found:
+    if not found or found["after"].rest is None:
         return None
     never = Reading(
         attack="",

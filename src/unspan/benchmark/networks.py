@@ -108,15 +108,10 @@ def trained(
         classes: outputs.
         run: device, seed, progress.
     """
-    settings = Training(
-        **(
-            {"lr": 0.01, "epochs": 50, "batch": 64}
-            | {
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in train.items()
-            }
-        )
-    )
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in train.items()
+    }
+    settings = Training(**({"lr": 0.01, "epochs": 50, "batch": 64} | given))
     model, _ = start(spec, classes, run.seed)
     model = model if run.device is None else model.to(run.device)
     first, _ = peek(batches(data, run, shard=False))

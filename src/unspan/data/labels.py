@@ -35,7 +35,7 @@ def label_of(raw: Any, where: str, names: Sequence[str] | None = None) -> int | 
     if raw is None:
         return None
     if isinstance(raw, Integral):
-        return int(raw) if raw >= 0 else None
+        return int(raw) if int(raw) >= 0 else None
     if isinstance(raw, str):
         return _named(raw, where, names)
     if isinstance(raw, Real):
@@ -140,14 +140,18 @@ def rows_in(subset: Subset[Any]) -> list[int]:
     """Positions of a subset's samples in its dataset, whatever form they were given in."""
     indices: Any = subset.indices
     rows = indices.tolist() if hasattr(indices, "tolist") else map(int, indices)
-    total = len(subset.dataset)
+    total = _length(subset.dataset)
     return [row + total if row < 0 else row for row in rows]
+
+
+def _length(dataset: Any) -> int:
+    return len(dataset)
 
 
 def row_in(subset: Subset[Any], at: int) -> int:
     """Position in its dataset of one sample of a subset."""
     row = int(subset.indices[at])
-    return row + len(subset.dataset) if row < 0 else row
+    return row + _length(subset.dataset) if row < 0 else row
 
 
 def labels_of(dataset: Any, names: Sequence[str] | None = None) -> list[int]:

@@ -44,7 +44,7 @@ def data_notices(forget: Any) -> list[str]:
     lost = dropped(forget)
     if lost:
         notices.append(f"the loader has drop_last=True: {lost} forget samples are never read")
-    dataset = forget.dataset if isinstance(forget, DataLoader) else forget
+    dataset: Any = forget.dataset if isinstance(forget, DataLoader) else forget
     try:
         count = min(READ_TWICE, len(dataset)) if hasattr(dataset, "__getitem__") else 0
         twice = any(digest_of(dataset[at]) != digest_of(dataset[at]) for at in range(count))

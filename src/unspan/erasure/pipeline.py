@@ -6,7 +6,7 @@ import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -27,7 +27,7 @@ from unspan.erasure.checks import (
     unsteady,
 )
 from unspan.erasure.collateral import set_apart
-from unspan.erasure.install import check_fold, install, restore_rows, verify
+from unspan.erasure.install import AffineLayer, check_fold, install, restore_rows, verify
 from unspan.erasure.predictions import Pair
 from unspan.erasure.trained import check_parts, train_request, without_earlier
 from unspan.errors import UsageError
@@ -166,7 +166,7 @@ def erase(
             done = _erase(
                 inner,
                 splits,
-                method,
+                cast(EraserMethod, method),
                 run,
                 record,
                 prior,
@@ -457,9 +457,8 @@ def _reopen(inner: nn.Module, previous: Deletion | None) -> tuple[Record | None,
         and isinstance(previous.eraser, Projection)
         and previous.undo is not None
     ):
-        restore_rows(
-            inner.get_submodule(record.feature_layer.site), previous.eraser.basis, previous.undo
-        )
+        site = cast(AffineLayer, inner.get_submodule(record.feature_layer.site))
+        restore_rows(site, previous.eraser.basis, previous.undo)
     return record, previous.eraser
 
 
