@@ -15,13 +15,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from unspan.benchmark.store import Store
+from unspan.data.loading import batches, peek
 from unspan.errors import UsageError
 from unspan.extraction import find_feature_layer
 from unspan.extraction.stream import example
 from unspan.methods.descent import descend
 from unspan.models import build, classes_of
 from unspan.models.redraw import redraw
-from unspan.run import Run, batches, peek
+from unspan.run import Run
 from unspan.training.checkpoint import Checkpoint
 from unspan.training.context import Work, image_layout
 from unspan.training.loop import Training

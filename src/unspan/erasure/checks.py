@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from unspan.data.class_names import join, names_of_model
+from unspan.data.inputs import place
 from unspan.data.labels import LabelledSubset
+from unspan.data.loading import Batch, dropped
 from unspan.data.overlap import copies_kept, tested_on_training
 from unspan.data.request import Splits
 from unspan.data.sample_forms import digest_of
@@ -21,7 +23,6 @@ from unspan.errors import DataError, UsageError
 from unspan.extraction import FeatureLayer, input_like, read
 from unspan.extraction.stream import Seen, example
 from unspan.methods import Method
-from unspan.run import Batch, dropped, place
 
 READ_TWICE = 16  # samples; a coin flip per reading stays unseen once in 65,000 requests
 

@@ -14,6 +14,8 @@ from unspan import dist
 from unspan.artifact import receipt as receipts
 from unspan.artifact import reopen
 from unspan.artifact.deletion import RECORD, Deletion, Form, Record
+from unspan.data.inputs import place
+from unspan.data.loading import batches, peek, size_of
 from unspan.data.request import Splits, as_splits
 from unspan.erasers.maps import Affine, Eraser, Projection, compose
 from unspan.erasure import guard
@@ -49,7 +51,7 @@ from unspan.methods import ESC, EraserMethod, Method, recommended
 from unspan.models import recipe_of
 from unspan.models.copying import copied, refuse_adapters
 from unspan.models.frozen_norms import frozen_norms
-from unspan.run import Run, batches, peek, place, size_of
+from unspan.run import Run
 
 
 def erase(
