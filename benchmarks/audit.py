@@ -24,13 +24,14 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from unspan.artifact.receipt import versions
+from unspan.data.loading import batches
 from unspan.data.opening import open_data
 from unspan.data.preprocess import Preprocess
 from unspan.metrics.linear import fit_linear
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.retention import BATCH, EPOCHS, RATE, published_head, published_probe
 from unspan.models import build
-from unspan.run import Run, batches
+from unspan.run import Run
 from unspan.zoo import AllCNN
 
 SHARED = Path(os.environ.get("UNSPAN_SHARED", Path(__file__).resolve().parents[2] / "shared"))

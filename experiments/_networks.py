@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from unspan.benchmark.data import opened
+from unspan.data.loading import batches
 from unspan.data.opening import open_data
 from unspan.data.preprocess import Preprocess
-from unspan.run import Run, batches
+from unspan.run import Run
 from unspan.zoo import AllCNN
 
 SHARED = Path(os.environ.get("UNSPAN_SHARED", Path(__file__).resolve().parents[2] / "shared"))

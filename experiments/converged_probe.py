@@ -20,10 +20,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 import unspan
+from unspan.data.loading import batches
 from unspan.data.opening import open_data
 from unspan.data.preprocess import Preprocess
 from unspan.models import build
-from unspan.run import Run, batches
+from unspan.run import Run
 from unspan.zoo import AllCNN
 
 FORGET = 4

@@ -28,6 +28,7 @@ from torch.utils.data import Subset, TensorDataset
 import unspan
 from unspan.artifact.receipt import versions
 from unspan.auditing.collect import subject
+from unspan.data.loading import batches
 from unspan.data.opening import open_data
 from unspan.data.preprocess import Preprocess
 from unspan.erasure.tuning import rows, tune
@@ -40,7 +41,7 @@ from unspan.metrics.outputs import Outputs
 from unspan.metrics.retention import harmonic_mean, published_probe
 from unspan.metrics.score import share_interval
 from unspan.models import build
-from unspan.run import Run, batches
+from unspan.run import Run
 from unspan.zoo import AllCNN
 
 SHARED = Path(os.environ.get("UNSPAN_SHARED", Path(__file__).resolve().parents[2] / "shared"))

@@ -426,8 +426,8 @@ def test_user_code_may_import_its_siblings_later_and_libraries_may_not(desk):
 def test_worker_processes_that_start_anew_find_the_users_code(desk):
     import pickle
 
+    from unspan.data.loading import NamedSamples
     from unspan.data.opening import open_data
-    from unspan.run import _Named
 
     (desk / "worker_sibling.py").write_text("value = 7\n")
     (desk / "worker_data.py").write_text(
@@ -438,7 +438,7 @@ def test_worker_processes_that_start_anew_find_the_users_code(desk):
         "def data(): return Data()\n"
     )
     held = [
-        _Named(open_data(spec)["train"], [0])
+        NamedSamples(open_data(spec)["train"], [0])
         for spec in ("python:worker_data:data", "python:worker_data.py:data")
     ]
     (desk / "held").write_bytes(pickle.dumps(held))
@@ -864,7 +864,7 @@ def test_private_state_of_an_affine_layer_is_checked_against_it(tmp_path, dtype,
     save_file({name: one.contiguous() for name, one in state.items()}, state_file, metadata=said)
     again = nn.Sequential(nn.Linear(8, 16), nn.Linear(16, 4))
     from unspan.artifact.deletion import RECORD
-    from unspan.artifact.read import read_private
+    from unspan.artifact.private import read_private
 
     loaded = unspan.load(path, again)
     record = getattr(loaded, RECORD)

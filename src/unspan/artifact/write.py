@@ -36,6 +36,7 @@ from unspan.artifact.publish import (
     publish,
 )
 from unspan.artifact.read import load
+from unspan.data.inputs import place
 from unspan.errors import OutputError, UnspanError, UsageError
 from unspan.extraction import (
     eval_mode,
@@ -46,7 +47,6 @@ from unspan.extraction import (
     unwrap,
 )
 from unspan.models import check_state, runs_user_code
-from unspan.run import place
 from unspan.system.digests import file_hash, state_hash
 from unspan.system.output_paths import check_folder
 from unspan.training.checkpoint import Checkpoint

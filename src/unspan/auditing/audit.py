@@ -44,6 +44,8 @@ from unspan.auditing.returned import unchanged
 from unspan.auditing.suite import class_attacks, explain, group_attacks
 from unspan.auditing.verify import seal
 from unspan.auditing.white_box import WhiteBox, white_box
+from unspan.data.inputs import first_rows
+from unspan.data.loading import batches, peek
 from unspan.data.request import as_splits, digests_of, shared_samples
 from unspan.extraction import Pool
 from unspan.metrics.probes import stratified
@@ -54,7 +56,7 @@ from unspan.metrics.stability import MIRROR, NOISE
 from unspan.metrics.whitening import NAME as WHITENED
 from unspan.metrics.whitening import whitened_probe
 from unspan.report.rule import ERASED_BELOW, RETAINED_ABOVE, ROOM
-from unspan.run import Run, batches, first_rows, peek
+from unspan.run import Run
 
 SCHEMA = "unspan.audit/1"
 _STRETCHED = 10_000  # rows of the stretched fake, which is a copy of the features

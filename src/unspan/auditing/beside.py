@@ -15,13 +15,15 @@ from unspan.auditing.case import Case
 from unspan.auditing.collect import Subject, subject
 from unspan.auditing.reading import Verdict, verdict
 from unspan.auditing.reference import random_weights
+from unspan.data.inputs import first_rows
+from unspan.data.loading import batches
 from unspan.erasers.maps import Projection
 from unspan.errors import UnspanError
 from unspan.extraction import arranged, eval_mode, head_parameters, logits_of, read
 from unspan.metrics.leakage import null_directions
 from unspan.metrics.score import Reading
 from unspan.metrics.stability import MIRROR, disturbed, instability
-from unspan.run import Run, batches, first_rows
+from unspan.run import Run
 
 _NOISY = 500  # samples of each kind for the instability attack
 
@@ -192,7 +194,7 @@ def single_samples(case: Case) -> Verdict | None:
     if not case.parts.unseen:
         return None
     found = scores.sample_attack(case.fit, case.test, case.references, case.by_class)
-    if not found:
+    if not found or found["after"].rest is None:
         return None
     never = Reading(
         attack="",

@@ -19,6 +19,8 @@ from torch.utils.data import Subset
 
 from unspan.artifact.deletion import RECORD
 from unspan.auditing.partial import Partial
+from unspan.data.inputs import first_rows, place
+from unspan.data.loading import Batch, batches, size_of
 from unspan.data.request import digests_of
 from unspan.errors import DataError, OutputError
 from unspan.extraction import (
@@ -33,7 +35,7 @@ from unspan.extraction import (
     unwrap,
 )
 from unspan.metrics.outputs import Outputs
-from unspan.run import Batch, Run, batches, first_rows, place, size_of
+from unspan.run import Run
 from unspan.system.digests import state_hash
 
 _VERSION = 2  # of the files in the cache

@@ -16,7 +16,7 @@ CHANCE_PLUS, AREA, KEPT, SHOTS = 0.05, 0.60, 0.003, ", m=10"
 
 
 def goals(
-    verdicts: Sequence[Verdict], rows: Sequence[Mapping[str, Any]], classes: int, retrained: bool
+    verdicts: Sequence[Verdict], rows: Sequence[scores.Row], classes: int, retrained: bool
 ) -> list[dict[str, Any]]:
     """Each goal with what was measured, `met` if the value is within the bound, `sure` if its
     interval is as well.
@@ -44,7 +44,7 @@ def _within(one: Mapping[str, Any], key: str) -> bool:
 
 
 def _measured(
-    verdicts: Sequence[Verdict], rows: Sequence[Mapping[str, Any]], classes: int, retrained: bool
+    verdicts: Sequence[Verdict], rows: Sequence[scores.Row], classes: int, retrained: bool
 ) -> Iterator[dict[str, Any]]:
     probes = [
         one for one in verdicts if one.unit == "share" and not one.attack.startswith("few-shot")

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from unspan.auditing.collect import Subject
+from unspan.data.inputs import place
 from unspan.errors import UsageError
 from unspan.extraction import eval_mode, forward, input_like, logits_of
-from unspan.run import place
 
 _SIDE = 160  # pixels of a panel
 

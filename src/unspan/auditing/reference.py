@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from unspan.artifact.deletion import RECORD
+from unspan.data.loading import batches
 from unspan.extraction import detach, unwrap
 from unspan.models.copying import copied
 from unspan.models.redraw import redraw
-from unspan.run import Run, batches
+from unspan.run import Run
 
 
 def random_weights(model: nn.Module, seed: int) -> nn.Module:

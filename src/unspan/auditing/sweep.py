@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from unspan.artifact.deletion import RECORD
 from unspan.auditing.collect import Subject
+from unspan.data.inputs import place
+from unspan.data.loading import batches
 from unspan.extraction import CHILD, arranged, detach, eval_mode, forward, input_like, read
 from unspan.metrics.outputs import Outputs
 from unspan.models.copying import copied
-from unspan.run import Run, batches, place
+from unspan.run import Run
 
 _LAYERS = 3
 

@@ -16,7 +16,7 @@ from torch import nn
 from unspan.artifact import inspect, load
 from unspan.artifact import receipt as receipts
 from unspan.artifact.deletion import RECORD, Record
-from unspan.artifact.read import ROUNDING, read_private
+from unspan.artifact.private import ROUNDING, read_private
 from unspan.erasers.maps import Gate, Projection, head_rows
 from unspan.errors import ModelError, UnspanError, UsageError
 from unspan.extraction import head_parameters, unwrap

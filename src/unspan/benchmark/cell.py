@@ -21,13 +21,14 @@ from unspan.benchmark.data import Data, in_memory, opened, pooled, requests
 from unspan.benchmark.measure import beside, embedded, measured, outputs
 from unspan.benchmark.spec import Cell
 from unspan.benchmark.store import Store
+from unspan.data.loading import batches
 from unspan.data.request import Splits
 from unspan.erasure.pipeline import erase
 from unspan.erasure.tuning import rows, tune
 from unspan.errors import UsageError
 from unspan.methods import by_name, configured
 from unspan.metrics.outputs import Outputs
-from unspan.run import Run, batches
+from unspan.run import Run
 
 _PICTURES = 4  # samples shown by Grad-CAM
 

@@ -15,10 +15,11 @@ import torch
 from torch.utils.data import Subset, TensorDataset
 
 from unspan.benchmark import formats
+from unspan.data.loading import batches
 from unspan.data.opening import open_data
 from unspan.data.request import Splits, labels_of
 from unspan.errors import DataError, UsageError
-from unspan.run import Run, batches
+from unspan.run import Run
 from unspan.training.samples import generator
 
 MEMORY = 2 * 2**30  # bytes of prepared inputs that are kept in memory

@@ -22,7 +22,7 @@ def save(view: str, name: str, title: str, rows: Sequence[Filled], folder: Path)
     """Draw one view and write its files; nothing when no cell has what it needs."""
     from matplotlib import rc_context
 
-    settings = {
+    settings: Any = {
         "svg.fonttype": "none",
         "svg.hashsalt": "unspan",
         "font.family": "DejaVu Sans",
@@ -220,7 +220,7 @@ def cosines(title: str, rows: Sequence[Filled]) -> Drawn:
     columns = min(4, len(shown))
     figure = Figure(figsize=(2.4 * columns + 0.6, 2.5 * -(-len(shown) // columns)))
     grid = figure.subplots(-(-len(shown) // columns), columns, squeeze=False)
-    image = None
+    image: Any = None
     for place, panel in enumerate(grid.flat):
         if place >= len(shown):
             panel.axis("off")

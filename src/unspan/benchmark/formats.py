@@ -20,7 +20,7 @@ from PIL import Image
 
 from unspan.data.folders import ImageFiles
 from unspan.data.images import printable
-from unspan.data.source import Source
+from unspan.data.source import MOST_READ, Source
 from unspan.errors import DataError
 from unspan.training.samples import generator
 
@@ -89,6 +89,10 @@ class Arrays:
 
     def ids(self) -> None:
         return None
+
+    def contents(self) -> list[bytes] | None:
+        few = self.images.nbytes <= MOST_READ
+        return [self.raw(i) for i in range(len(self))] if few else None
 
 
 def cifar(root: Path) -> Read | None:
@@ -160,7 +164,8 @@ def idx(root: Path) -> Read | None:
                 " again."
             )
         found.append(Source(Arrays(f"{prefix} images", images), labels.tolist(), FASHION))
-    return Read(*found)
+    train, test = found
+    return Read(train, test)
 
 
 def _idx(path: Path) -> np.ndarray:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from unspan.auditing.collect import subject
+from unspan.data.loading import batches
 from unspan.errors import DataError, UsageError
 from unspan.extraction import arranged, eval_mode, logits_of, read
 from unspan.metrics.linear import linear_probe
@@ -24,7 +25,7 @@ from unspan.metrics.retention import harmonic_mean, published_probe
 from unspan.metrics.score import Reading, Score, share_interval
 from unspan.metrics.similarity import class_cosine, weight_change
 from unspan.metrics.unlearning import nomus, zrf
-from unspan.run import Run, batches
+from unspan.run import Run
 
 Values = dict[str, dict[str, Any]]
 

@@ -15,13 +15,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from unspan.benchmark.store import Store
+from unspan.data.loading import batches, peek
 from unspan.errors import UsageError
 from unspan.extraction import find_feature_layer
 from unspan.extraction.stream import example
 from unspan.methods.descent import descend
 from unspan.models import build, classes_of
 from unspan.models.redraw import redraw
-from unspan.run import Run, batches, peek
+from unspan.run import Run
 from unspan.training.checkpoint import Checkpoint
 from unspan.training.context import Work, image_layout
 from unspan.training.loop import Training
@@ -108,15 +109,10 @@ def trained(
         classes: outputs.
         run: device, seed, progress.
     """
-    settings = Training(
-        **(
-            {"lr": 0.01, "epochs": 50, "batch": 64}
-            | {
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in train.items()
-            }
-        )
-    )
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in train.items()
+    }
+    settings = Training(**({"lr": 0.01, "epochs": 50, "batch": 64} | given))
     model, _ = start(spec, classes, run.seed)
     model = model if run.device is None else model.to(run.device)
     first, _ = peek(batches(data, run, shard=False))

@@ -127,9 +127,10 @@ def _outputs(
     if data is None or counts <= {seeming}:
         return seeming
     from unspan.artifact.deletion import RECORD
+    from unspan.data.loading import batches, peek
     from unspan.extraction import eval_mode, find_feature_layer, head_parameters, unwrap
     from unspan.extraction.stream import example
-    from unspan.run import Run, batches, peek
+    from unspan.run import Run
 
     inner = unwrap(opened.model)
     record = getattr(inner, RECORD, None)

@@ -329,13 +329,14 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
     from unspan.cli.opening import open_model
     from unspan.cli.progress import progress
     from unspan.cli.request import open_request, refuse_test_overlap, with_holdout
+    from unspan.data.loading import size_of
     from unspan.erasure.evaluation import findings
     from unspan.erasure.pipeline import erase as erase_api
     from unspan.erasure.pipeline import feature_size
     from unspan.erasure.trained import check_parts
     from unspan.methods import ESC, recommended
     from unspan.models import classes_of
-    from unspan.run import Run, size_of
+    from unspan.run import Run
 
     own = [name for name in ("size", "mean", "std") if o[name] is not None]
     if own and o["data"].startswith("python:"):

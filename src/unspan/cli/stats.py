@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -96,7 +96,7 @@ def stats(
     from unspan.cli.progress import progress
     from unspan.data.given import as_dataset
     from unspan.data.opening import open_data
-    from unspan.extraction import statistics
+    from unspan.extraction import Pool, statistics
     from unspan.run import Run
 
     _check_output(options)
@@ -144,7 +144,7 @@ def stats(
                 progress=report,
             ),
             feature_layer=feature_layer,
-            pool=pool,
+            pool=cast("Pool | None", pool),
         )
     _check_output(options)
     made = found.save(out)

@@ -96,7 +96,7 @@ def label_column(features: Mapping[str, Any]) -> str | None:
     Raises:
         UsageError: several would do.
     """
-    classes = [name for name, feature in features.items() if hasattr(feature, "names")]
+    classes = [name for name, one in features.items() if names_of_feature(one) is not None]
     candidates = classes or [
         name for name in ("label", "labels") if name in features and _is_label(features[name])
     ]
@@ -105,6 +105,11 @@ def label_column(features: Mapping[str, Any]) -> str | None:
     if len(candidates) > 1:
         raise UsageError(f"several label columns: choose one of {', '.join(candidates)}")
     return candidates[0] if candidates else None
+
+
+def names_of_feature(feature: Any) -> list[str] | None:
+    """Class names by index of a ClassLabel column; None for a column of any other kind."""
+    return getattr(feature, "names", None)
 
 
 def _dtype(feature: Any) -> str:

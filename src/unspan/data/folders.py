@@ -9,8 +9,8 @@ from typing import Any
 
 from PIL import Image
 
-from unspan.data.images import IMAGE_SUFFIXES, decode_image, printable
-from unspan.data.source import MOST_READ, SPLIT_NAMES, Source
+from unspan.data.images import IMAGE_SUFFIXES, check_header, decode_image, printable
+from unspan.data.source import MOST_READ, SPLIT_NAMES, Rows, Source
 from unspan.errors import DataError
 
 
@@ -62,6 +62,60 @@ class ImageFiles:
             size if count[size] == 1 else hashlib.sha256(self.raw(i)).digest()
             for i, size in enumerate(sizes)
         ]
+
+
+_NAMED = 10  # damaged images that one message names
+_CHECKED = 20_000  # images that are looked at for it
+_DECODED = 2**25  # bytes of images that are decoded for it; of further ones the header is read
+
+
+def damaged_images(stored: Rows, first: int) -> str:
+    """A sentence that names images that cannot be read, beside the first one that was met.
+
+    Small folders are decoded; of large ones the headers are read. Empty where nothing was found, or
+    where the samples are not image files.
+
+    Args:
+        stored: the stored samples of a split.
+        first: position of the image that could not be read.
+    """
+    if not isinstance(stored, ImageFiles):
+        return ""
+    left = _DECODED
+    found = []
+    for at in range(min(len(stored), _CHECKED)):
+        if at == first:
+            continue
+        size = _size(stored.root / stored.files[at])
+        left -= size
+        if not _is_readable(stored, at, decode=left >= 0):
+            found.append(stored.name(at))
+    if not found:
+        return ""
+    more = len(found) + 1 - _NAMED
+    shown = ", ".join(found[: _NAMED - 1]) + (f" and {more} more" if more > 0 else "")
+    return (
+        f"At least {len(found) + 1} of the {len(stored)} images cannot be read; the others are"
+        f" {shown}"
+    )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _is_readable(files: ImageFiles, at: int, *, decode: bool) -> bool:
+    try:
+        if decode:
+            files.load(at)
+        else:
+            check_header(files.root / files.files[at])
+    except (DataError, OSError, ValueError):
+        return False
+    return True
 
 
 @dataclass

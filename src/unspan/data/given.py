@@ -5,7 +5,7 @@ a loader, or an iterable of batches.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 from unspan.data.class_names import join, names_of
+from unspan.data.columns import label_column, names_of_feature
 from unspan.data.labels import Labelled, is_plain_subset, label_of, labels_of, rows_in
+from unspan.data.protocols import MapStyle
 from unspan.data.sample_forms import LABEL_KEYS, split_sample
 from unspan.data.source import Source
 from unspan.errors import DataError, UsageError
@@ -60,9 +62,9 @@ def _is_pair(data: Any) -> bool:
     if not isinstance(data, (tuple, list)) or len(data) != 2:
         return False
     inputs, labels = data
-    if isinstance(inputs, (Tensor, np.ndarray)) and hasattr(labels, "__len__"):
+    if isinstance(inputs, (Tensor, np.ndarray)) and isinstance(labels, Sized):
         count = len(inputs) if inputs.ndim else 0
-        shape = tuple(getattr(labels, "shape", (len(labels),)))
+        shape = tuple(getattr(labels, "shape", (len(labels),)))  # a table has one, a list not
         return (
             inputs.ndim > 1
             and shape[:1] == (count,)
@@ -72,7 +74,7 @@ def _is_pair(data: Any) -> bool:
     return (
         isinstance(data, tuple)
         and isinstance(inputs, list)
-        and hasattr(labels, "__len__")
+        and isinstance(labels, Sized)
         and not isinstance(labels, str)
         and len(inputs) == len(labels)
     )
@@ -102,7 +104,7 @@ class TableView(Labelled):
         self.transformed = own == "custom"
         self.table = table if own in ("torch", "numpy", "custom") else table.with_format("torch")
         self._column = _label_key(table.features)
-        names = getattr(table.features.get(self._column), "names", None)
+        names = names_of_feature(table.features.get(self._column))
         self.class_names = list(names) if names else None
         self.labels = None if self._column is None else table.with_format(None)[self._column][:]
         if not self.transformed:
@@ -142,8 +144,6 @@ class TableView(Labelled):
 
 def _label_key(features: Mapping[str, Any]) -> str | None:
     """The column of the labels: of classes, or of one of the usual names."""
-    from unspan.data.columns import label_column
-
     try:
         found = label_column(features)
     except UsageError as error:
@@ -216,7 +216,7 @@ def with_class_names(data: Any, known: Sequence[str] | None, outputs: int | None
         inner = with_class_names(data.dataset, known, outputs)
         return data if inner is data.dataset else Subset(inner, rows_in(data))
     own = names_of(data)
-    if isinstance(data, (IterableDataset, DataLoader)) or not hasattr(data, "__getitem__"):
+    if isinstance(data, (IterableDataset, DataLoader)) or not isinstance(data, MapStyle):
         return data
     if own is None:
         if known is None or isinstance(data, Source) or not _named_labels(data):

@@ -3,7 +3,8 @@
 import io
 import warnings
 from functools import lru_cache
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -105,10 +106,10 @@ def decode_image(data: bytes, name: str) -> tuple[Image.Image, str | None]:
     if not data:
         raise DataError(f"{name}: the image is empty (0 bytes); replace or remove it")
     try:
-        image = _open(data)
+        image = _open(io.BytesIO(data))
         if image.format == "PNG":
             image.verify()  # decoding alone skips the checksums
-            image = _open(data)
+            image = _open(io.BytesIO(data))
         image.load()
         rgb, note = to_rgb(image)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -131,10 +132,24 @@ def decode_image(data: bytes, name: str) -> tuple[Image.Image, str | None]:
     return rgb, ", ".join(filter(None, notes)) or None
 
 
-def _open(data: bytes) -> Image.Image:
+def check_header(path: Path) -> None:
+    """Read the header of an image file, and no pixels.
+
+    Raises:
+        OSError: the file cannot be read, or is no image of a known format.
+        DataError: the image has more pixels than `PIL.Image.MAX_IMAGE_PIXELS`.
+    """
+    try:
+        with path.open("rb") as file:
+            _open(file)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise DataError(f"{path.name}: {printable(str(error))}") from None
+
+
+def _open(file: BinaryIO) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        return Image.open(io.BytesIO(data), formats=list(_SUFFIXES))
+        return Image.open(file, formats=list(_SUFFIXES))
 
 
 def _wrong_suffix(file_format: str, suffix: str) -> str | None:

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
 
 from unspan.data.class_names import find_name, names_of
+from unspan.data.protocols import ArrayLike, MapStyle
 from unspan.data.sample_forms import split_sample
 from unspan.errors import DataError, UnspanError, UsageError
 
@@ -35,7 +36,7 @@ def label_of(raw: Any, where: str, names: Sequence[str] | None = None) -> int | 
     if raw is None:
         return None
     if isinstance(raw, Integral):
-        return int(raw) if raw >= 0 else None
+        return int(raw) if int(raw) >= 0 else None
     if isinstance(raw, str):
         return _named(raw, where, names)
     if isinstance(raw, Real):
@@ -55,8 +56,9 @@ def label_of(raw: Any, where: str, names: Sequence[str] | None = None) -> int | 
 
 
 def _described(raw: Any) -> str:
-    kind, shape = type(raw).__name__, getattr(raw, "shape", None)
-    return kind if shape is None else f"{kind} of shape {list(shape)}"
+    kind = type(raw).__name__
+    arrays = isinstance(raw, (Tensor, np.ndarray))
+    return f"{kind} of shape {list(raw.shape)}" if arrays else kind
 
 
 def _named(raw: str, where: str, names: Sequence[str] | None) -> int:
@@ -130,7 +132,7 @@ class LabelledSubset(Subset[Any]):
         self.labels = list(labels)
 
 
-def is_plain_subset(data: Any) -> bool:
+def is_plain_subset(data: Any) -> TypeGuard[Subset[Any]]:
     """Whether a subset only picks samples; one that changes them is a dataset of its own."""
     own = type(data).__getitem__ if isinstance(data, Subset) else None
     return own is Subset.__getitem__
@@ -139,15 +141,19 @@ def is_plain_subset(data: Any) -> bool:
 def rows_in(subset: Subset[Any]) -> list[int]:
     """Positions of a subset's samples in its dataset, whatever form they were given in."""
     indices: Any = subset.indices
-    rows = indices.tolist() if hasattr(indices, "tolist") else map(int, indices)
-    total = len(subset.dataset)
+    rows = indices.tolist() if isinstance(indices, ArrayLike) else map(int, indices)
+    total = _length(subset.dataset)
     return [row + total if row < 0 else row for row in rows]
+
+
+def _length(dataset: Any) -> int:
+    return len(dataset)
 
 
 def row_in(subset: Subset[Any], at: int) -> int:
     """Position in its dataset of one sample of a subset."""
     row = int(subset.indices[at])
-    return row + len(subset.dataset) if row < 0 else row
+    return row + _length(subset.dataset) if row < 0 else row
 
 
 def labels_of(dataset: Any, names: Sequence[str] | None = None) -> list[int]:
@@ -164,17 +170,13 @@ def labels_of(dataset: Any, names: Sequence[str] | None = None) -> list[int]:
         UsageError: no labels, or data without a length.
         DataError: a label that is no class.
     """
-    if isinstance(dataset, DataLoader) or not _is_map_style(dataset):
+    if isinstance(dataset, DataLoader) or not isinstance(dataset, MapStyle):
         raise UsageError(
             f"A {type(dataset).__name__} cannot be searched for a class; pass the forget samples"
             " themselves as the data (with --max-samples when they have no length)."
         )
     names = names if names is not None else names_of(dataset)
     return _labels_at(dataset, range(len(dataset)), names)
-
-
-def _is_map_style(dataset: Any) -> bool:
-    return hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
 
 
 def _labels_at(dataset: Any, rows: Sequence[int], names: Sequence[str] | None) -> list[int]:
@@ -233,7 +235,7 @@ def _checked(dataset: Any, rows: Sequence[int], names: Sequence[str] | None) -> 
 
 def _stored(dataset: Any, names: Sequence[str] | None) -> list[int] | None:
     for name in ("targets", "labels"):
-        found = getattr(dataset, name, None)
+        found = getattr(dataset, name, None)  # where datasets of torchvision keep them
         if isinstance(found, (Sequence, np.ndarray, Tensor)) and len(found) == len(dataset):
             try:
                 return labels_from(found, names)

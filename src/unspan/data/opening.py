@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from unspan.data.columns import Columns
 from unspan.data.folders import open_image_folder
 from unspan.data.images import printable
+from unspan.data.protocols import MapStyle
 from unspan.data.selection import read_ids, resolve_class
 from unspan.data.source import Source, Transform
 from unspan.data.tables import is_saved_dataset, open_hub, open_parquet, open_saved, parquet_files
@@ -128,7 +129,7 @@ def _call_factory(spec: str) -> dict[str, Any]:
     splits = dict(made) if isinstance(made, Mapping) else {"train": made}
     for split, dataset in splits.items():
         streamed = isinstance(dataset, (IterableDataset, DataLoader))
-        if not streamed and not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
+        if not streamed and not isinstance(dataset, MapStyle):
             kind = type(dataset).__name__
             raise UsageError(
                 f"{printable(spec)}: {split} is a {kind}; return a Dataset, a loader, or a dict of"

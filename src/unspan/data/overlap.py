@@ -11,6 +11,7 @@ from torch.utils.data import ConcatDataset, DataLoader, TensorDataset
 
 from unspan.data.given import Relabelled, TableView, Unlabelled
 from unspan.data.labels import is_plain_subset, rows_in
+from unspan.data.protocols import MapStyle
 from unspan.data.sample_forms import digest_of, split_sample
 from unspan.data.source import MOST_READ, Source
 from unspan.errors import DataError
@@ -28,7 +29,7 @@ def rows_of(data: Any) -> tuple[list[Row], dict[int, Any]]:
     """
     if isinstance(data, DataLoader):
         return rows_of(data.dataset) if not data.drop_last else ([], {})
-    if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
+    if not isinstance(data, MapStyle):
         return [], {}
     if isinstance(data, (Relabelled, Unlabelled)):
         return rows_of(data.dataset)
@@ -49,7 +50,7 @@ def rows_of(data: Any) -> tuple[list[Row], dict[int, Any]]:
 def digests_of(data: Any) -> list[bytes] | None:
     """sha256 of each sample's stored bytes, for data that keeps them; None for other data."""
     rows, roots = rows_of(data)
-    if not roots or not all(hasattr(root, "digest") for root in roots.values()):
+    if not roots or not all(isinstance(root, Source) for root in roots.values()):
         return None
     return [roots[root].digest(row) for root, row in rows]
 
@@ -74,7 +75,7 @@ def contents_of(data: Any) -> list[bytes] | None:
 
 def _contents(root: Any, rows: set[int]) -> Any:
     """sha256 by row of a dataset, of the wanted rows at least."""
-    if hasattr(root, "digest"):
+    if isinstance(root, Source):
         return {row: root.digest(row) for row in rows}
     if isinstance(root, TableView):
         return _table_contents(root)

@@ -86,10 +86,9 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_label(part: Any, batched: bool) -> bool:
-    axes = getattr(part, "ndim", None)
-    if axes is None:
-        return isinstance(part, (Number, str)) or (batched and isinstance(part, list))
-    return bool(axes == int(batched))
+    if isinstance(part, (Tensor, np.ndarray, np.generic)):
+        return part.ndim == int(batched)
+    return isinstance(part, (Number, str)) or (batched and isinstance(part, list))
 
 
 def digest_of(value: Any) -> bytes:

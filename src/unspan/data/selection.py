@@ -12,6 +12,7 @@ from typing import Any
 
 from unspan.data.class_names import composed, find_name
 from unspan.data.images import IMAGE_SUFFIXES, printable
+from unspan.data.protocols import ArrayLike
 from unspan.errors import DataError, UsageError
 
 
@@ -22,14 +23,14 @@ def listed(selectors: Any) -> list[Any]:
     Raises:
         UsageError: something that names nothing, such as a fraction or None.
     """
-    plain = selectors.tolist() if hasattr(selectors, "tolist") else selectors
+    plain = selectors.tolist() if isinstance(selectors, ArrayLike) else selectors
     if isinstance(plain, (str, bytes, Number)) or plain is None:
         plain = [plain]
     if isinstance(plain, Mapping) or not isinstance(plain, Iterable):
         raise UsageError(
             f"{type(selectors).__name__} selects nothing: give names or whole numbers."
         )
-    found = [one.item() if getattr(one, "ndim", None) == 0 else one for one in plain]
+    found = [one.tolist() if isinstance(one, ArrayLike) else one for one in plain]
     for one in found:
         if not isinstance(one, (str, Integral)):
             raise UsageError(

@@ -17,7 +17,7 @@ from typing import Any
 
 from PIL import Image
 
-from unspan.data.columns import Columns, pick_columns
+from unspan.data.columns import Columns, names_of_feature, pick_columns
 from unspan.data.images import decode_image, printable
 from unspan.data.source import MOST_READ, SPLIT_NAMES, Source
 from unspan.errors import DataError, UsageError
@@ -275,7 +275,7 @@ def _sources(
             kept, columns.sample, columns.id, parts[split]
         )
         if split in labels:
-            names = getattr(dataset.features[columns.label], "names", None) or words or None
+            names = names_of_feature(dataset.features[columns.label]) or words or None
             sources[split] = Source(
                 rows, [int(index.get(value, value)) for value in labels[split]], names
             )

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -440,7 +440,7 @@ def placed(eraser: Eraser, layout: Layout, like: Tensor) -> Eraser:
 def kind_of(eraser: Eraser) -> str:
     """The kind of an eraser, as receipts name it; a chain names its parts."""
     if isinstance(eraser, Chain):
-        return "+".join(kind_of(part) for part in eraser)
+        return "+".join(kind_of(cast("Eraser", part)) for part in eraser)
     return next(name for name, kind in _KINDS.items() if isinstance(eraser, kind))
 
 

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from unspan.data.class_names import join, names_of_model
+from unspan.data.inputs import place
 from unspan.data.labels import LabelledSubset
+from unspan.data.loading import Batch, dropped
 from unspan.data.overlap import copies_kept, tested_on_training
 from unspan.data.request import Splits
 from unspan.data.sample_forms import digest_of
@@ -21,7 +23,6 @@ from unspan.errors import DataError, UsageError
 from unspan.extraction import FeatureLayer, input_like, read
 from unspan.extraction.stream import Seen, example
 from unspan.methods import Method
-from unspan.run import Batch, dropped, place
 
 READ_TWICE = 16  # samples; a coin flip per reading stays unseen once in 65,000 requests
 
@@ -44,7 +45,7 @@ def data_notices(forget: Any) -> list[str]:
     lost = dropped(forget)
     if lost:
         notices.append(f"the loader has drop_last=True: {lost} forget samples are never read")
-    dataset = forget.dataset if isinstance(forget, DataLoader) else forget
+    dataset: Any = forget.dataset if isinstance(forget, DataLoader) else forget
     try:
         count = min(READ_TWICE, len(dataset)) if hasattr(dataset, "__getitem__") else 0
         twice = any(digest_of(dataset[at]) != digest_of(dataset[at]) for at in range(count))

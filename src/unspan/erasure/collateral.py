@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
+from unspan.data.loading import batches
 from unspan.data.request import Splits, labels_of
 from unspan.erasure.evaluation import Answers, Measure, answers
 from unspan.erasure.predictions import Pair, predictions
 from unspan.errors import UnspanError
 from unspan.extraction import arranged, eval_mode, read
-from unspan.run import Run, batches
+from unspan.run import Run
 from unspan.training.samples import generator
 
 RETAINED = {"class": 1000}  # samples to keep that are measured, by the kind of the request

@@ -4,7 +4,7 @@ the head.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,9 @@ from unspan.erasers.maps import Affine, Eraser, LinearMap, Projection, is_mapped
 from unspan.errors import ModelError, UsageError
 from unspan.extraction import FeatureLayer, attach, is_own_weight, read
 from unspan.system.memory import is_wide
+
+AffineLayer = nn.Linear | nn.Conv2d
+"""A layer that takes an affine map into its own weights."""
 
 
 def check_fold(inner: nn.Module, feature_layer: FeatureLayer, form: str) -> None:
@@ -42,16 +45,15 @@ def install(
             )
         attach(inner, feature_layer, eraser)
         return "hook", None
-    head = inner.get_submodule(feature_layer.head) if feature_layer.head is not None else None
+    head = _affine(inner, feature_layer.head) if feature_layer.head is not None else None
     if form == "folded":
-        fold_input(
-            head, eraser, eraser.offset if isinstance(eraser, LinearMap) else None
-        )  # check_fold saw to it that there is one
+        assert head is not None, "check_fold refuses a model without a head"
+        fold_input(head, eraser, eraser.offset if isinstance(eraser, LinearMap) else None)
         return "head", None
     if isinstance(eraser, Projection) and head is not None and is_own_weight(inner, head):
         fold_input(head, eraser)
     if feature_layer.affine and isinstance(eraser, Projection):
-        site = inner.get_submodule(feature_layer.site)
+        site = _affine(inner, feature_layer.site)
         undo = _lost_rows(site, eraser.basis)
         fold_output(site, eraser)
         return "weights", undo
@@ -59,7 +61,11 @@ def install(
     return "hook", None
 
 
-def _lost_rows(site: nn.Module, basis: Tensor) -> Tensor:
+def _affine(inner: nn.Module, name: str) -> AffineLayer:
+    return cast(AffineLayer, inner.get_submodule(name))
+
+
+def _lost_rows(site: AffineLayer, basis: Tensor) -> Tensor:
     weight = site.weight.detach().double().cpu().flatten(1)
     bias = (
         torch.zeros(len(weight), dtype=torch.float64)
@@ -69,7 +75,7 @@ def _lost_rows(site: nn.Module, basis: Tensor) -> Tensor:
     return basis.double().mT @ torch.cat([weight, bias[:, None]], 1)
 
 
-def restore_rows(site: nn.Module, basis: Tensor, rows: Tensor) -> None:
+def restore_rows(site: AffineLayer, basis: Tensor, rows: Tensor) -> None:
     """Add what `install` took from an affine layer again, in place."""
     with torch.no_grad():
         lost = basis.double() @ rows
@@ -105,7 +111,7 @@ def verify(
         )
 
 
-def fold_output(module: nn.Module, eraser: Affine) -> None:
+def fold_output(module: AffineLayer, eraser: Affine) -> None:
     """Replace an affine layer `x -> W x + b` by `x -> A (W x + b)`, in place."""
     with torch.no_grad():
         weight = module.weight
@@ -130,7 +136,7 @@ def _read_through(eraser: Affine, rows: Tensor) -> Tensor:
     return rows @ eraser.matrix().double().to(rows.device)
 
 
-def fold_input(module: nn.Module, eraser: Affine, offset: Tensor | None = None) -> None:
+def fold_input(module: AffineLayer, eraser: Affine, offset: Tensor | None = None) -> None:
     """Replace a head `z -> W z + b` by `z -> W (A z + a) + b`, in place; without an offset a is
     0.
     """

@@ -6,7 +6,7 @@ import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -14,6 +14,8 @@ from unspan import dist
 from unspan.artifact import receipt as receipts
 from unspan.artifact import reopen
 from unspan.artifact.deletion import RECORD, Deletion, Form, Record
+from unspan.data.inputs import place
+from unspan.data.loading import batches, peek, size_of
 from unspan.data.request import Splits, as_splits
 from unspan.erasers.maps import Affine, Eraser, Projection, compose
 from unspan.erasure import guard
@@ -27,7 +29,7 @@ from unspan.erasure.checks import (
     unsteady,
 )
 from unspan.erasure.collateral import set_apart
-from unspan.erasure.install import check_fold, install, restore_rows, verify
+from unspan.erasure.install import AffineLayer, check_fold, install, restore_rows, verify
 from unspan.erasure.predictions import Pair
 from unspan.erasure.trained import check_parts, train_request, without_earlier
 from unspan.errors import UsageError
@@ -49,7 +51,7 @@ from unspan.methods import ESC, EraserMethod, Method, recommended
 from unspan.models import recipe_of
 from unspan.models.copying import copied, refuse_adapters
 from unspan.models.frozen_norms import frozen_norms
-from unspan.run import Run, batches, peek, place, size_of
+from unspan.run import Run
 
 
 def erase(
@@ -166,7 +168,7 @@ def erase(
             done = _erase(
                 inner,
                 splits,
-                method,
+                cast(EraserMethod, method),
                 run,
                 record,
                 prior,
@@ -457,9 +459,8 @@ def _reopen(inner: nn.Module, previous: Deletion | None) -> tuple[Record | None,
         and isinstance(previous.eraser, Projection)
         and previous.undo is not None
     ):
-        restore_rows(
-            inner.get_submodule(record.feature_layer.site), previous.eraser.basis, previous.undo
-        )
+        site = cast(AffineLayer, inner.get_submodule(record.feature_layer.site))
+        restore_rows(site, previous.eraser.basis, previous.undo)
     return record, previous.eraser
 
 

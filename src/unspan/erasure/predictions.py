@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unspan.data.loading import Batch, batches, size_of
 from unspan.erasers.maps import Eraser, placed
 from unspan.errors import DataError
 from unspan.extraction import (
@@ -20,7 +21,7 @@ from unspan.extraction import (
     read,
     scores_at,
 )
-from unspan.run import Batch, Run, batches, size_of
+from unspan.run import Run
 
 _SAME = 0.98  # least share of equal predictions; the rest lies at a jump of a map
 

@@ -13,6 +13,8 @@ from torch.utils.data import Subset
 
 from unspan.artifact import load
 from unspan.artifact.deletion import RECORD, Deletion, Record
+from unspan.data.inputs import place
+from unspan.data.loading import batches
 from unspan.data.request import as_splits
 from unspan.erasers.maps import placed
 from unspan.erasure.evaluation import interval
@@ -29,7 +31,7 @@ from unspan.extraction import (
 )
 from unspan.metrics.linear import fit_linear
 from unspan.models.copying import copied
-from unspan.run import Run, batches, place
+from unspan.run import Run
 
 State = Literal["suppressed", "back", "cannot tell"]
 Finding = Literal["as at deletion", "back", "cannot tell", "not compared"]

@@ -16,6 +16,7 @@ from torch.utils.data import Subset
 
 from unspan import dist
 from unspan.artifact import receipt as receipts
+from unspan.data.loading import batches, peek, size_of
 from unspan.data.request import Splits, labels_of
 from unspan.erasure.account import Done
 from unspan.erasure.checks import (
@@ -30,7 +31,7 @@ from unspan.extraction import FeatureLayer, Pool, find_feature_layer, head_param
 from unspan.extraction.stream import FeatureStream, Seen, example, seen_by_all
 from unspan.methods import TrainedMethod
 from unspan.models import check_usable
-from unspan.run import Run, batches, peek, size_of
+from unspan.run import Run
 from unspan.system.digests import state_hash
 from unspan.training.checkpoint import Checkpoint
 from unspan.training.context import Work, class_scores, image_layout

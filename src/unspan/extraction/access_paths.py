@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from unspan.erasers.maps import Affine, Eraser, Layout, is_mapped
 from unspan.extraction import CHILD, FeatureLayer, forward, logits_of, shown, tensors_in
 
-Route = Callable[[nn.Module, Any], Any]
+Route = Callable[[Any, Any], Any]  # of a model, whose library gives it methods of its own
 
 
 def routes(model: nn.Module, feature_layer: FeatureLayer) -> dict[str, Route]:
@@ -139,9 +139,9 @@ def _without_head(model: nn.Module, head: str, inputs: Any) -> Any:
 
 
 def _reset(model: nn.Module, inputs: Any) -> Any:
-    model = _sharing_copy(model)
-    model.reset_classifier(0)
-    return forward(model, inputs)
+    headless: Any = _sharing_copy(model)
+    headless.reset_classifier(0)
+    return forward(headless, inputs)
 
 
 def _last_before_head(model: nn.Module, feature_layer: FeatureLayer) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +42,7 @@ def stored_affine(module: nn.Module) -> tuple[Tensor, Tensor | None]:
     """Weight `[C, d]` and bias `[C]` that a layer stores; transposed where the layer stores `[d,
     C]`, as those of GPT-2 do.
     """
-    weight = module.weight.detach().flatten(1)
+    weight = cast(Tensor, module.weight).detach().flatten(1)
     bias = getattr(module, "bias", None)
     bias = bias.detach() if isinstance(bias, Tensor) else None
     if not isinstance(module, (nn.Linear, nn.Conv2d)) and is_transposed(module):

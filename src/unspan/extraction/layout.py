@@ -15,8 +15,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from unspan.data.inputs import first_rows, place
 from unspan.extraction.reading import forward, input_like, relative_difference
-from unspan.run import first_rows, place
 
 _SAME = 1e-5  # of the largest entry; a model whose maps differ more keeps its layout
 _FEWEST = 2  # convolutions: the one that cuts an image into patches gains nothing

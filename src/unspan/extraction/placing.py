@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -131,7 +131,7 @@ def _guard_site(path: str, carrier: nn.Module, _args: tuple[Any, ...]) -> None:
     """
     site = carrier.get_submodule(path)
     if not any(_is_ours(hook) for hook in site._forward_hooks.values()):
-        site.register_forward_hook(partial(_erase_here, carrier.get_submodule(CHILD)), prepend=True)
+        site.register_forward_hook(partial(_erase_here, _carried(carrier)), prepend=True)
 
 
 def _guard_head(path: str, keyword: str | None, carrier: nn.Module, _args: tuple[Any, ...]) -> None:
@@ -139,13 +139,18 @@ def _guard_head(path: str, keyword: str | None, carrier: nn.Module, _args: tuple
     head = carrier.get_submodule(path)
     if any(_is_ours(hook) for hook in head._forward_pre_hooks.values()):
         return
-    eraser = carrier.get_submodule(CHILD)
+    eraser = _carried(carrier)
     if keyword is None:
         head.register_forward_pre_hook(partial(_erase_input, eraser), prepend=True)
     else:
         head.register_forward_pre_hook(
             partial(_erase_keyword, eraser, keyword), prepend=True, with_kwargs=True
         )
+
+
+def _carried(carrier: nn.Module) -> Eraser:
+    """The eraser that a module carries."""
+    return cast(Eraser, carrier.get_submodule(CHILD))
 
 
 def _is_ours(hook: Any) -> bool:

@@ -11,10 +11,10 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from unspan.data.inputs import first_rows, place
 from unspan.errors import UnspanError, UsageError
 from unspan.extraction.feature_layer import FeatureLayer, Pool
 from unspan.extraction.layers import given_to, stored_affine
-from unspan.run import first_rows, place
 
 
 def unwrap(model: nn.Module) -> nn.Module:

@@ -8,9 +8,9 @@ from weakref import WeakKeyDictionary, ref
 
 from torch import Tensor, nn
 
+from unspan.data.inputs import first_rows
 from unspan.extraction.feature_layer import FeatureLayer, Pool
 from unspan.extraction.finding import find_feature_layer
-from unspan.run import first_rows
 
 _PLAIN = (bool, int, float, str, type(None))
 _KNOWN: WeakKeyDictionary[nn.Module, tuple[list[Any], dict[Any, FeatureLayer]]] = (

@@ -29,13 +29,14 @@ from torch import Tensor, nn
 from unspan import dist
 from unspan.data.class_names import names_of
 from unspan.data.given import as_dataset
+from unspan.data.loading import batches, peek, size_of
 from unspan.erasers.maps import head_rows, interpolated, score
 from unspan.erasers.transport import average
 from unspan.errors import DataError, ModelError, OutputError, UsageError
 from unspan.extraction import Pool, eval_mode, find_feature_layer, head_parameters, unwrap
 from unspan.extraction.stream import FeatureStream, example
 from unspan.models.copying import copied
-from unspan.run import Run, batches, peek, size_of
+from unspan.run import Run
 from unspan.system.digests import state_hash
 from unspan.system.output_paths import check_file
 

@@ -14,11 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from unspan import dist
+from unspan.data.inputs import first_rows, place
+from unspan.data.loading import Batch
 from unspan.erasers.maps import Eraser, placed
 from unspan.errors import DataError, ResourceError
 from unspan.extraction import FeatureLayer, arranged, input_like, read
 from unspan.models.frozen_norms import training_mode
-from unspan.run import Batch, Run, first_rows, place
+from unspan.run import Run
 from unspan.system.digests import state_hash
 
 _LARGEST = 1e15  # activations beyond this are an overflow in the making, not features

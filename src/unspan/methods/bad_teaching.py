@@ -25,9 +25,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import kl_div
 
+from unspan.data.inputs import cut_rows
 from unspan.errors import UsageError
 from unspan.models.redraw import redraw
-from unspan.run import cut_rows
 from unspan.training.context import Outcome, Work, class_scores
 from unspan.training.loop import Pass, Training, train
 from unspan.training.samples import Minibatch

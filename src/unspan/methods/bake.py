@@ -36,10 +36,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from unspan.data.inputs import cut_rows, place
 from unspan.errors import UsageError
 from unspan.extraction import eval_mode, forward, input_like
 from unspan.methods.scrub import divergence, taught
-from unspan.run import cut_rows, place
 from unspan.training.context import Outcome, Work
 from unspan.training.loop import Pass, Training, train
 from unspan.training.samples import Minibatch, Samples

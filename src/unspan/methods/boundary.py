@@ -25,10 +25,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from unspan.data.inputs import place
 from unspan.errors import UsageError
 from unspan.extraction import eval_mode, input_like
 from unspan.methods.descent import over
-from unspan.run import place
 from unspan.training.context import Outcome, Work
 from unspan.training.loop import Training, train
 from unspan.training.samples import Minibatch, Samples

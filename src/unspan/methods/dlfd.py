@@ -33,12 +33,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
+from unspan.data.inputs import place
 from unspan.errors import InconclusiveError, UsageError
 from unspan.extraction import eval_mode, logits_of, read
 from unspan.methods.boundary import value_range
 from unspan.methods.descent import own_loss
 from unspan.metrics.membership import loss_attack
-from unspan.run import place
 from unspan.training.context import Outcome, Work, accuracy_on
 from unspan.training.loop import Pass, Training, train
 from unspan.training.samples import Minibatch, Samples

@@ -29,9 +29,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from unspan.data.inputs import place
 from unspan.errors import UsageError
 from unspan.extraction import eval_mode, logits_of
-from unspan.run import place
 from unspan.training.context import Outcome, Work
 from unspan.training.samples import Minibatch
 

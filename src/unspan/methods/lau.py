@@ -27,9 +27,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, linear
 
+from unspan.data.inputs import place
 from unspan.errors import InconclusiveError, UsageError
 from unspan.extraction import eval_mode, read
-from unspan.run import place
 from unspan.training.context import Outcome, Work
 
 

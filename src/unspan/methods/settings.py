@@ -49,7 +49,7 @@ def configured(kind: Any, values: Mapping[str, Any], said: Mapping[str, str] | N
 def listed(kind: Any) -> list[tuple[str, Any]]:
     """Names and default values of a method's settings, those of its training loop after its own."""
     own = [(field.name, field.default) for field in fields(kind) if field.name != "training"]
-    loop = next((field.default for field in fields(kind) if field.name == "training"), None)
+    loop: Any = next((field.default for field in fields(kind) if field.name == "training"), None)
     return own + (
         [] if loop is None else [(field.name, getattr(loop, field.name)) for field in fields(loop)]
     )

@@ -19,6 +19,7 @@ first). All layers see the original's activations, as there.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -102,7 +103,7 @@ class SVD:
         )
 
     def _grams(
-        self, work: Work, layers: dict[str, nn.Module], samples: Samples, name: str
+        self, work: Work, layers: Mapping[str, nn.Module], samples: Samples, name: str
     ) -> dict[str, Tensor]:
         """`[groups, d_in, d_in]` Gram matrix of every layer's inputs, float64."""
         total: dict[str, Tensor] = {}

@@ -196,7 +196,7 @@ def suppression(outputs: Outputs, split: str) -> list[Score]:
     """
     part = _labelled(outputs, outputs.forget)
     n, c = len(part), outputs.classes()
-    names = {
+    names: dict[str, tuple[str, Better]] = {
         "mean probability of the class": ("share", "lower"),
         "mean rank of the class": ("1", "higher"),
         "top-5 share of the class": ("share", "lower"),

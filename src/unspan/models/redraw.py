@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 import torch
 from torch import nn
+
+
+@runtime_checkable
+class _DrawsItself(Protocol):
+    """A module that can draw its own weights, as those of torch can."""
+
+    def reset_parameters(self) -> None: ...
+
+
+@runtime_checkable
+class _DrawsModules(Protocol):
+    """A model that can draw the weights of one of its modules, as those of transformers can."""
+
+    def _init_weights(self, module: nn.Module) -> None: ...
 
 
 def redraw(model: nn.Module, seed: int) -> None:
@@ -18,9 +34,9 @@ def redraw(model: nn.Module, seed: int) -> None:
         drawn: set[int] = set()
         for module in model.modules():
             own = list(module.parameters(recurse=False))
-            if hasattr(module, "reset_parameters"):
+            if isinstance(module, _DrawsItself):
                 module.reset_parameters()
-            elif own and hasattr(model, "_init_weights"):
+            elif own and isinstance(model, _DrawsModules):
                 model._init_weights(module)
             else:
                 continue

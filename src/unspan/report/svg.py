@@ -66,7 +66,7 @@ def drawing() -> Iterator[None]:
     import matplotlib
     from matplotlib import rcsetup
 
-    own = {
+    own: Any = {
         name: value
         for name, value in matplotlib.rcParamsDefault.items()
         if not name.startswith(("backend", "interactive", "toolbar"))

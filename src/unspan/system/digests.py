@@ -19,7 +19,7 @@ def state_hash(state: Mapping[str, Tensor]) -> str:
             continue
         tensor = tensor.detach().cpu().contiguous()
         total.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        total.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return "sha256:" + total.hexdigest()
 
 

@@ -1,18 +1,64 @@
 """Where a command may write: never over an input, and only over what an earlier run of the same
 kind wrote.
 
-Nothing here changes a file. Every command asks before its work and again when it writes.
+Nothing here changes a file. Every command asks before its work and again when it writes. A command
+that loads a model first calls `check_place` before that, which looks at the path alone.
+
+The other checks share these arguments and errors:
+
+- `path`: what is to be written, as the user gave it.
+- `what`: the kind of output, for messages, for example "an unspan folder".
+- `overwrite`: the user asked to replace an earlier output.
+- `inputs`: files and folders that the run reads.
+- UsageError: the path is an input, or holds something else; the text says what to do instead.
+- OutputError: the parent folder is missing or cannot be written.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from unspan.errors import OutputError, UsageError
 
 _LONGEST = 200  # characters of a file name; temporary names beside it add up to about 40
+
+
+def check_place(path: Path) -> None:
+    """Refuse a path that is no name in a folder that exists and can be written.
+
+    It needs nothing but the path, so a command can ask before it loads a model.
+
+    Raises:
+        UsageError: the name is empty, too long, or the working directory itself.
+        OutputError: the parent folder is missing or cannot be written, or the path cannot be used.
+    """
+    if len(os.fsencode(path.name)) > _LONGEST:
+        raise UsageError(
+            f"The name of the output has {len(os.fsencode(path.name))} bytes; use at most"
+            f" {_LONGEST}."
+        )
+    try:
+        nameless = not path.name or path.name == ".." or path.resolve() == Path.cwd()
+        there = path.parent.is_dir()
+        with suppress(FileNotFoundError):
+            os.lstat(path)
+    except (OSError, ValueError, RuntimeError) as error:  # also a null byte or a loop of links
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise OutputError(
+            f"The output {str(path)[:80]!r} cannot be used: {reason}. Choose another path."
+        ) from error
+    if nameless:
+        raise UsageError(
+            f"The output {str(path)!r} is no name for something new; choose one, for example --out"
+            " erased."
+        )
+    if not there:
+        raise OutputError(f"The folder {path.parent} does not exist; create it first.")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"No permission to write in {path.parent}.")
 
 
 def check_folder(
@@ -26,19 +72,13 @@ def check_folder(
 ) -> None:
     """Refuse a folder that is an input, or that holds anything but exactly the files `names`.
 
-    Args:
-        path: the folder to write.
-        names: the files that this kind of output consists of.
-        what: the kind, for messages, for example "an unspan folder".
-        overwrite: the user asked to replace an earlier one.
-        inputs: files and folders that the run reads.
-        empty: a folder with nothing in it may be replaced without asking.
+    Arguments and errors are those of the module, and:
 
-    Raises:
-        UsageError: with what to do instead.
-        OutputError: the parent folder is missing or cannot be written.
+    Args:
+        names: the files that this kind of output consists of.
+        empty: a folder with nothing in it may be replaced without asking.
     """
-    _check_place(path)
+    check_place(path)
     refuse_inputs(path, inputs)
     if not os.path.lexists(path):
         return
@@ -68,18 +108,12 @@ def check_file(
 ) -> None:
     """Refuse a file that is an input, or that was not written by the same command.
 
-    Args:
-        path: the file to write.
-        is_ours: tells from its content whether a file was written by this command.
-        what: the kind, for messages, for example "a file of statistics".
-        overwrite: the user asked to replace an earlier one.
-        inputs: files and folders that the run reads.
+    Arguments and errors are those of the module, and:
 
-    Raises:
-        UsageError: with what to do instead.
-        OutputError: the parent folder is missing or cannot be written.
+    Args:
+        is_ours: tells from its content whether a file was written by this command.
     """
-    _check_place(path)
+    check_place(path)
     refuse_inputs(path, inputs)
     if not os.path.lexists(path):
         return
@@ -96,17 +130,12 @@ def check_shared_folder(
 ) -> None:
     """Refuse a folder to which runs add that is an input, or holds anything but entries of `names`.
 
-    Args:
-        path: the folder; it may exist, and hold what earlier runs wrote.
-        names: the folders that runs make in it.
-        what: the kind, for messages, for example "a folder of results".
-        inputs: files and folders that the run reads.
+    Arguments and errors are those of the module, and:
 
-    Raises:
-        UsageError: with what to do instead.
-        OutputError: the parent folder is missing or cannot be written.
+    Args:
+        names: the folders that runs make in it.
     """
-    _check_place(path)
+    check_place(path)
     refuse_inputs(path, inputs)
     if not os.path.lexists(path):
         return
@@ -146,35 +175,6 @@ def refuse_inside(path: Path, inputs: Iterable[Path]) -> None:
             raise UsageError(
                 f"{path} lies inside the input {source}; choose a place outside of it."
             )
-
-
-def _check_place(path: Path) -> None:
-    """The path is a name in a folder that exists and can be written."""
-    if len(os.fsencode(path.name)) > _LONGEST:
-        raise UsageError(
-            f"The name of the output has {len(os.fsencode(path.name))} bytes; use at most"
-            f" {_LONGEST}."
-        )
-    try:
-        nameless = not path.name or path.name == ".." or path.resolve() == Path.cwd()
-        there = path.parent.is_dir()
-        os.lstat(path)
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, RuntimeError) as error:  # also a null byte or a loop of links
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise OutputError(
-            f"The output {str(path)[:80]!r} cannot be used: {reason}. Choose another path."
-        ) from error
-    if nameless:
-        raise UsageError(
-            f"The output {str(path)!r} is no name for something new; choose one, for example --out"
-            " erased."
-        )
-    if not there:
-        raise OutputError(f"The folder {path.parent} does not exist; create it first.")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise OutputError(f"No permission to write in {path.parent}.")
 
 
 def _holds_exactly(path: Path, names: Collection[str]) -> bool:

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unspan.data.inputs import place
 from unspan.errors import DataError, UsageError
 from unspan.extraction import FeatureLayer, eval_mode, forward, input_like, logits_of
-from unspan.run import Run, place
+from unspan.run import Run
 from unspan.training.checkpoint import Checkpoint
 from unspan.training.samples import Minibatch, Samples, generator
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from unspan import dist
+from unspan.data.inputs import cut_rows
 from unspan.errors import InconclusiveError, UsageError
 from unspan.models.frozen_norms import has_statistics, training_mode
-from unspan.run import cut_rows
 from unspan.training.augment import KINDS, augmented
 from unspan.training.checkpoint import Checkpoint
 from unspan.training.context import Work, accuracy_on

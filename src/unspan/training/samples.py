@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset
 
+from unspan.data.inputs import first_rows
+from unspan.data.loading import batches, peek
 from unspan.errors import DataError
 from unspan.extraction.stream import Seen
-from unspan.run import Run, batches, first_rows, peek
+from unspan.run import Run
 
 MEMORY = 2 * 2**30  # bytes of inputs that are kept; larger data are read anew in every epoch
 

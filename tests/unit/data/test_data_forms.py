@@ -15,10 +15,11 @@ import unspan
 from unspan.data.class_file import read_class_names
 from unspan.data.class_names import join
 from unspan.data.labels import labels_of
+from unspan.data.loading import batches
 from unspan.data.overlap import copies_kept
 from unspan.errors import DataError, UnspanError, UsageError
 from unspan.extraction.statistics import summed_up
-from unspan.run import Run, batches
+from unspan.run import Run
 
 N, CLASSES = 200, 4
 Y = torch.arange(N) % CLASSES

@@ -13,13 +13,14 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorD
 import unspan
 from unspan.data.class_names import join, names_of
 from unspan.data.labels import labels_of
+from unspan.data.loading import batches
 from unspan.data.opening import open_data
 from unspan.data.preprocess import TextPreprocess
 from unspan.data.request import Splits
 from unspan.data.sample_forms import digest_of, split_sample
 from unspan.errors import DataError, UsageError
 from unspan.methods import by_name
-from unspan.run import Run, batches
+from unspan.run import Run
 
 N, CLASSES = 60, 4
 X = torch.randn(N, 6, generator=torch.Generator().manual_seed(0))
