@@ -1,5 +1,6 @@
 import pytest
 import torch
+from shared_fits import fresh_fits, shared_fits  # noqa: F401 (fixtures)
 from torch.utils.data import Subset, TensorDataset
 
 from unspan.erasure import guard
