@@ -16,6 +16,9 @@ from pathlib import Path
 
 import pytest
 
+LIMIT = 5.0  # processor seconds above which a test function is slow
+SHOWN = 20  # rows of the table
+
 
 def pytest_addoption(parser):
     parser.addoption("--times", help="append one JSON line a phase to this file")
@@ -56,23 +59,27 @@ def pytest_runtest_teardown(item):
 
 
 def totals(path):
-    """Processor seconds of each test `{nodeid: seconds}`, all phases together."""
+    """Processor seconds of each test function `{FILE::FUNCTION: seconds}`, cases together."""
     seconds = defaultdict(float)
-    for line in Path(path).read_text().splitlines():
+    for line in Path(path).read_text("utf-8").splitlines():
         entry = json.loads(line)
-        seconds[entry["test"]] += entry["cpu"]
+        function = entry["test"].rpartition("/")[2].partition("[")[0]
+        seconds[function] += entry["cpu"]
     return dict(seconds)
 
 
-def main(path, limit=30):
-    """Print the slowest tests as a Markdown table, and the sum of all."""
+def main(path):
+    """Print the slowest tests as a Markdown table, then the list for `tests/slow.txt`."""
     seconds = totals(path)
     slowest = sorted(seconds, key=seconds.get, reverse=True)
-    print("| processor seconds | test |\n|---:|---|")
-    for test in slowest[: int(limit)]:
-        print(f"| {seconds[test]:.1f} | `{test}` |")
-    print(f"\n{len(seconds)} tests, {sum(seconds.values()):.0f} processor seconds.")
+    print("| processor seconds | test, all its cases |\n|---:|---|")
+    for function in slowest[:SHOWN]:
+        print(f"| {seconds[function]:.0f} | `{function}` |")
+    slow = sorted(function for function in slowest if seconds[function] > LIMIT)
+    rest = sum(seconds[function] for function in slowest if function not in slow)
+    print(f"\nAll: {sum(seconds.values()):.0f} s. Without the {len(slow)} slow: {rest:.0f} s.\n")
+    print("\n".join(slow))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1])
