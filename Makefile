@@ -1,8 +1,10 @@
 PYTHON ?= python3
+PIP_TORCH ?=
 VENV := .venv
 BIN := $(VENV)/bin
+SUITE := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
 
-.PHONY: help setup demo test check matrix bench bench-smoke clean
+.PHONY: help setup demo test test-fast check coverage metrics durations wheel matrix bench bench-smoke clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -11,7 +13,7 @@ setup: $(VENV)/ready ## create .venv with everything needed to develop
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -c constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet -c constraints.txt $(PIP_TORCH) torch
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 
@@ -22,15 +24,38 @@ demo: $(VENV)/ready ## train a small network on real digits, erase one class, au
 	$(BIN)/unspan audit python:examples.digits:model build/digits-erased --weights build/digits.safetensors \
 	  --data python:examples.digits:data --out build/digits-audit --cache build/cache --overwrite
 
-test: $(VENV)/ready ## run the test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
+test: $(VENV)/ready ## run the whole test suite
+	$(SUITE)
 
-check: $(VENV)/ready ## lint, types, spelling, layers
+test-fast: $(VENV)/ready ## run the tests that are not slow, in two minutes
+	$(SUITE) -m "not slow"
+
+check: $(VENV)/ready ## format, lint, types, spelling, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/codespell src docs README.md CHANGELOG.md CONTRIBUTING.md
+	$(BIN)/codespell src docs tools README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md
 	$(BIN)/lint-imports
+
+coverage: $(VENV)/ready ## run the whole suite and print which lines no test reaches
+	$(SUITE) --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
+
+metrics: $(VENV)/ready ## the numbers of the house: lines, functions, cycles, types, tests, words, calls
+	$(BIN)/python tools/house.py --types --tests --calls
+
+durations: $(VENV)/ready ## processor seconds of every test, and the tests that count as slow
+	mkdir -p build && rm -f build/times.jsonl
+	$(SUITE) -p tools.times --times build/times.jsonl
+	$(BIN)/python tools/times.py build/times.jsonl
+
+wheel: ## build the wheel, install it in a fresh environment and use it there
+	rm -rf build/wheel-env dist
+	$(PYTHON) -m venv build/wheel-env
+	build/wheel-env/bin/pip install --quiet build
+	build/wheel-env/bin/python -m build --outdir dist
+	build/wheel-env/bin/pip install --quiet -c constraints.txt $(PIP_TORCH) torch
+	build/wheel-env/bin/pip install --quiet -c constraints.txt dist/*.whl
+	build/wheel-env/bin/python tools/wheel_test.py
 
 matrix: $(VENV)/ready ## every network, dtype, request and method, end to end; goes on where it stopped
 	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m matrix --jobs 2
@@ -44,4 +69,4 @@ bench-smoke: $(VENV)/ready ## every table and figure of the papers on digits, in
 	$(BIN)/unspan bench report --out build/bench-smoke
 
 clean: ## remove what make created
-	rm -rf $(VENV) build
+	rm -rf $(VENV) build dist

@@ -1,5 +1,8 @@
+from pathlib import Path
+
 import pytest
 import torch
+from shared_fits import fresh_fits, shared_fits  # noqa: F401 (fixtures)
 from torch.utils.data import Subset, TensorDataset
 
 from unspan.erasure import guard
@@ -8,6 +11,17 @@ from unspan.erasure import guard
 # to look at something else: there the cost is measured and any is accepted.
 ABOUT_COST = ("test_guard", "test_collateral", "matrix", "test_request_forms")
 REFUSAL = guard.refusal
+
+
+# measured by `make durations`: FILE::FUNCTION, all its cases together
+SLOW = frozenset((Path(__file__).parent / "slow.txt").read_text("utf-8").split())
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        function = item.nodeid.rpartition("/")[2].partition("[")[0]
+        if function in SLOW:
+            item.add_marker("slow")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -21,6 +21,12 @@ True
 import os
 import sys
 
+if sys.platform == "win32":
+    raise ImportError(
+        "unspan does not run on Windows, where folders cannot be saved safely. "
+        "Use Linux, macOS or the Windows Subsystem for Linux."
+    )
+
 # `python -m unspan` puts the working directory first on the path: it is taken off before anything
 # is imported that a file there could stand in for
 _as_command = sys.argv[:1] == ["-m"] and sys.orig_argv[-len(sys.argv)].endswith("unspan")

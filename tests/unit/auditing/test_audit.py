@@ -19,7 +19,7 @@ from unspan.metrics.outputs import Outputs
 from unspan.run import Run
 from unspan.zoo import DigitsCNN
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("shared_fits")]
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_claims_are_levels_that_hold(audited):
 
 
 def test_the_same_audit_twice_is_the_same_and_runs_no_forward_pass_for_outputs(
-    audited, model, request_
+    audited, model, request_, fresh_fits
 ):
     done, found, folder = audited
     again = unspan.audit(model, done, request_, Run(), cache=folder / "cache", pictures=False)
