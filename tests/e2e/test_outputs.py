@@ -426,7 +426,7 @@ def test_user_code_may_import_its_siblings_later_and_libraries_may_not(desk):
 def test_worker_processes_that_start_anew_find_the_users_code(desk):
     import pickle
 
-    from unspan.data.loading import NamedSamples
+    from unspan.data.batch import NamedSamples
     from unspan.data.opening import open_data
 
     (desk / "worker_sibling.py").write_text("value = 7\n")

@@ -5,15 +5,18 @@ erased.private/   state.safetensors   key            (mode 0700; needed for furt
 ship it)
 """
 
+from unspan.artifact.inspection import Damage, damage_of, inspect
 from unspan.artifact.layout import RECEIPT, private_folder
-from unspan.artifact.read import inspect, load, reopen
+from unspan.artifact.read import load, reopen
 from unspan.artifact.write import check_identifying, check_savable, check_target, save
 
 __all__ = [
     "RECEIPT",
+    "Damage",
     "check_identifying",
     "check_savable",
     "check_target",
+    "damage_of",
     "inspect",
     "load",
     "private_folder",

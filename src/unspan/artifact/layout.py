@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from unspan.system.digests import state_hash
@@ -19,6 +20,19 @@ PRIVATE = (STATE, KEY)
 def private_folder(path: Path) -> Path:
     """Where the secrets of a folder are kept: beside it, not in it."""
     return path.with_name(path.name + ".private")
+
+
+def private_hashes(secret: Path) -> dict[str, str]:
+    """Hashes that a private folder was written with; empty where it cannot be read.
+
+    Returns:
+        `model` and `receipt`: of the two public files; `digest`: of its own content.
+    """
+    try:
+        with safe_open(secret / STATE, "pt") as file:
+            return dict(file.metadata() or {})
+    except (OSError, SafetensorError, ValueError):
+        return {}
 
 
 def private_digest(state: Mapping[str, Tensor], key: bytes) -> str:

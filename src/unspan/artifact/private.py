@@ -6,14 +6,22 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from unspan.artifact import receipt as receipts
-from unspan.artifact.layout import KEY, STATE, WEIGHTS, private_digest, private_folder
+from unspan.artifact.layout import (
+    KEY,
+    STATE,
+    WEIGHTS,
+    private_digest,
+    private_folder,
+    private_hashes,
+)
 from unspan.artifact.publish import belongs, left_private
 from unspan.erasers.maps import Eraser, Projection, from_buffers
 from unspan.errors import ModelError
@@ -67,13 +75,12 @@ def read_private(
             problem=f"{secret} cannot be read, or belongs to other weights than {path} (an"
             " interrupted write, or a copy)"
         )
-    folder, kind = found[0], placement["eraser"]
+    folder = found[0]
+    kind = placement["eraser"]
     try:
-        with safe_open(folder / STATE, "pt") as file:
-            said = (file.metadata() or {}).get("digest")
         state = load_file(folder / STATE)
         key = (folder / KEY).read_bytes()
-        if said != private_digest(state, key):
+        if private_hashes(folder).get("digest") != private_digest(state, key):
             return Private(problem=f"{folder} was changed after it was written, or is damaged")
         undo = state.pop("undo", None)
         eraser = from_buffers(kind, state) if kind is not None and state else None

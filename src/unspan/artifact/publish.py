@@ -14,11 +14,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
-from unspan.artifact.layout import KEY, STATE, WEIGHTS, private_folder
+from unspan.artifact.layout import KEY, STATE, WEIGHTS, private_folder, private_hashes
 from unspan.errors import OutputError
 from unspan.system.digests import file_hash
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def beside(path: Path, kind: str) -> Path:
@@ -60,7 +60,7 @@ def publish(folders: dict[Path, Callable[[Path], None]], check: Callable[[], Non
         for path in folders:
             shutil.rmtree(beside(path, "tmp"), ignore_errors=True)
         if isinstance(error, OSError) or type(error).__name__ == "SafetensorError":
-            full = getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+            full = isinstance(error, OSError) and error.errno in _FULL
             reason = "the disk or quota is full" if full else " ".join(str(error).split())
             raise OutputError(
                 f"{next(iter(folders))} could not be written: {reason}. What was there before is"
@@ -165,12 +165,11 @@ def settle(path: Path) -> None:
 
 def belongs(secret: Path, public: Path) -> bool:
     """The private folder was written for the weights of the public one."""
-    state, weights = secret / STATE, public / WEIGHTS
+    weights = public / WEIGHTS
     try:
-        with safe_open(state, "pt") as file:
-            said = (file.metadata() or {}).get("model")
+        said = private_hashes(secret).get("model")
         return weights.is_file() and said == "sha256:" + file_hash(weights)
-    except (OSError, SafetensorError, ValueError):
+    except OSError:
         return False
 
 

@@ -1,8 +1,7 @@
-"""Read a folder again: its receipt, its erased model, or the deletion to take a further request."""
+"""Load the erased model of a folder, or the whole deletion to take a further request."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,70 +11,14 @@ from torch import Tensor, nn
 
 from unspan.artifact import receipt as receipts
 from unspan.artifact.deletion import RECORD, Deletion, Record
-from unspan.artifact.layout import RECEIPT, WEIGHTS, private_folder
+from unspan.artifact.inspection import inspect
+from unspan.artifact.layout import WEIGHTS, private_folder
 from unspan.artifact.private import read_private
 from unspan.erasers.maps import Eraser, from_buffers
 from unspan.errors import ModelError, UsageError
 from unspan.extraction import CHILD, FeatureLayer, attach, unwrap
-from unspan.system.digests import file_hash
 
 _OF_FILES = ("files", "buffers")  # parts of a receipt that are of the files, not of the erasure
-# what every receipt has, and reading a folder needs
-_PARTS = {
-    "files": (WEIGHTS,),
-    "model": ("class", "sha256_after"),
-    "placement": ("kind", "eraser", "feature_layer", "where"),
-    "request": ("kind", "selector", "classes"),
-    "method": ("name", "fit"),
-}
-
-
-def inspect(path: str | Path) -> dict[str, Any]:
-    """The receipt of a folder, after checking that the weights are the ones it describes.
-
-    Raises:
-        UsageError: not an unspan folder.
-        ModelError: the receipt is damaged, newer than this version, or of other weights.
-    """
-    path = Path(path)
-    if not (path / RECEIPT).is_file():
-        raise UsageError(f"{path} is not an unspan folder: no {RECEIPT} in it.")
-    try:
-        account = json.loads((path / RECEIPT).read_text("utf-8"))
-        schema, files = account["schema"], account["files"]
-    except OSError as error:
-        raise ModelError(f"{path / RECEIPT} cannot be read: {error.strerror}.") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(
-            f"{path / RECEIPT} is damaged ({error}). Write the folder again."
-        ) from error
-    if schema != receipts.SCHEMA:
-        raise ModelError(
-            f"{path / RECEIPT} has schema {schema!r}; this version reads {receipts.SCHEMA}. Update"
-            " unspan."
-        )
-    missing = _missing(account)
-    if missing:
-        raise ModelError(
-            f"{path / RECEIPT} is damaged (it has no {missing}). Write the folder again."
-        )
-    weights = path / WEIGHTS
-    if not weights.is_file() or "sha256:" + file_hash(weights) != files.get(WEIGHTS):
-        raise ModelError(
-            f"{weights} is missing or not the file this receipt describes. Take the folder from its"
-            " source again."
-        )
-    return account
-
-
-def _missing(account: dict[str, Any]) -> str | None:
-    """The first part of a receipt that is not there."""
-    for part, names in _PARTS.items():
-        held = account.get(part)
-        for name in names:
-            if not isinstance(held, dict) or name not in held:
-                return f"{part}.{name}"
-    return None if isinstance(account.get("form"), str) else "form"
 
 
 def load(
@@ -146,7 +89,7 @@ def reopen(path: Path, *, trust_code: bool = False) -> Deletion:
     """
     model = load(path, trust_code=trust_code)
     inner = unwrap(model)
-    record: Record = getattr(inner, RECORD)
+    record: Record = vars(inner)[RECORD]  # `load` put it there
     recipe = record.receipt["model"]["recipe"]
     private = read_private(path, record.receipt["placement"], inner, record.feature_layer)
     if private.problem is not None:

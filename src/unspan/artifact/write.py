@@ -168,48 +168,12 @@ def save(
         )
     check_savable(deletion.model)
     state = {name: one.cpu().contiguous() for name, one in _state(deletion.model).items()}
-
-    def describe(folder: Path) -> None:
-        account = deletion.receipt | {"files": {WEIGHTS: "sha256:" + file_hash(folder / WEIGHTS)}}
-        account["buffers"] = _unsaved_buffers(deletion.model)
-        (folder / RECEIPT).write_text(receipts.canonical(account), "utf-8")
-        (folder / CARD).write_text(card(account), "utf-8")
-
-    def fill_public(folder: Path) -> None:
-        save_file(_unshared(state), folder / WEIGHTS)
-        os.chmod(folder / WEIGHTS, 0o666 & ~_umask())  # safetensors writes 0600
-        describe(folder)
-        written = state_hash(load_file(folder / WEIGHTS))
-        if written != state_hash(_unshared(state)):
-            raise OutputError(
-                f"{path}: the written weights do not read back as they were; check the disk."
-            )
-        why = _difference(deletion, folder)
-        if why is not None:
-            _without_recipe(deletion, why)
-            describe(folder)
-
-    def fill_private(folder: Path) -> None:
-        os.chmod(folder, 0o700)
-        eraser = deletion.eraser
-        secret = (
-            {}
-            if eraser is None
-            else {name: tensor.double().contiguous() for name, tensor in eraser.named_buffers()}
-        )
-        secret |= {"undo": deletion.undo.contiguous()} if deletion.undo is not None else {}
-        said = {
-            "model": "sha256:" + file_hash(beside(path, "tmp") / WEIGHTS),
-            "digest": private_digest(secret, deletion.key),
-        }
-        save_file(secret, folder / STATE, metadata=said)
-        (folder / KEY).write_bytes(deletion.key)
-        for name in PRIVATE:
-            os.chmod(folder / name, 0o600)
-
     clean_orphans(path)
     publish(
-        {path: fill_public, private_folder(path): fill_private},
+        {
+            path: partial(_fill_public, deletion, _unshared(state), path),
+            private_folder(path): partial(_fill_private, deletion, beside(path, "tmp")),
+        },
         partial(check_target, path, overwrite=overwrite),
     )
     if deletion.epochs is not None:
@@ -223,6 +187,49 @@ def save(
             stacklevel=3,
         )
     return path
+
+
+def _fill_public(deletion: Deletion, state: dict[str, Tensor], path: Path, folder: Path) -> None:
+    """Write the weights, receipt and card of `path` into `folder`, and read the weights back."""
+    save_file(state, folder / WEIGHTS)
+    os.chmod(folder / WEIGHTS, 0o666 & ~_umask())  # safetensors writes 0600
+    _describe(deletion, folder)
+    if state_hash(load_file(folder / WEIGHTS)) != state_hash(state):
+        raise OutputError(
+            f"{path}: the written weights do not read back as they were; check the disk."
+        )
+    why = _difference(deletion, folder)
+    if why is not None:
+        _without_recipe(deletion, why)
+        _describe(deletion, folder)
+
+
+def _describe(deletion: Deletion, folder: Path) -> None:
+    """Write the receipt and the card of the weights that are in the folder."""
+    account = deletion.receipt | {"files": {WEIGHTS: "sha256:" + file_hash(folder / WEIGHTS)}}
+    account["buffers"] = _unsaved_buffers(deletion.model)
+    (folder / RECEIPT).write_text(receipts.canonical(account), "utf-8")
+    (folder / CARD).write_text(card(account), "utf-8")
+
+
+def _fill_private(deletion: Deletion, public: Path, folder: Path) -> None:
+    """Write the eraser in float64 and the key, with hashes of the public files they belong to."""
+    os.chmod(folder, 0o700)
+    secret: dict[str, Tensor] = {}
+    if deletion.eraser is not None:
+        for name, tensor in deletion.eraser.named_buffers():
+            secret[name] = tensor.double().contiguous()
+    if deletion.undo is not None:
+        secret["undo"] = deletion.undo.contiguous()
+    hashes = {
+        "model": "sha256:" + file_hash(public / WEIGHTS),
+        "receipt": "sha256:" + file_hash(public / RECEIPT),
+        "digest": private_digest(secret, deletion.key),
+    }
+    save_file(secret, folder / STATE, metadata=hashes)
+    (folder / KEY).write_bytes(deletion.key)
+    for name in PRIVATE:
+        os.chmod(folder / name, 0o600)
 
 
 def _difference(deletion: Deletion, folder: Path) -> str | None:

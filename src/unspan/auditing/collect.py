@@ -19,8 +19,9 @@ from torch.utils.data import Subset
 
 from unspan.artifact.deletion import RECORD
 from unspan.auditing.partial import Partial
+from unspan.data.batch import Batch
 from unspan.data.inputs import first_rows, place
-from unspan.data.loading import Batch, batches, size_of
+from unspan.data.loading import batches, size_of
 from unspan.data.request import digests_of
 from unspan.errors import DataError, OutputError
 from unspan.extraction import (

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from unspan.data.batch import Batch
 from unspan.data.class_names import join, names_of_model
 from unspan.data.inputs import place
 from unspan.data.labels import LabelledSubset
-from unspan.data.loading import Batch, dropped
+from unspan.data.loading import dropped
 from unspan.data.overlap import copies_kept, tested_on_training
 from unspan.data.request import Splits
 from unspan.data.sample_forms import digest_of

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unspan.data.loading import Batch, batches, size_of
+from unspan.data.batch import Batch
+from unspan.data.loading import batches, size_of
 from unspan.erasers.maps import Eraser, placed
 from unspan.errors import DataError
 from unspan.extraction import (

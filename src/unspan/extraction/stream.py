@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from unspan import dist
+from unspan.data.batch import Batch
 from unspan.data.inputs import first_rows, place
-from unspan.data.loading import Batch
 from unspan.erasers.maps import Eraser, placed
 from unspan.errors import DataError, ResourceError
 from unspan.extraction import FeatureLayer, arranged, input_like, read

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unspan.errors import DataError
 from unspan.metrics.outputs import Outputs
-from unspan.metrics.score import Better, Score, mean_interval, share_interval
+from unspan.metrics.score import Better, Score, mean_interval, share_interval, unmeasured
 
 _CHUNK = 8192  # rows whose probabilities are held at once
 
@@ -186,6 +186,13 @@ def calibration_error(outputs: Outputs, split: str, *, bins: int = 15) -> Score:
     )
 
 
+_SUPPRESSION: dict[str, tuple[str, Better]] = {
+    "mean probability of the class": ("share", "lower"),
+    "mean rank of the class": ("1", "higher"),
+    "top-5 share of the class": ("share", "lower"),
+}
+
+
 def suppression(outputs: Outputs, split: str) -> list[Score]:
     """How far the true class is pushed down on forget rows: its mean probability, mean rank and
     top-5 share.
@@ -195,62 +202,59 @@ def suppression(outputs: Outputs, split: str) -> list[Score]:
     between.
     """
     part = _labelled(outputs, outputs.forget)
-    n, c = len(part), outputs.classes()
-    names: dict[str, tuple[str, Better]] = {
-        "mean probability of the class": ("share", "lower"),
-        "mean rank of the class": ("1", "higher"),
-        "top-5 share of the class": ("share", "lower"),
-    }
+    n = len(part)
+    c = outputs.classes()
     if n == 0 or c < 2:
         return [
-            Score(
-                name=name,
-                value=None,
-                unit=u,
-                better=b,
-                split=split,
-                note="not measurable: no labelled forget sample.",
-            )
-            for name, (u, b) in names.items()
+            unmeasured(name, "no labelled forget sample.", unit=unit, better=better, split=split)
+            for name, (unit, better) in _SUPPRESSION.items()
         ]
-    chance, rank = torch.empty(n, dtype=torch.float64), torch.empty(n, dtype=torch.float64)
+    found = [
+        _suppressed(name, shares, c, split)
+        for name, shares in zip(_SUPPRESSION, _standing(part, c), strict=True)
+    ]
+    if c <= 5:
+        reason = f"with {c} classes every class is among the top 5."
+        found[2] = unmeasured(found[2].name, reason, better="lower", split=split, n=n)
+    return found
+
+
+def _standing(part: Outputs, classes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Of the true class of each sample: its probability, its rank from 0 (top) to 1, and whether it
+    is among the top 5, each `[n]` float64.
+    """
+    n = len(part)
+    chance = torch.empty(n, dtype=torch.float64)
+    rank = torch.empty(n, dtype=torch.float64)
     above = torch.empty(n, dtype=torch.int64)
     for rows in torch.arange(n).split(_CHUNK):
-        scores, own = _logits(part)[rows].double(), part.labels[rows, None]
+        scores = _logits(part)[rows].double()
+        own = part.labels[rows, None]
         mine = scores.gather(1, own)
         chance[rows] = scores.softmax(1).gather(1, own)[:, 0]
         above[rows] = (scores > mine).sum(1)
         rank[rows] = 0.5 * (above[rows] + (scores >= mine).sum(1) + 1).double()
-    place = (rank - 1) / (c - 1)
-    top = (above < 5).double()
-    scores_of = []
-    for (name, (unit, better)), shares in zip(names.items(), (chance, place, top), strict=True):
-        value, (low, high) = float(shares.mean()), mean_interval(shares)
-        if unit == "1":
-            value, low, high = (1 + (c - 1) * x for x in (value, low, high))
-        scores_of.append(
-            Score(
-                name=name,
-                value=value,
-                low=low,
-                high=high,
-                unit=unit,
-                better=better,
-                split=split,
-                n=n,
-                detail={"classes": c},
-            )
-        )
-    if c <= 5:
-        scores_of[2] = Score(
-            name=scores_of[2].name,
-            value=None,
-            better="lower",
-            split=split,
-            n=n,
-            note=f"not measurable: with {c} classes every class is among the top 5.",
-        )
-    return scores_of
+    return chance, (rank - 1) / (classes - 1), (above < 5).double()
+
+
+def _suppressed(name: str, shares: Tensor, classes: int, split: str) -> Score:
+    """The mean of numbers in [0, 1] as a score; in ranks 1 to C where its unit is 1."""
+    unit, better = _SUPPRESSION[name]
+    value = float(shares.mean())
+    low, high = mean_interval(shares)
+    if unit == "1":
+        value, low, high = (1 + (classes - 1) * x for x in (value, low, high))
+    return Score(
+        name=name,
+        value=value,
+        low=low,
+        high=high,
+        unit=unit,
+        better=better,
+        split=split,
+        n=len(shares),
+        detail={"classes": classes},
+    )
 
 
 def _labelled(outputs: Outputs, rows: Tensor) -> Outputs:

@@ -122,18 +122,14 @@ def fit_linear(
         validation[shuffled(len(labels), seed)[: len(labels) // 10]] = True
     mean, scale = moments(features, used)
     whole = Problem(features, labels, used, classes, mean, scale)
-    best, losses = float(c[0]), {}
+    best = float(c[0])
+    losses: dict[float, float] = {}
     if len(c) > 1:
         part, held = (
             Problem(features, labels, used * mask, classes, mean, scale)
             for mask in (~validation, validation)
         )
-        theta, found = start, {}
-        for one in sorted(map(float, c)):
-            theta = found[one] = minimise(
-                part, one, seed=seed, tolerance=_CHOICE, limit=limit, start=theta
-            ).theta
-            losses[one] = held.evaluate(theta, 0.0, torch.float32)[0]
+        losses, found = _validated(part, held, c, seed=seed, limit=limit, start=start)
         best = min(losses, key=losses.__getitem__)
         start = found[best]
     end = minimise(whole, best, seed=seed, tolerance=tolerance, limit=limit, start=start)
@@ -148,6 +144,27 @@ def fit_linear(
         losses=losses,
         theta=end.theta,
     )
+
+
+def _validated(
+    part: Problem,
+    held: Problem,
+    c: Sequence[float],
+    *,
+    seed: int,
+    limit: int,
+    start: Tensor | None,
+) -> tuple[dict[float, float], dict[float, Tensor]]:
+    """Log loss on held rows of a fit with each C, and the weights of each fit."""
+    losses: dict[float, float] = {}
+    found: dict[float, Tensor] = {}
+    theta = start
+    for one in sorted(map(float, c)):
+        end = minimise(part, one, seed=seed, tolerance=_CHOICE, limit=limit, start=theta)
+        theta = end.theta
+        found[one] = theta
+        losses[one] = held.evaluate(theta, 0.0, torch.float32)[0]
+    return losses, found
 
 
 def linear_probe(fit: Outputs, test: Outputs, seed: int = 0, *, check: bool = False) -> Reading:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -52,31 +52,17 @@ def member_rate(
     Raises:
         DataError: no class scores, a side is empty, or a score is NaN.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.svm import SVC
-
-    parts = {"retain": retain, "test": test, "forget": forget}
-    values: dict[str, Tensor] = {}
-    for name, outputs in parts.items():
-        if outputs.logits is None or len(outputs) == 0:
-            raise DataError(
-                f"The member rate needs class scores of retained, test and forget samples; {name}"
-                " has none."
-            )
-        values[name] = entropy(outputs.logits)
-        if bool(values[name].isnan().any()):
-            raise DataError(f"The class scores of the {name} samples contain NaN.")
+    values = {
+        name: _entropies(name, outputs)
+        for name, outputs in (("retain", retain), ("test", test), ("forget", forget))
+    }
     generator = torch.Generator().manual_seed(seed)
     size = min(len(retain), len(test), limit)
     cut = [
         values[name][torch.randperm(len(values[name]), generator=generator)[:size]]
         for name in ("retain", "test")
     ]
-    x, y = torch.cat(cut).numpy()[:, None], (torch.arange(2 * size) < size).int().numpy()
-    attack = (
-        SVC(C=3, gamma=1.0) if classifier == "svm" else LogisticRegression(class_weight="balanced")
-    )
-    attack.fit(x, y)
+    attack = _fitted(classifier, torch.cat(cut), size)
     rates = {
         name: float(attack.predict(part.numpy()[:, None]).mean()) for name, part in values.items()
     }
@@ -98,3 +84,27 @@ def member_rate(
         n=n,
         detail=detail,
     )
+
+
+def _entropies(name: str, outputs: Outputs) -> Tensor:
+    if outputs.logits is None or len(outputs) == 0:
+        raise DataError(
+            f"The member rate needs class scores of retained, test and forget samples; {name}"
+            " has none."
+        )
+    found = entropy(outputs.logits)
+    if bool(found.isnan().any()):
+        raise DataError(f"The class scores of the {name} samples contain NaN.")
+    return found
+
+
+def _fitted(classifier: str, values: Tensor, members: int) -> Any:
+    """A scikit-learn classifier fitted on entropies `[n]`, of which the first are of members."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.svm import SVC
+
+    attack = (
+        SVC(C=3, gamma=1.0) if classifier == "svm" else LogisticRegression(class_weight="balanced")
+    )
+    is_member = (torch.arange(len(values)) < members).int().numpy()
+    return attack.fit(values.numpy()[:, None], is_member)

@@ -4,6 +4,9 @@ two-sided.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -11,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from unspan.errors import DataError
 from unspan.metrics.binary_logistic import fit_logistic
 from unspan.metrics.outputs import Outputs
-from unspan.metrics.score import Score, auc_reading, share_interval
+from unspan.metrics.score import Reading, Score, auc_reading, share_interval, unmeasured
 
 
 def losses(outputs: Outputs) -> Tensor:
@@ -50,32 +53,26 @@ def published_loss_attack(
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedShuffleSplit
 
-    name, size = "membership accuracy (published)", min(len(members), len(others))
+    name = "membership accuracy (published)"
+    size = min(len(members), len(others))
     if size < 10 or not bool(members.isfinite().all() and others.isfinite().all()):
-        note = (
-            f"not measurable: {size} samples a side, 10 needed."
-            if size < 10
-            else "not measurable: the attack fails on infinite losses."
-        )
-        return Score(name=name, value=None, better="reference", split=split, n=2 * size, note=note)
+        few = f"{size} samples a side, 10 needed."
+        reason = few if size < 10 else "the attack fails on infinite losses."
+        return unmeasured(name, reason, better="reference", split=split, n=2 * size)
     generator = torch.Generator().manual_seed(seed)
-    x = (
-        torch.cat(
-            [
-                part[torch.randperm(len(part), generator=generator)[:size]]
-                for part in (members, others)
-            ]
-        )
-        .double()
-        .cpu()
-        .numpy()[:, None]
-    )
+    cut = [
+        part[torch.randperm(len(part), generator=generator)[:size]] for part in (members, others)
+    ]
+    x = torch.cat(cut).double().cpu().numpy()[:, None]
     y = (torch.arange(2 * size) < size).int().numpy()
-    hits, steps, tested = [], 0, 0
+    hits = []
+    steps = 0
+    tested = 0
     for fit, test in StratifiedShuffleSplit(n_splits=splits, random_state=seed).split(x, y):
         model = LogisticRegression().fit(x[fit], y[fit])
         hits.append(float(model.score(x[test], y[test])))
-        steps, tested = max(steps, int(model.n_iter_[0])), len(test)
+        steps = max(steps, int(model.n_iter_[0]))
+        tested = len(test)
     value = sum(hits) / splits
     low, high = share_interval(value * tested, tested)
     return Score(
@@ -121,58 +118,31 @@ def loss_attack(
     Raises:
         DataError: a loss is NaN.
     """
-    n, smaller = len(members) + len(others), min(len(members), len(others))
-    labels = {"membership balanced accuracy": "share", "membership AUC": "AUC"}
+    n = len(members) + len(others)
+    smaller = min(len(members), len(others))
     if smaller < 10:
+        reason = f"{smaller} samples a side, 10 needed."
         return [
-            Score(
-                name=name,
-                value=None,
-                unit=unit,
-                better="lower",
-                split=split,
-                n=n,
-                note=f"not measurable: {smaller} samples a side, 10 needed.",
-            )
-            for name, unit in labels.items()
-        ] + [tpr_at_fpr(members, others, split, fpr=fpr)]
+            unmeasured(_BALANCED, reason, better="lower", split=split, n=n),
+            unmeasured(_AUC, reason, unit="AUC", better="lower", split=split, n=n),
+            tpr_at_fpr(members, others, split, fpr=fpr),
+        ]
     groups = [part.double().clamp(-clip, clip) for part in (members, others)]
     if any(bool(part.isnan().any()) for part in groups):
         raise DataError("A loss is NaN: look for NaN in the class scores.")
     generator = torch.Generator().manual_seed(seed)
-    hits, areas, ends, converged = [], [], [], True
-    for number in range(splits):
-        halves = [torch.randperm(len(part), generator=generator).chunk(2) for part in groups]
-        scored = [torch.empty_like(part) for part in groups]
-        for side in (0, 1):
-            fit = [part[half[1 - side]] for part, half in zip(groups, halves, strict=True)]
-            pool = torch.cat(fit)
-            centre, scale = pool.mean(), pool.std().clamp_min(1e-12)
-            attack = fit_logistic(
-                _both_sides(pool, centre, scale),
-                torch.arange(len(pool)) < len(fit[0]),
-                ridge=1 / len(pool),
-            )
-            converged &= attack.converged
-            prior = torch.log(torch.tensor(len(fit[0]) / len(fit[1])))
-            held = [
-                attack(_both_sides(part[half[side]], centre, scale)) - prior
-                for part, half in zip(groups, halves, strict=True)
-            ]
-            hits.append(float(((held[0] > 0).double().mean() + (held[1] <= 0).double().mean()) / 2))
-            reading = auc_reading("membership", *held)
-            areas.append(reading.value)
-            ends.append(reading.interval())
-            for part, half, values in zip(scored, halves, held, strict=True):
-                part[half[side]] = values
-        if number == 0:
-            rate = tpr_at_fpr(scored[0], scored[1], split, fpr=fpr)
-    accuracy, area, trials = sum(hits) / len(hits), sum(areas) / len(areas), 2 * (smaller // 2)
+    halvings = [_halve(groups, generator) for _ in range(splits)]
+    hits = [hit for one in halvings for hit in one.hits]
+    readings = [reading for one in halvings for reading in one.readings]
+    converged = all(one.converged for one in halvings)
+    areas = [reading.value for reading in readings]
+    ends = [reading.interval() for reading in readings]
+    accuracy = sum(hits) / len(hits)
+    trials = 2 * (smaller // 2)
     low, high = share_interval(accuracy * trials, trials)
-    detail = {"halves": areas, "converged": converged, "clip": clip}
     return [
         Score(
-            name="membership balanced accuracy",
+            name=_BALANCED,
             value=accuracy,
             low=low,
             high=high,
@@ -182,18 +152,68 @@ def loss_attack(
             detail={"halves": hits, "converged": converged},
         ),
         Score(
-            name="membership AUC",
-            value=area,
-            low=sum(e[0] for e in ends) / len(ends),
-            high=sum(e[1] for e in ends) / len(ends),
+            name=_AUC,
+            value=sum(areas) / len(areas),
+            low=sum(end[0] for end in ends) / len(ends),
+            high=sum(end[1] for end in ends) / len(ends),
             unit="AUC",
             better="lower",
             split=split,
             n=n,
-            detail=detail,
+            detail={"halves": areas, "converged": converged, "clip": clip},
         ),
-        rate,
+        tpr_at_fpr(*halvings[0].scored, split, fpr=fpr),
     ]
+
+
+_BALANCED = "membership balanced accuracy"
+_AUC = "membership AUC"
+
+
+@dataclass(frozen=True)
+class _Halving:
+    """Both groups halved at random, each half attacked by a fit on the other.
+
+    Attributes:
+        hits: balanced accuracy on each half.
+        readings: the attack on each half.
+        scored: score of every member, and of every other sample, by the fit that did not see it.
+        converged: both fits ended.
+    """
+
+    hits: list[float]
+    readings: list[Reading]
+    scored: tuple[Tensor, Tensor]
+    converged: bool
+
+
+def _halve(groups: Sequence[Tensor], generator: torch.Generator) -> _Halving:
+    halves = [torch.randperm(len(part), generator=generator).chunk(2) for part in groups]
+    scored = (torch.empty_like(groups[0]), torch.empty_like(groups[1]))
+    hits = []
+    readings = []
+    converged = True
+    for side in (0, 1):
+        fit = [part[half[1 - side]] for part, half in zip(groups, halves, strict=True)]
+        pool = torch.cat(fit)
+        centre = pool.mean()
+        scale = pool.std().clamp_min(1e-12)
+        attack = fit_logistic(
+            _both_sides(pool, centre, scale),
+            torch.arange(len(pool)) < len(fit[0]),
+            ridge=1 / len(pool),
+        )
+        converged &= attack.converged
+        prior = torch.log(torch.tensor(len(fit[0]) / len(fit[1])))
+        held = [
+            attack(_both_sides(part[half[side]], centre, scale)) - prior
+            for part, half in zip(groups, halves, strict=True)
+        ]
+        hits.append(float(((held[0] > 0).double().mean() + (held[1] <= 0).double().mean()) / 2))
+        readings.append(auc_reading("membership", *held))
+        for part, half, values in zip(scored, halves, held, strict=True):
+            part[half[side]] = values
+    return _Halving(hits, readings, scored, converged)
 
 
 def _both_sides(values: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
@@ -215,17 +235,13 @@ def tpr_at_fpr(members: Tensor, others: Tensor, split: str, *, fpr: float = 0.01
         split: which samples.
         fpr: false-positive rate.
     """
-    name, n, need = f"membership TPR at {100 * fpr:g} % FPR", len(others), round(10 / fpr)
+    name = f"membership TPR at {100 * fpr:g} % FPR"
+    n = len(others)
+    need = round(10 / fpr)
     if n < need or len(members) == 0:
-        note = (
-            f"not measurable: {n} non-members, {need} needed for a false-positive rate of"
-            f" {100 * fpr:g} %."
-            if n < need
-            else "not measurable: no members."
-        )
-        return Score(
-            name=name, value=None, better="lower", split=split, n=len(members) + n, note=note
-        )
+        too_few = f"{n} non-members, {need} needed for a false-positive rate of {100 * fpr:g} %."
+        reason = too_few if n < need else "no members."
+        return unmeasured(name, reason, better="lower", split=split, n=len(members) + n)
     ordered = others.double().sort(descending=True).values
     from scipy.stats import binom  # slow to import, and not needed by every command
 

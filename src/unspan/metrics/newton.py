@@ -55,19 +55,14 @@ def minimise(
     Raises:
         DataError: the loss is not finite.
     """
-    penalty = (2 if problem.classes == 2 else 1) / (
-        c * float(problem.weights.sum())
-    )  # two opposite rows are one weight vector
-    theta = torch.zeros(problem.classes, problem.features.shape[1] + 1, dtype=torch.float64)
+    # two opposite rows are one weight vector
+    penalty = (2 if problem.classes == 2 else 1) / (c * float(problem.weights.sum()))
     chances = torch.empty(problem.classes, len(problem.labels))
-    exact, steps, taken = start is not None, 0, float("inf")
-    value, gradient = problem.evaluate(theta, penalty, torch.float32, chances)
-    if not torch.isfinite(gradient).all():
-        raise DataError(
-            "The loss of the linear probe is not finite: the features hold NaN, infinity or"
-            " overflow."
-        )
+    theta, value, gradient = _origin(problem, penalty, chances)
     first = float(gradient.norm()) or 1.0
+    exact = start is not None
+    steps = 0
+    taken = float("inf")
     if start is not None:
         theta = start
         value, gradient = problem.evaluate(theta, penalty, torch.float64, chances)
@@ -81,10 +76,8 @@ def minimise(
             continue
         if share <= _REFRESH * taken:
             count = max(_CURVATURE, 4 * problem.features.shape[1])
-            factor, taken = (
-                problem.factor(chances, penalty, count, seed, shared=not theta.any()),
-                share,
-            )
+            factor = problem.factor(chances, penalty, count, seed, shared=not theta.any())
+            taken = share
         reduction = min(0.3, max(share**0.5, 0.3 * tolerance / share))
         step, done = _conjugate(
             partial(problem.product, penalty=penalty, chances=chances),
@@ -93,19 +86,12 @@ def minimise(
             reduction,
             limit - steps,
         )
-        steps, was, exact = steps + done, exact, exact or share < _EXACT
-        found = _search(
-            partial(
-                problem.evaluate,
-                penalty=penalty,
-                dtype=torch.float64 if exact else torch.float32,
-                chances=chances,
-            ),
-            theta,
-            value,
-            gradient,
-            step,
-        )
+        steps += done
+        was = exact
+        exact = exact or share < _EXACT
+        dtype = torch.float64 if exact else torch.float32
+        evaluate = partial(problem.evaluate, penalty=penalty, dtype=dtype, chances=chances)
+        found = _search(evaluate, theta, value, gradient, step)
         if found is not None:
             theta, value, gradient = found
         elif was:  # at the floor of float64
@@ -114,6 +100,18 @@ def minimise(
             exact = True
             value, gradient = problem.evaluate(theta, penalty, torch.float64, chances)
     return Minimum(theta, value, float(gradient.norm()) / first, steps)
+
+
+def _origin(problem: Problem, penalty: float, chances: Tensor) -> tuple[Tensor, float, Tensor]:
+    """Zero weights, with the objective and the gradient there."""
+    theta = torch.zeros(problem.classes, problem.features.shape[1] + 1, dtype=torch.float64)
+    value, gradient = problem.evaluate(theta, penalty, torch.float32, chances)
+    if not torch.isfinite(gradient).all():
+        raise DataError(
+            "The loss of the linear probe is not finite: the features hold NaN, infinity or"
+            " overflow."
+        )
+    return theta, value, gradient
 
 
 def _search(

@@ -50,6 +50,14 @@ class Score:
     detail: dict[str, Any] = field(default_factory=dict)
 
 
+def unmeasured(
+    name: str, reason: str, *, better: Better, split: str, unit: str = "share", n: int = 0
+) -> Score:
+    """A score without a value, whose note says why it cannot be measured."""
+    note = f"not measurable: {reason}"
+    return Score(name=name, value=None, unit=unit, better=better, split=split, n=n, note=note)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reading:
     """What one attack reads of the forgotten samples in one model, test sample by test sample.

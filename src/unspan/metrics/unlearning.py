@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unspan.errors import UsageError
-from unspan.metrics.score import Score, mean_interval
+from unspan.metrics.score import Score, mean_interval, unmeasured
 
 
 def zrf(logits: Tensor, random: Sequence[Tensor], split: str, *, legacy: bool = False) -> Score:
@@ -44,45 +44,38 @@ def zrf(logits: Tensor, random: Sequence[Tensor], split: str, *, legacy: bool = 
             f"ZRF needs the scores of at least 3 random networks, each {list(logits.shape)} with n"
             f" >= 1; got {[list(other.shape) for other in random]}."
         )
-    name = "ZRF (legacy)" if legacy else "ZRF"
-    n = len(logits)
     if legacy:
-        values = torch.tensor([_published(logits, other) for other in random], dtype=torch.float64)
-        if not bool(values.isfinite().all()):
-            return Score(
-                name=name,
-                value=None,
-                unit="1",
-                better="reference",
-                split=split,
-                n=n,
-                note=(
-                    "not measurable: a probability underflows, where the released metric is not"
-                    " finite."
-                ),
-            )
-        return Score(
-            name=name,
-            value=float(values.mean()),
-            unit="1",
-            better="reference",
-            split=split,
-            n=n,
-            detail={"networks": values.tolist(), "spread": float(values.std())},
-        )
+        return _released_zrf(logits, random, split)
     per_sample = torch.stack([1 - js_bits(logits, other) for other in random])
     values = per_sample.mean(1)
     low, high = mean_interval(per_sample.mean(0))
-    detail = {"networks": values.tolist(), "spread": float(values.std())}
     return Score(
-        name=name,
+        name="ZRF",
         value=float(values.mean()),
         low=low,
         high=high,
         better="reference",
         split=split,
+        n=len(logits),
+        detail={"networks": values.tolist(), "spread": float(values.std())},
+    )
+
+
+def _released_zrf(logits: Tensor, random: Sequence[Tensor], split: str) -> Score:
+    name = "ZRF (legacy)"
+    n = len(logits)
+    values = torch.tensor([_published(logits, other) for other in random], dtype=torch.float64)
+    if not bool(values.isfinite().all()):
+        reason = "a probability underflows, where the released metric is not finite."
+        return unmeasured(name, reason, unit="1", better="reference", split=split, n=n)
+    return Score(
+        name=name,
+        value=float(values.mean()),
+        unit="1",
+        better="reference",
+        split=split,
         n=n,
-        detail=detail,
+        detail={"networks": values.tolist(), "spread": float(values.std())},
     )
 
 

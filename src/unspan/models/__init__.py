@@ -11,8 +11,9 @@ from unspan.models import hf
 from unspan.models.libraries import quiet
 from unspan.models.loaded import Loaded, check_usable, classes_of
 from unspan.models.recipes import rebuild, recipe_of, runs_user_code
+from unspan.models.safetensors_files import check_state, read_safetensors
 from unspan.models.sources import FORMS, SOURCES, from_source
-from unspan.models.weights import check_state, load_weights, match_dtypes, read_safetensors
+from unspan.models.weights import load_weights, match_dtypes
 
 __all__ = [
     "Loaded",

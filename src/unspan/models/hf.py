@@ -13,7 +13,8 @@ from torch import nn
 from unspan.errors import ModelError, UsageError
 from unspan.models.libraries import require
 from unspan.models.loaded import Loaded
-from unspan.models.weights import load_weights, unsafe
+from unspan.models.safetensors_files import unsafe
+from unspan.models.weights import load_weights
 
 if TYPE_CHECKING:
     from unspan.data.preprocess import Preprocess, TextPreprocess

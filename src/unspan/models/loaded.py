@@ -40,18 +40,25 @@ def classes_of(model: nn.Module) -> int | None:
     """Number of classes a classifier gives, read from its config or its last linear layer; None
     when unknown.
     """
-    model = getattr(model, "_orig_mod", model)
-    for owner, name in ((getattr(model, "config", None), "num_labels"), (model, "num_classes")):
-        if isinstance(getattr(owner, name, None), int):
-            return int(getattr(owner, name))
-    return next(
-        (
-            layer.out_features
-            for layer in reversed(list(model.modules()))
-            if isinstance(layer, nn.Linear)
-        ),
-        None,
-    )
+    said = _stated_classes(model)
+    if said is not None:
+        return said
+    heads = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
+    return heads[-1].out_features if heads else None
+
+
+def _stated_classes(model: nn.Module) -> int | None:
+    """The number of classes in the config of a transformers model, or in `num_classes`, as models
+    of timm have it.
+    """
+    inner = getattr(model, "_orig_mod", model)  # of torch.compile
+    for said in (
+        getattr(getattr(inner, "config", None), "num_labels", None),
+        getattr(inner, "num_classes", None),
+    ):
+        if isinstance(said, int):
+            return said
+    return None
 
 
 def check_usable(model: nn.Module) -> None:
