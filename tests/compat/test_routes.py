@@ -17,7 +17,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from transformers import ResNetConfig, ResNetForImageClassification
 
 import unspan
-from unspan.erasers.maps import Resampler, placed
+from unspan.erasers import Resampler, placed
 from unspan.extraction import attach, find_feature_layer, read
 
 IMAGES = torch.randn(24, 3, 64, 64, generator=torch.Generator().manual_seed(0))

@@ -25,7 +25,7 @@ from unspan.artifact.layout import (
     private_folder,
 )
 from unspan.artifact.publish import belongs, left_private
-from unspan.erasers.maps import Eraser, Projection, from_buffers
+from unspan.erasers import Eraser, Projection, from_buffers
 from unspan.errors import ModelError, UsageError
 from unspan.extraction import CHILD, FeatureLayer, attach, head_parameters, unwrap
 from unspan.system.digests import file_hash
@@ -70,8 +70,9 @@ def inspect(path: str | Path) -> dict[str, Any]:
         ) from error
     if schema != receipts.SCHEMA:
         raise ModelError(
-            f"{path / RECEIPT} has schema {schema!r}; this version reads {receipts.SCHEMA}. Update"
-            " unspan."
+            f"{path / RECEIPT} has schema {schema!r}; this version reads {receipts.SCHEMA}."
+            " Update unspan for a newer folder; for an older one, erase again from the original"
+            " model."
         )
     missing = _missing(account)
     if missing:

@@ -19,7 +19,7 @@ import torch
 
 from unspan.errors import UsageError
 
-SCHEMA = "unspan.receipt/1"
+SCHEMA = "unspan.receipt/2"
 SHORTEST_KEY = 16  # bytes; shorter keys can be tried one after the other
 _SHA256 = np.dtype("S32")
 
@@ -64,7 +64,7 @@ PROTECTS = {  # by the form, or by the eraser where it is not affine
             ),
             (
                 "against whoever knows the original features of some samples: about d of them for"
-                " each place give the map away, but for what is drawn"
+                " each cluster give the map away, but for the noise"
             ),
             _WEIGHTS,
             (
@@ -73,7 +73,7 @@ PROTECTS = {  # by the form, or by the eraser where it is not affine
             ),
         ],
     },
-    "narrow": {
+    "logit-margin": {
         "protects": [
             (
                 "users of scores, as far as the measured accuracies show (nothing is claimed where"

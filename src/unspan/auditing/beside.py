@@ -15,7 +15,7 @@ from unspan.auditing.case import Case
 from unspan.auditing.collect import Subject, subject
 from unspan.auditing.reading import Verdict, verdict
 from unspan.auditing.reference import random_weights
-from unspan.erasers.maps import Projection
+from unspan.erasers import Projection
 from unspan.errors import UnspanError
 from unspan.extraction import arranged, eval_mode, head_parameters, logits_of, read
 from unspan.metrics.leakage import null_directions

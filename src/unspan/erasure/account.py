@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from unspan.artifact import receipt as receipts
 from unspan.artifact.deletion import Form, Placement
 from unspan.data.request import Splits
-from unspan.erasers.maps import Eraser, Projection, kind_of
+from unspan.erasers import Eraser, Projection, kind_of
 from unspan.extraction import FeatureLayer
 from unspan.extraction.stream import Seen
 from unspan.methods import Fit, Method, Outcome

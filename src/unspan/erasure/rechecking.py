@@ -14,7 +14,7 @@ from torch.utils.data import Subset
 from unspan.artifact import load
 from unspan.artifact.deletion import RECORD, Deletion, Record
 from unspan.data.request import as_splits
-from unspan.erasers.maps import placed
+from unspan.erasers import placed
 from unspan.erasure.evaluation import interval
 from unspan.errors import DataError, ModelError, UsageError
 from unspan.extraction import (

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unspan.erasers.maps import Affine, Eraser, Layout, is_mapped
+from unspan.erasers import Affine, Eraser, Layout, is_mapped
 from unspan.extraction import CHILD, FeatureLayer, forward, logits_of, shown, tensors_in
 
 Route = Callable[[nn.Module, Any], Any]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from unspan.erasers.maps import Layout
+from unspan.erasers import Layout
 
 Pool = Literal["cls", "mean", "gap", "last"]
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unspan.erasers.maps import FeatureMap, Layout, LinearMap
+from unspan.erasers import FeatureMap, Layout, LinearMap
 from unspan.errors import ModelError, UsageError
 from unspan.extraction.feature_layer import FeatureLayer
 from unspan.extraction.layers import is_transposed

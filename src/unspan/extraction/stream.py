@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from unspan import dist
-from unspan.erasers.maps import Eraser, placed
+from unspan.erasers import Eraser, placed
 from unspan.errors import DataError, ResourceError
 from unspan.extraction import FeatureLayer, arranged, input_like, read
 from unspan.models.frozen_norms import training_mode

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 import unspan
-from unspan.erasers.maps import FeatureMap, LinearMap, is_mapped
+from unspan.erasers import FeatureMap, LinearMap, is_mapped
 from unspan.erasure import evaluation as evaluate
 from unspan.erasure.pipeline import pair_of
 from unspan.errors import UsageError

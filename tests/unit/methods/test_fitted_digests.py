@@ -13,6 +13,7 @@ from torch.utils.data import Subset, TensorDataset
 
 import unspan
 from unspan.extraction import statistics
+from unspan.extraction.statistics import computing
 from unspan.methods import Resample
 from unspan.methods.bake import Bake
 from unspan.training.loop import Training
@@ -95,7 +96,7 @@ def from_file(tmp_path, of=by_class, **settings):
 
 
 def shared(monkeypatch):
-    monkeypatch.setattr(statistics, "_LARGEST", 4 * DIM**2 - 1)
+    monkeypatch.setattr(computing, "COVARIANCE_LIMIT", 4 * DIM**2 - 1)
     return by_class()
 
 
