@@ -1,4 +1,4 @@
-"""`FeatureLayer`: the names of the places where features are read and erased."""
+"""`FeatureLayer`: where the features of a model are read, and where an eraser sits."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Find the head of a model and its features: the layer whose output is the score, or the module
-that was named.
-"""
+"""Find the features of a model, its head, and the site where an eraser can sit."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from torch import Tensor, nn
 
 from unspan.errors import DataError, UsageError
 from unspan.extraction.feature_layer import FeatureLayer, Pool
-from unspan.extraction.locating import locate
+from unspan.extraction.locating import Located, locate
 from unspan.extraction.reading import logits_of, read
 from unspan.extraction.returned import tensors_in
 from unspan.extraction.score_relations import constant_shift, follow, picks_a_token
@@ -56,19 +54,7 @@ def find_feature_layer(
     if head is not None:
         pool = _token_pool(model, trace, head, pool)
         shift = _shift(model, trace, head, pool, classes)
-    draft = FeatureLayer(
-        head=head,
-        reads=located.reads,
-        output=located.output,
-        key=located.key,
-        pool=pool,
-        site=located.reads,
-        before=not located.output,
-        layout="last",
-        dim=0,
-        affine=False,
-        keyword=trace.keywords.get(head or ""),
-    )
+    draft = _unplaced(located, pool, trace)
     features, _ = read(model, draft, inputs)
     if not bool(features.any()):
         raise DataError(
@@ -89,6 +75,23 @@ def find_feature_layer(
         returned=_handed_out(trace, given),
     )
     return found, [*located.notices, *_shared_with(trace, head)]
+
+
+def _unplaced(located: Located, pool: Pool | None, trace: Trace) -> FeatureLayer:
+    """A feature layer that can be read; its site is not known yet."""
+    return FeatureLayer(
+        head=located.head,
+        reads=located.reads,
+        output=located.output,
+        key=located.key,
+        pool=pool,
+        site=located.reads,
+        before=not located.output,
+        layout="last",
+        dim=0,
+        affine=False,
+        keyword=trace.keywords.get(located.head or ""),
+    )
 
 
 def _handed_out(trace: Trace, given: Tensor | None) -> tuple[tuple[str | int, ...], ...]:
@@ -124,8 +127,7 @@ def _token_pool(model: nn.Module, trace: Trace, head: str, pool: Pool | None) ->
 def _shift(
     model: nn.Module, trace: Trace, head: str, pool: Pool | None, classes: int | None
 ) -> tuple[float, ...]:
-    """What the model adds to each class behind the head, the same for all samples; empty for
-    nothing.
+    """What the model adds to the score of each class behind the head; empty for nothing.
 
     Raises:
         UsageError: the model's scores do not follow from those of the head.

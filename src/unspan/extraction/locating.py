@@ -143,7 +143,7 @@ def _is_convolution_head(model: nn.Module, trace: Trace, name: str, scores: Tens
 
 
 def _named(model: nn.Module, trace: Trace, feature_layer: str) -> Located:
-    """The place that the user named.
+    """The head or feature layer that the user named.
 
     Raises:
         UsageError: there is no such module or entry, it is never called, or it is not linear.
