@@ -225,7 +225,7 @@ MUTANTS = [
         "erasers/transport.py",
         "back @ root(half @ target @ half, 0.5) @ back",
         "root(target, 0.5) @ back",
-        f"{RESAMPLE}::test_gaussian_transport_gives_the_target_covariance_and_is_the_least_movement",
+        "tests/unit/erasers/test_transport.py::test_gaussian_transport_gives_the_target_covariance_and_is_the_least_movement",
     ),
     (
         "erasers/keyed.py",
@@ -261,13 +261,13 @@ MUTANTS = [
         "erasers/transport.py",
         "gaussian_transport(made, real / unit[:, None] / unit)",
         "torch.eye(len(made), dtype=made.dtype)",
-        f"{RESAMPLE}::test_the_covariance_correction_gives_the_real_covariance_and_moves_small_features_little",
+        "tests/unit/erasers/test_transport.py::test_the_covariance_correction_gives_the_real_covariance_and_moves_small_features_little",
     ),
     (
         "erasers/resampler.py",
         "torch.lerp(torch.clamp(moved, low, high), moved, 0.1)",
         "torch.clamp(moved, low, high)",
-        f"{RESAMPLE}::test_bounded_values_keep_zeros_and_signs_and_take_no_value_twice",
+        "tests/unit/erasers/test_resampler.py::test_bounded_values_keep_zeros_and_signs_and_take_no_value_twice",
     ),
     (
         "auditing/goals.py",
@@ -285,7 +285,7 @@ MUTANTS = [
         "erasers/resampler.py",
         "first + 67 * second + 2053 * third",
         "first",
-        f"{RESAMPLE}::test_neighbours_with_the_same_codes_get_the_same_noise_and_others_do_not",
+        "tests/unit/erasers/test_resampler.py::test_neighbours_with_the_same_codes_get_the_same_noise_and_others_do_not",
     ),
     (
         "methods/resampling/gate.py",
@@ -303,7 +303,7 @@ MUTANTS = [
         "extraction/statistics/clustering.py",
         "2 * z.shape[1])",
         "z.shape[1])",
-        f"{RESAMPLE}::test_clusters_hold_twice_as_many_samples_as_features_on_average",
+        "tests/unit/extraction/test_statistics.py::test_clusters_hold_twice_as_many_samples_as_features_on_average",
     ),
     (
         "metrics/probes.py",
@@ -327,7 +327,7 @@ MUTANTS = [
         "extraction/statistics/clustering.py",
         "[z] if len(z) >= MIN_SAMPLES else []",
         "[z]",
-        f"{RESAMPLE}::test_k_means_finds_separate_groups_and_leaves_small_ones_out",
+        "tests/unit/extraction/test_statistics.py::test_k_means_finds_separate_groups_and_leaves_small_ones_out",
     ),
     (
         "erasers/resampler.py",

@@ -39,11 +39,11 @@ def card(account: dict[str, Any]) -> str:
         "",
         "## Ways to features",
         "",
-        "| route | sees |",
+        "| access path | sees |",
         "|---|---|",
         *(
             f"| {_plain(route)} | {seen} features |"
-            for route, seen in sorted(account["routes"].items())
+            for route, seen in sorted(account["access_paths"].items())
         ),
         "| any layer before the eraser | original features |",
     ]

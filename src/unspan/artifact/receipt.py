@@ -35,10 +35,10 @@ PROTECTS = {  # by the form, or by the eraser where it is not affine
                 " none were measured)"
             ),
             (
-                "users of features through the routes listed as erased, as long as they get one"
-                " answer to each unaltered image: what the gate recognises looks like other samples"
-                " there; what probes read of other data sets is in docs/survive.md; not measured"
-                " here (unspan audit)"
+                "users of features through the access paths listed as erased, as long as they get"
+                " one answer to each unaltered image: what the gate recognises looks like other"
+                " samples there; what probes read of other data sets is in docs/survive.md; not"
+                " measured here (unspan audit)"
             ),
         ],
         "does_not_protect": [
@@ -80,8 +80,8 @@ PROTECTS = {  # by the form, or by the eraser where it is not affine
                 " none were measured)"
             ),
             (
-                "users of features through the routes listed as erased: they get the best remaining"
-                " class and its margin, and nothing else of any sample"
+                "users of features through the access paths listed as erased: they get the best"
+                " remaining class and its margin, and nothing else of any sample"
             ),
         ],
         "does_not_protect": [
@@ -112,7 +112,10 @@ PROTECTS = {  # by the form, or by the eraser where it is not affine
                 "users of scores, as far as the measured accuracies show (nothing is claimed where"
                 " none were measured)"
             ),
-            "users of features through the routes listed as erased: they get projected features",
+            (
+                "users of features through the access paths listed as erased: they get projected"
+                " features"
+            ),
         ],
         "does_not_protect": [
             (

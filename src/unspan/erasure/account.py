@@ -75,7 +75,7 @@ def account(
         "placement": _placement(done),
         "removed_rank": done.eraser.basis.shape[1] if isinstance(done.eraser, Projection) else None,
         **receipts.protects(done.form, None if done.eraser is None else kind_of(done.eraser)),
-        "routes": done.routes,
+        "access_paths": done.routes,
         "model": {
             "input": list(done.example.shape[1:]) if isinstance(done.example, Tensor) else None,
             "class": f"{type(before).__module__}.{type(before).__qualname__}",

@@ -6,37 +6,43 @@ sample that is predicted as a forgotten class goes to a cluster of another class
 get the distribution that retained samples have there. Half of what distinguishes it is replaced by
 noise, chosen by a secret key, so that neighbours part. All other samples pass unchanged.
 
-Steps, for the features h `[d]` of one sample; each is one function of `resampling`:
+Steps, for the features h `[d]` of one sample; each step is one function in `resampling`:
 
-1. Gate (`gate_of_head`). The sample is gated when it is predicted as a forgotten class, that is,
-   when `max_{c in F} l_c > max_{c not in F} l_c` for the scores l of the head and the forgotten
-   classes F. Where the request is no class of a head, a linear discriminant is fitted instead
-   (`gate_of_samples`).
-2. Cluster (`assign_clusters`). The retained samples of a class form up to eight clusters. A gated
-   sample goes to cluster `j = argmax_k (r_k(h) + s l_k(h) + a_k)`. r are random scores made by the
-   key, l_k is the head's score of the cluster's class, and s is `semantic_weight`. The offsets a
-   fill the clusters in proportion to their retained samples. So forgotten samples are a minority
-   everywhere, and a probe does not answer with their class.
-3. Noise (`draw_noise`). `x = h + e`. Three random codebooks of 64 codes each choose e among 4,096
-   noise vectors. Its covariance is `q / (1 - q)` times that of h, with q = `noise_fraction`.
-   Neighbours mostly get other codes and part; a copy with little noise keeps them.
-4. Map (`map_to_clusters`). `t = A_j (x - m_j)` with mean m_j and covariance S_j of x in cluster j,
-   and the optimal transport `A_j = S_j^-1/2 (S_j^1/2 C_j S_j^1/2)^1/2 S_j^-1/2` to C_j, the
-   correlations of the retained samples' normal scores there. Then each feature goes through an
-   increasing piecewise linear map to its quantiles in the cluster.
-5. Covariance correction (`correct_covariance`). Step 4 works feature by feature and breaks linear
-   dependences, which whitening would show. Another optimal transport restores the covariance of
-   the cluster; what steps 3 and 4 give is simulated.
+1. Gate (`gate_of_head`). The sample is gated when it is predicted as a forgotten class. Where the
+   request is no class of a head, a linear discriminant is fitted instead (`gate_of_samples`). From
+   here on features are divided by their deviations, so that their units decide nothing.
+2. Cluster (`assign_clusters`). The retained samples of each class form up to eight clusters. A
+   gated sample goes to the one with the largest score. The score is a random one, made by the key,
+   plus the model's own score of the cluster's class, plus an offset. The offsets fill the clusters
+   in proportion to their retained samples. So forgotten samples are a minority everywhere, and a
+   probe does not answer with their class.
+3. Noise (`draw_noise`). One of 4,096 noise vectors is added. Three random codebooks choose it: each
+   names one of 64 codes for the sample. Neighbours mostly get other codes and part, while a copy
+   with little noise keeps its codes.
+4. Map (`map_to_clusters`). A linear map, the optimal transport between two Gaussians, gives the
+   correlations that retained samples have in the cluster. They are correlations of normal scores:
+   every feature is first mapped to a standard normal by its quantiles. Then an increasing piecewise
+   linear map takes each feature to its quantiles in the cluster.
+5. Covariance correction (`correct_covariance`). Step 4 ends feature by feature and breaks linear
+   dependences, which whitening would show. A second optimal transport leads from the covariance
+   that steps 3 and 4 give, found by simulation, to that of the cluster. No value moves by more than
+   its distance to the smallest in the cluster, so that zeros stay zeros.
 
-Formula: those of the steps.
+Formula: 1. gated where `max_{c in F} l_c > max_{c not in F} l_c`, l the scores of the head, F the
+forgotten classes. 2. cluster `j = argmax_k (r_k(h) + s l_k(h) + a_k)`, r random scores of variance
+1, s = `semantic_weight` (l_k standardised), a the offsets. 3. `x = h + e`, the covariance of e
+`q / (1 - q)` times that of h, q = `noise_fraction`. 4. `t = A_j (x - m_j)`, m_j and S_j mean and
+covariance of x in cluster j, `A_j = S_j^-1/2 (S_j^1/2 C_j S_j^1/2)^1/2 S_j^-1/2`, C_j the
+correlations there; then `u_i = Q_ji(t_i)` for each feature i. 5. `B_j u + b_j`, with B_j as A_j,
+from the covariance of simulated u to that of the cluster.
 Needs: forget samples, no labels; and the retain set, or a file of its statistics (`unspan stats`),
 or the head alone (`statistics="head"`: every sample keeps its best remaining class and its margin,
 nothing else). Cost: one forward pass over each; two matrices `[d, d]` for each cluster.
 Typical: no settings; statistics from the retain set.
 Fails: whoever holds the weights takes the eraser off. Samples that the model itself predicts as
-another class pass the gate. Features of the request change more than others when an image is asked
-for again mirrored or shifted: a probe trained on pairs of answers reads most of the class again (78
-% on CIFAR-10; bake does not have this). Images at another contrast are not what the map was fitted
+another class pass the gate. Forgotten samples change more than others when an image is asked for
+again, mirrored or shifted: a probe trained on pairs of answers reads most of the class again (78 %
+on CIFAR-10; bake does not have this). Images at another contrast are not what the map was fitted
 to. With `statistics="head"` features serve no other purpose than the classes of the head.
 Source: this project, docs/survive.md; transport between Gaussians: Dowson and Landau 1982.
 Deviates: none.

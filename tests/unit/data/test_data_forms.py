@@ -17,7 +17,7 @@ from unspan.data.class_names import join
 from unspan.data.labels import labels_of
 from unspan.data.overlap import copies_kept
 from unspan.errors import DataError, UnspanError, UsageError
-from unspan.extraction.statistics import of_features
+from unspan.extraction.statistics import of_features, without_samples
 from unspan.run import Run, batches
 
 N, CLASSES = 200, 4
@@ -468,7 +468,7 @@ def test_statistics_less_samples_are_those_of_the_rest(gone):
     z += 9 * nn.functional.one_hot(y, 40)
     rest = torch.ones(500, dtype=torch.bool)
     rest[gone] = False
-    less = of_features(z, y, None).less(z[gone].double(), None)
+    less = without_samples(of_features(z, y, None), z[gone].double(), None)
     wanted = of_features(z[rest], y[rest], None)
     assert less.labels.tolist() == wanted.labels.tolist()
     assert less.count.tolist() == wanted.count.tolist()
@@ -480,7 +480,7 @@ def test_statistics_of_other_data_stay_as_they_are():
     z = torch.randn(200, 3, generator=torch.Generator().manual_seed(2))
     found = of_features(z, torch.arange(200) % 2, None)
     away = found.mean[0] + 1e3 * torch.randn(10, 3, dtype=torch.float64)
-    assert torch.equal(found.less(away, None).mean, found.mean)
+    assert torch.equal(without_samples(found, away, None).mean, found.mean)
 
 
 # ---- a model with one output ---------------------------------------------------------------------

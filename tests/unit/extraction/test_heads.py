@@ -204,9 +204,9 @@ def test_features_handed_out_beside_the_scores_are_erased(data, kind, tmp_path):
     head = {"feature_layer": None if kind in ("dict", "nested") else "fc"}
     done = unspan.erase(net, unspan.Splits.by_class(data, 2), **head)
     x = data.tensors[0]
-    routes = done.receipt["routes"]
-    handed = [name for name in routes if name.startswith("output") and "0" not in name]
-    assert handed and all(routes[name] == "erased" for name in handed)
+    paths = done.receipt["access_paths"]
+    handed = [name for name in paths if name.startswith("output") and "0" not in name]
+    assert handed and all(paths[name] == "erased" for name in handed)
     from unspan.extraction import tensors_in
 
     with torch.no_grad():
