@@ -109,8 +109,9 @@ def assign_clusters(
 
 
 def cluster_capacity(retained: Statistics, missed: Tensor, samples: int) -> Tensor:
-    """How many gated samples each cluster takes, `[K]`, so that all have a like share of forgotten
-    ones.
+    """How many gated samples each cluster takes, `[K]`.
+
+    With what the gate misses, all clusters then have a like share of forgotten samples.
 
     Args:
         retained: of the K clusters.
