@@ -28,11 +28,11 @@ import unspan
 from unspan import ESC, ESCT, Run, run
 from unspan.artifact import receipt
 from unspan.artifact.receipt import versions
-from unspan.erasers.maps import Resampler, linalg
+from unspan.erasers import Resampler, linalg
 from unspan.erasure import pipeline as deletion
 from unspan.errors import InconclusiveError
 from unspan.extraction import attach, find_feature_layer, stream
-from unspan.extraction.statistics import _LARGEST as LARGEST
+from unspan.extraction.statistics.computing import COVARIANCE_LIMIT
 from unspan.methods import esc, esc_t
 from unspan.system import digests
 
@@ -295,7 +295,7 @@ def resampled(model: nn.Module, x) -> nn.Module:
     made = copy.deepcopy(model)
     feature_layer, _ = find_feature_layer(made, x, whole=True)
     random = torch.Generator().manual_seed(0)
-    d, places = feature_layer.dim, max(9, min(72, LARGEST // feature_layer.dim**2))
+    d, places = feature_layer.dim, max(9, min(72, COVARIANCE_LIMIT // feature_layer.dim**2))
 
     def drawn(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=random) / d**0.5

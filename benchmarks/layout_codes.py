@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 import unspan
-from unspan.erasers.maps import placed
+from unspan.erasers import placed
 from unspan.extraction import (
     arranged,
     eval_mode,

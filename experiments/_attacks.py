@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unspan.erasers.maps import Eraser, placed
+from unspan.erasers import Eraser, placed
 from unspan.metrics.mlp import fit_mlp
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.probes import share_reading

@@ -35,7 +35,8 @@ import unspan
 from unspan.artifact.receipt import versions
 from unspan.extraction import eval_mode, forward
 from unspan.methods import DLFD, Boundary, RandomLabels
-from unspan.methods.bake import Bake, pooled_inputs, weight_layers
+from unspan.methods.bake import Bake
+from unspan.methods.baking.layers import layers_with_weights, pooled_inputs
 from unspan.metrics.fewshot import fewshot
 from unspan.metrics.linear import fit_linear
 from unspan.metrics.mlp import fit_mlp
@@ -192,7 +193,7 @@ def validation(y: torch.Tensor) -> torch.Tensor:
 
 def layers(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> dict[str, Outputs]:
     """Pooled outputs of every ReLU: what the next layer is given, the head the last."""
-    names = weight_layers(model, x[:2])[1:]
+    names = layers_with_weights(model, x[:2])[1:]
     rows: dict[str, list[torch.Tensor]] = {name: [] for name in names}
     scores = []
     with (

@@ -17,7 +17,7 @@ import torch
 from survive import features
 from torch import Tensor
 
-from unspan.extraction.statistics import LEVELS, normal_scores
+from unspan.erasers.quantiles import QUANTILE_LEVELS, normal_scores
 from unspan.metrics.score import auc_reading
 
 RIDGE = 1e-4  # on the variances, which are about 0.1
@@ -51,7 +51,7 @@ def density(z: Tensor, fit: Tensor) -> Tensor:
     """Log density `[n]` of features, up to a constant, by what a file holds of the rows `fit`: a
     Gaussian of the normal scores, and their slope in every feature.
     """
-    held = torch.quantile(fit, LEVELS, dim=0).mT.contiguous()
+    held = torch.quantile(fit, QUANTILE_LEVELS, dim=0).mT.contiguous()
     normal = normal_scores(fit, held).T.cov() + RIDGE * torch.eye(z.shape[1])
     step = 1e-3 * fit.std(0)
     slope = (normal_scores(z + step, held) - normal_scores(z - step, held)) / (2 * step)

@@ -30,7 +30,7 @@ from _attacks import FORGET, area, as_row, asked, by_place, equal, logarithms, m
 from _networks import SHARED, ResNet, data, network
 from torch import Tensor, nn
 
-from unspan.erasers.maps import Eraser, placed
+from unspan.erasers import Eraser, placed
 from unspan.extraction import find_feature_layer, head_parameters, read, statistics
 from unspan.extraction.stream import Seen
 from unspan.methods import ESC, LEACE, Resample
@@ -69,7 +69,7 @@ ROWS = {  # label: method, retained samples it reads (None: all), how statistics
     "resample, fitted gate": (Resample(), None),
     "resample, fitted gate 5 %": (Resample(false_positives=0.05), None),
     "resample, no head": (Resample(), None),
-    "resample, drawn 0": (Resample(drawn=0.0), None),
+    "resample, drawn 0": (Resample(noise_fraction=0.0), None),
     "resample, margin 0.5": (Resample(margin=0.5), None),
 }
 SEVERAL_KEYS = {
@@ -230,7 +230,7 @@ def fitted(
     if (
         "file" in label
     ):  # as written when the model was trained, the class that is forgotten later among the others
-        path = statistics.gather(Cached(fit.features, fit.labels, head, key, ()), head).save(
+        path = statistics.of_stream(Cached(fit.features, fit.labels, head, key, ()), head).save(
             folder / "statistics.safetensors"
         )
         method, stream.retain = Resample(statistics=str(path)), None

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from unspan.artifact.exporter import export
     from unspan.auditing.audit import Audit, audit
     from unspan.data.request import Splits
-    from unspan.erasers.maps import LinearMap, Projection
+    from unspan.erasers import LinearMap, Projection
     from unspan.erasure.pipeline import erase, features
     from unspan.erasure.rechecking import recheck
     from unspan.errors import UnspanError
@@ -54,9 +54,9 @@ _HOME = {
     "Deletion": "artifact.deletion",
     "ESC": "methods",
     "ESCT": "methods",
-    "LinearMap": "erasers.maps",
+    "LinearMap": "erasers",
     "METHODS": "methods",
-    "Projection": "erasers.maps",
+    "Projection": "erasers",
     "Run": "run",
     "Splits": "data.request",
     "UnspanError": "errors",

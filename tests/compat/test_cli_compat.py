@@ -92,7 +92,7 @@ def test_one_command_line(kind: str, photos: Path, tmp_path: Path) -> None:
         )
     )
     assert receipt["request"]["selector"] == ["cat"] and receipt["request"]["samples_read"] == 24
-    assert "erased" in receipt["routes"].values()
+    assert "erased" in receipt["access_paths"].values()
     assert isinstance(unspan.load(out), torch.nn.Module)
     assert (
         "weights file is the one"

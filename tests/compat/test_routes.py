@@ -17,7 +17,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from transformers import ResNetConfig, ResNetForImageClassification
 
 import unspan
-from unspan.erasers.maps import Resampler, placed
+from unspan.erasers import Resampler, placed
 from unspan.extraction import attach, find_feature_layer, read
 
 IMAGES = torch.randn(24, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -77,7 +77,7 @@ def test_timm(name: str) -> None:
         bare.reset_classifier(0)
         assert leak(deletion, bare(few)) < 1e-4
         assert leak(deletion, pickle.loads(pickle.dumps(bare))(few)) < 1e-4
-    print(name, deletion.receipt["placement"]["where"], deletion.receipt["routes"])
+    print(name, deletion.receipt["placement"]["where"], deletion.receipt["access_paths"])
     if name in ("resnet18", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "densenet121"):
         with torch.no_grad():
             assert leak(deletion, new.forward_features(few)) < 1e-4
@@ -121,7 +121,7 @@ def test_torchvision(name: str) -> None:
     setattr(bare.get_submodule(parent), child, nn.Identity())
     with torch.no_grad():
         assert leak(deletion, bare(few)) < 1e-4
-    print(name, deletion.receipt["placement"]["where"], deletion.receipt["routes"])
+    print(name, deletion.receipt["placement"]["where"], deletion.receipt["access_paths"])
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_forward_hook_and_folded_form_on_torchvision_resnet() -> None:
     assert leak(deletion, seen[0].flatten(1)) < 1e-4
     folded = erased(model, IMAGES, form="folded")
     assert folded.model.state_dict().keys() == model.state_dict().keys()
-    assert set(folded.receipt["routes"].values()) == {"original"}
+    assert set(folded.receipt["access_paths"].values()) == {"original"}
     with torch.no_grad():
         torch.testing.assert_close(
             folded.model.eval()(IMAGES[:4]), deletion.model(IMAGES[:4]), rtol=1e-3, atol=1e-4

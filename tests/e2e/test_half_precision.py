@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from unspan.erasers.maps import Chain, LinearMap, Narrow, Projection, Resampler
+from unspan.erasers import Chain, LinearMap, LogitMarginEraser, Projection, Resampler
 
 HALF = (torch.float16, torch.bfloat16)
 DIM = 48
@@ -19,26 +19,26 @@ GENERATOR = torch.Generator().manual_seed(0)
 EYE = torch.eye(DIM, dtype=torch.float64)
 PROJECTION = Projection(EYE[:, :3])
 MAP = LinearMap(made(DIM, DIM, scale=100.0), offset=made(DIM, scale=1e4))
-NARROW = Narrow(
+MARGINS = LogitMarginEraser(
     made(1, DIM + 1), made(5, DIM + 1), made(5, DIM + 1, scale=1e5), made(5, DIM), made(DIM)
 )
 RESAMPLER = Resampler(
     forgotten=made(1, DIM + 1),
     others=made(9, DIM + 1),
-    choice=made(9, DIM + 1, scale=1e5),
-    books=made(3 * 64, DIM + 1, scale=1e6),
-    drawn=made(50, DIM),
+    assignment=made(9, DIM + 1, scale=1e5),
+    codebooks=made(3 * 64, DIM + 1, scale=1e6),
+    noise=made(50, DIM),
     maps=EYE[None],
     offsets=made(9, DIM),
     knots=torch.linspace(-3, 3, 21, dtype=torch.float64).expand(DIM, -1).contiguous(),
-    levels=made(9, DIM, 21).sort(dim=2).values,
-    tidy=EYE[None] * 1e5,
+    quantiles=made(9, DIM, 21).sort(dim=2).values,
+    covariance_correction=EYE[None] * 1e5,
     shifts=made(9, DIM),
 )
 ERASERS = {
     "projection": PROJECTION,
     "map": MAP,
-    "narrow": NARROW,
+    "logit-margin": MARGINS,
     "resampler": RESAMPLER,
     "chain": Chain(PROJECTION, RESAMPLER),
 }

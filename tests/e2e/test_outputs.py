@@ -821,7 +821,7 @@ def test_a_folder_given_for_epochs_keeps_what_was_in_it(deletion, tmp_path):
 @pytest.mark.parametrize("layout", ["last", "flat", "channels"])
 @pytest.mark.parametrize("kind", ["projection", "map"])
 def test_autocast_does_not_reach_into_an_eraser(kind, layout, dtype):
-    from unspan.erasers.maps import LinearMap, Projection
+    from unspan.erasers import LinearMap, Projection
 
     torch.manual_seed(0)
     basis = torch.linalg.qr(torch.randn(64, 5))[0]

@@ -136,9 +136,9 @@ def _judge(cell: Cell, figures: dict[str, Any], receipt: dict[str, Any]) -> None
             f" {figures['others after']:.0%} after, and nothing was said"
         )
     if receipt["method"]["name"] in ("esc", "resample") and "erased" not in (
-        receipt["routes"].values()
+        receipt["access_paths"].values()
     ):
-        raise Stopped(f"no way to the features is erased: {receipt['routes']}")
+        raise Stopped(f"no way to the features is erased: {receipt['access_paths']}")
 
 
 def _export(model: nn.Module, inputs: Any, folder: Path) -> str:

@@ -39,11 +39,11 @@ def card(account: dict[str, Any]) -> str:
         "",
         "## Ways to features",
         "",
-        "| route | sees |",
+        "| access path | sees |",
         "|---|---|",
         *(
             f"| {_plain(route)} | {seen} features |"
-            for route, seen in sorted(account["routes"].items())
+            for route, seen in sorted(account["access_paths"].items())
         ),
         "| any layer before the eraser | original features |",
     ]
@@ -106,7 +106,7 @@ def how(fit: dict[str, Any]) -> str:
         kept = f", {fit['moved']:.1%} of those to keep" if "moved" in fit else ""
         return (
             f"moves what is recognised ({fit['gated']:.0%} of the samples read{kept}) to"
-            f" {fit['places']} other places, statistics: {fit['statistics']}"
+            f" {fit['clusters']} clusters of other classes, statistics: {fit['statistics']}"
         )
     if "rank" in fit:
         return f"{fit['rank']} of {fit['dim']} directions"

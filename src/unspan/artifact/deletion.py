@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from unspan.erasers.maps import Eraser
+from unspan.erasers import Eraser
 from unspan.errors import InconclusiveError
 from unspan.extraction import FeatureLayer
 

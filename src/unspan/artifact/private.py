@@ -23,7 +23,7 @@ from unspan.artifact.layout import (
     private_hashes,
 )
 from unspan.artifact.publish import belongs, left_private
-from unspan.erasers.maps import Eraser, Projection, from_buffers
+from unspan.erasers import Eraser, Projection, from_buffers
 from unspan.errors import ModelError
 from unspan.extraction import CHILD, FeatureLayer, head_parameters
 

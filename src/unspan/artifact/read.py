@@ -14,7 +14,7 @@ from unspan.artifact.deletion import RECORD, Deletion, Record
 from unspan.artifact.inspection import inspect
 from unspan.artifact.layout import WEIGHTS, private_folder
 from unspan.artifact.private import read_private
-from unspan.erasers.maps import Eraser, from_buffers
+from unspan.erasers import Eraser, from_buffers
 from unspan.errors import ModelError, UsageError
 from unspan.extraction import CHILD, FeatureLayer, attach, unwrap
 

@@ -19,7 +19,7 @@ import torch
 
 from unspan.errors import UsageError
 
-SCHEMA = "unspan.receipt/1"
+SCHEMA = "unspan.receipt/2"
 SHORTEST_KEY = 16  # bytes; shorter keys can be tried one after the other
 _SHA256 = np.dtype("S32")
 
@@ -35,10 +35,10 @@ PROTECTS = {  # by the form, or by the eraser where it is not affine
                 " none were measured)"
             ),
             (
-                "users of features through the routes listed as erased, as long as they get one"
-                " answer to each unaltered image: what the gate recognises looks like other samples"
-                " there; what probes read of other data sets is in docs/survive.md; not measured"
-                " here (unspan audit)"
+                "users of features through the access paths listed as erased, as long as they get"
+                " one answer to each unaltered image: what the gate recognises looks like other"
+                " samples there; what probes read of other data sets is in docs/survive.md; not"
+                " measured here (unspan audit)"
             ),
         ],
         "does_not_protect": [
@@ -64,7 +64,7 @@ PROTECTS = {  # by the form, or by the eraser where it is not affine
             ),
             (
                 "against whoever knows the original features of some samples: about d of them for"
-                " each place give the map away, but for what is drawn"
+                " each cluster give the map away, but for the noise"
             ),
             _WEIGHTS,
             (
@@ -73,15 +73,15 @@ PROTECTS = {  # by the form, or by the eraser where it is not affine
             ),
         ],
     },
-    "narrow": {
+    "logit-margin": {
         "protects": [
             (
                 "users of scores, as far as the measured accuracies show (nothing is claimed where"
                 " none were measured)"
             ),
             (
-                "users of features through the routes listed as erased: they get the best remaining"
-                " class and its margin, and nothing else of any sample"
+                "users of features through the access paths listed as erased: they get the best"
+                " remaining class and its margin, and nothing else of any sample"
             ),
         ],
         "does_not_protect": [
@@ -112,7 +112,10 @@ PROTECTS = {  # by the form, or by the eraser where it is not affine
                 "users of scores, as far as the measured accuracies show (nothing is claimed where"
                 " none were measured)"
             ),
-            "users of features through the routes listed as erased: they get projected features",
+            (
+                "users of features through the access paths listed as erased: they get projected"
+                " features"
+            ),
         ],
         "does_not_protect": [
             (

@@ -17,7 +17,7 @@ from unspan.auditing.reading import Verdict, verdict
 from unspan.auditing.reference import random_weights
 from unspan.data.inputs import first_rows
 from unspan.data.loading import batches
-from unspan.erasers.maps import Projection
+from unspan.erasers import Projection
 from unspan.errors import UnspanError
 from unspan.extraction import arranged, eval_mode, head_parameters, logits_of, read
 from unspan.metrics.leakage import null_directions

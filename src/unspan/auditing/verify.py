@@ -17,7 +17,7 @@ from unspan.artifact import inspect, load
 from unspan.artifact import receipt as receipts
 from unspan.artifact.deletion import RECORD, Record
 from unspan.artifact.private import ROUNDING, read_private
-from unspan.erasers.maps import Gate, Projection, head_rows
+from unspan.erasers import Gate, Projection, head_rows
 from unspan.errors import ModelError, UnspanError, UsageError
 from unspan.extraction import head_parameters, unwrap
 from unspan.metrics.casts import cast_weight

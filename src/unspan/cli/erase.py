@@ -709,8 +709,8 @@ def _show(o: dict[str, Any], deletion: Deletion, out: Any) -> None:
         render.accuracies(out, account["evaluation"], account["model"]["class_names"])
     if "collateral" in account:
         out.print(f"Samples to keep: {guarded(account['collateral'])}.", markup=False)
-    if account["routes"]:
-        render.route_table(out, account["routes"])
+    if account["access_paths"]:
+        render.route_table(out, account["access_paths"])
     render.bullets(out, "Does not protect", account["does_not_protect"])
     render.bullets(out, "Notes", account["notices"])
     render.bullets(out, "Warnings", account["warnings"])

@@ -50,7 +50,7 @@ def inspect(
     )
     if account.get("evaluation"):
         render.accuracies(out, account["evaluation"], account["model"].get("class_names"))
-    render.route_table(out, account["routes"])
+    render.route_table(out, account["access_paths"])
     render.bullets(out, "Protects", account["protects"])
     render.bullets(out, "Does not protect", account["does_not_protect"])
     render.bullets(out, "Notes", account.get("notices", []))

@@ -153,7 +153,7 @@ def stats(
         console,
         "Done",
         [
-            ("places", f"{len(found.mean)} clusters{kind}, {found.mean.shape[1]} features"),
+            ("clusters", f"{len(found.mean)}{kind}, {found.mean.shape[1]} features"),
             ("samples", int(found.count.sum())),
             ("written", f"{made} (private: it describes the training data)"),
         ],

@@ -55,15 +55,17 @@ class Spectrum:
         return float((self.sigma[k - 1] - self.sigma[k]) / self.sigma[0])
 
     def cos_mean(self) -> float:
-        """`|cos(u_1, mean)|`; near 1 the first direction is the mean feature, which other classes
-        share.
+        """`|cos(u_1, mean)|`, the likeness of the first direction and the mean feature.
+
+        Near 1 the first direction is one that other classes share.
         """
         return float((self.basis[:, 0] @ self.mean).abs() / self.mean.norm().clamp_min(1e-300))
 
 
 def spectrum(moments: Moments) -> Spectrum:
-    """Eigenvectors of the second moments, which are the left singular vectors of the feature
-    matrix.
+    """Principal directions of features: left singular vectors of the feature matrix.
+
+    They are found as eigenvectors of the second moments.
 
     Raises:
         DataError: no rows, or every feature is zero.
@@ -86,9 +88,7 @@ def spectrum(moments: Moments) -> Spectrum:
 
 
 def _principal(moments: Moments) -> tuple[Tensor, Tensor]:
-    """Left singular vectors of the feature matrix in descending order, and all d singular
-    values.
-    """
+    """Left singular vectors and all d singular values of the feature matrix, descending."""
     rows = moments.rows()
     if rows is None:
         require_square("The spectrum of the forget features", moments.dim, 4)
@@ -138,8 +138,13 @@ def _percent(dim: int) -> str:
 
 
 def asked_rank(found: Spectrum, *, p: float | None, rank: int | None, energy: float | None) -> int:
-    """The number of directions that p (percent of d), rank or energy share asks for; `default_rank`
-    where none is given.
+    """The number of directions k that the settings ask for; `default_rank` without a setting.
+
+    Args:
+        found: of the forget set.
+        p: percent of the d directions.
+        rank: k itself.
+        energy: share of the squared norm that k directions hold.
 
     Raises:
         UsageError: the setting is impossible for this d.
@@ -153,8 +158,9 @@ def asked_rank(found: Spectrum, *, p: float | None, rank: int | None, energy: fl
 
 
 def choose_rank(found: Spectrum, *, p: float | None, rank: int | None, energy: float | None) -> int:
-    """The number of directions to remove: those asked for, or fewer where the others lie in
-    columns too small beside the largest to be told from its rounding.
+    """The number of directions to remove: those asked for, or as many as can be told from rounding.
+
+    Fewer are removed where the others lie in columns that are much smaller than the largest.
 
     Raises:
         UsageError: the setting is impossible for this d.
@@ -201,8 +207,11 @@ def union(bases: Iterable[Tensor]) -> Tensor:
 
 
 def sin_theta(a: Tensor, b: Tensor) -> float:
-    """Sine of the largest principal angle between two spans `[d, k]` with orthonormal columns (1 if
-    k differs).
+    """Sine of the largest principal angle between two spans; 1 if their dimensions differ.
+
+    Args:
+        a: `[d, k]` orthonormal columns.
+        b: the same.
     """
     if a.shape != b.shape:
         return 1.0
@@ -211,8 +220,9 @@ def sin_theta(a: Tensor, b: Tensor) -> float:
 
 
 def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues in ascending order and eigenvectors of a symmetric matrix, on one thread:
-    threaded LAPACK is not bitwise repeatable.
+    """Eigenvalues in ascending order and eigenvectors of a symmetric matrix `[d, d]`.
+
+    On one thread, since threaded LAPACK is not bitwise repeatable.
     """
     with one_thread():
         values, vectors = torch.linalg.eigh(matrix)
@@ -244,8 +254,9 @@ def deviations(covariance: Tensor, mean: Tensor) -> Tensor:
 
 
 def root(matrix: Tensor, power: float) -> Tensor:
-    """Symmetric positive semidefinite `[d, d]` to a power; eigenvalues below 1e-9 of the largest
-    count as that.
+    """A power of a symmetric positive semidefinite matrix `[d, d]`.
+
+    Eigenvalues below 1e-9 of the largest count as that.
     """
     values, vectors = eigh((matrix + matrix.mT) / 2)
     return vectors * values.clamp_min(1e-9 * values[-1].clamp_min(1e-300)) ** power @ vectors.mT

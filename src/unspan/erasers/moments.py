@@ -114,9 +114,7 @@ class Moments:
             _carry(hi, lo)
 
     def merge(self, state: State) -> None:
-        """Add the `state()` of another accumulator (another process, or another part of the
-        data).
-        """
+        """Add the `state()` of another accumulator, of another process or part of the data."""
         self.count += state.samples
         self._filled += state.filled
         if state.bins and self._rows is not None:
@@ -141,9 +139,7 @@ class Moments:
         return State(self.count, self._bins, rows, self._filled)
 
     def rows(self) -> Tensor | None:
-        """The rows on their grids `[n, d]` in an order of their own, None where only sums are
-        kept.
-        """
+        """The rows on their grids `[n, d]`, sorted by hash; None where only sums are kept."""
         if self._rows is None:
             return None
         kept = self.state().rows

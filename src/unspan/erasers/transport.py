@@ -1,5 +1,4 @@
-"""Optimal transport in closed form: between Gaussians, and from samples to places that take a given
-share of them.
+"""Optimal transport in closed form: between Gaussians, and from samples to clusters by shares.
 
 Source: transport between Gaussians, Dowson and Landau 1982; Sinkhorn steps, Cuturi 2013.
 """
@@ -12,18 +11,27 @@ from torch import Tensor
 from unspan.erasers.linalg import root
 
 _RIDGE = 1e-3  # of the mean variance
+_TINY_RIDGE = 1e-9  # of the mean variance; a covariance that has no more is constant
+_TEMPERATURES = (2.0, 1.0, 0.5, 0.25, 0.1, 0.05, 0.02)
+_SINKHORN_STEPS = 30  # at each temperature
 
 
-def covariance(z: Tensor) -> tuple[Tensor, Tensor]:
+def mean_and_covariance(z: Tensor) -> tuple[Tensor, Tensor]:
     """Mean `[d]` and covariance `[d, d]` of rows `[n, d]`, shrunk to its diagonal."""
     mean = z.mean(0)
     found = (z - mean).mT @ (z - mean) / max(len(z) - 1, 1)
-    return mean, shrunk(found, torch.diag(found.diagonal()), len(z))
+    return mean, shrink_covariance(found, torch.diag(found.diagonal()), len(z))
 
 
-def shrunk(found: Tensor, towards: Tensor, n: float) -> Tensor:
-    """A covariance `[d, d]` of n samples, with `d^2 / n` samples of another one added; from n = 2 d
-    on as it is.
+def shrink_covariance(found: Tensor, towards: Tensor, n: float) -> Tensor:
+    """A covariance `[d, d]` mixed with another one, the more the fewer samples it rests on.
+
+    `d^2 / n` samples of the other one are added; from n = 2 d on it stays as it is.
+
+    Args:
+        found: `[d, d]`, of n samples.
+        towards: `[d, d]`, the other one.
+        n: samples behind `found`.
     """
     extra = len(found) ** 2 / n if n < 2 * len(found) else 0.0
     return (n * found + extra * towards) / (n + extra)
@@ -31,37 +39,58 @@ def shrunk(found: Tensor, towards: Tensor, n: float) -> Tensor:
 
 def average(each: Tensor, count: Tensor) -> Tensor:
     """Mean `[d, d]` of matrices `[K, d, d]`, weighted by samples `[K]`; of `[1, d, d]` the one."""
-    return (
-        each[0] if len(each) == 1 else torch.einsum("k,kij->ij", count.double() / count.sum(), each)
-    )
+    if len(each) == 1:
+        return each[0]
+    return torch.einsum("k,kij->ij", count.double() / count.sum(), each)
 
 
-def steady(covariance: Tensor) -> Tensor:
-    """A covariance with a thousandth of its mean variance added, so that directions in which it
-    hardly varies are not blown up.
+def with_ridge(covariance: Tensor) -> Tensor:
+    """A covariance `[d, d]` with a thousandth of its mean variance added to every variance.
+
+    Directions in which it hardly varies are then not blown up by its inverse.
     """
-    return covariance + _RIDGE * covariance.diagonal().mean() * torch.eye(
-        len(covariance), dtype=covariance.dtype
-    )
+    return _with_ridge(covariance, _RIDGE)
+
+
+def _with_ridge(covariance: Tensor, share: float) -> Tensor:
+    eye = torch.eye(len(covariance), dtype=covariance.dtype)
+    return covariance + share * covariance.diagonal().mean() * eye
 
 
 def gaussian_transport(source: Tensor, target: Tensor) -> Tensor:
-    """The symmetric matrix `[d, d]` that takes covariance `source` to `target` with the least
-    movement.
-    """
-    half, back = root(source, 0.5), root(source, -0.5)
+    """The symmetric matrix `[d, d]` from covariance `source` to `target` with least movement."""
+    half = root(source, 0.5)
+    back = root(source, -0.5)
     return back @ root(half @ target @ half, 0.5) @ back
 
 
-def balance(scores: Tensor, shares: Tensor) -> Tensor:
-    """Offsets `[K]` so that `argmax(scores + offsets)` takes place k for a share `shares[k]` of the
-    rows `[n, K]`.
+def covariance_correction(made: Tensor, real: Tensor) -> Tensor:
+    """The matrix `[d, d]` from covariance `made` to covariance `real` with least movement.
 
-    The dual of optimal transport from rows to places, by Sinkhorn steps at a falling temperature.
+    Movement counts in units of the deviations of `real`, so that small features move little. Where
+    everything is constant the matrix is the identity.
+    """
+    unit = real.diagonal().clamp_min(1e-12).sqrt()
+    made = made / unit[:, None] / unit
+    if float(made.diagonal().mean()) <= _TINY_RIDGE:
+        return torch.eye(len(made), dtype=made.dtype)
+    made = _with_ridge(made, _TINY_RIDGE)
+    return unit[:, None] * gaussian_transport(made, real / unit[:, None] / unit) / unit
+
+
+def balanced_offsets(scores: Tensor, shares: Tensor) -> Tensor:
+    """Offsets `[K]` with which `argmax(scores + offsets)` fills K clusters by their shares.
+
+    This is the dual of optimal transport from rows to clusters, found by Sinkhorn steps at a
+    falling temperature.
+
+    Args:
+        scores: `[n, K]` of n samples.
+        shares: `[K]` that sum to 1.
     """
     offsets = torch.zeros(len(shares), dtype=torch.float64)
-    for temperature in (2.0, 1.0, 0.5, 0.25, 0.1, 0.05, 0.02):
-        for _ in range(30):
+    for temperature in _TEMPERATURES:
+        for _ in range(_SINKHORN_STEPS):
             filled = ((scores + offsets) / temperature).softmax(1).mean(0)
             offsets = offsets + temperature * (shares.log() - filled.clamp_min(1e-12).log())
             offsets = offsets - offsets.mean()

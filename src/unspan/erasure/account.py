@@ -12,7 +12,7 @@ from unspan.artifact import receipt as receipts
 from unspan.artifact.deletion import Form, Placement
 from unspan.data.loading import size_of
 from unspan.data.request import Splits
-from unspan.erasers.maps import Eraser, Projection, kind_of
+from unspan.erasers import Eraser, Projection, kind_of
 from unspan.extraction import FeatureLayer
 from unspan.extraction.stream import Seen
 from unspan.methods import Fit, Method, Outcome
@@ -76,7 +76,7 @@ def account(
         "placement": _placement(done),
         "removed_rank": done.eraser.basis.shape[1] if isinstance(done.eraser, Projection) else None,
         **receipts.protects(done.form, None if done.eraser is None else kind_of(done.eraser)),
-        "routes": done.routes,
+        "access_paths": done.routes,
         "model": {
             "input": list(done.example.shape[1:]) if isinstance(done.example, Tensor) else None,
             "class": f"{type(before).__module__}.{type(before).__qualname__}",

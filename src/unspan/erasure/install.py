@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unspan.artifact.deletion import Placement
-from unspan.erasers.maps import Affine, Eraser, LinearMap, Projection, is_mapped, placed
+from unspan.erasers import Affine, Eraser, LinearMap, Projection, is_mapped, placed
 from unspan.errors import ModelError, UsageError
 from unspan.extraction import FeatureLayer, attach, is_own_weight, read
 from unspan.system.memory import is_wide

@@ -17,7 +17,7 @@ from unspan.artifact.deletion import RECORD, Deletion, Form, Record
 from unspan.data.inputs import place
 from unspan.data.loading import batches, peek, size_of
 from unspan.data.request import Splits, as_splits
-from unspan.erasers.maps import Affine, Eraser, Projection, compose
+from unspan.erasers import Affine, Eraser, Projection, compose
 from unspan.erasure import guard
 from unspan.erasure.account import Done, account
 from unspan.erasure.checks import (
@@ -332,7 +332,7 @@ def _erase(
         {label for one in earlier for label in one["request"]["classes"]} - set(splits.classes)
     )
     if "retain" in method.needs:
-        most = getattr(method, "most", run.max_samples)
+        most = getattr(method, "max_retain_samples", run.max_samples)
         kept = batches(
             splits.retain, replace(run, max_samples=most), shuffle=whole, shard=not whole
         )

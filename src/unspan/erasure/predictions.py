@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from unspan.data.batch import Batch
 from unspan.data.loading import batches, size_of
-from unspan.erasers.maps import Eraser, placed
+from unspan.erasers import Eraser, placed
 from unspan.errors import DataError
 from unspan.extraction import (
     FeatureLayer,

@@ -16,7 +16,7 @@ from unspan.artifact.deletion import RECORD, Deletion, Record
 from unspan.data.inputs import place
 from unspan.data.loading import batches
 from unspan.data.request import as_splits
-from unspan.erasers.maps import placed
+from unspan.erasers import placed
 from unspan.erasure.evaluation import interval
 from unspan.errors import DataError, ModelError, UsageError
 from unspan.extraction import (

@@ -1,8 +1,8 @@
-"""The ways people take embeddings from a model, each tried before and after an erasure.
+"""Access paths: the ways people take features from a model, tried before and after an erasure.
 
-A route is a name and a function of (model, inputs). Nothing is assumed: a route counts as erased
-when its output equals the eraser applied to what it gave before, and as original when it did not
-change.
+An access path is a name and a function of (model, inputs). Nothing is assumed: a path counts as
+erased when its output equals the eraser applied to what it gave before, and as original when it did
+not change.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unspan.erasers.maps import Affine, Eraser, Layout, is_mapped
+from unspan.erasers import Affine, Eraser, Layout, is_mapped
 from unspan.extraction import CHILD, FeatureLayer, forward, logits_of, shown, tensors_in
 
-Route = Callable[[Any, Any], Any]  # of a model, whose library gives it methods of its own
+AccessPath = Callable[[Any, Any], Any]  # of a model, whose library gives it methods of its own
 
 
-def routes(model: nn.Module, feature_layer: FeatureLayer) -> dict[str, Route]:
-    """Routes that this kind of model offers."""
-    found: dict[str, Route] = {}
+def access_paths(model: nn.Module, feature_layer: FeatureLayer) -> dict[str, AccessPath]:
+    """The access paths that this kind of model offers, by what a user would call them."""
+    found: dict[str, AccessPath] = {}
     if feature_layer.head is not None:
         found[f"replace the head ({feature_layer.head}) by nn.Identity()"] = lambda m, x: (
             _without_head(m, feature_layer.head or "", x)
@@ -55,7 +55,7 @@ def routes(model: nn.Module, feature_layer: FeatureLayer) -> dict[str, Route]:
 
 
 def _handed_out(model: nn.Module, inputs: Any) -> dict[str, Tensor]:
-    """Tensors that the model returns beside its scores, by where they stand in the output."""
+    """Tensors that the model returns with its scores, by where they stand in the output."""
     output = forward(model, inputs)
     scores = logits_of(output)
     return {
@@ -66,27 +66,34 @@ def _handed_out(model: nn.Module, inputs: Any) -> dict[str, Tensor]:
 
 
 def outcomes(model: nn.Module, feature_layer: FeatureLayer, inputs: Any) -> dict[str, Tensor]:
-    """What each route gives; routes that do not apply to this model are left out."""
+    """The tensor that each access path gives; those that fail on this model are left out."""
     given = {}
-    for name, route in routes(model, feature_layer).items():
+    for name, path in access_paths(model, feature_layer).items():
         try:
-            value = route(model, inputs)
-        except Exception:  # a route that a model does not support is not a way to its features
+            value = path(model, inputs)
+        except Exception:  # what a model does not support is no way to its features
             continue
         if isinstance(value, Tensor):
             given[name] = value.detach().clone()
     try:
-        beside = _handed_out(model, inputs)
+        returned = _handed_out(model, inputs)
     except Exception:  # as above
-        beside = {}
-    return given | {name: value.detach().clone() for name, value in beside.items()}
+        returned = {}
+    return given | {name: value.detach().clone() for name, value in returned.items()}
 
 
 def compare(
     before: dict[str, Tensor], after: dict[str, Tensor], eraser: Eraser, dim: int
 ) -> dict[str, str]:
-    """`erased`, `original` or `changed` for every route, or `not checked: why`; `original` ones
-    still see the features as they were.
+    """What each access path sees now: `erased`, `original`, `changed`, or `not checked: why`.
+
+    An `original` path still sees the features as they were.
+
+    Args:
+        before: what the paths gave, as `outcomes` says it.
+        after: the same of the erased model.
+        eraser: that was placed.
+        dim: d.
     """
     verdict = {}
     for name, old in before.items():
@@ -124,9 +131,7 @@ def _parameters(function: Any) -> Any:
 
 
 def _sharing_copy(model: nn.Module) -> nn.Module:
-    """A copy of the module structure that shares all tensors, so that it can be rewired for
-    free.
-    """
+    """A copy of the modules that shares all tensors, so that it can be rewired for free."""
     tensors = [*model.parameters(), *model.buffers()]
     return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
 

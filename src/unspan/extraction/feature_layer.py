@@ -1,4 +1,4 @@
-"""`FeatureLayer`: the names of the places where features are read and erased."""
+"""`FeatureLayer`: where the features of a model are read, and where an eraser sits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from unspan.erasers.maps import Layout
+from unspan.erasers import Layout
 
 Pool = Literal["cls", "mean", "gap", "last"]
 

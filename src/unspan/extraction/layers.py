@@ -39,8 +39,9 @@ def holds_affine(module: nn.Module, given: Tensor, output: Tensor) -> bool:
 
 
 def stored_affine(module: nn.Module) -> tuple[Tensor, Tensor | None]:
-    """Weight `[C, d]` and bias `[C]` that a layer stores; transposed where the layer stores `[d,
-    C]`, as those of GPT-2 do.
+    """Weight `[C, d]` and bias `[C]` of a layer.
+
+    Transposed where the layer stores `[d, C]`, as those of GPT-2 do.
     """
     weight = cast(Tensor, module.weight).detach().flatten(1)
     bias = getattr(module, "bias", None)

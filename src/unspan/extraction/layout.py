@@ -25,8 +25,10 @@ _FITS: WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], bool]] = WeakKeyDicti
 
 @contextmanager
 def arranged(model: nn.Module, inputs: Any) -> Iterator[Any]:
-    """Inputs of one forward pass: on the device and in the dtype of the layer they meet, and with
-    channels last where the model is a network of convolutions that gives the same maps that way.
+    """Inputs of one forward pass, on the device and in the dtype and layout of the model.
+
+    They have channels last where the model is a network of convolutions that gives the same maps
+    that way.
 
     The weights of convolutions have channels last inside the `with` block too; afterwards they are
     the same tensors as before. A rule decides, no clock: the same model and data give the same

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from unspan.erasers.maps import Eraser, placed
+from unspan.erasers import Eraser, placed
 from unspan.extraction.feature_layer import FeatureLayer
 from unspan.extraction.returned import changed_at
 
@@ -16,9 +16,7 @@ CHILD = "unspan"  # name of the eraser inside the module that carries it
 
 
 def attach(model: nn.Module, feature_layer: FeatureLayer, eraser: Eraser) -> None:
-    """Place an eraser at the site, as a child module that moves, casts, copies and saves with the
-    model.
-    """
+    """Place an eraser at the site, as a child module that travels with the model."""
     name, path = _carrier(model, feature_layer)
     carrier, site = model.get_submodule(name), model.get_submodule(feature_layer.site)
     like = next(
@@ -87,8 +85,9 @@ def _erase_output(module: nn.Module, _args: tuple[Any, ...], output: Tensor) -> 
 def _erase_with_own(
     eraser: Eraser, module: nn.Module, _args: tuple[Any, ...], output: Tensor
 ) -> Tensor:
-    """By the eraser in the module, or by that of the hook where the module was made anew without
-    it, as quantisation does with a linear layer (it takes the hooks along).
+    """Erase by the eraser in the module, or by that of the hook where the module has none.
+
+    Quantisation makes a linear layer anew without its children, and takes the hooks along.
     """
     carried: Eraser = getattr(module, CHILD) if hasattr(module, CHILD) else eraser
     return carried(output)
@@ -126,8 +125,9 @@ def _erase_here(
 
 
 def _guard_site(path: str, carrier: nn.Module, _args: tuple[Any, ...]) -> None:
-    """Give a pooling that was made anew (by timm's `reset_classifier`, say) the eraser before it is
-    called.
+    """Give a pooling that was made anew the eraser, before it is called.
+
+    timm's `reset_classifier` makes one, for example.
     """
     site = carrier.get_submodule(path)
     if not any(_is_ours(hook) for hook in site._forward_hooks.values()):

@@ -1,4 +1,4 @@
-"""Run a model, and read its features at a feature_layer."""
+"""Run a model, and read its features at a feature layer."""
 
 from __future__ import annotations
 
@@ -32,9 +32,7 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; every module's flag is put back as it was, even on
-    errors.
-    """
+    """Evaluation mode without gradients; every module's flag is put back afterwards."""
     flags = [(module, module.training) for module in model.modules()]
     try:
         with torch.no_grad():
@@ -162,18 +160,19 @@ def last_tokens(z: Tensor, inputs: Any) -> Tensor:
     mask = inputs.get("attention_mask") if isinstance(inputs, Mapping) else None
     if not isinstance(mask, Tensor) or mask.shape != z.shape[:2]:
         return torch.full((len(z),), z.shape[1] - 1, device=z.device)
-    places = torch.arange(z.shape[1], device=mask.device)
-    return (mask.long() * places).argmax(1).to(z.device)
+    positions = torch.arange(z.shape[1], device=mask.device)
+    return (mask.long() * positions).argmax(1).to(z.device)
 
 
-def at_tokens(z: Tensor, places: Tensor) -> Tensor:
-    """The vector `[n, d]` at a place `[n]` of each row of tokens `[n, t, d]`."""
-    return z[torch.arange(len(z), device=z.device), places.to(z.device)]
+def at_tokens(z: Tensor, positions: Tensor) -> Tensor:
+    """The vector `[n, d]` at a position `[n]` of each row of tokens `[n, t, d]`."""
+    return z[torch.arange(len(z), device=z.device), positions.to(z.device)]
 
 
 def pooled(z: Any, pool: Pool | None) -> Tensor:
-    """Features as `[n, d]`: tokens by `cls` or `mean`, maps by `gap`; trailing 1x1 axes are
-    dropped.
+    """Features as one vector a sample, `[n, d]`: tokens by `cls` or `mean`, maps by `gap`.
+
+    Trailing 1x1 axes are dropped.
 
     Raises:
         UsageError: several vectors a sample and no pooling chosen; never flattened in silence.
@@ -199,8 +198,9 @@ def pooled(z: Any, pool: Pool | None) -> Tensor:
 
 
 def relative_difference(one: Tensor, other: Tensor) -> float:
-    """Largest difference of two tensors as a share of the largest entry; infinite where the shapes
-    differ.
+    """Largest difference of two tensors, as a share of the largest entry.
+
+    Infinite where the shapes differ.
     """
     if one.shape != other.shape:
         return float("inf")
@@ -224,8 +224,10 @@ def logits_of(output: Any) -> Tensor | None:
 def scores_at(
     model: nn.Module, feature_layer: FeatureLayer, features: Tensor, output: Any
 ) -> Tensor | None:
-    """Class scores `[n, C]` of one forward pass: the model's own, or those that its head gives for
-    the features where the output holds several tensors; None without a head.
+    """Class scores `[n, C]` of one forward pass; None without a head.
+
+    They are the model's own, or those that its head gives for the features where the output holds
+    several tensors.
     """
     if feature_layer.head is None:
         return None

@@ -1,4 +1,4 @@
-"""The place of the features of a model that was searched already."""
+"""The feature layer of a model that was searched already."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def remembered_feature_layer(
     """As `find_feature_layer`, searched once for a model as it is.
 
     It is searched again when a module, a hook, a `forward` or a plain attribute of a module is
-    another one, or inputs have another form. Weights do not matter: the place is the same.
+    another one, or inputs have another form. Weights do not matter.
 
     Args:
         model: unwrapped, in evaluation mode; not kept alive.

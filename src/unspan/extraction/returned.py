@@ -13,8 +13,9 @@ Path = tuple["str | int", ...]
 
 
 def tensors_in(output: Any) -> list[tuple[Path, Tensor]]:
-    """Floating tensors of a model output, with the keys that lead to them; `()` is the output
-    itself. Tuples, lists, dicts and dataclasses are searched.
+    """Floating tensors of a model output, with the keys that lead to them.
+
+    `()` is the output itself. Tuples, lists, dicts and dataclasses are searched.
     """
     if isinstance(output, Tensor):
         return [((), output)] if output.is_floating_point() else []
@@ -25,12 +26,12 @@ def tensors_in(output: Any) -> list[tuple[Path, Tensor]]:
 
 
 def shown(path: Path) -> str:
-    """The place as a user would write it, `output[1]` say."""
+    """The path as a user would write it, `output[1]` say."""
     return "output" + "".join(f"[{key!r}]" for key in path)
 
 
 def changed_at(output: Any, path: Path, change: Callable[[Tensor], Tensor]) -> Any:
-    """The output with the tensor at a place changed; containers are copied, not altered."""
+    """The output with the tensor at a path changed; containers are copied, not altered."""
     if not path:
         return change(output)
     key, rest = path[0], path[1:]

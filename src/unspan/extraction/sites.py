@@ -1,6 +1,4 @@
-"""The site: the most upstream module whose output can be mapped instead of the features,
-exactly.
-"""
+"""The site of an eraser: the most upstream module where mapping the output maps the features."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unspan.erasers.maps import FeatureMap, Layout, LinearMap
+from unspan.erasers import FeatureMap, Layout, LinearMap
 from unspan.errors import ModelError, UsageError
 from unspan.extraction.feature_layer import FeatureLayer
 from unspan.extraction.layers import is_transposed
@@ -32,8 +30,10 @@ def most_upstream(
     *,
     whole: bool = False,
 ) -> tuple[str, bool, Layout]:
-    """Walk back from the features through finished modules, as long as random linear maps arrive
-    unchanged.
+    """The most upstream site, whether it is the input of the head, and the layout there.
+
+    The search walks back from the features through finished modules, as long as random linear maps
+    arrive unchanged.
 
     With `whole` only modules count whose output is one vector a sample, where a map that is not
     affine works too.
@@ -155,9 +155,7 @@ def _arrives(
 
 
 def absorbs(model: nn.Module, name: str, layout: Layout) -> bool:
-    """The site is an affine layer that can take the map into its own weights: same keys, no extra
-    layer.
-    """
+    """Whether the site is an affine layer that can take the map into its own weights."""
     site = model.get_submodule(name)
     plain = (
         type(site) is nn.Linear
@@ -170,8 +168,9 @@ def absorbs(model: nn.Module, name: str, layout: Layout) -> bool:
 
 
 def is_own_weight(model: nn.Module, module: nn.Module) -> bool:
-    """The module's weight `[out, in]` is a plain parameter that no other module uses (not tied, not
-    reparametrised, not stored the other way round).
+    """Whether the weight `[out, in]` is a plain parameter that no other module uses.
+
+    It is not when it is tied, reparametrised or stored the other way round.
     """
     weight = module._parameters.get("weight")
     if not isinstance(module, (nn.Linear, nn.Conv2d)) and is_transposed(module):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from unspan import dist
 from unspan.data.batch import Batch
 from unspan.data.inputs import first_rows, place
-from unspan.erasers.maps import Eraser, placed
+from unspan.erasers import Eraser, placed
 from unspan.errors import DataError, ResourceError
 from unspan.extraction import FeatureLayer, arranged, input_like, read
 from unspan.models.frozen_norms import training_mode

@@ -2,16 +2,19 @@
 they resemble next.
 
 Idea: a probe names a class where its samples are the majority. Each forget sample gets a retained
-class as its target; its features then follow the distribution of that class, so that in every
-region the retained samples outnumber the forgotten.
-Formula: `j(x) = argmax over retained classes of f_0(x)`; `KL_T(f_0 || f)` on D_r, the forgotten
-classes left out of f_0, `+ CE(f, j)` on D_f `+ weight sum over layers of E`, with `E = 2 E|f - r| -
-E|f - f'|` the energy distance between forget features f and retained ones r of the same class,
-`j(f) = y(r)`, where the retained features' covariance within classes is 1. Features are the pooled
-inputs of the last layers with weights. `KL_T` is that of `scrub`.
-Needs: forget and retain samples with labels. Cost: `passes` over the retained data with
-`forget_batch` forget samples beside every `batch` of them, a forward pass of the original for each
-retained sample drawn, and one over D_f.
+class as its target, and its features then follow the distribution of that class. So the retained
+samples outnumber the forgotten ones in every region.
+
+Formula: the loss is `KL_T(f_0 || f)` on retained samples, plus `CE(f, j)` on forget samples, plus
+`weight` times the sum over layers of E. f_0 are the scores of the original without the forgotten
+classes, and `KL_T` is that of `scrub`. The target of a forget sample x is `j(x) = argmax over
+retained classes of f_0(x)`. `E = 2 E|f - r| - E|f - f'|` is the energy distance between forget
+features f and retained features r of the class j(f), where the covariance of retained features
+within classes is 1. Features are the pooled inputs of the last layers with weights.
+
+Needs: forget and retain samples with labels. Cost: `passes` over the retain set, with
+`forget_batch` forget samples beside every `batch` retained ones; a forward pass of the original for
+each retained sample drawn, and one over the forget set.
 Typical: weight 0.9, SGD 0.02 falling along a cosine, 0.58 passes with batches of 128 and 32
 (All-CNN, CIFAR-10, one class of ten).
 Fails: accuracy on the rest falls as the weight rises. It suppresses what probes fitted on pooled
@@ -20,33 +23,32 @@ network kept apart and further training are other attacks.
 Source: this library; energy distance: Szekely and Rizzo (2013); relabelling to the nearest class:
 `boundary`.
 Deviates: nothing to deviate from. Retained features are remembered from earlier steps, at most
-`memory` of them and only within an epoch, so they lag behind the weights by some steps; no gradient
-flows through them.
+`memory` of them and only within an epoch. They lag behind the weights by some steps, and no
+gradient flows through them.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from unspan.data.inputs import cut_rows, place
+from unspan.data.inputs import cut_rows
 from unspan.errors import UsageError
-from unspan.extraction import eval_mode, forward, input_like
+from unspan.methods.baking.energy import FeatureMemory, energy_distance
+from unspan.methods.baking.layers import layers_with_weights, pooled_inputs
+from unspan.methods.baking.targets import shuffled_repeats, target_classes
 from unspan.methods.scrub import divergence, taught
 from unspan.training.context import Outcome, Work
 from unspan.training.loop import Pass, Training, train
 from unspan.training.samples import Minibatch, Samples
 
-SHRINK = 0.1  # of the covariance towards the variance of every feature
-NEVER = -1e4  # a score that no class ever has
-Features = dict[str, Tensor]
+_NEVER = -1e4  # a score that no class ever has
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +60,7 @@ class Bake:
         temperature: T.
         layers: how many of the last layers with weights have their inputs matched; the head is the
             last.
-        passes: how often the retained data are read in all; the epochs of the training are equal
+        passes: how often the retain set is read in all; the epochs of the training are equal
             parts of it.
         forget_batch: forget samples in each step, beside `batch` retained ones.
         memory: retained samples whose features are compared with.
@@ -81,63 +83,35 @@ class Bake:
     stronger: ClassVar[tuple[str, ...]] = ("lr", "epochs")
 
     def __post_init__(self) -> None:
-        if (
-            min(self.layers, self.forget_batch, self.memory) < 1
-            or self.weight < 0
-            or min(self.passes, self.temperature) <= 0
-        ):
+        counts = min(self.layers, self.forget_batch, self.memory)
+        if counts < 1 or self.weight < 0 or min(self.passes, self.temperature) <= 0:
             raise UsageError(
                 f"{self}: layers, forget_batch, memory, passes and temperature must be positive,"
                 " weight not negative."
             )
 
     def unlearn(self, work: Work) -> Outcome:
-        """Choose the targets, then train on both parts at once."""
+        """Choose the target classes, then train on both parts at once."""
         samples = work.samples("forget", "retain")
-        labels = targets(work, samples)
+        labels = target_classes(work, samples)
         teacher = copy.deepcopy(work.model).eval().requires_grad_(False)
-        names = weight_layers(work.model, samples.take(torch.arange(min(2, len(samples)))).x)[
-            -self.layers :
-        ]
-        steps = max(
-            1,
-            round(
-                self.passes
-                * int((~samples.forget).sum())
-                / self.training.batch
-                / self.training.epochs
-            ),
-        )
+        first = samples.take(torch.arange(min(2, len(samples)))).x
+        names = layers_with_weights(work.model, first)[-self.layers :]
+        steps = self._steps(samples)
 
         with pooled_inputs(work.model, names) as features:
 
             def plan(epoch: int) -> list[Pass]:
-                memory: dict[str, tuple[Tensor, Tensor]] = {}
-
-                def loss(batch: Minibatch) -> Tensor:
-                    scores = work.scores(work.model, batch)
-                    y, gone = labels[batch.index].to(scores.device), batch.forget.to(scores.device)
-                    near = divergence(
-                        self._taught(work, teacher, batch).to(scores),
-                        scores[~gone],
-                        self.temperature,
-                    )
-                    away = cross_entropy(scores[gone], y[gone]) * (
-                        self.forget_batch / self.training.batch
-                    )
-                    apart = [self._apart(memory, name, x, y, gone) for name, x in features.items()]
-                    return near + away + self.weight * torch.stack(apart).sum()
-
+                memory = FeatureMemory(self.memory)
+                loss = partial(self._loss, work, teacher, labels, features, memory)
                 order = self._order(work, samples, epoch, steps)
-                return [
-                    Pass(samples.minibatches(order.shape[1], order=order.flatten()), loss, steps)
-                ]
+                batches = samples.minibatches(order.shape[1], order=order.flatten())
+                return [Pass(batches, loss, steps)]
 
             history = train(work, self.training, plan, name=self.name)
-        count, drawn = int(samples.forget.sum()), steps * len(history)
-        used = torch.zeros(len(samples), dtype=torch.bool)
-        for epoch in range(1, len(history) + 1):
-            used[self._order(work, samples, epoch, steps)] = True
+        count = int(samples.forget.sum())
+        drawn = steps * len(history)
+        used = self._used(work, samples, len(history), steps)
         return Outcome(
             {
                 "samples": count,
@@ -150,194 +124,84 @@ class Bake:
             }
         )
 
+    def _steps(self, samples: Samples) -> int:
+        """Steps of an epoch."""
+        retained = int((~samples.forget).sum())
+        steps = self.passes * retained / self.training.batch / self.training.epochs
+        return max(1, round(steps))
+
+    def _loss(
+        self,
+        work: Work,
+        teacher: nn.Module,
+        labels: Tensor,
+        features: dict[str, Tensor],
+        memory: FeatureMemory,
+        batch: Minibatch,
+    ) -> Tensor:
+        """The loss of one minibatch, `[]`.
+
+        Args:
+            work: with the model.
+            teacher: the original.
+            labels: `[n]` target classes of all samples.
+            features: of the last forward pass, by layer.
+            memory: of retained features of earlier steps.
+            batch: retained and forget samples.
+        """
+        scores = work.scores(work.model, batch)
+        y = labels[batch.index].to(scores.device)
+        gone = batch.forget.to(scores.device)
+        wanted = self._taught(work, teacher, batch).to(scores)
+        near = divergence(wanted, scores[~gone], self.temperature)
+        share = self.forget_batch / self.training.batch
+        away = cross_entropy(scores[gone], y[gone]) * share
+        apart = [_apart(memory, name, x, y, gone) for name, x in features.items()]
+        return near + away + self.weight * torch.stack(apart).sum()
+
+    def _taught(self, work: Work, teacher: nn.Module, batch: Minibatch) -> Tensor:
+        """Scores of the original on the retained samples, without the forgotten classes."""
+        scores = taught(teacher, replace(batch, x=cut_rows(batch.x, ~batch.forget)))
+        forgotten = torch.tensor(work.forgotten, dtype=torch.long, device=scores.device)
+        return scores.index_fill(1, forgotten, _NEVER)
+
     def _order(self, work: Work, samples: Samples, epoch: int, steps: int) -> Tensor:
-        """Positions `[steps, batch + forget_batch]` of the samples of every step, each part in a
-        random order of its own.
+        """Positions `[steps, batch + forget_batch]` of the samples of every step.
+
+        Each part comes in a random order of its own.
         """
         parts = (
             ("retain", ~samples.forget, self.training.batch),
             ("forget", samples.forget, self.forget_batch),
         )
-        columns = [
-            repeated(mask.nonzero()[:, 0], steps * size, work.stream("order", name, epoch)).view(
-                steps, size
-            )
-            for name, mask, size in parts
-        ]
+        columns = []
+        for name, mask, size in parts:
+            positions = mask.nonzero()[:, 0]
+            stream = work.stream("order", name, epoch)
+            columns.append(shuffled_repeats(positions, steps * size, stream).view(steps, size))
         order = torch.cat(columns, 1)
-        return order[
-            :, torch.randperm(order.shape[1], generator=work.stream("order", "mixed", epoch))
-        ]
+        mixed = torch.randperm(order.shape[1], generator=work.stream("order", "mixed", epoch))
+        return order[:, mixed]
 
-    def _taught(self, work: Work, teacher: nn.Module, batch: Minibatch) -> Tensor:
-        """Scores of the original on the retained samples, without the forgotten classes."""
-        scores = taught(teacher, replace(batch, x=cut_rows(batch.x, ~batch.forget)))
-        return scores.index_fill(
-            1, torch.tensor(work.forgotten, dtype=torch.long, device=scores.device), NEVER
-        )
-
-    def _apart(
-        self,
-        memory: dict[str, tuple[Tensor, Tensor]],
-        name: str,
-        x: Tensor,
-        y: Tensor,
-        gone: Tensor,
-    ) -> Tensor:
-        """Remember the retained features of a layer, and compare the forget features with all that
-        are remembered.
-        """
-        old, labels = memory.get(name, (x[:0].detach(), y[:0]))
-        memory[name] = (
-            torch.cat([x[~gone].detach(), old])[: self.memory],
-            torch.cat([y[~gone], labels])[: self.memory],
-        )
-        with torch.autocast(
-            x.device.type, enabled=False
-        ):  # a covariance needs more than the 8 bits of bfloat16
-            return distance(x[gone], y[gone], *memory[name], beside=x[gone].detach())
+    def _used(self, work: Work, samples: Samples, epochs: int, steps: int) -> Tensor:
+        """Which samples were drawn in any epoch, `[n]` bool."""
+        used = torch.zeros(len(samples), dtype=torch.bool)
+        for epoch in range(1, epochs + 1):
+            used[self._order(work, samples, epoch, steps)] = True
+        return used
 
 
-def distance(
-    forget: Tensor,
-    targets: Tensor,
-    retained: Tensor,
-    labels: Tensor,
-    beside: Tensor | None = None,
-) -> Tensor:
-    """Energy distance of the forget features from the retained ones of the same class, less what
-    does not depend on them.
+def _apart(memory: FeatureMemory, layer: str, z: Tensor, y: Tensor, gone: Tensor) -> Tensor:
+    """Remember the retained features of a layer, and compare the forget features with all of them.
 
     Args:
-        forget: `[m, d]` features.
-        targets: `[m]` their target classes.
-        retained: `[n, d]` features that are followed.
-        labels: `[n]` their classes.
-        beside: as in `within`.
+        memory: of retained features.
+        layer: name.
+        z: `[n, d]` features of a minibatch.
+        y: `[n]` target classes.
+        gone: `[n]` bool, which are forget samples.
     """
-    centre, factor = within(retained, labels, beside)
-    f, r = (
-        torch.linalg.solve_triangular(factor, (x - centre).mT, upper=False).mT / x.shape[1] ** 0.5
-        for x in (forget, retained)
-    )
-    same = targets[:, None] == targets
-    return 2 * paired(torch.cdist(f, r), targets[:, None] == labels) - paired(
-        torch.cdist(f, f), same.fill_diagonal_(False)
-    )
-
-
-def paired(distances: Tensor, pairs: Tensor) -> Tensor:
-    """Mean over rows of the mean distance to their partners; rows without a partner are left
-    out.
-    """
-    count = pairs.sum(1)
-    return ((distances * pairs).sum(1) / count.clamp_min(1)).sum() / (count > 0).sum().clamp_min(1)
-
-
-def within(features: Tensor, labels: Tensor, beside: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Mean `[d]` and Cholesky factor `[d, d]` of the covariance within classes, shrunk towards the
-    variance of every feature, so that the units of the features decide nothing.
-
-    Args:
-        features: `[n, d]`.
-        labels: `[n]` their classes.
-        beside: `[m, d]` others, whose variance counts for what the covariance is shrunk to: a
-            feature that hardly varies in `features` alone is not blown up.
-    """
-    one = torch.nn.functional.one_hot(labels).to(features)
-    means = (one.mT @ features) / one.sum(0)[:, None].clamp_min(1)
-    rest = features - means[labels]
-    variance = rest.detach().square().mean(0)
-    if beside is not None and len(beside) > 1:
-        variance = (variance + beside.var(0, correction=0)) / 2
-    unit = variance.sqrt()
-    unit = unit.where(unit > 0, torch.ones_like(unit))
-    covariance = (rest / unit).mT @ (rest / unit) / len(rest)
-    spread = covariance + SHRINK * torch.eye(
-        len(covariance), dtype=features.dtype, device=features.device
-    )
-    # fails for what is not finite only: then the loss is not either, which the loop explains
-    factor = torch.linalg.cholesky_ex(spread)[0]
-    return features.mean(0), unit[:, None] * factor
-
-
-def targets(work: Work, samples: Samples) -> Tensor:
-    """`[n]` labels: of a forget sample the most likely class that has retained samples and is not
-    its own.
-
-    Raises:
-        UsageError: no class is left.
-    """
-    labels = samples.y.clone()
-    absent = torch.ones(work.classes, dtype=torch.bool)
-    absent[samples.y[~samples.forget]] = False
-    with eval_mode(work.model):
-        for batch in samples.minibatches(256, order=samples.forget.nonzero()[:, 0]):
-            scores = work.scores(work.model, batch).cpu().masked_fill(absent, -torch.inf)
-            best = scores.scatter(1, batch.y[:, None], -torch.inf).max(1)
-            if bool(best.values.isneginf().any()):
-                raise UsageError(
-                    "bake gives each forget sample a retained class that is not its own; there is"
-                    " none left."
-                )
-            labels[batch.index] = best.indices
-    return labels
-
-
-def repeated(index: Tensor, count: int, stream: torch.Generator) -> Tensor:
-    """`count` positions, all of `index` in a random order before any comes again."""
-    return torch.cat(
-        [
-            index[torch.randperm(len(index), generator=stream)]
-            for _ in range(-(-count // len(index)))
-        ]
-    )[:count]
-
-
-def weight_layers(model: nn.Module, inputs: Any) -> list[str]:
-    """Names of the layers with a weight matrix or kernel that run once, in the order in which they
-    run.
-    """
-    ran: list[str] = []
-    found = [
-        (name, module)
-        for name, module in model.named_modules()
-        if isinstance(module, (nn.Linear, nn.modules.conv._ConvNd))
-    ]
-    handles = [
-        module.register_forward_pre_hook(lambda _module, _args, name=name: ran.append(name))
-        for name, module in found
-    ]
-    try:
-        with eval_mode(model):
-            forward(model, place(inputs, input_like(model, inputs)))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return [name for name in dict.fromkeys(ran) if ran.count(name) == 1]
-
-
-@contextmanager
-def pooled_inputs(model: nn.Module, names: list[str]) -> Iterator[Features]:
-    """The inputs of these layers at the last forward pass, `[n, d]` float32: means over positions
-    or tokens.
-    """
-    seen: Features = {}
-
-    def keep(name: str, x: Tensor) -> None:
-        x = x.float()
-        seen[name] = (
-            x.mean(tuple(range(2, x.ndim))) if x.ndim > 3 else x.mean(1) if x.ndim == 3 else x
-        )
-
-    handles = [
-        model.get_submodule(name).register_forward_pre_hook(
-            lambda _module, args, name=name: keep(name, args[0])
-        )
-        for name in names
-    ]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
+    retained, labels = memory.add(layer, z[~gone], y[~gone])
+    # without autocast: a covariance needs more than the 8 bits of bfloat16
+    with torch.autocast(z.device.type, enabled=False):
+        return energy_distance(z[gone], y[gone], retained, labels, z[gone].detach())

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from unspan import dist
+from unspan.erasers import Eraser, LinearMap, Projection
 from unspan.erasers.linalg import (
     RANK_TOLERANCE,
     Moments,
@@ -35,7 +36,6 @@ from unspan.erasers.linalg import (
     rank_from_percent,
     spectrum,
 )
-from unspan.erasers.maps import Eraser, LinearMap, Projection
 from unspan.errors import DataError, UnspanError, UsageError
 from unspan.extraction.stream import FeatureStream
 from unspan.system.memory import require_square

@@ -25,8 +25,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unspan import dist
+from unspan.erasers import LinearMap
 from unspan.erasers.linalg import Moments, spectrum
-from unspan.erasers.maps import LinearMap
 from unspan.errors import DataError, InconclusiveError, UsageError
 from unspan.extraction.stream import FeatureStream
 from unspan.methods.esc import Fidelity, Fit

@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 
 from unspan import dist
+from unspan.erasers import LinearMap
 from unspan.erasers.linalg import RANK_TOLERANCE, deviations
-from unspan.erasers.maps import LinearMap
 from unspan.errors import DataError, UsageError
 from unspan.extraction.stream import FeatureStream
 from unspan.methods.esc import Fit

@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from unspan.artifact.exporter import export
-from unspan.erasers.maps import Projection
+from unspan.erasers import Projection
 from unspan.errors import ModelError, OutputError, UsageError
 from unspan.extraction import attach, find_feature_layer
 

@@ -18,7 +18,7 @@ from unspan.data.labels import labels_of
 from unspan.data.loading import batches
 from unspan.data.overlap import copies_kept
 from unspan.errors import DataError, UnspanError, UsageError
-from unspan.extraction.statistics import summed_up
+from unspan.extraction.statistics import of_features, without_samples
 from unspan.run import Run
 
 N, CLASSES = 200, 4
@@ -469,8 +469,8 @@ def test_statistics_less_samples_are_those_of_the_rest(gone):
     z += 9 * nn.functional.one_hot(y, 40)
     rest = torch.ones(500, dtype=torch.bool)
     rest[gone] = False
-    less = summed_up(z, y, None).less(z[gone].double(), None)
-    wanted = summed_up(z[rest], y[rest], None)
+    less = without_samples(of_features(z, y, None), z[gone].double(), None)
+    wanted = of_features(z[rest], y[rest], None)
     assert less.labels.tolist() == wanted.labels.tolist()
     assert less.count.tolist() == wanted.count.tolist()
     torch.testing.assert_close(less.mean, wanted.mean, rtol=1e-4, atol=1e-4)
@@ -479,9 +479,9 @@ def test_statistics_less_samples_are_those_of_the_rest(gone):
 
 def test_statistics_of_other_data_stay_as_they_are():
     z = torch.randn(200, 3, generator=torch.Generator().manual_seed(2))
-    found = summed_up(z, torch.arange(200) % 2, None)
+    found = of_features(z, torch.arange(200) % 2, None)
     away = found.mean[0] + 1e3 * torch.randn(10, 3, dtype=torch.float64)
-    assert torch.equal(found.less(away, None).mean, found.mean)
+    assert torch.equal(without_samples(found, away, None).mean, found.mean)
 
 
 # ---- a model with one output ---------------------------------------------------------------------

@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from unspan.erasers import affine_scores
 from unspan.erasers.linalg import Moments, spectrum
-from unspan.erasers.maps import score
 from unspan.errors import DataError
 from unspan.extraction import statistics
 from unspan.extraction.stream import Seen
 from unspan.methods import ESC, ESCT, LEACE, Resample
-from unspan.methods.bake import distance, within
+from unspan.methods.baking.energy import energy_distance, whitening_within_classes
 from unspan.methods.fisher import noise_variance
 from unspan.methods.svd import removal
 from unspan.metrics.fewshot import fewshot
@@ -168,7 +168,7 @@ def test_resample_moves_alike_in_all_units(cloud, fitted, name):
     x = (z.double() * scale).float()
     fit = Resample().fit(parted(x, y, scaled_head(head, scale)))
     got = fit.eraser(x.double()) / scale
-    stays = score(torch.cat([head[0], head[1][:, None]], 1), z.double()).argmax(1) != 0
+    stays = affine_scores(torch.cat([head[0], head[1][:, None]], 1), z.double()).argmax(1) != 0
     assert torch.allclose(got[stays], z[stays].double(), rtol=1e-6)
     near = ((got - want).abs() < 1e-2).all(1).double().mean()
     assert near > 0.99  # a code may flip where two scores are equal to rounding
@@ -198,12 +198,13 @@ def test_resample_without_statistics_or_without_a_head_too(cloud, settings):
 def test_a_file_of_statistics_knows_its_samples_in_all_units(cloud):
     z, y = cloud
     scale = SCALES["all"]
-    plain, scaled = (statistics.summed_up(x, y, None) for x in (z, z * scale))
+    plain, scaled = (statistics.of_features(x, y, None) for x in (z, z * scale))
     assert torch.equal(plain.count, scaled.count)
     assert torch.allclose(plain.correlation, scaled.correlation, atol=1e-4)
     assert torch.allclose(scaled.mean / scale, plain.mean, atol=1e-4)
     less = [
-        one.less(x[y == 0].double()[:100], None) for one, x in ((plain, z), (scaled, z * scale))
+        statistics.without_samples(one, x[y == 0].double()[:100], None)
+        for one, x in ((plain, z), (scaled, z * scale))
     ]
     assert torch.equal(less[0].count, less[1].count) and int(less[0].count.sum()) < len(z)
     back = less[1].divided(scale.double())
@@ -217,12 +218,15 @@ def test_the_distance_of_bake_has_no_units(cloud, name):
     scale = SCALES[name].double()
     f, r = z[y == 0].double(), z[y != 0].double()
     to = 1 + torch.arange(len(f)) % 3
-    want = distance(f, to, r, y[y != 0])
-    assert torch.allclose(distance(f * scale, to, r * scale, y[y != 0]), want)
-    both = [distance(f * unit, to, r * unit, y[y != 0], beside=f * unit) for unit in (1, scale)]
+    want = energy_distance(f, to, r, y[y != 0])
+    assert torch.allclose(energy_distance(f * scale, to, r * scale, y[y != 0]), want)
+    both = [
+        energy_distance(f * unit, to, r * unit, y[y != 0], supplementary=f * unit)
+        for unit in (1, scale)
+    ]
     assert torch.allclose(*both)
     constant = torch.cat([r[:, :11], torch.ones(len(r), 1)], 1)
-    assert bool(within(constant, y[y != 0])[1].isfinite().all())
+    assert bool(whitening_within_classes(constant, y[y != 0])[1].isfinite().all())
 
 
 READERS = {

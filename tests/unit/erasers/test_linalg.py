@@ -10,6 +10,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from unspan.erasers import LinearMap, Projection, compose, linalg
 from unspan.erasers.linalg import (
     Moments,
     choose_rank,
@@ -18,7 +19,6 @@ from unspan.erasers.linalg import (
     spectrum,
     union,
 )
-from unspan.erasers.maps import LinearMap, Projection, compose, linalg
 from unspan.errors import DataError, ResourceError, UsageError
 from unspan.methods import ESC, ESCT, LEACE, Resample
 

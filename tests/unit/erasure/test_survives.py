@@ -16,7 +16,7 @@ from torch.nn.utils import parametrizations, prune
 from torch.utils.data import TensorDataset
 
 import unspan
-from unspan.erasers.maps import LinearMap, Projection
+from unspan.erasers import LinearMap, Projection
 from unspan.errors import ModelError, UsageError
 from unspan.methods import LEACE
 from unspan.models.copying import copied

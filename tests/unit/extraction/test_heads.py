@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 import unspan
-from unspan.erasers.maps import FeatureMap, LinearMap, is_mapped
+from unspan.erasers import FeatureMap, LinearMap, is_mapped
 from unspan.erasure import evaluation as evaluate
 from unspan.erasure.pipeline import pair_of
 from unspan.errors import UsageError
@@ -204,9 +204,9 @@ def test_features_handed_out_beside_the_scores_are_erased(data, kind, tmp_path):
     head = {"feature_layer": None if kind in ("dict", "nested") else "fc"}
     done = unspan.erase(net, unspan.Splits.by_class(data, 2), **head)
     x = data.tensors[0]
-    routes = done.receipt["routes"]
-    handed = [name for name in routes if name.startswith("output") and "0" not in name]
-    assert handed and all(routes[name] == "erased" for name in handed)
+    paths = done.receipt["access_paths"]
+    handed = [name for name in paths if name.startswith("output") and "0" not in name]
+    assert handed and all(paths[name] == "erased" for name in handed)
     from unspan.extraction import tensors_in
 
     with torch.no_grad():

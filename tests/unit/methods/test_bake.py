@@ -12,16 +12,14 @@ from torch.utils.data import Subset, TensorDataset
 import unspan
 from unspan.errors import InconclusiveError, UsageError
 from unspan.extraction import eval_mode, find_feature_layer, read
-from unspan.methods.bake import (
-    Bake,
-    distance,
-    paired,
-    pooled_inputs,
-    repeated,
-    targets,
-    weight_layers,
-    within,
+from unspan.methods.bake import Bake
+from unspan.methods.baking.energy import (
+    energy_distance,
+    mean_over_pairs,
+    whitening_within_classes,
 )
+from unspan.methods.baking.layers import layers_with_weights, pooled_inputs
+from unspan.methods.baking.targets import shuffled_repeats, target_classes
 from unspan.metrics.linear import linear_probe
 from unspan.metrics.outputs import Outputs
 from unspan.run import Run
@@ -44,7 +42,7 @@ def clouds(seed=0, forget=12, retained=60, dim=3, classes=3):
 
 def test_the_distance_is_the_energy_distance_of_whitened_features_of_equal_class():
     f, j, r, y = clouds()
-    centre, factor = within(r, y)
+    centre, factor = whitening_within_classes(r, y)
     inverse = torch.linalg.inv(factor)
     f1, r1 = ((x - centre) @ inverse.T / 3**0.5 for x in (f, r))
     rows = range(len(f))
@@ -58,14 +56,16 @@ def test_the_distance_is_the_energy_distance_of_whitened_features_of_equal_class
         if (j == j[i]).sum() > 1
     ]
     assert torch.allclose(
-        distance(f, j, r, y), 2 * torch.stack(to).mean() - torch.stack(own).mean()
+        energy_distance(f, j, r, y), 2 * torch.stack(to).mean() - torch.stack(own).mean()
     )
 
 
 def test_the_distance_has_the_right_gradient_and_no_scale():
     f, j, r, y = clouds()
-    assert gradcheck(lambda x: distance(x, j, r, y), f.requires_grad_())
-    assert torch.allclose(distance(f, j, r, y), distance(10 * f + 3, j, 10 * r + 3, y))
+    assert gradcheck(lambda x: energy_distance(x, j, r, y), f.requires_grad_())
+    assert torch.allclose(
+        energy_distance(f, j, r, y), energy_distance(10 * f + 3, j, 10 * r + 3, y)
+    )
 
 
 def test_features_that_follow_the_distance_take_the_mean_and_the_spread_of_their_class():
@@ -80,7 +80,7 @@ def test_features_that_follow_the_distance_take_the_mean_and_the_spread_of_their
     adam = torch.optim.Adam([f], lr=0.05)
     for _ in range(600):
         adam.zero_grad()
-        distance(f, j, r, y).backward()
+        energy_distance(f, j, r, y).backward()
         adam.step()
     for one in range(3):
         ours, theirs = f.detach()[j == one], r[y == one]
@@ -91,14 +91,14 @@ def test_features_that_follow_the_distance_take_the_mean_and_the_spread_of_their
 
 def test_whitened_features_have_covariance_one_within_classes_and_few_of_them_are_enough():
     _, _, r, y = clouds(retained=500)
-    factor = within(r, y)[1]
+    factor = whitening_within_classes(r, y)[1]
     assert torch.allclose(
         factor @ factor.T,
         _scatter(r, y) + 0.1 * _scatter(r, y).diagonal().diag(),
         atol=1e-9,
     )
-    assert torch.isfinite(distance(r[:4], y[:4], r[:2], y[:2]))
-    assert torch.isfinite(distance(r[:1], y[:1], r[:1], 1 + y[:1]))
+    assert torch.isfinite(energy_distance(r[:4], y[:4], r[:2], y[:2]))
+    assert torch.isfinite(energy_distance(r[:1], y[:1], r[:1], 1 + y[:1]))
 
 
 def _scatter(r, y):
@@ -108,12 +108,12 @@ def _scatter(r, y):
 
 def test_rows_without_a_partner_do_not_count():
     pairs = torch.tensor([[True, True], [False, False], [True, False]])
-    assert paired(torch.tensor([[1.0, 3], [9, 9], [4, 9]]), pairs) == 3
-    assert paired(torch.ones(1, 1), torch.zeros(1, 1, dtype=torch.bool)) == 0
+    assert mean_over_pairs(torch.tensor([[1.0, 3], [9, 9], [4, 9]]), pairs) == 3
+    assert mean_over_pairs(torch.ones(1, 1), torch.zeros(1, 1, dtype=torch.bool)) == 0
 
 
 def test_all_come_before_any_comes_again():
-    found = repeated(torch.tensor([3, 5, 8]), 7, torch.Generator().manual_seed(0))
+    found = shuffled_repeats(torch.tensor([3, 5, 8]), 7, torch.Generator().manual_seed(0))
     assert len(found) == 7 and sorted(found[:3].tolist()) == sorted(found[3:6].tolist()) == [
         3,
         5,
@@ -137,7 +137,7 @@ def work_of(net, request):
 def test_targets_are_the_next_likely_retained_classes(digits_net, digits_request):
     work = work_of(digits_net, digits_request)
     samples = work.samples("forget", "retain")
-    labels = targets(work, samples)
+    labels = target_classes(work, samples)
     with eval_mode(digits_net):
         scores = digits_net(samples.take(samples.forget.nonzero()[:, 0]).x)
     scores[:, 3] = -torch.inf
@@ -157,7 +157,7 @@ def test_targets_have_retained_samples_and_are_not_the_samples_own(digits, digit
         selector=(),
     )
     work = work_of(digits_net, request)
-    labels = targets(work, work.samples("forget", "retain"))[:40]
+    labels = target_classes(work, work.samples("forget", "retain"))[:40]
     assert (y[:40] < 3).any() and (labels != y[:40]).all() and (labels < 3).all()
 
 
@@ -184,7 +184,7 @@ def test_no_class_left_is_said(digits_net, digits_request):
 
 def test_it_matches_what_the_last_layers_are_given(digits_net, digits_request):
     x = torch.stack([digits_request.retain[i][0] for i in range(5)])
-    names = weight_layers(digits_net, x)
+    names = layers_with_weights(digits_net, x)
     assert names == ["conv1", "conv2", "fc", "head"]
     with pooled_inputs(digits_net, names[1:]) as seen, eval_mode(digits_net):
         features = read(digits_net, find_feature_layer(digits_net, x)[0], x)[0]

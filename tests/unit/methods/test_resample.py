@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 from torch.utils.data import Subset, TensorDataset
@@ -15,27 +14,22 @@ from typer.testing import CliRunner
 
 import unspan
 from unspan.cli import app
-from unspan.erasers.linalg import root
-from unspan.erasers.maps import (
+from unspan.erasers import (
     Chain,
-    LinearMap,
-    Narrow,
-    Projection,
-    bounded,
-    cell,
-    compose,
+    LogitMarginEraser,
+    affine_scores,
     from_buffers,
-    interpolated,
     kind_of,
     placed,
-    score,
 )
-from unspan.erasers.transport import balance, gaussian_transport
+from unspan.erasers.discriminant import discriminant
+from unspan.erasers.linalg import root
 from unspan.errors import DataError, InconclusiveError, ModelError, UsageError
 from unspan.extraction import statistics
+from unspan.extraction.statistics import clustering, computing
 from unspan.extraction.stream import Seen
 from unspan.methods import ESC, LEACE, Resample, recommended
-from unspan.methods.resample import _tidy, books, discriminant, room
+from unspan.methods.resampling.steps import cluster_capacity
 from unspan.metrics.linear import linear_auc, linear_probe
 from unspan.metrics.mlp import fit_mlp, mlp_probe
 from unspan.metrics.neighbours import nearest
@@ -122,137 +116,26 @@ def mlp_area(fit, test, x, asked):
     return auc_reading("", margin[test.forget], margin[~test.forget]).value
 
 
-# the mathematics
-
-
-def test_gaussian_transport_gives_the_target_covariance_and_is_the_least_movement():
-    generator = torch.Generator().manual_seed(0)
-    source, target = (
-        one @ one.T / 5 for one in torch.randn(2, 5, 9, generator=generator, dtype=torch.float64)
-    )
-    found = gaussian_transport(source, target)
-    assert torch.allclose(found @ source @ found.T, target, atol=1e-6) and torch.allclose(
-        found, found.T, atol=1e-8
-    )
-    assert torch.linalg.eigvalsh(found)[0] > -1e-9
-    # any other map with the same target, here by a rotation in whitened coordinates, moves more
-    cost = lambda a: float(torch.trace((a - torch.eye(5)) @ source @ (a - torch.eye(5)).T))  # noqa: E731
-    for seed in range(20):
-        turn = torch.linalg.qr(
-            torch.randn(5, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        )[0]
-        assert cost(found) <= cost(root(target, 0.5) @ turn @ root(source, -0.5)) + 1e-9
-
-
-def test_transport_between_gaussians_agrees_with_an_optimal_transport_library():
-    ot = pytest.importorskip("ot")
-    generator = torch.Generator().manual_seed(1)
-    source, target = (
-        one @ one.T / 4 for one in torch.randn(2, 4, 8, generator=generator, dtype=torch.float64)
-    )
-    matrix, _ = ot.gaussian.bures_wasserstein_mapping(
-        torch.zeros(4).double(), torch.zeros(4).double(), source, target
-    )
-    assert torch.allclose(gaussian_transport(source, target), matrix, atol=1e-6)
-
-
-def test_tidy_gives_the_covariance_of_real_samples_and_moves_small_features_little():
-    generator = torch.Generator().manual_seed(0)
-    turn = torch.linalg.qr(torch.randn(6, 6, generator=generator, dtype=torch.float64))[0]
-    sizes = torch.tensor([1.0, 2.0, 0.01, 5.0, 1.0, 1.0], dtype=torch.float64)
-    real = (
-        sizes[:, None]
-        * (
-            turn
-            @ torch.diag(torch.tensor([2.0, 1.5, 1.0, 1.0, 0.9, 1e-4], dtype=torch.float64))
-            @ turn.T
-        )
-        * sizes
-    )
-    assert torch.allclose(_tidy(real, real), torch.eye(6, dtype=torch.float64), atol=1e-3)
-    noisy = real + 0.05 * torch.diag(sizes.square())
-    found = _tidy(noisy, real)
-    assert torch.allclose(
-        found @ noisy @ found.T / sizes[:, None] / sizes, real / sizes[:, None] / sizes, atol=1e-5
-    )
-    moved = (found - torch.eye(6)) @ noisy @ (found - torch.eye(6)).T
-    assert float((moved.diagonal().sqrt() / sizes).max()) < 0.3
-
-
-def test_bounded_values_keep_zeros_and_signs_and_take_no_value_twice():
-    generator = torch.Generator().manual_seed(0)
-    low, high = (
-        torch.zeros(3000, 4, dtype=torch.float64),
-        torch.full((3000, 4), 2.0, dtype=torch.float64),
-    )
-    low[:, 1], low[:, 2] = 0.1, -1.0
-    u = low + 2.6 * torch.rand(3000, 4, generator=generator, dtype=torch.float64) - 0.1
-    u[:50, 0] = 0.0
-    change = torch.randn(3000, 4, generator=generator, dtype=torch.float64) / 2
-    found = bounded(u, change, low, high)
-    assert bool((found[:50, 0] == 0).all()) and float(found[:, [0, 1, 3]].min()) >= 0
-    assert len(found[:, 2].unique()) == 3000 and len(found[:, 1][found[:, 1] > 0].unique()) == int(
-        (found[:, 1] > 0).sum()
-    )
-    inside = (u > low + 2 * change.abs()) & (u + change < high)
-    assert torch.allclose(found[inside], (u + change)[inside])
-
-
-def test_normal_scores_are_those_of_ranks():
-    from scipy.stats import norm, rankdata
-
-    z = torch.randn(2000, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64).exp()
-    quantiles = torch.quantile(z, statistics.LEVELS, dim=0).mT
-    want = norm.ppf((rankdata(z.numpy(), axis=0) - 0.5) / len(z)).clip(-3, 3)
-    assert (
-        float((statistics.normal_scores(z, quantiles) - torch.from_numpy(want)).abs().mean()) < 0.02
-    )
-    silent = torch.zeros(50, 1, dtype=torch.float64)
-    assert (
-        float(statistics.normal_scores(silent, torch.zeros(1, 21, dtype=torch.float64)).std())
-        < 1e-9
-    )
-
-
-def test_neighbours_of_a_cell_stay_together_and_those_of_two_do_not():
-    generator = torch.Generator().manual_seed(0)
-    z = torch.randn(3000, 10, generator=generator, dtype=torch.float64)
-    letters = books(z, torch.Generator().manual_seed(1))
-    named = score(letters, z).unflatten(1, (3, 64)).argmax(2)
-    assert all(
-        float(torch.bincount(one, minlength=64).double().std()) < 12 for one in named.T
-    )  # 47 of each
-    cells = [
-        cell(score(letters, z + size * torch.randn(z.shape, generator=generator)), 4096)
-        == cell(score(letters, z), 4096)
-        for size in (0.001, 1.0)
-    ]
-    assert float(cells[0].double().mean()) > 0.97 and float(cells[1].double().mean()) < 0.05
-    assert len(cell(score(letters, z), 4096).unique()) > 1500
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_places_fill_in_proportion_to_their_shares(seed):
-    generator = torch.Generator().manual_seed(seed)
-    scores = torch.randn(3000, 7, generator=generator, dtype=torch.float64) + 3 * torch.randn(
-        7, generator=generator, dtype=torch.float64
-    )
-    shares = torch.rand(7, generator=generator, dtype=torch.float64) + 0.1
-    shares /= shares.sum()
-    filled = torch.bincount((scores + balance(scores, shares)).argmax(1), minlength=7) / len(scores)
-    assert float((filled - shares).abs().max()) < 0.02
+# the gate
 
 
 def test_the_fitted_gate_lets_so_many_others_in_as_asked(case):
     fit, test, head = case
-    found = statistics.gather(
+    found = statistics.of_stream(
         Cached(fit.features[~fit.forget], fit.labels[~fit.forget], head), head
     )
     for wanted in (0.01, 0.05):
-        row = discriminant(fit.features[fit.forget].double(), found, wanted)
-        share = float((score(row, test.features[~test.forget].double()) > 0).double().mean())
+        row = discriminant(
+            fit.features[fit.forget].double(), found.count, found.mean, found.covariance, wanted
+        )
+        share = float(
+            (affine_scores(row, test.features[~test.forget].double()) > 0).double().mean()
+        )
         assert abs(share - wanted) < 0.02
-        assert float((score(row, test.features[test.forget].double()) > 0).double().mean()) > 0.9
+        assert (
+            float((affine_scores(row, test.features[test.forget].double()) > 0).double().mean())
+            > 0.9
+        )
 
 
 # what it promises
@@ -296,7 +179,7 @@ def test_a_projection_and_leace_do_not_hide_it_from_the_same_probes(case):
         ), method.name
 
 
-def test_given_the_place_moments_of_what_was_forgotten_are_those_of_the_class_there(case, erased):
+def test_given_the_cluster_moments_of_what_was_forgotten_are_those_of_the_class_there(case, erased):
     fit, after = case[0], erased[1]
     gated = fit.forget & (fit.logits.argmax(1) == 0)
     for j in range(1, 6):
@@ -314,7 +197,7 @@ def test_the_key_decides_where_a_sample_goes(case):
         placed(Resample().fit(stream(fit, head, key=key)).eraser, "last", own)
         for key in (b"1", b"1", b"2")
     ]
-    goes = [score(one.choice, own).argmax(1) for one in maps]
+    goes = [affine_scores(one.assignment, own).argmax(1) for one in maps]
     assert (
         torch.equal(maps[0](own), maps[1](own))
         and float((goes[0] == goes[2]).double().mean()) < 0.6
@@ -325,7 +208,7 @@ def test_the_key_decides_where_a_sample_goes(case):
 
 
 def test_moved_features_can_hardly_be_told_from_real_ones(case, erased):
-    """The attacker knows that places are imitated, whitens every predicted class by its own
+    """The attacker knows that clusters are imitated, whitens every predicted class by its own
     moments, and looks for what is not real.
     """
     _, fit, test = erased
@@ -400,7 +283,7 @@ def test_trees_do_not_find_it_in_single_features(case, erased):
     assert auc_reading("", chance[test.forget], chance[~test.forget]).value < 0.62
 
 
-def test_features_are_distributed_as_in_the_place_they_go_to(digits_net, digits_request, digits):
+def test_features_are_distributed_as_in_the_cluster_they_go_to(digits_net, digits_request, digits):
     """Zeros after a ReLU in particular: silent units, and those that are silent now and then."""
     done = unspan.erase(digits_net, digits_request, key=KEY)
     x, y = (torch.stack([torch.as_tensor(one) for one in part]) for part in zip(*digits["train"]))
@@ -415,24 +298,6 @@ def test_features_are_distributed_as_in_the_place_they_go_to(digits_net, digits_
             )
             silent = (own == 0).all(0)
             assert float((moved[:, silent] == 0).double().mean()) > 0.95
-
-
-def test_piecewise_linear_maps_are_those_of_numpy():
-    import numpy as np
-
-    knots = torch.sort(torch.randn(3, 6, dtype=torch.float64), 1).values
-    levels = torch.sort(torch.randn(3, 6, dtype=torch.float64), 1).values
-    t = torch.empty(40, 3, dtype=torch.float64).uniform_(
-        float(knots[:, 0].max()),
-        float(knots[:, -1].min()),
-        generator=torch.Generator().manual_seed(0),
-    )
-    want = np.stack([np.interp(t[:, i], knots[i], levels[i]) for i in range(3)], 1)
-    assert np.allclose(interpolated(t, knots, levels.expand(40, -1, -1)), want)
-    slope = (levels[:, -1] - levels[:, -2]) / (knots[:, -1] - knots[:, -2])
-    assert torch.allclose(
-        interpolated(knots[:, -1][None] + 2, knots, levels[None])[0], levels[:, -1] + 2 * slope
-    )
 
 
 def test_another_key_gives_another_map(case, erased):
@@ -451,32 +316,34 @@ def test_another_key_gives_another_map(case, erased):
     assert errors[KEY] == 0 and errors[b"guess"] > 0.5, errors
 
 
-def test_known_pairs_give_the_map_away_but_for_what_is_drawn(case, monkeypatch):
-    """A limit, kept as a test: original features of some samples of one place, and a linear fit,
-    undo most of what is not drawn there.
+def test_known_pairs_give_the_map_away_but_for_the_noise(case, monkeypatch):
+    """A limit, kept as a test: original features of some samples of one cluster, and a linear fit,
+    undo most of what is not noise there.
     """
-    monkeypatch.setattr(statistics, "_PARTS", 1)
+    monkeypatch.setattr(clustering, "MAX_PER_CLASS", 1)
     fit, _, head = case
     own = fit.features[fit.forget & (fit.logits.argmax(1) == 0)].double()
     left = {}
-    for drawn in (0.0, 0.5):
+    for fraction in (0.0, 0.5):
         eraser = placed(
-            Resample(drawn=drawn).fit(stream(fit, head)).eraser,
+            Resample(noise_fraction=fraction).fit(stream(fit, head)).eraser,
             "last",
             torch.zeros(1, dtype=torch.float64),
         )
-        goes = score(eraser.choice, own).argmax(1)
+        goes = affine_scores(eraser.assignment, own).argmax(1)
         here = own[goes == goes.mode().values]
         known, asked = here[:-80], here[-80:]
         after = [torch.cat([eraser(one), torch.ones(len(one), 1)], 1) for one in (known, asked)]
         back = after[1] @ torch.linalg.lstsq(after[0], known).solution
-        left[drawn] = float((back - asked).square().sum() / (asked - known.mean(0)).square().sum())
+        left[fraction] = float(
+            (back - asked).square().sum() / (asked - known.mean(0)).square().sum()
+        )
     assert left[0.0] < 0.2 < 0.4 < left[0.5], left
 
 
 def test_two_views_of_an_image_give_away_what_one_does_not(case):
     """A limit, kept as a test: another view lies 0.3 from the first in every direction; of what is
-    forgotten its answer is mostly drawn anew.
+    forgotten its answer has mostly other noise.
     """
     fit, test, head = case
     eraser = Resample().fit(stream(fit, head)).eraser
@@ -498,20 +365,20 @@ def test_two_views_of_an_image_give_away_what_one_does_not(case):
     assert found["one"] < 0.62 and found["two"] > 0.8, found
 
 
-def test_more_that_is_drawn_moves_less_under_noise_and_hides_from_neighbours(case):
+def test_more_noise_moves_less_under_noisy_queries_and_hides_from_neighbours(case):
     """Queries with a little noise, and the nearest neighbour: neither tells much."""
     fit, test, head = case
     noisy = test.features + 0.002 * torch.randn(
         test.features.shape, generator=torch.Generator().manual_seed(0)
     )
     gains, near = {}, {}
-    for drawn in (0.0, 0.5):
-        eraser = Resample(drawn=drawn).fit(stream(fit, head)).eraser
-        gains[drawn] = instability(
+    for fraction in (0.0, 0.5):
+        eraser = Resample(noise_fraction=fraction).fit(stream(fit, head)).eraser
+        gains[fraction] = instability(
             *(placed(eraser, "last", test.features)(one) for one in (test.features, noisy)),
             test.forget,
         )
-        near[drawn] = max(
+        near[fraction] = max(
             one.value
             for one in nearest(through(eraser, fit, head), through(eraser, test, head))
             if "k=1," in one.attack
@@ -524,15 +391,15 @@ def test_more_that_is_drawn_moves_less_under_noise_and_hides_from_neighbours(cas
     assert near[0.5] < 1 / 6 + 0.05, near  # chance is 1/6, three standard errors of 500 samples
 
 
-def test_places_leave_room_for_what_slips_through(case):
+def test_clusters_leave_capacity_for_what_the_gate_misses(case):
     fit, _, head = case
-    kept = statistics.gather(
+    kept = statistics.of_stream(
         Cached(fit.features[~fit.forget], fit.labels[~fit.forget], head), head
     ).without([0])
-    slipped = kept.mean[3].expand(10, -1)
-    wanted = room(kept, slipped, 1000) - room(kept, slipped[:0], 1000)
+    missed = kept.mean[3].expand(10, -1)
+    wanted = cluster_capacity(kept, missed, 1000) - cluster_capacity(kept, missed[:0], 1000)
     assert float(wanted[3]) == -10 and float(wanted.sum()) == pytest.approx(-10)
-    assert bool((room(kept, kept.mean[3].expand(999, -1), 1000) > 0).all())
+    assert bool((cluster_capacity(kept, kept.mean[3].expand(999, -1), 1000) > 0).all())
 
 
 # the head alone
@@ -545,7 +412,7 @@ def test_with_the_head_alone_only_class_and_margin_are_left(case):
     method = Resample(statistics="head")
     assert method.needs == {"forget"}
     eraser = method.fit(made).eraser
-    assert isinstance(eraser, Narrow)
+    assert isinstance(eraser, LogitMarginEraser)
     after, asked = through(eraser, fit, head), through(eraser, test, head)
     kept = ~test.forget & (test.logits.argmax(1) != 0)
     assert torch.equal(asked.logits.argmax(1)[kept], test.logits[kept].argmax(1))
@@ -588,7 +455,7 @@ def test_a_file_of_statistics_gives_the_same_map_as_the_data(case, tmp_path):
     fit, _, head = case
     own = stream(fit, head)
     direct = Resample().fit(own).eraser
-    path = statistics.gather(own.retain, head).save(tmp_path / "s.safetensors")
+    path = statistics.of_stream(own.retain, head).save(tmp_path / "s.safetensors")
     filed = Resample(statistics=str(path)).fit(stream(fit, head)).eraser
     assert torch.allclose(
         *(through(one, fit, head).features for one in (direct, filed)), rtol=1e-3, atol=1e-3
@@ -596,54 +463,11 @@ def test_a_file_of_statistics_gives_the_same_map_as_the_data(case, tmp_path):
     assert path.stat().st_mode & 0o077 == 0
 
 
-def test_statistics_are_moments_of_clusters_of_what_the_head_names(case):
-    fit, _, head = case
-    found = statistics.gather(Cached(fit.features, fit.labels, head), head)
-    named = fit.logits.argmax(1)
-    for j in range(6):
-        own, mine = fit.features[named == j].double(), found.labels == j
-        assert int(found.count[mine].sum()) == len(own) and 1 < int(mine.sum()) <= 8
-        share = found.count[mine].double() / len(own)
-        assert torch.allclose(share @ found.mean[mine], own.mean(0), atol=1e-5)
-        gaps = found.mean[mine] - own.mean(0)
-        total = torch.einsum(
-            "k,kij->ij", (found.count[mine] - 1).double(), found.covariance[mine]
-        ) + torch.einsum("k,ki,kj->ij", found.count[mine].double(), gaps, gaps)
-        assert torch.allclose(
-            total / (len(own) - 1), own.T.cov(), atol=1e-4
-        )  # within and between make the whole
-    assert set(found.without([3]).labels.tolist()) == {0, 1, 2, 4, 5} and found.length == 0
-
-
-def test_k_means_finds_separate_groups_and_leaves_small_ones_out():
-    generator = torch.Generator().manual_seed(0)
-    z = torch.cat(
-        [torch.randn(n, 3, generator=generator) + 30 * i for i, n in enumerate((200, 150, 5))]
-    )
-    found = statistics.clusters(z, 3)
-    assert all(float(group.std(0).max()) < 10 for group in found if len(group) < 200) and sum(
-        map(len, found)
-    ) in (350, 355)
-    assert len(statistics.clusters(z, 1)) == 1 and statistics.clusters(z[:19], 8) == []
-
-
-def test_a_reservoir_is_a_uniform_sample_in_order():
-    z = torch.arange(10_000.0)[:, None].repeat(1, 2)
-    kept, labels = statistics.reservoir(Cached(z, z[:, 0].long(), None), 500)
-    assert torch.equal(kept[:, 0].long(), labels)
-    assert (
-        len(kept) == 500
-        and bool((kept[1:, 0] > kept[:-1, 0]).all())
-        and abs(float(kept[:, 0].mean()) - 5000) < 400
-    )
-    assert len(statistics.reservoir(Cached(z[:100], z[:100, 0].long(), None), 500)[0]) == 100
-
-
-def test_many_places_share_one_covariance(case, monkeypatch):
+def test_many_clusters_share_one_covariance(case, monkeypatch):
     fit, test, head = case
-    whole = statistics.gather(Cached(fit.features, fit.labels, head), head)
-    monkeypatch.setattr(statistics, "_LARGEST", 5 * 16**2 - 1)
-    found = statistics.gather(Cached(fit.features, fit.labels, head), head)
+    whole = statistics.of_stream(Cached(fit.features, fit.labels, head), head)
+    monkeypatch.setattr(computing, "COVARIANCE_LIMIT", 5 * 16**2 - 1)
+    found = statistics.of_stream(Cached(fit.features, fit.labels, head), head)
     assert len(whole.mean) > len(
         found.mean
     ) == 6 and found.covariance.shape == found.correlation.shape == (1, 16, 16)
@@ -655,69 +479,15 @@ def test_many_places_share_one_covariance(case, monkeypatch):
     )
     assert torch.allclose(found.covariance[0], residuals.T @ residuals / (len(fit) - 6), atol=1e-4)
     eraser = Resample().fit(stream(fit, head)).eraser
-    assert eraser.maps.shape == eraser.tidy.shape == (1, 16, 16)
+    assert eraser.maps.shape == eraser.covariance_correction.shape == (1, 16, 16)
     assert (
         linear_probe(through(eraser, fit, head), through(eraser, test, head), 0).value < 1 / 6 + 0.1
     )
 
 
-def test_a_place_of_few_samples_is_left_out(case):
-    fit, _, head = case
-    place = fit.logits.argmax(1)
-    few = fit.rows(torch.cat([torch.nonzero(place != 5)[:, 0], torch.nonzero(place == 5)[:19, 0]]))
-    assert 5 not in statistics.gather(Cached(few.features, few.labels, head), head).labels.tolist()
-
-
-@pytest.mark.parametrize(
-    "spoil", ["schema", "shape", "bytes", "nan", "count", "labels", "order", "length"]
-)
-def test_a_damaged_file_of_statistics_is_refused(case, tmp_path, spoil):
-    fit, _, head = case
-    path = statistics.gather(Cached(fit.features, fit.labels, head), head).save(
-        tmp_path / "s.safetensors"
-    )
-    found = statistics.load(path)
-    if spoil == "bytes":
-        path.write_bytes(path.read_bytes()[:300])
-    else:
-        tensors = {
-            name: getattr(found, name).contiguous()
-            for name in (
-                "rows",
-                "labels",
-                "count",
-                "mean",
-                "covariance",
-                "correlation",
-                "quantiles",
-            )
-        }
-        tensors["mean"] = (
-            tensors["mean"] * torch.nan
-            if spoil == "nan"
-            else tensors["mean"][:, :-1].contiguous()
-            if spoil == "shape"
-            else tensors["mean"]
-        )
-        wrong = {
-            "count": ("count", torch.zeros_like(found.count)),
-            "labels": ("labels", found.labels - 9),
-            "order": ("quantiles", found.quantiles.flip(2).contiguous()),
-        }
-        tensors |= dict([wrong[spoil]]) if spoil in wrong else {}
-        said = {
-            "schema": "other/1" if spoil == "schema" else statistics.SCHEMA,
-            "length": "nan" if spoil == "length" else "0.0",
-            "model": "",
-        }
-        save_file(tensors, path, metadata=said | {"digest": statistics._digest(tensors, said)})
-    with pytest.raises(ModelError, match="unspan stats"):
-        statistics.load(path)
-
-
 def test_statistics_of_another_model_are_refused(case, tmp_path):
     fit, _, head = case
-    path = statistics.gather(Cached(fit.features, fit.labels, head), head).save(
+    path = statistics.of_stream(Cached(fit.features, fit.labels, head), head).save(
         tmp_path / "s.safetensors"
     )
     with pytest.raises(UsageError, match="another head"):
@@ -758,7 +528,7 @@ def deleted(digits_net, digits_request):
     return unspan.erase(digits_net, digits_request, key=KEY)
 
 
-def test_it_is_the_default_for_a_class_with_data_to_keep(deleted, digits_net, digits_request):
+def test_it_is_the_default_for_a_class_with_a_retain_set(deleted, digits_net, digits_request):
     assert deleted.receipt["method"]["name"] == "resample"
     assert (
         recommended(digits_request) is Resample
@@ -789,7 +559,15 @@ def test_save_load_copy_and_export_keep_the_map(deleted, digits, tmp_path):
     )
     for form in ("onnx", "pt2"):
         assert unspan.export(deleted.model, x, tmp_path / f"m.{form}", format=form) < 1e-3
-    assert set(deleted.receipt["routes"].values()) <= {"erased"}
+    assert set(deleted.receipt["access_paths"].values()) <= {"erased"}
+
+
+def test_a_folder_of_an_older_version_says_what_to_do(deleted, tmp_path):
+    path = deleted.save(tmp_path / "erased")
+    receipt = path / "receipt.json"
+    receipt.write_text(receipt.read_text("utf-8").replace("receipt/2", "receipt/1"), "utf-8")
+    with pytest.raises(ModelError, match="for an older one, erase again from the original"):
+        unspan.inspect(path)
 
 
 class Pooled(nn.Module):
@@ -872,7 +650,7 @@ def test_a_further_request_keeps_the_first_one(deleted, digits_net, digits, tmp_
 
 
 def test_a_further_request_leaves_out_what_was_erased_before(deleted, digits):
-    """The data may still hold what an earlier request erased: its class is no place to go, and its
+    """The data may still hold what an earlier request erased: its samples go nowhere, and its
     samples are not read.
     """
     second = unspan.erase(deleted, unspan.Splits.by_class(digits["train"], 5))
@@ -897,20 +675,6 @@ def test_after_a_projection_and_before_one(digits_net, digits_request, digits):
     ]
     x = torch.stack([x for x, _ in digits["test"]])
     assert third.model(x).isfinite().all()
-
-
-def test_chains_and_affine_erasers_compose():
-    line, plane = LinearMap(2 * torch.eye(3)), Projection(torch.eye(3)[:, :1])
-    narrow = Narrow(
-        torch.zeros(1, 4), torch.eye(4)[:2], torch.eye(4)[:2], torch.ones(2, 3), torch.zeros(3)
-    )
-    assert isinstance(compose(line, plane), LinearMap)
-    chain = compose(compose(line, narrow), compose(plane, narrow))
-    assert kind_of(chain) == "map+narrow+projection+narrow"
-    z = torch.randn(5, 3)
-    assert torch.allclose(placed(chain, "last", z)(z), narrow(plane(narrow(line(z)))))
-    with pytest.raises(ModelError, match="feature map"):
-        placed(narrow, "channels", z)(torch.zeros(2, 3, 4, 4))
 
 
 def test_the_same_class_again_a_class_outside_the_head_and_too_few_samples_are_said(
@@ -1017,38 +781,15 @@ def test_what_is_moved_without_need_is_counted_and_much_of_it_said(
             .mean()
         )
         assert done.receipt["method"]["fit"]["moved"] == pytest.approx(float(moved))
-        assert any("samples to keep as well" in str(one.message) for one in caught) == (margin > 0)
-
-
-def test_a_file_of_statistics_that_was_edited_is_refused(case, tmp_path):
-    fit, _, head = case
-    path = statistics.gather(Cached(fit.features, fit.labels, head), head).save(
-        tmp_path / "s.safetensors"
-    )
-    with safe_open(path, "pt") as file:
-        said, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    for name, part in {"mean": {"mean": tensors["mean"] + 1}, "length": {}}.items():
-        save_file(
-            tensors | part, path, metadata=said | ({"length": "5.0"} if name == "length" else {})
-        )
-        with pytest.raises(ModelError, match="changed after it was written"):
-            statistics.load(path)
-    save_file(tensors, path, metadata=said)
-    assert len(statistics.load(path).mean) == len(tensors["mean"])
-
-
-@pytest.mark.parametrize(("n", "many"), [(100, 1), (300, 1), (400, 2), (5000, 8)])
-def test_clusters_hold_twice_as_many_samples_as_features_on_average(n, many):
-    groups = statistics.clusters(torch.randn(n, 96, generator=torch.Generator().manual_seed(0)), 8)
-    assert len(groups) == many and sum(map(len, groups)) == n
+        assert any("retained samples as well" in str(one.message) for one in caught) == (margin > 0)
 
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"meaning": -1.0}, "meaning=-1.0"),
-        ({"drawn": 1.0}, "drawn=1.0"),
-        ({"drawn": float("nan")}, "drawn=nan"),
+        ({"semantic_weight": -1.0}, "semantic_weight=-1.0"),
+        ({"noise_fraction": 1.0}, "noise_fraction=1.0"),
+        ({"noise_fraction": float("nan")}, "noise_fraction=nan"),
         ({"margin": float("inf")}, "0 or more"),
         ({"false_positives": 0.05}, "the head is the gate"),
         ({"margin": 1.0, "statistics": "head"}, "leave it out"),
@@ -1141,7 +882,7 @@ def test_stats_on_the_command_line(digits_net, tmp_path):
 
 
 def test_a_class_whose_features_are_all_constant_gives_a_finite_map():
-    """Every unit of the layer is dead for one class to keep."""
+    """Every unit of the layer is dead for one retained class."""
     torch.manual_seed(0)
     y = torch.arange(900) % 3
     z = torch.randn(900, 5).relu()

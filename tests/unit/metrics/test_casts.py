@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from unspan.erasers import Projection
 from unspan.erasers.linalg import Moments, spectrum
-from unspan.erasers.maps import Projection
 from unspan.errors import DataError, UsageError
 from unspan.metrics.casts import CASTS, cast_outputs, cast_scores, cast_weight, null_ratio
 from unspan.metrics.outputs import Outputs

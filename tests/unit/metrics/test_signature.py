@@ -5,8 +5,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from unspan.erasers import Projection
 from unspan.erasers.linalg import Moments, spectrum
-from unspan.erasers.maps import Projection
 from unspan.errors import DataError
 from unspan.metrics.accuracy import forget_accuracy
 from unspan.metrics.outputs import Outputs

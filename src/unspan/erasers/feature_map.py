@@ -1,0 +1,75 @@
+"""The base of all erasers: a map on penultimate features that travels with the model.
+
+An eraser is an `nn.Module`, so that it moves, casts, copies and saves with the model that carries
+it. `layout` says which axis of the tensor it meets holds the d features:
+
+- `last`: `[..., d]` (pooled features, tokens)
+- `channels`: `[n, d, ...]` (a feature map; for affine maps only, exact because average pooling
+  commutes with them)
+- `flat`: `[n, ...]` with d numbers a sample
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+Layout = Literal["last", "channels", "flat"]
+
+
+def _compile_with_hooks() -> None:
+    """Make `torch.compile` look at hooks, else a compiled model would skip its eraser.
+
+    By default a graph compiled for the original model is also run for a copy that differs by a hook
+    only. Graphs compiled before are dropped, once. Called when an eraser is made, copied or
+    unpickled, because importing the compiler is slow and no model carries an eraser before.
+    """
+    import torch._dynamo.config as config
+
+    if config.skip_nnmodule_hook_guards:
+        config.skip_nnmodule_hook_guards = False
+        torch.compiler.reset()
+
+
+class FeatureMap(nn.Module):
+    """Base of the erasers: takes and returns any floating dtype, computes in float32 or wider.
+
+    Buffers stay float32 or wider, whatever the model around is cast to. Half precision has too
+    small a range for covariances, and too few digits for directions. For the same reason
+    `torch.autocast` does not reach inside.
+    """
+
+    layout: Layout
+
+    def __init__(self) -> None:
+        super().__init__()
+        _compile_with_hooks()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        _compile_with_hooks()
+
+    def forward(self, z: Tensor) -> Tensor:
+        """The mapped features, with the shape and dtype of `z`."""
+        own = next(self.buffers())  # `z` is a symbol while torch.fx traces the model
+        wide = z.to(own.dtype)
+        if not torch.is_autocast_enabled(own.device.type):
+            return self.map_features(wide).to(z.dtype)
+        with torch.autocast(own.device.type, enabled=False):
+            return self.map_features(wide).to(z.dtype)
+
+    def map_features(self, z: Tensor) -> Tensor:
+        """The mapped features; `z` has the dtype of the buffers."""
+        raise NotImplementedError
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        def wide(tensor: Tensor) -> Tensor:
+            cast = fn(tensor)
+            if not cast.is_floating_point() or cast.element_size() >= 4:
+                return cast
+            return tensor.to(cast.device, torch.promote_types(tensor.dtype, torch.float32))
+
+        return super()._apply(wide, recurse)

@@ -1,0 +1,141 @@
+"""Erasers that decide for every sample by itself: a gate, and the eraser that knows only a head.
+
+They are not affine, so they need the features as one vector a sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from unspan.erasers.feature_map import FeatureMap
+from unspan.erasers.scores import affine_scores, with_one
+from unspan.errors import ModelError
+
+
+class Gate(FeatureMap):
+    """Decides which samples are forgotten ones, and which cluster each of these goes to.
+
+    A sample is gated when its best score as a forgotten class exceeds its best score otherwise.
+    Every sample takes the same steps, so that the time of an answer does not tell who is gated.
+
+    Attributes:
+        forgotten: `[F, d + 1]` affine scores of what is forgotten: rows of the head, or a fitted
+            discriminant.
+        others: `[R, d + 1]` affine scores of the rest.
+        assignment: `[K, d + 1]` affine scores of K clusters; a sample goes to the largest.
+    """
+
+    forgotten: Tensor
+    others: Tensor
+    assignment: Tensor
+
+    def __init__(self, forgotten: Tensor, others: Tensor, assignment: Tensor):
+        super().__init__()
+        self.layout = "last"
+        self.register_buffer("forgotten", forgotten)
+        self.register_buffer("others", others)
+        self.register_buffer("assignment", assignment)
+
+    def map_features(self, z: Tensor) -> Tensor:
+        if self.layout == "channels":
+            raise ModelError(
+                "This eraser needs one vector a sample and met a feature map. Choose another"
+                " feature layer with feature_layer='NAME:out'."
+            )
+        rows = z.flatten(1) if self.layout == "flat" else z.reshape(-1, z.shape[-1])
+        x = with_one(rows)
+        gated = linear(x, self.forgotten).amax(1) > linear(x, self.others).amax(1)
+        cluster = linear(x, self.assignment).argmax(1)
+        return self.erase(rows, x, gated, cluster).view_as(z)
+
+    def erase(self, z: Tensor, x: Tensor, gated: Tensor, cluster: Tensor) -> Tensor:
+        """The output `[n, d]` for features `z`.
+
+        Args:
+            z: `[n, d]`.
+            x: `[n, d + 1]`, `z` with a 1 appended.
+            gated: `[n]` bool, who is gated.
+            cluster: `[n]` int64, where each would go.
+        """
+        raise NotImplementedError
+
+
+class LogitMarginEraser(Gate):
+    """Leaves of every sample only its best remaining class and its margin in logits.
+
+    The margin of a sample is that of its best remaining class over the second. A gated sample gets
+    its cluster for the class, and the margin by which a forgotten class won. The output is
+    `base + margin * class_features[class]`.
+
+    Attributes:
+        class_features: `[R, d]`; a unit of margin each, which the head reads as that class alone.
+        base: `[d]`, features that the head reads as no class.
+    """
+
+    class_features: Tensor
+    base: Tensor
+
+    def __init__(
+        self,
+        forgotten: Tensor,
+        others: Tensor,
+        assignment: Tensor,
+        class_features: Tensor,
+        base: Tensor,
+    ):
+        super().__init__(forgotten, others, assignment)
+        self.register_buffer("class_features", class_features)
+        self.register_buffer("base", base)
+
+    def erase(self, z: Tensor, x: Tensor, gated: Tensor, cluster: Tensor) -> Tensor:
+        best, index = linear(x, self.others).topk(2, dim=1)
+        won_by = linear(x, self.forgotten).amax(1) - best[:, 0]
+        margin = torch.where(gated, won_by, best[:, 0] - best[:, 1])
+        chosen = torch.where(gated, cluster, index[:, 0])
+        return self.base + margin[:, None] * self.class_features[chosen]
+
+
+def is_gated(forgotten: Tensor, others: Tensor, z: Tensor) -> Tensor:
+    """Which features `z` `[n, d]` a gate holds, `[n]` bool; the scores are those of `Gate`."""
+    return affine_scores(forgotten, z).amax(1) > affine_scores(others, z).amax(1)
+
+
+@dataclass(frozen=True)
+class ClassFeatures:
+    """Features that a head reads as one class alone.
+
+    Attributes:
+        of_class: `[R, d]`, a unit of margin for each retained class.
+        base: `[d]`, features that the head reads as no class.
+    """
+
+    of_class: Tensor
+    base: Tensor
+
+    def are_read(self, forgotten: Tensor, others: Tensor) -> bool:
+        """Whether a head with these rows reads every class from its own features."""
+        z = self.base + 10 * self.of_class
+        wrong = affine_scores(forgotten, z).amax(1, keepdim=True).clamp_min(0)
+        read = (affine_scores(others, z) - wrong).argmax(1)
+        return bool((read == torch.arange(len(others))).all())
+
+
+def features_of_classes(
+    head: tuple[Tensor, Tensor], gone: Collection[int], unit: Tensor
+) -> ClassFeatures:
+    """The smallest features that a head reads as each class, by its pseudoinverse.
+
+    Args:
+        head: weight `[C, d]` and bias `[C]`.
+        gone: classes that are left out.
+        unit: `[d]`, in which the size of features is measured.
+    """
+    weight, bias = head
+    inverse = unit[:, None] * torch.linalg.pinv(weight * unit)
+    kept = [label for label in range(len(weight)) if label not in gone]
+    return ClassFeatures(inverse[:, kept].mT, -inverse @ bias)

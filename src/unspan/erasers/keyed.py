@@ -1,0 +1,69 @@
+"""Random choices that follow features, made by a key: scores, codebooks and noise vectors.
+
+The key is the seed of the generator; whoever does not know it cannot predict the choices.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from unspan.erasers.linalg import root
+from unspan.erasers.resampler import CODEBOOKS
+from unspan.erasers.scores import affine_scores
+from unspan.erasers.transport import balanced_offsets, mean_and_covariance
+
+CODES = 64  # of a codebook
+NOISE_VECTORS = 4096  # that all combinations of codes share
+_BALANCED_ON = 5_000  # samples
+
+
+def random_scores(z: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Affine scores `[count, d + 1]` along random directions of the whitened features.
+
+    Each score has mean 0 and variance 1 over the features `z` `[n, d]`.
+    """
+    mean, spread = mean_and_covariance(z)
+    directions = torch.randn(len(mean), count, generator=generator, dtype=torch.float64)
+    if count <= len(mean):
+        directions = torch.linalg.qr(directions)[0]
+    else:
+        directions = directions / directions.norm(dim=0)
+    weights = (root(spread, -0.5) @ directions).mT
+    return torch.cat([weights, -(weights @ mean)[:, None]], 1)
+
+
+def balanced(rows: Tensor, z: Tensor, shares: Tensor, generator: torch.Generator) -> Tensor:
+    """Affine scores with new offsets, so that each is the largest for its share of the features.
+
+    Args:
+        rows: `[K, d + 1]` affine scores.
+        z: `[n, d]` features, of which at most 5,000 are used.
+        shares: `[K]` positive numbers; their proportions count.
+        generator: of the choice of features.
+    """
+    some = z[torch.randperm(len(z), generator=generator)[:_BALANCED_ON]]
+    offsets = balanced_offsets(affine_scores(rows, some), shares.double() / shares.sum())
+    return torch.cat([rows[:, :-1], rows[:, -1:] + offsets[:, None]], 1)
+
+
+def draw_codebooks(z: Tensor, generator: torch.Generator) -> Tensor:
+    """Three codebooks of 64 affine scores each, `[192, d + 1]`.
+
+    The largest score of a codebook is a sample's code in it. All codes of a codebook are equally
+    frequent among the features `z` `[n, d]`.
+    """
+    equal = torch.ones(CODES)
+    books = [
+        balanced(random_scores(z, CODES, generator), z, equal, generator) for _ in range(CODEBOOKS)
+    ]
+    return torch.cat(books)
+
+
+def draw_noise_vectors(z: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
+    """4,096 normal noise vectors `[T, d]` with the correlations of the features `z` `[n, d]`.
+
+    Added to the features, they make a share `fraction` of the variance.
+    """
+    noise = torch.randn(NOISE_VECTORS, z.shape[1], generator=generator, dtype=torch.float64)
+    return (fraction / (1 - fraction)) ** 0.5 * noise @ root(mean_and_covariance(z)[1], 0.5)

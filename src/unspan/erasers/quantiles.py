@@ -1,0 +1,44 @@
+"""Marginal distributions of features by a few quantiles, and the maps between them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# shares at which quantiles are taken, B = 21
+QUANTILE_LEVELS = torch.tensor(
+    [0.004, *(part / 20 for part in range(1, 20)), 0.996], dtype=torch.float64
+)
+
+
+def quantiles_of(z: Tensor) -> Tensor:
+    """Quantiles `[d, B]` of every feature of `z` `[n, d]`, at the shares `QUANTILE_LEVELS`."""
+    return torch.quantile(z, QUANTILE_LEVELS, dim=0).mT
+
+
+def interpolated(t: Tensor, knots: Tensor, values: Tensor) -> Tensor:
+    """Piecewise linear maps of `t` `[n, d]`, feature by feature, continued beyond the ends.
+
+    Args:
+        t: `[n, d]`.
+        knots: `[d, B]` ascending.
+        values: `[n, d, B]`, of the maps at the knots.
+    """
+    part = (t[:, :, None] >= knots[:, 1:-1]).sum(2, keepdim=True)
+    around = torch.cat([part, part + 1], 2)
+    start, end = knots.expand(t.shape[0], -1, -1).gather(2, around).unbind(2)
+    low, high = values.gather(2, around).unbind(2)
+    return torch.lerp(low, high, (t - start) / (end - start).clamp_min(1e-6))
+
+
+def normal_scores(z: Tensor, quantiles: Tensor) -> Tensor:
+    """Features `[n, d]` mapped to standard normals, feature by feature, by their quantiles.
+
+    Args:
+        z: `[n, d]`.
+        quantiles: `[d, B]` of each feature.
+    """
+    width = quantiles[:, -1] - quantiles[:, 0]
+    width = width.where(width > 0, torch.ones_like(width))  # else units would decide what is a tie
+    normal = torch.special.ndtri(QUANTILE_LEVELS).expand(len(z), z.shape[1], -1)
+    return interpolated(z / width, quantiles / width[:, None], normal).clamp(-3, 3)

@@ -1,0 +1,180 @@
+"""Statistics of a model over data, of a stream of features, or of features in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unspan import dist
+from unspan.data.class_names import names_of
+from unspan.data.given import as_dataset
+from unspan.data.loading import batches, peek, size_of
+from unspan.erasers.quantiles import normal_scores, quantiles_of
+from unspan.erasers.scores import head_rows
+from unspan.errors import DataError, UsageError
+from unspan.extraction import Pool, eval_mode, find_feature_layer, head_parameters, unwrap
+from unspan.extraction.statistics import clustering
+from unspan.extraction.statistics.record import MIN_SAMPLES, Statistics
+from unspan.extraction.stream import FeatureStream, example
+from unspan.models.copying import copied
+from unspan.run import Run
+
+COVARIANCE_LIMIT = 2**24  # numbers in the covariances of all clusters; above it they share one
+_MAX_SAMPLES = 50_000  # in memory
+_MAX_NUMBERS = 2**26  # in the samples in memory
+_ONE_LENGTH = 1e-4  # vectors whose norms vary by less than this share lie on a sphere
+
+
+def of_model(
+    model: nn.Module,
+    data: Any,
+    run: Run,
+    *,
+    feature_layer: str | None = None,
+    pool: Pool | None = None,
+) -> Statistics:
+    """Statistics of a model's features over data, in one pass.
+
+    Args:
+        model: not erased; unchanged.
+        data: the samples the model was trained on, in any form that `erase` takes.
+        run: device, batch size, seed, progress; `run.max_samples` draws a part at random.
+        feature_layer: as in `erase`.
+        pool: as in `erase`.
+    """
+    inner = unwrap(model)
+    if hasattr(inner, "_unspan"):
+        raise UsageError(
+            "This model carries an eraser already, and statistics are of the features of an"
+            " original. Pass the model as it was before."
+        )
+    data = as_dataset(data)
+    inner = inner if run.device is None else copied(inner, run.device)
+    with eval_mode(inner):
+        first, _ = peek(batches(data, run))
+        found, _ = find_feature_layer(inner, example(first, inner), feature_layer, pool, whole=True)
+        head = head_parameters(inner, found)
+        stream = FeatureStream(
+            inner, found, batches(data, run, shuffle=True), run, total=size_of(data, run), head=None
+        )
+        stream.says = "reading data"
+        names = names_of(data) or ()
+        if head is not None and len(names) != len(head[0]):
+            names = ()
+        made = of_stream(stream, head)
+        return replace(made, model=stream.model_digest(), class_names=tuple(names))
+
+
+def of_stream(stream: FeatureStream, head: tuple[Tensor, Tensor] | None) -> Statistics:
+    """Statistics of the features that a stream yields, read once.
+
+    Args:
+        stream: features of the retain set.
+        head: weight `[C, d]` and bias `[C]`; every class it predicts is cut into up to eight
+            clusters. Without one the labels of the data name the classes, and data without labels
+            make ten clusters.
+
+    Raises:
+        UsageError: several processes.
+        DataError: fewer than two clusters with 20 samples.
+    """
+    return of_features(*sampled(stream), head)
+
+
+def of_features(z: Tensor, y: Tensor, head: tuple[Tensor, Tensor] | None) -> Statistics:
+    """Statistics of features `[n, d]` with labels `[n]`; see `of_stream`."""
+    if head is None:
+        found = clustering.by_label(z, y)
+    else:
+        allowed = COVARIANCE_LIMIT // (len(head[0]) * z.shape[1] ** 2)
+        most = max(1, min(clustering.MAX_PER_CLASS, allowed))
+        found = clustering.by_prediction(z, head_rows(head), most)
+    groups = found.groups
+    if len(groups) < 2:
+        raise DataError(
+            f"Of {len(z)} retained samples no two clusters have {MIN_SAMPLES}, and two are needed"
+            " for samples to go to. Give more retain data; where only one class is retained, use"
+            " method esc."
+        )
+    quantiles = torch.stack([quantiles_of(group.double()) for group in groups])
+    scores = [normal_scores(group.double(), own) for group, own in zip(groups, quantiles)]
+    return Statistics(
+        rows=found.rows,
+        labels=torch.tensor(found.labels),
+        count=torch.tensor([len(group) for group in groups]),
+        mean=torch.stack([group.double().mean(0) for group in groups]),
+        covariance=_covariances(groups),
+        correlation=_correlations(scores),
+        quantiles=quantiles,
+        length=_common_length(z),
+    )
+
+
+def _correlations(scores: Sequence[Tensor]) -> Tensor:
+    """Correlations of normal scores, in the shape of `_covariances`."""
+    found = _covariances(scores)
+    size = found.diagonal(dim1=1, dim2=2).clamp_min(1e-12).sqrt()
+    return found / size[:, :, None] / size[:, None, :]
+
+
+def _covariances(groups: Sequence[Tensor]) -> Tensor:
+    """Covariances `[K, d, d]` of groups; one `[1, d, d]` within all where those are too large."""
+    dim = groups[0].shape[1]
+    if len(groups) * dim**2 <= COVARIANCE_LIMIT:
+        return torch.stack([group.double().mT.cov() for group in groups])
+    found = torch.zeros(dim, dim, dtype=torch.float64)
+    for group in groups:
+        centred = group.double() - group.double().mean(0)
+        found.addmm_(centred.mT, centred)
+    return (found / (sum(map(len, groups)) - len(groups)))[None]
+
+
+def _common_length(z: Tensor) -> float:
+    """The norm of all rows `[n, d]` where they have one, else 0."""
+    norms = z.norm(dim=1)
+    one_length = float(norms.max() - norms.min()) <= _ONE_LENGTH * float(norms.max())
+    return float(norms.mean()) if one_length else 0.0
+
+
+def sampled(stream: FeatureStream) -> tuple[Tensor, Tensor]:
+    """As many features `[n, d]` of a stream as statistics are made of, and their labels `[n]`.
+
+    They are drawn at random where there are more.
+
+    Raises:
+        UsageError: several processes.
+    """
+    if dist.world() > 1:
+        raise UsageError("Statistics are read in one process; start without torchrun.")
+    return reservoir(stream, min(_MAX_SAMPLES, _MAX_NUMBERS // stream.dim))
+
+
+def reservoir(stream: FeatureStream, most: int) -> tuple[Tensor, Tensor]:
+    """A uniform sample of at most `most` features `[n, d]` of a stream, and their labels `[n]`.
+
+    They keep the order in which they came; a label is -1 where there is none.
+    """
+    generator = torch.Generator().manual_seed(0)
+    features = [torch.empty(0, stream.dim)]
+    labels = [torch.empty(0, dtype=torch.int64)]
+    keys = [torch.empty(0, dtype=torch.float64)]
+    for z, y in stream:
+        features.append(z)
+        labels.append(torch.full((len(z),), -1) if y is None else y.long())
+        keys.append(torch.rand(len(z), generator=generator, dtype=torch.float64))
+        if sum(map(len, features)) > 2 * most:
+            kept = _smallest(torch.cat(keys), most)
+            features = [torch.cat(features)[kept]]
+            labels = [torch.cat(labels)[kept]]
+            keys = [torch.cat(keys)[kept]]
+    kept = _smallest(torch.cat(keys), most)
+    return torch.cat(features)[kept], torch.cat(labels)[kept]
+
+
+def _smallest(keys: Tensor, most: int) -> Tensor:
+    """Positions of the `most` smallest keys, in their order."""
+    return keys.topk(min(most, len(keys)), largest=False).indices.sort().values

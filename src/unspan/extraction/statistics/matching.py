@@ -1,0 +1,51 @@
+"""Statistics from a file, for one model and request."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from unspan.erasers import Affine, LogitMarginEraser, head_rows
+from unspan.erasers.composition import parts_of
+from unspan.errors import UsageError
+from unspan.extraction.statistics.record import Statistics, load
+from unspan.extraction.stream import FeatureStream
+
+_SAME_ROW = 1e-2  # of the largest entry of a column
+
+
+def load_for(path: str, stream: FeatureStream) -> Statistics:
+    """Statistics from a file, after checking that they describe the features of a stream.
+
+    Raises:
+        UsageError: they are of other weights, of another head, or of features that an earlier
+            request has changed.
+        ModelError: the file cannot be read.
+    """
+    found = load(path)
+    earlier = [] if stream.prior is None else parts_of(stream.prior)
+    if any(isinstance(part, Affine | LogitMarginEraser) for part in earlier):
+        raise UsageError(
+            f"{path} is of the original features, which the eraser of an earlier request has"
+            " changed for all samples. Give the retain set instead."
+        )
+    if found.model and found.model != stream.model_digest():
+        raise UsageError(
+            f"{path} is of other weights than this model has; write statistics of this one with"
+            " unspan stats."
+        )
+    if stream.head is not None and not _is_of_head(found, head_rows(stream.head)):
+        raise UsageError(
+            f"{path} is of a model with another head; write statistics of this one with unspan"
+            " stats."
+        )
+    return found
+
+
+def _is_of_head(found: Statistics, rows: Tensor) -> bool:
+    """Whether clusters are scored by the rows `[C, d + 1]` of a head, column by column."""
+    if not bool((found.labels >= 0).all()) or int(found.labels.max()) >= len(rows):
+        return False
+    own = rows[found.labels]
+    near = (own - found.rows).abs() <= _SAME_ROW * own.abs().amax(0)
+    return bool(torch.all(near))

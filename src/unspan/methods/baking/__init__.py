@@ -1,0 +1,1 @@
+"""The parts of the method `bake`; its card and settings are in `unspan.methods.bake`."""

@@ -1,0 +1,71 @@
+"""Layers with weights, and what they are given in a forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from unspan.data.inputs import place
+from unspan.extraction import eval_mode, forward, input_like
+
+
+def layers_with_weights(model: nn.Module, inputs: Any) -> list[str]:
+    """Names of the layers with a weight matrix or kernel, in the order in which they run.
+
+    Layers that run more than once are left out.
+
+    Args:
+        model: any module.
+        inputs: a batch of it.
+    """
+    ran: list[str] = []
+    found = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, (nn.Linear, nn.modules.conv._ConvNd))
+    ]
+    handles = [
+        module.register_forward_pre_hook(lambda _module, _args, name=name: ran.append(name))
+        for name, module in found
+    ]
+    try:
+        with eval_mode(model):
+            forward(model, place(inputs, input_like(model, inputs)))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [name for name in dict.fromkeys(ran) if ran.count(name) == 1]
+
+
+@contextmanager
+def pooled_inputs(model: nn.Module, names: list[str]) -> Iterator[dict[str, Tensor]]:
+    """The inputs of the named layers at the last forward pass, `[n, d]` float32.
+
+    They are means over positions or tokens, by the name of the layer.
+    """
+    seen: dict[str, Tensor] = {}
+
+    def keep(name: str, x: Tensor) -> None:
+        seen[name] = _pooled(x.float())
+
+    handles = [
+        model.get_submodule(name).register_forward_pre_hook(
+            lambda _module, args, name=name: keep(name, args[0])
+        )
+        for name in names
+    ]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _pooled(x: Tensor) -> Tensor:
+    """The mean over positions of a map `[n, d, ...]` or over tokens `[n, t, d]`, `[n, d]`."""
+    if x.ndim > 3:
+        return x.mean(tuple(range(2, x.ndim)))
+    return x.mean(1) if x.ndim == 3 else x

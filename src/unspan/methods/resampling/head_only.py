@@ -1,0 +1,59 @@
+"""`resample` without a retain set: every sample keeps its best remaining class and its margin."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+from torch import Tensor
+
+from unspan.erasers import LogitMarginEraser
+from unspan.erasers.gated import features_of_classes
+from unspan.erasers.scores import undo_units
+from unspan.errors import UsageError
+from unspan.methods.resampling.gate import GateRows
+from unspan.methods.resampling.steps import spread_over_clusters
+
+
+def fit_head_only(
+    features: Tensor,
+    head: tuple[Tensor, Tensor],
+    gate: GateRows,
+    gone: Collection[int],
+    generator: torch.Generator,
+) -> tuple[LogitMarginEraser, float]:
+    """The eraser that knows only the head, and the share of the features that it gates.
+
+    Args:
+        features: `[n, d]` of the request.
+        head: weight `[C, d]` and bias `[C]`.
+        gate: of the classes to be forgotten.
+        gone: classes that are forgotten now or were before.
+        generator: keyed.
+
+    Raises:
+        UsageError: fewer than two classes are retained, or the head cannot tell them apart.
+        InconclusiveError: the gate recognises fewer than 20 features.
+    """
+    if len(gate.others) < 2:
+        raise UsageError(
+            "resample with statistics='head' needs at least two retained classes; use statistics,"
+            " or retrain."
+        )
+    gated, _ = gate.split(features)
+    size = features.square().mean(0).sqrt()
+    unit = size.where(size > 0, torch.ones_like(size))
+    equal = torch.ones(len(gate.others))
+    assignment = spread_over_clusters(gated / unit, gate.others, equal, 0.0, generator)
+    made = features_of_classes(head, gone, unit)
+    if not made.are_read(gate.forgotten, gate.others):
+        weight = head[0]
+        raise UsageError(
+            f"resample with statistics='head': the head has {len(weight)} classes on"
+            f" {weight.shape[1]} features and cannot read them one by one; give a retain set, or"
+            " statistics."
+        )
+    eraser = LogitMarginEraser(
+        gate.forgotten, gate.others, undo_units(assignment, unit), made.of_class, made.base
+    )
+    return eraser, len(gated) / len(features)

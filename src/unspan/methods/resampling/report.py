@@ -1,0 +1,32 @@
+"""What a user should know of a fit of `resample`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+_FEW_GATED = 0.5  # of the forget samples
+_MANY_MOVED = 0.03  # of the retained samples
+
+
+def warnings_of(report: dict[str, Any]) -> tuple[str, ...]:
+    """The warnings that the figures of a fit call for."""
+    found = []
+    if report["gated"] < _FEW_GATED:
+        found.append(
+            f"only {report['gated']:.0%} of the forget samples are recognised by the gate; the"
+            " others pass it with their features unchanged"
+        )
+    if report.get("moved", 0) > _MANY_MOVED:
+        found.append(
+            f"the gate holds {report['moved']:.0%} of the retained samples as well, and moves them"
+            " too; ask for less with margin or false_positives"
+        )
+    if report.get("fewest_retained", math.inf) < 2 * report["dim"]:
+        found.append(
+            f"the statistics of a cluster rest on {report['fewest_retained']} samples in"
+            f" {report['dim']} dimensions: what goes there can be told from real samples, and"
+            " probes may read it (docs/survive.md); give more retain data, or statistics='head'"
+            " where only answers are served"
+        )
+    return tuple(found)

@@ -1,0 +1,270 @@
+"""Steps 2 to 5 of `resample`, in order: cluster, noise, map, covariance correction.
+
+Features are float64 and divided by each feature's deviation, so that their units decide nothing. K
+is the number of clusters, d of features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from unspan.erasers import Resampler, affine_scores
+from unspan.erasers.keyed import balanced, draw_codebooks, draw_noise_vectors, random_scores
+from unspan.erasers.linalg import root
+from unspan.erasers.quantiles import interpolated, quantiles_of
+from unspan.erasers.resampler import affine_by_cluster, noise_index
+from unspan.erasers.scores import undo_units
+from unspan.erasers.transport import (
+    average,
+    covariance_correction,
+    gaussian_transport,
+    mean_and_covariance,
+    shrink_covariance,
+    with_ridge,
+)
+from unspan.extraction.statistics import Statistics
+from unspan.methods.resampling.gate import GateRows
+
+_SIMULATED = 4000  # samples of a cluster
+_CHUNK = 512  # samples that go through the maps of their clusters at a time
+
+
+def fit_resampler(
+    gate: GateRows,
+    gated: Tensor,
+    missed: Tensor,
+    retained: Statistics,
+    unit: Tensor,
+    *,
+    semantic_weight: float,
+    noise_fraction: float,
+    generator: torch.Generator,
+) -> Resampler:
+    """Steps 2 to 5, on features divided by `unit`, and the eraser in the features' own units.
+
+    Args:
+        gate: of step 1.
+        gated: `[n, d]` features of the request that the gate holds.
+        missed: `[m, d]` features of the request that it misses.
+        retained: statistics of where the samples go.
+        unit: `[d]`, deviation of each feature.
+        semantic_weight: as in `spread_over_clusters`.
+        noise_fraction: as in `draw_noise`.
+        generator: of the keyed choices.
+    """
+    gated = gated / unit
+    own = retained.divided(unit)
+    assignment = assign_clusters(gated, missed / unit, own, semantic_weight, generator)
+    codebooks, noise = draw_noise(gated, noise_fraction, generator)
+
+    x = gated + noise[noise_index(affine_scores(codebooks, gated), len(noise))]
+    cluster = affine_scores(assignment, gated).argmax(1)
+    maps, offsets, knots = map_to_clusters(x, cluster, own)
+    corrections, shifts = correct_covariance(own, knots, generator)
+
+    length = torch.tensor(retained.length, dtype=torch.float64)
+    return Resampler(
+        forgotten=gate.forgotten,
+        others=gate.others,
+        assignment=undo_units(assignment, unit),
+        codebooks=undo_units(codebooks, unit),
+        noise=noise * unit,
+        maps=maps / unit,
+        offsets=offsets,
+        knots=knots,
+        quantiles=retained.quantiles,
+        covariance_correction=unit[:, None] * corrections / unit,
+        shifts=shifts * unit,
+        length=length if retained.length > 0 else None,
+    )
+
+
+# step 2: a cluster for each gated sample
+
+
+def assign_clusters(
+    gated: Tensor,
+    missed: Tensor,
+    retained: Statistics,
+    semantic_weight: float,
+    generator: torch.Generator,
+) -> Tensor:
+    """Step 2: affine scores `[K, d + 1]`; a gated sample goes to the cluster with the largest.
+
+    The clusters fill in proportion to their retained samples. What is missed by the gate stays
+    where it is and counts too.
+
+    Args:
+        gated: `[n, d]` features that move.
+        missed: `[m, d]` features of the request that the gate misses.
+        retained: of the K clusters.
+        semantic_weight: of the model's own scores beside the random ones.
+        generator: keyed.
+    """
+    capacity = cluster_capacity(retained, missed, len(gated) + len(missed))
+    return spread_over_clusters(gated, retained.rows, capacity, semantic_weight, generator)
+
+
+def cluster_capacity(retained: Statistics, missed: Tensor, samples: int) -> Tensor:
+    """How many gated samples each cluster takes, `[K]`.
+
+    With what the gate misses, all clusters then have a like share of forgotten samples.
+
+    Args:
+        retained: of the K clusters.
+        missed: `[m, d]` features that pass unchanged; each lies in the cluster of the nearest
+            centre.
+        samples: of the request in all.
+    """
+    nearest = torch.cdist(missed, retained.mean).argmin(1)
+    there = torch.bincount(nearest, minlength=len(retained.mean))
+    return (samples * retained.count / retained.count.sum() - there).clamp_min(0.1)
+
+
+def spread_over_clusters(
+    gated: Tensor,
+    rows: Tensor,
+    shares: Tensor,
+    semantic_weight: float,
+    generator: torch.Generator,
+) -> Tensor:
+    """Affine scores `[K, d + 1]` whose argmax spreads gated features over clusters by shares.
+
+    They are random scores plus `semantic_weight` times the standardised scores of the model.
+
+    Args:
+        gated: `[n, d]`.
+        rows: `[K, d + 1]` scores of the model, one row a cluster.
+        shares: `[K]` positive numbers; their proportions count.
+        semantic_weight: of the model's scores.
+        generator: keyed.
+    """
+    own = rows - rows.mean(0)
+    size = affine_scores(own, gated).std().clamp_min(1e-12)
+    mixed = random_scores(gated, len(rows), generator) + semantic_weight * own / size
+    return balanced(mixed, gated, shares, generator)
+
+
+# step 3: noise
+
+
+def draw_noise(
+    gated: Tensor, noise_fraction: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Step 3: codebooks `[3 * 64, d + 1]`, and the noise vectors `[T, d]` that codes choose.
+
+    Args:
+        gated: `[n, d]` features, whose covariance the noise has.
+        noise_fraction: share of the variance of features and noise together that is noise.
+        generator: keyed.
+    """
+    codebooks = draw_codebooks(gated, generator)
+    noise = draw_noise_vectors(gated, noise_fraction, generator)
+    return codebooks, noise
+
+
+# step 4: a map to each cluster
+
+
+def map_to_clusters(
+    x: Tensor, cluster: Tensor, retained: Statistics
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Step 4: maps from noisy features to normal scores with the correlations of their cluster.
+
+    Args:
+        x: `[n, d]` gated features with noise.
+        cluster: `[n]` int64, where each goes.
+        retained: of the K clusters.
+
+    Returns:
+        Maps `[K, d, d]` (or `[1, d, d]`), offsets `[K, d]`, and knots `[d, B]`: the quantiles of
+        what the maps give, over all clusters.
+    """
+    overall = x.mean(0)
+    groups = [x[cluster == k] for k in range(len(retained.mean))]
+    means = torch.stack([(group.sum(0) + overall) / (len(group) + 1) for group in groups])
+    within = mean_and_covariance(x - means[cluster])[1]
+    if retained.shares_covariance:
+        maps = gaussian_transport(with_ridge(within), retained.correlation[0])[None]
+    else:
+        maps = _maps_of_groups(groups, within, retained)
+    every = torch.arange(len(means))
+    offsets = -affine_by_cluster(means, maps, torch.zeros_like(means), every)
+    parts = zip(x.split(_CHUNK), cluster.split(_CHUNK))
+    given = torch.cat([affine_by_cluster(part, maps, offsets, there) for part, there in parts])
+    return maps, offsets, quantiles_of(given).contiguous()
+
+
+def _maps_of_groups(groups: list[Tensor], within: Tensor, retained: Statistics) -> Tensor:
+    """Transport `[K, d, d]` from the covariance of each group to the correlations of its cluster.
+
+    Covariances of few samples are mixed with the one `within` all groups `[d, d]`.
+    """
+    usual = average(retained.correlation, retained.count)
+    maps = []
+    for group, target, n in zip(groups, retained.correlation, retained.count.tolist()):
+        source = within
+        if len(group) > 1:  # its own covariance holds for this group alone, so it counts half
+            source = shrink_covariance(group.mT.cov(), within, len(group) / 2)
+        maps.append(gaussian_transport(with_ridge(source), shrink_covariance(target, usual, n)))
+    return torch.stack(maps)
+
+
+# step 5: the covariance of each cluster
+
+
+def correct_covariance(
+    retained: Statistics, knots: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Step 5: maps from what steps 3 and 4 give to the covariance and mean of each cluster.
+
+    What they give is simulated, cluster by cluster. Features are near linear dependence, which maps
+    feature by feature break, and who whitens them would see it.
+
+    Args:
+        retained: of the K clusters.
+        knots: `[d, B]` of step 4.
+        generator: keyed.
+
+    Returns:
+        Matrices `[K, d, d]` (or `[1, d, d]`) and shifts `[K, d]`.
+    """
+    shared = retained.shares_covariance
+    usual = average(retained.covariance, retained.count)
+    means, centred, matrices = [], [], []
+    for k, made in enumerate(_simulate(retained, knots, generator)):
+        means.append(made.mean(0))
+        if shared:
+            centred.append(made - made.mean(0))
+            continue
+        real = shrink_covariance(retained.covariance[k], usual, int(retained.count[k]))
+        matrices.append(covariance_correction(made.mT.cov(), real))
+    if shared:
+        matrices = [covariance_correction(torch.cat(centred).mT.cov(), usual)]
+    corrections = torch.stack(matrices)
+    before = torch.stack(means)
+    every = torch.arange(len(before))
+    zero = torch.zeros_like(retained.mean)
+    return corrections, retained.mean - affine_by_cluster(before, corrections, zero, every)
+
+
+def _simulate(retained: Statistics, knots: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
+    """For each cluster `[n, d]` samples with its correlations and quantiles, as of step 4."""
+    n = _SIMULATED
+    if retained.shares_covariance:
+        n = max(_SIMULATED // len(retained.mean), 100)
+    usual = average(retained.correlation, retained.count)
+    half = root(usual, 0.5)
+    for k, quantiles in enumerate(retained.quantiles):
+        if not retained.shares_covariance:
+            own = shrink_covariance(retained.correlation[k], usual, int(retained.count[k]))
+            half = root(own, 0.5)
+        t = torch.randn(n, len(half), generator=generator, dtype=torch.float64) @ half
+        parts = [
+            interpolated(part, knots, quantiles.expand(len(part), -1, -1))
+            for part in t.split(_CHUNK)
+        ]
+        yield torch.cat(parts)
