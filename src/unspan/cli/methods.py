@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -15,18 +14,17 @@ def methods(
     """List the methods, or print the card of one: idea, formula, needs, cost, known failure,
     source.
     """
-    from unspan.methods import METHODS, by_name, listed
+    from unspan.methods import by_name, listed, registered
 
     if name is not None:
         kind = by_name(name)
-        print((sys.modules[kind.__module__].__doc__ or "").strip())
+        print(kind.card().text)
         rows = listed(kind)
         if rows:
             print("\nSettings (--set NAME=VALUE) and their defaults:")
             for setting, default in rows:
                 print(f"  {setting:<16} {default}")
         return
-    for method in METHODS:
-        first = (sys.modules[method.__module__].__doc__ or "").strip().split("\n\n")[0]
-        first = " ".join(first.split())
-        print(f"{method.name:<14} {first}  (needs: {', '.join(sorted(method().needs))})")
+    for method in registered():
+        card = method.card()
+        print(f"{card.name:<14} {card.summary}  (needs: {', '.join(sorted(card.needs))})")
