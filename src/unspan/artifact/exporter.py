@@ -127,7 +127,8 @@ def _compare(model: nn.Module, run: Program, inputs: Inputs, atol: float) -> flo
     worst = 0.0
     for size in (given, 1, given + 1):
         batch = _resized(inputs, size)
-        expected, actual = _first(_call(model, batch)).cpu().double(), run(batch).cpu().double()
+        expected = _first(_call(model, batch)).cpu().double()
+        actual = run(batch).cpu().double()
         if actual.shape != expected.shape:
             raise ModelError(
                 f"the exported file returns {list(actual.shape)}, the model {list(expected.shape)}"

@@ -1,6 +1,7 @@
 """A folder of image files as labelled splits."""
 
 import hashlib
+import itertools
 import os
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -154,7 +155,8 @@ def open_image_folder(root: Path) -> dict[str, Source]:
     else:
         by_split["train"] = [(file, file) for file in found.images]
     classes = {split: [_class_of(rest) for _, rest in files] for split, files in by_split.items()}
-    names = sorted({name for of_files in classes.values() for name in of_files if name is not None})
+    found_names = set(itertools.chain(*classes.values()))
+    names = sorted(name for name in found_names if name is not None)
     return {
         split: _image_split(root, [f for f, _ in by_split[split]], classes[split], names)
         for split in by_split

@@ -164,7 +164,9 @@ class Relabelled(Labelled):
     def __init__(
         self, dataset: Any, own: Sequence[str], index: Sequence[int], class_names: Sequence[str]
     ):
-        self.dataset, self._own, self._index = dataset, list(own), list(index)
+        self.dataset = dataset
+        self._own = list(own)
+        self._index = list(index)
         self.class_names = list(class_names)
         self.labels = [self._joined(label) for label in labels_of(dataset, own)]
 

@@ -10,6 +10,7 @@ from PIL import Image
 from unspan.data import folders
 from unspan.data.loading import batches
 from unspan.data.opening import open_data
+from unspan.data.preprocess import Preprocess
 from unspan.data.request import Splits
 from unspan.errors import DataError
 from unspan.run import Run
@@ -26,8 +27,12 @@ def _folder(root: Path, count: int) -> Path:
     return root
 
 
+def _zeros(image):
+    return torch.zeros(3)
+
+
 def _opened(root: Path):
-    return open_data(str(root), transform=lambda image: torch.zeros(3))["train"]
+    return open_data(str(root), transform=_zeros)["train"]
 
 
 def _message(data, run=None) -> str:
@@ -83,3 +88,18 @@ def test_a_file_that_is_gone_is_counted_as_damaged(tmp_path):
     text = _message(data)
     assert "cannot read the file" in text
     assert text.endswith("At least 2 of the 6 images cannot be read; the others are dog/00.png")
+
+
+def test_a_loader_worker_gives_the_same_message(tmp_path):
+    root = _folder(tmp_path, 5)
+    (root / "dog" / "03.png").write_bytes(b"")
+    text = _message(_opened(root), Run(workers=1))
+    assert text == "dog/03.png: the image is empty (0 bytes); replace or remove it"
+
+
+def test_images_of_different_sizes_are_said_by_a_loader_worker_too(tmp_path):
+    root = _folder(tmp_path, 2)
+    Image.new("RGB", (7, 5)).save(root / "dog" / "01.png")
+    data = open_data(str(root), transform=Preprocess())["train"]
+    assert _message(data, Run(workers=1)) == _message(data)
+    assert "dog/01.png has size 3 x 5 x 7" in _message(data)
