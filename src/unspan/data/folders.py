@@ -95,10 +95,9 @@ def damaged_images(stored: Rows, first: int) -> str:
         return ""
     more = len(found) + 1 - _NAMED
     shown = ", ".join(found[: _NAMED - 1]) + (f" and {more} more" if more > 0 else "")
-    return (
-        f"At least {len(found) + 1} of the {len(stored)} images cannot be read; the others are"
-        f" {shown}"
-    )
+    all_decoded = left >= 0 and len(stored) <= _CHECKED
+    count = f"{'' if all_decoded else 'At least '}{len(found) + 1} of the {len(stored)} images"
+    return f"{count} cannot be read; the others are {shown}"
 
 
 def _size(path: Path) -> int:

@@ -54,7 +54,7 @@ def test_up_to_ten_damaged_images_are_named_with_their_number(tmp_path):
         (root / "dog" / f"{at:02d}.png").write_bytes(b"no image" * (at % 2))
     text = _message(_opened(root))
     assert text.startswith("dog/00.png: the image is empty (0 bytes); replace or remove it. ")
-    assert "At least 13 of the 40 images cannot be read" in text
+    assert ". 13 of the 40 images cannot be read" in text
     assert "dog/01.png" in text
     assert "dog/09.png and 3 more" in text
     assert "dog/10.png" not in text
@@ -66,8 +66,11 @@ def test_damage_after_the_header_is_found_in_small_folders(tmp_path, monkeypatch
     for name in ("cat/01.png", "dog/02.png"):
         (root / name).write_bytes(whole[:-20])
     assert "dog/02.png" in _message(_opened(root))
+    (root / "dog" / "04.png").write_bytes(b"")
     monkeypatch.setattr(folders, "_DECODED", 0)
-    assert "dog/02.png" not in _message(_opened(root))
+    text = _message(_opened(root))
+    assert "At least 2 of the 10 images" in text
+    assert "dog/02.png" not in text
 
 
 def test_images_of_a_request_are_named_by_the_whole_folder(tmp_path):
@@ -77,7 +80,7 @@ def test_images_of_a_request_are_named_by_the_whole_folder(tmp_path):
     splits = Splits.by_class(_opened(root), "dog")
     text = _message(splits.forget)
     assert text.startswith("dog/02.png: ")
-    assert "At least 2 of the 10 images cannot be read; the others are cat/01.png" in text
+    assert ". 2 of the 10 images cannot be read; the others are cat/01.png" in text
 
 
 def test_a_file_that_is_gone_is_counted_as_damaged(tmp_path):
@@ -87,7 +90,7 @@ def test_a_file_that_is_gone_is_counted_as_damaged(tmp_path):
     (root / "dog" / "00.png").unlink()
     text = _message(data)
     assert "cannot read the file" in text
-    assert text.endswith("At least 2 of the 6 images cannot be read; the others are dog/00.png")
+    assert text.endswith(". 2 of the 6 images cannot be read; the others are dog/00.png")
 
 
 def test_a_loader_worker_gives_the_same_message(tmp_path):
