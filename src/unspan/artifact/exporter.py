@@ -152,7 +152,9 @@ def _write_onnx(model: nn.Module, inputs: Inputs, file: Path) -> Program:
         raise UsageError(f"{error.name} is not installed: pip install 'unspan[onnx]'") from error
     if sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()]) >= _ONNX_LIMIT:
         raise UsageError("one ONNX file holds less than 2 GB: export this model as pt2")
-    program = torch.onnx.export(model, dynamo=True, **_traced(inputs))
+    # traced here: torch 2.7 would fall back to a trace that keeps one branch of the model
+    traced = torch.export.export(model, strict=False, **_traced(inputs))
+    program = torch.onnx.export(traced, dynamo=True)
     assert program is not None  # it is where no file is given
     program.model.metadata_props[_MARK] = "1"
     program.save(str(file), external_data=False)
