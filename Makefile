@@ -2,7 +2,9 @@ PYTHON ?= python3
 PIP_TORCH ?=
 VENV := .venv
 BIN := $(VENV)/bin
-SUITE := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
+# tests start many processes: compiled modules are kept, wherever the environment forbids it
+KEEP := PYTHONPYCACHEPREFIX=$(CURDIR)/build/pycache PYTHONDONTWRITEBYTECODE=
+SUITE := $(KEEP) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
 
 .PHONY: help setup demo test test-fast check coverage metrics durations wheel matrix bench bench-smoke clean
 
