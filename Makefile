@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 KEEP := PYTHONPYCACHEPREFIX=$(CURDIR)/build/pycache PYTHONDONTWRITEBYTECODE=
 SUITE := $(KEEP) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
 
-.PHONY: help setup demo test test-fast check coverage metrics durations wheel matrix bench bench-smoke clean
+.PHONY: help setup demo test test-fast check coverage metrics durations wheel docs matrix bench bench-smoke clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -49,6 +49,10 @@ durations: $(VENV)/ready ## processor seconds of every test, and the tests that 
 	mkdir -p build && rm -f build/times.jsonl
 	$(SUITE) -p tools.times --times build/times.jsonl
 	$(BIN)/python tools/times.py build/times.jsonl
+
+docs: $(VENV)/ready ## build the site into build/site, with warnings as errors
+	$(BIN)/python docs/measured.py --check
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/site
 
 wheel: ## build the wheel, install it in a fresh environment and use it there
 	rm -rf build/wheel-env dist
