@@ -1,6 +1,6 @@
 """Pages that are made from the code: one a method, and one of the command line.
 
-    python docs/generate.py FOLDER
+python docs/generate.py FOLDER
 """
 
 from __future__ import annotations
