@@ -5,6 +5,7 @@ instead.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any, Protocol
 
 from unspan import dist
@@ -144,11 +145,11 @@ def by_name(name: str) -> Any:
     """The method class of a command-line name.
 
     Raises:
-        UsageError: unknown; lists the names.
+        UsageError: unknown; says close names, and lists all.
     """
-    for method in METHODS:
-        if method.name == name:
-            return method
-    raise UsageError(
-        f"Unknown method '{name}'. Methods: {', '.join(method.name for method in METHODS)}."
-    )
+    known = {method.name: method for method in METHODS}
+    if name in known:
+        return known[name]
+    close = get_close_matches(name, known, n=3)
+    meant = f" Did you mean {' or '.join(close)}?" if close else ""
+    raise UsageError(f"Unknown method '{name}'.{meant} Methods: {', '.join(known)}.")
