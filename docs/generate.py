@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import measured
+
 from unspan.methods import METHODS, listed
 
 HEADINGS = ("Idea", "Steps", "Formula", "Needs", "Cost", "Typical", "Fails", "Source", "Deviates")
@@ -28,6 +30,7 @@ def write(folder: Path) -> None:
         "utf-8",
     )
     (folder / "cli.md").write_text(command_page(), "utf-8")
+    (folder / "results.md").write_text(measured.page(), "utf-8")
 
 
 def method_page(method: Any) -> str:

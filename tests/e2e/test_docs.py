@@ -24,6 +24,9 @@ PLAIN = (
     "audit",
     "recipes",
     "glossary",
+    "resample",
+    "notes/failed",
+    "architecture",
 )
 PAGES = [README, *(ROOT / "docs" / f"{name}.md" for name in PLAIN)]
 LONGEST = 25  # words of a sentence

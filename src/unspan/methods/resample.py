@@ -45,7 +45,7 @@ another class pass the gate. Forgotten samples change more than others when an i
 again, mirrored or shifted: a probe trained on pairs of answers reads most of the class again (78 %
 on CIFAR-10; bake does not have this). Images at another contrast are not what the map was fitted
 to. With `statistics="head"` features serve no other purpose than the classes of the head.
-Source: this project, docs/survive.md; transport between Gaussians: Dowson and Landau 1982.
+Source: this project, docs/resample.md; transport between Gaussians: Dowson and Landau 1982.
 Deviates: none.
 """
 
