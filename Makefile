@@ -2,9 +2,11 @@ PYTHON ?= python3
 PIP_TORCH ?=
 VENV := .venv
 BIN := $(VENV)/bin
-SUITE := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
+# tests start many processes: compiled modules are kept, wherever the environment forbids it
+KEEP := PYTHONPYCACHEPREFIX=$(CURDIR)/build/pycache PYTHONDONTWRITEBYTECODE=
+SUITE := $(KEEP) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
 
-.PHONY: help setup demo test test-fast check coverage metrics durations wheel matrix bench bench-smoke clean
+.PHONY: help setup demo test test-fast check coverage metrics durations wheel docs matrix bench bench-smoke clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -47,6 +49,10 @@ durations: $(VENV)/ready ## processor seconds of every test, and the tests that 
 	mkdir -p build && rm -f build/times.jsonl
 	$(SUITE) -p tools.times --times build/times.jsonl
 	$(BIN)/python tools/times.py build/times.jsonl
+
+docs: $(VENV)/ready ## build the site into build/site, with warnings as errors
+	$(BIN)/python docs/measured.py --check
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/site
 
 wheel: ## build the wheel, install it in a fresh environment and use it there
 	rm -rf build/wheel-env dist

@@ -25,11 +25,12 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
 import unspan
-from unspan import ESC, ESCT, Run, run
+from unspan import ESC, ESCT, Run
 from unspan.artifact import receipt
 from unspan.artifact.receipt import versions
+from unspan.data import loading
 from unspan.erasers import Resampler, linalg
-from unspan.erasure import pipeline as deletion
+from unspan.erasure import locating, opening, placing
 from unspan.errors import InconclusiveError
 from unspan.extraction import attach, find_feature_layer, stream
 from unspan.extraction.statistics.computing import COVARIANCE_LIMIT
@@ -37,20 +38,9 @@ from unspan.methods import esc, esc_t
 from unspan.system import digests
 
 FIXED = [
-    *(
-        (deletion, name)
-        for name in (
-            "copied",
-            "find_feature_layer",
-            "unsteady",
-            "data_notices",
-            "install",
-            "verify",
-            "outcomes",
-            "compare",
-            "read",
-        )
-    ),
+    (opening, "copied"),
+    *((locating, name) for name in ("find_feature_layer", "unsteady", "data_notices")),
+    *((placing, name) for name in ("install", "verify", "outcomes", "compare", "read")),
     (digests, "state_hash"),
     (receipt, "versions"),
     (receipt, "commitment"),
@@ -58,12 +48,12 @@ FIXED = [
     (esc_t, "spectrum"),
 ]
 PER_SAMPLE = [
-    (run, "digest_of"),
+    (loading, "digest_of"),
     (linalg.Moments, "update"),
     (stream, "_check_finite"),
-    (stream.FeatureStream, "_note"),
+    (stream.ModelFeatures, "_note"),
 ]
-OTHER = [(stream.FeatureStream, "_features"), (ESCT, "_train"), (ESCT, "_finish")]
+OTHER = [(stream.ModelFeatures, "_features"), (ESCT, "_train"), (ESCT, "_finish")]
 
 
 def erase(

@@ -13,14 +13,16 @@ ABOUT_COST = ("test_guard", "test_collateral", "matrix", "test_request_forms")
 REFUSAL = guard.refusal
 
 
-# measured by `make durations`: FILE::FUNCTION, all its cases together
+# measured by `make durations`: FILE::NAME of a test, all its cases together, or of a fixture
 SLOW = frozenset((Path(__file__).parent / "slow.txt").read_text("utf-8").split())
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
         function = item.nodeid.rpartition("/")[2].partition("[")[0]
-        if function in SLOW:
+        named = item.fixturenames if isinstance(item, pytest.Function) else ()
+        fixtures = {f"{item.path.name}::{name}" for name in named}
+        if function in SLOW or fixtures & SLOW:
             item.add_marker("slow")
 
 

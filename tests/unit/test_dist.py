@@ -32,6 +32,7 @@ warnings.simplefilter("ignore")
 import torch
 from torch import nn
 import unspan, unspan.erasure.pipeline, torch.distributed
+import scipy.stats, torch._dynamo  # imported on first use: once here, not in every process
 
 torch.set_num_threads(1)  # no thread pool before the fork
 

@@ -10,7 +10,8 @@ from unspan.data.class_names import class_name
 
 def card(account: dict[str, Any]) -> str:
     """Markdown for a receipt; text from the data (class names) is escaped."""
-    request, fit = account["request"], account["method"]["fit"]
+    request = account["request"]
+    fit = account["method"]["fit"]
     what = (
         ", ".join(_plain(name) for name in request["selector"])
         or f"{request['samples_read']} samples"

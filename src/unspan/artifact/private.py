@@ -125,7 +125,8 @@ def _orthonormal(basis: Tensor) -> bool:
 def _same_buffers(eraser: Eraser, inner: nn.Module) -> bool:
     """The eraser in the model has the stored buffers, as far as float32 tells."""
     carried = [one for name, one in inner.named_modules() if name.rpartition(".")[2] == CHILD]
-    ours, theirs = dict(eraser.named_buffers()), dict(carried[0].named_buffers())
+    ours = dict(eraser.named_buffers())
+    theirs = dict(carried[0].named_buffers())
     return ours.keys() == theirs.keys() and all(
         ours[name].shape == theirs[name].shape
         and torch.equal(ours[name].float(), theirs[name].float().cpu())

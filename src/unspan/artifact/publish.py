@@ -106,7 +106,8 @@ def _exchange(a: Path, b: Path) -> bool:
         call = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError):
         return False
-    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    here = -100  # AT_FDCWD
+    exchange = 2  # RENAME_EXCHANGE
     return bool(call(here, os.fsencode(a), here, os.fsencode(b), exchange) == 0)
 
 

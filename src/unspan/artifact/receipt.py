@@ -37,7 +37,7 @@ PROTECTS = {  # by the form, or by the eraser where it is not affine
             (
                 "users of features through the access paths listed as erased, as long as they get"
                 " one answer to each unaltered image: what the gate recognises looks like other"
-                " samples there; what probes read of other data sets is in docs/survive.md; not"
+                " samples there; what probes read of other data sets is in docs/resample.md; not"
                 " measured here (unspan audit)"
             ),
         ],
@@ -50,17 +50,18 @@ PROTECTS = {  # by the form, or by the eraser where it is not affine
                 "against whoever asks for the same image again, mirrored, shifted or with much"
                 " noise, and compares the answers: what is forgotten changes more, and probes"
                 " trained on pairs of answers read most of a class again (78 % on CIFAR-10,"
-                " docs/survive.md); after bake, there, no more than of a network that never saw the"
+                " docs/resample.md); after bake, there, no more than of a network that never saw"
+                " the"
                 " class"
             ),
             (
                 "against whoever alters images, as by halving the contrast: the map is fitted on"
                 " unaltered ones, and a single answer says more then (23 % of a class on CIFAR-10,"
-                " 77 % on Fashion-MNIST, docs/survive.md)"
+                " 77 % on Fashion-MNIST, docs/resample.md)"
             ),
             (
                 "against attacks that were not tried; those that were, and what they read of other"
-                " data sets, are in docs/survive.md"
+                " data sets, are in docs/resample.md"
             ),
             (
                 "against whoever knows the original features of some samples: about d of them for"
@@ -96,11 +97,11 @@ PROTECTS = {  # by the form, or by the eraser where it is not affine
             (
                 "against whoever asks for the same image again, mirrored or otherwise altered, and"
                 " compares the answers: probes trained on pairs read about half of a class again"
-                " (42 % on CIFAR-10, docs/survive.md)"
+                " (42 % on CIFAR-10, docs/resample.md)"
             ),
             (
                 "against attacks that were not tried; those that were, and what they read of other"
-                " data sets, are in docs/survive.md"
+                " data sets, are in docs/resample.md"
             ),
             _WEIGHTS,
             "against whoever reads this folder: the stored gate describes what was erased",

@@ -14,9 +14,9 @@ from torch import nn
 
 from unspan.artifact import receipt as receipts
 from unspan.artifact.deletion import RECORD, Deletion, Record
-from unspan.auditing import controls, figures, published, scores, words
+from unspan.auditing import controls, figures, published, scores, statements
+from unspan.auditing.attack_split import parts
 from unspan.auditing.attempts import begin
-from unspan.auditing.beside import other_scores, single_samples, tell
 from unspan.auditing.case import (
     Case,
     check_distinct,
@@ -31,7 +31,6 @@ from unspan.auditing.collect import Subject, collect, default_cache, subject
 from unspan.auditing.controls import stretched
 from unspan.auditing.goals import goals
 from unspan.auditing.gradcam import panels
-from unspan.auditing.parts import parts
 from unspan.auditing.reading import (
     ERASED,
     INCONCLUSIVE,
@@ -42,6 +41,7 @@ from unspan.auditing.reading import (
 )
 from unspan.auditing.returned import unchanged
 from unspan.auditing.suite import class_attacks, explain, group_attacks
+from unspan.auditing.supplementary import other_scores, single_samples, tell
 from unspan.auditing.verify import seal
 from unspan.auditing.white_box import WhiteBox, white_box
 from unspan.data.inputs import first_rows
@@ -214,7 +214,7 @@ def audit(
         [splits.kind, *map(str, splits.selector)],
         config | {"references": hashes["reference"]},
     )
-    notes += words.attempted(attempt.earlier)
+    notes += statements.attempted(attempt.earlier)
     case = Case(
         splits,
         given,
@@ -303,7 +303,7 @@ def _measured(case: Case, pictures: bool) -> dict[str, Any]:
         if one is not None
     ]
     weights_changed = None if box.changed is None else bool(box.changed)
-    found = words.levels(
+    found = statements.levels(
         own,
         relabelled(case),
         casts,
@@ -325,7 +325,7 @@ def _measured(case: Case, pictures: bool) -> dict[str, Any]:
         "schema": SCHEMA,
         "created": receipts.now(),
         "verdict": word,
-        "headline": " ".join([*warned, words.headline(verdicts, case.kind)]),
+        "headline": " ".join([*warned, statements.headline(verdicts, case.kind)]),
         "request": {
             "kind": case.splits.kind,
             "selector": list(case.splits.selector),
@@ -338,22 +338,22 @@ def _measured(case: Case, pictures: bool) -> dict[str, Any]:
         },
         "method": _method(case.subjects[1]),
         "levels": [one.to_dict() for one in found],
-        "claims": words.claims(found, what, split),
+        "claims": statements.claims(found, what, split),
         "goals": (
             goals(verdicts, rows, before.classes(), case.kind == "retrained")
             if case.by_class
             else []
         ),
-        "can_still": words.can_still(
+        "can_still": statements.can_still(
             verdicts,
             explain,
             [scores.described(rows, "stability", name, "after") for name in (NOISE, MIRROR)],
             weights_changed,
             box.recovered,
         ),
-        "next_steps": words.next_steps(word, case.kind, any(one.holds for one in found)),
+        "next_steps": statements.next_steps(word, case.kind, any(one.holds for one in found)),
         "limits": (
-            words.LIMITS
+            statements.LIMITS
             + (
                 []
                 if case.parts.held_out

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from unspan.artifact.deletion import RECORD, Record
-from unspan.auditing import words
+from unspan.auditing import statements
+from unspan.auditing.attack_split import Parts
 from unspan.auditing.collect import Subject, subject
-from unspan.auditing.parts import Parts
 from unspan.auditing.reference import pixels, random_weights
 from unspan.data.request import Splits
 from unspan.errors import DataError, UnspanError, UsageError
 from unspan.extraction import Pool
 from unspan.metrics.outputs import Outputs
-from unspan.report.words import percent
+from unspan.report.formatting import percent
 from unspan.run import Run
 
 
@@ -148,7 +148,7 @@ def comparable(test: dict[str, Outputs], references: Sequence[str], by_class: bo
                 " of the same task."
             )
         seen = own_accuracy(one, one.forget)
-        if by_class and seen > words.chance_bound(
+        if by_class and seen > statements.chance_bound(
             one.classes()
         ):  # single samples are named by generalisation
             notes.append(

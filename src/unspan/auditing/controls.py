@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from unspan.auditing.reading import RETAINED, overall, verdict
-from unspan.auditing.words import chance_bound
+from unspan.auditing.statements import chance_bound
 from unspan.metrics.linear import fit_linear
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.probes import CHUNK
 from unspan.metrics.score import Reading
+from unspan.report.formatting import measured, percent
 from unspan.report.rule import ROOM
-from unspan.report.words import measured, percent
 
 _PERMUTATIONS = 10
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from unspan.metrics.score import Reading
+from unspan.report.formatting import percent
 from unspan.report.rule import (
     ERASED,
     ERASED_BELOW,
@@ -26,7 +27,6 @@ from unspan.report.rule import (
     RETAINED_ABOVE,
     ROOM,
 )
-from unspan.report.words import percent
 
 BLIND_BELOW = 0.5  # of its accuracy on retained samples in the original
 _RESAMPLES = 2000

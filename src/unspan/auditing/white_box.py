@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch.utils.data import Subset
 
+from unspan.auditing.attack_split import Parts
 from unspan.auditing.collect import Subject
-from unspan.auditing.parts import Parts
 from unspan.auditing.reading import Verdict, overall
 from unspan.auditing.sweep import changed, layer_outputs, layers, without_eraser
 from unspan.metrics.linear import linear_probe

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -18,6 +18,7 @@ from unspan.cli.methods import methods
 from unspan.cli.recheck import recheck
 from unspan.cli.stats import stats
 from unspan.cli.verify import verify
+from unspan.cli.version import show_version
 from unspan.errors import ResourceError, UnspanError
 
 app = typer.Typer(
@@ -35,6 +36,23 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def _unspan(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the versions of unspan, torch and Python.",
+            callback=show_version,
+            is_eager=True,
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
 for command in (erase, audit, verify, recheck, inspect, export, stats, methods):
     app.command()(command)
 app.add_typer(

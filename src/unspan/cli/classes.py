@@ -48,7 +48,7 @@ class Classes:
 
     def how(self, data: Any) -> str | None:
         """In words, how the classes of data are joined; None where they have no names."""
-        from unspan.data.class_names import join
+        from unspan.data.class_matching import join
 
         own = self.of(data)
         if own is None:

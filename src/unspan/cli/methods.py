@@ -2,29 +2,61 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Annotated
 
 import typer
 
+from unspan.cli import catalogue
+from unspan.cli.catalogue import Situation, complete_method
+
+_WIDTH = 80
+_INDENT = 16
+
 
 def methods(
-    name: Annotated[str | None, typer.Argument(help="Show the card of one method.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="Show the card of this method.", autocompletion=complete_method),
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
-    """List the methods, or print the card of one: idea, formula, needs, cost, known failure,
-    source.
-    """
-    from unspan.methods import by_name, listed, registered
+    """List the methods by situation, or print the card and the settings of one.
 
+    Examples: unspan methods; unspan methods salun
+    """
     if name is not None:
-        kind = by_name(name)
-        print(kind.card().text)
-        rows = listed(kind)
-        if rows:
-            print("\nSettings (--set NAME=VALUE) and their defaults:")
-            for setting, default in rows:
-                print(f"  {setting:<16} {default}")
+        _show_card(name)
         return
-    for method in registered():
-        card = method.card()
-        print(f"{card.name:<14} {card.summary}  (needs: {', '.join(sorted(card.needs))})")
+    by_name = {method.name: method for method in catalogue.available()}
+    for situation in catalogue.situations(by_name):
+        print(situation.title)
+        print(f"  {situation.advice}")
+        for one in situation.methods:
+            print(_line(one, catalogue.summary(by_name[one]), situation))
+        print()
+    print("unspan methods NAME prints the card and the settings of a method.")
+
+
+def _line(name: str, text: str, situation: Situation) -> str:
+    """A name and its summary, at most 80 columns wide."""
+    marked = f"{text} [default]" if name == situation.default else text
+    return textwrap.fill(
+        marked,
+        _WIDTH,
+        initial_indent=f"  {name:<{_INDENT - 2}}",
+        subsequent_indent=" " * _INDENT,
+        break_on_hyphens=False,
+    )
+
+
+def _show_card(name: str) -> None:
+    from unspan.methods import by_name, listed
+
+    method = by_name(name)
+    print(catalogue.card(method))
+    rows = listed(method)
+    if rows:
+        print("\nSettings (--set NAME=VALUE) and their defaults:")
+        for setting, default in rows:
+            print(f"  {setting:<16} {default}")

@@ -90,6 +90,16 @@ class NamedSamples(Dataset[Any]):
             )
         return value, label, name, digest, note
 
+    def __getitems__(self, positions: list[int]) -> list[_Sample] | UnspanError:
+        """The samples of a batch, or the error of one that cannot be read.
+
+        The error is handed over, since torch would wrap a raised one in the trace of the worker.
+        """
+        try:
+            return [self[position] for position in positions]
+        except UnspanError as error:
+            return error
+
     def _stored_at(self, index: int) -> tuple[Any, int, int | None]:
         """The dataset below all subsets, the position in it, and the label of the request."""
         dataset: Any = self.dataset
@@ -152,13 +162,17 @@ class Collate:
         self.batch_size = batch_size
         self.collate = collate
 
-    def __call__(self, samples: list[_Sample]) -> Batch:
+    def __call__(self, samples: list[_Sample] | UnspanError) -> Batch | UnspanError:
+        if isinstance(samples, UnspanError):
+            return samples
         values, labels, names, digests, notes = zip(*samples, strict=True)
         padded = list(values) + [values[-1]] * (self.batch_size - len(values))
         known = None if any(label is None for label in labels) else torch.tensor(labels)
-        return Batch(
-            stacked(padded, names, self.collate), known, list(names), list(digests), list(notes)
-        )
+        try:
+            inputs = stacked(padded, names, self.collate)
+        except UnspanError as error:
+            return error
+        return Batch(inputs, known, list(names), list(digests), list(notes))
 
 
 def collate_of(dataset: Any) -> Callable[[list[Any]], Any]:

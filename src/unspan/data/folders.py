@@ -1,6 +1,7 @@
 """A folder of image files as labelled splits."""
 
 import hashlib
+import itertools
 import os
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -94,10 +95,9 @@ def damaged_images(stored: Rows, first: int) -> str:
         return ""
     more = len(found) + 1 - _NAMED
     shown = ", ".join(found[: _NAMED - 1]) + (f" and {more} more" if more > 0 else "")
-    return (
-        f"At least {len(found) + 1} of the {len(stored)} images cannot be read; the others are"
-        f" {shown}"
-    )
+    all_decoded = left >= 0 and len(stored) <= _CHECKED
+    count = f"{'' if all_decoded else 'At least '}{len(found) + 1} of the {len(stored)} images"
+    return f"{count} cannot be read; the others are {shown}"
 
 
 def _size(path: Path) -> int:
@@ -154,7 +154,8 @@ def open_image_folder(root: Path) -> dict[str, Source]:
     else:
         by_split["train"] = [(file, file) for file in found.images]
     classes = {split: [_class_of(rest) for _, rest in files] for split, files in by_split.items()}
-    names = sorted({name for of_files in classes.values() for name in of_files if name is not None})
+    found_names = set(itertools.chain(*classes.values()))
+    names = sorted(name for name in found_names if name is not None)
     return {
         split: _image_split(root, [f for f, _ in by_split[split]], classes[split], names)
         for split in by_split

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
-from unspan.data.class_names import join, names_of
+from unspan.data.class_matching import join
+from unspan.data.class_names import names_of
 from unspan.data.columns import label_column, names_of_feature
 from unspan.data.labels import Labelled, is_plain_subset, label_of, labels_of, rows_in
 from unspan.data.protocols import MapStyle
@@ -164,7 +165,9 @@ class Relabelled(Labelled):
     def __init__(
         self, dataset: Any, own: Sequence[str], index: Sequence[int], class_names: Sequence[str]
     ):
-        self.dataset, self._own, self._index = dataset, list(own), list(index)
+        self.dataset = dataset
+        self._own = list(own)
+        self._index = list(index)
         self.class_names = list(class_names)
         self.labels = [self._joined(label) for label in labels_of(dataset, own)]
 
@@ -201,7 +204,7 @@ class Unlabelled(Labelled):
 
 
 def with_class_names(data: Any, known: Sequence[str] | None, outputs: int | None = None) -> Any:
-    """Data whose labels are outputs of the model, joined as `class_names.join` does.
+    """Data whose labels are outputs of the model, joined as `class_matching.join` does.
 
     Args:
         data: a map-style dataset; labels that are numbers in data without class names are taken for

@@ -18,7 +18,7 @@ from unspan.data.inputs import count_rows, cut_rows
 from unspan.data.labels import labels_from
 from unspan.data.protocols import MapStyle
 from unspan.data.sample_forms import digest_of, split_sample
-from unspan.errors import DataError, ResourceError, UsageError
+from unspan.errors import DataError, ResourceError, UnspanError, UsageError
 from unspan.run import Run
 
 
@@ -121,7 +121,10 @@ def _loaded(dataset: Any, run: Run, shuffle: bool, shard: bool) -> Iterator[Batc
         timeout=run.timeout if run.workers else 0,
         generator=torch.Generator().manual_seed(run.seed),
     )
-    yield from loader
+    for batch in loader:
+        if isinstance(batch, UnspanError):
+            raise batch
+        yield batch
 
 
 def _given(data: Any, run: Run) -> Iterator[Batch]:

@@ -37,7 +37,8 @@ def rows_of(data: Any) -> tuple[list[Row], dict[int, Any]]:
         inner, roots = rows_of(data.dataset)
         return [inner[row] for row in rows_in(data)], roots
     if type(data) is ConcatDataset:
-        rows, roots = [], dict[int, Any]()
+        rows = []
+        roots = dict[int, Any]()
         for part in data.datasets:
             more, held = rows_of(part)
             rows += more
@@ -183,11 +184,15 @@ def shared_samples(what: str, first: set[bytes], second: set[bytes], allow: bool
 
 def shared_rows(first: Iterable[Any], second: Iterable[Any]) -> int:
     """How many samples of two groups of data are the same rows of one dataset."""
-    one, other = (
-        {row for part in parts if part is not None for row in rows_of(part)[0]}
-        for parts in (first, second)
-    )
-    return len(one & other)
+    return len(_rows_of_all(first) & _rows_of_all(second))
+
+
+def _rows_of_all(parts: Iterable[Any]) -> set[Row]:
+    found: set[Row] = set()
+    for part in parts:
+        if part is not None:
+            found.update(rows_of(part)[0])
+    return found
 
 
 def tested_on_training(forget: Any, retain: Any, test_forget: Any, test_retain: Any) -> list[str]:

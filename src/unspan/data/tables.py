@@ -135,14 +135,13 @@ def _sources(
     splits: Mapping[str, Any], parts: Mapping[str, Parts], given: Columns
 ) -> dict[str, Source]:
     chosen = {split: pick_columns(dataset.features, given) for split, dataset in splits.items()}
-    labels = {
-        split: column_values(dataset, label)
-        for split, dataset in splits.items()
-        if (label := chosen[split].label)
-    }
-    words = sorted(
-        {value for values in labels.values() for value in values if isinstance(value, str)}
-    )
+    labels: dict[str, list[Any]] = {}
+    for split, dataset in splits.items():
+        column = chosen[split].label
+        if column:
+            labels[split] = column_values(dataset, column)
+    stored = set(itertools.chain(*labels.values()))
+    words = sorted(value for value in stored if isinstance(value, str))
     index: dict[Any, int] = {None: -1} | {word: i for i, word in enumerate(words)}
     sources = {}
     for split, dataset in splits.items():

@@ -39,7 +39,8 @@ def transformers_fields(cfg: Mapping[str, Any]) -> dict[str, Any]:
         crop = _size(cfg.get("crop_size"), shorter_side=False)
     if kind.startswith("ConvNext") and isinstance(resize, int):
         if resize < 384:
-            resize, crop = int(resize / (cfg.get("crop_pct") or 224 / 256)), (resize, resize)
+            crop = (resize, resize)
+            resize = int(resize / (cfg.get("crop_pct") or 224 / 256))
         else:
             resize = (resize, resize)
     normalize = cfg.get("do_normalize", "image_mean" in cfg)

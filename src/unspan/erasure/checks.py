@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from unspan.data.batch import Batch
-from unspan.data.class_names import join, names_of_model
+from unspan.data.class_matching import join
+from unspan.data.class_names import names_of_model
 from unspan.data.inputs import place
 from unspan.data.labels import LabelledSubset
 from unspan.data.loading import dropped

@@ -81,7 +81,7 @@ def recommended(
     splits: Splits, form: str = "projected", earlier: Mapping[str, Any] | None = None
 ) -> type[Method]:
     """The method class for a request that names none: what left least to converged attackers and
-    meets its needs (docs/survive.md).
+    meets its needs (docs/resample.md).
 
     `Resample` for classes with data to keep, in one process and in the projected form; else `ESC`.
     A further request stays with the method of the one before when that was ESC.

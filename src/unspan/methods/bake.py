@@ -76,7 +76,7 @@ class Bake(TrainedMethod):
     memory: int = 1024
     training: Training = Training(lr=0.02, epochs=5, cosine=True)
     name: ClassVar[str] = "bake"
-    paper: ClassVar[str] = "this project, docs/survive.md"
+    paper: ClassVar[str] = "this project"
     search: ClassVar[dict[str, tuple[Any, ...]]] = {
         "lr": (0.02, 0.005, 0.05),
         "weight": (0.9, 0.5, 1.5),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import is_dataclass
+from difflib import get_close_matches
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from operator import attrgetter
@@ -33,20 +34,19 @@ def by_name(name: str) -> type[Method]:
     function without arguments that returns the class.
 
     Raises:
-        UsageError: unknown, which lists the names; or code that gives no method.
+        UsageError: unknown, which says close names and lists all; or code that gives no method.
     """
     if name.startswith(PREFIX):
         return _from_code(name)
     for method in METHODS:
         if method.name == name:
             return method
-    known = registered()
-    for method in known:
-        if method.name == name:
-            return method
-    raise UsageError(
-        f"Unknown method '{name}'. Methods: {', '.join(method.name for method in known)}."
-    )
+    known = {method.name: method for method in registered()}
+    if name in known:
+        return known[name]
+    close = get_close_matches(name, known, n=3)
+    meant = f" Did you mean {' or '.join(close)}?" if close else ""
+    raise UsageError(f"Unknown method '{name}'.{meant} Methods: {', '.join(known)}.")
 
 
 def checked(found: object, origin: str) -> type[Method]:

@@ -45,7 +45,7 @@ another class pass the gate. Forgotten samples change more than others when an i
 again, mirrored or shifted: a probe trained on pairs of answers reads most of the class again (78 %
 on CIFAR-10; bake does not have this). Images at another contrast are not what the map was fitted
 to. With `statistics="head"` features serve no other purpose than the classes of the head.
-Source: this project, docs/survive.md; transport between Gaussians: Dowson and Landau 1982.
+Source: this project, docs/resample.md; transport between Gaussians: Dowson and Landau 1982.
 Deviates: none.
 """
 
@@ -107,7 +107,7 @@ class Resample(EraserMethod):
     false_positives: float = 0.01
     max_retain_samples: int = 50_000
     name: ClassVar[str] = "resample"
-    paper: ClassVar[str] = "this project, docs/survive.md"
+    paper: ClassVar[str] = "this project, docs/resample.md"
     stronger: ClassVar[tuple[str, ...]] = ("margin",)
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"noise_fraction": (0.2, 0.5)}
     whole: ClassVar[bool] = True  # decides for every sample by itself

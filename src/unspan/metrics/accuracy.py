@@ -119,7 +119,9 @@ def worst_drop(before: Outputs, after: Outputs, split: str) -> Score:
             "The outputs before and after are not of the same samples in the same order."
         )
     old, new = _labelled(before, ~before.forget), _labelled(after, ~after.forget)
-    lost, won, c = _right(old) & ~_right(new), ~_right(old) & _right(new), before.classes()
+    lost = _right(old) & ~_right(new)
+    won = ~_right(old) & _right(new)
+    c = before.classes()
     n = torch.bincount(old.labels, minlength=c)
     classes = n.nonzero().flatten().tolist()
     if not classes:
@@ -135,7 +137,9 @@ def worst_drop(before: Outputs, after: Outputs, split: str) -> Score:
     drops = {}
     for name in classes:
         rows = old.labels == name
-        minus, plus, size = int(lost[rows].sum()), int(won[rows].sum()), int(n[name])
+        minus = int(lost[rows].sum())
+        plus = int(won[rows].sum())
+        size = int(n[name])
         (a, b), (p, q) = share_interval(minus, size, level), share_interval(plus, size, level)
         drops[name] = (100 * (minus - plus) / size, 100 * (a - q), 100 * (b - p))
     worst = max(drops, key=lambda name: drops[name][0])

@@ -72,8 +72,7 @@ def fit_logistic(
         )
     if not bool(x.isfinite().all()):
         raise DataError("An attack cannot be fitted: an input is NaN or infinite.")
-    centre, scale = x.mean(0), x.std(0, unbiased=False)
-    scale = torch.where(scale > 1e-12 * (1 + centre.abs()), scale, torch.ones_like(scale))
+    centre, scale = _columns(x)
     design = torch.cat([(x - centre) / scale, torch.ones(len(x), 1, dtype=torch.float64)], 1)
     penalty = torch.full((design.shape[1],), ridge, dtype=torch.float64)
     penalty[-1] = 0
@@ -93,7 +92,10 @@ def fit_logistic(
             new, fresh = _slope(design, y, penalty, trial)
             if new <= loss - 1e-4 * 0.5**shrink * slope + 1e-15:
                 break
-        theta, loss, gradient, done = trial, new, fresh, done + 1
+        theta = trial
+        loss = new
+        gradient = fresh
+        done += 1
     share = float(gradient.norm()) / max(start, 1e-300)
     return Logistic(
         centre=centre,
@@ -104,6 +106,13 @@ def fit_logistic(
         steps=done,
         converged=share <= tolerance,
     )
+
+
+def _columns(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation `[p]` of the columns; 1 where a column is constant."""
+    centre = x.mean(0)
+    scale = x.std(0, unbiased=False)
+    return centre, torch.where(scale > 1e-12 * (1 + centre.abs()), scale, torch.ones_like(scale))
 
 
 def _slope(design: Tensor, y: Tensor, penalty: Tensor, theta: Tensor) -> tuple[float, Tensor]:

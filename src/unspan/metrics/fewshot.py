@@ -55,10 +55,8 @@ def fewshot(
 def _pools(fit: Outputs) -> dict[int, Tensor]:
     """Positions of the forget rows of each forgotten class."""
     labelled = fit.labels >= 0
-    forgotten, kept = (
-        fit.labels[labelled & fit.forget].unique(),
-        fit.labels[labelled & ~fit.forget].unique(),
-    )
+    forgotten = fit.labels[labelled & fit.forget].unique()
+    kept = fit.labels[labelled & ~fit.forget].unique()
     if not len(forgotten) or not len(kept):
         raise DataError(
             "Few-shot relearning needs labelled forget and retained samples in the fit data."
@@ -121,7 +119,8 @@ def class_means(features: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
 def _nearest(features: Tensor, means: Tensor, unit: Tensor) -> tuple[Tensor, Tensor]:
     """Smallest squared distance `[n]` to the means, and which mean."""
     centre = means.mean(0)
-    to, parts = ((means - centre) / unit).float(), []
+    to = ((means - centre) / unit).float()
+    parts = []
     for x in features.split(CHUNK):
         at = (x - centre.float()) / unit.float()
         parts.append(
@@ -139,7 +138,9 @@ def refits(
     classes = classes_of(fit, test)
     rest = stratified(torch.where(fit.forget, -1, fit.labels), RETAINED, seed)
     for m in shots:
-        hits, gradient, start = [], 0.0, None
+        hits = []
+        gradient = 0.0
+        start = None
         for rows in _draws(pools, m, REFITS, seed):
             index = torch.cat([rest, rows.flatten()])
             labels = fit.labels[index]
@@ -156,7 +157,8 @@ def refits(
                 start=start,
             )
             hits.append(probe.predict(test.features) == test.labels)
-            gradient, start = max(gradient, probe.gradient), probe.theta
+            gradient = max(gradient, probe.gradient)
+            start = probe.theta
         yield _reading(
             REFIT, m, torch.stack(hits), test, gradient=gradient, converged=gradient <= 1e-4
         )

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from unspan.errors import UsageError
 from unspan.metrics.logistic import Problem
-from unspan.metrics.newton import minimise
+from unspan.metrics.newton import Minimum, minimise
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.probes import CHUNK, classes_of, moments, share_reading, shuffled
 from unspan.metrics.score import Reading, auc_reading
@@ -133,11 +133,15 @@ def fit_linear(
         best = min(losses, key=losses.__getitem__)
         start = found[best]
     end = minimise(whole, best, seed=seed, tolerance=tolerance, limit=limit, start=start)
-    weight, bias = whole.plain(end.theta)
+    return _probe(whole, end, best, losses)
+
+
+def _probe(problem: Problem, end: Minimum, c: float, losses: dict[float, float]) -> LinearProbe:
+    weight, bias = problem.plain(end.theta)
     return LinearProbe(
         weight=weight,
         bias=bias,
-        c=best,
+        c=c,
         objective=end.objective,
         gradient=end.gradient,
         iterations=end.iterations,

@@ -56,7 +56,8 @@ class Problem:
 
         def residual(rows: slice, x: Tensor) -> Tensor:
             nonlocal loss
-            y, w = self.labels[rows].clamp_min(0)[None], self.weights[rows].to(dtype)
+            y = self.labels[rows].clamp_min(0)[None]
+            w = self.weights[rows].to(dtype)
             scores = torch.addmm(
                 bias[:, None], weight, x.mT
             )  # [K, rows]: reductions over K run along memory

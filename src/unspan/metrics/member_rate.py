@@ -56,13 +56,8 @@ def member_rate(
         name: _entropies(name, outputs)
         for name, outputs in (("retain", retain), ("test", test), ("forget", forget))
     }
-    generator = torch.Generator().manual_seed(seed)
     size = min(len(retain), len(test), limit)
-    cut = [
-        values[name][torch.randperm(len(values[name]), generator=generator)[:size]]
-        for name in ("retain", "test")
-    ]
-    attack = _fitted(classifier, torch.cat(cut), size)
+    attack = _fitted(classifier, values["retain"], values["test"], size, seed)
     rates = {
         name: float(attack.predict(part.numpy()[:, None]).mean()) for name, part in values.items()
     }
@@ -98,13 +93,15 @@ def _entropies(name: str, outputs: Outputs) -> Tensor:
     return found
 
 
-def _fitted(classifier: str, values: Tensor, members: int) -> Any:
-    """A scikit-learn classifier fitted on entropies `[n]`, of which the first are of members."""
+def _fitted(classifier: str, retain: Tensor, test: Tensor, size: int, seed: int) -> Any:
+    """A scikit-learn classifier fitted on as many entropies of retained as of test samples."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.svm import SVC
 
+    generator = torch.Generator().manual_seed(seed)
+    cut = [part[torch.randperm(len(part), generator=generator)[:size]] for part in (retain, test)]
     attack = (
         SVC(C=3, gamma=1.0) if classifier == "svm" else LogisticRegression(class_weight="balanced")
     )
-    is_member = (torch.arange(len(values)) < members).int().numpy()
-    return attack.fit(values.numpy()[:, None], is_member)
+    is_member = (torch.arange(2 * size) < size).int().numpy()
+    return attack.fit(torch.cat(cut).numpy()[:, None], is_member)

@@ -132,13 +132,24 @@ def loss_attack(
         raise DataError("A loss is NaN: look for NaN in the class scores.")
     generator = torch.Generator().manual_seed(seed)
     halvings = [_halve(groups, generator) for _ in range(splits)]
+    rate = tpr_at_fpr(*halvings[0].scored, split, fpr=fpr)
+    return [*_over_halves(halvings, 2 * (smaller // 2), split, n, clip), rate]
+
+
+_BALANCED = "membership balanced accuracy"
+_AUC = "membership AUC"
+
+
+def _over_halves(
+    halvings: Sequence[_Halving], trials: int, split: str, n: int, clip: float
+) -> list[Score]:
+    """Means over all halves, with the interval of one half, which has `trials` samples."""
     hits = [hit for one in halvings for hit in one.hits]
     readings = [reading for one in halvings for reading in one.readings]
     converged = all(one.converged for one in halvings)
     areas = [reading.value for reading in readings]
     ends = [reading.interval() for reading in readings]
     accuracy = sum(hits) / len(hits)
-    trials = 2 * (smaller // 2)
     low, high = share_interval(accuracy * trials, trials)
     return [
         Score(
@@ -162,12 +173,7 @@ def loss_attack(
             n=n,
             detail={"halves": areas, "converged": converged, "clip": clip},
         ),
-        tpr_at_fpr(*halvings[0].scored, split, fpr=fpr),
     ]
-
-
-_BALANCED = "membership balanced accuracy"
-_AUC = "membership AUC"
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,8 @@ def fit_mlp(features: Tensor, labels: Tensor, classes: int, seeds: list[int]) ->
         seeds: of first weights and order; the validation rows depend on the first seed.
     """
     order = shuffled(len(labels), seeds[0])
-    held, used = order[: max(len(order) // 10, 1)], order[max(len(order) // 10, 1) :]
+    held = order[: max(len(order) // 10, 1)]
+    used = order[max(len(order) // 10, 1) :]
     mean, scale = (
         part.float() for part in moments(features, torch.ones(len(labels), dtype=torch.float64))
     )
@@ -78,11 +79,9 @@ def fit_mlp(features: Tensor, labels: Tensor, classes: int, seeds: list[int]) ->
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     layers = _start(x.shape[1], classes, generators)
     adam = torch.optim.Adam(layers, lr=RATE)
-    lowest, best, kept = (
-        torch.full((len(seeds),), math.inf),
-        [0] * len(seeds),
-        [layer.detach().clone() for layer in layers],
-    )
+    lowest = torch.full((len(seeds),), math.inf)
+    best = [0] * len(seeds)
+    kept = [layer.detach().clone() for layer in layers]
     for epoch in range(1, EPOCHS + 1):
         passes = torch.stack(
             [used[torch.randperm(len(used), generator=generator)] for generator in generators]
@@ -105,7 +104,8 @@ def fit_mlp(features: Tensor, labels: Tensor, classes: int, seeds: list[int]) ->
                 ]
             ).sum(0)
             for one in (losses < lowest).nonzero()[:, 0].tolist():
-                lowest[one], best[one] = losses[one], epoch
+                lowest[one] = losses[one]
+                best[one] = epoch
                 for to, layer in zip(kept, layers, strict=True):
                     to[one] = layer[one]
         if epoch - max(best) >= PATIENCE:
@@ -150,12 +150,14 @@ def mlp_probe(
         seeds: networks.
         cap: largest number of fit rows.
     """
-    classes, index = classes_of(fit, test), stratified(fit.labels, cap, seed)
+    classes = classes_of(fit, test)
+    index = stratified(fit.labels, cap, seed)
     features, labels = fit.features[index], fit.labels[index]
     probes = fit_mlp(features, labels, classes, [seed * seeds + one for one in range(seeds)])
     control = fit_mlp(features, labels[shuffled(len(labels), seed + 1)], classes, [seed])
     log = probes.scores(test.features)
-    labelled, answer = test.labels >= 0, test.labels.clamp_min(0)
+    labelled = test.labels >= 0
+    answer = test.labels.clamp_min(0)
     hit = (log.argmax(2) == test.labels).double().mean(0)
     chance = (control.scores(test.features).argmax(2)[0] == test.labels).double()
     counts = torch.bincount(labels, minlength=classes).double() + 1  # no class has probability 0

@@ -40,8 +40,10 @@ def nearest(
         seed: of the retained test samples.
     """
     classes = classes_of(fit, test)
-    asked, fitted = queries(test, seed), (fit.labels >= 0).nonzero()[:, 0]
-    part, readings = test.rows(asked), []
+    asked = queries(test, seed)
+    fitted = (fit.labels >= 0).nonzero()[:, 0]
+    part = test.rows(asked)
+    readings = []
     for metric in ("L2", "cosine"):
         found = neighbours(
             fit.features,
@@ -114,12 +116,11 @@ def neighbours(features: Tensor, rows: Tensor, asked: Tensor, k: int, *, cosine:
         for index, block, length in blocks or _prepared(features, rows, centre, cosine):
             score = torch.addmm(-length / 2, towards, block.mT)  # larger is nearer
             top = score.topk(min(width, score.shape[1]), 1)
-            best, where = (
-                torch.cat([best, top.values], 1),
-                torch.cat([where, index[top.indices]], 1),
-            )
+            best = torch.cat([best, top.values], 1)
+            where = torch.cat([where, index[top.indices]], 1)
             kept = best.topk(min(width, best.shape[1]), 1)
-            best, where = kept.values, where.gather(1, kept.indices)
+            best = kept.values
+            where = where.gather(1, kept.indices)
         result.append(
             torch.cat(
                 [
@@ -149,6 +150,7 @@ def _unit(x: Tensor) -> Tensor:
 def _ordered(features: Tensor, where: Tensor, part: Tensor, cosine: bool) -> Tensor:
     """Candidates `[m, w]` by exact distance, equal ones by position."""
     where = where.sort(1).values
-    found, query = features[where].double(), part.double()[:, None]
+    found = features[where].double()
+    query = part.double()[:, None]
     distance = -(_unit(found) * _unit(query)).sum(2) if cosine else (found - query).square().sum(2)
     return where.gather(1, distance.sort(dim=1, stable=True).indices)

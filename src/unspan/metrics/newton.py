@@ -124,7 +124,8 @@ def _search(
     """The first of the lengths 1, 1/2, … with enough descent: point, value and gradient; None below
     1e-4.
     """
-    slope, length = float((gradient * step).sum()), 1.0
+    slope = float((gradient * step).sum())
+    length = 1.0
     while length > 1e-4:
         point = theta + length * step
         new, found = evaluate(point)
@@ -154,19 +155,23 @@ def _conjugate(
         found = torch.cholesky_solve(residual[..., None], factor)[..., 0]
         return found - found.mean(0)
 
-    step, residual = torch.zeros_like(gradient), gradient.mean(0) - gradient
+    step = torch.zeros_like(gradient)
+    residual = gradient.mean(0) - gradient
     direction = best = towards(residual)
-    dot, goal = float((residual * best).sum()), reduction * float(residual.norm())
+    dot = float((residual * best).sum())
+    goal = reduction * float(residual.norm())
     for done in range(1, limit + 1):
         image = product(direction)
         image -= image.mean(0)
         bend = float((direction * image).sum())
         if not bend > 0:
             break
-        step, residual = step + dot / bend * direction, residual - dot / bend * image
+        step = step + dot / bend * direction
+        residual = residual - dot / bend * image
         if float(residual.norm()) <= goal or done >= 200:
             break
         best = towards(residual)
-        dot, last = float((residual * best).sum()), dot
+        last = dot
+        dot = float((residual * best).sum())
         direction = best + dot / last * direction
     return step, done

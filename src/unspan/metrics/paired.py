@@ -38,7 +38,8 @@ def paired_bounds(lost: int, gained: int, n: int, level: float = 0.95) -> tuple[
 def _lower(lost: int, gained: int, n: int, level: float) -> float:
     exact = lowest_share(lost, n, level)
     wanted = NormalDist().inv_cdf(level)
-    low, high = -1.0, (lost - gained) / n
+    low = -1.0
+    high = (lost - gained) / n
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         if score(lost, gained, n, middle) > wanted:

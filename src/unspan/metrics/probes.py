@@ -39,7 +39,8 @@ def share_reading(attack: str, hit: Tensor, test: Outputs, **detail: Any) -> Rea
         test: the test set.
         detail: JSON values for the report.
     """
-    hit, labelled = hit.double(), test.labels >= 0
+    hit = hit.double()
+    labelled = test.labels >= 0
     rest = labelled & ~test.forget
     retain = float(hit[rest].mean()) if rest.any() else None
     return Reading(
@@ -77,7 +78,8 @@ def moments(features: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Weighted mean and standard deviation `[d]` in float64; columns constant to float32 get
     deviation 1.
     """
-    count, mean = weights.sum(), torch.zeros(features.shape[1], dtype=torch.float64)
+    count = weights.sum()
+    mean = torch.zeros(features.shape[1], dtype=torch.float64)
     square = mean.clone()
     for x, w in zip(features.split(CHUNK), weights.split(CHUNK), strict=True):
         mean += w @ x.double()

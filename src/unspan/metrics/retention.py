@@ -70,10 +70,8 @@ def published_probe(fit: Outputs, test: Outputs, seed: int = 0) -> Reading:
     for hit, part, names in zip(
         hits, (fit, test), (("D_f", "D_r", "HM"), ("D_ft", "D_rt", "HM_t")), strict=True
     ):
-        forget, retain = (
-            _percent(hit, part.forget & (part.labels >= 0)),
-            _percent(hit, ~part.forget & (part.labels >= 0)),
-        )
+        forget = _percent(hit, part.forget & (part.labels >= 0))
+        retain = _percent(hit, ~part.forget & (part.labels >= 0))
         both = forget is not None and retain is not None
         detail |= {
             names[0]: forget,

@@ -119,7 +119,8 @@ def share_interval(hits: float, n: int, level: float = 0.95) -> tuple[float, flo
     >>> share_interval(0, 100)[1] < 0.037
     True
     """
-    k, tail = round(hits), (1 - level) / 2
+    k = round(hits)
+    tail = (1 - level) / 2
     from scipy.special import betaincinv  # slow to import
 
     low = float(betaincinv(k, n - k + 1, tail)) if k > 0 else 0.0
@@ -132,7 +133,8 @@ def mean_interval(shares: Tensor, level: float = 0.95) -> tuple[float, float]:
     Hits have the largest variance of all numbers in [0, 1] with that mean, so the interval is exact
     for 0 and 1 and too wide for anything in between.
     """
-    total, n = float(shares.double().sum()), len(shares)
+    total = float(shares.double().sum())
+    n = len(shares)
     return (
         share_interval(math.floor(total), n, level)[0],
         share_interval(min(math.ceil(total), n), n, level)[1],

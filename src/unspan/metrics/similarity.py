@@ -139,10 +139,8 @@ def class_cosine(
         )
     sides = []
     for side in (features, other):
-        sums, shift = (
-            torch.zeros(classes, side.shape[1], dtype=torch.float64),
-            _mean(side) if centred else 0.0,
-        )
+        sums = torch.zeros(classes, side.shape[1], dtype=torch.float64)
+        shift = _mean(side) if centred else 0.0
         for rows in torch.arange(len(side)).split(_CHUNK):
             rows = rows[labels[rows] >= 0]
             values = side[rows].double() - shift

@@ -36,7 +36,8 @@ def movement_gain(clean: Tensor, noisy: Tensor) -> Tensor:
             f"Movement needs two tensors [n, d] of the same inputs; got {list(clean.shape)} and"
             f" {list(noisy.shape)}."
         )
-    moved, length = (noisy.double() - clean.double()).norm(dim=1), clean.double().norm(dim=1)
+    moved = (noisy.double() - clean.double()).norm(dim=1)
+    length = clean.double().norm(dim=1)
     if bool(moved.isnan().any()):
         raise DataError("Outputs contain NaN or infinite values; movement is not defined.")
     return torch.where(moved == 0, torch.zeros_like(moved), moved / length)

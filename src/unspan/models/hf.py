@@ -36,7 +36,8 @@ def from_folder(name: str, weights: Path | None, num_classes: int | None) -> Loa
         config = package.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise UsageError(
-            f"transformers:{name} has no usable config.json: {str(error).splitlines()[0]}"
+            f"transformers:{name} has no usable config.json: {str(error).splitlines()[0]}. Give a"
+            " folder that save_pretrained wrote, or the id of a model on the hub."
         ) from error
     if num_classes is not None:
         config.num_labels = num_classes
@@ -70,8 +71,9 @@ def rebuild(recipe: Mapping[str, Any]) -> nn.Module:
     kind = str(recipe.get("spec")).partition(":")[0]
     if kind != "transformers" or recipe.get("auto_class") not in _AUTO.values():
         raise ModelError(
-            f"the recipe has spec {recipe.get('spec')!r} and auto_class"
-            f" {recipe.get('auto_class')!r}"
+            f"The recipe has spec {recipe.get('spec')!r} and auto_class"
+            f" {recipe.get('auto_class')!r}, which builds no model. Pass an instance of the"
+            " architecture."
         )
     package = require("transformers")
     try:
@@ -83,7 +85,8 @@ def rebuild(recipe: Mapping[str, Any]) -> nn.Module:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
-            f"the transformers config in the recipe cannot be built: {error}"
+            f"The transformers config in the recipe cannot be built: {error}. Pass an instance of"
+            " the architecture, or install the transformers release that wrote it."
         ) from error
 
 
@@ -91,7 +94,10 @@ def _folder(name: str) -> Path:
     if Path(name).is_dir():
         return Path(name)
     if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
-        raise UsageError(f"transformers:{name}: there is no such folder")
+        raise UsageError(
+            f"transformers:{name}: there is no such folder. Give a folder, or an id of the hub such"
+            " as owner/name."
+        )
     from huggingface_hub import snapshot_download
 
     try:
@@ -102,7 +108,8 @@ def _folder(name: str) -> Path:
         )
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"transformers:{name}: no such folder, and the hub was not reached or has no such id"
+            f"transformers:{name}: no such folder, and the hub was not reached or has no such id."
+            " Check the name and the network."
         ) from error
 
 

@@ -69,7 +69,7 @@ def check_usable(model: nn.Module) -> None:
     """
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if is_lazy(tensor):
-            raise ModelError(f"{name} is not initialised: run one forward pass first")
+            raise ModelError(f"{name} is not initialised: run one forward pass first.")
         if tensor.is_meta:
             raise ModelError(
                 f"{name} is on the meta device, without values: load the weights first"

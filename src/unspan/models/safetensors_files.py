@@ -48,7 +48,10 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     for name in _shard_names(path):
         shard = _read_one(path.parent / name, _head(path.parent / name))
         if twice := state.keys() & shard.keys():
-            raise ModelError(f"{path.name}: tensor {min(twice)!r} is in more than one shard")
+            raise ModelError(
+                f"{path.name}: tensor {min(twice)!r} is in more than one shard. Get the files"
+                " again."
+            )
         state |= shard
     return state
 
@@ -66,7 +69,8 @@ def check_state(state: Mapping[str, Tensor], where: str) -> None:
     for name, tensor in state.items():
         if len(name) > 512 or not name.isprintable():
             raise ModelError(
-                f"{where}: tensor name {name[:40]!r} is too long or has control characters"
+                f"{where}: tensor name {name[:40]!r} is too long or has control characters. Rename"
+                " the module it belongs to."
             )
         if tensor.dtype not in _DTYPES:
             raise ModelError(
@@ -74,9 +78,14 @@ def check_state(state: Mapping[str, Tensor], where: str) -> None:
                 " it (a quantised one: dequantise) first"
             )
         if max(tensor.shape, default=0) >= 2**31:
-            raise ModelError(f"{where}: tensor {name!r} has shape {list(tensor.shape)}")
+            raise ModelError(
+                f"{where}: tensor {name!r} has shape {list(tensor.shape)}; an axis holds fewer than"
+                " 2**31 entries. Get the file again."
+            )
         if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise ModelError(f"{where}: tensor {name!r} has NaN or infinite values")
+            raise ModelError(
+                f"{where}: tensor {name!r} has NaN or infinite values. Give finite weights."
+            )
 
 
 def _head(path: Path) -> bytes:
@@ -88,7 +97,9 @@ def _head(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(512)
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror}. Give an existing .safetensors file."
+        ) from error
 
 
 def _is_archive(head: bytes) -> bool:
@@ -111,7 +122,9 @@ def _read_one(path: Path, head: bytes) -> dict[str, Tensor]:
     try:
         state = load_file(path)
     except (SafetensorError, KeyError, ValueError, RuntimeError, OverflowError) as error:
-        raise ModelError(f"{path.name} is not a valid safetensors file: {error}") from error
+        raise ModelError(
+            f"{path.name} is not a valid safetensors file: {error}. Get the file again."
+        ) from error
     check_state(state, path.name)
     return state
 
@@ -124,13 +137,15 @@ def _check_header(path: Path, length: int) -> None:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         name, times = Counter(key for key, _ in pairs).most_common(1)[0] if pairs else ("", 1)
         if times > 1:
-            raise ModelError(f"{path.name}: {name[:100]!r} is in the header {times} times")
+            raise ModelError(
+                f"{path.name}: {name[:100]!r} is in the header {times} times. Get the file again."
+            )
         return dict(pairs)
 
     if not 2 <= length <= min(_MAX_HEADER, path.stat().st_size - 8):
         raise ModelError(
             f"{path.name} is not a safetensors file, or is cut off: its header would be {length}"
-            " bytes"
+            " bytes. Get the file again."
         )
     with path.open("rb") as file:
         file.seek(8)
@@ -138,7 +153,8 @@ def _check_header(path: Path, length: int) -> None:
             json.loads(file.read(length).decode("utf-8"), object_pairs_hook=unique)
         except (ValueError, RecursionError) as error:
             raise ModelError(
-                f"{path.name}: the safetensors header is not valid JSON: {error}"
+                f"{path.name}: the safetensors header is not valid JSON: {error}. Get the file"
+                " again."
             ) from error
 
 
@@ -148,7 +164,10 @@ def _shard_names(path: Path) -> list[str]:
             raise ValueError("too large")
         names = sorted(set(json.loads(path.read_text("utf-8"))["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ModelError(f"{path.name} is not an index of safetensors shards: {error}") from error
+        raise ModelError(
+            f"{path.name} is not an index of safetensors shards: {error}. Give a .safetensors file"
+            " or its .safetensors.index.json."
+        ) from error
     for name in names:
         if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name):
             raise UnsafeFileError(

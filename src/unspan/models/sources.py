@@ -153,7 +153,7 @@ def _given(num_classes: int | None) -> dict[str, int]:
 
 def _unknown(package: str, name: str, known: Iterable[str]) -> UsageError:
     close = ", ".join(difflib.get_close_matches(name, list(known), n=5, cutoff=0.4)) or "none"
-    return UsageError(f"{package} has no usable model {name!r}; close names: {close}")
+    return UsageError(f"{package} has no usable model {name!r}; close names: {close}.")
 
 
 def _python(name: str) -> tuple[Make, Describe]:
@@ -166,18 +166,21 @@ def _python(name: str) -> tuple[Make, Describe]:
             factory = attrgetter(attribute)(import_user_module(module_name))
         except Exception as error:
             raise UsageError(
-                f"python:{name} cannot be imported: {type(error).__name__}: {error}"
+                f"python:{name} cannot be imported: {type(error).__name__}: {error}. Repair that"
+                " module, or run from the folder it is in."
             ) from error
         try:
             accepted = _given(num_classes) if _accepts_num_classes(factory) else {}
             model = factory(**accepted)
         except Exception as error:
             raise UsageError(
-                f"python:{name} failed when called: {type(error).__name__}: {error}"
+                f"python:{name} failed when called: {type(error).__name__}: {error}. It must make"
+                " the model without arguments, or with num_classes alone."
             ) from error
         if not isinstance(model, nn.Module):
             raise UsageError(
-                f"python:{name} returned {type(model).__name__}, not a torch.nn.Module"
+                f"python:{name} returned {type(model).__name__}, not a torch.nn.Module. Return the"
+                " model itself."
             )
         return model
 

@@ -97,8 +97,8 @@ def _refuse_misfits(
             if keys
         ]
         raise ModelError(
-            f"the weights do not fit {type(model).__name__} (at most 10 shown of"
-            f" each){''.join(lines)}"
+            f"the weights do not fit {type(model).__name__}; give those of this architecture (at"
+            f" most 10 shown of each){''.join(lines)}"
         )
 
 

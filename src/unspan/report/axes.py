@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from unspan.report.parts import table
+from unspan.report.document import table
+from unspan.report.formatting import count, literal, number
 from unspan.report.svg import INK
-from unspan.report.words import count, literal, number
 
 MOST = 20  # classes in one drawing
 MODELS = ("before", "after", "reference")

@@ -23,9 +23,9 @@ from unspan.report.axes import (
     share,
     share_axis,
 )
-from unspan.report.parts import Figure, Panel, rows, said, table
+from unspan.report.document import Figure, Panel, rows, said, table
+from unspan.report.formatting import count, fraction, measured, number, percent
 from unspan.report.svg import INK, TEXT, WIDTH, canvas, drawing, fitted, inline, room
-from unspan.report.words import count, fraction, measured, number, percent
 
 LAYERS = 40  # in one drawing
 STRONGEST = 12  # attacks in one drawing

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from unspan.report.axes import FORGOTTEN, MOST, bold, forgotten, items
+from unspan.report.document import Figure, Panel, said, table
+from unspan.report.formatting import literal, number
 from unspan.report.palette import SHADE
-from unspan.report.parts import Figure, Panel, said, table
 from unspan.report.svg import INK, TEXT, WIDTH, canvas, drawing, fitted, inline, room, width
-from unspan.report.words import literal, number
 
 WRITTEN = 12  # classes up to which the cells of a matrix carry their number
 POINTS = 1500  # in one drawing

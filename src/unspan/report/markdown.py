@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from unspan.report.parts import Cell, Section, Table
+from unspan.report.document import Cell, Section, Table
+from unspan.report.formatting import joined, literal
 from unspan.report.view import view
-from unspan.report.words import joined, literal
 
 _SAFE = {"&": "&amp;", "<": "&lt;", ">": "&gt;", **{mark: f"\\{mark}" for mark in "\\|`*_[]#~$!"}}
 

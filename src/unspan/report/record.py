@@ -8,7 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from unspan.report.parts import Cell, Section, Table, rows, said, table
+from unspan.report.document import Cell, Section, Table, rows, said, table
+from unspan.report.formatting import literal, number, percent
 from unspan.report.rule import (
     ERASED,
     ERASED_BELOW,
@@ -18,7 +19,6 @@ from unspan.report.rule import (
     RETAINED_ABOVE,
     ROOM,
 )
-from unspan.report.words import literal, number, percent
 
 _PATH = re.compile(
     r"^(?:~|/|\\\\|[A-Za-z]:[\\/]|file:)|://[^/\s]*@|(?:^|[^\w.])/(?:home|root|Users|tmp|var|mnt|media|data)/"

@@ -7,9 +7,9 @@ from typing import Any
 
 from unspan.report import figures, maps
 from unspan.report.axes import class_rows
-from unspan.report.parts import Cell, Figure, Section, Table, rows, said, table, why
+from unspan.report.document import Cell, Figure, Section, Table, rows, said, table, why
+from unspan.report.formatting import BETTER, joined, literal, measured, number, thousands, upper
 from unspan.report.rule import RETAINED
-from unspan.report.words import BETTER, joined, literal, measured, number, thousands, upper
 
 Rows = list[Mapping[str, Any]]
 GROUPS = {  # group: title, first paragraph, caption, words that name it among what was not run

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from unspan.report import figures, record, scores
-from unspan.report.parts import (
+from unspan.report.document import (
     Cell,
     Figure,
     Listing,
@@ -22,8 +22,8 @@ from unspan.report.parts import (
     table,
     why,
 )
+from unspan.report.formatting import count, fraction, joined, measured, number, thousands, upper
 from unspan.report.rule import MARK
-from unspan.report.words import count, fraction, joined, measured, number, thousands, upper
 
 _PICTURE = re.compile(r"data:image/png;base64,iVBORw0KGgo[A-Za-z0-9+/]{20,4000000}={0,2}")
 

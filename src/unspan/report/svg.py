@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from typing import Any
 from xml.etree import ElementTree
 
+from unspan.report.formatting import literal
 from unspan.report.palette import LIGHT
-from unspan.report.words import literal
 
 WIDTH = 340  # drawing units; about the width of a phone, so that text keeps its size there
 TEXT = 10.5

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from unspan.errors import UsageError
-from unspan.report.parts import Section, rows, said, sentences, table, why
-from unspan.report.rule import ERASED, INCONCLUSIVE, MARK, NOT_MEASURABLE, RETAINED
-from unspan.report.sections import sections, stopped
-from unspan.report.words import (
+from unspan.report.document import Section, rows, said, sentences, table, why
+from unspan.report.formatting import (
     Measured,
     count,
     fraction,
@@ -23,6 +21,8 @@ from unspan.report.words import (
     number,
     thousands,
 )
+from unspan.report.rule import ERASED, INCONCLUSIVE, MARK, NOT_MEASURABLE, RETAINED
+from unspan.report.sections import sections, stopped
 
 SCHEMA = "unspan.audit/1"
 MEANING = {

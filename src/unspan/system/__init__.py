@@ -1,1 +1,1 @@
-"""The machine around the mathematics: where to write, memory, user code, hashes."""
+"""Files, memory, hashes and the import of user code: what is not about unlearning itself."""

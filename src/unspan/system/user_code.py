@@ -89,7 +89,8 @@ def import_user_module(name: str) -> ModuleType:
     importlib.invalidate_caches()
     if name.endswith(".py"):
         return _from_file(Path(name).resolve())
-    here, top = os.getcwd(), name.partition(".")[0]
+    here = os.getcwd()
+    top = name.partition(".")[0]
     allow([here], {top: ""})
     if top not in sys.modules and top not in sys.stdlib_module_names:
         spec = _FINDER.found(top, [here])

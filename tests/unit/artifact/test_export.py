@@ -140,14 +140,13 @@ class UnfaithfulToThree(nn.Module):
     """Computes something else, when traced, for more than two samples."""
 
     def forward(self, x):
-        return x * 2 + (x[2:].abs().sum() if torch.compiler.is_exporting() else 0.0)
+        position = torch.ones_like(x[:, :1]).cumsum(0)
+        return x * 2 + (position.gt(2).float() if torch.compiler.is_exporting() else 0.0)
 
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_other_batch_sizes_than_the_given_one_are_compared(tmp_path, format):
-    with pytest.raises(
-        ModelError, match={"onnx": "differs from the model by", "pt2": "Guard failed"}[format]
-    ):
+    with pytest.raises(ModelError, match="differs from the model by"):
         export(UnfaithfulToThree(), torch.randn(2, 4), tmp_path / "model", format=format)
     assert list(tmp_path.iterdir()) == []
 

@@ -557,7 +557,7 @@ def test_features_that_underflow_still_give_json(model, request_, tmp_path):
 
 def test_levels_that_are_not_decided_are_not_said_to_fail():
     from unspan.auditing.reading import verdict
-    from unspan.auditing.words import levels
+    from unspan.auditing.statements import levels
     from unspan.metrics.score import Reading
 
     def share(value, seed):

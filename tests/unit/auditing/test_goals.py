@@ -4,7 +4,7 @@ import pytest
 
 from unspan.auditing.goals import goals
 from unspan.auditing.reading import INCONCLUSIVE, Verdict
-from unspan.auditing.words import can_still
+from unspan.auditing.statements import can_still
 from unspan.metrics.score import Score
 
 

@@ -3,8 +3,8 @@ import torch
 from torch.utils.data import Subset, TensorDataset
 
 import unspan
+from unspan.auditing.attack_split import parts
 from unspan.auditing.collect import subject
-from unspan.auditing.parts import parts
 from unspan.auditing.sweep import changed, layer_outputs, layers, without_eraser
 from unspan.data.request import Splits
 from unspan.errors import DataError

@@ -13,7 +13,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorD
 
 import unspan
 from unspan.data.class_file import read_class_names
-from unspan.data.class_names import join
+from unspan.data.class_matching import join
 from unspan.data.labels import labels_of
 from unspan.data.loading import batches
 from unspan.data.overlap import copies_kept

@@ -11,7 +11,8 @@ from torch import nn
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
 
 import unspan
-from unspan.data.class_names import join, names_of
+from unspan.data.class_matching import join
+from unspan.data.class_names import names_of
 from unspan.data.labels import labels_of
 from unspan.data.loading import batches
 from unspan.data.opening import open_data

@@ -15,14 +15,14 @@ from browser import BINARY, Browser
 from PIL import Image
 
 from unspan.auditing import reading
-from unspan.auditing.words import next_steps
+from unspan.auditing.statements import next_steps
 from unspan.errors import UsageError
 from unspan.report import html, markdown, rule
+from unspan.report.formatting import measured
 from unspan.report.page import environment
 from unspan.report.palette import DARK, LIGHT, MARKS, SHADE, TEXT, contrast, mixed
 from unspan.report.rule import ERASED, INCONCLUSIVE, NOT_MEASURABLE, RETAINED
 from unspan.report.sections import is_picture
-from unspan.report.words import measured
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT.parent / "src" / "unspan" / "report"

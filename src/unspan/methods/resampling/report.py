@@ -26,7 +26,7 @@ def warnings_of(report: dict[str, Any]) -> tuple[str, ...]:
         found.append(
             f"the statistics of a cluster rest on {report['fewest_retained']} samples in"
             f" {report['dim']} dimensions: what goes there can be told from real samples, and"
-            " probes may read it (docs/survive.md); give more retain data, or statistics='head'"
+            " probes may read it (docs/resample.md); give more retain data, or statistics='head'"
             " where only answers are served"
         )
     return tuple(found)

@@ -10,7 +10,7 @@ from typing import Any
 
 from unspan.auditing.reading import ERASED, INCONCLUSIVE, NOT_MEASURABLE, RETAINED, Verdict
 from unspan.metrics.score import Score
-from unspan.report.words import measured, percent
+from unspan.report.formatting import measured, percent
 
 
 @dataclass(frozen=True)

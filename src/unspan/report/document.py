@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from unspan.report.words import literal, upper
+from unspan.report.formatting import literal, upper
 
 
 @dataclass(frozen=True)

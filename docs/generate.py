@@ -1,0 +1,76 @@
+"""Pages that are made from the code: one a method, and one of the command line.
+
+python docs/generate.py FOLDER
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import measured
+
+from unspan.methods import METHODS, listed
+
+HEADINGS = ("Idea", "Steps", "Formula", "Needs", "Cost", "Typical", "Fails", "Source", "Deviates")
+
+
+def write(folder: Path) -> None:
+    """Write every page anew."""
+    (folder / "methods").mkdir(parents=True, exist_ok=True)
+    for method in METHODS:
+        (folder / "methods" / f"{method.name}.md").write_text(method_page(method), "utf-8")
+    names = "\n".join(f"{method.name}" for method in METHODS)
+    (folder / "methods" / "index.md").write_text(
+        "# Methods\n\nOne page a method, made from the card at the top of its file.\n\n"
+        f"```{{toctree}}\n:maxdepth: 1\n\n{names}\n```\n",
+        "utf-8",
+    )
+    (folder / "cli.md").write_text(command_page(), "utf-8")
+    (folder / "results.md").write_text(measured.page(), "utf-8")
+
+
+def method_page(method: Any) -> str:
+    """The card of a method as a page: its sections, then its settings and their defaults."""
+    module = sys.modules[method.__module__]
+    card = inspect.getdoc(module) or ""
+    title, _, body = card.partition("\n\n")
+    lines = [f"# {method.name}", "", " ".join(title.split()), ""]
+    for heading, text in sections(body):
+        lines += [f"**{heading}.** {text}", ""]
+    lines += ["## Settings", "", "| setting | default |", "|---|---|"]
+    lines += [f"| `{name}` | `{value!r}` |" for name, value in listed(method)]
+    lines += ["", f"Source file: `src/{module.__name__.replace('.', '/')}.py`", ""]
+    return "\n".join(lines)
+
+
+def sections(body: str) -> list[tuple[str, str]]:
+    """Heading and text of every part of a card, in its order."""
+    parts = re.split(rf"(?:^|(?<=\s))({'|'.join(HEADINGS)})(?: \([a-z-]+\))?: ", body)
+    found = [("Note", parts[0].strip())] if parts[0].strip() else []
+    for heading, text in zip(parts[1::2], parts[2::2], strict=True):
+        found.append((heading, text.strip()))
+    return found
+
+
+def command_page() -> str:
+    """The help of every command, as a terminal of 80 columns shows it."""
+    import typer.main
+    from typer.testing import CliRunner
+
+    from unspan.cli import app
+
+    runner = CliRunner(env={"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"})
+    group: Any = typer.main.get_command(app)
+    lines = ["# Command line", "", "What `--help` prints.", ""]
+    for name in sorted(group.commands):
+        shown = runner.invoke(app, [name, "--help"]).output.strip("\n")
+        lines += [f"## unspan {name}", "", "```text", shown, "```", ""]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))

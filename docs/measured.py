@@ -1,0 +1,241 @@
+"""Measured numbers of README and docs, read from `results/`.
+
+    python docs/measured.py           # writes the table of the README and docs/before-after.svg
+    python docs/measured.py --check   # fails where they differ from results/
+
+Pages of the site get the numbers of `values` as substitutions, `{{ name }}`.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+PICTURE = ROOT / "docs" / "before-after.svg"
+BEGIN, END = "<!-- begin: docs/measured.py -->", "<!-- end: docs/measured.py -->"
+COLOURS = {"the model's own answer": "#9aa5b1", "strongest attack tried": "#c2410c"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """Percent of the forgotten class and of the others after one method; one value a key or seed.
+
+    Attributes:
+        name: of the method, as people say it.
+        attack: what the strongest attack tried recognises of the forgotten class.
+        own: what the model itself recognises of it.
+        others: what the model itself recognises of the other classes.
+    """
+
+    name: str
+    attack: tuple[float, ...]
+    own: tuple[float, ...]
+    others: tuple[float, ...]
+
+
+def survive(name: str, row: str, network: str = "cifar10-allcnn") -> Row:
+    """A row of `experiments/survive.py`."""
+    files = sorted((ROOT / "results" / "survive").glob(f"{network}.{row}.*.json"))
+    cells = [json.loads(file.read_text("utf-8")) for file in files]
+    return Row(
+        name,
+        tuple(100 * max(one["value"] for one in cell["probes"].values()) for cell in cells),
+        tuple(100 * cell["own forget"] for cell in cells),
+        tuple(100 * cell["remaining"] for cell in cells),
+    )
+
+
+def bake() -> Row:
+    """The row of `experiments/bake.py` for all retained images; the last layer is attacked."""
+    table = json.loads((ROOT / "results" / "bake.json").read_text("utf-8"))
+    cells = [table[f"baked, seed {seed}"] for seed in range(3)]
+    found = [cell["measured"] for cell in cells]
+    asked = [cell["asked twice"]["one answer"]["forget"]["value"] for cell in cells]
+    layer = [max(_values(list(one["layers"].values())[-1])) for one in found]
+    return Row(
+        "bake",
+        tuple(100 * max(pair) for pair in zip(asked, layer, strict=True)),
+        tuple(100 * one["forget"]["value"] for one in found),
+        tuple(100 * one["remaining, all"]["value"] for one in found),
+    )
+
+
+def _values(layer: dict[str, Any]) -> list[float]:
+    return [reading["value"] for reading in layer.values() if isinstance(reading, dict)]
+
+
+def rows() -> list[Row]:
+    """The rows of the first table, in its order."""
+    return [
+        survive("original", "original"),
+        survive("ESC", "esc"),
+        survive("LEACE", "leace"),
+        survive("resample", "resample"),
+        bake(),
+        survive("retrained without deer", "original", "cifar10-allcnn-retrained"),
+    ]
+
+
+def shown(values: tuple[float, ...]) -> str:
+    """Mean and standard deviation over keys or seeds, in percent."""
+    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.1f}{spread} %"
+
+
+def values() -> dict[str, str]:
+    """Substitutions for the pages, such as `esc_attack`."""
+    found = {}
+    for row in rows():
+        key = row.name.split()[0].lower()
+        found |= {
+            f"{key}_attack": shown(row.attack),
+            f"{key}_own": shown(row.own),
+            f"{key}_others": shown(row.others),
+        }
+    return found
+
+
+def table() -> str:
+    """The first table as Markdown."""
+    lines = [
+        "| | strongest attack: deer | own answer: deer | own answer: others |",
+        "|---|---|---|---|",
+    ]
+    for row in rows():
+        lines.append(
+            f"| {row.name} | {shown(row.attack)} | {shown(row.own)} | {shown(row.others)} |"
+        )
+    return "\n".join(lines)
+
+
+NETWORKS = {
+    "cifar10-allcnn": "CIFAR-10, All-CNN, deer",
+    "cifar10-allcnn-retrained": "CIFAR-10, All-CNN retrained without deer",
+    "fashion-mnist-allcnn": "Fashion-MNIST, All-CNN, coat",
+    "cifar10-resnet": "CIFAR-10, ResNet, deer",
+    "fashion-mnist-groups": "Fashion-MNIST, All-CNN that knows groups of clothes, coat",
+}
+ASKED = ("one answer", "two views", "two views, log-probabilities", "half contrast, one answer")
+
+
+def page() -> str:
+    """The page of results: every row of `results/survive/`, and of the two altered questions."""
+    lines = [
+        "# Results",
+        "",
+        "Made from `results/survive/` (`python experiments/survive.py`). Test images, n = 1,000"
+        " of the"
+        " class and 9,000 others; mean and standard deviation over keys. Attackers have the"
+        " features"
+        " and labels of all training images.",
+        "",
+        "- strongest: the best of linear probes, neighbours, an MLP and trees, on the class",
+        "- AUC: forgotten against others, the best attack on features",
+        "- ten: a prototype of ten images of the class",
+        "- mirrored: AUC of the distance between the answers to an image and its mirror image",
+    ]
+    for network, title in NETWORKS.items():
+        lines += ["", f"## {title}", "", *_network(network)]
+        asked = _asked(network)
+        if asked:
+            lines += [
+                "",
+                "An MLP on 20,000 training images, percent of the class it reads:",
+                "",
+                *asked,
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def _cells(network: str) -> dict[str, list[dict[str, Any]]]:
+    """The cells of a network by row."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for file in sorted((ROOT / "results" / "survive").glob(f"{network}.*.json")):
+        cell = json.loads(file.read_text("utf-8"))
+        found.setdefault(cell["row"], []).append(cell)
+    return found
+
+
+def _network(network: str) -> list[str]:
+    lines = [
+        "| | strongest | AUC | ten | mirrored (AUC) | own answer | others |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row, cells in _cells(network).items():
+        strongest = tuple(100 * max(_values(cell["probes"])) for cell in cells)
+        area = tuple(max(_values(cell["AUC, features"])) for cell in cells)
+        ten = tuple(100 * cell["few-shot"]["few-shot prototype, m=10"]["value"] for cell in cells)
+        mirrored = tuple(cell["instability"]["mirrored"]["value"] for cell in cells)
+        own = tuple(100 * cell["own forget"] for cell in cells)
+        others = tuple(100 * cell["remaining"] for cell in cells)
+        figures = [shown(strongest), _plain(area), shown(ten), _plain(mirrored), shown(own)]
+        named = row.replace("drawn 0", "noise fraction 0")
+        lines.append(f"| {named} | {' | '.join([*figures, shown(others)])} |")
+    return lines
+
+
+def _asked(network: str) -> list[str]:
+    lines = []
+    for row, cells in _cells(network).items():
+        if not all("asked" in cell for cell in cells):
+            continue
+        shares = [
+            tuple(100 * cell["asked"][one]["forget"]["value"] for cell in cells) for one in ASKED
+        ]
+        named = row.replace("drawn 0", "noise fraction 0")
+        lines.append(f"| {named} | {' | '.join(shown(one) for one in shares)} |")
+    return [f"| | {' | '.join(ASKED)} |", "|---|---|---|---|---|", *lines] if lines else []
+
+
+def _plain(values: tuple[float, ...]) -> str:
+    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.2f}{spread}"
+
+
+def picture() -> None:
+    """Draw what the model and the strongest attack recognise of the forgotten class."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "unspan"
+    from matplotlib import pyplot
+
+    found = rows()
+    figure, axes = pyplot.subplots(figsize=(7.2, 3.0), layout="constrained")
+    for shift, (label, colour) in zip((0.19, -0.19), COLOURS.items(), strict=True):
+        part = [row.own if label.startswith("the model") else row.attack for row in found]
+        heights = [statistics.mean(one) for one in part]
+        places = [-i + shift for i in range(len(found))]
+        bars = axes.barh(places, heights, 0.36, label=label, color=colour)
+        axes.bar_label(bars, fmt="%.0f %%", padding=3, fontsize=8)
+    axes.axvline(10, color="#6b7280", linewidth=0.8, linestyle=":")
+    axes.annotate("chance", (10.5, 0.62), fontsize=8, color="#6b7280", annotation_clip=False)
+    axes.set_yticks([-i for i in range(len(found))], [row.name for row in found])
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("test images of deer that are recognised, % (n = 1,000)")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8, loc="center right", bbox_to_anchor=(1.0, 0.43))
+    figure.savefig(PICTURE, metadata={"Date": None}, facecolor="white")
+
+
+def main() -> None:
+    """Write, or check, the table of the README and the picture."""
+    text = README.read_text("utf-8")
+    start, end = text.index(BEGIN) + len(BEGIN), text.index(END)
+    wanted = text[:start] + "\n" + table() + "\n" + text[end:]
+    if "--check" in sys.argv[1:]:
+        if text != wanted:
+            sys.exit("README.md differs from results/: run python docs/measured.py.")
+        return
+    README.write_text(wanted, "utf-8")
+    picture()
+
+
+if __name__ == "__main__":
+    main()

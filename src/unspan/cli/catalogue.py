@@ -1,0 +1,102 @@
+"""The methods by the situation they are for, as the command line lists and completes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What somebody wants to do, and the methods for it.
+
+    Attributes:
+        title: the situation in a few words.
+        advice: one sentence on what to choose.
+        methods: names, the best choice first.
+        default: the method that `unspan erase` takes here when none is named.
+    """
+
+    title: str
+    advice: str
+    methods: tuple[str, ...]
+    default: str | None = None
+
+
+SITUATIONS = (
+    Situation(
+        "A class must go, and there are data to keep",
+        "Take bake where users can ask for altered copies of an image.",
+        ("resample", "bake", "leace"),
+        default="resample",
+    ),
+    Situation(
+        "Only the samples to forget are left",
+        "All but esc need their labels.",
+        ("esc", "esc-t", "boundary", "lau", "neggrad", "random-labels"),
+        default="esc",
+    ),
+    Situation(
+        "A person or single samples must go",
+        "For a person or a group, resample --set false_positives=0.05 leaves less.",
+        ("esc", "resample"),
+        default="esc",
+    ),
+    Situation(
+        "Train without the forgotten data, the reference of every comparison",
+        "This costs a whole training.",
+        ("retrain",),
+    ),
+    Situation(
+        "Published baselines that train or edit weights, with data to keep",
+        "Compare with them; `--tune 8` chooses their settings.",
+        (
+            "finetune",
+            "cf-k",
+            "l1-sparse",
+            "neggrad-plus",
+            "salun",
+            "scrub",
+            "bad-teaching",
+            "fisher",
+            "svd",
+            "dlfd",
+        ),
+    ),
+)
+
+NAMES = tuple(dict.fromkeys(name for one in SITUATIONS for name in one.methods))
+
+
+def available() -> tuple[Any, ...]:
+    """The method classes that `--method` can name. The command line reads them here only."""
+    from unspan.methods import registered
+
+    return registered()
+
+
+def situations(names: Iterable[str]) -> Iterator[Situation]:
+    """The situations, and a last one with the methods of `names` that stand in none."""
+    yield from SITUATIONS
+    others = tuple(name for name in names if name not in NAMES)
+    if others:
+        yield Situation("Other methods", "Their cards say what they are for.", others)
+
+
+def card(method: Any) -> str:
+    """The card of a method: idea, formula, needs, cost, known failure, source."""
+    text: str = method.card().text
+    return text
+
+
+def summary(method: Any) -> str:
+    """The first sentence of the card, without the name that it begins with."""
+    first = " ".join(card(method).split("\n\n")[0].split())
+    _, colon, rest = first.partition(": ")
+    return rest if colon else first
+
+
+def complete_method(incomplete: str) -> list[str]:
+    """Names that begin with what was typed, for completion in a shell; imports no torch."""
+    return [name for name in NAMES if name.startswith(incomplete)]

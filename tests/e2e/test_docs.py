@@ -1,0 +1,135 @@
+"""README and pages: numbers from results, links that lead somewhere, commands that exist."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import typer.main
+from torch.utils.data import TensorDataset
+
+from unspan.cli import app
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+PLAIN = (
+    "index",
+    "install",
+    "quickstart",
+    "which-method",
+    "threat-model",
+    "audit",
+    "recipes",
+    "glossary",
+    "resample",
+    "notes/failed",
+    "architecture",
+)
+PAGES = [README, *(ROOT / "docs" / f"{name}.md" for name in PLAIN)]
+LONGEST = 25  # words of a sentence
+
+
+def blocks(page, language):
+    """Code blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+
+
+def prose(page):
+    """Paragraphs and table cells of a page, without code, links and pictures."""
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.M | re.S)
+    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    text = re.sub(r"<!--.*?-->", "", text)
+    parts = re.split(r"\n\s*\n|\n[-#>] ?|\||\n(?=\d\. )", text)
+    return [" ".join(part.split()) for part in parts if part.strip()]
+
+
+def sentences(page):
+    """Sentences of a page."""
+    return [one for part in prose(page) for one in re.split(r"(?<=[.!?:;]) +", part)]
+
+
+def commands():
+    """Every `unspan ...` of README and pages, as arguments."""
+    found = []
+    for page in PAGES:
+        for block in (*blocks(page, "bash"), *blocks(page, "")):
+            for line in re.findall(r"^(?:\$ )?unspan (.*?[^\\])$", block, re.M | re.S):
+                words = shlex.split(line.replace("\\\n", " "), comments=True)
+                found.append(pytest.param(words, id=f"{page.stem}: {' '.join(words)[:50]}"))
+    return found
+
+
+def test_numbers_are_those_of_the_results():
+    done = subprocess.run(
+        [sys.executable, "docs/measured.py", "--check"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_readme_fits_a_few_screens():
+    assert len(README.read_text("utf-8").splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_sentences_are_short(page):
+    long = [one for one in sentences(page) if len(one.split()) > LONGEST]
+    assert not long, long
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text("utf-8"))
+    local = [link for link in links if "://" not in link and not link.startswith("generated/")]
+    assert not [link for link in local if not (page.parent / link).exists()]
+
+
+@pytest.mark.parametrize("words", commands())
+def test_commands_and_their_options_exist(words):
+    command = typer.main.get_command(app).commands[words[0]]
+    known = {name for one in command.params for name in (*one.opts, *one.secondary_opts)}
+    assert {word for word in words if word.startswith("--")} <= known | {"--help"}
+
+
+def test_make_targets_of_the_readme_exist():
+    named = re.findall(r"\bmake ([a-z-]+)", README.read_text("utf-8"))
+    assert {"demo", "test"} <= set(named)
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.M)
+    assert set(named) <= set(targets)
+
+
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    x = torch.randn(600, 8)
+    labels = (x[:, :3].argmax(1)).long()
+    dataset = TensorDataset(x, labels)
+    dataset.classes = ["cat", "deer", "dog"]
+    model = torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.ReLU(), torch.nn.Linear(32, 3))
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(150):
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(model(x), labels).backward()
+        optimiser.step()
+    for block in blocks(README, "python"):
+        exec(block, {"model": model.eval(), "dataset": dataset})  # noqa: S102
+    assert (tmp_path / "erased" / "model.safetensors").is_file()
+    assert "Deletion: erased" in capsys.readouterr().out
+
+
+def test_the_site_has_a_page_for_every_method(tmp_path):
+    from unspan.methods import METHODS
+
+    done = subprocess.run(
+        [sys.executable, "docs/generate.py", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    for method in METHODS:
+        page = (tmp_path / "methods" / f"{method.name}.md").read_text("utf-8")
+        assert "**Idea.**" in page and "**Source.**" in page and "## Settings" in page
+    assert "## unspan erase" in (tmp_path / "cli.md").read_text("utf-8")

@@ -1,0 +1,55 @@
+"""`unspan methods`, completion and versions."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+import unspan
+from unspan.cli import app, catalogue
+from unspan.errors import UsageError
+from unspan.methods import METHODS, by_name
+
+
+def test_every_method_stands_in_a_situation_with_a_summary_of_its_card() -> None:
+    assert set(catalogue.NAMES) == {method.name for method in METHODS}
+    listed = CliRunner().invoke(app, ["methods"]).output
+    assert all(one.title in listed and one.advice in listed for one in catalogue.SITUATIONS)
+    assert listed.count("[default]") == sum(bool(one.default) for one in catalogue.SITUATIONS)
+    assert "salun         random labels, but only" in listed
+    assert max(map(len, listed.splitlines())) <= 80
+
+
+def test_a_method_of_a_third_party_is_listed_apart(monkeypatch) -> None:
+    third = SimpleNamespace(name="third", __module__=__name__)
+    monkeypatch.setattr(catalogue, "available", lambda: (*METHODS, third))
+    listed = CliRunner().invoke(app, ["methods"]).output
+    assert "Other methods" in listed and "third         `unspan methods`, completion" in listed
+
+
+def test_methods_without_labels_stand_where_labels_are_not_needed() -> None:
+    (alone,) = [one for one in catalogue.SITUATIONS if "esc-t" in one.methods]
+    assert all("retain" not in by_name(name)().needs for name in alone.methods)
+
+
+def test_a_typing_error_is_answered_with_close_names() -> None:
+    with pytest.raises(UsageError, match="Did you mean salun"):
+        by_name("slaun")
+    with pytest.raises(UsageError, match=r"Unknown method 'ghost'\. Methods: esc,"):
+        by_name("ghost")
+
+
+def test_names_are_completed_without_torch() -> None:
+    assert catalogue.complete_method("neg") == ["neggrad", "neggrad-plus"]
+    code = "import sys, unspan.cli\nassert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_version_is_the_one_of_the_package() -> None:
+    said = CliRunner().invoke(app, ["--version"])
+    assert said.exit_code == 0
+    assert said.output.startswith(f"unspan {unspan.__version__}, torch ")

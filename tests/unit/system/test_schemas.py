@@ -1,0 +1,31 @@
+"""The list of artefacts agrees with the code that writes them, and with the page made from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from unspan.artifact import layout, receipt
+from unspan.auditing import audit, write
+from unspan.extraction import statistics
+from unspan.system import schemas
+
+
+def test_the_page_is_made_from_the_list():
+    page = Path(__file__).parents[3] / "docs/artefacts.md"
+    assert page.read_text("utf-8") == schemas.page()
+
+
+def test_the_list_says_what_the_writers_write():
+    assert schemas.RECEIPT.files == layout.PUBLIC
+    assert schemas.RECEIPT.schema == receipt.SCHEMA
+    assert schemas.PRIVATE_STATE.files == layout.PRIVATE
+    assert schemas.AUDIT.files == write.NAMES
+    assert schemas.AUDIT.schema == audit.SCHEMA
+    assert schemas.STATISTICS.schema == statistics.SCHEMA
+
+
+def test_titles_and_schemas_are_different():
+    titles = [one.title for one in schemas.ARTEFACTS]
+    named = [one.schema for one in schemas.ARTEFACTS if one.schema]
+    assert len(set(titles)) == len(titles)
+    assert len(set(named)) == len(named)
