@@ -21,7 +21,7 @@ import math
 import re
 import statistics as statistics_
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,8 @@ from torch import Tensor, nn
 
 from unspan.erasers import Eraser, placed
 from unspan.extraction import find_feature_layer, head_parameters, read, statistics
-from unspan.extraction.stream import Seen
-from unspan.methods import ESC, LEACE, Resample
+from unspan.extraction.stream import TensorFeatures
+from unspan.methods import ESC, LEACE, FitContext, Resample
 from unspan.metrics.fewshot import fewshot
 from unspan.metrics.guardedness import affine_auc
 from unspan.metrics.linear import linear_auc, linear_probe
@@ -87,34 +87,6 @@ FEWER = {
         "resample, fitted gate 5 %",
     ),
 }  # rows of some networks
-
-
-class Cached:
-    """Features that were read before, as a method gets them from a model."""
-
-    def __init__(
-        self,
-        z: Tensor,
-        y: Tensor,
-        head: tuple[Tensor, Tensor] | None,
-        key: bytes,
-        classes: tuple[int, ...],
-    ):
-        self.z, self.y, self.head, self.key, self.classes = z, y, head, key, classes
-        self.dim, self.total, self.seed, self.earlier, self.prior, self.retain, self.seen = (
-            z.shape[1],
-            len(z),
-            0,
-            (),
-            None,
-            None,
-            Seen(),
-        )
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for z, y in zip(self.z.split(512), self.y.split(512)):
-            self.seen.digests += bytes(32 * len(z))
-            yield z, y
 
 
 def features(name: str, folder: Path) -> dict[str, Any]:
@@ -214,27 +186,26 @@ def fitted(
         return None, {}
     fit, head = found["train"], found["head"]
     by_class = "gate" not in label and "no head" not in label
-    stream = Cached(
-        fit.features[fit.forget],
-        fit.labels[fit.forget],
-        None if "no head" in label else head,
-        key,
-        (FORGET,) if by_class else (),
-    )
     rest = fit.rows(~fit.forget)
     if most:
         rest = rest.rows(
             torch.randperm(len(rest), generator=torch.Generator().manual_seed(key[0]))[:most]
         )
-    stream.retain = Cached(rest.features, rest.labels, stream.head, key, ())
-    if (
-        "file" in label
-    ):  # as written when the model was trained, the class that is forgotten later among the others
-        path = statistics.of_stream(Cached(fit.features, fit.labels, head, key, ()), head).save(
-            folder / "statistics.safetensors"
-        )
-        method, stream.retain = Resample(statistics=str(path)), None
-    done = method.fit(stream)
+    retain: TensorFeatures | None = TensorFeatures(rest.features, rest.labels, 512)
+    if "file" in label:
+        # as written when the model was trained, with the class that is forgotten later
+        everything = TensorFeatures(fit.features, fit.labels, 512)
+        path = statistics.of_stream(everything, head).save(folder / "statistics.safetensors")
+        method = Resample(statistics=str(path))
+        retain = None
+    context = FitContext(
+        forget=TensorFeatures(fit.features[fit.forget], fit.labels[fit.forget], 512),
+        retain=retain,
+        head=None if "no head" in label else head,
+        key=key,
+        classes=(FORGET,) if by_class else (),
+    )
+    done = method.fit(context)
     return done.eraser, {
         name: value for name, value in done.report.items() if name != "singular_values"
     }

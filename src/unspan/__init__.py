@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from unspan.auditing.audit import Audit, audit
     from unspan.data.request import Splits
     from unspan.erasers import LinearMap, Projection
-    from unspan.erasure.pipeline import erase, features
+    from unspan.erasure.pipeline import erase
+    from unspan.erasure.reading import features
     from unspan.erasure.rechecking import recheck
     from unspan.errors import UnspanError
     from unspan.methods import ESC, ESCT, METHODS
@@ -62,7 +63,7 @@ _HOME = {
     "UnspanError": "errors",
     "erase": "erasure.pipeline",
     "export": "artifact.exporter",
-    "features": "erasure.pipeline",
+    "features": "erasure.reading",
     "inspect": "artifact",
     "load": "artifact",
     "recheck": "erasure.rechecking",

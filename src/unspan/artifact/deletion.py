@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
@@ -82,18 +83,28 @@ class Deletion:
 
     def __repr__(self) -> str:
         """Six lines for a terminal; the key is not among them."""
-        request, placement = self.receipt["request"], self.receipt["placement"]
-        asked = ", ".join(request["selector"]) or f"{request['samples_read']} samples"
-        return "\n".join(
-            [
-                f"Deletion: {self.receipt['status']}",
-                f"  model    {self.receipt['model']['class']}",
-                f"  request  {request['kind']}: {asked}",
-                f"  method   {self.receipt['method']['name']}",
-                f"  where    {placement['where']}",
-                f"  warnings {len(self.receipt['warnings'])} (see .warnings)",
-            ]
+        lines = [f"  {name:<8} {value}" for name, value in self._summary()]
+        return "\n".join([f"Deletion: {self.receipt['status']}", *lines])
+
+    def _repr_html_(self) -> str:
+        """The same summary as a table, for notebooks."""
+        rows = "".join(
+            f'<tr><th style="text-align: left">{escape(name)}</th>'
+            f'<td style="text-align: left">{escape(value)}</td></tr>'
+            for name, value in self._summary()
         )
+        return f"<p><b>Deletion:</b> {escape(self.receipt['status'])}</p><table>{rows}</table>"
+
+    def _summary(self) -> list[tuple[str, str]]:
+        request = self.receipt["request"]
+        asked = ", ".join(request["selector"]) or f"{request['samples_read']} samples"
+        return [
+            ("model", self.receipt["model"]["class"]),
+            ("request", f"{request['kind']}: {asked}"),
+            ("method", self.receipt["method"]["name"]),
+            ("where", self.receipt["placement"]["where"]),
+            ("warnings", f"{len(self.receipt['warnings'])} (see .warnings)"),
+        ]
 
     def save(
         self,

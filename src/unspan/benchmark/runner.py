@@ -267,7 +267,8 @@ def passes(cell: Cell) -> float:
     """
     if cell.method in NETWORKS:
         return float(cell.train.get("epochs", 50)) if cell.method == "retrain" else 0.0
-    epochs = getattr(getattr(_method(cell), "training", None), "epochs", 1)
+    training = _method(cell).training
+    epochs = 1 if training is None else training.epochs
     return float(epochs * (1 + cell.trials / 4))
 
 

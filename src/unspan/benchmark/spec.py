@@ -14,7 +14,7 @@ from typing import Any
 
 from unspan.benchmark.views import VIEWS
 from unspan.errors import UsageError
-from unspan.methods import METHODS, by_name, configured
+from unspan.methods import by_name, configured, registered
 from unspan.training.loop import Training
 
 if sys.version_info >= (3, 11):
@@ -388,7 +388,7 @@ def _fits(kind: str, value: Any) -> bool:
         allowed = {
             "a list of gradcam, tsne": PICTURES,
             "a list of views": VIEWS,
-            "a list of methods": (*NETWORKS, *(method.name for method in METHODS)),
+            "a list of methods": (*NETWORKS, *(method.name for method in registered())),
         }[kind]
         return isinstance(value, list) and all(one in allowed for one in value)
     return isinstance(value, {_TABLE: dict, _TEXT: str, "true or false": bool}[kind])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unspan.methods import Method
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,11 @@ SITUATIONS = (
 NAMES = tuple(dict.fromkeys(name for one in SITUATIONS for name in one.methods))
 
 
-def available() -> tuple[Any, ...]:
+def available() -> tuple[type[Method], ...]:
     """The method classes that `--method` can name. The command line reads them here only."""
-    from unspan.methods import METHODS
+    from unspan.methods import registered
 
-    return METHODS
+    return registered()
 
 
 def situations(names: Iterable[str]) -> Iterator[Situation]:
@@ -83,18 +85,6 @@ def situations(names: Iterable[str]) -> Iterator[Situation]:
     others = tuple(name for name in names if name not in NAMES)
     if others:
         yield Situation("Other methods", "Their cards say what they are for.", others)
-
-
-def card(method: Any) -> str:
-    """The card of a method: idea, formula, needs, cost, known failure, source."""
-    return (sys.modules[method.__module__].__doc__ or "").strip()
-
-
-def summary(method: Any) -> str:
-    """The first sentence of the card, without the name that it begins with."""
-    first = " ".join(card(method).split("\n\n")[0].split())
-    _, colon, rest = first.partition(": ")
-    return rest if colon else first
 
 
 def complete_method(incomplete: str) -> list[str]:

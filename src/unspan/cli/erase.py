@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _MODEL, _DATA, _REQUEST, _METHOD, _RUN = "Model", "Data", "Request", "Method", "Run"
 
-_NAMED = ("p", "rank", "energy", "adaptive", "tau", "lr", "epochs", "fidelity")
+_NAMED = ("p", "rank", "energy", "adaptive", "tau", "lr", "epochs")
 
 
 def erase(
@@ -190,13 +190,6 @@ def erase(
     epochs: Annotated[
         int | None, typer.Option(help="Epochs of a method that trains.", rich_help_panel=_METHOD)
     ] = None,
-    fidelity: Annotated[
-        str | None,
-        typer.Option(
-            help="ESC, ESC-T: fixed (default), paper or released-code; see docs/paper-map.md.",
-            rich_help_panel=_METHOD,
-        ),
-    ] = None,
     tune: Annotated[
         int | None,
         typer.Option(
@@ -330,11 +323,11 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
     from unspan.cli.progress import progress
     from unspan.cli.request import open_request, refuse_test_overlap, with_holdout
     from unspan.data.loading import size_of
+    from unspan.erasure.checks import check_parts
     from unspan.erasure.evaluation import findings
     from unspan.erasure.pipeline import erase as erase_api
-    from unspan.erasure.pipeline import feature_size
-    from unspan.erasure.trained import check_parts
-    from unspan.methods import ESC, recommended
+    from unspan.erasure.reading import feature_size
+    from unspan.methods import EraserMethod, recommended
     from unspan.models import classes_of
     from unspan.run import Run
 
@@ -363,14 +356,13 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
         feature_layer=o["feature_layer"],
         pool=o["pool"],
     )
-    if hasattr(settings, "check"):
-        settings.check(dim)
+    settings.check(dim)
     check_parts(splits, settings.needs, settings.name)
     render.facts(out, "Plan", _plan(o, splits, settings, count, why))
-    if count is not None and dist.rank() == 0 and not hasattr(settings, "unlearn"):
+    if count is not None and dist.rank() == 0 and isinstance(settings, EraserMethod):
         check_identifying(
             count,
-            settings.rank_for(dim) if isinstance(settings, ESC) else None,
+            settings.rank_for(dim),
             o["allow_identifying_projector"],
         )
     key = _key(o["key_file"])
@@ -440,9 +432,7 @@ def _implied(o: dict[str, Any]) -> str | None:
     ):
         return "resample"
     if o["method"] is None and (
-        o["adaptive"]
-        or o["fidelity"]
-        or any(o[name] is not None for name in ("p", "rank", "energy"))
+        o["adaptive"] or any(o[name] is not None for name in ("p", "rank", "energy"))
     ):
         return "esc"
     return o["method"]
@@ -510,7 +500,9 @@ def _resume_folder(out: Path) -> Path:
 
 
 def _why(method: Any, splits: Splits) -> str:
-    if getattr(method, "statistics", "retain") != "retain":
+    from unspan.methods import Resample
+
+    if isinstance(method, Resample) and method.statistics != "retain":
         kept = "the statistics"
         if method.statistics == "head":
             kept = "nothing but the head, and features keep only the answer"
@@ -531,6 +523,8 @@ def _why(method: Any, splits: Splits) -> str:
 def _plan(
     o: dict[str, Any], splits: Splits, settings: Any, count: int | None, why: str
 ) -> list[tuple[str, Any]]:
+    from unspan.methods import EraserMethod
+
     return [
         ("model", o["model"]),
         ("data", o["data"]),
@@ -539,7 +533,7 @@ def _plan(
             (
                 f"{splits.kind}: {', '.join(splits.selector)}"
                 f" ({count if count is not None else 'unknown number of'}"
-                f" samples{'' if hasattr(settings, 'unlearn') else ', one forward pass'})"
+                f" samples{', one forward pass' if isinstance(settings, EraserMethod) else ''})"
             ),
         ),
         ("reads", ", ".join(sorted(settings.needs)).replace("_", " ")),
@@ -636,7 +630,7 @@ def _measure(
     chance.
     """
     from unspan.erasure.evaluation import Part, accuracy, rows
-    from unspan.erasure.pipeline import pair_of
+    from unspan.erasure.reading import pair_of
     from unspan.models import classes_of
 
     if deletion.receipt["placement"]["feature_layer"]["head"] is None:

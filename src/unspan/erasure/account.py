@@ -2,144 +2,158 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, is_dataclass
-from typing import Any
+from dataclasses import asdict
+from typing import Any, cast
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from unspan.artifact import receipt as receipts
-from unspan.artifact.deletion import Form, Placement
 from unspan.data.loading import size_of
 from unspan.data.request import Splits
-from unspan.erasers import Eraser, Projection, kind_of
-from unspan.extraction import FeatureLayer
-from unspan.extraction.stream import Seen
-from unspan.methods import Fit, Method, Outcome
+from unspan.erasers import Projection, kind_of
+from unspan.erasure.change import Change
+from unspan.erasure.measuring import Measured
+from unspan.erasure.opening import Opened
 from unspan.run import Run
 from unspan.system.digests import state_hash
 
 
-@dataclass
-class Done:
-    """What one erasure found, fitted and changed."""
-
-    feature_layer: FeatureLayer
-    eraser: Eraser | None
-    fit: Fit | Outcome
-    placement: Placement
-    form: Form
-    seen: Seen
-    routes: dict[str, str]
-    warnings: list[str]
-    seconds: float
-    example: Any
-    undo: Tensor | None = None
-    already: bool = False
-
-
 def account(
-    before: nn.Module,
-    after: nn.Module,
-    splits: Splits,
-    method: Method,
-    run: Run,
-    done: Done,
-    key: bytes,
-    *,
-    previous: Sequence[dict[str, Any]],
-    processes: int,
-    seconds: float,
+    opened: Opened, change: Change, measured: Measured | None, *, processes: int, seconds: float
 ) -> dict[str, Any]:
-    """The receipt: JSON only, no sample, no path; `previous` are the receipts of earlier
-    requests.
+    """The receipt of an erasure: JSON only, no sample, no path.
+
+    Args:
+        opened: model, request and method.
+        change: what was done to the copy.
+        measured: what it costs; None where that was not measured.
+        processes: that took part.
+        seconds: since the request came, without measuring.
     """
-    seen = done.seen
-    settings: dict[str, Any] = (
-        asdict(method) if is_dataclass(method) and not isinstance(method, type) else {}
-    )
-    return {
+    splits, seen, run = opened.splits, change.seen, opened.run
+    eraser = change.eraser
+    receipt: dict[str, Any] = {
         "schema": receipts.SCHEMA,
         "created": receipts.now(),
-        "request": {
-            "kind": splits.kind,
-            "selector": list(splits.selector),
-            "classes": list(splits.classes),
-            "class_index": dict(zip(splits.selector, splits.classes, strict=False)),
-            "samples_requested": size_of(splits.forget, Run()),
-            "samples_read": done.fit.report["samples"],
-            "distinct_samples": receipts.distinct(seen.digests),
-            "commitment": receipts.commitment(seen.digests, key),
+        "request": _request(opened, change),
+        "method": {
+            "name": opened.method.name,
+            "settings": asdict(cast(Any, opened.method)),
+            "fit": change.fit.report,
         },
-        "method": {"name": method.name, "settings": settings, "fit": done.fit.report},
-        "form": done.form,
-        "placement": _placement(done),
-        "removed_rank": done.eraser.basis.shape[1] if isinstance(done.eraser, Projection) else None,
-        **receipts.protects(done.form, None if done.eraser is None else kind_of(done.eraser)),
-        "access_paths": done.routes,
-        "model": {
-            "input": list(done.example.shape[1:]) if isinstance(done.example, Tensor) else None,
-            "class": f"{type(before).__module__}.{type(before).__qualname__}",
-            "sha256_before": state_hash(before.state_dict()),
-            "sha256_after": state_hash(after.state_dict()),
-        },
+        "form": change.form,
+        "placement": _placement(change),
+        "removed_rank": eraser.basis.shape[1] if isinstance(eraser, Projection) else None,
+        **receipts.protects(change.form, None if eraser is None else kind_of(eraser)),
+        "access_paths": change.access_paths,
+        "model": _model(opened, change),
         "forget_accuracy_before": seen.hits / seen.labelled if seen.labelled else None,
         "conversions": dict(seen.conversions),
         "run": {
-            "device": str(next((p.device for p in after.parameters()), "cpu")),
+            "device": str(next((p.device for p in opened.model.parameters()), "cpu")),
             "batch_size": run.batch_size,
             "seed": run.seed,
             "max_samples": run.max_samples,
             "processes": processes,
         },
         "versions": receipts.versions(),
-        "seconds": {"fit": round(done.seconds, 3), "total": round(seconds, 3)},
-        "notices": [],
-        "warnings": [*done.warnings, *_limits(splits, done)],
-        "previous": list(previous),
+        "seconds": {"fit": round(change.seconds, 3), "total": round(seconds, 3)},
+        "notices": _notices(opened),
+        "warnings": [*change.warnings, *_limits(splits, change)],
+        "previous": opened.earlier,
+        "evaluation": [],
+    }
+    return receipt | {"status": "erased"} if measured is None else _with(receipt, measured)
+
+
+def _with(receipt: dict[str, Any], measured: Measured) -> dict[str, Any]:
+    """The receipt with what was measured, and a status that says whether it may be used."""
+    finding, refused = measured.finding, measured.refused
+    warnings = [*receipt["warnings"], *finding.warnings]
+    return receipt | {
+        "evaluation": finding.rows,
+        "collateral": finding.record | {"refused": refused},
+        "seconds": receipt["seconds"] | {"check": round(measured.seconds, 3)},
+        "warnings": warnings if refused is None else [refused, *warnings],
+        "status": "erased" if refused is None else "inconclusive",
     }
 
 
-def _limits(splits: Splits, done: Done) -> list[str]:
+def _request(opened: Opened, change: Change) -> dict[str, Any]:
+    splits, digests = opened.splits, change.seen.digests
+    return {
+        "kind": splits.kind,
+        "selector": list(splits.selector),
+        "classes": list(splits.classes),
+        "class_index": dict(zip(splits.selector, splits.classes, strict=False)),
+        "samples_requested": size_of(splits.forget, Run()),
+        "samples_read": change.fit.report["samples"],
+        "distinct_samples": receipts.distinct(digests),
+        "commitment": receipts.commitment(digests, opened.key),
+    }
+
+
+def _model(opened: Opened, change: Change) -> dict[str, Any]:
+    before, example = opened.original, change.example
+    return {
+        "input": list(example.shape[1:]) if isinstance(example, Tensor) else None,
+        "class": f"{type(before).__module__}.{type(before).__qualname__}",
+        "sha256_before": state_hash(before.state_dict()),
+        "sha256_after": state_hash(opened.model.state_dict()),
+        "recipe": opened.recipe,
+    }
+
+
+def _notices(opened: Opened) -> list[str]:
+    if opened.recipe:
+        return []
+    kind = type(opened.original).__name__
+    return [
+        f"the folder will not say how to build {kind}: load it with"
+        f" unspan.load(folder, model={kind}(...))"
+    ]
+
+
+def _limits(splits: Splits, change: Change) -> list[str]:
     """What the request itself makes doubtful."""
     said = []
-    requested, read = size_of(splits.forget, Run()), done.fit.report["samples"]
+    requested, read = size_of(splits.forget, Run()), change.fit.report["samples"]
     if requested is not None and read < requested:
         said.append(
             f"{read} of the {requested} requested samples were read: the commitment covers those"
             " that were read"
         )
-    if splits.kind == "samples" and done.eraser is not None:
+    if splits.kind == "samples" and change.eraser is not None:
         said.append(
             "samples were requested, not a class: an eraser changes what is served for them and for"
             " unseen samples like them together, so they are not unlearned"
         )
-    if done.feature_layer.head is not None and not done.seen.labelled:
+    if change.feature_layer.head is not None and not change.seen.labelled:
         said.append(
-            f"'{done.feature_layer.head}' is taken for the classifier and its input for the"
+            f"'{change.feature_layer.head}' is taken for the classifier and its input for the"
             f" features; if the"
             " model's output is an embedding, pass feature_layer='output' (--feature-layer output)"
         )
     return said
 
 
-def _placement(done: Done) -> dict[str, Any]:
+def _placement(change: Change) -> dict[str, Any]:
     where = {
         "hook": (
-            f"an eraser module {'on the input of' if done.feature_layer.before else 'after'}"
-            f" '{done.feature_layer.site or 'the model'}'"
+            f"an eraser module {'on the input of' if change.feature_layer.before else 'after'}"
+            f" '{change.feature_layer.site or 'the model'}'"
         ),
         "weights": (
-            f"absorbed by the weights of '{done.feature_layer.site}', the affine layer before the"
+            f"absorbed by the weights of '{change.feature_layer.site}', the affine layer before the"
             f" head"
         ),
-        "head": f"absorbed by the weights of the head '{done.feature_layer.head}'",
+        "head": f"absorbed by the weights of the head '{change.feature_layer.head}'",
         "trained": "no eraser: the weights themselves were changed",
-    }[done.placement]
-    eraser = None if done.eraser is None else kind_of(done.eraser)
+    }[change.placement]
+    eraser = None if change.eraser is None else kind_of(change.eraser)
     return {
-        "kind": done.placement,
+        "kind": change.placement,
         "where": where,
         "eraser": eraser,
-        "feature_layer": done.feature_layer.to_dict(),
+        "feature_layer": change.feature_layer.to_dict(),
     }

@@ -4,12 +4,13 @@ the receipt.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from unspan.data.batch import Batch
 from unspan.data.class_matching import join
@@ -18,15 +19,57 @@ from unspan.data.inputs import place
 from unspan.data.labels import LabelledSubset
 from unspan.data.loading import dropped
 from unspan.data.overlap import copies_kept, tested_on_training
-from unspan.data.request import Splits
+from unspan.data.request import Splits, labels_of
 from unspan.data.sample_forms import digest_of
-from unspan.erasers.linalg import Moments, choose_rank, sin_theta, spectrum
+from unspan.erasers.linalg import Moments, sin_theta, spectrum
 from unspan.errors import DataError, UsageError
 from unspan.extraction import FeatureLayer, input_like, read
 from unspan.extraction.stream import Seen, example
-from unspan.methods import Method
+from unspan.methods import EraserMethod
 
 READ_TWICE = 16  # samples; a coin flip per reading stays unseen once in 65,000 requests
+
+
+PARTS = ("forget", "retain", "holdout")
+_MISSING = {
+    "forget": "forget samples",
+    "retain": (
+        "data to keep, and the request holds forget data only: give the whole data (--data), or"
+        " Splits(forget=..., retain=...)"
+    ),
+    "holdout": (
+        "held-out samples that no model was trained on, to choose by: give --holdout SPLIT[:SHARE],"
+        " or Splits(holdout=...)"
+    ),
+}
+
+
+def check_parts(splits: Splits, needs: frozenset[str], name: str) -> None:
+    """Refuse a method whose data are not there (UsageError)."""
+    for part in PARTS:
+        if part in needs and getattr(splits, part) is None:
+            raise UsageError(f"Method {name} needs {_MISSING[part]}.")
+
+
+def without_earlier(splits: Splits, receipts_: Sequence[dict[str, Any]]) -> Splits:
+    """The request with what earlier ones on this model asked to forget taken out of the data to
+    keep.
+
+    Raises:
+        UsageError: an earlier request was not of classes, so its samples cannot be told from the
+            others.
+    """
+    if splits.retain is None:
+        return splits
+    if any(one["request"]["kind"] != "class" for one in receipts_):
+        raise UsageError(
+            "An earlier request on this model named samples, which stand in the data to keep and"
+            " would be learned again. Give both requests together, from the original, or leave them"
+            " out of the data."
+        )
+    gone = {label for one in receipts_ for label in one["request"]["classes"]}
+    kept = [i for i, label in enumerate(labels_of(splits.retain)) if label not in gone]
+    return replace(splits, retain=Subset(splits.retain, kept))
 
 
 def described(step: Callable[[], list[str]], what: str) -> list[str]:
@@ -106,7 +149,7 @@ def check_classes(splits: Splits, head: tuple[Tensor, Tensor] | None, model: nn.
 
 
 def unsteady(
-    inner: nn.Module, feature_layer: FeatureLayer, first: Batch, method: Method
+    inner: nn.Module, feature_layer: FeatureLayer, first: Batch, method: EraserMethod
 ) -> list[str]:
     """Compare two passes; only a model that is random in evaluation mode pays for more than two
     samples.
@@ -126,11 +169,12 @@ def unsteady(
         moments = Moments(feature_layer.dim)
         moments.update(read(inner, feature_layer, place(first.inputs, like))[0])
         found = spectrum(moments)
-        settings = {name: getattr(method, name, None) for name in ("p", "rank", "energy")}
         try:
-            spans.append(found.basis[:, : choose_rank(found, **settings)])
+            rank = method.rank_of(found)
         except (UsageError, DataError):
             break
+        if rank is not None:
+            spans.append(found.basis[:, :rank])
     if len(spans) == 2:
         angle = f"sin theta {sin_theta(*spans):.2e}"
     return [

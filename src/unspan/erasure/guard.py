@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,8 @@ from unspan.erasure.collateral import Kept, forgotten, retained, suspects
 from unspan.erasure.evaluation import Accuracy, Answers, Measure, Part, row, rows
 from unspan.erasure.predictions import Pair
 from unspan.errors import DataError, UsageError
+from unspan.methods import Method
+from unspan.methods.settings import settings_of
 from unspan.metrics.paired import lowest_share, paired_bounds
 from unspan.run import Run
 
@@ -298,15 +300,9 @@ def _lost(found: Accuracy, names: Sequence[str] | None) -> str:
     )
 
 
-def _settings(method: Any) -> str:
+def _settings(method: Method) -> str:
     """The settings that make a method do more, with their values: `lr (now 0.01) or epochs`."""
-    values = _values(method) | _values(getattr(method, "training", None))
+    values = settings_of(method)
     known = [(name, values.get(name)) for name in method.stronger]
     told = [f"{name} (now {value:g})" for name, value in known if value is not None]
     return " or ".join(told or method.stronger)
-
-
-def _values(settings: Any) -> dict[str, Any]:
-    if not is_dataclass(settings) or isinstance(settings, type):
-        return {}
-    return {one.name: getattr(settings, one.name) for one in fields(settings)}

@@ -1,221 +1,199 @@
-"""Run a method that changes weights: give it the data it declared, and nothing else."""
+"""Let a method change the weights of the copy: give it the data it declared, and nothing else."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
-from torch.utils.data import Subset
 
 from unspan import dist
 from unspan.artifact import receipt as receipts
 from unspan.data.loading import batches, peek, size_of
-from unspan.data.request import Splits, labels_of
-from unspan.erasure.account import Done
+from unspan.data.request import Splits
+from unspan.erasure.change import Change
 from unspan.erasure.checks import (
+    PARTS,
     check_classes,
+    check_parts,
     check_recognised,
-    data_notices,
-    described,
-    split_notices,
+    without_earlier,
 )
+from unspan.erasure.locating import notices_of
+from unspan.erasure.opening import Opened
 from unspan.errors import InconclusiveError, UsageError
-from unspan.extraction import FeatureLayer, Pool, find_feature_layer, head_parameters
-from unspan.extraction.stream import FeatureStream, Seen, example, seen_by_all
-from unspan.methods import TrainedMethod
+from unspan.extraction import FeatureLayer, find_feature_layer, head_parameters
+from unspan.extraction.stream import ModelFeatures, Seen, example, seen_by_all
+from unspan.methods import Outcome, TrainedMethod
 from unspan.models import check_usable
-from unspan.run import Run
 from unspan.system.digests import state_hash
 from unspan.training.checkpoint import Checkpoint
 from unspan.training.context import Work, class_scores, image_layout
 
-PARTS = ("forget", "retain", "holdout")
-_MISSING = {
-    "forget": "forget samples",
-    "retain": (
-        "data to keep, and the request holds forget data only: give the whole data (--data), or"
-        " Splits(forget=..., retain=...)"
-    ),
-    "holdout": (
-        "held-out samples that no model was trained on, to choose by: give --holdout SPLIT[:SHARE],"
-        " or Splits(holdout=...)"
-    ),
-}
 
+@dataclass(frozen=True, kw_only=True)
+class ForgetPass:
+    """What one pass over the forget set found, for the receipt.
 
-def check_parts(splits: Splits, needs: frozenset[str], name: str) -> None:
-    """Refuse a method whose data are not there (UsageError)."""
-    for part in PARTS:
-        if part in needs and getattr(splits, part) is None:
-            raise UsageError(f"Method {name} needs {_MISSING[part]}.")
-
-
-def train_request(
-    inner: nn.Module,
-    splits: Splits,
-    method: Any,
-    run: Run,
-    earlier: Sequence[dict[str, Any]],
-    *,
-    feature_layer: str | None,
-    pool: Pool | None,
-    check_labels: bool,
-    resume: Path | None,
-    frozen: frozenset[str] = frozenset(),
-) -> Done:
-    """One pass over the forget data for the receipt, then the method; arguments as of `erase`,
-    `earlier` the receipts of requests before, `frozen` the normalisation layers that stay.
-    """
-    check_usable(inner)
-    check_parts(splits, method.needs, method.name)
-    if run.max_samples is not None:
-        raise UsageError(
-            f"max_samples={run.max_samples} cuts the request, and {method.name} trains on all of"
-            " it. Leave it out, or make the request smaller."
-        )
-    if earlier:
-        splits = without_earlier(splits, earlier)
-    notices = described(lambda: data_notices(splits.forget), "reading the data twice")
-    notices += described(lambda: split_notices(splits), "overlap of the parts of the data")
-    first, stream_batches = peek(batches(splits.forget, run))
-    inputs = example(first, inner)
-    found, more = find_feature_layer(inner, inputs, feature_layer, pool, classes=splits.num_classes)
-    head = head_parameters(inner, found)
-    if check_labels:
-        check_classes(splits, head, inner)
-    stream = FeatureStream(
-        inner, found, stream_batches, run, total=size_of(splits.forget, run), head=head
-    )
-    for _ in stream:
-        pass
-    seen = seen_by_all(stream)
-    if check_labels and not earlier:
-        check_recognised(seen, stream.head, splits)
-    return _run(inner, splits, method, run, found, seen, inputs, notices + more, resume, frozen)
-
-
-def _run(
-    inner: nn.Module,
-    splits: Splits,
-    method: TrainedMethod,
-    run: Run,
-    feature_layer: FeatureLayer,
-    seen: Seen,
-    inputs: Any,
-    notices: list[str],
-    resume: Path | None,
-    frozen: frozenset[str],
-) -> Done:
-    """Let the method change the weights in place.
-
-    Args:
-        inner: the copy.
-        splits: the request.
-        method: with its settings.
-        run: device, seed, progress.
+    Attributes:
+        splits: the request, without what earlier requests erased.
         feature_layer: where features and head are.
-        seen: what the pass over the forget data met.
-        inputs: two samples on the device of the model.
-        notices: warnings so far.
-        resume: folder for epochs, so that a run that was killed goes on; None keeps none.
-        frozen: normalisation layers that keep their running statistics.
+        example: two samples on the device of the model.
+        seen: what all processes read.
+        notices: for the user.
     """
-    check_parts(splits, method.needs, method.name)
-    with torch.no_grad():
-        classes = class_scores(inner, inputs).shape[1]
-    dist.agree("the settings", (repr(method), splits.kind, splits.selector, splits.classes))
-    key = _key(inner, method, run, feature_layer, frozen)
-    checkpoint = Checkpoint(resume, key)
-    parts = {name: getattr(splits, name) for name in PARTS if name in method.needs}
-    work = Work(inner, feature_layer, parts, run, checkpoint, classes, splits.classes, frozen)
-    still = [one for one in inner.parameters() if not one.requires_grad]
+
+    splits: Splits
+    feature_layer: FeatureLayer
+    example: Any
+    seen: Seen
+    notices: tuple[str, ...]
+
+
+def train_weights(opened: Opened, method: TrainedMethod) -> Change:
+    """Read the forget set once for the receipt, then let the method change the copy in place.
+
+    Raises:
+        UsageError: data that the method needs are missing, or an eraser would be trained away.
+        DataError: the model does not recognise what is to be forgotten.
+        InconclusiveError: weights that are not finite.
+    """
+    _check_request(opened, method)
+    read = read_forget_set(opened)
+    context = _context(opened, method, read)
+    frozen = not any(one.requires_grad for one in opened.model.parameters())
+    dist.agree(
+        "the settings",
+        (repr(method), read.splits.kind, read.splits.selector, read.splits.classes),
+    )
     begun = time.perf_counter()
-    with image_layout(inner), torch.enable_grad():
-        outcome = method.unlearn(work)
+    with image_layout(opened.model), torch.enable_grad():
+        outcome = method.unlearn(context)
     seconds = time.perf_counter() - begun
-    broken = [name for name, one in inner.named_parameters() if not bool(torch.isfinite(one).all())]
-    if broken:
-        raise InconclusiveError(
-            f"{method.name}: {broken[0]} is infinite or NaN. Check the settings; the output was not"
-            " written."
-        )
-    if still and len(still) == len(list(inner.parameters())):
+    _check_finite(opened, method)
+    notices = list(read.notices)
+    if frozen and list(opened.model.parameters()):
         notices.append(
             "no parameter of the model requires gradients: methods that train had nothing to change"
         )
-    if checkpoint.resumed:
+    if context.checkpoint.resumed:
         notices.append(
-            f"the run went on after epoch {checkpoint.resumed} of one that was stopped; its seconds"
-            " are those since then"
+            f"the run went on after epoch {context.checkpoint.resumed} of one that was stopped; its"
+            " seconds are those since then"
         )
-    retained = len(parts["retain"]) if "retain" in parts else 0
-    read = len(seen.digests) // 32
-    report = {
-        "forget_used": read if "forget" in parts else 0,
+    return Change(
+        feature_layer=read.feature_layer,
+        eraser=None,
+        fit=Outcome(_report(outcome, context, read), outcome.warnings),
+        placement="trained",
+        form="trained",
+        seen=read.seen,
+        warnings=(*notices, *outcome.warnings),
+        seconds=seconds,
+        example=read.example,
+    )
+
+
+def _check_request(opened: Opened, method: TrainedMethod) -> None:
+    record, limit = opened.record, opened.run.max_samples
+    if record is not None and record.placement != "trained":
+        raise UsageError(
+            f"This model carries an eraser of an earlier request, which {method.name} would train"
+            f" away. Give both requests together to {method.name} and start from the original, or"
+            " use esc."
+        )
+    check_usable(opened.model)
+    check_parts(opened.splits, method.needs, method.name)
+    if limit is not None:
+        raise UsageError(
+            f"max_samples={limit} cuts the request, and {method.name} trains on all of it. Leave it"
+            " out, or make the request smaller."
+        )
+
+
+def read_forget_set(opened: Opened) -> ForgetPass:
+    """Read the forget set once: digests for the receipt, and whether the model recognises it."""
+    splits, options, model = opened.splits, opened.options, opened.model
+    if opened.earlier:
+        splits = without_earlier(splits, opened.earlier)
+    notices = notices_of(splits)
+    first, stream = peek(batches(splits.forget, opened.run))
+    inputs = example(first, model)
+    found, more = find_feature_layer(
+        model, inputs, options.feature_layer, options.pool, classes=splits.num_classes
+    )
+    head = head_parameters(model, found)
+    if options.check_labels:
+        check_classes(splits, head, model)
+    total = size_of(splits.forget, opened.run)
+    features = ModelFeatures(model, found, stream, opened.run, total=total, head=head)
+    for _ in features:
+        pass
+    seen = seen_by_all(features)
+    if options.check_labels and not opened.earlier:
+        check_recognised(seen, head, splits)
+    return ForgetPass(
+        splits=splits,
+        feature_layer=found,
+        example=inputs,
+        seen=seen,
+        notices=(*notices, *more),
+    )
+
+
+def _context(opened: Opened, method: TrainedMethod, read: ForgetPass) -> Work:
+    """The copy, the parts of the data that the method declared, and where its epochs are kept."""
+    with torch.no_grad():
+        classes = class_scores(opened.model, read.example).shape[1]
+    given = {"forget": read.splits.forget, "retain": read.splits.retain}
+    given["holdout"] = read.splits.holdout
+    return Work(
+        opened.model,
+        read.feature_layer,
+        {name: given[name] for name in PARTS if name in method.needs},
+        opened.run,
+        Checkpoint(opened.options.resume, _key(opened, method, read.feature_layer)),
+        classes,
+        read.splits.classes,
+        opened.frozen_norms,
+    )
+
+
+def _check_finite(opened: Opened, method: TrainedMethod) -> None:
+    for name, one in opened.model.named_parameters():
+        if not bool(torch.isfinite(one).all()):
+            raise InconclusiveError(
+                f"{method.name}: {name} is infinite or NaN. Check the settings; the output was not"
+                " written."
+            )
+
+
+def _report(outcome: Outcome, context: Work, read: ForgetPass) -> dict[str, Any]:
+    """The figures of the method, with how many samples it was given."""
+    retained = len(context.parts["retain"]) if "retain" in context.parts else 0
+    samples = len(read.seen.digests) // 32
+    return {
+        "forget_used": samples if "forget" in context.parts else 0,
         "retained_used": retained,
         **outcome.report,
-        "samples": read,
+        "samples": samples,
         "retained_read": retained,
-        "dim": feature_layer.dim,
+        "dim": read.feature_layer.dim,
     }
-    done = Done(
-        feature_layer,
-        None,
-        type(outcome)(report, outcome.warnings),
-        "trained",
-        "trained",
-        seen,
-        {},
-        notices + list(outcome.warnings),
-        seconds,
-        inputs,
-    )
-    return done
 
 
-def without_earlier(splits: Splits, receipts_: Sequence[dict[str, Any]]) -> Splits:
-    """The request with what earlier ones on this model asked to forget taken out of the data to
-    keep.
-
-    Raises:
-        UsageError: an earlier request was not of classes, so its samples cannot be told from the
-            others.
-    """
-    if splits.retain is None:
-        return splits
-    if any(one["request"]["kind"] != "class" for one in receipts_):
-        raise UsageError(
-            "An earlier request on this model named samples, which stand in the data to keep and"
-            " would be learned again. Give both requests together, from the original, or leave them"
-            " out of the data."
-        )
-    gone = {label for one in receipts_ for label in one["request"]["classes"]}
-    kept = [i for i, label in enumerate(labels_of(splits.retain)) if label not in gone]
-    return replace(splits, retain=Subset(splits.retain, kept))
-
-
-def _key(
-    inner: nn.Module,
-    method: TrainedMethod,
-    run: Run,
-    feature_layer: FeatureLayer,
-    frozen: frozenset[str],
-) -> str:
+def _key(opened: Opened, method: TrainedMethod, feature_layer: FeatureLayer) -> str:
     """Hash of what decides the result beside the samples, which `Work.fingerprint` adds."""
     content = [
-        state_hash(inner.state_dict()),
+        state_hash(opened.model.state_dict()),
         method.name,
         repr(method),
         feature_layer.to_dict(),
-        sorted(frozen),
-        run.seed,
+        sorted(opened.frozen_norms),
+        opened.run.seed,
         dist.world(),
         receipts.versions(),
     ]

@@ -20,7 +20,8 @@ from torch.utils.data import Subset
 
 from unspan.data.request import Splits
 from unspan.erasure.evaluation import accuracy
-from unspan.erasure.pipeline import erase, pair_of
+from unspan.erasure.pipeline import erase
+from unspan.erasure.reading import pair_of
 from unspan.errors import DataError, UnspanError, UsageError
 from unspan.methods import configured
 from unspan.metrics.retention import harmonic_mean

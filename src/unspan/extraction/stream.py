@@ -1,12 +1,11 @@
-"""One pass over the forget data: features, labels, and what the receipt needs to know of the
-samples.
-"""
+"""One pass over data: features, labels, and what the receipt needs to know of the samples."""
 
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +18,6 @@ from unspan.data.inputs import first_rows, place
 from unspan.erasers import Eraser, placed
 from unspan.errors import DataError, ResourceError
 from unspan.extraction import FeatureLayer, arranged, input_like, read
-from unspan.models.frozen_norms import training_mode
 from unspan.run import Run
 from unspan.system.digests import state_hash
 
@@ -40,21 +38,68 @@ class Seen:
     labelled: int = 0
 
 
-class FeatureStream:
-    """Iterate once to get `(features [n, d], labels [n] | None)` of every batch of the forget set.
+class FeatureStream(ABC):
+    """Batches of features `(features [n, d], labels [n] | None)`, in the order of the data.
+
+    Attributes:
+        dim: d.
+        total: samples that will be read, None when unknown.
+    """
+
+    dim: int
+    total: int | None
+
+    @property
+    @abstractmethod
+    def samples_read(self) -> int:
+        """Samples that were read so far."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Read the data once."""
+
+
+class TensorFeatures(FeatureStream):
+    """Features in memory as a stream of batches.
+
+    Args:
+        features: `[n, d]`.
+        labels: `[n]`, None where there are none.
+        batch_size: samples that are handed out at a time.
+    """
+
+    def __init__(self, features: Tensor, labels: Tensor | None = None, batch_size: int = 64):
+        self.dim = features.shape[1]
+        self.total = len(features)
+        self._features = features
+        self._labels = labels
+        self._batch_size = batch_size
+        self._read = 0
+
+    @property
+    def samples_read(self) -> int:
+        """Samples that were read so far."""
+        return self._read
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Hand out the tensors batch by batch."""
+        self._read = 0
+        for start in range(0, len(self._features), self._batch_size):
+            rows = slice(start, start + self._batch_size)
+            features = self._features[rows]
+            self._read += len(features)
+            yield features, None if self._labels is None else self._labels[rows]
+
+
+class ModelFeatures(FeatureStream):
+    """Features that a model gives for batches of data, read once.
 
     Attributes:
         dim: d.
         total: samples this process will read, None when unknown.
-        head: float64 head `(weight [C, d], bias [C])` or None.
-        seed: of every random choice a method makes.
-        key: secret of the request, for choices that nobody may predict.
-        classes: labels of the request, empty where it is no class.
-        earlier: labels that earlier requests on this model erased.
-        prior: eraser of earlier requests that the features went through.
+        head: float64 head `(weight [C, d], bias [C])` or None, to count what it recognises.
+        prior: eraser of earlier requests that the features go through.
         says: what progress calls this pass.
-        retain: the same over the retained data, for methods that declare it; None where there is
-            none.
         seen: filled while iterating.
     """
 
@@ -68,26 +113,23 @@ class FeatureStream:
         total: int | None,
         head: tuple[Tensor, Tensor] | None,
         prior: Eraser | None = None,
-        train_mode: bool = False,
-        frozen: Collection[str] = (),
+        says: str = "reading forget data",
     ):
-        self.dim, self.total, self.head, self.seed = feature_layer.dim, total, head, run.seed
-        self.key, self.classes, self.earlier, self.prior = (
-            b"",
-            tuple[int, ...](),
-            tuple[int, ...](),
-            prior,
-        )
-        self.seen, self.says = Seen(), "reading forget data"
-        self.retain: FeatureStream | None = None
-        self._model, self._tap, self._batches, self._run, self._train = (
-            model,
-            feature_layer,
-            batches,
-            run,
-            train_mode,
-        )
-        self._frozen = frozen
+        self.dim = feature_layer.dim
+        self.total = total
+        self.head = head
+        self.prior = prior
+        self.says = says
+        self.seen = Seen()
+        self._model = model
+        self._feature_layer = feature_layer
+        self._batches = batches
+        self._run = run
+
+    @property
+    def samples_read(self) -> int:
+        """Samples that this process read so far."""
+        return len(self.seen.digests) // 32
 
     def model_digest(self) -> str:
         """Hash of the weights that are read, without an eraser."""
@@ -95,8 +137,6 @@ class FeatureStream:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         done = 0
-        if self._train:
-            training_mode(self._model, self._frozen)
         for number, batch in enumerate(self._batches):
             features = self._features(batch)[: len(batch)]
             _check_finite(features, batch, number)
@@ -106,8 +146,6 @@ class FeatureStream:
             if self.prior is not None:
                 features = placed(self.prior, "last", features)(features)
             yield features, batch.labels
-        if self._train:
-            self._model.eval()
 
     def _features(self, batch: Batch) -> Tensor:
         """Features of a batch, in halves when the device runs out of memory."""
@@ -142,7 +180,7 @@ class FeatureStream:
 
     def _read(self, inputs: Any) -> Tensor:
         with arranged(self._model, inputs) as arrived:
-            return read(self._model, self._tap, arrived)[0].cpu()
+            return read(self._model, self._feature_layer, arrived)[0].cpu()
 
     def _note(self, features: Tensor, batch: Batch) -> None:
         self.seen.digests += b"".join(batch.digests)
@@ -155,7 +193,7 @@ class FeatureStream:
             self.seen.labelled += len(predicted)
 
 
-def seen_by_all(stream: FeatureStream) -> Seen:
+def seen_by_all(stream: ModelFeatures) -> Seen:
     """What all processes read, added up."""
     total = Seen()
     for part in dist.gather(stream.seen):

@@ -1,23 +1,28 @@
-"""The catalogue: one file per method, listed here by hand. A third party passes its own object
-instead.
-"""
+"""Methods of erasure, one file each; `base` says what a method is, `registry` which there are."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
-from typing import Any, Protocol
+from typing import Any
 
 from unspan import dist
 from unspan.data.request import Splits
-from unspan.errors import UsageError
-from unspan.extraction.stream import FeatureStream
 from unspan.methods.bad_teaching import BadTeaching
 from unspan.methods.bake import Bake
+from unspan.methods.base import (
+    Card,
+    EraserMethod,
+    Fit,
+    FitContext,
+    Method,
+    Outcome,
+    TrainedMethod,
+)
 from unspan.methods.boundary import Boundary
+from unspan.methods.builtin import METHODS
 from unspan.methods.cf_k import CFk
 from unspan.methods.dlfd import DLFD
-from unspan.methods.esc import ESC, Fit
+from unspan.methods.esc import ESC
 from unspan.methods.esc_t import ESCT
 from unspan.methods.finetune import Finetune
 from unspan.methods.fisher import Fisher
@@ -27,99 +32,54 @@ from unspan.methods.leace import LEACE
 from unspan.methods.neggrad import NegGrad
 from unspan.methods.neggrad_plus import NegGradPlus
 from unspan.methods.random_labels import RandomLabels
+from unspan.methods.registry import by_name, registered
 from unspan.methods.resample import Resample
 from unspan.methods.retrain import Retrain
 from unspan.methods.salun import SalUn
 from unspan.methods.scrub import Scrub
 from unspan.methods.settings import configured, listed
 from unspan.methods.svd import SVD
-from unspan.training.context import Outcome, Work
-
-METHODS: tuple[Any, ...] = (
-    ESC,
-    ESCT,
-    LEACE,
-    Resample,
-    Retrain,
-    Finetune,
-    CFk,
-    NegGrad,
-    NegGradPlus,
-    RandomLabels,
-    Fisher,
-    Scrub,
-    L1Sparse,
-    SalUn,
-    Boundary,
-    LAU,
-    BadTeaching,
-    SVD,
-    DLFD,
-    Bake,
-)
 
 __all__ = [
+    "DLFD",
+    "ESC",
+    "ESCT",
+    "LAU",
+    "LEACE",
     "METHODS",
+    "SVD",
+    "BadTeaching",
+    "Bake",
+    "Boundary",
+    "CFk",
+    "Card",
     "EraserMethod",
+    "Finetune",
+    "Fisher",
     "Fit",
+    "FitContext",
+    "L1Sparse",
     "Method",
+    "NegGrad",
+    "NegGradPlus",
     "Outcome",
+    "RandomLabels",
+    "Resample",
+    "Retrain",
+    "SalUn",
+    "Scrub",
     "TrainedMethod",
     "by_name",
     "configured",
     "listed",
     "recommended",
-    *(method.__name__ for method in METHODS),
+    "registered",
 ]
-
-
-class EraserMethod(Protocol):
-    """A method that fits a map on the features: frozen settings with `fit`."""
-
-    @property
-    def name(self) -> str:
-        """Name on the command line and in receipts."""
-
-    @property
-    def stronger(self) -> tuple[str, ...]:
-        """Settings that make it remove more when they are raised."""
-
-    @property
-    def needs(self) -> frozenset[str]:
-        """Which data it reads: of `forget`, `forget_labels`, `retain`, `holdout`."""
-
-    def check(self, dim: int) -> None:
-        """Refuse impossible settings before data is read."""
-
-    def fit(self, stream: FeatureStream) -> Fit:
-        """Read the stream, return the eraser."""
-
-
-class TrainedMethod(Protocol):
-    """A method that changes weights: frozen settings with `unlearn`."""
-
-    @property
-    def name(self) -> str:
-        """Name on the command line and in receipts."""
-
-    @property
-    def stronger(self) -> tuple[str, ...]:
-        """Settings that make it remove more when they are raised."""
-
-    @property
-    def needs(self) -> frozenset[str]:
-        """Which data it reads: of `forget`, `forget_labels`, `retain`, `holdout`."""
-
-    def unlearn(self, work: Work) -> Outcome:
-        """Change `work.model` in place."""
-
-
-Method = EraserMethod | TrainedMethod
 
 
 def recommended(
     splits: Splits, form: str = "projected", earlier: Mapping[str, Any] | None = None
-) -> Any:
+) -> type[Method]:
     """The method class for a request that names none: what left least to converged attackers and
     meets its needs (docs/resample.md).
 
@@ -139,17 +99,3 @@ def recommended(
         and dist.world() == 1
     )
     return Resample if suited and not stays else ESC
-
-
-def by_name(name: str) -> Any:
-    """The method class of a command-line name.
-
-    Raises:
-        UsageError: unknown; says close names, and lists all.
-    """
-    known = {method.name: method for method in METHODS}
-    if name in known:
-        return known[name]
-    close = get_close_matches(name, known, n=3)
-    meant = f" Did you mean {' or '.join(close)}?" if close else ""
-    raise UsageError(f"Unknown method '{name}'.{meant} Methods: {', '.join(known)}.")

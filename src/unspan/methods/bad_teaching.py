@@ -11,8 +11,8 @@ Fails: outputs on forget samples become those of a random network, which is itse
 confidence).
 Source: Chundawat et al., AAAI 2023; their release.
 Deviates: each sample asks only its own teacher; the mean is over samples, while the release also
-divides by the number of classes (`legacy=True`), to which its step size belongs. The incompetent
-teacher is never the network that ZRF compares with.
+divides by the number of classes, to which its step size belongs (experiments/released). The
+incompetent teacher is never the network that ZRF compares with.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from torch.nn.functional import kl_div
 
 from unspan.data.inputs import cut_rows
 from unspan.errors import UsageError
+from unspan.methods.base import TrainedMethod
 from unspan.models.redraw import redraw
 from unspan.training.context import Outcome, Work, class_scores
 from unspan.training.loop import Pass, Training, train
@@ -34,21 +35,20 @@ from unspan.training.samples import Minibatch
 
 
 @dataclass(frozen=True, kw_only=True)
-class BadTeaching:
+class BadTeaching(TrainedMethod):
     """Settings of BadT.
 
     Attributes:
         temperature: T.
         retain_share: share of the retained data that is used, in (0, 1].
-        legacy: divide the loss by the number of classes.
         training: of the loop.
     """
 
     temperature: float = 1.0
     retain_share: float = 0.3
-    legacy: bool = False
     training: Training = Training(lr=1e-4, epochs=1, batch=256, optimiser="adam", weight_decay=0.0)
     name: ClassVar[str] = "bad-teaching"
+    paper: ClassVar[str] = "Chundawat et al., Can Bad Teaching Induce Forgetting?, AAAI 2023"
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (1e-4, 3e-4, 1e-3, 3e-5)}
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels", "retain"})
     stronger: ClassVar[tuple[str, ...]] = ("lr", "epochs")
@@ -78,13 +78,7 @@ class BadTeaching:
 
         def loss(batch: Minibatch) -> Tensor:
             student = work.scores(work.model, batch)
-            taught = kl_div(
-                (student / self.temperature).log_softmax(1),
-                (teachers(good, bad, batch, student) / self.temperature).log_softmax(1),
-                reduction="batchmean",
-                log_target=True,
-            )
-            return taught / student.shape[1] if self.legacy else taught
+            return self.divergence(student, teachers(good, bad, batch, student))
 
         def plan(epoch: int) -> list[Pass]:
             order = used[
@@ -101,6 +95,18 @@ class BadTeaching:
         history = train(work, self.training, plan, name=self.name)
         return Outcome(
             {"samples": int(samples.forget.sum()), "retained_used": len(chosen), "history": history}
+        )
+
+    def divergence(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """`KL(softmax(teacher / T) || softmax(student / T))` of scores `[n, C]`, in nats.
+
+        The mean over samples.
+        """
+        return kl_div(
+            (student / self.temperature).log_softmax(1),
+            (teacher / self.temperature).log_softmax(1),
+            reduction="batchmean",
+            log_target=True,
         )
 
 

@@ -43,6 +43,7 @@ from unspan.errors import UsageError
 from unspan.methods.baking.energy import FeatureMemory, energy_distance
 from unspan.methods.baking.layers import layers_with_weights, pooled_inputs
 from unspan.methods.baking.targets import shuffled_repeats, target_classes
+from unspan.methods.base import TrainedMethod
 from unspan.methods.scrub import divergence, taught
 from unspan.training.context import Outcome, Work
 from unspan.training.loop import Pass, Training, train
@@ -52,7 +53,7 @@ _NEVER = -1e4  # a score that no class ever has
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bake:
+class Bake(TrainedMethod):
     """Settings of bake.
 
     Attributes:
@@ -75,6 +76,7 @@ class Bake:
     memory: int = 1024
     training: Training = Training(lr=0.02, epochs=5, cosine=True)
     name: ClassVar[str] = "bake"
+    paper: ClassVar[str] = "this project, docs/survive.md"
     search: ClassVar[dict[str, tuple[Any, ...]]] = {
         "lr": (0.02, 0.005, 0.05),
         "weight": (0.9, 0.5, 1.5),

@@ -28,6 +28,7 @@ from torch.nn.functional import cross_entropy
 from unspan.data.inputs import place
 from unspan.errors import UsageError
 from unspan.extraction import eval_mode, input_like
+from unspan.methods.base import TrainedMethod
 from unspan.methods.descent import over
 from unspan.training.context import Outcome, Work
 from unspan.training.loop import Training, train
@@ -35,7 +36,7 @@ from unspan.training.samples import Minibatch, Samples
 
 
 @dataclass(frozen=True, kw_only=True)
-class Boundary:
+class Boundary(TrainedMethod):
     """Settings of Boundary Shrink (`kind="shrink"`) and Expand (`kind="expand"`).
 
     Attributes:
@@ -48,6 +49,7 @@ class Boundary:
     eps: float = 0.1
     training: Training = Training(lr=1e-5, epochs=10, batch=64, batchnorm="frozen")
     name: ClassVar[str] = "boundary"
+    paper: ClassVar[str] = "Chen et al., Boundary Unlearning, CVPR 2023"
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (1e-5, 1e-4, 1e-3, 1e-2)}
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels"})
     stronger: ClassVar[tuple[str, ...]] = ("lr", "epochs")

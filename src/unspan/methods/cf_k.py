@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from unspan.errors import UsageError
+from unspan.methods.base import TrainedMethod
 from unspan.methods.descent import descend
 from unspan.training.context import Outcome, Work
 from unspan.training.loop import Training
 
 
 @dataclass(frozen=True, kw_only=True)
-class CFk:
+class CFk(TrainedMethod):
     """Settings of CF-k.
 
     Attributes:
@@ -34,6 +35,7 @@ class CFk:
     k: int = 3
     training: Training = Training(lr=0.01, epochs=10, batchnorm="frozen")
     name: ClassVar[str] = "cf-k"
+    paper: ClassVar[str] = "Goel et al., Towards Adversarial Evaluations, 2022, arXiv 2201.06640"
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (0.01, 0.03, 0.1), "k": (3, 5)}
     needs: ClassVar[frozenset[str]] = frozenset({"retain"})
     stronger: ClassVar[tuple[str, ...]] = ("k", "lr")

@@ -17,7 +17,7 @@ Fails: when no epoch part reaches `save` there is nothing to return, which is an
 that was killed starts again.
 Source: Choi and Na, AAAI 2025 (arXiv 2409.14747); its release.
 Deviates: in the release the transport term is computed on unperturbed images, so it has no gradient
-(`transport="clean"` does the same); features there are the logits; images are clamped to [0, 1]
+(experiments/released does the same); features there are the logits; images are clamped to [0, 1]
 after normalisation; the membership attack is unbalanced.
 Here: the perturbed images, penultimate features, each channel's own range of values, a balanced
 attack. The plan is held fixed in the gradient (envelope theorem).
@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -36,6 +36,7 @@ from torch.nn.functional import cross_entropy, normalize
 from unspan.data.inputs import place
 from unspan.errors import InconclusiveError, UsageError
 from unspan.extraction import eval_mode, logits_of, read
+from unspan.methods.base import TrainedMethod
 from unspan.methods.boundary import value_range
 from unspan.methods.descent import own_loss
 from unspan.metrics.membership import loss_attack
@@ -45,7 +46,7 @@ from unspan.training.samples import Minibatch, Samples
 
 
 @dataclass(frozen=True, kw_only=True)
-class DLFD:
+class DLFD(TrainedMethod):
     """Settings of DLFD.
 
     Attributes:
@@ -58,7 +59,6 @@ class DLFD:
         stop: forgetting score below which images are not perturbed.
         save: forgetting score at or below which a state may be returned.
         every: minibatches between two looks at the score.
-        transport: `perturbed`, or `clean` as in the release, where the term has no gradient.
         training: of the loop.
     """
 
@@ -71,9 +71,9 @@ class DLFD:
     stop: float = 0.15
     save: float = 0.09
     every: int = 20
-    transport: Literal["perturbed", "clean"] = "perturbed"
     training: Training = Training(lr=8e-3, epochs=1, batch=32)
     name: ClassVar[str] = "dlfd"
+    paper: ClassVar[str] = "Choi and Na, AAAI 2025, arXiv 2409.14747"
     search: ClassVar[dict[str, tuple[Any, ...]]] = {
         "lr": (8e-3, 2e-3, 2e-2),
         "radius": (8 / 255, 16 / 255),
@@ -91,8 +91,6 @@ class DLFD:
                 f"{self}: steps, every, step, radius and epsilon must be positive, weight not"
                 " negative."
             )
-        if self.transport not in ("perturbed", "clean"):
-            raise UsageError(f"transport={self.transport!r}: use perturbed or clean.")
 
     def unlearn(self, work: Work) -> Outcome:
         """Train on perturbed images; return the best admissible state.
@@ -214,12 +212,19 @@ class DLFD:
     def gain(
         self, work: Work, moved: Tensor, clean: Tensor, y: Tensor, there: Tensor, keep: float
     ) -> Tensor:
-        """`w l_OT - lambda CE` of perturbed images, a scalar that is raised."""
+        """`w l_OT - lambda CE` of perturbed images, a scalar that is raised.
+
+        Args:
+            work: the model and where its features are.
+            moved: perturbed images.
+            clean: the same images as they were.
+            y: `[m]` their labels.
+            there: `[n, d]` features of forget samples.
+            keep: lambda.
+        """
         features, output = read(work.model, work.feature_layer, moved)
         scores = logits_of(output)
         assert scores is not None
-        if self.transport == "clean":
-            features = read(work.model, work.feature_layer, clean)[0]
         return self.weight * transport_cost(
             features.float(), there, self.epsilon
         ) - keep * cross_entropy(scores.flatten(1).float(), y)

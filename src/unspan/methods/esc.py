@@ -11,20 +11,20 @@ mean, shared by classes. Principal directions are those of the raw features, so 
 units come first; what is below 1e-5 of the largest stays (LEACE does not depend on units).
 Source: Lee, Park, Jeon, Hwang, Park, "ESC: Erasing Space Concept for Knowledge Deletion", CVPR
 2025, eq. 1-3.
-Deviates: see docs/paper-map.md; `fidelity` switches the differences.
+Deviates: see docs/paper-map.md; the released code is reproduced in experiments/released.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from unspan import dist
-from unspan.erasers import Eraser, LinearMap, Projection
+from unspan.erasers import Projection
 from unspan.erasers.linalg import (
     RANK_TOLERANCE,
     Moments,
@@ -38,23 +38,13 @@ from unspan.erasers.linalg import (
 )
 from unspan.errors import DataError, UnspanError, UsageError
 from unspan.extraction.stream import FeatureStream
-from unspan.system.memory import require_square
+from unspan.methods.base import EraserMethod, Fit, FitContext
 
-Fidelity = Literal["fixed", "paper", "released-code"]
 _SAFETY = 2.0  # how much larger than its estimate the error of the moments is taken to be
 
 
-@dataclass(frozen=True)
-class Fit:
-    """A fitted eraser, figures about the fit, and warnings for the user."""
-
-    eraser: Eraser
-    report: dict[str, Any]
-    warnings: tuple[str, ...] = ()
-
-
 @dataclass(frozen=True, kw_only=True)
-class ESC:
+class ESC(EraserMethod):
     """Settings of ESC. Give one of p, rank, energy; without any, p = 1.5.
 
     Attributes:
@@ -64,8 +54,6 @@ class ESC:
         energy: remove the fewest directions that hold this share of the squared norm.
         adaptive: stop reading once the span has converged to `sin theta <= tolerance`.
         tolerance: of `adaptive`.
-        fidelity: `fixed`; `paper` (eq. 1-3 read literally); `released-code` (with its defects, for
-            comparison).
     """
 
     p: float | None = None
@@ -73,20 +61,17 @@ class ESC:
     energy: float | None = None
     adaptive: bool = False
     tolerance: float = 0.05
-    fidelity: Fidelity = "fixed"
     name: ClassVar[str] = "esc"
+    paper: ClassVar[str] = "Lee et al., ESC: Erasing Space Concept, CVPR 2025, arXiv 2504.02199"
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"p": (1.5, 3.0, 6.0, 12.0)}
     needs: ClassVar[frozenset[str]] = frozenset({"forget"})
     stronger: ClassVar[tuple[str, ...]] = ("rank", "p")
+    projects: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         given = [name for name in ("p", "rank", "energy") if getattr(self, name) is not None]
         if len(given) > 1:
             raise UsageError(f"{' and '.join(given)} are alternatives; give one of them.")
-        if self.fidelity not in ("fixed", "paper", "released-code"):
-            raise UsageError(
-                f"fidelity='{self.fidelity}' is not one of fixed, paper, released-code."
-            )
         if not 0 < self.tolerance < 1:
             raise UsageError(
                 f"tolerance={self.tolerance}: use a sine between 0 and 1, for example 0.05."
@@ -95,8 +80,11 @@ class ESC:
     def check(self, dim: int) -> None:
         """Refuse impossible settings before any data is read."""
         self.rank_for(dim)
-        if self.fidelity == "released-code":
-            require_square("ESC as released", dim, 2)
+
+    @property
+    def reads_shuffled(self) -> bool:
+        """Random order, so that what was read so far stands for the rest."""
+        return self.adaptive
 
     def rank_for(self, dim: int) -> int | None:
         """Directions that the settings name for `dim` features; None where the data decide."""
@@ -106,21 +94,27 @@ class ESC:
             return None
         return default_rank(dim) if self.p is None else rank_from_percent(dim, self.p)
 
-    def fit(self, stream: FeatureStream) -> Fit:
-        """Read the stream and return the projection.
+    def rank_of(self, found: Spectrum) -> int:
+        """Directions that the settings remove of this spectrum, at least one.
+
+        Raises:
+            UsageError, DataError: an impossible rank, or a spectrum of zeros.
+        """
+        return choose_rank(found, p=self.p, rank=self.rank, energy=self.energy)
+
+    def fit(self, context: FitContext) -> Fit:
+        """Read the forget features and return the projection.
 
         Raises:
             UsageError, DataError: an impossible rank, an empty or all-zero forget set.
         """
         if self.adaptive:
-            moments, bound = self._read_until_converged(stream)
+            moments, bound = self._read_until_converged(context.forget)
         else:
-            moments, bound = dist.summed(*_read_all(stream)), None
+            moments, bound = dist.summed(*read_all(context.forget)), None
         found = spectrum(moments)
-        k = choose_rank(found, p=self.p, rank=self.rank, energy=self.energy)
-        report = _report(found, k) | ({"sin_theta_bound": bound} if bound is not None else {})
-        if self.fidelity == "released-code":
-            return Fit(LinearMap(_thin_complement(found, k)), report)
+        k = self.rank_of(found)
+        report = report_of(found, k) | ({"sin_theta_bound": bound} if bound is not None else {})
         asked = asked_rank(found, p=self.p, rank=self.rank, energy=self.energy)
         return Fit(Projection(found.basis[:, :k].clone()), report, _warnings(found, k, asked))
 
@@ -162,7 +156,7 @@ class ESC:
             both.merge(half.state())
         try:
             found = spectrum(both)
-            k = choose_rank(found, p=self.p, rank=self.rank, energy=self.energy)
+            k = self.rank_of(found)
         except DataError:  # too few samples so far for this rank
             return math.inf
         size = float(torch.linalg.matrix_norm(_leak(halves, found, k), 2))
@@ -183,7 +177,7 @@ def _leak(halves: tuple[Moments, Moments], found: Spectrum, k: int) -> Tensor:
     return moved - inside @ (inside.mT @ moved)
 
 
-def _read_all(stream: FeatureStream) -> tuple[Moments, UnspanError | None]:
+def read_all(stream: FeatureStream) -> tuple[Moments, UnspanError | None]:
     """Moments of the whole stream, and what stopped it, so that all processes can stop together."""
     moments = Moments(stream.dim)
     try:
@@ -194,7 +188,8 @@ def _read_all(stream: FeatureStream) -> tuple[Moments, UnspanError | None]:
     return moments, None
 
 
-def _report(found: Spectrum, k: int) -> dict[str, Any]:
+def report_of(found: Spectrum, k: int) -> dict[str, Any]:
+    """Figures about k directions of a spectrum, for the receipt."""
     share = found.sigma[:k].square().sum() / found.sigma.square().sum()
     return {
         "samples": found.count,
@@ -231,11 +226,3 @@ def _warnings(found: Spectrum, k: int, asked: int) -> tuple[str, ...]:
             " directions can be found"
         )
     return tuple(out)
-
-
-def _thin_complement(found: Spectrum, k: int) -> Tensor:
-    """`U_P U_Pᵀ` from the thin SVD: with fewer samples than dimensions it keeps only the forget
-    span (a defect).
-    """
-    kept = found.basis[:, k : min(found.count, len(found.sigma))]
-    return kept @ kept.mT

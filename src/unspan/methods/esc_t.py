@@ -11,12 +11,13 @@ Fails: the map is not a projection and can amplify directions (its norm is repor
 probe reads the class, as with ESC. Directions and steps are those of the raw features, so columns
 of larger units decide.
 Source: Lee et al., CVPR 2025, eq. 4-6 and the released defaults.
-Deviates: see docs/paper-map.md; `fidelity` switches the differences.
+Deviates: see docs/paper-map.md; the released code is reproduced in experiments/released.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -29,12 +30,15 @@ from unspan.erasers import LinearMap
 from unspan.erasers.linalg import Moments, spectrum
 from unspan.errors import DataError, InconclusiveError, UsageError
 from unspan.extraction.stream import FeatureStream
-from unspan.methods.esc import Fidelity, Fit
+from unspan.methods.base import EraserMethod, Fit, FitContext
 from unspan.system.memory import require_square
+
+Reduction = Literal["correct", "batch"]
+Gradient = Callable[..., Tensor | None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ESCT:
+class ESCT(EraserMethod):
     """Settings of ESC-T.
 
     Attributes:
@@ -45,8 +49,7 @@ class ESCT:
         epochs: most passes over the cached features.
         batch: samples a step.
         reduction: `correct` averages the loss over the samples still recognised (released code),
-            `batch` over all of the batch (eq. 4 read literally, the default of `fidelity="paper"`).
-        fidelity: `fixed`, `paper` or `released-code`.
+            `batch` over all of the batch (eq. 4 read literally).
     """
 
     tau: float | None = 0.7
@@ -54,9 +57,9 @@ class ESCT:
     lr: float = 1e-3
     epochs: int = 50
     batch: int = 64
-    reduction: Literal["correct", "batch"] | None = None
-    fidelity: Fidelity = "fixed"
+    reduction: Reduction = "correct"
     name: ClassVar[str] = "esc-t"
+    paper: ClassVar[str] = "Lee et al., ESC: Erasing Space Concept, CVPR 2025, arXiv 2504.02199"
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (1e-3, 1e-2, 1e-1), "tau": (0.7, 0.8)}
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels"})
     stronger: ClassVar[tuple[str, ...]] = ("epochs", "lr")
@@ -71,18 +74,18 @@ class ESCT:
             raise UsageError(
                 f"lr={self.lr}, epochs={self.epochs}, batch={self.batch}: all must be positive."
             )
-        if self.reduction not in (None, "correct", "batch"):
+        if self.reduction not in ("correct", "batch"):
             raise UsageError(f"reduction='{self.reduction}' is not 'correct' or 'batch'.")
-        if self.fidelity not in ("fixed", "paper", "released-code"):
-            raise UsageError(
-                f"fidelity='{self.fidelity}' is not one of fixed, paper, released-code."
-            )
 
     def check(self, dim: int) -> None:
         """Refuse features so wide that `[d, d]` matrices do not fit."""
         require_square("ESC-T", dim, 6)
 
-    def fit(self, stream: FeatureStream) -> Fit:
+    def gradient(self) -> Gradient:
+        """The function that gives the gradient of a step, as `mask_gradient` does."""
+        return mask_gradient
+
+    def fit(self, context: FitContext) -> Fit:
         """Cache the features, train the mask, threshold it, and measure again.
 
         Raises:
@@ -90,21 +93,21 @@ class ESCT:
             InconclusiveError: nothing was recognised to begin with, or the mask changed nothing.
             DataError: the mask would zero every feature.
         """
-        if stream.head is None:
+        if context.head is None:
             raise UsageError(
                 "ESC-T trains against the model's linear head, and none was found; use method esc,"
                 " or name the head with feature_layer=."
             )
-        features, labels, moments = _cache(stream)
+        features, labels, moments = _cache(context.forget)
         basis = spectrum(moments).basis.float()
-        weight, bias = (part.float() for part in stream.head)
+        weight, bias = (part.float() for part in context.head)
         start = _hits(features, labels, basis, weight, bias)
         if start == 0:
             raise InconclusiveError(
                 "ESC-T: no forget sample is classified right to begin with: already not recognised."
                 " Nothing was changed."
             )
-        mask, history = self._train(features, labels, basis, weight, bias, stream.seed)
+        mask, history = self._train(features, labels, basis, weight, bias, context.seed)
         return self._finish(features, labels, basis, mask, weight, bias, history, start)
 
     def _train(
@@ -115,17 +118,15 @@ class ESCT:
         """
         mask, history = torch.ones_like(basis), []
         generator = torch.Generator().manual_seed(seed)
-        reduction = self.reduction or ("batch" if self.fidelity == "paper" else "correct")
-        transposed = self.fidelity == "released-code"
+        gradient_of = self.gradient()
         for _ in range(self.epochs):
             for index in torch.randperm(len(z), generator=generator).split(self.batch):
-                gradient = mask_gradient(
-                    z[index], y[index], basis, mask, weight, bias, reduction, transposed
+                gradient = gradient_of(
+                    z[index], y[index], basis, mask, weight, bias, self.reduction
                 )
                 if gradient is not None:
                     mask = mask - self.lr * gradient
                     mask = mask.clamp_(0, 1) if self.clip else mask
-                    transposed = False
             history.append(_hits(z, y, basis * mask, weight, bias) / len(z))
             if history[-1] == 0:
                 break
@@ -208,14 +209,11 @@ def mask_gradient(
     mask: Tensor,
     weight: Tensor,
     bias: Tensor,
-    reduction: str = "correct",
-    transposed: bool = False,
+    reduction: Reduction = "correct",
 ) -> Tensor | None:
-    """Gradient `[d, d]` of the penalised cross-entropy (eq. 4) with respect to the mask, in closed
-    form.
+    """Gradient `[d, d]` of the penalised cross-entropy (eq. 4) with respect to the mask.
 
-    With `A = U * M`, logits `W A Aᵀ z + b` and `D` the gradient at the logits, the gradient at A is
-    `zᵀ (D W A) + (D W)ᵀ (z A)`. Samples that are no longer recognised contribute nothing.
+    With `A = U * M` it is U times `factor_gradient` at A, entry by entry.
 
     Args:
         z: features `[n, d]`.
@@ -225,7 +223,6 @@ def mask_gradient(
         weight: head `[C, d]`.
         bias: head `[C]`.
         reduction: mean over the recognised samples (`correct`) or over the `batch`.
-        transposed: the gradient of `Aᵀ A` instead, as in the first step of the released code.
 
     Returns:
         The gradient, or None when no sample is recognised.
@@ -233,9 +230,24 @@ def mask_gradient(
     Raises:
         DataError: the logits are not finite.
     """
-    factor = basis * mask
-    if transposed:
-        factor = factor.mT
+    gradient = factor_gradient(z, y, basis * mask, weight, bias, reduction)
+    return None if gradient is None else basis * gradient
+
+
+def factor_gradient(
+    z: Tensor,
+    y: Tensor,
+    factor: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    reduction: Reduction = "correct",
+) -> Tensor | None:
+    """Gradient `[d, d]` of the penalised cross-entropy (eq. 4) at the factor A, in closed form.
+
+    With logits `W A Aᵀ z + b` and `D` the gradient at the logits it is
+    `zᵀ (D W A) + (D W)ᵀ (z A)`. Samples that are no longer recognised contribute nothing.
+    Arguments, result and errors are those of `mask_gradient`.
+    """
     inner, readout = z @ factor, weight @ factor
     logits = torch.addmm(bias, inner, readout.mT)
     right = logits.argmax(1) == y
@@ -247,5 +259,4 @@ def mask_gradient(
     delta = F.one_hot(y, logits.shape[1]) - logits.softmax(1)
     delta *= right[:, None]
     delta /= recognised if reduction == "correct" else len(z)
-    gradient = torch.addmm((delta @ weight).mT @ inner, z.mT, delta @ readout)
-    return basis * (gradient.mT if transposed else gradient)
+    return torch.addmm((delta @ weight).mT @ inner, z.mT, delta @ readout)

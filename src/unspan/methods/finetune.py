@@ -16,13 +16,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from unspan.methods.base import TrainedMethod
 from unspan.methods.descent import descend
 from unspan.training.context import Outcome, Work
 from unspan.training.loop import Training
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finetune:
+class Finetune(TrainedMethod):
     """Settings of fine-tuning.
 
     Attributes:
@@ -31,6 +32,7 @@ class Finetune:
 
     training: Training = Training(lr=0.01, epochs=10)
     name: ClassVar[str] = "finetune"
+    paper: ClassVar[str] = "Warnecke et al., NDSS 2023; Golatkar et al., CVPR 2020"
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (0.01, 0.03, 0.1, 0.003)}
     needs: ClassVar[frozenset[str]] = frozenset({"retain"})
     stronger: ClassVar[tuple[str, ...]] = ("lr", "epochs")

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from unspan.data.inputs import place
 from unspan.errors import UsageError
 from unspan.extraction import eval_mode, logits_of
+from unspan.methods.base import TrainedMethod
 from unspan.training.context import Outcome, Work
 from unspan.training.samples import Minibatch
 
@@ -39,7 +40,7 @@ _ENTRIES = 2**26  # numbers of per-sample gradients held at once
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fisher:
+class Fisher(TrainedMethod):
     """Settings of Fisher forgetting.
 
     Attributes:
@@ -52,6 +53,7 @@ class Fisher:
     samples: int | None = None
     draws: int | None = None
     name: ClassVar[str] = "fisher"
+    paper: ClassVar[str] = "Golatkar et al., Eternal Sunshine of the Spotless Net, CVPR 2020"
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"alpha": (1e-7, 1e-8, 1e-9, 1e-6)}
     needs: ClassVar[frozenset[str]] = frozenset({"retain"})
     stronger: ClassVar[tuple[str, ...]] = ("alpha",)

@@ -22,13 +22,14 @@ import torch
 from torch import Tensor
 
 from unspan.errors import UsageError
+from unspan.methods.base import TrainedMethod
 from unspan.methods.descent import descend
 from unspan.training.context import Outcome, Work
 from unspan.training.loop import Training
 
 
 @dataclass(frozen=True, kw_only=True)
-class L1Sparse:
+class L1Sparse(TrainedMethod):
     """Settings of l1-sparse.
 
     Attributes:
@@ -43,6 +44,7 @@ class L1Sparse:
     proximal: bool = False
     training: Training = Training(lr=0.01, epochs=10)
     name: ClassVar[str] = "l1-sparse"
+    paper: ClassVar[str] = "Jia et al., Model Sparsity Can Simplify Unlearning, NeurIPS 2023"
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"gamma": (5e-4, 1e-4, 1e-5), "lr": (0.01, 0.03)}
     needs: ClassVar[frozenset[str]] = frozenset({"retain"})
     stronger: ClassVar[tuple[str, ...]] = ("lr", "gamma")

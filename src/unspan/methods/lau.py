@@ -30,11 +30,12 @@ from torch.nn.functional import cross_entropy, kl_div, linear
 from unspan.data.inputs import place
 from unspan.errors import InconclusiveError, UsageError
 from unspan.extraction import eval_mode, read
+from unspan.methods.base import TrainedMethod
 from unspan.training.context import Outcome, Work
 
 
 @dataclass(frozen=True, kw_only=True)
-class LAU:
+class LAU(TrainedMethod):
     """Settings of LAU.
 
     Attributes:
@@ -55,6 +56,7 @@ class LAU:
     epochs: int = 10
     batch: int = 64
     name: ClassVar[str] = "lau"
+    paper: ClassVar[str] = "Kim, Lee, Woo, AAAI 2024, arXiv 2312.16823"
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (0.01, 1e-3, 1e-4), "radius": (0.5, 0.2)}
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels"})
     stronger: ClassVar[tuple[str, ...]] = ("lr", "epochs")

@@ -28,17 +28,18 @@ from unspan.erasers import LinearMap
 from unspan.erasers.linalg import RANK_TOLERANCE, deviations
 from unspan.errors import DataError, UsageError
 from unspan.extraction.stream import FeatureStream
-from unspan.methods.esc import Fit
+from unspan.methods.base import EraserMethod, Fit, FitContext
 from unspan.system.memory import require_square
 
 Moments = tuple[int, Tensor, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LEACE:
+class LEACE(EraserMethod):
     """LEACE has no settings."""
 
     name: ClassVar[str] = "leace"
+    paper: ClassVar[str] = "Belrose et al., LEACE, NeurIPS 2023, arXiv 2306.03819"
     search: ClassVar[dict[str, tuple[Any, ...]]] = {}
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "retain"})
     stronger: ClassVar[tuple[str, ...]] = ()
@@ -47,27 +48,27 @@ class LEACE:
         """Refuse features so wide that `[d, d]` matrices do not fit."""
         require_square("LEACE", dim, 6)
 
-    def fit(self, stream: FeatureStream) -> Fit:
+    def fit(self, context: FitContext) -> Fit:
         """Read both parts of the data, return the affine map.
 
         Raises:
             UsageError: no retained data, or several processes.
             DataError: forget and retained samples have the same mean already.
         """
-        if stream.retain is None:
+        if context.retain is None:
             raise UsageError(
                 "LEACE compares forget with retained samples, and the request has none to keep:"
                 " give the whole data (--data), not only what is to be forgotten."
             )
         if dist.world() > 1:
             raise UsageError("LEACE reads in one process; start without torchrun.")
-        parts = [_moments(one) for one in (stream, stream.retain)]
+        parts = [_moments(one) for one in (context.forget, context.retain)]
         matrix, offset, correlation = eraser(*parts)
         report: dict[str, Any] = {
             "samples": parts[0][0],
             "retained_read": parts[1][0],
             "retained_used": parts[1][0],
-            "dim": stream.dim,
+            "dim": context.dim,
             "r2_before": correlation,
         }
         return Fit(LinearMap(matrix, offset=offset), report)

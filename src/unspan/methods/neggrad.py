@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from unspan.errors import UsageError
+from unspan.methods.base import TrainedMethod
 from unspan.methods.descent import over
 from unspan.training.context import Outcome, Work
 from unspan.training.loop import Training, train
@@ -28,7 +29,7 @@ from unspan.training.samples import Minibatch
 
 
 @dataclass(frozen=True, kw_only=True)
-class NegGrad:
+class NegGrad(TrainedMethod):
     """Settings of NG.
 
     Attributes:
@@ -39,6 +40,7 @@ class NegGrad:
     ceiling: float | None = None
     training: Training = Training(lr=1e-4, epochs=5, batchnorm="frozen", stop_at=0.0)
     name: ClassVar[str] = "neggrad"
+    paper: ClassVar[str] = "Thudi et al., EuroS&P 2022; Golatkar et al., CVPR 2020"
     search: ClassVar[dict[str, tuple[Any, ...]]] = {
         "lr": (1e-4, 3e-5, 3e-4, 1e-3),
         "ceiling": (None, 5.0),

@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from unspan.errors import UsageError
+from unspan.methods.base import TrainedMethod
 from unspan.methods.descent import own_loss, retained
 from unspan.methods.neggrad import ascent
 from unspan.training.context import Outcome, Work
@@ -29,7 +30,7 @@ from unspan.training.samples import Minibatch
 
 
 @dataclass(frozen=True, kw_only=True)
-class NegGradPlus:
+class NegGradPlus(TrainedMethod):
     """Settings of NegGrad+.
 
     Attributes:
@@ -42,6 +43,7 @@ class NegGradPlus:
     ceiling: float | None = None
     training: Training = Training(lr=0.01, epochs=10)
     name: ClassVar[str] = "neggrad-plus"
+    paper: ClassVar[str] = "Kurmanji et al., SCRUB, NeurIPS 2023 (their baseline)"
     search: ClassVar[dict[str, tuple[Any, ...]]] = {
         "alpha": (0.95, 0.99, 0.999),
         "lr": (0.01, 0.001),

@@ -11,8 +11,8 @@ Fails: without retained data the rest suffers; fixed labels are memorised as noi
 teach a flat answer.
 Source: Golatkar et al., CVPR 2020; Graves et al., AAAI 2021; ESC lists it as forget-only, SalUn
 replays D_r.
-Deviates: the true label is never drawn (the releases draw it in 1 of C cases); `legacy=True` draws
-over all classes.
+Deviates: the true label is never drawn; the releases draw it in 1 of C cases
+(experiments/released).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from unspan.errors import UsageError
+from unspan.methods.base import TrainedMethod
 from unspan.methods.descent import over
 from unspan.training.context import Outcome, Work
 from unspan.training.loop import Pass, Training, train
@@ -33,21 +34,20 @@ from unspan.training.samples import Minibatch
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomLabels:
+class RandomLabels(TrainedMethod):
     """Settings of RL.
 
     Attributes:
         use_retain: replay the retained data.
         resample: when labels are drawn anew: `never`, each `epoch`, or each `batch`.
-        legacy: draw over all classes, the true one included.
         training: of the loop.
     """
 
     use_retain: bool = False
     resample: Literal["never", "epoch", "batch"] = "never"
-    legacy: bool = False
     training: Training = Training(lr=0.013, epochs=10, batchnorm="frozen")
     name: ClassVar[str] = "random-labels"
+    paper: ClassVar[str] = "Golatkar et al., CVPR 2020; Graves et al., AAAI 2021"
     stronger: ClassVar[tuple[str, ...]] = ("lr", "epochs")
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (0.013, 1e-3, 1e-4, 1e-5)}
 
@@ -65,6 +65,10 @@ class RandomLabels:
         history = train(work, self.training, self.plan(work), name=self.name)
         return Outcome({"samples": len(work.samples("forget")), "history": history})
 
+    def draw(self, work: Work, y: Tensor, stream: torch.Generator) -> Tensor:
+        """`[n]` wrong labels for forget samples with true labels y `[n]`."""
+        return other_labels(y, work.classes, work.forgotten, stream)
+
     def plan(self, work: Work) -> Callable[[int], list[Pass]]:
         """The passes of an epoch; SalUn trains with the same ones."""
         samples = work.samples("forget", "retain") if self.use_retain else work.samples("forget")
@@ -72,21 +76,13 @@ class RandomLabels:
         def plan(epoch: int) -> list[Pass]:
             stream = work.stream("labels", 0 if self.resample == "never" else epoch)
             targets = samples.y.clone()
-            targets[samples.forget] = other_labels(
-                samples.y[samples.forget], work.classes, work.forgotten, stream, legacy=self.legacy
-            )
+            targets[samples.forget] = self.draw(work, samples.y[samples.forget], stream)
 
             def loss(batch: Minibatch) -> Tensor:
                 y = targets[batch.index]
                 if self.resample == "batch":
                     y = batch.y.clone()
-                    y[batch.forget] = other_labels(
-                        batch.y[batch.forget],
-                        work.classes,
-                        work.forgotten,
-                        stream,
-                        legacy=self.legacy,
-                    )
+                    y[batch.forget] = self.draw(work, batch.y[batch.forget], stream)
                 scores = work.scores(work.model, batch)
                 return cross_entropy(scores, y.to(scores.device))
 
@@ -96,28 +92,19 @@ class RandomLabels:
 
 
 def other_labels(
-    y: Tensor,
-    classes: int,
-    forgotten: tuple[int, ...],
-    stream: torch.Generator,
-    *,
-    legacy: bool = False,
+    y: Tensor, classes: int, forgotten: tuple[int, ...], stream: torch.Generator
 ) -> Tensor:
-    """`[n]` labels drawn uniformly from the classes that are neither the sample's own nor
-    forgotten.
+    """`[n]` labels, uniform over the classes that are neither the sample's own nor forgotten.
 
     Args:
         y: `[n]` true labels.
         classes: C.
         forgotten: classes that are never drawn.
         stream: of randomness.
-        legacy: draw from all classes.
 
     Raises:
         UsageError: no class is left to draw from.
     """
-    if legacy:
-        return torch.randint(classes, (len(y),), generator=stream)
     allowed = torch.ones(len(y), classes)
     allowed[:, list(forgotten)] = 0
     allowed.scatter_(1, y[:, None], 0)

@@ -71,8 +71,7 @@ from unspan.extraction.statistics import (
     sampled,
     without_samples,
 )
-from unspan.extraction.stream import FeatureStream
-from unspan.methods.esc import Fit
+from unspan.methods.base import EraserMethod, Fit, FitContext
 from unspan.methods.resampling.gate import MIN_SAMPLES, GateRows, gate_of_head, gate_of_samples
 from unspan.methods.resampling.head_only import fit_head_only
 from unspan.methods.resampling.report import warnings_of
@@ -83,7 +82,7 @@ _MAX_FORGET = 20_000  # features in memory; more add nothing to a mean and a cov
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resample:
+class Resample(EraserMethod):
     """Settings of resample.
 
     Attributes:
@@ -108,6 +107,7 @@ class Resample:
     false_positives: float = 0.01
     max_retain_samples: int = 50_000
     name: ClassVar[str] = "resample"
+    paper: ClassVar[str] = "this project, docs/survive.md"
     stronger: ClassVar[tuple[str, ...]] = ("margin",)
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"noise_fraction": (0.2, 0.5)}
     whole: ClassVar[bool] = True  # decides for every sample by itself
@@ -135,6 +135,11 @@ class Resample:
         """Which data it reads."""
         return frozenset({"forget", "retain"} if self.statistics == "retain" else {"forget"})
 
+    @property
+    def retain_limit(self) -> int:
+        """Most retained samples that are read."""
+        return self.max_retain_samples
+
     def check(self, dim: int) -> None:
         """Refuse statistics of another width, and `[d, d]` matrices that do not fit in memory.
 
@@ -152,7 +157,7 @@ class Resample:
                 " statistics of another model or layer."
             )
 
-    def fit(self, stream: FeatureStream) -> Fit:
+    def fit(self, context: FitContext) -> Fit:
         """Read forget and retained samples, and fit the map in five steps (see the module).
 
         Raises:
@@ -160,20 +165,20 @@ class Resample:
                 without a class of a head.
             InconclusiveError: the gate recognises fewer than 20 forget samples.
         """
-        self._check_request(stream)
-        features = _forget_features(stream)
-        generator = _keyed_generator(stream.key)
+        self._check_request(context)
+        features = _forget_features(context)
+        generator = _keyed_generator(context.key)
         report: dict[str, Any] = {
-            "samples": len(stream.seen.digests) // 32,
-            "dim": stream.dim,
+            "samples": context.forget.samples_read,
+            "dim": context.dim,
             "statistics": self.statistics if self.statistics in ("retain", "head") else "file",
         }
         if self.statistics == "head":
-            return _fit_head_only(features, stream, generator, report)
-        retained, read = self._retained(stream, features)
+            return _fit_head_only(features, context, generator, report)
+        retained, read = self._retained(context, features)
         unit = retained.units(features)
-        if _names_classes(stream):
-            gate = _gate_of_classes(stream, self.margin)
+        if _names_classes(context):
+            gate = _gate_of_classes(context, self.margin)
         else:
             gate = gate_of_samples(features, retained, unit, self.false_positives)
             report["false_positives"] = self.false_positives
@@ -201,73 +206,71 @@ class Resample:
         }
         return Fit(eraser, report, warnings_of(report))
 
-    def _check_request(self, stream: FeatureStream) -> None:
+    def _check_request(self, context: FitContext) -> None:
         if dist.world() > 1:
             raise UsageError("resample reads in one process; start without torchrun.")
-        if self.statistics == "head" and not _names_classes(stream):
+        if self.statistics == "head" and not _names_classes(context):
             raise UsageError(
                 "resample with statistics='head' needs a model with a head and a request of its"
                 " classes; give a retain set, or statistics of it (unspan stats)."
             )
-        if _names_classes(stream) and self.false_positives != Resample.false_positives:
+        if _names_classes(context) and self.false_positives != Resample.false_positives:
             raise UsageError(
                 "false_positives is of a gate that is fitted to samples; for a class the head is"
                 " the gate, and margin widens it."
             )
 
-    def _retained(
-        self, stream: FeatureStream, features: Tensor
-    ) -> tuple[Statistics, Tensor | None]:
+    def _retained(self, context: FitContext, features: Tensor) -> tuple[Statistics, Tensor | None]:
         """Statistics of the retain set, and its features `[n, d]` where they were read.
 
         A file of statistics describes the forget samples as well: their class is left out, or they
         are where the request is no class.
         """
-        gone = [*stream.classes, *stream.earlier]
+        gone = [*context.classes, *context.earlier]
         if self.statistics == "retain":
-            if stream.retain is None:
+            if context.retain is None:
                 raise UsageError(
                     "resample moves samples to where others lie, and the request has no retain"
                     " set: give the whole data (--data), a file of unspan stats (--set"
                     " statistics=FILE), or --set statistics=head for the head alone."
                 )
-            z, y = sampled(stream.retain)
-            return of_features(z, y, stream.head).without(gone), z
-        found = load_for(self.statistics, stream).without(gone)
-        if not _names_classes(stream):
-            head = None if stream.head is None else head_rows(stream.head)
+            z, y = sampled(context.retain)
+            return of_features(z, y, context.head).without(gone), z
+        found = load_for(self.statistics, context.head, context.prior, context.model).without(gone)
+        if not _names_classes(context):
+            head = None if context.head is None else head_rows(context.head)
             found = without_samples(found, features, head)
         return found, None
 
 
 def _fit_head_only(
-    features: Tensor, stream: FeatureStream, generator: torch.Generator, report: dict[str, Any]
+    features: Tensor, context: FitContext, generator: torch.Generator, report: dict[str, Any]
 ) -> Fit:
-    assert stream.head is not None
-    gate = _gate_of_classes(stream, margin=0.0)
-    gone = [*stream.classes, *stream.earlier]
-    eraser, share = fit_head_only(features, stream.head, gate, gone, generator)
+    assert context.head is not None
+    gate = _gate_of_classes(context, margin=0.0)
+    gone = [*context.classes, *context.earlier]
+    eraser, share = fit_head_only(features, context.head, gate, gone, generator)
     report |= {"clusters": len(eraser.assignment), "gated": share}
     return Fit(eraser, report, warnings_of(report))
 
 
-def _names_classes(stream: FeatureStream) -> bool:
+def _names_classes(context: FitContext) -> bool:
     """Whether the request is of classes that a head knows."""
-    return stream.head is not None and bool(stream.classes)
+    return context.head is not None and bool(context.classes)
 
 
-def _gate_of_classes(stream: FeatureStream, margin: float) -> GateRows:
-    assert stream.head is not None
-    return gate_of_head(head_rows(stream.head), stream.classes, stream.earlier, margin)
+def _gate_of_classes(context: FitContext, margin: float) -> GateRows:
+    assert context.head is not None
+    return gate_of_head(head_rows(context.head), context.classes, context.earlier, margin)
 
 
-def _forget_features(stream: FeatureStream) -> Tensor:
+def _forget_features(context: FitContext) -> Tensor:
     """Features `[n, d]` of the request in float64, at most 20,000.
 
     Raises:
         DataError: fewer than 20.
     """
-    features = reservoir(stream, _MAX_FORGET)[0].double()
+    features = reservoir(context.forget, _MAX_FORGET)[0].double()
     if len(features) < MIN_SAMPLES:
         raise DataError(
             f"resample needs at least {MIN_SAMPLES} forget samples to find where they lie, and"

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from unspan.errors import UsageError
+from unspan.methods.base import TrainedMethod
 from unspan.methods.descent import descend
 from unspan.models.redraw import redraw
 from unspan.training.context import Outcome, Work
@@ -24,7 +25,7 @@ from unspan.training.loop import Training
 
 
 @dataclass(frozen=True, kw_only=True)
-class Retrain:
+class Retrain(TrainedMethod):
     """Settings of retraining.
 
     Attributes:
@@ -33,6 +34,7 @@ class Retrain:
 
     training: Training = Training(lr=0.01, epochs=50, batch=64)
     name: ClassVar[str] = "retrain"
+    paper: ClassVar[str] = "the definition; settings of Lee et al., CVPR 2025"
     search: ClassVar[dict[str, tuple[Any, ...]]] = {}
     needs: ClassVar[frozenset[str]] = frozenset({"retain"})
     stronger: ClassVar[tuple[str, ...]] = ("epochs",)

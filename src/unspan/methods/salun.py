@@ -24,6 +24,7 @@ from torch.nn.functional import cross_entropy
 
 from unspan.errors import UsageError
 from unspan.extraction import eval_mode
+from unspan.methods.base import TrainedMethod
 from unspan.methods.random_labels import RandomLabels
 from unspan.training.context import Outcome, Work
 from unspan.training.loop import Training, train
@@ -31,7 +32,7 @@ from unspan.training.samples import Samples
 
 
 @dataclass(frozen=True, kw_only=True)
-class SalUn:
+class SalUn(TrainedMethod):
     """Settings of SalUn.
 
     Attributes:
@@ -42,6 +43,7 @@ class SalUn:
     rho: float = 0.5
     training: Training = Training(lr=0.013, epochs=10)
     name: ClassVar[str] = "salun"
+    paper: ClassVar[str] = "Fan et al., SalUn, ICLR 2024"
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (0.013, 0.003, 0.03), "rho": (0.5, 0.3)}
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels", "retain"})
     stronger: ClassVar[tuple[str, ...]] = ("lr", "rho")

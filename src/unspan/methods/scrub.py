@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div
 
 from unspan.errors import UsageError
+from unspan.methods.base import TrainedMethod
 from unspan.methods.descent import over
 from unspan.training.context import Outcome, Work, accuracy_on, class_scores
 from unspan.training.loop import Pass, Training, train
@@ -34,7 +35,7 @@ from unspan.training.samples import Minibatch
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scrub:
+class Scrub(TrainedMethod):
     """Settings of SCRUB.
 
     Attributes:
@@ -58,6 +59,7 @@ class Scrub:
     rewind: bool = False
     training: Training = Training(lr=5e-4, epochs=3)
     name: ClassVar[str] = "scrub"
+    paper: ClassVar[str] = "Kurmanji et al., SCRUB, NeurIPS 2023"
     stronger: ClassVar[tuple[str, ...]] = ("lr", "msteps")
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (5e-4, 2e-3, 1e-2), "alpha": (0.001, 0.1)}
 

@@ -5,39 +5,42 @@ them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 from unspan.errors import UsageError
+from unspan.methods.base import Method
+from unspan.training.loop import Training
 
 
-def configured(kind: Any, values: Mapping[str, Any], said: Mapping[str, str] | None = None) -> Any:
-    """An instance of a method class.
+def configured(
+    kind: type[Method], values: Mapping[str, Any], said: Mapping[str, str] | None = None
+) -> Any:
+    """An instance of a method class with these settings.
 
     Args:
-        kind: from the catalogue.
+        kind: the method class.
         values: by name; those of the training loop go to `training`.
         said: how the user wrote a name, for messages.
 
     Raises:
         UsageError: a setting that the method does not have, or a value it does not take.
     """
-    own = {field.name for field in fields(kind)} - {"training"}
-    loop = next((field.default for field in fields(kind) if field.name == "training"), MISSING)
-    of_loop = set() if loop is MISSING else {field.name for field in fields(loop)}
+    own = _own(kind)
+    loop = _loop(kind)
+    of_loop = set() if loop is None else {field.name for field in fields(loop)}
     for name in values:
-        if name not in own | of_loop:
-            known = ", ".join(sorted(own | of_loop)) or "none"
+        if name not in own.keys() | of_loop:
+            known = ", ".join(sorted(own.keys() | of_loop)) or "none"
             raise UsageError(
                 f"{(said or {}).get(name, name)} does not belong to method {kind.name}; its"
                 f" settings: {known}. See unspan methods {kind.name}."
             )
     arguments = {name: value for name, value in values.items() if name in own}
     try:
-        if loop is not MISSING:
-            arguments["training"] = replace(
-                loop, **{name: value for name, value in values.items() if name not in own}
-            )
+        if loop is not None:
+            trained = {name: value for name, value in values.items() if name not in own}
+            arguments["training"] = replace(loop, **trained)
         return kind(**arguments)
     except TypeError as error:
         raise UsageError(
@@ -46,10 +49,33 @@ def configured(kind: Any, values: Mapping[str, Any], said: Mapping[str, str] | N
         ) from error
 
 
-def listed(kind: Any) -> list[tuple[str, Any]]:
+def listed(kind: type[Method]) -> list[tuple[str, Any]]:
     """Names and default values of a method's settings, those of its training loop after its own."""
-    own = [(field.name, field.default) for field in fields(kind) if field.name != "training"]
-    loop: Any = next((field.default for field in fields(kind) if field.name == "training"), None)
-    return own + (
-        [] if loop is None else [(field.name, getattr(loop, field.name)) for field in fields(loop)]
-    )
+    loop = _loop(kind)
+    return [*_own(kind).items(), *({} if loop is None else _values(loop)).items()]
+
+
+def settings_of(method: Method) -> dict[str, Any]:
+    """The settings of a method and of its training loop, by name."""
+    own = {name: value for name, value in _values(method).items() if name != "training"}
+    return own | ({} if method.training is None else _values(method.training))
+
+
+def _own(kind: type[Method]) -> dict[str, Any]:
+    return {one.name: one.default for one in fields(_dataclass(kind)) if one.name != "training"}
+
+
+def _loop(kind: type[Method]) -> Training | None:
+    """Default settings of the training loop, where they are among the settings of the method."""
+    for one in fields(_dataclass(kind)):
+        if one.name == "training" and isinstance(one.default, Training):
+            return one.default
+    return None
+
+
+def _dataclass(kind: type[Method]) -> Any:
+    return kind  # methods are dataclasses, which a base class cannot say
+
+
+def _values(settings: Any) -> dict[str, Any]:
+    return {one.name: getattr(settings, one.name) for one in fields(settings)}

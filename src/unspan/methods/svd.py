@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from unspan.errors import UsageError
 from unspan.extraction import eval_mode
+from unspan.methods.base import TrainedMethod
 from unspan.training.context import Outcome, Work
 from unspan.training.samples import Samples
 
@@ -35,7 +36,7 @@ _PATCHES = 200_000  # rows of a layer's activations that are taken from one mini
 
 
 @dataclass(frozen=True, kw_only=True)
-class SVD:
+class SVD(TrainedMethod):
     """Settings of Deep Unlearning.
 
     Attributes:
@@ -50,6 +51,7 @@ class SVD:
     samples: int = 999
     batch: int = 64
     name: ClassVar[str] = "svd"
+    paper: ClassVar[str] = "Kodge, Saha, Roy, Deep Unlearning, TMLR 2024"
     search: ClassVar[dict[str, tuple[Any, ...]]] = {
         "alpha_retain": (100.0, 30.0, 300.0, 1000.0),
         "alpha_forget": (3.0, 10.0, 30.0),

@@ -9,8 +9,8 @@ from unspan.erasers import affine_scores
 from unspan.erasers.linalg import Moments, spectrum
 from unspan.errors import DataError
 from unspan.extraction import statistics
-from unspan.extraction.stream import Seen
-from unspan.methods import ESC, ESCT, LEACE, Resample
+from unspan.extraction.stream import TensorFeatures
+from unspan.methods import ESC, ESCT, LEACE, FitContext, Resample
 from unspan.methods.baking.energy import energy_distance, whitening_within_classes
 from unspan.methods.fisher import noise_variance
 from unspan.methods.svd import removal
@@ -54,24 +54,16 @@ def cloud():
     return centres[y] + torch.randn(1200, 12, generator=draw) @ mix, y
 
 
-class Stream:
+def context(z, y=None, head=None, classes=(0,)):
     """Features as a method reads them; class 0 is to be forgotten."""
-
-    def __init__(self, z, y=None, head=None, classes=(0,)):
-        self.z, self.y, self.dim, self.retain, self.head = z, y, z.shape[1], None, head
-        self.classes, self.earlier, self.prior, self.total = classes, (), None, len(z)
-        self.seed, self.key, self.seen = 0, b"a key of these tests", Seen()
-
-    def __iter__(self):
-        for rows in torch.arange(len(self.z)).split(100):
-            self.seen.digests += bytes(32 * len(rows))
-            yield self.z[rows], None if self.y is None else self.y[rows]
+    return FitContext.from_tensors(
+        z, y, head=head, classes=classes, key=b"a key of these tests", batch_size=100
+    )
 
 
 def parted(z, y, head=None, classes=(0,)):
-    stream = Stream(z[y == 0], y[y == 0], head, classes)
-    stream.retain = Stream(z[y != 0], y[y != 0], head)
-    return stream
+    retain = TensorFeatures(z[y != 0], y[y != 0], 100)
+    return replace(context(z[y == 0], y[y == 0], head, classes), retain=retain)
 
 
 def head_of(z, y):
@@ -104,7 +96,7 @@ def test_leace_erases_alike_in_all_units(cloud, name):
 def test_esc_takes_the_columns_of_larger_units_first_and_says_what_it_leaves(cloud):
     z, _ = cloud
     scale = SCALES["all"]
-    plain, scaled = ESC(rank=6).fit(Stream(z)), ESC(rank=6).fit(Stream(z * scale))
+    plain, scaled = ESC(rank=6).fit(context(z)), ESC(rank=6).fit(context(z * scale))
     found = spectrum(_moments(z * scale))
     assert not plain.warnings or "were removed" not in plain.warnings[0]
     assert scaled.report["rank"] == found.rank < 6 and found.small > 0
@@ -113,7 +105,7 @@ def test_esc_takes_the_columns_of_larger_units_first_and_says_what_it_leaves(clo
     left = scaled.eraser.float()(z * scale) / scale
     assert float(left[:, largest].abs().max()) < 1e-2
     for settings in ({"p": 60.0}, {"energy": 1 - 1e-15}, {}):
-        assert ESC(**settings).fit(Stream(z.repeat(1, 6) * wide(72))).report["rank"] >= 1
+        assert ESC(**settings).fit(context(z.repeat(1, 6) * wide(72))).report["rank"] >= 1
 
 
 def _moments(z):
@@ -126,7 +118,7 @@ def test_too_few_samples_are_still_said_whatever_the_units(cloud):
     z, _ = cloud
     for scale in (torch.ones(12), SCALES["all"]):
         with pytest.raises(DataError, match="the rank is"):
-            ESC(rank=5).fit(Stream(z[:3] * scale))
+            ESC(rank=5).fit(context(z[:3] * scale))
 
 
 def test_a_small_column_loses_its_share_of_a_removed_direction_and_a_dead_one_stays_zero(cloud):
@@ -134,7 +126,7 @@ def test_a_small_column_loses_its_share_of_a_removed_direction_and_a_dead_one_st
     z[:, 2] *= 100
     z[:, 1] = 1e-5 * z[:, 2]  # moves with the column that carries the first direction
     z[:, 3] = 0
-    eraser = ESC(rank=1).fit(Stream(z)).eraser
+    eraser = ESC(rank=1).fit(context(z)).eraser
     assert float(eraser.basis[3].abs().max()) == 0
     assert float(eraser(z)[:, 1].abs().max()) < 0.05 * float(z[:, 1].abs().max())
 
@@ -144,7 +136,7 @@ def test_esc_t_and_the_edits_by_raw_inputs_stay_finite(cloud, name):
     z, y = cloud
     head, x = head_of(z, y), z * SCALES[name]
     made = ESCT(tau=0.9999, lr=10.0, epochs=3)
-    fit = made.fit(Stream(x[y == 0], y[y == 0], scaled_head(head, SCALES[name])))
+    fit = made.fit(context(x[y == 0], y[y == 0], scaled_head(head, SCALES[name])))
     assert bool(fit.eraser.map.isfinite().all())
     forget, retain = ((x[part].double().mT @ x[part].double()) for part in (y == 0, y != 0))
     edit = removal(forget, retain, 3.0, 100.0)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from released import released
 
 from unspan.erasers import LinearMap, Projection, compose, linalg
 from unspan.erasers.linalg import (
@@ -20,7 +21,7 @@ from unspan.erasers.linalg import (
     union,
 )
 from unspan.errors import DataError, ResourceError, UsageError
-from unspan.methods import ESC, ESCT, LEACE, Resample
+from unspan.methods import ESC, ESCT, LEACE, FitContext, Resample
 
 quick = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 seeds = st.integers(0, 2**31)
@@ -55,16 +56,9 @@ def gapped(seed, n, d, base=0.6, dtype=torch.float64):
     return ((left * sigma) @ right.mT).to(dtype)
 
 
-class Stream:
+def context(z, size=64):
     """What a method sees of the forget data."""
-
-    def __init__(self, z, size=64, labels=None, head=None, seed=0):
-        self.z, self.size, self.labels, self.head, self.seed = z, size, labels, head, seed
-        self.dim, self.total = z.shape[1], len(z)
-
-    def __iter__(self):
-        for index in torch.arange(len(self.z)).split(self.size):
-            yield self.z[index], None if self.labels is None else self.labels[index]
+    return FitContext.from_tensors(z, batch_size=size)
 
 
 # ---- moments -------------------------------------------------------------------------------------
@@ -382,27 +376,27 @@ def test_a_hundred_copies_span_one_direction():
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_more_directions_than_samples_is_an_error_with_the_rank(n):
     with pytest.raises(DataError, match=f"the rank is {n} "):
-        ESC(rank=n + 1).fit(Stream(draw(0, n, 32)))
-    assert ESC(rank=n).fit(Stream(draw(0, n, 32))).eraser.basis.shape == (32, n)
+        ESC(rank=n + 1).fit(context(draw(0, n, 32)))
+    assert ESC(rank=n).fit(context(draw(0, n, 32))).eraser.basis.shape == (32, n)
 
 
 # ---- ESC on features -----------------------------------------------------------------------------
 
 
 def test_equal_singular_values_are_a_warning():
-    fit = ESC(rank=1).fit(Stream(torch.eye(4)))
+    fit = ESC(rank=1).fit(context(torch.eye(4)))
     assert any("equal singular values" in line for line in fit.warnings)
-    fit = ESC(rank=1).fit(Stream(torch.diag(torch.tensor([4.0, 3.0, 2.0, 1.0]))))
+    fit = ESC(rank=1).fit(context(torch.diag(torch.tensor([4.0, 3.0, 2.0, 1.0]))))
     assert not any("equal singular values" in line for line in fit.warnings)
 
 
 def test_a_shared_mean_direction_is_a_warning():
     assert any(
         "nearly the mean" in line
-        for line in ESC(rank=1).fit(Stream(draw(0, 200, 16) * 0.1 + 5)).warnings
+        for line in ESC(rank=1).fit(context(draw(0, 200, 16) * 0.1 + 5)).warnings
     )
     assert not any(
-        "nearly the mean" in line for line in ESC(rank=1).fit(Stream(draw(0, 200, 16))).warnings
+        "nearly the mean" in line for line in ESC(rank=1).fit(context(draw(0, 200, 16))).warnings
     )
 
 
@@ -410,13 +404,13 @@ def test_a_shared_mean_direction_is_a_warning():
 def test_a_fit_is_bitwise_the_same_for_every_batch_size(batch):
     z = draw(0, 150, 24)
     assert torch.equal(
-        ESC(rank=3).fit(Stream(z, batch)).eraser.basis, ESC(rank=3).fit(Stream(z)).eraser.basis
+        ESC(rank=3).fit(context(z, batch)).eraser.basis, ESC(rank=3).fit(context(z)).eraser.basis
     )
 
 
 def test_a_fit_reports_what_it_removed():
     z = torch.diag(torch.tensor([3.0, 2.0, 1.0, 1.0]))
-    report = ESC(rank=2).fit(Stream(z)).report
+    report = ESC(rank=2).fit(context(z)).report
     assert (report["samples"], report["dim"], report["rank"]) == (4, 4, 2)
     assert report["energy_removed"] == pytest.approx(13 / 15)
     assert report["singular_values"] == pytest.approx([3, 2, 1])
@@ -427,21 +421,22 @@ def test_a_fit_reports_what_it_removed():
 def test_adaptive_reading_stays_within_its_tolerance(seed):
     z = gapped(seed, 4000, 16, base=0.3, dtype=torch.float32)
     z = z[torch.randperm(len(z), generator=torch.Generator().manual_seed(seed))]
-    fit = ESC(rank=2, adaptive=True, tolerance=0.2).fit(Stream(z))
-    full = ESC(rank=2).fit(Stream(z))
+    fit = ESC(rank=2, adaptive=True, tolerance=0.2).fit(context(z))
+    full = ESC(rank=2).fit(context(z))
     assert fit.report["samples"] < len(z)
     assert sin_theta(fit.eraser.basis, full.eraser.basis) <= 0.2
 
 
 def test_released_code_keeps_only_the_forget_span():
     z = draw(0, 10, 32)
-    broken, fixed = ESC(rank=2, fidelity="released-code").fit(Stream(z)), ESC(rank=2).fit(Stream(z))
+    as_released = released("esc").ReleasedESC(rank=2)
+    broken, fixed = as_released.fit(context(z)), ESC(rank=2).fit(context(z))
     assert int(torch.linalg.matrix_rank(broken.eraser.matrix())) == 8
     assert int(torch.linalg.matrix_rank(fixed.eraser.matrix())) == 30
     many = draw(0, 100, 32)
     torch.testing.assert_close(
-        ESC(rank=2, fidelity="released-code").fit(Stream(many)).eraser.matrix(),
-        ESC(rank=2).fit(Stream(many)).eraser.matrix(),
+        as_released.fit(context(many)).eraser.matrix(),
+        ESC(rank=2).fit(context(many)).eraser.matrix(),
         rtol=0,
         atol=1e-10,
     )
@@ -449,7 +444,7 @@ def test_released_code_keeps_only_the_forget_span():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"p": 1, "rank": 1}, {"rank": 1, "energy": 0.5}, {"fidelity": "exact"}, {"tolerance": 0}],
+    [{"p": 1, "rank": 1}, {"rank": 1, "energy": 0.5}, {"tolerance": 0}],
 )
 def test_contradictory_settings_are_refused(settings):
     with pytest.raises(UsageError):
@@ -504,7 +499,8 @@ def test_adaptive_reading_bounds_wide_features_the_same_way():
 
 def test_work_that_cannot_fit_is_refused_with_the_figure(monkeypatch):
     monkeypatch.setattr("unspan.system.memory.available", lambda: 2**30)
-    for method in (LEACE(), Resample(), ESCT(), ESC(rank=1, fidelity="released-code")):
+    as_released = released("esc").ReleasedESC(rank=1)
+    for method in (LEACE(), Resample(), ESCT(), as_released):
         method.check(512)
         with pytest.raises(ResourceError, match=r"about \d+\.\d GiB for 20000 features, and 1\.0"):
             method.check(20000)

@@ -9,6 +9,7 @@ import warnings
 
 import pytest
 import torch
+from released import released
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional
@@ -530,7 +531,7 @@ def test_released_code_runs_and_differs(digits):
     model, x, y = digits
     forget = x[:1200][y[:1200] == 3][:20]
     fixed = unspan.erase(model, forget, unspan.ESC(rank=1))
-    broken = unspan.erase(model, forget, unspan.ESC(rank=1, fidelity="released-code"))
+    broken = unspan.erase(model, forget, released("esc").ReleasedESC(rank=1))
     assert isinstance(broken.eraser, unspan.LinearMap)
     keep = y[1200:] != 3
     assert accuracy(broken.model, x[1200:][keep], y[1200:][keep]) < accuracy(
@@ -544,7 +545,7 @@ def test_released_code_leaves_batch_norm_of_the_input_alone():
     done = unspan.erase(
         model,
         rows(inputs_of("mlp")),
-        unspan.ESC(rank=1, fidelity="released-code"),
+        released("esc").ReleasedESC(rank=1),
         unspan.Run(batch_size=8),
     )
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
@@ -552,6 +553,15 @@ def test_released_code_leaves_batch_norm_of_the_input_alone():
         done.eraser.matrix(),
         unspan.erase(model, rows(inputs_of("mlp")), unspan.ESC(rank=1)).eraser.matrix(),
     )
+
+
+def test_a_notebook_shows_the_summary_with_its_names_escaped():
+    done = unspan.erase(build("mlp"), rows(inputs_of("mlp")), unspan.ESC(rank=1), measure=False)
+    done.receipt["request"] |= {"kind": "class", "selector": ["<script>"]}
+    page = done._repr_html_()
+    assert "class: &lt;script&gt;" in page and "<script>" not in page
+    assert all(name in page for name in ("model", "request", "method", "where", "warnings"))
+    assert "class: <script>" in repr(done) and len(repr(done).splitlines()) == 6
 
 
 # ---- the run -------------------------------------------------------------------------------------

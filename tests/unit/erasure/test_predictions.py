@@ -8,8 +8,8 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import unspan
-from unspan.erasure.pipeline import pair_of
 from unspan.erasure.predictions import predictions
+from unspan.erasure.reading import pair_of
 from unspan.run import Run
 
 

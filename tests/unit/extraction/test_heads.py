@@ -11,7 +11,7 @@ from torch.utils.data import TensorDataset
 import unspan
 from unspan.erasers import FeatureMap, LinearMap, is_mapped
 from unspan.erasure import evaluation as evaluate
-from unspan.erasure.pipeline import pair_of
+from unspan.erasure.reading import pair_of
 from unspan.errors import UsageError
 from unspan.extraction import find_feature_layer
 from unspan.extraction.access_paths import compare
@@ -309,13 +309,13 @@ def test_a_comparison_that_fails_is_said_and_ends_nothing(data, monkeypatch):
     old = {"way": torch.randn(2, 24)}
     new = {"way": torch.randn(2, 24)}
     assert compare(old, new, object(), 24)["way"].startswith("not checked: ")
-    from unspan.erasure import pipeline as deletion
+    from unspan.erasure import locating
 
     def broken(*_arguments, **_more):
         raise ZeroDivisionError("in a step that only describes")
 
     for name in ("data_notices", "unsteady", "split_notices"):
-        monkeypatch.setattr(deletion, name, broken)
+        monkeypatch.setattr(locating, name, broken)
     net = trained(Pooled(), data)
     done = unspan.erase(net, unspan.Splits.by_class(data, 2))
     assert sum("was not checked: ZeroDivisionError" in line for line in done.warnings) == 3

@@ -6,24 +6,18 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from released import released
 from torch.nn.functional import cross_entropy
 
 from unspan.erasers.linalg import Moments, spectrum
 from unspan.errors import DataError, InconclusiveError, UsageError
-from unspan.methods import ESCT
+from unspan.methods import ESCT, FitContext
 from unspan.methods.esc_t import mask_gradient
 
 
-class Stream:
+def context(z, labels, head, seed=0):
     """What a method sees of the forget data."""
-
-    def __init__(self, z, labels, head, seed=0, size=50):
-        self.z, self.labels, self.head, self.seed, self.size = z, labels, head, seed, size
-        self.dim, self.total = z.shape[1], len(z)
-
-    def __iter__(self):
-        for index in torch.arange(len(self.z)).split(self.size):
-            yield self.z[index], None if self.labels is None else self.labels[index]
+    return FitContext.from_tensors(z, labels, head=head, seed=seed, batch_size=50)
 
 
 def problem(seed=2, n=120, d=12, classes=4, shift=2.5):
@@ -81,7 +75,8 @@ def test_gradient_is_that_of_the_formula(seed, n, d, classes, reduction, transpo
         torch.rand(d, d, generator=generator, dtype=torch.float64),
     )
     y = torch.randint(classes, (n,), generator=generator)
-    got = mask_gradient(z, y, basis, mask, weight, bias, reduction, transposed)
+    gradient_of = released("esc").FirstTransposed() if transposed else mask_gradient
+    got = gradient_of(z, y, basis, mask, weight, bias, reduction)
     want = literal(z, y, basis, mask, weight, bias, reduction, transposed)
     assert (got is None) == (want is None)
     if want is not None:
@@ -114,7 +109,7 @@ def test_scores_that_are_not_finite_are_an_error():
         )
 
 
-def oracle(z, y, head, method, seed):
+def oracle(z, y, head, method, seed, first=False):
     """The loop of the docstring, by autograd in float64: soft mask and the map of the thresholded
     one.
     """
@@ -122,13 +117,14 @@ def oracle(z, y, head, method, seed):
     weight, bias = (part.float().double() for part in head)
     z, mask = z.double(), torch.ones_like(basis)
     generator = torch.Generator().manual_seed(seed)
-    reduction = method.reduction or ("batch" if method.fidelity == "paper" else "correct")
-    first, epochs = method.fidelity == "released-code", 0
+    epochs = 0
     for _ in range(method.epochs):
         order = torch.randperm(len(z), generator=generator)
         for start in range(0, len(z), method.batch):
             index = order[start : start + method.batch]
-            gradient = literal(z[index], y[index], basis, mask, weight, bias, reduction, first)
+            gradient = literal(
+                z[index], y[index], basis, mask, weight, bias, method.reduction, first
+            )
             if gradient is not None:
                 mask, first = mask - method.lr * gradient, False
                 mask = mask.clamp(0, 1) if method.clip else mask
@@ -143,8 +139,7 @@ def oracle(z, y, head, method, seed):
 CASES = [
     {"lr": 0.1, "epochs": 6, "batch": 32},
     {"lr": 0.1, "epochs": 6, "batch": 32, "reduction": "batch"},
-    {"lr": 0.1, "epochs": 6, "batch": 32, "fidelity": "paper"},
-    {"lr": 0.1, "epochs": 6, "batch": 32, "fidelity": "released-code"},
+    {"lr": 0.1, "epochs": 6, "batch": 32, "released": True},
     {"lr": 0.5, "epochs": 100, "batch": 120, "tau": 0.5},
     {"lr": 0.1, "epochs": 6, "batch": 32, "tau": None},
     {"lr": 0.1, "epochs": 6, "batch": 32, "clip": False},
@@ -156,9 +151,11 @@ CASES = [
 @pytest.mark.parametrize("seed", [2, 3])  # no mask entry ends near tau
 def test_training_is_the_loop_of_the_docstring(settings, seed):
     z, y, head = problem(seed)
-    method = ESCT(**settings)
-    mask, matrix, epochs = oracle(z, y, head, method, seed=7)
-    fit = method.fit(Stream(z, y, head, seed=7))
+    settings = dict(settings)
+    first = settings.pop("released", False)
+    method = (released("esc").ReleasedESCT if first else ESCT)(**settings)
+    mask, matrix, epochs = oracle(z, y, head, method, 7, first)
+    fit = method.fit(context(z, y, head, seed=7))
     assert fit.report["epochs"] == epochs
     trained, _ = method._train(z, y, basis_of(z), *(part.float() for part in head), 7)
     torch.testing.assert_close(trained.double(), mask, rtol=0, atol=2e-5)
@@ -176,8 +173,12 @@ def test_training_is_the_loop_of_the_docstring(settings, seed):
 def test_settings_that_differ_give_other_maps():
     z, y, head = problem(shift=0.8)
     maps = [
-        ESCT(lr=0.2, epochs=6, tau=0.9, fidelity=name).fit(Stream(z, y, head)).eraser.matrix()
-        for name in ("fixed", "paper", "released-code")
+        kind(lr=0.2, epochs=6, tau=0.9, reduction=how).fit(context(z, y, head)).eraser.matrix()
+        for kind, how in (
+            (ESCT, "correct"),
+            (ESCT, "batch"),
+            (released("esc").ReleasedESCT, "correct"),
+        )
     ]
     assert not torch.allclose(maps[0], maps[1])
     assert not torch.allclose(maps[0], maps[2])
@@ -185,7 +186,7 @@ def test_settings_that_differ_give_other_maps():
 
 def test_training_stops_when_nothing_is_recognised():
     z, y, head = problem()
-    report = ESCT(lr=1.0, epochs=500).fit(Stream(z, y, head)).report
+    report = ESCT(lr=1.0, epochs=500).fit(context(z, y, head)).report
     assert report["stopped"] == "no sample recognised"
     assert report["forget_accuracy_soft_mask"] == 0
     assert report["epochs"] < 500
@@ -194,7 +195,7 @@ def test_training_stops_when_nothing_is_recognised():
 
 def test_training_stops_when_the_epochs_are_used_up():
     z, y, head = problem()
-    report = ESCT(lr=0.05, epochs=2, tau=0.99).fit(Stream(z, y, head)).report
+    report = ESCT(lr=0.05, epochs=2, tau=0.99).fit(context(z, y, head)).report
     assert report["stopped"] == "epochs used up"
     assert report["epochs"] == 2
     assert report["forget_accuracy_soft_mask"] > 0
@@ -202,28 +203,28 @@ def test_training_stops_when_the_epochs_are_used_up():
 
 def test_a_mask_that_changes_nothing_is_inconclusive():
     with pytest.raises(InconclusiveError, match="no-op"):
-        ESCT(lr=1e-9, epochs=1).fit(Stream(*problem()))
+        ESCT(lr=1e-9, epochs=1).fit(context(*problem()))
 
 
 def test_a_mask_that_zeroes_everything_is_an_error():
     z, head = torch.ones(20, 1), (torch.tensor([[1.0], [-1.0]]).double(), torch.zeros(2).double())
     with pytest.raises(DataError, match="zero all features"):
-        ESCT(lr=1e3, epochs=5).fit(Stream(z, torch.zeros(20, dtype=torch.long), head))
+        ESCT(lr=1e3, epochs=5).fit(context(z, torch.zeros(20, dtype=torch.long), head))
 
 
 def test_nothing_recognised_to_begin_with_is_inconclusive():
     z, _, (weight, bias) = problem()
     never = (z.double() @ weight.mT + bias).argmin(1)
     with pytest.raises(InconclusiveError, match="already not recognised"):
-        ESCT().fit(Stream(z, never, (weight, bias)))
+        ESCT().fit(context(z, never, (weight, bias)))
 
 
 def test_labels_and_a_head_are_needed():
     z, y, head = problem()
     with pytest.raises(UsageError, match="labels"):
-        ESCT().fit(Stream(z, None, head))
+        ESCT().fit(context(z, None, head))
     with pytest.raises(UsageError, match="head"):
-        ESCT().fit(Stream(z, y, None))
+        ESCT().fit(context(z, y, None))
 
 
 @pytest.mark.parametrize("seed", [2, 3, 4])
@@ -242,7 +243,7 @@ def test_signs_of_the_basis_do_not_matter(seed):
 
 def test_the_report_measures_the_map_that_is_returned():
     z, y, (weight, bias) = problem()
-    fit = ESCT(lr=0.2, epochs=30).fit(Stream(z, y, (weight, bias)))
+    fit = ESCT(lr=0.2, epochs=30).fit(context(z, y, (weight, bias)))
     scores = z.double() @ fit.eraser.matrix().mT @ weight.mT + bias
     assert fit.report["forget_accuracy_after_threshold"] == pytest.approx(
         float((scores.argmax(1) == y).double().mean()), abs=0.01
@@ -278,7 +279,6 @@ def test_a_run_repeats_bitwise_and_depends_on_its_seed():
         {"epochs": 0},
         {"batch": 0},
         {"reduction": "mean"},
-        {"fidelity": "x"},
         {"lr": float("nan")},
     ],
 )

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from released import released
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import TensorDataset
@@ -196,8 +197,6 @@ def test_random_labels_are_never_true_nor_forgotten_and_even_otherwise():
         [0, 1]
     )  # labels of rows that are kept are never drawn for: two classes are enough
     assert random_labels.other_labels(retained[1:], 2, (1,), generator(0)).tolist() == [0]
-    legacy = random_labels.other_labels(y, 6, (), generator(0, "x"), legacy=True)
-    assert 0.14 < float((legacy == y).double().mean()) < 0.19
     with pytest.raises(UsageError, match="none left"):
         random_labels.other_labels(torch.tensor([0]), 2, (1,), generator(0))
 
@@ -628,12 +627,12 @@ def test_the_transport_term_reaches_the_perturbation_and_in_the_release_it_does_
     batch, forget = (work.samples(name).take(torch.arange(12)) for name in ("retain", "forget"))
     there = unspan.features(net, forget.x)
     slopes = {}
-    for kind in ("perturbed", "clean"):
+    for kind in (dlfd.DLFD, released("dlfd").ReleasedDLFD):
         moved = batch.x.clone().requires_grad_()
-        gain = dlfd.DLFD(transport=kind).gain(work, moved, batch.x, batch.y, there, keep=0.0)
-        slopes[kind] = torch.autograd.grad(gain, moved, allow_unused=True)[0]
-    assert float(slopes["perturbed"].abs().sum()) > 1e-3
-    assert slopes["clean"] is None or float(slopes["clean"].abs().sum()) == 0
+        gain = kind().gain(work, moved, batch.x, batch.y, there, keep=0.0)
+        slopes[kind.name] = torch.autograd.grad(gain, moved, allow_unused=True)[0]
+    assert float(slopes["dlfd"].abs().sum()) > 1e-3
+    assert slopes["dlfd-released"] is None or float(slopes["dlfd-released"].abs().sum()) == 0
 
 
 def test_transport_cost_is_the_optimal_one_and_perturbing_raises_it(world):

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 import unspan
 from unspan.errors import UsageError
-from unspan.methods import METHODS, by_name
+from unspan.methods import METHODS, TrainedMethod, by_name, registered
 from unspan.methods.boundary import Boundary
 from unspan.methods.dlfd import DLFD
 from unspan.methods.esc import ESC
@@ -21,7 +21,7 @@ from unspan.training.loop import Training
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-VARIANTS = {method.name: method() for method in METHODS} | {
+VARIANTS = {method.name: method() for method in registered()} | {
     "resample, head only": by_name("resample")(statistics="head"),
     "esc": ESC(rank=1),
     "esc-t": ESCT(lr=0.05, epochs=20),
@@ -227,9 +227,7 @@ def test_a_method_that_needs_labels_says_when_they_are_missing(net, request_, na
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_every_method_has_a_card(method):
-    import sys
-
-    text = sys.modules[method.__module__].__doc__
+    card = method.card()
     for part in (
         "Idea",
         "Formula",
@@ -240,6 +238,8 @@ def test_every_method_has_a_card(method):
         "Source:",
         "Deviates:",
     ):
-        assert part in text, part
-    assert method().needs <= {"forget", "forget_labels", "retain", "holdout"}
+        assert part in card.text, part
+    assert card.summary and card.paper
+    assert card.needs <= {"forget", "forget_labels", "retain", "holdout"}
+    assert card.trains == issubclass(method, TrainedMethod)
     assert by_name(method.name) is method

@@ -27,8 +27,8 @@ from unspan.erasers.linalg import root
 from unspan.errors import DataError, InconclusiveError, ModelError, UsageError
 from unspan.extraction import statistics
 from unspan.extraction.statistics import clustering, computing
-from unspan.extraction.stream import Seen
-from unspan.methods import ESC, LEACE, Resample, recommended
+from unspan.extraction.stream import TensorFeatures
+from unspan.methods import ESC, LEACE, FitContext, Resample, recommended
 from unspan.methods.resampling.steps import cluster_capacity
 from unspan.metrics.linear import linear_auc, linear_probe
 from unspan.metrics.mlp import fit_mlp, mlp_probe
@@ -39,27 +39,6 @@ from unspan.metrics.stability import instability
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 KEY = b"a key of these tests"
-
-
-class Cached:
-    """Features as a method gets them from a model."""
-
-    def __init__(self, z, y, head, classes=(), key=KEY):
-        self.z, self.y, self.head, self.classes, self.key = z, y, head, classes, key
-        self.dim, self.total, self.seed, self.earlier, self.prior, self.retain, self.seen = (
-            z.shape[1],
-            len(z),
-            0,
-            (),
-            None,
-            None,
-            Seen(),
-        )
-
-    def __iter__(self):
-        for z, y in zip(self.z.split(200), self.y.split(200)):
-            self.seen.digests += bytes(32 * len(z))
-            yield z, y
 
 
 def clouds(n, seed, *, classes=6, d=16):
@@ -81,10 +60,15 @@ def clouds(n, seed, *, classes=6, d=16):
     )
 
 
-def stream(fit, head, classes=(0,), key=KEY):
-    made = Cached(fit.features[fit.forget], fit.labels[fit.forget], head, classes, key)
-    made.retain = Cached(fit.features[~fit.forget], fit.labels[~fit.forget], head)
-    return made
+def context(fit, head, classes=(0,), key=KEY):
+    kept = ~fit.forget
+    return FitContext(
+        forget=TensorFeatures(fit.features[fit.forget], fit.labels[fit.forget], 200),
+        retain=TensorFeatures(fit.features[kept], fit.labels[kept], 200),
+        head=head,
+        classes=classes,
+        key=key,
+    )
 
 
 def through(eraser, one, head):
@@ -106,7 +90,7 @@ def case():
 @pytest.fixture(scope="module")
 def erased(case):
     fit, test, head = case
-    done = Resample().fit(stream(fit, head))
+    done = Resample().fit(context(fit, head))
     return done, through(done.eraser, fit, head), through(done.eraser, test, head)
 
 
@@ -122,7 +106,7 @@ def mlp_area(fit, test, x, asked):
 def test_the_fitted_gate_lets_so_many_others_in_as_asked(case):
     fit, test, head = case
     found = statistics.of_stream(
-        Cached(fit.features[~fit.forget], fit.labels[~fit.forget], head), head
+        TensorFeatures(fit.features[~fit.forget], fit.labels[~fit.forget], 200), head
     )
     for wanted in (0.01, 0.05):
         row = discriminant(
@@ -173,7 +157,7 @@ def test_no_probe_finds_the_class_and_the_others_stay(case, erased):
 def test_a_projection_and_leace_do_not_hide_it_from_the_same_probes(case):
     fit, test, head = case
     for method in (ESC(rank=1), LEACE()):
-        eraser = method.fit(stream(fit, head)).eraser
+        eraser = method.fit(context(fit, head)).eraser
         assert (
             linear_probe(through(eraser, fit, head), through(eraser, test, head), 0).value > 0.6
         ), method.name
@@ -194,7 +178,7 @@ def test_the_key_decides_where_a_sample_goes(case):
     fit, _, head = case
     own = fit.features[fit.forget][:300].double()
     maps = [
-        placed(Resample().fit(stream(fit, head, key=key)).eraser, "last", own)
+        placed(Resample().fit(context(fit, head, key=key)).eraser, "last", own)
         for key in (b"1", b"1", b"2")
     ]
     goes = [affine_scores(one.assignment, own).argmax(1) for one in maps]
@@ -309,7 +293,7 @@ def test_another_key_gives_another_map(case, erased):
     moved = placed(erased[0].eraser, "last", own)(own)
     errors = {}
     for key in (KEY, b"guess"):
-        guess = placed(Resample().fit(stream(fit, head, key=key)).eraser, "last", own)(own)
+        guess = placed(Resample().fit(context(fit, head, key=key)).eraser, "last", own)(own)
         errors[key] = float(
             (moved - guess).square().sum(1).median() / (own - own.mean(0)).square().sum(1).median()
         )
@@ -326,7 +310,7 @@ def test_known_pairs_give_the_map_away_but_for_the_noise(case, monkeypatch):
     left = {}
     for fraction in (0.0, 0.5):
         eraser = placed(
-            Resample(noise_fraction=fraction).fit(stream(fit, head)).eraser,
+            Resample(noise_fraction=fraction).fit(context(fit, head)).eraser,
             "last",
             torch.zeros(1, dtype=torch.float64),
         )
@@ -346,7 +330,7 @@ def test_two_views_of_an_image_give_away_what_one_does_not(case):
     forgotten its answer has mostly other noise.
     """
     fit, test, head = case
-    eraser = Resample().fit(stream(fit, head)).eraser
+    eraser = Resample().fit(context(fit, head)).eraser
     found = {}
     for name, change in (
         ("one", lambda one, _: one),
@@ -373,7 +357,7 @@ def test_more_noise_moves_less_under_noisy_queries_and_hides_from_neighbours(cas
     )
     gains, near = {}, {}
     for fraction in (0.0, 0.5):
-        eraser = Resample(noise_fraction=fraction).fit(stream(fit, head)).eraser
+        eraser = Resample(noise_fraction=fraction).fit(context(fit, head)).eraser
         gains[fraction] = instability(
             *(placed(eraser, "last", test.features)(one) for one in (test.features, noisy)),
             test.forget,
@@ -394,7 +378,7 @@ def test_more_noise_moves_less_under_noisy_queries_and_hides_from_neighbours(cas
 def test_clusters_leave_capacity_for_what_the_gate_misses(case):
     fit, _, head = case
     kept = statistics.of_stream(
-        Cached(fit.features[~fit.forget], fit.labels[~fit.forget], head), head
+        TensorFeatures(fit.features[~fit.forget], fit.labels[~fit.forget], 200), head
     ).without([0])
     missed = kept.mean[3].expand(10, -1)
     wanted = cluster_capacity(kept, missed, 1000) - cluster_capacity(kept, missed[:0], 1000)
@@ -407,8 +391,7 @@ def test_clusters_leave_capacity_for_what_the_gate_misses(case):
 
 def test_with_the_head_alone_only_class_and_margin_are_left(case):
     fit, test, head = case
-    made = stream(fit, head)
-    made.retain = None
+    made = replace(context(fit, head), retain=None)
     method = Resample(statistics="head")
     assert method.needs == {"forget"}
     eraser = method.fit(made).eraser
@@ -453,10 +436,10 @@ def test_a_few_samples_of_a_sparse_network_are_hidden_too(
 
 def test_a_file_of_statistics_gives_the_same_map_as_the_data(case, tmp_path):
     fit, _, head = case
-    own = stream(fit, head)
+    own = context(fit, head)
     direct = Resample().fit(own).eraser
     path = statistics.of_stream(own.retain, head).save(tmp_path / "s.safetensors")
-    filed = Resample(statistics=str(path)).fit(stream(fit, head)).eraser
+    filed = Resample(statistics=str(path)).fit(context(fit, head)).eraser
     assert torch.allclose(
         *(through(one, fit, head).features for one in (direct, filed)), rtol=1e-3, atol=1e-3
     )
@@ -465,9 +448,9 @@ def test_a_file_of_statistics_gives_the_same_map_as_the_data(case, tmp_path):
 
 def test_many_clusters_share_one_covariance(case, monkeypatch):
     fit, test, head = case
-    whole = statistics.of_stream(Cached(fit.features, fit.labels, head), head)
+    whole = statistics.of_stream(TensorFeatures(fit.features, fit.labels, 200), head)
     monkeypatch.setattr(computing, "COVARIANCE_LIMIT", 5 * 16**2 - 1)
-    found = statistics.of_stream(Cached(fit.features, fit.labels, head), head)
+    found = statistics.of_stream(TensorFeatures(fit.features, fit.labels, 200), head)
     assert len(whole.mean) > len(
         found.mean
     ) == 6 and found.covariance.shape == found.correlation.shape == (1, 16, 16)
@@ -478,7 +461,7 @@ def test_many_clusters_share_one_covariance(case, monkeypatch):
         ]
     )
     assert torch.allclose(found.covariance[0], residuals.T @ residuals / (len(fit) - 6), atol=1e-4)
-    eraser = Resample().fit(stream(fit, head)).eraser
+    eraser = Resample().fit(context(fit, head)).eraser
     assert eraser.maps.shape == eraser.covariance_correction.shape == (1, 16, 16)
     assert (
         linear_probe(through(eraser, fit, head), through(eraser, test, head), 0).value < 1 / 6 + 0.1
@@ -487,15 +470,15 @@ def test_many_clusters_share_one_covariance(case, monkeypatch):
 
 def test_statistics_of_another_model_are_refused(case, tmp_path):
     fit, _, head = case
-    path = statistics.of_stream(Cached(fit.features, fit.labels, head), head).save(
+    path = statistics.of_stream(TensorFeatures(fit.features, fit.labels, 200), head).save(
         tmp_path / "s.safetensors"
     )
     with pytest.raises(UsageError, match="another head"):
-        Resample(statistics=str(path)).fit(stream(fit, (head[0].flip(0), head[1])))
+        Resample(statistics=str(path)).fit(context(fit, (head[0].flip(0), head[1])))
     found = statistics.load(path)
     replace(found, labels=found.labels + 99).save(path)
     with pytest.raises(UsageError, match="another head"):
-        Resample(statistics=str(path)).fit(stream(fit, head))
+        Resample(statistics=str(path)).fit(context(fit, head))
     with pytest.raises(UsageError, match="d=16"):
         Resample(statistics=str(path)).check(17)
 
@@ -505,7 +488,7 @@ def test_statistics_of_another_model_are_refused(case, tmp_path):
 
 def test_without_a_head_a_fitted_gate_and_clusters_do_it(case):
     fit, test, head = case
-    eraser = Resample().fit(stream(fit, None)).eraser
+    eraser = Resample().fit(context(fit, None)).eraser
     after, asked = through(eraser, fit, head), through(eraser, test, head)
     assert linear_probe(after, asked, 0).value < 0.25 < 0.9 < linear_probe(fit, test, 0).value
     assert float((asked.features == test.features).all(1)[~test.forget].double().mean()) > 0.97
@@ -516,7 +499,7 @@ def test_embeddings_of_one_length_keep_it(case):
     unit = [
         replace(one, features=nn.functional.normalize(one.features, dim=1)) for one in (fit, test)
     ]
-    eraser = placed(Resample().fit(stream(unit[0], None)).eraser, "last", unit[1].features)
+    eraser = placed(Resample().fit(context(unit[0], None)).eraser, "last", unit[1].features)
     assert torch.allclose(eraser(unit[1].features).norm(dim=1), torch.ones(len(test)), atol=1e-5)
 
 

@@ -5,18 +5,19 @@ from dataclasses import replace
 
 import pytest
 import torch
+from released import released
 from torch import nn
 from torch.utils.data import TensorDataset
 
 import unspan
 from unspan.errors import UsageError
-from unspan.methods import METHODS, by_name
+from unspan.methods import METHODS, TrainedMethod, by_name
 from unspan.models.frozen_norms import frozen_norms
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 
 OWN_LOOP = ("lau", "fisher", "svd")  # methods without the shared training loop
-TRAINED = [one.name for one in METHODS if hasattr(one, "unlearn")]
+TRAINED = [one.name for one in METHODS if issubclass(one, TrainedMethod)]
 
 
 class OwnNorm(nn.Module):
@@ -162,5 +163,5 @@ def test_reading_in_training_mode_keeps_frozen_statistics(request_of_one):
     torch.manual_seed(0)
     net = Net().eval()
     net.body.requires_grad_(False)
-    method = unspan.ESC(rank=1, fidelity="released-code")
+    method = released("esc").ReleasedESC(rank=1)
     assert moved(net, erased(net, request_of_one, method), "body") == []

@@ -180,11 +180,10 @@ def test_impossible_settings_of_the_loop_are_refused(wrong):
 def test_weights_that_are_not_finite_are_never_returned():
     from dataclasses import dataclass
 
-    from unspan.methods.svd import SVD
-    from unspan.training.context import Outcome
+    from unspan.methods import SVD, Outcome, TrainedMethod
 
     @dataclass(frozen=True)
-    class Breaking:
+    class Breaking(TrainedMethod):
         name = "breaking"
         needs = frozenset({"forget"})
 

@@ -19,7 +19,7 @@ from unspan.errors import DataError, UsageError
 from unspan.extraction import Pool, eval_mode, find_feature_layer, head_parameters, unwrap
 from unspan.extraction.statistics import clustering
 from unspan.extraction.statistics.record import MIN_SAMPLES, Statistics
-from unspan.extraction.stream import FeatureStream, example
+from unspan.extraction.stream import FeatureStream, ModelFeatures, example
 from unspan.models.copying import copied
 from unspan.run import Run
 
@@ -58,7 +58,7 @@ def of_model(
         first, _ = peek(batches(data, run))
         found, _ = find_feature_layer(inner, example(first, inner), feature_layer, pool, whole=True)
         head = head_parameters(inner, found)
-        stream = FeatureStream(
+        stream = ModelFeatures(
             inner, found, batches(data, run, shuffle=True), run, total=size_of(data, run), head=None
         )
         stream.says = "reading data"

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from unspan.erasers import Affine, LogitMarginEraser, head_rows
+from unspan.erasers import Affine, Eraser, LogitMarginEraser, head_rows
 from unspan.erasers.composition import parts_of
 from unspan.errors import UsageError
 from unspan.extraction.statistics.record import Statistics, load
-from unspan.extraction.stream import FeatureStream
+from unspan.system.digests import state_hash
 
 _SAME_ROW = 1e-2  # of the largest entry of a column
 
 
-def load_for(path: str, stream: FeatureStream) -> Statistics:
-    """Statistics from a file, after checking that they describe the features of a stream.
+def load_for(
+    path: str,
+    head: tuple[Tensor, Tensor] | None,
+    prior: Eraser | None,
+    model: nn.Module | None,
+) -> Statistics:
+    """Statistics from a file, after checking that they describe the features of a request.
+
+    Args:
+        path: of the file.
+        head: weight `[C, d]` and bias `[C]` of the model; None where it has none.
+        prior: eraser of earlier requests that the features went through.
+        model: whose weights are compared; None compares none.
 
     Raises:
         UsageError: they are of other weights, of another head, or of features that an earlier
@@ -23,18 +34,18 @@ def load_for(path: str, stream: FeatureStream) -> Statistics:
         ModelError: the file cannot be read.
     """
     found = load(path)
-    earlier = [] if stream.prior is None else parts_of(stream.prior)
+    earlier = [] if prior is None else parts_of(prior)
     if any(isinstance(part, Affine | LogitMarginEraser) for part in earlier):
         raise UsageError(
             f"{path} is of the original features, which the eraser of an earlier request has"
             " changed for all samples. Give the retain set instead."
         )
-    if found.model and found.model != stream.model_digest():
+    if found.model and model is not None and found.model != state_hash(model.state_dict()):
         raise UsageError(
             f"{path} is of other weights than this model has; write statistics of this one with"
             " unspan stats."
         )
-    if stream.head is not None and not _is_of_head(found, head_rows(stream.head)):
+    if head is not None and not _is_of_head(found, head_rows(head)):
         raise UsageError(
             f"{path} is of a model with another head; write statistics of this one with unspan"
             " stats."

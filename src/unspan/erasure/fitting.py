@@ -1,0 +1,127 @@
+"""Third step of `erase`: read the features once and fit the eraser."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+from unspan import dist
+from unspan.data.loading import batches, size_of
+from unspan.erasers import Eraser, Projection, compose
+from unspan.erasure.checks import check_recognised
+from unspan.erasure.locating import Located
+from unspan.erasure.opening import Opened
+from unspan.errors import UsageError
+from unspan.extraction.stream import ModelFeatures, Seen, seen_by_all
+from unspan.methods import EraserMethod, Fit, FitContext
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """What a method found.
+
+    Attributes:
+        fit: its eraser and its figures.
+        eraser: the map of all requests so far; None where this one adds nothing to those before.
+        seen: what all processes read.
+        seconds: that the method took.
+    """
+
+    fit: Fit
+    eraser: Eraser | None
+    seen: Seen
+    seconds: float
+
+
+def fit_eraser(opened: Opened, located: Located, method: EraserMethod) -> Fitted:
+    """Read the features and fit.
+
+    Raises:
+        InconclusiveError: the method found no usable map.
+        DataError: the model does not recognise what is to be forgotten.
+        UsageError: nothing would be left.
+    """
+    splits = located.splits
+    prior = _read_through(opened, method)
+    forget = _forget_features(opened, located, prior)
+    context = FitContext(
+        forget=forget,
+        retain=_retain_features(opened, located, method, prior),
+        head=located.head,
+        classes=splits.classes,
+        earlier=tuple(opened.earlier_classes),
+        prior=prior,
+        key=opened.key,
+        seed=opened.run.seed,
+        model=opened.model,
+        frozen_norms=opened.frozen_norms,
+    )
+    dist.agree("the settings", (repr(method), splits.kind, splits.selector, splits.classes))
+    begun = time.perf_counter()
+    fit = method.fit(context)
+    seconds = time.perf_counter() - begun
+    seen = seen_by_all(forget)
+    if opened.options.check_labels and opened.record is None:
+        check_recognised(seen, located.head, splits)
+    total = _with_prior(opened.prior, fit.eraser, located.feature_layer.dim)
+    return Fitted(fit=fit, eraser=total, seen=seen, seconds=seconds)
+
+
+def _read_through(opened: Opened, method: EraserMethod) -> Eraser | None:
+    """The eraser that features go through before the method sees them.
+
+    None for two projections: their spans are found on original features, and united.
+    """
+    if isinstance(opened.prior, Projection) and method.projects:
+        return None
+    return opened.prior
+
+
+def _forget_features(opened: Opened, located: Located, prior: Eraser | None) -> ModelFeatures:
+    return ModelFeatures(
+        opened.model,
+        located.feature_layer,
+        located.batches,
+        opened.run,
+        total=size_of(located.splits.forget, opened.run),
+        head=located.head,
+        prior=prior,
+    )
+
+
+def _retain_features(
+    opened: Opened, located: Located, method: EraserMethod, prior: Eraser | None
+) -> ModelFeatures | None:
+    """Features of the retain set, in random order where only a part may be read."""
+    if "retain" not in method.needs:
+        return None
+    data = located.splits.retain
+    limit = opened.run.max_samples if method.retain_limit is None else method.retain_limit
+    run = replace(opened.run, max_samples=limit)
+    return ModelFeatures(
+        opened.model,
+        located.feature_layer,
+        batches(data, run, shuffle=method.whole, shard=not method.whole),
+        opened.run,
+        total=size_of(data, run),
+        head=None,
+        prior=prior,
+        says="reading data to keep",
+    )
+
+
+def _with_prior(prior: Eraser | None, fitted: Eraser, dim: int) -> Eraser | None:
+    """The map of all requests; None where a projection adds no direction to those before."""
+    total = compose(prior, fitted)
+    if not isinstance(total, Projection):
+        return total
+    gone = prior.basis.shape[1] if isinstance(prior, Projection) else 0
+    rank = total.basis.shape[1]
+    if isinstance(prior, Projection) and rank == gone:
+        return None
+    if rank >= dim:
+        raise UsageError(
+            f"The requests together would remove all {dim} directions; {gone} are gone already. Use"
+            " a lower rank, or retrain."
+        )
+    return total

@@ -1,0 +1,159 @@
+"""Second step of `erase`: check the request, and find where the features are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from unspan import dist
+from unspan.data.batch import Batch
+from unspan.data.loading import batches, peek
+from unspan.data.request import Splits
+from unspan.erasers import Affine
+from unspan.erasure.checks import (
+    check_classes,
+    check_parts,
+    data_notices,
+    described,
+    split_notices,
+    unsteady,
+    without_earlier,
+)
+from unspan.erasure.install import check_fold
+from unspan.erasure.opening import Opened
+from unspan.errors import UsageError
+from unspan.extraction import FeatureLayer, find_feature_layer, head_parameters
+from unspan.extraction.stream import example
+from unspan.methods import EraserMethod
+from unspan.models import check_usable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Located:
+    """Where the features are, and the forget samples about to be read.
+
+    Attributes:
+        splits: the request, without what earlier requests erased.
+        feature_layer: where features live and where the eraser will sit.
+        head: float64 weight `[C, d]` and bias `[C]`; None where there is no linear head.
+        batches: of the forget set, to be read once.
+        example: two samples on the device of the model.
+        steady: whether two passes over the same samples give the same features.
+        notices: for the receipt.
+    """
+
+    splits: Splits
+    feature_layer: FeatureLayer
+    head: tuple[Tensor, Tensor] | None
+    batches: Iterator[Batch]
+    example: Any
+    steady: bool
+    notices: tuple[str, ...]
+
+
+def locate_features(opened: Opened, method: EraserMethod) -> Located:
+    """Refuse what cannot be erased, and find the feature layer on the first samples.
+
+    Raises:
+        UsageError: the request, the form or the settings do not fit the model.
+        DataError: labels beyond the outputs.
+    """
+    check_form(opened)
+    check_usable(opened.model)
+    splits = readable(opened, method)
+    notices = notices_of(splits)
+    shuffle = method.reads_shuffled
+    first, stream = peek(batches(splits.forget, opened.run, shuffle=shuffle, shard=False))
+    if dist.world() > 1:  # every process looks at the same first samples, then reads its own part
+        stream = batches(splits.forget, opened.run)
+    inputs = example(first, opened.model)
+    found, more = _feature_layer(opened, method, inputs)
+    method.check(found.dim)
+    head = head_parameters(opened.model, found)
+    if opened.options.check_labels:
+        check_classes(splits, head, opened.model)
+    check_fold(opened.model, found, opened.options.form)
+    drift = described(lambda: unsteady(opened.model, found, first, method), "steadiness")
+    return Located(
+        splits=splits,
+        feature_layer=found,
+        head=head,
+        batches=stream,
+        example=inputs,
+        steady=not drift,
+        notices=(*notices, *more, *drift),
+    )
+
+
+def check_form(opened: Opened) -> None:
+    """Refuse an unknown form, and one other than that of earlier requests (UsageError)."""
+    form, record = opened.options.form, opened.record
+    if form not in ("projected", "folded"):
+        raise UsageError(f"form='{form}' is not 'projected' or 'folded'.")
+    if record is not None and record.placement != "trained" and record.form != form:
+        raise UsageError(
+            f"The model was erased in the {record.form} form; use form='{record.form}' for further"
+            " requests."
+        )
+
+
+def readable(opened: Opened, method: EraserMethod) -> Splits:
+    """The request, without what earlier requests erased where the method would move it again.
+
+    Raises:
+        UsageError: data that the method needs are missing, or a class was erased before.
+    """
+    splits = opened.splits
+    if "retain" in method.needs:
+        check_parts(splits, frozenset({"retain"}), method.name)
+    if not method.whole:
+        return splits
+    erased = {label for one in opened.earlier for label in one["request"]["classes"]}
+    again = erased & set(splits.classes)
+    if again:
+        raise UsageError(
+            f"Class {', '.join(map(str, sorted(again)))} was erased by an earlier request on this"
+            " model already."
+        )
+    if opened.earlier and "retain" in method.needs:
+        return without_earlier(splits, opened.earlier)
+    return splits
+
+
+def notices_of(splits: Splits) -> list[str]:
+    """What the user should know of the data; a check that fails is a notice itself."""
+    notices = described(lambda: data_notices(splits.forget), "reading the data twice")
+    return notices + described(lambda: split_notices(splits), "overlap of the parts of the data")
+
+
+def _feature_layer(
+    opened: Opened, method: EraserMethod, inputs: Any
+) -> tuple[FeatureLayer, list[str]]:
+    """The feature layer, and notices; that of an earlier request stays where that is possible.
+
+    A map that decides for every sample needs one vector, which the place of an affine map may not
+    have: then the same features are looked up again.
+    """
+    asked, pool = opened.options.feature_layer, opened.options.pool
+    record = opened.record if asked is None else None
+    if record is not None:
+        if not (method.whole and isinstance(opened.prior, Affine)):
+            return record.feature_layer, []
+        asked = _spelled(record.feature_layer)
+        pool = record.feature_layer.pool
+    classes = opened.splits.num_classes
+    return find_feature_layer(
+        opened.model, inputs, asked, pool, whole=method.whole, classes=classes
+    )
+
+
+def _spelled(feature_layer: FeatureLayer) -> str:
+    """The `feature_layer=` that finds this place again."""
+    if feature_layer.head is not None:
+        return feature_layer.head
+    if feature_layer.key:
+        return f"output:{feature_layer.key}"
+    return f"{feature_layer.reads}:out" if feature_layer.reads else "output"

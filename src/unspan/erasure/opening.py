@@ -1,0 +1,234 @@
+"""First step of `erase`: the copy of the model, the request, the method, and what was erased
+before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from torch import nn
+
+from unspan.artifact import receipt as receipts
+from unspan.artifact import reopen
+from unspan.artifact.deletion import RECORD, Deletion, Form, Record
+from unspan.data.request import Splits, as_splits
+from unspan.erasers import Eraser, Projection
+from unspan.erasure import guard
+from unspan.erasure.collateral import Kept, set_apart
+from unspan.erasure.install import AffineLayer, restore_rows
+from unspan.errors import UsageError
+from unspan.extraction import Pool, detach, unwrap
+from unspan.methods import Method, TrainedMethod, recommended
+from unspan.models import recipe_of
+from unspan.models.copying import copied, refuse_adapters
+from unspan.models.frozen_norms import frozen_norms
+from unspan.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a request is carried out; the attributes are arguments of `erase`."""
+
+    feature_layer: str | None = None
+    pool: Pool | None = None
+    form: Form = "projected"
+    key: bytes | None = None
+    recipe: dict[str, Any] | None = None
+    check_labels: bool = True
+    resume: Path | None = None
+    max_drop: guard.MaxDrop = "default"
+    measure: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """What a request works on. The copy of the model is the only thing that later steps change.
+
+    Attributes:
+        source: the model as it was given; unchanged.
+        copy: its copy, which is returned.
+        model: the module inside `copy`, without wrappers such as `torch.compile`.
+        splits: the request, as far as the method may read it.
+        requested: the request with the samples that were set apart.
+        held: samples to keep that were set apart to measure damage; None where there are none.
+        method: with its settings.
+        run: device, batch size, seed, progress.
+        options: the other arguments of `erase`.
+        key: secret of the request.
+        recipe: how to build the architecture; empty where that is not known.
+        limit: points of accuracy that the samples to keep may lose; None for any.
+        frozen_norms: normalisation layers that keep their running statistics.
+        previous: the deletion that the model came in; None for a model.
+        record: how the model was erased before; None where it was not.
+        prior: eraser of earlier requests; None where there is none.
+    """
+
+    source: nn.Module
+    copy: nn.Module
+    model: nn.Module
+    splits: Splits
+    requested: Splits
+    held: Kept | None
+    method: Method
+    run: Run
+    options: Options
+    key: bytes
+    recipe: dict[str, Any]
+    limit: float | None
+    frozen_norms: frozenset[str]
+    previous: Deletion | None
+    record: Record | None
+    prior: Eraser | None
+
+    @property
+    def original(self) -> nn.Module:
+        """The module inside `source`, without wrappers."""
+        return unwrap(self.source)
+
+    @property
+    def trains(self) -> bool:
+        """Whether the method changes weights."""
+        return isinstance(self.method, TrainedMethod)
+
+    @property
+    def earlier(self) -> list[dict[str, Any]]:
+        """Receipts of earlier requests on this model, the oldest first."""
+        if self.record is None:
+            return []
+        return [*self.record.receipt["previous"], self.record.receipt]
+
+    @property
+    def earlier_classes(self) -> set[int]:
+        """Labels that earlier requests erased and this one does not."""
+        gone = {label for one in self.earlier for label in one["request"]["classes"]}
+        return gone - set(self.splits.classes)
+
+
+def open_request(
+    model: nn.Module | Deletion | str | Path,
+    data: Any,
+    method: Method | None,
+    run: Run,
+    options: Options,
+) -> Opened:
+    """Copy the model, set samples apart, and bring an erased model back to its original features.
+
+    Raises:
+        UsageError: an argument is of the wrong kind, or the model cannot take another request.
+        InconclusiveError: the deletion before must not be used.
+    """
+    requested = as_splits(data)
+    previous = _deletion(model)
+    if previous is not None:
+        previous.check()
+    if method is None:
+        receipt = None if previous is None else previous.receipt
+        method = recommended(requested, options.form, receipt)()
+    key = _key(options.key, previous)
+    source = model if previous is None else previous.model
+    _check_kinds(source, method)
+    assert isinstance(source, nn.Module)
+    trains = isinstance(method, TrainedMethod)
+    recipe = _recipe(source, options.recipe, previous)
+    if not trains:
+        refuse_adapters(unwrap(source))
+    copy = copied(source, run.device)
+    inner = unwrap(copy)
+    limit = guard.limit_of(options.max_drop, requested.kind)
+    splits, held = requested, None
+    if options.measure:
+        splits, held = set_apart(requested, run, trains and "retain" in method.needs)
+    norms = frozen_norms(inner)
+    record, prior = _without_eraser(inner, previous)
+    return Opened(
+        source=source,
+        copy=copy,
+        model=inner,
+        splits=splits,
+        requested=requested,
+        held=held,
+        method=method,
+        run=run,
+        options=options,
+        key=key,
+        recipe=recipe,
+        limit=limit,
+        frozen_norms=norms,
+        previous=previous,
+        record=record,
+        prior=prior,
+    )
+
+
+def _deletion(model: object) -> Deletion | None:
+    if isinstance(model, (str, Path)):
+        return reopen(Path(model))
+    return model if isinstance(model, Deletion) else None
+
+
+def _key(given: bytes | None, previous: Deletion | None) -> bytes:
+    if given is not None:
+        receipts.check_key(given)
+    return given or (None if previous is None else previous.key) or receipts.new_key()
+
+
+def _check_kinds(source: object, method: object) -> None:
+    if not isinstance(method, Method):
+        raise UsageError(
+            f"method={method!r} is not a method; pass one with its settings, for example"
+            " unspan.ESC(rank=1)."
+        )
+    if not isinstance(source, nn.Module):
+        raise UsageError(
+            f"model is a {type(source).__name__}; give a torch.nn.Module, a Deletion or the folder"
+            " of one."
+        )
+
+
+def _recipe(
+    source: nn.Module, given: dict[str, Any] | None, previous: Deletion | None
+) -> dict[str, Any]:
+    """How to build the architecture: as known before, as given, or as the model itself says."""
+    recipe = (None if previous is None else previous.recipe) or given
+    record = record_of(source)
+    if not recipe and record is not None:
+        recipe = record.receipt["model"]["recipe"]
+    return recipe or recipe_of(unwrap(source)) or {}
+
+
+def record_of(model: nn.Module) -> Record | None:
+    """How a model was erased, which it carries itself; None where it was not."""
+    record: Record | None = getattr(unwrap(model), RECORD, None)
+    return record
+
+
+def _without_eraser(
+    inner: nn.Module, previous: Deletion | None
+) -> tuple[Record | None, Eraser | None]:
+    """Bring an erased model back to its original features, so that spans are united, not
+    chained.
+    """
+    record = record_of(inner)
+    if record is None:
+        return None, None
+    if record.placement == "hook":
+        detach(inner, record.feature_layer)
+        return record, record.eraser
+    if record.placement == "trained":
+        return record, None
+    if previous is None or (record.placement == "weights" and previous.undo is None):
+        raise UsageError(
+            "This model was erased before, and the directions are not stored in it (they would"
+            " describe what was erased). Pass the Deletion itself or its folder with the .private"
+            " folder beside it, or erase both requests from the original."
+        )
+    if (
+        record.placement == "weights"
+        and isinstance(previous.eraser, Projection)
+        and previous.undo is not None
+    ):
+        site = cast(AffineLayer, inner.get_submodule(record.feature_layer.site))
+        restore_rows(site, previous.eraser.basis, previous.undo)
+    return record, previous.eraser

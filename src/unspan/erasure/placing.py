@@ -1,0 +1,41 @@
+"""Fourth step of `erase`: write the eraser into the copy, and verify what the copy then gives."""
+
+from __future__ import annotations
+
+from unspan.erasers import Eraser
+from unspan.erasure.change import Change
+from unspan.erasure.fitting import Fitted
+from unspan.erasure.install import install, verify
+from unspan.erasure.locating import Located
+from unspan.erasure.opening import Opened
+from unspan.extraction import read
+from unspan.extraction.access_paths import compare, outcomes
+
+
+def install_eraser(opened: Opened, located: Located, fitted: Fitted, eraser: Eraser) -> Change:
+    """Write the eraser into the copy, and compare the features before and after.
+
+    Raises:
+        ModelError: the copy does not give exactly the mapped features.
+        UsageError: the form does not take this eraser.
+    """
+    model, layer, form = opened.model, located.feature_layer, opened.options.form
+    before = outcomes(model, layer, located.example)
+    clean, _ = read(model, layer, located.example)
+    placement, undo = install(model, layer, eraser, form)
+    if located.steady:
+        verify(model, layer, eraser, form, clean, located.example)
+    after = outcomes(model, layer, located.example)
+    return Change(
+        feature_layer=layer,
+        eraser=eraser,
+        fit=fitted.fit,
+        placement=placement,
+        form=form,
+        seen=fitted.seen,
+        access_paths=compare(before, after, eraser, layer.dim),
+        warnings=(*located.notices, *fitted.fit.warnings),
+        seconds=fitted.seconds,
+        example=located.example,
+        undo=undo,
+    )

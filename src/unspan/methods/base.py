@@ -1,0 +1,203 @@
+"""What a method is: its declared capabilities, what it is given, and what it gives back.
+
+A method is a frozen dataclass of settings, all with defaults, that derives from `EraserMethod` (it
+fits a map on features) or `TrainedMethod` (it changes weights). What the library has to know of it
+is declared here and nowhere probed.
+"""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor, nn
+
+from unspan.erasers import Eraser
+from unspan.erasers.linalg import Spectrum
+from unspan.extraction.stream import FeatureStream, TensorFeatures
+from unspan.training.context import Outcome, Work
+from unspan.training.loop import Training
+
+Need = Literal["forget", "forget_labels", "retain", "holdout"]
+NEEDS: frozenset[str] = frozenset({"forget", "forget_labels", "retain", "holdout"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitContext:
+    """All that a method sees which fits a map on features.
+
+    Attributes:
+        forget: features of the forget set; read before those of the retain set.
+        retain: features of the retain set; None where the method does not declare a need of them.
+        head: float64 linear head, weight `[C, d]` and bias `[C]`; None where there is none.
+        classes: labels of the request; empty where it is no class.
+        earlier: labels that earlier requests on this model erased.
+        prior: eraser of earlier requests that the features went through.
+        key: secret of the request, for choices that nobody may predict.
+        seed: of every other random choice.
+        model: the network that the features come from; None where they are tensors.
+        frozen_norms: its normalisation layers that keep their running statistics.
+    """
+
+    forget: FeatureStream
+    retain: FeatureStream | None = None
+    head: tuple[Tensor, Tensor] | None = None
+    classes: tuple[int, ...] = ()
+    earlier: tuple[int, ...] = ()
+    prior: Eraser | None = None
+    key: bytes = b""
+    seed: int = 0
+    model: nn.Module | None = None
+    frozen_norms: frozenset[str] = frozenset()
+
+    @classmethod
+    def from_tensors(
+        cls,
+        features: Tensor,
+        labels: Tensor | None = None,
+        *,
+        retain: Tensor | None = None,
+        retain_labels: Tensor | None = None,
+        batch_size: int = 64,
+        **given: Any,
+    ) -> FitContext:
+        """The context of features in memory.
+
+        Args:
+            features: `[n, d]` of the forget set.
+            labels: `[n]`, None where there are none.
+            retain: `[m, d]` of the retain set, None where there is none.
+            retain_labels: `[m]`.
+            batch_size: samples that are handed out at a time.
+            given: the other attributes, such as `head`, `classes` and `key`.
+        """
+        kept = None
+        if retain is not None:
+            kept = TensorFeatures(retain, retain_labels, batch_size)
+        return cls(forget=TensorFeatures(features, labels, batch_size), retain=kept, **given)
+
+    @property
+    def dim(self) -> int:
+        """d, the number of features."""
+        return self.forget.dim
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted eraser, figures about the fit with `samples` read, and warnings for the user."""
+
+    eraser: Eraser
+    report: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What a user should know of a method before choosing it.
+
+    Attributes:
+        name: on the command line and in receipts.
+        summary: one sentence.
+        paper: where it was published.
+        needs: which data it reads with its default settings.
+        trains: whether it changes weights; otherwise it fits a map on features.
+        text: idea, formula, needs, cost, typical settings, known failures, source.
+    """
+
+    name: str
+    summary: str
+    paper: str
+    needs: frozenset[str]
+    trains: bool
+    text: str
+
+
+class Method(ABC):
+    """Declared capabilities that all methods share; derive from one of the two classes below.
+
+    Attributes:
+        name: on the command line and in receipts.
+        paper: where it was published, in one line.
+        stronger: settings that make it remove more when they are raised.
+        search: values of settings that `--tune` chooses from; the first of each is the default.
+        training: settings of the shared training loop; None where the method does not use it.
+    """
+
+    name: ClassVar[str]
+    paper: ClassVar[str] = ""
+    stronger: ClassVar[tuple[str, ...]] = ()
+    search: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    training: Training | None = None
+
+    @property
+    @abstractmethod
+    def needs(self) -> frozenset[str]:
+        """Which data it reads: of `forget`, `forget_labels`, `retain`, `holdout`."""
+
+    def check(self, dim: int) -> None:  # noqa: B027 - many methods have nothing to refuse
+        """Refuse settings that are impossible for `dim` features, before data is read.
+
+        Raises:
+            UsageError: a setting is impossible.
+            ResourceError: the fit would not fit in memory.
+        """
+
+    @classmethod
+    def card(cls) -> Card:
+        """The card of the method, written as the docstring of its module."""
+        text = (sys.modules[cls.__module__].__doc__ or cls.__doc__ or "").strip()
+        return Card(
+            name=cls.name,
+            summary=" ".join(text.split("\n\n")[0].split()),
+            paper=cls.paper,
+            needs=cls().needs,
+            trains=issubclass(cls, TrainedMethod),
+            text=text,
+        )
+
+
+class EraserMethod(Method):
+    """A method that fits a map on the features: frozen settings with `fit`.
+
+    Attributes:
+        whole: the map decides for every sample by itself, so it needs the features of a sample as
+            one vector; other maps also work where features are maps or tokens.
+        projects: erasers are projections of original features, so that the directions of several
+            requests are united; otherwise erasers follow one another.
+    """
+
+    whole: ClassVar[bool] = False
+    projects: ClassVar[bool] = False
+
+    @property
+    def reads_shuffled(self) -> bool:
+        """Whether forget samples must come in random order."""
+        return False
+
+    @property
+    def retain_limit(self) -> int | None:
+        """Most retained samples that are read; None leaves it to `Run.max_samples`."""
+        return None
+
+    def rank_for(self, dim: int) -> int | None:
+        """Directions that the settings remove of `dim` features; None where the data decide."""
+        return None
+
+    def rank_of(self, found: Spectrum) -> int | None:
+        """Directions that it would remove of this spectrum; None where it removes no span."""
+        return None
+
+    @abstractmethod
+    def fit(self, context: FitContext) -> Fit:
+        """Read the features and return the eraser."""
+
+
+class TrainedMethod(Method):
+    """A method that changes weights: frozen settings with `unlearn`."""
+
+    @abstractmethod
+    def unlearn(self, context: Work) -> Outcome:
+        """Change `context.model` in place."""
