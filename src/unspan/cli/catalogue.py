@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unspan.methods import Method
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ SITUATIONS = (
 NAMES = tuple(dict.fromkeys(name for one in SITUATIONS for name in one.methods))
 
 
-def available() -> tuple[Any, ...]:
+def available() -> tuple[type[Method], ...]:
     """The method classes that `--method` can name. The command line reads them here only."""
     from unspan.methods import registered
 
@@ -82,19 +85,6 @@ def situations(names: Iterable[str]) -> Iterator[Situation]:
     others = tuple(name for name in names if name not in NAMES)
     if others:
         yield Situation("Other methods", "Their cards say what they are for.", others)
-
-
-def card(method: Any) -> str:
-    """The card of a method: idea, formula, needs, cost, known failure, source."""
-    text: str = method.card().text
-    return text
-
-
-def summary(method: Any) -> str:
-    """The first sentence of the card, without the name that it begins with."""
-    first = " ".join(card(method).split("\n\n")[0].split())
-    _, colon, rest = first.partition(": ")
-    return rest if colon else first
 
 
 def complete_method(incomplete: str) -> list[str]:

@@ -33,7 +33,7 @@ def methods(
         print(situation.title)
         print(f"  {situation.advice}")
         for one in situation.methods:
-            print(_line(one, catalogue.summary(by_name[one]), situation))
+            print(_line(one, by_name[one].card().summary, situation))
         print()
     print("unspan methods NAME prints the card and the settings of a method.")
 
@@ -54,7 +54,7 @@ def _show_card(name: str) -> None:
     from unspan.methods import by_name, listed
 
     method = by_name(name)
-    print(catalogue.card(method))
+    print(method.card().text)
     rows = listed(method)
     if rows:
         print("\nSettings (--set NAME=VALUE) and their defaults:")

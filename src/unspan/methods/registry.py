@@ -34,19 +34,21 @@ def by_name(name: str) -> type[Method]:
     function without arguments that returns the class.
 
     Raises:
-        UsageError: unknown, which says close names and lists all; or code that gives no method.
+        UsageError: unknown, which lists the names; or code that gives no method.
     """
     if name.startswith(PREFIX):
         return _from_code(name)
     for method in METHODS:
         if method.name == name:
             return method
-    known = {method.name: method for method in registered()}
-    if name in known:
-        return known[name]
-    close = get_close_matches(name, known, n=3)
+    known = registered()
+    for method in known:
+        if method.name == name:
+            return method
+    names = [method.name for method in known]
+    close = get_close_matches(name, names, n=3)
     meant = f" Did you mean {' or '.join(close)}?" if close else ""
-    raise UsageError(f"Unknown method '{name}'.{meant} Methods: {', '.join(known)}.")
+    raise UsageError(f"Unknown method '{name}'.{meant} Methods: {', '.join(names)}.")
 
 
 def checked(found: object, origin: str) -> type[Method]:
