@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from unspan.extraction import logits_of, read
 from unspan.methods import DLFD
 from unspan.methods.dlfd import transport_cost
-from unspan.training.context import Work
+from unspan.training.context import TrainingContext
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,10 +21,16 @@ class ReleasedDLFD(DLFD):
     name: ClassVar[str] = "dlfd-released"
 
     def gain(
-        self, work: Work, moved: Tensor, clean: Tensor, y: Tensor, there: Tensor, keep: float
+        self,
+        context: TrainingContext,
+        moved: Tensor,
+        clean: Tensor,
+        y: Tensor,
+        there: Tensor,
+        keep: float,
     ) -> Tensor:
-        scores = logits_of(read(work.model, work.feature_layer, moved)[1])
+        scores = logits_of(read(context.model, context.feature_layer, moved)[1])
         assert scores is not None
-        features = read(work.model, work.feature_layer, clean)[0]
+        features = read(context.model, context.feature_layer, clean)[0]
         cost = transport_cost(features.float(), there, self.epsilon)
         return self.weight * cost - keep * cross_entropy(scores.flatten(1).float(), y)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unspan.methods import RandomLabels
-from unspan.training.context import Work
+from unspan.training.context import TrainingContext
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,5 +18,5 @@ class ReleasedRandomLabels(RandomLabels):
 
     name: ClassVar[str] = "random-labels-released"
 
-    def draw(self, work: Work, y: Tensor, stream: torch.Generator) -> Tensor:
-        return torch.randint(work.classes, (len(y),), generator=stream)
+    def draw(self, context: TrainingContext, y: Tensor, stream: torch.Generator) -> Tensor:
+        return torch.randint(context.classes, (len(y),), generator=stream)

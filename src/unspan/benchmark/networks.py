@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from unspan.models import build, classes_of
 from unspan.models.redraw import redraw
 from unspan.run import Run
 from unspan.training.checkpoint import Checkpoint
-from unspan.training.context import Work, image_layout
+from unspan.training.context import TrainingContext, image_layout
 from unspan.training.loop import Training
 
 
@@ -117,7 +118,14 @@ def trained(
     model = model if run.device is None else model.to(run.device)
     first, _ = peek(batches(data, run, shard=False))
     feature_layer, _ = find_feature_layer(model.eval(), example(first, model))
-    work = Work(model, feature_layer, {"retain": data}, run, Checkpoint(None, ""), classes)
+    work = TrainingContext(
+        model=model,
+        feature_layer=feature_layer,
+        parts={"retain": data},
+        run=run,
+        checkpoint=Checkpoint(None, ""),
+        classes=classes,
+    )
     name = hashlib.sha256(
         json.dumps([spec, repr(settings), classes, run.seed, work.fingerprint()]).encode()
     ).hexdigest()[:16]
@@ -125,9 +133,9 @@ def trained(
 
     def make() -> None:
         epochs = store.root / "networks" / f"{name}.epochs"
-        work.checkpoint = Checkpoint(epochs, name)
+        kept = replace(work, checkpoint=Checkpoint(epochs, name))
         with image_layout(model):
-            history = descend(work, settings, "training").report["history"]
+            history = descend(kept, settings, "training").report["history"]
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(
             {key: value.contiguous() for key, value in model.state_dict().items()},

@@ -31,7 +31,7 @@ from unspan.methods import Outcome, TrainedMethod
 from unspan.models import check_usable
 from unspan.system.digests import state_hash
 from unspan.training.checkpoint import Checkpoint
-from unspan.training.context import Work, class_scores, image_layout
+from unspan.training.context import TrainingContext, class_scores, image_layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,21 +144,21 @@ def read_forget_set(opened: Opened) -> ForgetPass:
     )
 
 
-def _context(opened: Opened, method: TrainedMethod, read: ForgetPass) -> Work:
+def _context(opened: Opened, method: TrainedMethod, read: ForgetPass) -> TrainingContext:
     """The copy, the parts of the data that the method declared, and where its epochs are kept."""
     with torch.no_grad():
         classes = class_scores(opened.model, read.example).shape[1]
     given = {"forget": read.splits.forget, "retain": read.splits.retain}
     given["holdout"] = read.splits.holdout
-    return Work(
-        opened.model,
-        read.feature_layer,
-        {name: given[name] for name in PARTS if name in method.needs},
-        opened.run,
-        Checkpoint(opened.options.resume, _key(opened, method, read.feature_layer)),
-        classes,
-        read.splits.classes,
-        opened.frozen_norms,
+    return TrainingContext(
+        model=opened.model,
+        feature_layer=read.feature_layer,
+        parts={name: given[name] for name in PARTS if name in method.needs},
+        run=opened.run,
+        checkpoint=Checkpoint(opened.options.resume, _key(opened, method, read.feature_layer)),
+        classes=classes,
+        forgotten=read.splits.classes,
+        frozen=opened.frozen_norms,
     )
 
 
@@ -171,7 +171,7 @@ def _check_finite(opened: Opened, method: TrainedMethod) -> None:
             )
 
 
-def _report(outcome: Outcome, context: Work, read: ForgetPass) -> dict[str, Any]:
+def _report(outcome: Outcome, context: TrainingContext, read: ForgetPass) -> dict[str, Any]:
     """The figures of the method, with how many samples it was given."""
     retained = len(context.parts["retain"]) if "retain" in context.parts else 0
     samples = len(read.seen.digests) // 32
@@ -186,7 +186,7 @@ def _report(outcome: Outcome, context: Work, read: ForgetPass) -> dict[str, Any]
 
 
 def _key(opened: Opened, method: TrainedMethod, feature_layer: FeatureLayer) -> str:
-    """Hash of what decides the result beside the samples, which `Work.fingerprint` adds."""
+    """Hash of what decides the result; `TrainingContext.fingerprint` adds the samples."""
     content = [
         state_hash(opened.model.state_dict()),
         method.name,

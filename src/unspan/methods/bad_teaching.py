@@ -29,7 +29,7 @@ from unspan.data.inputs import cut_rows
 from unspan.errors import UsageError
 from unspan.methods.base import TrainedMethod
 from unspan.models.redraw import redraw
-from unspan.training.context import Outcome, Work, class_scores
+from unspan.training.context import Outcome, TrainingContext, class_scores
 from unspan.training.loop import Pass, Training, train
 from unspan.training.samples import Minibatch
 
@@ -60,29 +60,29 @@ class BadTeaching(TrainedMethod):
                 " above 0 and is at most 1, the temperature is positive."
             )
 
-    def unlearn(self, work: Work) -> Outcome:
+    def unlearn(self, context: TrainingContext) -> Outcome:
         """Teach."""
-        samples = work.samples("forget", "retain")
+        samples = context.samples("forget", "retain")
         good, bad = (
-            copy.deepcopy(work.model).eval().requires_grad_(False),
-            copy.deepcopy(work.model).eval().requires_grad_(False),
+            copy.deepcopy(context.model).eval().requires_grad_(False),
+            copy.deepcopy(context.model).eval().requires_grad_(False),
         )
-        redraw(bad, int(work.stream("incompetent teacher").initial_seed() % 2**31))
+        redraw(bad, int(context.stream("incompetent teacher").initial_seed() % 2**31))
         retained = (~samples.forget).nonzero()[:, 0]
         chosen = retained[
-            torch.randperm(len(retained), generator=work.stream("retained share"))[
+            torch.randperm(len(retained), generator=context.stream("retained share"))[
                 : max(1, round(self.retain_share * len(retained)))
             ]
         ]
         used = torch.cat([samples.forget.nonzero()[:, 0], chosen])
 
         def loss(batch: Minibatch) -> Tensor:
-            student = work.scores(work.model, batch)
+            student = context.scores(context.model, batch)
             return self.divergence(student, teachers(good, bad, batch, student))
 
         def plan(epoch: int) -> list[Pass]:
             order = used[
-                torch.randperm(len(used), generator=work.stream("order", "bad-teaching", epoch))
+                torch.randperm(len(used), generator=context.stream("order", "bad-teaching", epoch))
             ]
             return [
                 Pass(
@@ -92,7 +92,7 @@ class BadTeaching(TrainedMethod):
                 )
             ]
 
-        history = train(work, self.training, plan, name=self.name)
+        history = train(context, self.training, plan, name=self.name)
         return Outcome(
             {"samples": int(samples.forget.sum()), "retained_used": len(chosen), "history": history}
         )

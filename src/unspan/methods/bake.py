@@ -45,7 +45,7 @@ from unspan.methods.baking.layers import layers_with_weights, pooled_inputs
 from unspan.methods.baking.targets import shuffled_repeats, target_classes
 from unspan.methods.base import TrainedMethod
 from unspan.methods.scrub import divergence, taught
-from unspan.training.context import Outcome, Work
+from unspan.training.context import Outcome, TrainingContext
 from unspan.training.loop import Pass, Training, train
 from unspan.training.samples import Minibatch, Samples
 
@@ -92,28 +92,28 @@ class Bake(TrainedMethod):
                 " weight not negative."
             )
 
-    def unlearn(self, work: Work) -> Outcome:
+    def unlearn(self, context: TrainingContext) -> Outcome:
         """Choose the target classes, then train on both parts at once."""
-        samples = work.samples("forget", "retain")
-        labels = target_classes(work, samples)
-        teacher = copy.deepcopy(work.model).eval().requires_grad_(False)
+        samples = context.samples("forget", "retain")
+        labels = target_classes(context, samples)
+        teacher = copy.deepcopy(context.model).eval().requires_grad_(False)
         first = samples.take(torch.arange(min(2, len(samples)))).x
-        names = layers_with_weights(work.model, first)[-self.layers :]
+        names = layers_with_weights(context.model, first)[-self.layers :]
         steps = self._steps(samples)
 
-        with pooled_inputs(work.model, names) as features:
+        with pooled_inputs(context.model, names) as features:
 
             def plan(epoch: int) -> list[Pass]:
                 memory = FeatureMemory(self.memory)
-                loss = partial(self._loss, work, teacher, labels, features, memory)
-                order = self._order(work, samples, epoch, steps)
+                loss = partial(self._loss, context, teacher, labels, features, memory)
+                order = self._order(context, samples, epoch, steps)
                 batches = samples.minibatches(order.shape[1], order=order.flatten())
                 return [Pass(batches, loss, steps)]
 
-            history = train(work, self.training, plan, name=self.name)
+            history = train(context, self.training, plan, name=self.name)
         count = int(samples.forget.sum())
         drawn = steps * len(history)
-        used = self._used(work, samples, len(history), steps)
+        used = self._used(context, samples, len(history), steps)
         return Outcome(
             {
                 "samples": count,
@@ -134,7 +134,7 @@ class Bake(TrainedMethod):
 
     def _loss(
         self,
-        work: Work,
+        context: TrainingContext,
         teacher: nn.Module,
         labels: Tensor,
         features: dict[str, Tensor],
@@ -144,30 +144,30 @@ class Bake(TrainedMethod):
         """The loss of one minibatch, `[]`.
 
         Args:
-            work: with the model.
+            context: with the model.
             teacher: the original.
             labels: `[n]` target classes of all samples.
             features: of the last forward pass, by layer.
             memory: of retained features of earlier steps.
             batch: retained and forget samples.
         """
-        scores = work.scores(work.model, batch)
+        scores = context.scores(context.model, batch)
         y = labels[batch.index].to(scores.device)
         gone = batch.forget.to(scores.device)
-        wanted = self._taught(work, teacher, batch).to(scores)
+        wanted = self._taught(context, teacher, batch).to(scores)
         near = divergence(wanted, scores[~gone], self.temperature)
         share = self.forget_batch / self.training.batch
         away = cross_entropy(scores[gone], y[gone]) * share
         apart = [_apart(memory, name, x, y, gone) for name, x in features.items()]
         return near + away + self.weight * torch.stack(apart).sum()
 
-    def _taught(self, work: Work, teacher: nn.Module, batch: Minibatch) -> Tensor:
+    def _taught(self, context: TrainingContext, teacher: nn.Module, batch: Minibatch) -> Tensor:
         """Scores of the original on the retained samples, without the forgotten classes."""
         scores = taught(teacher, replace(batch, x=cut_rows(batch.x, ~batch.forget)))
-        forgotten = torch.tensor(work.forgotten, dtype=torch.long, device=scores.device)
+        forgotten = torch.tensor(context.forgotten, dtype=torch.long, device=scores.device)
         return scores.index_fill(1, forgotten, _NEVER)
 
-    def _order(self, work: Work, samples: Samples, epoch: int, steps: int) -> Tensor:
+    def _order(self, context: TrainingContext, samples: Samples, epoch: int, steps: int) -> Tensor:
         """Positions `[steps, batch + forget_batch]` of the samples of every step.
 
         Each part comes in a random order of its own.
@@ -179,17 +179,17 @@ class Bake(TrainedMethod):
         columns = []
         for name, mask, size in parts:
             positions = mask.nonzero()[:, 0]
-            stream = work.stream("order", name, epoch)
+            stream = context.stream("order", name, epoch)
             columns.append(shuffled_repeats(positions, steps * size, stream).view(steps, size))
         order = torch.cat(columns, 1)
-        mixed = torch.randperm(order.shape[1], generator=work.stream("order", "mixed", epoch))
+        mixed = torch.randperm(order.shape[1], generator=context.stream("order", "mixed", epoch))
         return order[:, mixed]
 
-    def _used(self, work: Work, samples: Samples, epochs: int, steps: int) -> Tensor:
+    def _used(self, context: TrainingContext, samples: Samples, epochs: int, steps: int) -> Tensor:
         """Which samples were drawn in any epoch, `[n]` bool."""
         used = torch.zeros(len(samples), dtype=torch.bool)
         for epoch in range(1, epochs + 1):
-            used[self._order(work, samples, epoch, steps)] = True
+            used[self._order(context, samples, epoch, steps)] = True
         return used
 
 

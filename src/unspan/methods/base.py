@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from unspan.erasers import Eraser
 from unspan.erasers.linalg import Spectrum
 from unspan.extraction.stream import FeatureStream, TensorFeatures
-from unspan.training.context import Outcome, Work
+from unspan.training.context import Outcome, TrainingContext
 from unspan.training.loop import Training
 
 Need = Literal["forget", "forget_labels", "retain", "holdout"]
@@ -199,5 +199,5 @@ class TrainedMethod(Method):
     """A method that changes weights: frozen settings with `unlearn`."""
 
     @abstractmethod
-    def unlearn(self, context: Work) -> Outcome:
+    def unlearn(self, context: TrainingContext) -> Outcome:
         """Change `context.model` in place."""

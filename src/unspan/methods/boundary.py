@@ -30,7 +30,7 @@ from unspan.errors import UsageError
 from unspan.extraction import eval_mode, input_like
 from unspan.methods.base import TrainedMethod
 from unspan.methods.descent import over
-from unspan.training.context import Outcome, Work
+from unspan.training.context import Outcome, TrainingContext
 from unspan.training.loop import Training, train
 from unspan.training.samples import Minibatch, Samples
 
@@ -60,34 +60,36 @@ class Boundary(TrainedMethod):
                 f"kind={self.kind!r}, eps={self.eps}: kind is shrink or expand, eps is positive."
             )
 
-    def unlearn(self, work: Work) -> Outcome:
+    def unlearn(self, context: TrainingContext) -> Outcome:
         """Find the labels, then train on them."""
-        samples = work.samples("forget")
+        samples = context.samples("forget")
         if self.kind == "expand":
-            return self._expand(work, samples)
-        labels, crossed = nearest_labels(work, samples, self.eps, self.training.batch)
-        history = self._fit(work, samples, labels)
+            return self._expand(context, samples)
+        labels, crossed = nearest_labels(context, samples, self.eps, self.training.batch)
+        history = self._fit(context, samples, labels)
         return Outcome(
             {"samples": len(samples), "crossed_the_boundary": crossed, "history": history}
         )
 
-    def _fit(self, work: Work, samples: Samples, labels: Tensor) -> list[dict[str, object]]:
+    def _fit(
+        self, context: TrainingContext, samples: Samples, labels: Tensor
+    ) -> list[dict[str, object]]:
         def loss(batch: Minibatch) -> Tensor:
-            scores = work.scores(work.model, batch)
+            scores = context.scores(context.model, batch)
             return cross_entropy(scores, labels[batch.index].to(scores.device))
 
         return train(
-            work,
+            context,
             self.training,
-            lambda epoch: [over(work, samples, self.training.batch, ("forget", epoch), loss)],
+            lambda epoch: [over(context, samples, self.training.batch, ("forget", epoch), loss)],
             name=f"boundary {self.kind}",
         )
 
-    def _expand(self, work: Work, samples: Samples) -> Outcome:
+    def _expand(self, context: TrainingContext, samples: Samples) -> Outcome:
         """Train with one more output, then take it away."""
-        head = work.head(changes=True)
+        head = context.head(changes=True)
         old = head.weight, head.bias, head.out_features
-        extra = torch.randn(1, head.in_features, generator=work.stream("extra output")).to(
+        extra = torch.randn(1, head.in_features, generator=context.stream("extra output")).to(
             head.weight
         ) * float(head.weight.detach().std())
         head.weight = nn.Parameter(torch.cat([head.weight.detach(), extra]))
@@ -97,7 +99,7 @@ class Boundary(TrainedMethod):
             else nn.Parameter(torch.cat([head.bias.detach(), head.bias.detach().new_zeros(1)]))
         )
         head.out_features += 1
-        history = self._fit(work, samples, torch.full_like(samples.y, head.out_features - 1))
+        history = self._fit(context, samples, torch.full_like(samples.y, head.out_features - 1))
         with torch.no_grad():
             old[0].copy_(head.weight[:-1])
             if old[1] is not None:
@@ -106,7 +108,9 @@ class Boundary(TrainedMethod):
         return Outcome({"samples": len(samples), "history": history})
 
 
-def nearest_labels(work: Work, samples: Samples, eps: float, batch: int) -> tuple[Tensor, float]:
+def nearest_labels(
+    context: TrainingContext, samples: Samples, eps: float, batch: int
+) -> tuple[Tensor, float]:
     """`[n]` wrong labels across the boundary of the original model, and the share of samples that
     crossed it.
 
@@ -115,18 +119,18 @@ def nearest_labels(work: Work, samples: Samples, eps: float, batch: int) -> tupl
     """
     low, high = value_range(samples, batch)
     found, crossed = [], 0
-    with eval_mode(work.model), torch.enable_grad():
+    with eval_mode(context.model), torch.enable_grad():
         for one in samples.minibatches(batch):
             if not (isinstance(one.x, Tensor) and one.x.is_floating_point()):
                 raise UsageError(
                     "Boundary unlearning attacks the inputs, which must be floating tensors such as"
                     " images."
                 )
-            x = place(one.x, input_like(work.model, one.x)).clone().requires_grad_()
+            x = place(one.x, input_like(context.model, one.x)).clone().requires_grad_()
             y = one.y.to(x.device)
             (slope,) = torch.autograd.grad(
                 cross_entropy(
-                    work.scores(work.model, Minibatch(x, one.y, one.index, one.forget)),
+                    context.scores(context.model, Minibatch(x, one.y, one.index, one.forget)),
                     y,
                     reduction="sum",
                 ),
@@ -137,7 +141,9 @@ def nearest_labels(work: Work, samples: Samples, eps: float, batch: int) -> tupl
                 torch.maximum(x.detach() + eps * (top - bottom) * slope.sign(), bottom), top
             )
             with torch.no_grad():
-                scores = work.scores(work.model, Minibatch(moved, one.y, one.index, one.forget))
+                scores = context.scores(
+                    context.model, Minibatch(moved, one.y, one.index, one.forget)
+                )
             crossed += int((scores.argmax(1) != y).sum())
             found.append(scores.scatter(1, y[:, None], -torch.inf).argmax(1).cpu())
     return torch.cat(found), crossed / len(samples)

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 from unspan.errors import UsageError
 from unspan.methods.base import TrainedMethod
 from unspan.methods.descent import descend
-from unspan.training.context import Outcome, Work
+from unspan.training.context import Outcome, TrainingContext
 from unspan.training.loop import Training
 
 
@@ -44,14 +44,14 @@ class CFk(TrainedMethod):
         if self.k < 1:
             raise UsageError(f"k={self.k}: train at least one layer.")
 
-    def unlearn(self, work: Work) -> Outcome:
+    def unlearn(self, context: TrainingContext) -> Outcome:
         """Train the last layers."""
         layers = [
             module
-            for module in work.model.modules()
+            for module in context.model.modules()
             if not list(module.children()) and list(module.parameters())
         ]
         chosen = [
             one for module in layers[-self.k :] for one in module.parameters() if one.requires_grad
         ]
-        return descend(work, self.training, self.name, parameters=chosen)
+        return descend(context, self.training, self.name, parameters=chosen)

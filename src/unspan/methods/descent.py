@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from unspan.training.context import Outcome, Work
+from unspan.training.context import Outcome, TrainingContext
 from unspan.training.loop import Pass, Training, train
 from unspan.training.samples import Minibatch, Samples
 
@@ -16,20 +16,23 @@ Penalty = Callable[[int], Tensor]
 
 
 def retained(
-    work: Work, settings: Training, epoch: int, loss: Callable[[Minibatch], Tensor] | None = None
+    context: TrainingContext,
+    settings: Training,
+    epoch: int,
+    loss: Callable[[Minibatch], Tensor] | None = None,
 ) -> Pass:
     """One pass over the retained data in the order of its epoch."""
     return over(
-        work,
-        work.samples("retain"),
+        context,
+        context.samples("retain"),
         settings.batch,
         ("retain", epoch),
-        loss or (lambda batch: own_loss(work, batch)),
+        loss or (lambda batch: own_loss(context, batch)),
     )
 
 
 def over(
-    work: Work,
+    context: TrainingContext,
     samples: Samples,
     batch: int,
     order: Sequence[Any],
@@ -37,18 +40,18 @@ def over(
 ) -> Pass:
     """One pass over samples in a random order named by `order`."""
     return Pass(
-        samples.shuffled(batch, work.stream("order", *order)), loss, -(-len(samples) // batch)
+        samples.shuffled(batch, context.stream("order", *order)), loss, -(-len(samples) // batch)
     )
 
 
-def own_loss(work: Work, batch: Minibatch) -> Tensor:
+def own_loss(context: TrainingContext, batch: Minibatch) -> Tensor:
     """Cross-entropy of the model on a minibatch."""
-    scores = work.scores(work.model, batch)
+    scores = context.scores(context.model, batch)
     return cross_entropy(scores, batch.y.to(scores.device))
 
 
 def descend(
-    work: Work,
+    context: TrainingContext,
     settings: Training,
     name: str,
     penalty: Penalty | None = None,
@@ -58,8 +61,12 @@ def descend(
     """Train on the retained data; `penalty(epoch)` is added to every loss."""
 
     def plan(epoch: int) -> list[Pass]:
-        extra = None if penalty is None else (lambda batch: own_loss(work, batch) + penalty(epoch))
-        return [retained(work, settings, epoch, extra)]
+        extra = (
+            None if penalty is None else (lambda batch: own_loss(context, batch) + penalty(epoch))
+        )
+        return [retained(context, settings, epoch, extra)]
 
-    history = train(work, settings, plan, after_step=after_step, parameters=parameters, name=name)
-    return Outcome({"samples": len(work.samples("retain")), "history": history})
+    history = train(
+        context, settings, plan, after_step=after_step, parameters=parameters, name=name
+    )
+    return Outcome({"samples": len(context.samples("retain")), "history": history})

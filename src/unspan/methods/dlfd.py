@@ -40,7 +40,7 @@ from unspan.methods.base import TrainedMethod
 from unspan.methods.boundary import value_range
 from unspan.methods.descent import own_loss
 from unspan.metrics.membership import loss_attack
-from unspan.training.context import Outcome, Work, accuracy_on
+from unspan.training.context import Outcome, TrainingContext, accuracy_on
 from unspan.training.loop import Pass, Training, train
 from unspan.training.samples import Minibatch, Samples
 
@@ -92,20 +92,23 @@ class DLFD(TrainedMethod):
                 " negative."
             )
 
-    def unlearn(self, work: Work) -> Outcome:
+    def unlearn(self, context: TrainingContext) -> Outcome:
         """Train on perturbed images; return the best admissible state.
 
         Raises:
             InconclusiveError: the forgetting score never fell to `save`.
         """
         _require_pot()
-        retain = work.samples("retain")
+        retain = context.samples("retain")
         best: dict[str, Any] = {}
         looks: list[dict[str, float]] = []
         low, high = value_range(retain, 256)
 
         def look(epoch: int, step: int) -> float:
-            score, accuracy = forgetting_score(work), _accuracy(work, work.samples("retain"))
+            score, accuracy = (
+                forgetting_score(context),
+                _accuracy(context, context.samples("retain")),
+            )
             looks.append(
                 {
                     "epoch": epoch,
@@ -117,7 +120,7 @@ class DLFD(TrainedMethod):
             if score <= self.save and accuracy >= best.get("accuracy", -1.0):
                 state = {
                     name: tensor.detach().cpu().clone()
-                    for name, tensor in work.model.state_dict().items()
+                    for name, tensor in context.model.state_dict().items()
                 }
                 best.update(accuracy=accuracy, score=score, epoch=epoch, step=step, state=state)
             return score
@@ -127,21 +130,21 @@ class DLFD(TrainedMethod):
             steps = -(-len(retain) // size)
             return [
                 Pass(
-                    self._images(work, epoch, steps, look, low, high),
-                    lambda batch: own_loss(work, batch),
+                    self._images(context, epoch, steps, look, low, high),
+                    lambda batch: own_loss(context, batch),
                     steps,
                 )
             ]
 
         history = train(
-            work,
+            context,
             self.training,
             plan,
             after_epoch=lambda epoch, row: bool(look(epoch, -1)) and False,
             name=self.name,
             resumable=False,
         )
-        report = {"samples": len(work.samples("forget")), "history": history, "looks": looks}
+        report = {"samples": len(context.samples("forget")), "history": history, "looks": looks}
         if not best:
             lowest = min((one["forgetting_score"] for one in looks), default=float("nan"))
             raise InconclusiveError(
@@ -149,20 +152,20 @@ class DLFD(TrainedMethod):
                 f" save={self.save:g} is asked for. Train longer, perturb more (radius, weight), or"
                 " raise save."
             )
-        work.model.load_state_dict(best["state"])
+        context.model.load_state_dict(best["state"])
         return Outcome(
             report | {"chosen": {key: best[key] for key in ("epoch", "step", "score", "accuracy")}}
         )
 
     def _images(
-        self, work: Work, epoch: int, steps: int, look: Any, low: Tensor, high: Tensor
+        self, context: TrainingContext, epoch: int, steps: int, look: Any, low: Tensor, high: Tensor
     ) -> Iterator[Minibatch]:
         """Retained minibatches, perturbed while the forgetting score is at or above `stop`."""
         size = self.training.batch
-        forget = work.samples("forget").endless(size, work.stream("order", "forget", epoch))
+        forget = context.samples("forget").endless(size, context.stream("order", "forget", epoch))
         score = 1.0
         for number, batch in enumerate(
-            work.samples("retain").shuffled(size, work.stream("order", "retain", epoch))
+            context.samples("retain").shuffled(size, context.stream("order", "retain", epoch))
         ):
             if number and number % self.every == 0:
                 score = look(epoch, number)
@@ -171,7 +174,7 @@ class DLFD(TrainedMethod):
                 continue
             share = number / max(steps - 1, 1)
             yield self.perturbed(
-                work,
+                context,
                 batch,
                 next(forget),
                 self.keep[0] + (self.keep[1] - self.keep[0]) * share,
@@ -181,7 +184,7 @@ class DLFD(TrainedMethod):
 
     def perturbed(
         self,
-        work: Work,
+        context: TrainingContext,
         batch: Minibatch,
         forget: Minibatch,
         keep: float,
@@ -191,17 +194,19 @@ class DLFD(TrainedMethod):
         """The minibatch moved away from the forget features within the radius, by signed gradient
         steps.
         """
-        like = next(work.model.parameters())
+        like = next(context.model.parameters())
         x, y = place(batch.x, like), batch.y.to(like.device)
         bottom, top = low.to(x), high.to(x)
         span = top - bottom
         moved = x.clone()
-        with eval_mode(work.model):
-            there = read(work.model, work.feature_layer, place(forget.x, like))[0].float()
+        with eval_mode(context.model):
+            there = read(context.model, context.feature_layer, place(forget.x, like))[0].float()
             with torch.enable_grad():
                 for _ in range(self.steps):
                     moved.requires_grad_()
-                    slope = torch.autograd.grad(self.gain(work, moved, x, y, there, keep), moved)[0]
+                    slope = torch.autograd.grad(
+                        self.gain(context, moved, x, y, there, keep), moved
+                    )[0]
                     step = moved.detach() + self.step * span * slope.sign()
                     step = torch.minimum(
                         torch.maximum(step, x - self.radius * span), x + self.radius * span
@@ -210,19 +215,25 @@ class DLFD(TrainedMethod):
         return Minibatch(moved, batch.y, batch.index, batch.forget)
 
     def gain(
-        self, work: Work, moved: Tensor, clean: Tensor, y: Tensor, there: Tensor, keep: float
+        self,
+        context: TrainingContext,
+        moved: Tensor,
+        clean: Tensor,
+        y: Tensor,
+        there: Tensor,
+        keep: float,
     ) -> Tensor:
         """`w l_OT - lambda CE` of perturbed images, a scalar that is raised.
 
         Args:
-            work: the model and where its features are.
+            context: the model and where its features are.
             moved: perturbed images.
             clean: the same images as they were.
             y: `[m]` their labels.
             there: `[n, d]` features of forget samples.
             keep: lambda.
         """
-        features, output = read(work.model, work.feature_layer, moved)
+        features, output = read(context.model, context.feature_layer, moved)
         scores = logits_of(output)
         assert scores is not None
         return self.weight * transport_cost(
@@ -251,32 +262,34 @@ def transport_cost(here: Tensor, there: Tensor, epsilon: float) -> Tensor:
     return (plan.to(cost) * cost).sum()
 
 
-def forgetting_score(work: Work) -> float:
+def forgetting_score(context: TrainingContext) -> float:
     """`2 |accuracy - 0.5|` of a balanced, two-sided loss attack: forget against held-out
     samples.
     """
-    found = [_losses(work, work.samples(name)) for name in ("forget", "holdout")]
-    accuracy = loss_attack(found[0], found[1], "forget against holdout", seed=work.run.seed)[
+    found = [_losses(context, context.samples(name)) for name in ("forget", "holdout")]
+    accuracy = loss_attack(found[0], found[1], "forget against holdout", seed=context.run.seed)[
         0
     ].value
     return 1.0 if accuracy is None else 2 * abs(accuracy - 0.5)
 
 
-def _losses(work: Work, samples: Samples) -> Tensor:
+def _losses(context: TrainingContext, samples: Samples) -> Tensor:
     rows = []
-    with eval_mode(work.model):
+    with eval_mode(context.model):
         for batch in samples.minibatches(
-            256, order=samples.some(2000, work.stream("forgetting score"))
+            256, order=samples.some(2000, context.stream("forgetting score"))
         ):
-            scores = work.scores(work.model, batch)
+            scores = context.scores(context.model, batch)
             rows.append(
                 cross_entropy(scores.double(), batch.y.to(scores.device), reduction="none").cpu()
             )
     return torch.cat(rows)
 
 
-def _accuracy(work: Work, samples: Samples) -> float:
-    return accuracy_on(work.model, samples, samples.some(2000, work.stream("followed", "retain")))
+def _accuracy(context: TrainingContext, samples: Samples) -> float:
+    return accuracy_on(
+        context.model, samples, samples.some(2000, context.stream("followed", "retain"))
+    )
 
 
 def _require_pot() -> None:

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 from unspan.methods.base import TrainedMethod
 from unspan.methods.descent import descend
-from unspan.training.context import Outcome, Work
+from unspan.training.context import Outcome, TrainingContext
 from unspan.training.loop import Training
 
 
@@ -37,6 +37,6 @@ class Finetune(TrainedMethod):
     needs: ClassVar[frozenset[str]] = frozenset({"retain"})
     stronger: ClassVar[tuple[str, ...]] = ("lr", "epochs")
 
-    def unlearn(self, work: Work) -> Outcome:
+    def unlearn(self, context: TrainingContext) -> Outcome:
         """Train on."""
-        return descend(work, self.training, "finetune")
+        return descend(context, self.training, "finetune")

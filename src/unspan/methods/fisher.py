@@ -33,7 +33,7 @@ from unspan.data.inputs import place
 from unspan.errors import UsageError
 from unspan.extraction import eval_mode, logits_of
 from unspan.methods.base import TrainedMethod
-from unspan.training.context import Outcome, Work
+from unspan.training.context import Outcome, TrainingContext
 from unspan.training.samples import Minibatch
 
 _ENTRIES = 2**26  # numbers of per-sample gradients held at once
@@ -69,23 +69,25 @@ class Fisher(TrainedMethod):
                 " positive."
             )
 
-    def unlearn(self, work: Work) -> Outcome:
+    def unlearn(self, context: TrainingContext) -> Outcome:
         """Estimate the information, then add the noise."""
-        retain = work.samples("retain")
-        index = retain.some(self.samples or len(retain), work.stream("fisher samples"))
-        information = fisher_information(work, index, self.draws)
-        head = work.head() if work.feature_layer.head else None
+        retain = context.samples("retain")
+        index = retain.some(self.samples or len(retain), context.stream("fisher samples"))
+        information = fisher_information(context, index, self.draws)
+        head = context.head() if context.feature_layer.head else None
         with torch.no_grad():
-            for name, weight in work.model.named_parameters():
+            for name, weight in context.model.named_parameters():
                 if not weight.requires_grad:
                     continue
                 last = head is not None and any(weight is one for one in (head.weight, head.bias))
                 variance = noise_variance(information[name], self.alpha, last)
                 mean = weight.detach().clone()
-                if last and work.forgotten:
-                    rows = list(work.forgotten)
+                if last and context.forgotten:
+                    rows = list(context.forgotten)
                     mean[rows], variance[rows] = 0.0, 1e-3
-                noise = torch.randn(weight.shape, generator=work.stream("noise", name)).to(weight)
+                noise = torch.randn(weight.shape, generator=context.stream("noise", name)).to(
+                    weight
+                )
                 weight.copy_(mean + variance.sqrt() * noise)
         return Outcome({"samples": len(index), "retained_used": len(index), "noise": self.alpha})
 
@@ -104,11 +106,13 @@ def noise_variance(information: Tensor, alpha: float, last: bool) -> Tensor:
     return variance * (10 if last or information.ndim == 1 else 1)
 
 
-def fisher_information(work: Work, index: Tensor, draws: int | None) -> dict[str, Tensor]:
+def fisher_information(
+    context: TrainingContext, index: Tensor, draws: int | None
+) -> dict[str, Tensor]:
     """Diagonal Fisher information of every parameter, by name, on retained samples, in evaluation
     mode.
     """
-    model = work.model
+    model = context.model
     weights = {name: one.detach() for name, one in model.named_parameters()}
     buffers = dict(model.named_buffers())
     total = {name: torch.zeros_like(one) for name, one in weights.items()}
@@ -122,11 +126,13 @@ def fisher_information(work: Work, index: Tensor, draws: int | None) -> dict[str
     slopes = torch.func.vmap(torch.func.grad(own), in_dims=(None, 0, 0))
     done = 0
     with eval_mode(model):
-        for batch in work.samples("retain").minibatches(size, order=index):
+        for batch in context.samples("retain").minibatches(size, order=index):
             x = _tensor(batch, next(model.parameters()))
-            p = work.scores(model, batch).softmax(1)
+            p = context.scores(model, batch).softmax(1)
             chosen = (
-                p.multinomial(draws, replacement=True, generator=work.stream("fisher draws", done))
+                p.multinomial(
+                    draws, replacement=True, generator=context.stream("fisher draws", done)
+                )
                 if draws
                 else None
             )
@@ -147,7 +153,7 @@ def fisher_information(work: Work, index: Tensor, draws: int | None) -> dict[str
                             slope.square() * weight.view(-1, *[1] * (slope.ndim - 1))
                         ).sum(0)
             done += len(batch)
-            work.run.report("fisher information", done, len(index))
+            context.run.report("fisher information", done, len(index))
     return {name: one / max(done, 1) for name, one in total.items()}
 
 

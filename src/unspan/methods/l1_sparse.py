@@ -24,7 +24,7 @@ from torch import Tensor
 from unspan.errors import UsageError
 from unspan.methods.base import TrainedMethod
 from unspan.methods.descent import descend
-from unspan.training.context import Outcome, Work
+from unspan.training.context import Outcome, TrainingContext
 from unspan.training.loop import Training
 
 
@@ -62,9 +62,9 @@ class L1Sparse(TrainedMethod):
         """
         return self.gamma * max(0.0, 1 - (epoch - 1) / (self.training.epochs - self.free))
 
-    def unlearn(self, work: Work) -> Outcome:
+    def unlearn(self, context: TrainingContext) -> Outcome:
         """Train with the penalty, or with thresholding."""
-        weights = [one for one in work.model.parameters() if one.requires_grad]
+        weights = [one for one in context.model.parameters() if one.requires_grad]
         now = {"step": 0.0}
 
         def penalty(epoch: int) -> Tensor:
@@ -78,7 +78,9 @@ class L1Sparse(TrainedMethod):
                 for one in weights:
                     one.copy_(soft_threshold(one, now["step"]))
 
-        done = descend(work, self.training, "l1-sparse", penalty, shrink if self.proximal else None)
+        done = descend(
+            context, self.training, "l1-sparse", penalty, shrink if self.proximal else None
+        )
         small = sum(int((one.detach().abs() < 1e-8).sum()) for one in weights) / max(
             sum(one.numel() for one in weights), 1
         )

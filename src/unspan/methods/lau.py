@@ -31,7 +31,7 @@ from unspan.data.inputs import place
 from unspan.errors import InconclusiveError, UsageError
 from unspan.extraction import eval_mode, read
 from unspan.methods.base import TrainedMethod
-from unspan.training.context import Outcome, Work
+from unspan.training.context import Outcome, TrainingContext
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +76,10 @@ class LAU(TrainedMethod):
                 " balance a share."
             )
 
-    def unlearn(self, work: Work) -> Outcome:
+    def unlearn(self, context: TrainingContext) -> Outcome:
         """Train the head on attacked features."""
-        samples, head = work.samples("forget"), work.head(changes=True)
-        z = _features(work, self.batch)
+        samples, head = context.samples("forget"), context.head(changes=True)
+        z = _features(context, self.batch)
         y = samples.y
         weight, bias = (
             head.weight.detach().float().cpu().clone().requires_grad_(),
@@ -97,7 +97,7 @@ class LAU(TrainedMethod):
         for epoch in range(1, self.epochs + 1):
             teacher = weight.detach().clone(), None if bias is None else bias.detach().clone()
             total = 0.0
-            for rows in torch.randperm(len(z), generator=work.stream("order", epoch)).split(
+            for rows in torch.randperm(len(z), generator=context.stream("order", epoch)).split(
                 self.batch
             ):
                 scores = linear(z[rows], weight, bias)
@@ -118,7 +118,7 @@ class LAU(TrainedMethod):
                     f" {self.lr:g})."
                 )
             history.append({"epoch": epoch, "loss": total / len(z), "forget_accuracy": left})
-            work.run.report("lau", epoch, self.epochs)
+            context.run.report("lau", epoch, self.epochs)
             if left == 0:
                 break
         with torch.no_grad():
@@ -161,10 +161,12 @@ def attacked(
     return moved
 
 
-def _features(work: Work, batch: int) -> Tensor:
+def _features(context: TrainingContext, batch: int) -> Tensor:
     """`[n, d]` features of the forget samples in evaluation mode."""
-    like, rows = next(work.model.parameters()), []
-    with eval_mode(work.model):
-        for one in work.samples("forget").minibatches(batch):
-            rows.append(read(work.model, work.feature_layer, place(one.x, like))[0].float().cpu())
+    like, rows = next(context.model.parameters()), []
+    with eval_mode(context.model):
+        for one in context.samples("forget").minibatches(batch):
+            rows.append(
+                read(context.model, context.feature_layer, place(one.x, like))[0].float().cpu()
+            )
     return torch.cat(rows)

@@ -23,7 +23,7 @@ from torch.nn.functional import cross_entropy
 from unspan.errors import UsageError
 from unspan.methods.base import TrainedMethod
 from unspan.methods.descent import over
-from unspan.training.context import Outcome, Work
+from unspan.training.context import Outcome, TrainingContext
 from unspan.training.loop import Training, train
 from unspan.training.samples import Minibatch
 
@@ -52,18 +52,18 @@ class NegGrad(TrainedMethod):
         if self.ceiling is not None and self.ceiling <= 0:
             raise UsageError(f"ceiling={self.ceiling}: use a positive number of nats, or None.")
 
-    def unlearn(self, work: Work) -> Outcome:
+    def unlearn(self, context: TrainingContext) -> Outcome:
         """Ascend on the forget samples."""
-        samples = work.samples("forget")
+        samples = context.samples("forget")
 
         def loss(batch: Minibatch) -> Tensor:
-            scores = work.scores(work.model, batch)
+            scores = context.scores(context.model, batch)
             return ascent(scores, batch.y.to(scores.device), self.ceiling)
 
         history = train(
-            work,
+            context,
             self.training,
-            lambda epoch: [over(work, samples, self.training.batch, ("forget", epoch), loss)],
+            lambda epoch: [over(context, samples, self.training.batch, ("forget", epoch), loss)],
             name="neggrad",
         )
         return Outcome({"samples": len(samples), "history": history})

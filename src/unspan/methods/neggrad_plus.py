@@ -24,7 +24,7 @@ from unspan.errors import UsageError
 from unspan.methods.base import TrainedMethod
 from unspan.methods.descent import own_loss, retained
 from unspan.methods.neggrad import ascent
-from unspan.training.context import Outcome, Work
+from unspan.training.context import Outcome, TrainingContext
 from unspan.training.loop import Pass, Training, train
 from unspan.training.samples import Minibatch
 
@@ -55,24 +55,24 @@ class NegGradPlus(TrainedMethod):
         if not 0 < self.alpha < 1:
             raise UsageError(f"alpha={self.alpha}: use a number between 0 and 1, for example 0.95.")
 
-    def unlearn(self, work: Work) -> Outcome:
+    def unlearn(self, context: TrainingContext) -> Outcome:
         """Train on both losses."""
-        forget = work.samples("forget")
+        forget = context.samples("forget")
 
         def plan(epoch: int) -> list[Pass]:
             others = forget.endless(
                 max(1, self.training.batch // self.training.accumulate),
-                work.stream("order", "forget", epoch),
+                context.stream("order", "forget", epoch),
             )
 
             def loss(batch: Minibatch) -> Tensor:
                 other = next(others)
-                scores = work.scores(work.model, other)
-                return self.alpha * own_loss(work, batch) + (1 - self.alpha) * ascent(
+                scores = context.scores(context.model, other)
+                return self.alpha * own_loss(context, batch) + (1 - self.alpha) * ascent(
                     scores, other.y.to(scores.device), self.ceiling
                 )
 
-            return [retained(work, self.training, epoch, loss)]
+            return [retained(context, self.training, epoch, loss)]
 
-        history = train(work, self.training, plan, name="neggrad-plus")
+        history = train(context, self.training, plan, name="neggrad-plus")
         return Outcome({"samples": len(forget), "history": history})

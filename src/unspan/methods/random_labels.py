@@ -28,7 +28,7 @@ from torch.nn.functional import cross_entropy
 from unspan.errors import UsageError
 from unspan.methods.base import TrainedMethod
 from unspan.methods.descent import over
-from unspan.training.context import Outcome, Work
+from unspan.training.context import Outcome, TrainingContext
 from unspan.training.loop import Pass, Training, train
 from unspan.training.samples import Minibatch
 
@@ -60,33 +60,35 @@ class RandomLabels(TrainedMethod):
         """Retain data only when they are replayed."""
         return frozenset({"forget", "forget_labels"} | ({"retain"} if self.use_retain else set()))
 
-    def unlearn(self, work: Work) -> Outcome:
+    def unlearn(self, context: TrainingContext) -> Outcome:
         """Train on random labels."""
-        history = train(work, self.training, self.plan(work), name=self.name)
-        return Outcome({"samples": len(work.samples("forget")), "history": history})
+        history = train(context, self.training, self.plan(context), name=self.name)
+        return Outcome({"samples": len(context.samples("forget")), "history": history})
 
-    def draw(self, work: Work, y: Tensor, stream: torch.Generator) -> Tensor:
+    def draw(self, context: TrainingContext, y: Tensor, stream: torch.Generator) -> Tensor:
         """`[n]` wrong labels for forget samples with true labels y `[n]`."""
-        return other_labels(y, work.classes, work.forgotten, stream)
+        return other_labels(y, context.classes, context.forgotten, stream)
 
-    def plan(self, work: Work) -> Callable[[int], list[Pass]]:
+    def plan(self, context: TrainingContext) -> Callable[[int], list[Pass]]:
         """The passes of an epoch; SalUn trains with the same ones."""
-        samples = work.samples("forget", "retain") if self.use_retain else work.samples("forget")
+        samples = (
+            context.samples("forget", "retain") if self.use_retain else context.samples("forget")
+        )
 
         def plan(epoch: int) -> list[Pass]:
-            stream = work.stream("labels", 0 if self.resample == "never" else epoch)
+            stream = context.stream("labels", 0 if self.resample == "never" else epoch)
             targets = samples.y.clone()
-            targets[samples.forget] = self.draw(work, samples.y[samples.forget], stream)
+            targets[samples.forget] = self.draw(context, samples.y[samples.forget], stream)
 
             def loss(batch: Minibatch) -> Tensor:
                 y = targets[batch.index]
                 if self.resample == "batch":
                     y = batch.y.clone()
-                    y[batch.forget] = self.draw(work, batch.y[batch.forget], stream)
-                scores = work.scores(work.model, batch)
+                    y[batch.forget] = self.draw(context, batch.y[batch.forget], stream)
+                scores = context.scores(context.model, batch)
                 return cross_entropy(scores, y.to(scores.device))
 
-            return [over(work, samples, self.training.batch, ("random labels", epoch), loss)]
+            return [over(context, samples, self.training.batch, ("random labels", epoch), loss)]
 
         return plan
 

@@ -20,7 +20,7 @@ from unspan.errors import UsageError
 from unspan.methods.base import TrainedMethod
 from unspan.methods.descent import descend
 from unspan.models.redraw import redraw
-from unspan.training.context import Outcome, Work
+from unspan.training.context import Outcome, TrainingContext
 from unspan.training.loop import Training
 
 
@@ -39,16 +39,16 @@ class Retrain(TrainedMethod):
     needs: ClassVar[frozenset[str]] = frozenset({"retain"})
     stronger: ClassVar[tuple[str, ...]] = ("epochs",)
 
-    def unlearn(self, work: Work) -> Outcome:
+    def unlearn(self, context: TrainingContext) -> Outcome:
         """Draw new weights and train.
 
         Raises:
             UsageError: a weight is frozen, so it would stay random.
         """
-        if any(not one.requires_grad for one in work.model.parameters()):
+        if any(not one.requires_grad for one in context.model.parameters()):
             raise UsageError(
                 "retrain draws all weights anew and trains them, and some of this model are frozen:"
                 " call model.requires_grad_(True) first."
             )
-        redraw(work.model, int(work.stream("weights").initial_seed() % 2**31))
-        return descend(work, self.training, "retrain")
+        redraw(context.model, int(context.stream("weights").initial_seed() % 2**31))
+        return descend(context, self.training, "retrain")

@@ -26,7 +26,7 @@ from unspan.errors import UsageError
 from unspan.extraction import eval_mode
 from unspan.methods.base import TrainedMethod
 from unspan.methods.random_labels import RandomLabels
-from unspan.training.context import Outcome, Work
+from unspan.training.context import Outcome, TrainingContext
 from unspan.training.loop import Training, train
 from unspan.training.samples import Samples
 
@@ -52,10 +52,10 @@ class SalUn(TrainedMethod):
         if not 0 < self.rho <= 1:
             raise UsageError(f"rho={self.rho}: use a share above 0 and at most 1, for example 0.5.")
 
-    def unlearn(self, work: Work) -> Outcome:
+    def unlearn(self, context: TrainingContext) -> Outcome:
         """Find the mask, then train under it."""
-        chosen = [one for one in work.model.parameters() if one.requires_grad]
-        masks = saliency(work, work.samples("forget"), chosen, self.rho, self.training.batch)
+        chosen = [one for one in context.model.parameters() if one.requires_grad]
+        masks = saliency(context, context.samples("forget"), chosen, self.rho, self.training.batch)
         start = [one.detach().clone() for one in chosen]
 
         def hold() -> None:
@@ -65,29 +65,33 @@ class SalUn(TrainedMethod):
 
         inner = RandomLabels(use_retain=True, training=self.training)
         history = train(
-            work,
+            context,
             self.training,
-            inner.plan(work),
+            inner.plan(context),
             parameters=chosen,
             after_step=hold,
             name=self.name,
         )
         kept = sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks)
         return Outcome(
-            {"samples": len(work.samples("forget")), "share_trained": kept, "history": history}
+            {"samples": len(context.samples("forget")), "share_trained": kept, "history": history}
         )
 
 
 def saliency(
-    work: Work, forget: Samples, parameters: list[nn.Parameter], rho: float, batch: int
+    context: TrainingContext,
+    forget: Samples,
+    parameters: list[nn.Parameter],
+    rho: float,
+    batch: int,
 ) -> list[Tensor]:
     """Masks of the share `rho` of all weights with the largest gradient of the summed forget loss,
     in evaluation mode.
     """
     total = [torch.zeros_like(one) for one in parameters]
-    with eval_mode(work.model), torch.enable_grad():
+    with eval_mode(context.model), torch.enable_grad():
         for one in forget.minibatches(batch):
-            scores = work.scores(work.model, one)
+            scores = context.scores(context.model, one)
             grads = torch.autograd.grad(
                 cross_entropy(scores, one.y.to(scores.device), reduction="sum"),
                 parameters,

@@ -29,7 +29,7 @@ from torch.nn.functional import cross_entropy, kl_div
 from unspan.errors import UsageError
 from unspan.methods.base import TrainedMethod
 from unspan.methods.descent import over
-from unspan.training.context import Outcome, Work, accuracy_on, class_scores
+from unspan.training.context import Outcome, TrainingContext, accuracy_on, class_scores
 from unspan.training.loop import Pass, Training, train
 from unspan.training.samples import Minibatch
 
@@ -78,34 +78,44 @@ class Scrub(TrainedMethod):
             {"forget", "forget_labels", "retain"} | ({"holdout"} if self.rewind else set())
         )
 
-    def unlearn(self, work: Work) -> Outcome:
+    def unlearn(self, context: TrainingContext) -> Outcome:
         """Alternate both passes."""
-        teacher = copy.deepcopy(work.model).eval().requires_grad_(False)
+        teacher = copy.deepcopy(context.model).eval().requires_grad_(False)
         kept: list[dict[str, Tensor]] = []
 
         def apart(batch: Minibatch) -> Tensor:
             return -divergence(
                 taught(teacher, batch),
-                work.scores(work.model, batch),
+                context.scores(context.model, batch),
                 self.temperature,
                 self.ceiling,
             )
 
         def near(batch: Minibatch) -> Tensor:
-            scores = work.scores(work.model, batch)
+            scores = context.scores(context.model, batch)
             return self.gamma * cross_entropy(
                 scores, batch.y.to(scores.device)
             ) + self.alpha * divergence(taught(teacher, batch), scores, self.temperature)
 
         def plan(epoch: int) -> list[Pass]:
             first = (
-                [over(work, work.samples("forget"), self.forget_batch, ("forget", epoch), apart)]
+                [
+                    over(
+                        context,
+                        context.samples("forget"),
+                        self.forget_batch,
+                        ("forget", epoch),
+                        apart,
+                    )
+                ]
                 if epoch <= self.msteps
                 else []
             )
             return [
                 *first,
-                over(work, work.samples("retain"), self.training.batch, ("retain", epoch), near),
+                over(
+                    context, context.samples("retain"), self.training.batch, ("retain", epoch), near
+                ),
             ]
 
         def remember(epoch: int, row: dict[str, Any]) -> bool:
@@ -113,25 +123,25 @@ class Scrub(TrainedMethod):
                 kept.append(
                     {
                         name: tensor.detach().cpu().clone()
-                        for name, tensor in work.model.state_dict().items()
+                        for name, tensor in context.model.state_dict().items()
                     }
                 )
             return False
 
         history = train(
-            work,
+            context,
             self.training,
             plan,
             after_epoch=remember,
             name=self.name,
             resumable=not self.rewind,
         )
-        report: dict[str, Any] = {"samples": len(work.samples("forget")), "history": history}
+        report: dict[str, Any] = {"samples": len(context.samples("forget")), "history": history}
         if self.rewind and kept:
-            goal = 1 - accuracy_on(work.model, work.samples("holdout"))
+            goal = 1 - accuracy_on(context.model, context.samples("holdout"))
             first = len(history) - len(kept)
             best = nearest(goal, [1 - row["forget_accuracy"] for row in history[first:]])
-            work.model.load_state_dict(kept[best])
+            context.model.load_state_dict(kept[best])
             report |= {"rewound_to_epoch": first + best + 1, "held_out_error": goal}
         return Outcome(report)
 

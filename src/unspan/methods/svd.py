@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from unspan.errors import UsageError
 from unspan.extraction import eval_mode
 from unspan.methods.base import TrainedMethod
-from unspan.training.context import Outcome, Work
+from unspan.training.context import Outcome, TrainingContext
 from unspan.training.samples import Samples
 
 _PATCHES = 200_000  # rows of a layer's activations that are taken from one minibatch at most
@@ -66,11 +66,11 @@ class SVD(TrainedMethod):
         ):
             raise UsageError(f"{self}: all settings must be positive.")
 
-    def unlearn(self, work: Work) -> Outcome:
+    def unlearn(self, context: TrainingContext) -> Outcome:
         """Collect activations, then edit the layers."""
         layers = {
             name: module
-            for name, module in work.model.named_modules()
+            for name, module in context.model.named_modules()
             if isinstance(module, (nn.Linear, nn.Conv2d)) and module.weight.requires_grad
         }
         if not layers:
@@ -78,7 +78,8 @@ class SVD(TrainedMethod):
                 "SVD edits Linear and Conv2d layers, and this model has none that may change."
             )
         forget, retain = (
-            self._grams(work, layers, work.samples(name), name) for name in ("forget", "retain")
+            self._grams(context, layers, context.samples(name), name)
+            for name in ("forget", "retain")
         )
         changes = {}
         with torch.no_grad():
@@ -96,16 +97,16 @@ class SVD(TrainedMethod):
                 changes[name] = float((module.weight - old).norm() / old.norm().clamp_min(1e-12))
         return Outcome(
             {
-                "samples": min(len(work.samples("forget")), self.samples),
-                "forget_used": min(len(work.samples("forget")), self.samples),
-                "retained_used": min(len(work.samples("retain")), self.samples),
+                "samples": min(len(context.samples("forget")), self.samples),
+                "forget_used": min(len(context.samples("forget")), self.samples),
+                "retained_used": min(len(context.samples("retain")), self.samples),
                 "layers": len(changes),
                 "largest_change": max(changes.values(), default=0.0),
             }
         )
 
     def _grams(
-        self, work: Work, layers: Mapping[str, nn.Module], samples: Samples, name: str
+        self, context: TrainingContext, layers: Mapping[str, nn.Module], samples: Samples, name: str
     ) -> dict[str, Tensor]:
         """`[groups, d_in, d_in]` Gram matrix of every layer's inputs, float64."""
         total: dict[str, Tensor] = {}
@@ -120,11 +121,11 @@ class SVD(TrainedMethod):
             for layer, module in layers.items()
         ]
         try:
-            with eval_mode(work.model):
+            with eval_mode(context.model):
                 for batch in samples.minibatches(
-                    self.batch, order=samples.some(self.samples, work.stream("svd", name))
+                    self.batch, order=samples.some(self.samples, context.stream("svd", name))
                 ):
-                    work.scores(work.model, batch)
+                    context.scores(context.model, batch)
         finally:
             for handle in handles:
                 handle.remove()

@@ -31,10 +31,9 @@ class Outcome:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass
-class Work:
-    """What a training method works with: the model copy, the parts of the data it declared, and
-    where to put progress.
+@dataclass(frozen=True, kw_only=True)
+class TrainingContext:
+    """All that a method sees which changes weights: the copy of the model and its declared data.
 
     Attributes:
         model: changed in place.

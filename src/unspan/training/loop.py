@@ -20,7 +20,7 @@ from unspan.errors import InconclusiveError, UsageError
 from unspan.models.frozen_norms import has_statistics, training_mode
 from unspan.training.augment import KINDS, augmented
 from unspan.training.checkpoint import Checkpoint
-from unspan.training.context import Work, accuracy_on
+from unspan.training.context import TrainingContext, accuracy_on
 from unspan.training.samples import Minibatch
 
 _MEASURED = 2000  # samples of each kind whose accuracy is followed from epoch to epoch
@@ -132,7 +132,7 @@ class Pass:
 
 
 def train(
-    work: Work,
+    context: TrainingContext,
     settings: Training,
     plan: Callable[[int], Sequence[Pass]],
     *,
@@ -142,14 +142,14 @@ def train(
     name: str = "training",
     resumable: bool = True,
 ) -> list[dict[str, Any]]:
-    """Train `work.model` in place and return its history, a row for each epoch.
+    """Train `context.model` in place and return its history, a row for each epoch.
 
     Rows have `epoch`, `loss` (mean over samples), `lr`, `seconds`, `forget_accuracy` and
     `retain_accuracy` (on at most 2,000 samples; None where the method does not read them). A run
     that was killed goes on after the last whole epoch.
 
     Args:
-        work: model, data, seed, checkpoint.
+        context: model, data, seed, checkpoint.
         settings: of the loop.
         plan: passes of an epoch (from 1), one after the other.
         parameters: what is trained, everything that requires gradients by default; the rest is
@@ -163,15 +163,15 @@ def train(
     Raises:
         InconclusiveError: the loss or a weight is not finite any more.
     """
-    model = work.model
+    model = context.model
     chosen = (
         list(parameters)
         if parameters is not None
         else [one for one in model.parameters() if one.requires_grad]
     )
     optimiser = _optimiser(chosen, settings)
-    checkpoint = work.checkpoint if resumable else Checkpoint(None, "")
-    history = checkpoint.load(model, optimiser, work.fingerprint())
+    checkpoint = context.checkpoint if resumable else Checkpoint(None, "")
+    history = checkpoint.load(model, optimiser, context.fingerprint())
     flags = [(module, module.training) for module in model.modules()]
     others = [
         one
@@ -187,7 +187,9 @@ def train(
             begun = time.perf_counter()
             for group in optimiser.param_groups:
                 group["lr"] = settings.step_size(epoch)
-            loss = _epoch(work, settings, plan(epoch), optimiser, chosen, epoch, after_step, name)
+            loss = _epoch(
+                context, settings, plan(epoch), optimiser, chosen, epoch, after_step, name
+            )
             if not all(bool(torch.isfinite(one).all()) for one in chosen):
                 raise InconclusiveError(
                     f"{name}: a weight is infinite or NaN after epoch {epoch}. Lower lr (now"
@@ -197,7 +199,7 @@ def train(
                 "epoch": epoch,
                 "loss": loss,
                 "lr": settings.step_size(epoch),
-                **followed(work),
+                **followed(context),
                 "seconds": round(time.perf_counter() - begun, 3),
             }
             ends = after_epoch(epoch, row) if after_epoch is not None else False
@@ -219,17 +221,17 @@ def train(
     return history
 
 
-def followed(work: Work) -> dict[str, float | None]:
+def followed(context: TrainingContext) -> dict[str, float | None]:
     """Accuracy on some forget and retain samples, None for a part that the method does not read."""
     found: dict[str, float | None] = {}
     for name in ("forget", "retain"):
-        if work.parts.get(name) is None:
+        if context.parts.get(name) is None:
             found[f"{name}_accuracy"] = None
             continue
-        samples = work.samples(name)
+        samples = context.samples(name)
         found[f"{name}_accuracy"] = round(
             accuracy_on(
-                work.model, samples, samples.some(_MEASURED, work.stream("followed", name))
+                context.model, samples, samples.some(_MEASURED, context.stream("followed", name))
             ),
             6,
         )
@@ -250,7 +252,7 @@ def _optimiser(parameters: Sequence[nn.Parameter], settings: Training) -> torch.
 
 
 def _epoch(
-    work: Work,
+    context: TrainingContext,
     settings: Training,
     passes: Sequence[Pass],
     optimiser: torch.optim.Optimizer,
@@ -260,23 +262,23 @@ def _epoch(
     name: str,
 ) -> float:
     """All passes of one epoch; the mean loss over samples."""
-    frozen = work.frozen
+    frozen = context.frozen
     if settings.batchnorm == "frozen":
-        frozen = [name for name, module in work.model.named_modules() if has_statistics(module)]
-    training_mode(work.model, frozen)
+        frozen = [name for name, module in context.model.named_modules() if has_statistics(module)]
+    training_mode(context.model, frozen)
     total, count, done, steps = 0.0, 0, 0, sum(one.steps for one in passes)
-    device = next(work.model.parameters()).device
+    device = next(context.model.parameters()).device
     low = (
         torch.autocast(device.type, torch.bfloat16)
         if settings.precision == "bf16"
         else nullcontext()
     )
-    changes = work.stream("augment", epoch)
+    changes = context.stream("augment", epoch)
     with torch.random.fork_rng(
         devices=[device] if device.type == "cuda" else []
     ):  # dropout draws from the global stream
         torch.manual_seed(
-            int(torch.randint(2**31, (1,), generator=work.stream("dropout", epoch, dist.rank())))
+            int(torch.randint(2**31, (1,), generator=context.stream("dropout", epoch, dist.rank())))
         )
         for one in passes:
             for batch in one.minibatches:
@@ -301,8 +303,8 @@ def _epoch(
                 if after_step is not None:
                     after_step()
                 done += 1
-                work.run.report(f"{name}, epoch {epoch}", done, steps)
-    dist.same_buffers(work.model)
+                context.run.report(f"{name}, epoch {epoch}", done, steps)
+    dist.same_buffers(context.model)
     return dist.mean(total, count)
 
 

@@ -24,7 +24,7 @@ from unspan.metrics.linear import linear_probe
 from unspan.metrics.outputs import Outputs
 from unspan.run import Run
 from unspan.training.checkpoint import Checkpoint
-from unspan.training.context import Work
+from unspan.training.context import TrainingContext
 from unspan.training.loop import Training
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
@@ -123,14 +123,14 @@ def test_all_come_before_any_comes_again():
 
 def work_of(net, request):
     x = torch.stack([request.forget[i][0] for i in range(2)])
-    return Work(
-        net,
-        find_feature_layer(net, x)[0],
-        {"forget": request.forget, "retain": request.retain},
-        Run(),
-        Checkpoint(None, ""),
-        10,
-        request.classes,
+    return TrainingContext(
+        model=net,
+        feature_layer=find_feature_layer(net, x)[0],
+        parts={"forget": request.forget, "retain": request.retain},
+        run=Run(),
+        checkpoint=Checkpoint(None, ""),
+        classes=10,
+        forgotten=request.classes,
     )
 
 

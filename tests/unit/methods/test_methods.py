@@ -32,7 +32,7 @@ from unspan.methods.neggrad_plus import NegGradPlus
 from unspan.methods.retrain import Retrain
 from unspan.run import Run
 from unspan.training.checkpoint import Checkpoint
-from unspan.training.context import Work, accuracy_on
+from unspan.training.context import TrainingContext, accuracy_on
 from unspan.training.loop import Training
 from unspan.training.samples import generator
 
@@ -74,14 +74,14 @@ def world():
 def work_of(net, splits, needs=("forget", "retain", "holdout"), seed=0):
     model = copy.deepcopy(net)
     feature_layer = find_feature_layer(model, torch.randn(2, 8))[0]
-    return Work(
-        model,
-        feature_layer,
-        {name: getattr(splits, name) for name in needs},
-        Run(seed=seed),
-        Checkpoint(None, ""),
-        4,
-        splits.classes,
+    return TrainingContext(
+        model=model,
+        feature_layer=feature_layer,
+        parts={name: getattr(splits, name) for name in needs},
+        run=Run(seed=seed),
+        checkpoint=Checkpoint(None, ""),
+        classes=4,
+        forgotten=splits.classes,
     )
 
 

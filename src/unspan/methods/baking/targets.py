@@ -7,11 +7,11 @@ from torch import Tensor
 
 from unspan.errors import UsageError
 from unspan.extraction import eval_mode
-from unspan.training.context import Work
+from unspan.training.context import TrainingContext
 from unspan.training.samples import Samples
 
 
-def target_classes(work: Work, samples: Samples) -> Tensor:
+def target_classes(context: TrainingContext, samples: Samples) -> Tensor:
     """The class that each sample is trained on, `[n]`.
 
     A retained sample keeps its label. A forget sample gets the most likely class that has retained
@@ -21,11 +21,11 @@ def target_classes(work: Work, samples: Samples) -> Tensor:
         UsageError: no class is left.
     """
     labels = samples.y.clone()
-    absent = torch.ones(work.classes, dtype=torch.bool)
+    absent = torch.ones(context.classes, dtype=torch.bool)
     absent[samples.y[~samples.forget]] = False
-    with eval_mode(work.model):
+    with eval_mode(context.model):
         for batch in samples.minibatches(256, order=samples.forget.nonzero()[:, 0]):
-            scores = work.scores(work.model, batch).cpu().masked_fill(absent, -torch.inf)
+            scores = context.scores(context.model, batch).cpu().masked_fill(absent, -torch.inf)
             best = scores.scatter(1, batch.y[:, None], -torch.inf).max(1)
             if bool(best.values.isneginf().any()):
                 raise UsageError(
