@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from enum import Enum
 from typing import Any
 
 import torch
@@ -21,11 +20,12 @@ from unspan.metrics.probes import CHUNK
 from unspan.metrics.score import Reading
 from unspan.report.formatting import measured, percent
 from unspan.report.rule import ROOM
+from unspan.system.text_enum import TextEnum
 
 _PERMUTATIONS = 10
 
 
-class Expected(str, Enum):
+class Expected(TextEnum):
     """What the audit should say of a planted case."""
 
     CAUGHT = "caught"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from enum import Enum
 from typing import Any
 
 from torch import Tensor
@@ -14,9 +13,10 @@ from unspan.erasure.predictions import Pair, Predictions, predictions
 from unspan.errors import DataError
 from unspan.metrics.paired import paired_bounds
 from unspan.run import Run
+from unspan.system.text_enum import TextEnum
 
 
-class Part(str, Enum):
+class Part(TextEnum):
     """Which samples a row is about."""
 
     FORGET = "forget"
@@ -25,7 +25,7 @@ class Part(str, Enum):
     WORST = "worst retained class"
 
 
-class Measure(str, Enum):
+class Measure(TextEnum):
     """What is counted."""
 
     ACCURACY = "accuracy"

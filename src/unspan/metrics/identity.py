@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from enum import Enum
 from typing import Any
 
+from unspan.system.text_enum import TextEnum
 
-class AttackKind(str, Enum):
+
+class AttackKind(TextEnum):
     """Which attack was run."""
 
     LINEAR = "linear_probe"
@@ -36,7 +37,7 @@ class AttackKind(str, Enum):
         )
 
 
-class ScoreKind(str, Enum):
+class ScoreKind(TextEnum):
     """Which score was measured, for the scores that a decision or a sentence rests on."""
 
     FORGET_ACCURACY = "forget_accuracy"

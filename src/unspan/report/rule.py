@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from unspan.system.text_enum import TextEnum
 
 SCHEMA = "unspan.audit/2"
 
 
-class _Word(str, Enum):
-    """A member whose text is its value, in JSON and in print."""
-
-    def __str__(self) -> str:
-        return str(self.value)
-
-    def __format__(self, spec: str) -> str:
-        return format(str(self.value), spec)
-
-
-class Verdict(_Word):
+class Verdict(TextEnum):
     """What an audit says about all attacks together, or about one."""
 
     ERASED = "ERASED AT THIS LEVEL"
@@ -26,7 +16,7 @@ class Verdict(_Word):
     NOT_MEASURABLE = "NOT MEASURABLE"
 
 
-class Level(_Word):
+class Level(TextEnum):
     """What may be claimed, from the weakest to the strongest; S is about single samples."""
 
     L0 = "L0"
@@ -37,7 +27,7 @@ class Level(_Word):
     S = "S"
 
 
-class LevelState(_Word):
+class LevelState(TextEnum):
     """Whether a level holds. NOT_SHOWN means tested, but the measurement does not decide."""
 
     HOLDS = "holds"
@@ -46,7 +36,7 @@ class LevelState(_Word):
     NOT_TESTED = "not tested"
 
 
-class Goal(_Word):
+class Goal(TextEnum):
     """What a service needs that gives out features or scores."""
 
     PROBES = "probes"
@@ -58,7 +48,7 @@ class Goal(_Word):
     RETAIN_ACCURACY = "retain_accuracy"
 
 
-class Topic(_Word):
+class Topic(TextEnum):
     """A part of an audit that may be left out; its value is the section of the report."""
 
     ATTACKS = "attacks"
