@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-LIMIT = 3.0  # processor seconds above which a test function is slow
+LIMIT = 2.0  # processor seconds above which a test function is slow
 SHOWN = 20  # rows of the table
 
 

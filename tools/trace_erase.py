@@ -2,7 +2,8 @@
 
     PYTHONPATH=src python tools/trace_erase.py [--list]
 
-Prints JSON: the number of calls, of pairs of modules, and the pairs in the order of first use.
+Prints JSON: the number of calls, how many of them are not made for every sample, the number of
+pairs of modules, and the pairs in the order of first use.
 """
 
 import json
@@ -18,6 +19,7 @@ from torch import nn
 
 import unspan
 
+SAMPLES = 240
 PACKAGE = str(Path(unspan.__file__).parent)
 
 
@@ -25,8 +27,8 @@ def small_erase() -> None:
     """Erase class 0 of three by the default method, on the CPU."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3))
-    labels = torch.arange(240) % 3
-    inputs = torch.randn(240, 4) + 3 * nn.functional.one_hot(labels, 4)
+    labels = torch.arange(SAMPLES) % 3
+    inputs = torch.randn(SAMPLES, 4) + 3 * nn.functional.one_hot(labels, 4)
     _train(model, inputs, labels)
     dataset = torch.utils.data.TensorDataset(inputs, labels)
     unspan.erase(model, unspan.Splits.by_class(dataset, 0), run=unspan.Run(batch_size=64))
@@ -76,7 +78,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     calls = trace()
-    result: dict[str, object] = {"calls": calls.total(), "pairs": len(calls)}
+    once = sum(count for count in calls.values() if count < SAMPLES)
+    result: dict[str, object] = {"calls": calls.total(), "once": once, "pairs": len(calls)}
     if "--list" in sys.argv:
         result["list"] = [f"{a} -> {b}: {n}" for (a, b), n in calls.items()]
     print(json.dumps(result, indent=1))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import nn
 
 from unspan.artifact import receipt as receipts
 from unspan.artifact.deletion import RECORD, Deletion, Record
-from unspan.auditing import controls, figures, published, scores, statements
+from unspan.auditing import controls, figures, scores, statements
 from unspan.auditing.attack_split import parts
 from unspan.auditing.attempts import begin
 from unspan.auditing.case import (
@@ -36,7 +37,7 @@ from unspan.auditing.reading import (
     INCONCLUSIVE,
     NOT_MEASURABLE,
     RETAINED,
-    Verdict,
+    AttackResult,
     overall,
 )
 from unspan.auditing.returned import unchanged
@@ -48,23 +49,15 @@ from unspan.data.inputs import first_rows
 from unspan.data.loading import batches, peek
 from unspan.data.request import as_splits, digests_of, shared_samples
 from unspan.extraction import Pool
+from unspan.metrics.identity import AttackId, AttackKind, ScoreKind
 from unspan.metrics.probes import stratified
 from unspan.metrics.score import Reading, Score
-from unspan.metrics.signature import NAME as SIGNATURE
 from unspan.metrics.signature import signature
-from unspan.metrics.stability import MIRROR, NOISE
-from unspan.metrics.whitening import NAME as WHITENED
 from unspan.metrics.whitening import whitened_probe
-from unspan.report.rule import ERASED_BELOW, RETAINED_ABOVE, ROOM
+from unspan.report.rule import ERASED_BELOW, RETAINED_ABOVE, ROOM, SCHEMA, Topic, Verdict
 from unspan.run import Run
 
-SCHEMA = "unspan.audit/1"
 _STRETCHED = 10_000  # rows of the stretched fake, which is a copy of the features
-LINEAR, AGAINST_REST, GUARDED = (
-    "linear probe (converged)",
-    "linear probe, forget against rest",
-    "linear guardedness R² (fit)",
-)
 
 
 @dataclass(frozen=True)
@@ -78,16 +71,26 @@ class Audit:
     account: dict[str, Any]
 
     @property
-    def verdict(self) -> str:
+    def verdict(self) -> Verdict:
         """ERASED AT THIS LEVEL, RETAINED, INCONCLUSIVE or NOT MEASURABLE."""
-        return str(self.account["verdict"])
+        return Verdict(self.account["verdict"])
 
     @property
     def trusted(self) -> bool:
         """Every self-test did what it should, and the reference can serve as one."""
-        return all(one["ok"] for one in self.account["controls"]) and not any(
-            "no reference" in note for note in self.account["notes"]
-        )
+        controls = all(one["ok"] for one in self.account["controls"])
+        return controls and bool(self.account["reference"]["usable"])
+
+    def __str__(self) -> str:
+        """The verdict and the sentence behind it."""
+        held = [one["level"] for one in self.account["levels"] if one["holds"]]
+        levels = ", ".join(held) or "none"
+        return f"{self.verdict}: {self.account['headline']} Levels that hold: {levels}."
+
+    def _repr_html_(self) -> str:
+        """The report for a notebook, in a frame of its own."""
+        page = escape(self.to_html(), quote=True)
+        return f'<iframe srcdoc="{page}" width="100%" height="600" sandbox></iframe>'
 
     def to_json(self) -> str:
         """Canonical JSON."""
@@ -206,7 +209,8 @@ def audit(
     names = [one.name for one in others]
     if kind == "raw pixels":
         fit, test, names = with_pixels(fit, test, given, run)
-    notes += comparable(test, names, splits.kind == "class") if kind == "retrained" else []
+    seen = comparable(test, names, splits.kind == "class") if kind == "retrained" else []
+    notes += seen
     attempt = begin(
         cache,
         subjects[0].digest,
@@ -228,13 +232,14 @@ def audit(
         first.inputs,
         class_names,
         notes,
+        not seen,
     )
     account = _measured(case, pictures)
     attempt.end(account["verdict"])
     if shown:
         account["figures"]["gradcam"] = shown
         account["not_run"] = [
-            one for one in account["not_run"] if not one["name"].startswith("Grad-CAM")
+            one for one in account["not_run"] if Topic.GRADCAM.value not in one["topics"]
         ]
     account |= {
         "settings": config,
@@ -278,7 +283,7 @@ def _measured(case: Case, pictures: bool) -> dict[str, Any]:
             case.fit[name], case.test[name], run.seed, partial(tell, run, name)
         )
     columns = _aligned(readings, case)
-    unfit = any("no reference" in note for note in case.notes)
+    unfit = not case.usable
     word, verdicts = overall(
         columns["before"], columns["after"], columns["references"], seed=run.seed
     )
@@ -295,11 +300,11 @@ def _measured(case: Case, pictures: bool) -> dict[str, Any]:
     if word == ERASED and handed_out:
         word = RETAINED if any(one.features for one in handed_out) else INCONCLUSIVE
     checks, informative = _controls(case, readings, columns, rows)
-    own = scores.described(rows, "utility", "forget accuracy", "after", "test forget")
+    own = scores.described(rows, ScoreKind.FORGET_ACCURACY, "after", "test forget")
     casts = [scores.score_of(one) for one in rows if one["group"] == "cast"]
     guarded = [
         one
-        for one in (scores.described(rows, "representation", GUARDED, "after"), _area(verdicts))
+        for one in (scores.described(rows, ScoreKind.GUARDEDNESS_FIT, "after"), _area(verdicts))
         if one is not None
     ]
     weights_changed = None if box.changed is None else bool(box.changed)
@@ -347,7 +352,7 @@ def _measured(case: Case, pictures: bool) -> dict[str, Any]:
         "can_still": statements.can_still(
             verdicts,
             explain,
-            [scores.described(rows, "stability", name, "after") for name in (NOISE, MIRROR)],
+            [scores.described(rows, kind, "after") for kind in (ScoreKind.NOISE, ScoreKind.MIRROR)],
             weights_changed,
             box.recovered,
         ),
@@ -366,9 +371,10 @@ def _measured(case: Case, pictures: bool) -> dict[str, Any]:
         "reference": {
             "kind": case.kind,
             "count": len(case.references),
+            "usable": case.usable,
             "note": _reference_note(case),
         },
-        "attacks": [one.to_dict() | {"explain": explain(one.attack)} for one in verdicts],
+        "attacks": [one.to_dict() | {"explain": explain(one.identity)} for one in verdicts],
         "details": {
             name: {one.attack: one.detail for one in found} for name, found in readings.items()
         },
@@ -386,11 +392,11 @@ def _aligned(readings: dict[str, list[Reading]], case: Case) -> dict[str, Any]:
     """Readings of before, after and the references, attack by attack; attacks that a reference
     cannot face are left out.
     """
-    named = {name: {one.attack: one for one in found} for name, found in readings.items()}
+    named = {name: {one.identity: one for one in found} for name, found in readings.items()}
     order = [
-        one.attack
+        one.identity
         for one in readings["before"]
-        if all(one.attack in found for found in named.values())
+        if all(one.identity in found for found in named.values())
     ]
     return {
         "attacks": order,
@@ -400,9 +406,11 @@ def _aligned(readings: dict[str, list[Reading]], case: Case) -> dict[str, Any]:
     }
 
 
-def _area(verdicts: Sequence[Verdict]) -> Score | None:
+def _area(verdicts: Sequence[AttackResult]) -> Score | None:
     """The one-against-the-rest AUC of the erased model as a score."""
-    found = next((one for one in verdicts if one.attack == AGAINST_REST), None)
+    found = next(
+        (one for one in verdicts if one.identity.kind is AttackKind.LINEAR_AGAINST_REST), None
+    )
     return (
         None
         if found is None
@@ -433,7 +441,10 @@ def _controls(
             controls.head_edit(case.fit["before"], case.splits.classes),
             controls.head_edit(before, case.splits.classes),
         )
-        edited = [signature(fit, test) if one.attack == SIGNATURE else one for one in edited]
+        edited = [
+            signature(fit, test) if one.identity.kind is AttackKind.SIGNATURE else one
+            for one in edited
+        ]
         own, edited_own = (
             own_accuracy(case.test["after"], before.forget),
             own_accuracy(test, before.forget),
@@ -441,7 +452,7 @@ def _controls(
     found = controls.fakes(columns["before"], columns["references"], edited, case.run.seed)
     if case.by_class:
         case.run.report("control: stretched features", 0, None)
-        place = columns["attacks"].index(WHITENED)
+        place = columns["attacks"].index(AttackId(AttackKind.LINEAR_WHITENED))
         some = case.fit["before"].rows(
             stratified(case.fit["before"].labels, _STRETCHED, case.run.seed)
         )
@@ -455,14 +466,14 @@ def _controls(
             )
         )
         case.run.report("control: permuted labels", 0, None)
-        at = columns["attacks"].index(LINEAR)
+        at = columns["attacks"].index(AttackId(AttackKind.LINEAR))
         nothing = controls.permuted(case.fit["after"], case.test["after"], case.run.seed)
         found.append(
             controls.noise(columns["before"][at], nothing, columns["references"][at], case.run.seed)
         )
-    kr = scores.described(rows, "published", published.KR, "after", "test forget")
+    kr = scores.described(rows, ScoreKind.KR, "after", "test forget")
     converged = {
-        name: next((one.value for one in found if one.attack == LINEAR), None)
+        name: next((one.value for one in found if one.identity.kind is AttackKind.LINEAR), None)
         for name, found in readings.items()
     }
     reference = converged.get(case.references[0])
@@ -504,11 +515,12 @@ def _reference_note(case: Case) -> str:
     return "the inputs themselves, averaged to 8 x 8 pixels"
 
 
-def _not_run(case: Case, single: Verdict | None, box: WhiteBox) -> list[dict[str, str]]:
-    missing = []
+def _not_run(case: Case, single: AttackResult | None, box: WhiteBox) -> list[dict[str, Any]]:
+    missing: list[dict[str, Any]] = []
     if single is None:
         missing.append(
             {
+                "topics": [Topic.MEMBERSHIP.value],
                 "name": "membership of single samples (RMIA)",
                 "why": (
                     "needs class scores, labels, and models trained without the samples"
@@ -519,23 +531,30 @@ def _not_run(case: Case, single: Verdict | None, box: WhiteBox) -> list[dict[str
     if box.word is None:
         missing.append(
             {
+                "topics": [Topic.SWEEP.value],
                 "name": "earlier layers",
                 "why": "no layer that all models share was found before the features",
             }
         )
     if case.test["after"].logits is None:
         missing.append(
-            {"name": "scores, casts, output signature", "why": "the model gives no class scores"}
+            {
+                "topics": [Topic.UTILITY.value, Topic.CAST.value],
+                "name": "scores, casts, output signature",
+                "why": "the model gives no class scores",
+            }
         )
     if not case.by_class:
         missing.append(
             {
+                "topics": [Topic.ATTACKS.value, Topic.PUBLISHED.value, Topic.RELEARNING.value],
                 "name": "class probes (linear, kNN, MLP, few-shot, KR)",
                 "why": "the request is of samples, not of a class",
             }
         )
     missing.append(
         {
+            "topics": [Topic.GRADCAM.value],
             "name": "Grad-CAM pictures",
             "why": (
                 "not asked for: the pictures show forgotten samples, and a report holds none by"
@@ -545,6 +564,7 @@ def _not_run(case: Case, single: Verdict | None, box: WhiteBox) -> list[dict[str
     )
     missing.append(
         {
+            "topics": [],
             "name": "recovery by fine-tuning, shadow models (U-LiRA)",
             "why": "need training; not part of the default audit",
         }

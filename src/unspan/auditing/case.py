@@ -38,6 +38,7 @@ class Case:
     inputs: Any
     class_names: Sequence[str] | None
     notes: list[str]
+    usable: bool
 
     @property
     def by_class(self) -> bool:
@@ -133,7 +134,11 @@ def with_pixels(
 
 
 def comparable(test: dict[str, Outputs], references: Sequence[str], by_class: bool) -> list[str]:
-    """Refuse a reference of another task; name one that has seen the class after all."""
+    """A sentence for each reference that has seen the class after all, so it cannot serve as one.
+
+    Raises:
+        DataError: a reference is of another task.
+    """
     notes = []
     before = test["before"]
     for name in references:

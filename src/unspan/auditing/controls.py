@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from enum import Enum
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from unspan.auditing.reading import RETAINED, overall, verdict
 from unspan.auditing.statements import chance_bound
+from unspan.metrics.identity import AttackId, AttackKind
 from unspan.metrics.linear import fit_linear
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.probes import CHUNK
@@ -23,6 +25,13 @@ from unspan.report.rule import ROOM
 _PERMUTATIONS = 10
 
 
+class Expected(str, Enum):
+    """What the audit should say of a planted case."""
+
+    CAUGHT = "caught"
+    PASSED = "passed"
+
+
 @dataclass(frozen=True)
 class Control:
     """One planted case.
@@ -30,18 +39,20 @@ class Control:
     Attributes:
         name: what was planted.
         expect: `caught` (a fake) or `passed` (nothing to find).
-        found: what the audit said.
+        caught: whether the audit called it RETAINED.
+        found: what the audit said, for people.
         detail: the number behind it.
     """
 
     name: str
-    expect: str
+    expect: Expected
+    caught: bool
     found: str
     detail: str
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form, with `ok`."""
-        return asdict(self) | {"ok": self.expect == self.found}
+        return asdict(self) | {"ok": self.caught == (self.expect is Expected.CAUGHT)}
 
 
 def head_edit(outputs: Outputs, classes: Sequence[int]) -> Outputs:
@@ -82,7 +93,8 @@ def hidden(original: Reading, found: Reading, references: Sequence[Reading], see
     )
     return Control(
         "features stretched by an invertible map (nothing is gone)",
-        "caught",
+        Expected.CAUGHT,
+        seen,
         "caught" if seen else f"not caught ({one.verdict})",
         f"{found.attack}:"
         f" {measured(found.value, *found.interval(), found.unit, len(found.forget)).line}",
@@ -116,7 +128,11 @@ def fakes(
             strongest = f"{top.attack}: {read}"
         rows.append(
             Control(
-                name, "caught", "caught" if word == RETAINED else f"not caught ({word})", strongest
+                name,
+                Expected.CAUGHT,
+                word == RETAINED,
+                "caught" if word == RETAINED else f"not caught ({word})",
+                strongest,
             )
         )
     return rows
@@ -130,7 +146,10 @@ def permuted(fit: Outputs, test: Outputs, seed: int) -> Reading:
     """
     each = [_permuted(fit, test, seed + i) for i in range(_PERMUTATIONS)]
     return Reading(
-        attack="linear probe on permuted labels", unit="share", forget=torch.stack(each).mean(0)
+        attack="linear probe on permuted labels",
+        unit="share",
+        forget=torch.stack(each).mean(0),
+        identity=AttackId(AttackKind.LINEAR_PERMUTED),
     )
 
 
@@ -148,7 +167,8 @@ def noise(
     read = measured(shuffled.value, *shuffled.interval(), shuffled.unit, len(shuffled.forget))
     return Control(
         "permuted labels (there is nothing to find)",
-        "passed",
+        Expected.PASSED,
+        found.verdict == RETAINED,
         "caught" if found.verdict == RETAINED else "passed",
         f"{shuffled.attack}: {read.line}",
     )

@@ -9,6 +9,7 @@ import torch
 from unspan.auditing.white_box import WhiteBox
 from unspan.errors import DataError
 from unspan.metrics.accuracy import per_class
+from unspan.metrics.identity import AttackKind
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.score import Reading
 from unspan.metrics.similarity import class_cosine, weight_change
@@ -29,7 +30,7 @@ def data(
     found: dict[str, Any] = {
         "sweep": [
             {
-                "layer": one.attack.removeprefix("linear probe at "),
+                "layer": one.identity.layer,
                 "before": one.original,
                 "after": one.erased,
                 "reference": one.reference,
@@ -95,10 +96,10 @@ def _curve(readings: dict[str, list[Reading]]) -> dict[str, Any]:
         *(name for name in readings if name not in ("before", "after")),
     ][:3]:
         found = sorted(
-            (one for one in readings[name] if one.detail.get("variant") == "few-shot head refit"),
-            key=lambda one: one.detail["m"],
+            (one for one in readings[name] if one.identity.kind is AttackKind.FEW_SHOT_REFIT),
+            key=lambda one: one.identity.shots or 0,
         )
-        shots = [int(one.detail["m"]) for one in found]
+        shots = [one.identity.shots or 0 for one in found]
         curves["reference" if name not in ("before", "after") else name] = [
             one.value for one in found
         ]

@@ -8,15 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from unspan.auditing import scores
-from unspan.auditing.reading import Verdict
-from unspan.metrics.signature import NAME as SIGNATURE
+from unspan.auditing.reading import AttackResult
+from unspan.metrics.identity import AttackKind, ScoreKind
 from unspan.metrics.stability import MIRROR, NOISE
+from unspan.report.rule import Goal
 
-CHANCE_PLUS, AREA, KEPT, SHOTS = 0.05, 0.60, 0.003, ", m=10"
+CHANCE_PLUS, AREA, KEPT, SHOTS = 0.05, 0.60, 0.003, 10
 
 
 def goals(
-    verdicts: Sequence[Verdict], rows: Sequence[scores.Row], classes: int, retrained: bool
+    verdicts: Sequence[AttackResult], rows: Sequence[scores.Row], classes: int, retrained: bool
 ) -> list[dict[str, Any]]:
     """Each goal with what was measured, `met` if the value is within the bound, `sure` if its
     interval is as well.
@@ -44,27 +45,40 @@ def _within(one: Mapping[str, Any], key: str) -> bool:
 
 
 def _measured(
-    verdicts: Sequence[Verdict], rows: Sequence[scores.Row], classes: int, retrained: bool
+    verdicts: Sequence[AttackResult], rows: Sequence[scores.Row], classes: int, retrained: bool
 ) -> Iterator[dict[str, Any]]:
-    probes = [
-        one for one in verdicts if one.unit == "share" and not one.attack.startswith("few-shot")
+    probes = [one for one in verdicts if one.unit == "share" and not one.identity.kind.few_shot]
+    areas = [
+        one
+        for one in verdicts
+        if one.unit == "AUC" and one.identity.kind is not AttackKind.SIGNATURE
     ]
-    areas = [one for one in verdicts if one.unit == "AUC" and one.attack != SIGNATURE]
-    signature = [one for one in verdicts if one.attack == SIGNATURE]
+    signature = [one for one in verdicts if one.identity.kind is AttackKind.SIGNATURE]
     few = [
         one
         for one in verdicts
-        if retrained and one.attack.startswith("few-shot") and one.attack.endswith(SHOTS)
+        if retrained and one.identity.kind.few_shot and one.identity.shots == SHOTS
     ]
-    for title, found, bound in (
+    for goal, title, found, bound in (
         (
+            Goal.PROBES,
             "strongest trained probe: at most 5 points above chance",
             probes,
             1 / classes + CHANCE_PLUS,
         ),
-        ("forgotten against rest, from features: AUC at most 0.60, either way", areas, AREA),
-        ("forgotten against rest, from scores: AUC at most 0.60, either way", signature, AREA),
-        ("taught again from 10 examples: no more than the reference", few, None),
+        (
+            Goal.FEATURES,
+            "forgotten against rest, from features: AUC at most 0.60, either way",
+            areas,
+            AREA,
+        ),
+        (
+            Goal.SCORES,
+            "forgotten against rest, from scores: AUC at most 0.60, either way",
+            signature,
+            AREA,
+        ),
+        (Goal.TEACHING, "taught again from 10 examples: no more than the reference", few, None),
     ):
         if found:
             most = max(
@@ -78,7 +92,7 @@ def _measured(
                 ),
             )
             yield (
-                {"goal": title, "what": most.attack}
+                {"id": goal.value, "goal": title, "what": most.attack}
                 | _either_way(most.unit, most.erased, most.erased_low, most.erased_high)
                 | {
                     "unit": most.unit,
@@ -87,23 +101,34 @@ def _measured(
                     "at_most": True,
                 }
             )
-    for name, title in (
-        (NOISE, "the same input with little noise, who moves more: AUC at most 0.60, either way"),
-        (MIRROR, "the same image mirrored, who moves more: AUC at most 0.60, either way"),
+    for goal, kind, name, title in (
+        (
+            Goal.NOISE,
+            ScoreKind.NOISE,
+            NOISE,
+            "the same input with little noise, who moves more: AUC at most 0.60, either way",
+        ),
+        (
+            Goal.MIRROR,
+            ScoreKind.MIRROR,
+            MIRROR,
+            "the same image mirrored, who moves more: AUC at most 0.60, either way",
+        ),
     ):
-        trace = scores.described(rows, "stability", name, "after")
+        trace = scores.described(rows, kind, "after")
         if trace is not None:
             yield (
-                {"goal": title, "what": name}
+                {"id": goal.value, "goal": title, "what": name}
                 | _either_way("AUC", trace.value, trace.low, trace.high)
                 | {"unit": "AUC", "n": trace.n, "bound": AREA, "at_most": True}
             )
     before, after = (
-        scores.described(rows, "utility", "retain accuracy", name, "test retain")
+        scores.described(rows, ScoreKind.RETAIN_ACCURACY, name, "test retain")
         for name in ("before", "after")
     )
     if before is not None and after is not None and before.value is not None:
         yield {
+            "id": Goal.RETAIN_ACCURACY.value,
             "goal": "right on what was to be kept: at most 0.3 points below the original",
             "what": "its own scores",
             "value": after.value,

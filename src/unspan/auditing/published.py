@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unspan.auditing.scores import Row, described, row
 from unspan.errors import UsageError
+from unspan.metrics.identity import ScoreKind
 from unspan.metrics.member_rate import member_rate
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.retention import NAME as KR
@@ -41,7 +42,7 @@ def retention(name: str, fit: Outputs, test: Outputs, seed: int) -> tuple[list[R
             note="compatibility: this probe is not trained to convergence",
             detail={"gradient": reading.detail["gradient"]},
         )
-        rows.append(row("published", name, score))
+        rows.append(row("published", name, score, ScoreKind.KR))
     for key, split, part in (("HM", "train", fit), ("HM_t", "test", test)):
         value = reading.detail[key]
         rows.append(
@@ -148,7 +149,7 @@ def nomus_rows(test: Mapping[str, Outputs], unseen: Tensor, rows: Sequence[Row])
     """
     found = []
     for name, held in test.items():
-        attack = described(rows, "membership", "membership accuracy (published)", name)
+        attack = described(rows, ScoreKind.PUBLISHED_MEMBERSHIP, name)
         if held.logits is not None and attack is not None and attack.value is not None:
             score = nomus(_right(held.rows(unseen)), attack.value)
             found.append(

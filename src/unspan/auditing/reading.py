@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unspan.metrics.identity import AttackId, AttackKind
 from unspan.metrics.score import Reading
 from unspan.report.formatting import percent
 from unspan.report.rule import (
@@ -26,6 +27,7 @@ from unspan.report.rule import (
     RETAINED,
     RETAINED_ABOVE,
     ROOM,
+    Verdict,
 )
 
 BLIND_BELOW = 0.5  # of its accuracy on retained samples in the original
@@ -35,7 +37,7 @@ _SMALL = 100  # below this many forget samples a bootstrap is too narrow: exact 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class AttackResult:
     """How one attack reads the erased model.
 
     Attributes:
@@ -55,6 +57,7 @@ class Verdict:
             little room there is between reference and original.
         retain: accuracy of the attack on retained samples in the erased model.
         note: one sentence when something needs saying.
+        identity: which attack this is, for decisions.
     """
 
     attack: str
@@ -69,14 +72,15 @@ class Verdict:
     rho_low: float | None
     rho_high: float | None
     rho_low_corrected: float | None
-    verdict: str
+    verdict: Verdict
     exceeds: bool = False
     retain: float | None = None
     note: str = ""
+    identity: AttackId = AttackId(AttackKind.OTHER)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
-        return asdict(self)
+        return asdict(self) | {"identity": self.identity.to_dict()}
 
 
 def verdict(
@@ -86,7 +90,7 @@ def verdict(
     *,
     attacks: int = 1,
     seed: int = 0,
-) -> Verdict:
+) -> AttackResult:
     """Apply the reading rule to one attack.
 
     Args:
@@ -100,6 +104,7 @@ def verdict(
     low, high = erased.interval()
     facts: dict[str, Any] = {
         "attack": erased.attack,
+        "identity": erased.identity,
         "unit": erased.unit,
         "n": len(erased.forget),
         "original": o,
@@ -112,7 +117,7 @@ def verdict(
     drawn, above = _resampled_rho(original, erased, references, seed)
     facts["exceeds"] = _ends(above, 0.95)[0] > 0
     if o - r < ROOM:
-        return Verdict(
+        return AttackResult(
             **facts,
             rho=None,
             rho_low=None,
@@ -146,7 +151,7 @@ def verdict(
             ),
             INCONCLUSIVE,
         )
-    return Verdict(
+    return AttackResult(
         **facts,
         rho=(e - r) / (o - r),
         rho_low=rho_low,
@@ -168,7 +173,7 @@ def blind(original: Reading, erased: Reading) -> bool:
     )
 
 
-def judge(rho_low: float, rho_high: float) -> str:
+def judge(rho_low: float, rho_high: float) -> Verdict:
     """The word for an interval of the recoverable fraction."""
     if rho_high <= ERASED_BELOW:
         return ERASED
@@ -181,7 +186,7 @@ def overall(
     references: Sequence[Sequence[Reading]],
     *,
     seed: int = 0,
-) -> tuple[str, list[Verdict]]:
+) -> tuple[Verdict, list[AttackResult]]:
     """Verdicts of several attacks, and the word for all together; those that name samples first,
     then by what they read.
 

@@ -22,6 +22,7 @@ from unspan.metrics.casts import LIMITS as NULL_LIMITS
 from unspan.metrics.casts import cast_scores, null_ratio
 from unspan.metrics.fewshot import shots_to
 from unspan.metrics.guardedness import guardedness
+from unspan.metrics.identity import AttackId, AttackKind, ScoreKind
 from unspan.metrics.leakage import direction_leakage, head_leakage, subspace_leakage
 from unspan.metrics.membership import loss_attack, losses, published_loss_attack
 from unspan.metrics.outputs import Outputs
@@ -35,9 +36,9 @@ Head = tuple[Tensor, Tensor]
 Row = dict[str, Any]
 
 
-def row(group: str, model: str, score: Score) -> Row:
+def row(group: str, model: str, score: Score, kind: ScoreKind = ScoreKind.OTHER) -> Row:
     """A score as it stands in audit.json."""
-    return {"group": group, "model": model} | asdict(score)
+    return {"group": group, "model": model, "kind": kind.value} | asdict(score)
 
 
 def utility(name: str, fit: Outputs, test: Outputs, before: Outputs | None) -> list[Row]:
@@ -47,13 +48,10 @@ def utility(name: str, fit: Outputs, test: Outputs, before: Outputs | None) -> l
     if test.logits is None:
         return []
     rows = [
-        row("utility", name, score)
-        for score in (
-            forget_accuracy(fit, "train forget"),
-            retain_accuracy(fit, "train retain"),
-            forget_accuracy(test, "test forget"),
-            retain_accuracy(test, "test retain"),
-        )
+        row("utility", name, forget_accuracy(fit, "train forget"), ScoreKind.FORGET_ACCURACY),
+        row("utility", name, retain_accuracy(fit, "train retain"), ScoreKind.RETAIN_ACCURACY),
+        row("utility", name, forget_accuracy(test, "test forget"), ScoreKind.FORGET_ACCURACY),
+        row("utility", name, retain_accuracy(test, "test retain"), ScoreKind.RETAIN_ACCURACY),
     ]
     for train, held, title in ((rows[0], rows[1], "HM"), (rows[2], rows[3], "HM_t")):
         if train["value"] is not None and held["value"] is not None:
@@ -104,11 +102,14 @@ def membership(name: str, fit: Outputs, test: Outputs, unseen: Tensor, seed: int
                 Score(name="membership, loss attack", value=None, split=split, note=str(error)),
             )
         ]
-    scores = [
-        published_loss_attack(members, others, split, seed=seed),
-        *loss_attack(members, others, split, seed=seed),
+    published = published_loss_attack(members, others, split, seed=seed)
+    return [
+        row("membership", name, published, ScoreKind.PUBLISHED_MEMBERSHIP),
+        *(
+            row("membership", name, score)
+            for score in loss_attack(members, others, split, seed=seed)
+        ),
     ]
-    return [row("membership", name, score) for score in scores]
 
 
 def representation(
@@ -143,9 +144,9 @@ def representation(
         for name, one in test.items()
         if name in ("before", "after")
     ]
-    return rows + [
-        row("representation", "after", score) for score in guardedness(fit, test["after"])
-    ]
+    inside, *others = guardedness(fit, test["after"])
+    rows.append(row("representation", "after", inside, ScoreKind.GUARDEDNESS_FIT))
+    return rows + [row("representation", "after", score) for score in others]
 
 
 def against_reference(
@@ -186,12 +187,13 @@ def relearning(readings: Mapping[str, Sequence[Reading]]) -> list[Row]:
     """
     rows = []
     for variant in dict.fromkeys(
-        one.detail["variant"] for one in readings["before"] if "variant" in one.detail
+        one.identity.kind for one in readings["before"] if one.identity.kind.few_shot
     ):
         curves = {
-            name: [one for one in found if one.detail.get("variant") == variant]
+            name: [one for one in found if one.identity.kind is variant]
             for name, found in readings.items()
         }
+        title = next(one.detail["variant"] for one in curves["before"])
         target = max(one.value for one in curves["before"]) / 2
         for name, curve in curves.items():
             shots = shots_to(curve, target) if curve else None
@@ -202,7 +204,7 @@ def relearning(readings: Mapping[str, Sequence[Reading]]) -> list[Row]:
                     "relearning",
                     name,
                     Score(
-                        name=f"{variant}: examples to read half of the original",
+                        name=f"{title}: examples to read half of the original",
                         value=shots,
                         unit="examples",
                         better="higher",
@@ -315,27 +317,29 @@ def sample_attack(
             key: rmia_scores(p[key], q[key], p["population"], q["population"])
             for key in ("member", "outside")
         }
-        found[name] = auc_reading(
+        area = auc_reading(
             "membership of single samples (RMIA)", scores["member"], scores["outside"]
         )
+        found[name] = replace(area, identity=AttackId(AttackKind.MEMBERSHIP))
     return found
 
 
 def score_of(one: Row) -> Score:
     """A score again, from its row."""
-    return Score(**{key: value for key, value in one.items() if key not in ("group", "model")})
+    return Score(
+        **{key: value for key, value in one.items() if key not in ("group", "model", "kind")}
+    )
 
 
 def described(
-    rows: Sequence[Row], group: str, name: str, model: str, split: str | None = None
+    rows: Sequence[Row], kind: ScoreKind, model: str, split: str | None = None
 ) -> Score | None:
-    """The score with this name, None when it is not there."""
+    """The score of this kind, None when it is not there."""
     return next(
         (
             score_of(one)
             for one in rows
-            if (one["group"], one["name"], one["model"]) == (group, name, model)
-            and split in (None, one["split"])
+            if (one["kind"], one["model"]) == (kind, model) and split in (None, one["split"])
         ),
         None,
     )

@@ -8,13 +8,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from unspan.auditing.reading import ERASED, INCONCLUSIVE, NOT_MEASURABLE, RETAINED, Verdict
+from unspan.auditing.reading import ERASED, INCONCLUSIVE, NOT_MEASURABLE, RETAINED, AttackResult
+from unspan.metrics.identity import AttackId
 from unspan.metrics.score import Score
 from unspan.report.formatting import measured, percent
+from unspan.report.rule import Level, LevelState
+
+_STATES = {
+    True: LevelState.HOLDS,
+    False: LevelState.FAILS,
+    None: LevelState.NOT_TESTED,
+}
 
 
 @dataclass(frozen=True)
-class Level:
+class LevelResult:
     """One rung of what may be claimed.
 
     Attributes:
@@ -25,29 +33,28 @@ class Level:
         state: the same in words.
     """
 
-    level: str
+    level: Level
     title: str
     holds: bool | None
     why: str
-    state: str = ""
+    state: LevelState | None = None
 
     def __post_init__(self) -> None:
-        words = {True: "holds", False: "does not hold", None: "not tested"}
-        object.__setattr__(self, "state", self.state or words[self.holds])
+        if self.state is None:
+            object.__setattr__(self, "state", _STATES[self.holds])
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
         return asdict(self)
 
 
-SHOWN = "not shown"
 TITLES = {
-    "L0": "the model's own scores no longer name it, also after casts",
-    "L1": "no affine probe tells it from the rest better than a constant",
-    "L2": "no tested probe on features or scores recovers it beyond the reference",
-    "L3": "it is not relearned from a few examples faster than in the reference",
-    "L4": "the weights changed, and the levels above hold at every layer that was tested",
-    "S": "single samples of the request cannot be told from samples never seen",
+    Level.L0: "the model's own scores no longer name it, also after casts",
+    Level.L1: "no affine probe tells it from the rest better than a constant",
+    Level.L2: "no tested probe on features or scores recovers it beyond the reference",
+    Level.L3: "it is not relearned from a few examples faster than in the reference",
+    Level.L4: "the weights changed, and the levels above hold at every layer that was tested",
+    Level.S: "single samples of the request cannot be told from samples never seen",
 }
 
 
@@ -61,13 +68,13 @@ def levels(
     relabelled: tuple[int, float] | None,
     casts: Sequence[Score],
     guarded: Sequence[Score],
-    verdicts: Sequence[Verdict],
+    verdicts: Sequence[AttackResult],
     sweep: str | None,
     weights_changed: bool | None,
     classes: int,
-    sample: Verdict | None,
+    sample: AttackResult | None,
     usable: bool,
-) -> list[Level]:
+) -> list[LevelResult]:
     """Judge every level; `verdicts` are those of the feature and score attacks.
 
     Args:
@@ -84,32 +91,32 @@ def levels(
         sample: verdict of the sample-level attack, None when there was none.
         usable: the reference can serve as one.
     """
-    few = [one for one in verdicts if one.attack.startswith("few-shot")]
-    other = [one for one in verdicts if not one.attack.startswith("few-shot") and one is not sample]
+    few = [one for one in verdicts if one.identity.kind.few_shot]
+    other = [one for one in verdicts if not one.identity.kind.few_shot and one is not sample]
     found = [
         _output(own_head, relabelled, casts, classes),
         _guarded(guarded),
-        _all("L2", other, usable),
-        _all("L3", few, usable),
+        _all(Level.L2, other, usable),
+        _all(Level.L3, few, usable),
     ]
     return [*found, _white_box(sweep, weights_changed, found[2:], usable), _single(sample)]
 
 
 def _white_box(
-    sweep: str | None, weights_changed: bool | None, above: Sequence[Level], usable: bool
-) -> Level:
-    title = TITLES["L4"]
+    sweep: str | None, weights_changed: bool | None, above: Sequence[LevelResult], usable: bool
+) -> LevelResult:
+    title = TITLES[Level.L4]
     if weights_changed is False:
-        return Level(
-            "L4",
+        return LevelResult(
+            Level.L4,
             title,
             False,
             "no weight before the eraser changed: whoever holds the weights has the original"
             " features",
         )
     if sweep is None or weights_changed is None or not usable:
-        return Level(
-            "L4",
+        return LevelResult(
+            Level.L4,
             title,
             None,
             (
@@ -119,35 +126,45 @@ def _white_box(
             ),
         )
     if sweep == RETAINED or any(one.holds is False for one in above):
-        return Level("L4", title, False, f"earlier layers: {sweep}")
+        return LevelResult(Level.L4, title, False, f"earlier layers: {sweep}")
     holds = sweep == ERASED and all(one.holds for one in above)
-    return Level(
-        "L4", title, True if holds else None, f"earlier layers: {sweep}", "" if holds else SHOWN
+    return LevelResult(
+        Level.L4,
+        title,
+        True if holds else None,
+        f"earlier layers: {sweep}",
+        None if holds else LevelState.NOT_SHOWN,
     )
 
 
-def _single(sample: Verdict | None) -> Level:
+def _single(sample: AttackResult | None) -> LevelResult:
     """AUC 0.5 is what a model that never saw the samples gives; far below it separates as well."""
     if sample is None:
-        return Level(
-            "S",
-            TITLES["S"],
+        return LevelResult(
+            Level.S,
+            TITLES[Level.S],
             None,
             "needs models that never saw the samples (--reference), class scores, labels and unseen"
             " test samples",
         )
     why = f"{sample.attack}: {_read(sample)}"
     if sample.erased_low >= 0.45 and sample.erased_high <= 0.55:
-        return Level("S", TITLES["S"], True, why)
+        return LevelResult(Level.S, TITLES[Level.S], True, why)
     apart = sample.erased_low > 0.5 or sample.erased_high < 0.5
-    return Level("S", TITLES["S"], False if apart else None, why, "" if apart else SHOWN)
+    return LevelResult(
+        Level.S,
+        TITLES[Level.S],
+        False if apart else None,
+        why,
+        None if apart else LevelState.NOT_SHOWN,
+    )
 
 
 def _output(
     own: Score | None, relabelled: tuple[int, float] | None, casts: Sequence[Score], classes: int
-) -> Level:
+) -> LevelResult:
     if own is None or own.high is None or own.value is None:
-        return Level("L0", TITLES["L0"], None, "the model gives no class scores")
+        return LevelResult(Level.L0, TITLES[Level.L0], None, "the model gives no class scores")
     bound = chance_bound(classes)
     worst = max([own, *casts], key=lambda one: one.high or 0.0)
     why = (
@@ -160,39 +177,39 @@ def _output(
             f" {measured(worst.value, worst.low, worst.high).line}"
         )
     if relabelled is not None and (worst.high or 0.0) <= bound:
-        return Level(
-            "L0",
-            TITLES["L0"],
+        return LevelResult(
+            Level.L0,
+            TITLES[Level.L0],
             False,
             f"{why}; but output {relabelled[0]} now stands for them: it names"
             f" {percent(relabelled[1])} of them and little else",
         )
-    return Level(
-        "L0",
-        TITLES["L0"],
+    return LevelResult(
+        Level.L0,
+        TITLES[Level.L0],
         (worst.high or 0.0) <= bound,
         f"{why}; an edit of the head alone can reach this level",
     )
 
 
-def _guarded(scores: Sequence[Score]) -> Level:
+def _guarded(scores: Sequence[Score]) -> LevelResult:
     if len(scores) < 2:
-        return Level("L1", TITLES["L1"], None, "not measured")
+        return LevelResult(Level.L1, TITLES[Level.L1], None, "not measured")
     r2, area = scores[0], scores[1]
     holds = (r2.value or 0.0) <= 1e-3 and (area.low or 0.0) <= 0.5 <= (area.high or 1.0)
-    return Level(
-        "L1",
-        TITLES["L1"],
+    return LevelResult(
+        Level.L1,
+        TITLES[Level.L1],
         holds,
         f"R² {r2.value:.3f} on fit data; AUC"
         f" {measured(area.value, area.low, area.high, 'AUC', area.n).line} on test data",
     )
 
 
-def _all(level: str, verdicts: Sequence[Verdict], usable: bool) -> Level:
+def _all(level: Level, verdicts: Sequence[AttackResult], usable: bool) -> LevelResult:
     measurable = [one for one in verdicts if one.rho is not None]
     if not usable or not measurable:
-        return Level(
+        return LevelResult(
             level,
             TITLES[level],
             None,
@@ -205,7 +222,7 @@ def _all(level: str, verdicts: Sequence[Verdict], usable: bool) -> Level:
     bad = [one for one in verdicts if one.verdict == RETAINED or (one.rho is None and one.exceeds)]
     open_ = [one for one in measurable if one.verdict == INCONCLUSIVE]
     if bad:
-        return Level(
+        return LevelResult(
             level,
             TITLES[level],
             False,
@@ -214,21 +231,21 @@ def _all(level: str, verdicts: Sequence[Verdict], usable: bool) -> Level:
             f" {_number(bad[0].reference, bad[0].unit)}",
         )
     if open_:
-        return Level(
+        return LevelResult(
             level,
             TITLES[level],
             None,
             f"{len(open_)} of {len(verdicts)} attacks do not decide; {open_[0].attack}:"
             f" {_number(open_[0].erased, open_[0].unit)} against"
             f" {_number(open_[0].reference, open_[0].unit)}",
-            SHOWN,
+            LevelState.NOT_SHOWN,
         )
-    return Level(
+    return LevelResult(
         level, TITLES[level], True, f"none of {len(verdicts)} attacks reads more than the reference"
     )
 
 
-def headline(verdicts: Sequence[Verdict], reference: str) -> str:
+def headline(verdicts: Sequence[AttackResult], reference: str) -> str:
     """The strongest attack tried, with number, interval, n and reference; and the strongest that
     could be judged, if another.
     """
@@ -251,7 +268,7 @@ def headline(verdicts: Sequence[Verdict], reference: str) -> str:
     )
 
 
-def _against(one: Verdict, reference: str) -> str:
+def _against(one: AttackResult, reference: str) -> str:
     what = "recognises" if one.unit == "share" else "separates"
     return (
         f"{what} the forgotten samples at {_read(one)}; in the original model"
@@ -260,7 +277,7 @@ def _against(one: Verdict, reference: str) -> str:
     )
 
 
-def _read(one: Verdict) -> str:
+def _read(one: AttackResult) -> str:
     """What an attack reads in the erased model, with interval and n."""
     return ("" if one.unit == "share" else "AUC ") + measured(
         one.erased, one.erased_low, one.erased_high, one.unit, one.n
@@ -271,7 +288,7 @@ def _number(value: float, unit: str) -> str:
     return ("" if unit == "share" else "AUC ") + measured(value, unit=unit).value
 
 
-def claims(found: Sequence[Level], what: str, data: str) -> list[str]:
+def claims(found: Sequence[LevelResult], what: str, data: str) -> list[str]:
     """The sentences that may be quoted; an empty list when no level holds."""
     return [
         f"{one.level}: for {what}, {one.title}, as far as the attacks tried on {data} show"
@@ -282,8 +299,8 @@ def claims(found: Sequence[Level], what: str, data: str) -> list[str]:
 
 
 def can_still(
-    verdicts: Sequence[Verdict],
-    explain: Callable[[str], str],
+    verdicts: Sequence[AttackResult],
+    explain: Callable[[AttackId], str],
     traces: Sequence[Score | None],
     weights_changed: bool | None,
     recovered: float | None,
@@ -292,7 +309,7 @@ def can_still(
 
     Args:
         verdicts: strongest first.
-        explain: a sentence for the name of an attack.
+        explain: a sentence for an attack.
         traces: the instability attacks on the erased model, under noise and mirrored, where they
             were run.
         weights_changed: weights before the eraser differ from the original's.
@@ -300,7 +317,7 @@ def can_still(
     """
     said, shown = [], set()
     for one in verdicts:
-        text = explain(one.attack)
+        text = explain(one.identity)
         if one.verdict == RETAINED and one.rho is not None and text not in shown:
             shown.add(text)
             reads = (
@@ -372,7 +389,7 @@ def next_steps(word: str, reference: str, any_level: bool) -> list[str]:
     return steps
 
 
-_NEXT = {
+_NEXT: dict[str, list[str]] = {
     RETAINED: [
         "Do not describe this model as one from which the data were deleted.",
         (

@@ -5,9 +5,11 @@ same test samples.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from unspan.metrics.fewshot import fewshot
+from unspan.metrics.fewshot import PROTOTYPE, REFIT, STANDARDISED, fewshot
 from unspan.metrics.guardedness import affine_auc
+from unspan.metrics.identity import AttackId, AttackKind
 from unspan.metrics.linear import linear_auc, linear_probe
 from unspan.metrics.mlp import mlp_probe
 from unspan.metrics.neighbours import nearest
@@ -18,57 +20,64 @@ from unspan.metrics.whitening import whitened_probe
 
 Report = Callable[[str], None]
 
+_LINEAR = (
+    "somebody who sees features trains a linear classifier on labelled examples, to convergence"
+)
+_WHITENED = (
+    "somebody who sees features takes their scale and correlation away, then trains a linear"
+    " classifier to convergence"
+)
+_AFFINE = "somebody who sees features solves for the best affine guess of what was forgotten"
+_AGAINST_REST = "somebody who sees features learns to tell forgotten samples from all others"
+_MLP = "somebody who sees features trains a small neural network on labelled examples"
+_NEIGHBOURS = "somebody who sees features compares them with labelled examples"
+_SIGNATURE = (
+    "somebody who sees only the scores of the model learns how they look for forgotten samples"
+)
+_FEW_SHOT = (
+    "somebody with a few examples of the forgotten class adds it to a classifier of the other"
+    " classes"
+)
 EXPLAIN = {
-    "linear probe (converged)": (
-        "somebody who sees features trains a linear classifier on labelled examples, to convergence"
-    ),
-    "linear probe, whitened": (
-        "somebody who sees features takes their scale and correlation away, then trains a linear"
-        " classifier to convergence"
-    ),
-    "affine predictor": (
-        "somebody who sees features solves for the best affine guess of what was forgotten"
-    ),
-    "linear probe, forget against rest": (
-        "somebody who sees features learns to tell forgotten samples from all others"
-    ),
-    "MLP probe": "somebody who sees features trains a small neural network on labelled examples",
-    "kNN": "somebody who sees features compares them with labelled examples",
-    "output signature": (
-        "somebody who sees only the scores of the model learns how they look for forgotten samples"
-    ),
-    "few-shot": (
-        "somebody with a few examples of the forgotten class adds it to a classifier of the other"
-        " classes"
-    ),
+    AttackKind.LINEAR: _LINEAR,
+    AttackKind.LINEAR_WHITENED: _WHITENED,
+    AttackKind.AFFINE_AGAINST_REST: _AFFINE,
+    AttackKind.LINEAR_AGAINST_REST: _AGAINST_REST,
+    AttackKind.MLP: _MLP,
+    AttackKind.NEIGHBOURS: _NEIGHBOURS,
+    AttackKind.NEIGHBOURS_AGAINST_REST: _NEIGHBOURS,
+    AttackKind.SIGNATURE: _SIGNATURE,
+    AttackKind.FEW_SHOT_PROTOTYPE: _FEW_SHOT,
+    AttackKind.FEW_SHOT_STANDARDISED: _FEW_SHOT,
+    AttackKind.FEW_SHOT_REFIT: _FEW_SHOT,
+}
+_FEW_SHOT_KINDS = {
+    PROTOTYPE: AttackKind.FEW_SHOT_PROTOTYPE,
+    STANDARDISED: AttackKind.FEW_SHOT_STANDARDISED,
+    REFIT: AttackKind.FEW_SHOT_REFIT,
 }
 
 
-def explain(attack: str) -> str:
+def explain(attack: AttackId) -> str:
     """What a person without training in the field should know about an attack."""
-    return next((text for name, text in EXPLAIN.items() if attack.startswith(name)), "")
+    return EXPLAIN.get(attack.kind, "")
 
 
 def class_attacks(fit: Outputs, test: Outputs, seed: int, report: Report) -> list[Reading]:
     """Attacks on a class: the attacker has labelled examples of all classes."""
-    found = []
     report("linear probe")
-    found += [
-        linear_probe(fit, test, seed),
-        whitened_probe(fit, test, seed),
-        linear_auc(fit, test, seed),
-        affine_auc(fit, test),
+    found = [
+        _as(AttackKind.LINEAR, linear_probe(fit, test, seed)),
+        _as(AttackKind.LINEAR_WHITENED, whitened_probe(fit, test, seed)),
+        *_against_rest(fit, test, seed),
     ]
     report("nearest neighbours")
-    found += nearest(fit, test, seed=seed)
+    found += [_neighbours(one) for one in nearest(fit, test, seed=seed)]
     report("MLP probe")
-    found.append(mlp_probe(fit, test, seed))
+    found.append(_as(AttackKind.MLP, mlp_probe(fit, test, seed)))
     report("few-shot relearning")
-    found += fewshot(fit, test, seed)
-    if fit.logits is not None:
-        report("output signature")
-        found.append(signature(fit, test))
-    return found
+    found += [_few_shot(one) for one in fewshot(fit, test, seed)]
+    return found + _signature(fit, test, report)
 
 
 def group_attacks(fit: Outputs, test: Outputs, seed: int, report: Report) -> list[Reading]:
@@ -76,8 +85,34 @@ def group_attacks(fit: Outputs, test: Outputs, seed: int, report: Report) -> lis
     by scores.
     """
     report("linear probe")
-    found = [linear_auc(fit, test, seed), affine_auc(fit, test)]
-    if fit.logits is not None:
-        report("output signature")
-        found.append(signature(fit, test))
-    return found
+    return _against_rest(fit, test, seed) + _signature(fit, test, report)
+
+
+def _against_rest(fit: Outputs, test: Outputs, seed: int) -> list[Reading]:
+    return [
+        _as(AttackKind.LINEAR_AGAINST_REST, linear_auc(fit, test, seed)),
+        _as(AttackKind.AFFINE_AGAINST_REST, affine_auc(fit, test)),
+    ]
+
+
+def _signature(fit: Outputs, test: Outputs, report: Report) -> list[Reading]:
+    if fit.logits is None:
+        return []
+    report("output signature")
+    return [_as(AttackKind.SIGNATURE, signature(fit, test))]
+
+
+def _as(kind: AttackKind, reading: Reading) -> Reading:
+    return replace(reading, identity=AttackId(kind))
+
+
+def _neighbours(reading: Reading) -> Reading:
+    kind = AttackKind.NEIGHBOURS if reading.unit == "share" else AttackKind.NEIGHBOURS_AGAINST_REST
+    detail = reading.detail
+    identity = AttackId(kind, neighbours=detail["k"], metric=detail["metric"])
+    return replace(reading, identity=identity)
+
+
+def _few_shot(reading: Reading) -> Reading:
+    kind = _FEW_SHOT_KINDS[reading.detail["variant"]]
+    return replace(reading, identity=AttackId(kind, shots=reading.detail["m"]))

@@ -13,13 +13,14 @@ from unspan.artifact.deletion import RECORD, Record
 from unspan.auditing import published, scores
 from unspan.auditing.case import Case
 from unspan.auditing.collect import Subject, subject
-from unspan.auditing.reading import Verdict, verdict
+from unspan.auditing.reading import AttackResult, verdict
 from unspan.auditing.reference import random_weights
 from unspan.data.inputs import first_rows
 from unspan.data.loading import batches
 from unspan.erasers import Projection
 from unspan.errors import UnspanError
 from unspan.extraction import arranged, eval_mode, head_parameters, logits_of, read
+from unspan.metrics.identity import ScoreKind
 from unspan.metrics.leakage import null_directions
 from unspan.metrics.score import Reading
 from unspan.metrics.stability import MIRROR, disturbed, instability
@@ -48,7 +49,7 @@ def other_scores(case: Case, readings: dict[str, list[Reading]]) -> list[dict[st
         if case.by_class and bool((case.fit[name].labels >= 0).all()):
             found, reading = published.retention(name, case.fit[name], case.test[name], run.seed)
             rows += found
-            own = scores.described(rows, "utility", "forget accuracy", "before", "test forget")
+            own = scores.described(rows, ScoreKind.FORGET_ACCURACY, "before", "test forget")
             if name == "after" and own is not None and own.value:
                 rows.append(published.recovery(own.value, reading))
     if bool((case.unseen & ~case.test["before"].forget).any()):
@@ -164,12 +165,20 @@ def _stability(case: Case) -> list[dict[str, Any]]:
                 else None
             )
         rows.append(
-            scores.row("stability", one.name, instability(clean, noisy, mark).score("test"))
+            scores.row(
+                "stability",
+                one.name,
+                instability(clean, noisy, mark).score("test"),
+                ScoreKind.NOISE,
+            )
         )
         if mirrored is not None:
             rows.append(
                 scores.row(
-                    "stability", one.name, instability(clean, mirrored, mark, MIRROR).score("test")
+                    "stability",
+                    one.name,
+                    instability(clean, mirrored, mark, MIRROR).score("test"),
+                    ScoreKind.MIRROR,
                 )
             )
     return rows
@@ -189,7 +198,7 @@ def _limited(run: Run) -> Run:
     return replace(run, max_samples=_NOISY, progress=None)
 
 
-def single_samples(case: Case) -> Verdict | None:
+def single_samples(case: Case) -> AttackResult | None:
     """The sample-level attack; an AUC of 0.5 is what a model that never saw the samples gives."""
     if not case.parts.unseen:
         return None

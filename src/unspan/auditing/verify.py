@@ -21,6 +21,7 @@ from unspan.erasers import Gate, Projection, head_rows
 from unspan.errors import ModelError, UnspanError, UsageError
 from unspan.extraction import head_parameters, unwrap
 from unspan.metrics.casts import cast_weight
+from unspan.report.rule import SCHEMA
 from unspan.system.digests import state_hash
 
 _ROUNDING = {
@@ -194,13 +195,13 @@ def _audit(path: Path, account: dict[str, Any]) -> list[Check]:
         found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         return [Check("audit", None, f"{path} cannot be read: {error}")]
-    if not isinstance(found, dict) or found.get("schema") != "unspan.audit/1":
+    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
         return [
             Check(
                 "audit",
                 None,
                 f"{path} has schema {found.get('schema') if isinstance(found, dict) else None!r};"
-                " this version reads unspan.audit/1",
+                f" this version reads {SCHEMA}",
             )
         ]
     hashes = found.get("hashes")

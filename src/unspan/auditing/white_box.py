@@ -11,8 +11,9 @@ from torch.utils.data import Subset
 
 from unspan.auditing.attack_split import Parts
 from unspan.auditing.collect import Subject
-from unspan.auditing.reading import Verdict, overall
+from unspan.auditing.reading import AttackResult, overall
 from unspan.auditing.sweep import changed, layer_outputs, layers, without_eraser
+from unspan.metrics.identity import AttackId, AttackKind
 from unspan.metrics.linear import linear_probe
 from unspan.metrics.score import Reading
 from unspan.run import Run
@@ -35,7 +36,7 @@ class WhiteBox:
     changed: list[str] | None
     recovered: float | None
     word: str | None = None
-    verdicts: list[Verdict] = field(default_factory=list)
+    verdicts: list[AttackResult] = field(default_factory=list)
 
 
 def white_box(
@@ -76,6 +77,7 @@ def white_box(
             found = linear_probe(fit[name], test[name], run.seed)
             readings[name][one.name] = Reading(
                 attack=f"linear probe at {name}",
+                identity=AttackId(AttackKind.LINEAR_AT_LAYER, layer=name),
                 unit=found.unit,
                 forget=found.forget,
                 retain=found.retain,
@@ -87,7 +89,7 @@ def white_box(
         [[readings[name][one.name] for one in references] for name in names],
         seed=run.seed,
     )
-    verdicts.sort(key=lambda one: [f"linear probe at {name}" for name in names].index(one.attack))
+    verdicts.sort(key=lambda one: list(names).index(str(one.identity.layer)))
     return WhiteBox(different, recovered, word, verdicts)
 
 

@@ -87,6 +87,13 @@ def situations(names: Iterable[str]) -> Iterator[Situation]:
         yield Situation("Other methods", "Their cards say what they are for.", others)
 
 
+def summary(method: type[Method]) -> str:
+    """The first sentence of the card, without the name where it only repeats it."""
+    text = method.card().summary
+    first, _, rest = text.partition(": ")
+    return rest if first.lower() == method.name else text
+
+
 def complete_method(incomplete: str) -> list[str]:
     """Names that begin with what was typed, for completion in a shell; imports no torch."""
     return [name for name in NAMES if name.startswith(incomplete)]

@@ -33,7 +33,7 @@ def methods(
         print(situation.title)
         print(f"  {situation.advice}")
         for one in situation.methods:
-            print(_line(one, by_name[one].card().summary, situation))
+            print(_line(one, catalogue.summary(by_name[one]), situation))
         print()
     print("unspan methods NAME prints the card and the settings of a method.")
 

@@ -11,6 +11,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from unspan.metrics.identity import AttackId, AttackKind
+
 Better = Literal["lower", "higher", "reference", "none"]
 
 # of a sample; of 0.02, 0.05, 0.1 and 0.2 the smallest with about 93 % coverage for normal,
@@ -74,6 +76,7 @@ class Reading:
             scored above), None for a share.
         retain: accuracy of the same attack on the retained test samples, None when it has none.
         detail: JSON values: settings, convergence.
+        identity: which attack this is, for decisions.
     """
 
     attack: str
@@ -82,6 +85,7 @@ class Reading:
     rest: Tensor | None = None
     retain: float | None = None
     detail: dict[str, Any] = field(default_factory=dict)
+    identity: AttackId = AttackId(AttackKind.OTHER)
 
     @property
     def value(self) -> float:

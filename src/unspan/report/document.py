@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from unspan.report.formatting import literal, upper
+from unspan.report.rule import Topic
 
 
 @dataclass(frozen=True)
@@ -152,9 +153,10 @@ def said(source: Mapping[str, Any], key: str, limit: int = 600) -> str:
     )
 
 
-def why(audit: Mapping[str, Any], *words: str) -> str:
-    """Why something was not run: the first recorded reason whose name holds one of the words."""
+def why(audit: Mapping[str, Any], topic: Topic) -> str:
+    """Why a part of an audit was not run: the first reason recorded for it."""
     for one in rows(audit, "not_run"):
-        if any(word in said(one, "name").casefold() for word in words) and said(one, "why"):
+        topics = one.get("topics")
+        if isinstance(topics, list) and topic.value in topics and said(one, "why"):
             return f"Not run: {said(one, 'why')}"
     return "Not run; no reason was recorded."

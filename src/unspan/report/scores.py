@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from unspan.metrics.identity import AttackKind
 from unspan.report import figures, maps
 from unspan.report.axes import class_rows
 from unspan.report.document import Cell, Figure, Section, Table, rows, said, table, why
 from unspan.report.formatting import BETTER, joined, literal, measured, number, thousands, upper
-from unspan.report.rule import RETAINED
+from unspan.report.rule import RETAINED, Topic
 
 Rows = list[Mapping[str, Any]]
-GROUPS = {  # group: title, first paragraph, caption, words that name it among what was not run
+GROUPS = {  # group: title, first paragraph, caption
     "membership": (
         "Can it be told which samples were in the training data?",
         (
@@ -20,19 +21,16 @@ GROUPS = {  # group: title, first paragraph, caption, words that name it among w
             " for training. An AUC of 0.5 is guessing."
         ),
         "Membership inference: value and 95\u00a0% interval",
-        ("membership", "mia", "rmia"),
     ),
     "leakage": (
         "What the delivered files give away",
         "Whether somebody who holds the exported files can find out what was erased.",
         "Leakage of the files: value and 95\u00a0% interval",
-        ("leak", "artifact"),
     ),
     "cast": (
         "After rounding the weights",
         "Whether a smaller number format brings the erased knowledge back.",
         "After casts: value and 95\u00a0% interval",
-        ("cast", "quanti"),
     ),
     "stability": (
         "Does a second question give the erased samples away?",
@@ -41,19 +39,16 @@ GROUPS = {  # group: title, first paragraph, caption, words that name it among w
             " than others, they can be recognised by it."
         ),
         "Asked twice: value and 95\u00a0% interval",
-        ("stability", "noise"),
     ),
     "representation": (
         "How far the features moved",
         "These numbers and pictures describe; none of them is a test.",
         "Distance between models",
-        ("representation", "cka"),
     ),
     "sweep": (
         "Layer by layer",
         "What can be read before the last layer.",
         "Every layer: value and 95\u00a0% interval",
-        ("sweep", "layer"),
     ),
 }
 PUBLISHED = (
@@ -86,7 +81,7 @@ def groups(audit: Mapping[str, Any], scores: Mapping[str, Rows]) -> list[Section
         "sweep": (figures.sweep,),
     }
     found = []
-    for group, (title, lead, caption, words) in GROUPS.items():
+    for group, (title, lead, caption) in GROUPS.items():
         pictures: list[Figure] = [
             picture for draw in drawn.get(group, ()) if (picture := draw(audit))
         ]
@@ -103,7 +98,7 @@ def groups(audit: Mapping[str, Any], scores: Mapping[str, Rows]) -> list[Section
                 )
             )
         else:
-            found.append(Section(group, title, missing=why(audit, *words)))
+            found.append(Section(group, title, missing=why(audit, Topic(group))))
     if "other" in scores:
         found.append(
             Section(
@@ -198,7 +193,7 @@ def published(audit: Mapping[str, Any], scores: Mapping[str, Rows]) -> Section:
     """Scores as printed in papers, and what an attack that runs to its end says beside them."""
     found, title = scores.get("published", []), "Published scores: compatibility — not converged"
     if not found:
-        return Section("published", title, missing=why(audit, "published", "kr"))
+        return Section("published", title, missing=why(audit, Topic.PUBLISHED))
     return Section(
         "published",
         title,
@@ -210,6 +205,10 @@ def published(audit: Mapping[str, Any], scores: Mapping[str, Rows]) -> Section:
             )
         ],
     )
+
+
+def _kind(attack: Mapping[str, Any]) -> Any:
+    return table(attack, "identity").get("kind")
 
 
 def _beside(audit: Mapping[str, Any], found: Rows) -> list[str]:
@@ -229,12 +228,12 @@ def _beside(audit: Mapping[str, Any], found: Rows) -> list[str]:
         and number(one.get("erased")) is not None
     ]
     low.sort(
-        key=lambda one: ("test" not in said(one, "split"), not said(one, "name").startswith("KR"))
+        key=lambda one: ("test" not in said(one, "split"), one.get("kind") != "knowledge_retention")
     )
     strong.sort(
         key=lambda one: (
-            "converged" not in said(one, "attack"),
-            "linear" not in said(one, "attack"),
+            _kind(one) != AttackKind.LINEAR,
+            _kind(one) != AttackKind.LINEAR_WHITENED,
         )
     )
     if not low or not strong or strong[0]["erased"] - low[0]["value"] < 0.1:
@@ -275,7 +274,7 @@ def utility(audit: Mapping[str, Any], scores: Mapping[str, Rows]) -> Section:
             )
         )
     figure = figures.per_class(audit)
-    missing = "" if tables else why(audit, "utility", "accuracy", "scores")
+    missing = "" if tables else why(audit, Topic.UTILITY)
     return Section(
         "utility",
         "What the model itself names, and what the erasure cost",

@@ -23,7 +23,7 @@ from unspan.report.document import (
     why,
 )
 from unspan.report.formatting import count, fraction, joined, measured, number, thousands, upper
-from unspan.report.rule import MARK
+from unspan.report.rule import MARK, Topic
 
 _PICTURE = re.compile(r"data:image/png;base64,iVBORw0KGgo[A-Za-z0-9+/]{20,4000000}={0,2}")
 
@@ -55,7 +55,7 @@ def sections(audit: Mapping[str, Any], against: str) -> list[Section]:
 def _attacks(audit: Mapping[str, Any], against: str) -> Section:
     found, title = rows(audit, "attacks"), "What attackers can still read"
     if not found:
-        return Section("attacks", title, missing=why(audit, "attack", "probe"))
+        return Section("attacks", title, missing=why(audit, Topic.ATTACKS))
     note = said(table(audit, "reference"), "note")
     lead = [
         "Each row is one way to get at what was to be erased, the strongest first. Reference:"
@@ -186,7 +186,7 @@ def _levels(audit: Mapping[str, Any], against: str) -> Section:
         lead,
         listings=listings,
         tables=tables,
-        missing="" if found else why(audit, "level"),
+        missing="" if found else why(audit, Topic.LEVELS),
     )
 
 
@@ -252,9 +252,7 @@ def _controls(audit: Mapping[str, Any]) -> Section:
         else []
     )
     if not found:
-        return Section(
-            "controls", title, listings=listings, missing=why(audit, "control", "self-test")
-        )
+        return Section("controls", title, listings=listings, missing=why(audit, Topic.CONTROLS))
     lead, failed = [], [said(one, "name", 120) for one in found if one.get("ok") is not True]
     for kind, before, after in (
         ("caught", "The audit caught", "fakes: models that only look erased"),
@@ -307,7 +305,7 @@ def _relearning(audit: Mapping[str, Any], found: Mapping[str, scores.Rows]) -> S
             "relearning",
             title,
             tables=tables,
-            missing="" if tables else why(audit, "relearn", "few-shot"),
+            missing="" if tables else why(audit, Topic.RELEARNING),
         )
     shots, curves = figures.relearned(audit)
     n = count(table(audit, "request").get("test_samples"))
@@ -337,7 +335,7 @@ def _gradcam(audit: Mapping[str, Any]) -> Section:
     title, refused = "Where the model looks (Grad-CAM)", 0
     found, shown = rows(table(audit, "figures"), "gradcam"), []
     if not found:
-        return Section("gradcam", title, missing=why(audit, "grad"))
+        return Section("gradcam", title, missing=why(audit, Topic.GRADCAM))
     for one in found:
         panels, caption = [], said(one, "caption", 120)
         for key, name in (("image", "Image"), ("before", "Before"), ("after", "After erasing")):

@@ -21,11 +21,19 @@ from unspan.report.formatting import (
     number,
     thousands,
 )
-from unspan.report.rule import ERASED, INCONCLUSIVE, MARK, NOT_MEASURABLE, RETAINED
+from unspan.report.rule import (
+    ERASED,
+    INCONCLUSIVE,
+    MARK,
+    NOT_MEASURABLE,
+    RETAINED,
+    SCHEMA,
+    Goal,
+    Topic,
+)
 from unspan.report.sections import sections, stopped
 
-SCHEMA = "unspan.audit/1"
-MEANING = {
+MEANING: dict[str, str] = {
     ERASED: (
         "No attack that was fitted reads more than the reference does. This holds for the levels"
         " named here, not beyond."
@@ -129,7 +137,7 @@ def view(audit: Mapping[str, Any]) -> View:
         tested=_tested(audit),
         headline=said(audit, "headline"),
         strongest=_strongest(attacks[0]) if attacks else None,
-        missing="" if attacks else why(audit, "attack", "probe"),
+        missing="" if attacks else why(audit, Topic.ATTACKS),
         reference=reference(audit),
         still=sentences(audit, "can_still"),
         next_steps=sentences(audit, "next_steps"),
@@ -264,7 +272,7 @@ def _meaning(audit: Mapping[str, Any], word: str) -> str:
             " measured."
         )
     twice = any(
-        said(one, "what").startswith("instability") and one.get("met") is not True
+        one.get("id") in (Goal.NOISE.value, Goal.MIRROR.value) and one.get("met") is not True
         for one in rows(audit, "goals")
     )
     return MEANING[word] + (
@@ -279,7 +287,7 @@ def _cost(audit: Mapping[str, Any]) -> str:
     found = {
         said(one, "model"): one
         for one in rows(audit, "scores")
-        if (said(one, "name"), said(one, "split")) == ("retain accuracy", "test retain")
+        if (one.get("kind"), said(one, "split")) == ("retain_accuracy", "test retain")
     }
     values = [
         measured(found[name].get("value"), n=found[name].get("n")).value
@@ -308,7 +316,7 @@ def _notices(audit: Mapping[str, Any], word: str) -> list[str]:
     kept = {
         said(one, "model"): number(one.get("value"))
         for one in rows(audit, "scores")
-        if (said(one, "name"), said(one, "split")) == ("retain accuracy", "test retain")
+        if (one.get("kind"), said(one, "split")) == ("retain_accuracy", "test retain")
     }
     if (
         kept.get("before") is not None

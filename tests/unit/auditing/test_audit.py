@@ -13,6 +13,7 @@ from unspan.auditing.reading import ERASED, RETAINED, overall
 from unspan.auditing.verify import verify
 from unspan.cli import app
 from unspan.errors import DataError, UsageError
+from unspan.metrics.identity import AttackId, AttackKind
 from unspan.metrics.linear import linear_probe
 from unspan.metrics.neighbours import nearest
 from unspan.metrics.outputs import Outputs
@@ -144,7 +145,7 @@ def test_verify_finds_a_changed_audit_and_another_models_audit(folders, model):
     text = (folders / "audit/audit.json").read_text()
     (folders / "audit/audit.json").write_text(text.replace("RETAINED", "ERASED AT THIS LEVEL"))
     assert ok()["audit is as it was written"] is False
-    (folders / "audit/audit.json").write_text(text.replace("unspan.audit/1", "unspan.audit/9"))
+    (folders / "audit/audit.json").write_text(text.replace("unspan.audit/2", "unspan.audit/9"))
     assert ok()["audit"] is None
     other = json.loads(text)
     other["hashes"]["after"] = "sha256:0"
@@ -563,7 +564,11 @@ def test_levels_that_are_not_decided_are_not_said_to_fail():
     def share(value, seed):
         hits = torch.rand(48, generator=torch.Generator().manual_seed(seed)) < value
         return Reading(
-            attack="few-shot prototype, m=5", unit="share", forget=hits.double(), retain=0.9
+            attack="few-shot prototype, m=5",
+            unit="share",
+            forget=hits.double(),
+            retain=0.9,
+            identity=AttackId(AttackKind.FEW_SHOT_PROTOTYPE, shots=5),
         )
 
     open_ = verdict(share(0.98, 1), share(0.8, 2), [share(0.8, 3)])
@@ -601,7 +606,7 @@ def test_verify_notices_edited_pages_and_malformed_audits(folders, model):
     )
     assert "ERASED" not in ok()["audit is of these weights"].detail
     (folders / "audit/audit.json").write_text(
-        '{"schema": "unspan.audit/1", "seal": 5, "hashes": null}'
+        '{"schema": "unspan.audit/2", "seal": 5, "hashes": null}'
     )
     assert ok()["audit is of these weights"].ok is False
 

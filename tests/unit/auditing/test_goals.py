@@ -1,16 +1,37 @@
 """Goals of an audit: what counts as met, and which attack is named."""
 
+from dataclasses import replace
+
 import pytest
 
 from unspan.auditing.goals import goals
-from unspan.auditing.reading import INCONCLUSIVE, Verdict
+from unspan.auditing.reading import INCONCLUSIVE, AttackResult
 from unspan.auditing.statements import can_still
+from unspan.metrics.identity import AttackId, AttackKind, ScoreKind
 from unspan.metrics.score import Score
+
+IDS = {
+    "kNN k=1, L2": AttackId(AttackKind.NEIGHBOURS, neighbours=1, metric="L2"),
+    "MLP probe": AttackId(AttackKind.MLP),
+    "kNN k=20, L2, forget against rest": AttackId(AttackKind.NEIGHBOURS_AGAINST_REST),
+    "output signature": AttackId(AttackKind.SIGNATURE),
+    "few-shot prototype, m=10": AttackId(AttackKind.FEW_SHOT_PROTOTYPE, shots=10),
+    "few-shot prototype, m=50": AttackId(AttackKind.FEW_SHOT_PROTOTYPE, shots=50),
+    "few-shot head refit, m=10": AttackId(AttackKind.FEW_SHOT_REFIT, shots=10),
+    "linear probe (converged)": AttackId(AttackKind.LINEAR),
+    "affine predictor, forget against rest": AttackId(AttackKind.AFFINE_AGAINST_REST),
+}
+KINDS = {
+    "instability": ScoreKind.NOISE,
+    "instability, mirrored": ScoreKind.MIRROR,
+    "retain accuracy": ScoreKind.RETAIN_ACCURACY,
+}
 
 
 def verdict(attack, value, unit="share", reference=0.5):
-    return Verdict(
+    return AttackResult(
         attack=attack,
+        identity=IDS[attack],
         verdict=INCONCLUSIVE,
         unit=unit,
         original=0.9,
@@ -31,6 +52,7 @@ def score(group, name, model, value, split="test retain", unit="share"):
     return {
         "group": group,
         "name": name,
+        "kind": KINDS[name],
         "model": model,
         "value": value,
         "low": value - 0.01,
@@ -162,3 +184,13 @@ def test_an_area_below_a_half_is_read_the_other_way_round():
 
 def test_without_a_retrained_reference_nothing_is_said_about_teaching_again():
     assert "taught again from 10 examples" not in by_title(goals(FINE, ROWS, 10, False))
+
+
+def test_goals_do_not_read_printed_names():
+    renamed = [replace(one, attack="x", note="no reference, few-shot, m=10") for one in FINE]
+    rows = [one | {"name": "x", "note": "no reference"} for one in ROWS]
+    decided = [
+        [(one["id"], one["value"], one["met"], one["sure"]) for one in goals(*given, 10, True)]
+        for given in ((FINE, ROWS), (renamed, rows))
+    ]
+    assert decided[0] == decided[1]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from types import SimpleNamespace
+from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 from typer.testing import CliRunner
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 import unspan
 from unspan.cli import app, catalogue
 from unspan.errors import UsageError
-from unspan.methods import METHODS, by_name
+from unspan.methods import METHODS, EraserMethod, by_name
 
 
 def test_every_method_stands_in_a_situation_with_a_summary_of_its_card() -> None:
@@ -24,9 +25,20 @@ def test_every_method_stands_in_a_situation_with_a_summary_of_its_card() -> None
     assert max(map(len, listed.splitlines())) <= 80
 
 
+@dataclass(frozen=True, kw_only=True)
+class Third(EraserMethod):
+    """A method of another package."""
+
+    name: ClassVar[str] = "third"
+    needs: ClassVar[frozenset[str]] = frozenset({"forget"})
+
+    def fit(self, context):
+        """Never called here."""
+        raise NotImplementedError
+
+
 def test_a_method_of_a_third_party_is_listed_apart(monkeypatch) -> None:
-    third = SimpleNamespace(name="third", __module__=__name__)
-    monkeypatch.setattr(catalogue, "available", lambda: (*METHODS, third))
+    monkeypatch.setattr(catalogue, "available", lambda: (*METHODS, Third))
     listed = CliRunner().invoke(app, ["methods"]).output
     assert "Other methods" in listed and "third         `unspan methods`, completion" in listed
 

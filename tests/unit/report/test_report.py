@@ -98,7 +98,7 @@ def test_the_first_screen_counts_the_goals_and_names_what_misses_one(thin):
     twice = [
         {
             "goal": "mirrored: at most 0.60",
-            "what": "instability, mirrored",
+            "id": "mirror",
             "value": 0.93,
             "unit": "AUC",
             "met": met,
@@ -339,7 +339,13 @@ def test_each_section_may_be_missing_and_gives_its_reason(sample, thin):
         assert html(sample | {"figures": {}, "attacks": []} | {key: (None, [], {})[i % 3]})
     less = thin | {
         "scores": [],
-        "not_run": [{"name": "Membership inference", "why": "no training data were given"}],
+        "not_run": [
+            {
+                "topics": ["membership"],
+                "name": "Membership inference",
+                "why": "no training data were given",
+            }
+        ],
     }
     assert "Not run: no training data were given" in words(html(less))
 
@@ -349,7 +355,7 @@ def test_each_section_may_be_missing_and_gives_its_reason(sample, thin):
     [
         None,
         [],
-        {"schema": "unspan.audit/2"},
+        {"schema": "unspan.audit/3"},
         {"schema": 3},
         {"verdict": "DELETED"},
         {"verdict": ["RETAINED"]},

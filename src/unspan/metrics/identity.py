@@ -1,0 +1,74 @@
+"""What a measurement is, for decisions. Its printed name is for people only."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import Enum
+from typing import Any
+
+
+class AttackKind(str, Enum):
+    """Which attack was run."""
+
+    LINEAR = "linear_probe"
+    LINEAR_WHITENED = "linear_probe_whitened"
+    LINEAR_AGAINST_REST = "linear_probe_against_rest"
+    LINEAR_AT_LAYER = "linear_probe_at_layer"
+    LINEAR_PERMUTED = "linear_probe_on_permuted_labels"
+    AFFINE_AGAINST_REST = "affine_predictor_against_rest"
+    NEIGHBOURS = "nearest_neighbours"
+    NEIGHBOURS_AGAINST_REST = "nearest_neighbours_against_rest"
+    MLP = "mlp_probe"
+    FEW_SHOT_PROTOTYPE = "few_shot_prototype"
+    FEW_SHOT_STANDARDISED = "few_shot_prototype_standardised"
+    FEW_SHOT_REFIT = "few_shot_head_refit"
+    SIGNATURE = "output_signature"
+    MEMBERSHIP = "membership_of_single_samples"
+    OTHER = "other"
+
+    @property
+    def few_shot(self) -> bool:
+        """Whether the attacker teaches the model again from a few examples."""
+        return self in (
+            AttackKind.FEW_SHOT_PROTOTYPE,
+            AttackKind.FEW_SHOT_STANDARDISED,
+            AttackKind.FEW_SHOT_REFIT,
+        )
+
+
+class ScoreKind(str, Enum):
+    """Which score was measured, for the scores that a decision or a sentence rests on."""
+
+    FORGET_ACCURACY = "forget_accuracy"
+    RETAIN_ACCURACY = "retain_accuracy"
+    GUARDEDNESS_FIT = "linear_guardedness_fit"
+    KR = "knowledge_retention"
+    NOISE = "instability_under_noise"
+    MIRROR = "instability_mirrored"
+    PUBLISHED_MEMBERSHIP = "published_membership_accuracy"
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class AttackId:
+    """An attack and its parameters.
+
+    Attributes:
+        kind: which attack.
+        shots: examples of each forgotten class, for few-shot attacks.
+        neighbours: k, for nearest neighbours.
+        metric: `L2` or `cosine`, for nearest neighbours.
+        layer: where an earlier layer was read.
+    """
+
+    kind: AttackKind
+    shots: int | None = None
+    neighbours: int | None = None
+    metric: str | None = None
+    layer: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form, without the parameters that this attack does not have."""
+        return {name: value for name, value in asdict(self).items() if value is not None} | {
+            "kind": self.kind.value
+        }
