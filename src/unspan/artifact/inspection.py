@@ -119,7 +119,8 @@ def _parsed(path: Path) -> dict[str, Any]:
         raise ModelError(f"{file} is damaged ({error}). Write the folder again.") from error
     if schema != receipts.SCHEMA:
         raise ModelError(
-            f"{file} has schema {schema!r}; this version reads {receipts.SCHEMA}. Update unspan."
+            f"{file} has schema {schema!r}; this version reads {receipts.SCHEMA}. Update unspan for"
+            " a newer folder; for an older one, erase again from the original model."
         )
     missing = _missing(account)
     if missing:

@@ -21,9 +21,10 @@ from torch.utils.data import Subset
 from unspan.data.request import Splits
 from unspan.erasure.evaluation import accuracy
 from unspan.erasure.pipeline import erase
+from unspan.erasure.predictions import Pair
 from unspan.erasure.reading import pair_of
 from unspan.errors import DataError, UnspanError, UsageError
-from unspan.methods import configured
+from unspan.methods import Method, configured
 from unspan.metrics.retention import harmonic_mean
 from unspan.run import Run
 from unspan.training.samples import generator
@@ -55,7 +56,7 @@ class Trial:
 def tune(
     model: nn.Module,
     splits: Splits,
-    kind: Any,
+    kind: type[Method],
     trials: int,
     run: Run | None = None,
     given: Mapping[str, Any] | None = None,
@@ -96,26 +97,12 @@ def tune(
         begun = time.perf_counter()
         try:
             method = configured(kind, {**(given or {}), **settings})
-            deletion = erase(model, inner, method, silent, measure=False, **erasing)
-            erased = deletion.model
-            seconds = time.perf_counter() - begun
-            pair = pair_of(model, erased)
-            left, kept = (
-                accuracy(pair, data, "validation", silent).after for data in (forget, retain)
-            )
-            done.append(
-                Trial(
-                    settings,
-                    left,
-                    kept,
-                    harmonic_mean(100 * left, 100 * kept) / 100,
-                    round(seconds, 2),
-                )
-            )
+            erased = erase(model, inner, method, silent, measure=False, **erasing).model
+            seconds = round(time.perf_counter() - begun, 2)
+            done.append(_judged(settings, pair_of(model, erased), forget, retain, silent, seconds))
         except UnspanError as error:
-            done.append(
-                Trial(settings, None, None, -1.0, round(time.perf_counter() - begun, 2), str(error))
-            )
+            seconds = round(time.perf_counter() - begun, 2)
+            done.append(Trial(settings, None, None, -1.0, seconds, str(error)))
     best = max(done, key=lambda trial: trial.score)
     if best.score < 0:
         raise DataError(
@@ -123,6 +110,16 @@ def tune(
             f" {done[-1].error}"
         )
     return configured(kind, {**(given or {}), **best.settings}), done
+
+
+def _judged(
+    settings: dict[str, Any], pair: Pair, forget: Any, retain: Any, run: Run, seconds: float
+) -> Trial:
+    """The trial with its accuracies on the validation samples."""
+    left = accuracy(pair, forget, "validation", run).after
+    kept = accuracy(pair, retain, "validation", run).after
+    score = harmonic_mean(100 * left, 100 * kept) / 100
+    return Trial(settings, left, kept, score, seconds)
 
 
 def candidates(

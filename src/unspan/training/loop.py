@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -164,14 +164,35 @@ def train(
         InconclusiveError: the loss or a weight is not finite any more.
     """
     model = context.model
-    chosen = (
-        list(parameters)
-        if parameters is not None
-        else [one for one in model.parameters() if one.requires_grad]
-    )
+    chosen = [one for one in model.parameters() if one.requires_grad]
+    if parameters is not None:
+        chosen = list(parameters)
     optimiser = _optimiser(chosen, settings)
     checkpoint = context.checkpoint if resumable else Checkpoint(None, "")
     history = checkpoint.load(model, optimiser, context.fingerprint())
+    loop = _Loop(
+        context=context,
+        settings=settings,
+        optimiser=optimiser,
+        chosen=chosen,
+        after_step=after_step,
+        name=name,
+    )
+    with _nothing_else_trains(model, chosen):
+        for epoch in range(len(history) + 1, settings.epochs + 1):
+            if history and history[-1].get("stopped"):
+                break
+            row = loop.row(plan, epoch)
+            ends = after_epoch(epoch, row) if after_epoch is not None else False
+            row["stopped"] = bool(ends or _is_forgotten(settings, row))
+            history.append(row)
+            checkpoint.save(model, optimiser, history)
+    return history
+
+
+@contextmanager
+def _nothing_else_trains(model: nn.Module, chosen: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Freeze all other parameters, and undo that and the modes of modules afterwards."""
     flags = [(module, module.training) for module in model.modules()]
     others = [
         one
@@ -181,36 +202,7 @@ def train(
     for one in others:
         one.requires_grad_(False)
     try:
-        for epoch in range(len(history) + 1, settings.epochs + 1):
-            if history and history[-1].get("stopped"):
-                break
-            begun = time.perf_counter()
-            for group in optimiser.param_groups:
-                group["lr"] = settings.step_size(epoch)
-            loss = _epoch(
-                context, settings, plan(epoch), optimiser, chosen, epoch, after_step, name
-            )
-            if not all(bool(torch.isfinite(one).all()) for one in chosen):
-                raise InconclusiveError(
-                    f"{name}: a weight is infinite or NaN after epoch {epoch}. Lower lr (now"
-                    f" {settings.step_size(epoch):g}), or set clip."
-                )
-            row = {
-                "epoch": epoch,
-                "loss": loss,
-                "lr": settings.step_size(epoch),
-                **followed(context),
-                "seconds": round(time.perf_counter() - begun, 3),
-            }
-            ends = after_epoch(epoch, row) if after_epoch is not None else False
-            below = (
-                settings.stop_at is not None
-                and row["forget_accuracy"] is not None
-                and row["forget_accuracy"] <= settings.stop_at
-            )
-            row["stopped"] = bool(ends or below)
-            history.append(row)
-            checkpoint.save(model, optimiser, history)
+        yield
     finally:
         for module, flag in flags:
             module.training = flag
@@ -218,7 +210,12 @@ def train(
             one.requires_grad_(True)
         for one in chosen:
             one.grad = None
-    return history
+
+
+def _is_forgotten(settings: Training, row: Mapping[str, Any]) -> bool:
+    """Whether at most the share `stop_at` of the forget samples is recognised."""
+    found = row["forget_accuracy"]
+    return settings.stop_at is not None and found is not None and found <= settings.stop_at
 
 
 def followed(context: TrainingContext) -> dict[str, float | None]:
@@ -251,61 +248,100 @@ def _optimiser(parameters: Sequence[nn.Parameter], settings: Training) -> torch.
     )
 
 
-def _epoch(
-    context: TrainingContext,
-    settings: Training,
-    passes: Sequence[Pass],
-    optimiser: torch.optim.Optimizer,
-    chosen: Sequence[nn.Parameter],
-    epoch: int,
-    after_step: Callable[[], None] | None,
-    name: str,
-) -> float:
-    """All passes of one epoch; the mean loss over samples."""
-    frozen = context.frozen
-    if settings.batchnorm == "frozen":
-        frozen = [name for name, module in context.model.named_modules() if has_statistics(module)]
-    training_mode(context.model, frozen)
-    total, count, done, steps = 0.0, 0, 0, sum(one.steps for one in passes)
-    device = next(context.model.parameters()).device
-    low = (
-        torch.autocast(device.type, torch.bfloat16)
-        if settings.precision == "bf16"
-        else nullcontext()
-    )
-    changes = context.stream("augment", epoch)
-    with torch.random.fork_rng(
-        devices=[device] if device.type == "cuda" else []
-    ):  # dropout draws from the global stream
-        torch.manual_seed(
-            int(torch.randint(2**31, (1,), generator=context.stream("dropout", epoch, dist.rank())))
-        )
-        for one in passes:
-            for batch in one.minibatches:
-                optimiser.zero_grad(set_to_none=True)
-                for part in _cut(
-                    replace(batch, x=augmented(batch.x, settings.augment, changes)),
-                    settings.accumulate,
-                ):
-                    with low:
-                        loss = one.loss(part)
-                    if not bool(torch.isfinite(loss)):
-                        raise InconclusiveError(
-                            f"{name}: the loss is {float(loss)} in epoch {epoch}. Lower lr (now"
-                            f" {settings.step_size(epoch):g}), or set clip."
-                        )
-                    (loss * (len(part) / len(batch))).backward()
-                    total, count = total + float(loss.detach()) * len(part), count + len(part)
-                dist.add_gradients(chosen)
-                if settings.clip is not None:
-                    nn.utils.clip_grad_norm_(chosen, settings.clip)
-                optimiser.step()
-                if after_step is not None:
-                    after_step()
-                done += 1
-                context.run.report(f"{name}, epoch {epoch}", done, steps)
-    dist.same_buffers(context.model)
-    return dist.mean(total, count)
+@dataclass(frozen=True, kw_only=True)
+class _Loop:
+    """The passes of one epoch after the other; the attributes are those of `train`."""
+
+    context: TrainingContext
+    settings: Training
+    optimiser: torch.optim.Optimizer
+    chosen: Sequence[nn.Parameter]
+    after_step: Callable[[], None] | None
+    name: str
+
+    def row(self, plan: Callable[[int], Sequence[Pass]], epoch: int) -> dict[str, Any]:
+        """Train for one epoch; its row of the history."""
+        begun = time.perf_counter()
+        lr = self.settings.step_size(epoch)
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+        loss = self._epoch(plan(epoch), epoch)
+        if not all(bool(torch.isfinite(one).all()) for one in self.chosen):
+            raise InconclusiveError(
+                f"{self.name}: a weight is infinite or NaN after epoch {epoch}. Lower lr (now"
+                f" {lr:g}), or set clip."
+            )
+        return {
+            "epoch": epoch,
+            "loss": loss,
+            "lr": lr,
+            **followed(self.context),
+            "seconds": round(time.perf_counter() - begun, 3),
+        }
+
+    def _epoch(self, passes: Sequence[Pass], epoch: int) -> float:
+        """All passes of one epoch; the mean loss over samples."""
+        context = self.context
+        frozen = context.frozen
+        if self.settings.batchnorm == "frozen":
+            modules = context.model.named_modules()
+            frozen = [name for name, module in modules if has_statistics(module)]
+        training_mode(context.model, frozen)
+        device = next(context.model.parameters()).device
+        changes = context.stream("augment", epoch)
+        steps = sum(one.steps for one in passes)
+        total = 0.0
+        count = 0
+        done = 0
+        # dropout draws from the global stream
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            drawn = context.stream("dropout", epoch, dist.rank())
+            torch.manual_seed(int(torch.randint(2**31, (1,), generator=drawn)))
+            for one in passes:
+                for batch in one.minibatches:
+                    for loss, size in self._step(one.loss, batch, epoch, changes):
+                        total += loss * size
+                        count += size
+                    done += 1
+                    context.run.report(f"{self.name}, epoch {epoch}", done, steps)
+        dist.same_buffers(context.model)
+        return dist.mean(total, count)
+
+    def _step(
+        self,
+        loss_of: Callable[[Minibatch], Tensor],
+        batch: Minibatch,
+        epoch: int,
+        changes: torch.Generator,
+    ) -> list[tuple[float, int]]:
+        """One step of the optimiser; the loss and the size of each part of the minibatch."""
+        settings = self.settings
+        found = []
+        self.optimiser.zero_grad(set_to_none=True)
+        images = replace(batch, x=augmented(batch.x, settings.augment, changes))
+        for part in _cut(images, settings.accumulate):
+            with self._precision():
+                loss = loss_of(part)
+            if not bool(torch.isfinite(loss)):
+                raise InconclusiveError(
+                    f"{self.name}: the loss is {float(loss)} in epoch {epoch}. Lower lr (now"
+                    f" {settings.step_size(epoch):g}), or set clip."
+                )
+            (loss * (len(part) / len(batch))).backward()
+            found.append((float(loss.detach()), len(part)))
+        dist.add_gradients(self.chosen)
+        if settings.clip is not None:
+            nn.utils.clip_grad_norm_(self.chosen, settings.clip)
+        self.optimiser.step()
+        if self.after_step is not None:
+            self.after_step()
+        return found
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        if self.settings.precision != "bf16":
+            return nullcontext()
+        device = next(self.context.model.parameters()).device
+        return torch.autocast(device.type, torch.bfloat16)
 
 
 def _cut(batch: Minibatch, parts: int) -> list[Minibatch]:
