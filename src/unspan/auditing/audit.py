@@ -65,7 +65,7 @@ class Audit:
     """The result of an audit; JSON inside.
 
     Attributes:
-        account: everything, schema `unspan.audit/1`.
+        account: everything, schema `unspan.audit/2`.
     """
 
     account: dict[str, Any]
