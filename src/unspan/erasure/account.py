@@ -46,6 +46,7 @@ def account(
         "removed_rank": eraser.basis.shape[1] if isinstance(eraser, Projection) else None,
         **receipts.protects(change.form, None if eraser is None else kind_of(eraser)),
         "access_paths": change.access_paths,
+        "routes": change.access_paths,  # the former name, which scripts still read
         "model": _model(opened, change),
         "forget_accuracy_before": seen.hits / seen.labelled if seen.labelled else None,
         "conversions": dict(seen.conversions),
@@ -156,4 +157,5 @@ def _placement(change: Change) -> dict[str, Any]:
         "where": where,
         "eraser": eraser,
         "feature_layer": change.feature_layer.to_dict(),
+        "tap": change.feature_layer.to_dict(),  # the former name, which scripts still read
     }
