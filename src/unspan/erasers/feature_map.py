@@ -35,7 +35,9 @@ def _compile_with_hooks() -> None:
 
 
 class FeatureMap(nn.Module):
-    """Base of the erasers: takes and returns any floating dtype, computes in float32 or wider.
+    """Base of the erasers: takes and returns any floating dtype on any device.
+
+    It computes in float32 or wider, on the device of its own buffers.
 
     Buffers stay float32 or wider, whatever the model around is cast to. Half precision has too
     small a range for covariances, and too few digits for directions. For the same reason
@@ -53,8 +55,11 @@ class FeatureMap(nn.Module):
         _compile_with_hooks()
 
     def forward(self, z: Tensor) -> Tensor:
-        """The mapped features, with the shape and dtype of `z`."""
-        own = next(self.buffers())  # `z` is a symbol while torch.fx traces the model
+        """The mapped features, with the shape, dtype and device of `z`."""
+        own = next(self.buffers())
+        # `z` is a symbol and no tensor while torch.fx traces the model
+        if isinstance(z, Tensor) and z.device != own.device:
+            return self(z.to(own.device)).to(z.device)
         wide = z.to(own.dtype)
         if not torch.is_autocast_enabled(own.device.type):
             return self.map_features(wide).to(z.dtype)
