@@ -85,7 +85,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     fit, test = rows(FIT, args.d, 1), rows(TEST, args.d, 2)
     model = trained(args.d, fit)
-    data = unspan.Splits.by_class(fit, FORGET).with_test(test)
+    data = unspan.Request.by_class(fit, FORGET).with_test(test)
     erased = unspan.erase(model, data, unspan.ESC(rank=1))
     stages: list[tuple[float, str]] = []
     with tempfile.TemporaryDirectory() as cache:

@@ -126,7 +126,7 @@ def main() -> None:
     parts = data("cifar10")
     order = torch.randperm(len(parts["train"][0]), generator=torch.Generator().manual_seed(0))
     x, y = (one[order[: given.n]] for one in parts["train"])
-    request = unspan.Splits.by_class(TensorDataset(x, y), FORGET)
+    request = unspan.Request.by_class(TensorDataset(x, y), FORGET)
     found = {
         "images": {"train": given.n, "test": len(parts["test"][0])},
         "device": torch.cuda.get_device_name() if given.device == "cuda" else given.device,

@@ -25,7 +25,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
 import unspan
-from unspan import ESC, ESCT, Run
+from unspan import ESC, Run
 from unspan.artifact import receipt
 from unspan.artifact.receipt import versions
 from unspan.data import loading
@@ -34,7 +34,7 @@ from unspan.erasure import locating, opening, placing
 from unspan.errors import InconclusiveError
 from unspan.extraction import attach, find_feature_layer, stream
 from unspan.extraction.statistics.computing import COVARIANCE_LIMIT
-from unspan.methods import esc, esc_t
+from unspan.methods import ESCT, esc, esc_t
 from unspan.system import digests
 
 FIXED = [

@@ -97,7 +97,7 @@ def main() -> None:
     order = torch.randperm(len(parts["train"][0]), generator=torch.Generator().manual_seed(0))
     x, y = (one[order[: given.n]] for one in parts["train"])
     test_x, test_y = parts["test"]
-    splits = unspan.Splits.by_class(TensorDataset(x, y), FORGET)
+    splits = unspan.Request.by_class(TensorDataset(x, y), FORGET)
     deletion = unspan.erase(model.eval(), splits, key=bytes(16))
     raw = {layout: features(model, test_x, layout) for layout in LAYOUTS}
     made = {layout: outputs(deletion, raw[layout], test_y) for layout in LAYOUTS}

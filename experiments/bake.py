@@ -345,7 +345,7 @@ def fill(rows: dict[str, Any], args: argparse.Namespace) -> None:
         )
         if name not in GIVEN:
             keep = retained(name, fit, model)
-            request = unspan.Splits(
+            request = unspan.Request(
                 forget=forget,
                 retain=keep,
                 kind="class",

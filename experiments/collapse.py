@@ -79,7 +79,7 @@ def main() -> None:
         ).model.eval()
         order = torch.randperm(len(fit), generator=torch.Generator().manual_seed(0)).tolist()
         places = torch.randperm(len(test), generator=torch.Generator().manual_seed(1)).tolist()
-        splits = unspan.Splits(
+        splits = unspan.Request(
             forget=Subset(fit, order[:1000]),
             retain=Subset(fit, order[1000:6000]),
             holdout=Subset(test, places[:1000]),

@@ -69,7 +69,7 @@ def main() -> None:
     data = open_data(
         str(SHARED / "data" / "cifar10"), transform=Preprocess.from_dict(AllCNN.preprocess)
     )
-    erased = unspan.erase(model, unspan.Splits.by_class(data["train"], "deer"), unspan.ESC()).model
+    erased = unspan.erase(model, unspan.Request.by_class(data["train"], "deer"), unspan.ESC()).model
     retrained = AllCNN()
     retrained.load_state_dict(load_file(checkpoints / "allcnn-cifar10-without-deer.safetensors"))
     result = {}

@@ -75,7 +75,7 @@ def tensors(name: str, transform: Preprocess) -> TensorDataset:
     )
 
 
-def request(fit: TensorDataset, test: TensorDataset, share: float = 1.0) -> unspan.Splits:
+def request(fit: TensorDataset, test: TensorDataset, share: float = 1.0) -> unspan.Request:
     """Deer, and so many of the others; a share of both for tuning."""
     stream = torch.Generator().manual_seed(0)
     y = fit.tensors[1]
@@ -87,7 +87,7 @@ def request(fit: TensorDataset, test: TensorDataset, share: float = 1.0) -> unsp
             .sort()
             .values.tolist()
         )
-    splits = unspan.Splits(
+    splits = unspan.Request(
         forget=Subset(fit, parts[0]),
         retain=Subset(fit, parts[1]),
         kind="class",
@@ -117,7 +117,7 @@ def share(hit: torch.Tensor) -> dict[str, Any]:
     return {"value": float(hit.double().mean()), "low": low, "high": high, "n": len(hit)}
 
 
-def measured(model: torch.nn.Module, splits: unspan.Splits, test: TensorDataset) -> dict[str, Any]:
+def measured(model: torch.nn.Module, splits: unspan.Request, test: TensorDataset) -> dict[str, Any]:
     """Accuracies of the own head and of probes, and the loss attack; held-out deer are left out of
     the test set.
     """

@@ -83,4 +83,4 @@ def digits_request(digits):
     """Forget the threes."""
     import unspan
 
-    return unspan.Splits.by_class(digits["train"], 3).with_test(digits["test"])
+    return unspan.Request.by_class(digits["train"], 3).with_test(digits["test"])

@@ -31,7 +31,7 @@ def small_erase() -> None:
     inputs = torch.randn(SAMPLES, 4) + 3 * nn.functional.one_hot(labels, 4)
     _train(model, inputs, labels)
     dataset = torch.utils.data.TensorDataset(inputs, labels)
-    unspan.erase(model, unspan.Splits.by_class(dataset, 0), run=unspan.Run(batch_size=64))
+    unspan.erase(model, unspan.Request.by_class(dataset, 0), run=unspan.Run(batch_size=64))
 
 
 def _train(model: nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> None:

@@ -36,7 +36,7 @@ from unspan import artifact
 from unspan.cli import main
 from unspan.data.opening import open_data
 from unspan.data.preprocess import Preprocess
-from unspan.data.request import Splits
+from unspan.data.request import Request
 from unspan.erasure.checks import data_notices
 from unspan.errors import DataError, ResourceError, UsageError
 from unspan.methods import ESC
@@ -436,7 +436,7 @@ def world(tmp_path_factory, one_thread):
     made = World(root, folder, root / "weights.safetensors", tensors, labels, root / "erased")
     deletion = unspan.erase(
         nets.trained(),
-        Splits.by_class(open_data(str(folder), transform=Preprocess())["train"], FORGET),
+        Request.by_class(open_data(str(folder), transform=Preprocess())["train"], FORGET),
         ESC(rank=2),
         recipe={"spec": "python:unspan_bad_nets:make", "num_classes": 10},
     )
@@ -752,14 +752,14 @@ def test_row_17_forget_and_retain_overlap(shell):
     source = open_data(str(shell.world.images), transform=Preprocess())["train"]
     again = open_data(str(shell.world.images), transform=Preprocess())["train"]
     with pytest.raises(DataError) as caught:
-        Splits(forget=source, retain=again)
+        Request(forget=source, retain=again)
     assert re.search(
         rf"share {len(source)} samples \(hashed ids: (\w{{12}}(, )?){{5}}\)", str(caught.value)
     )
     assert "\n" not in str(caught.value)
     pair = TensorDataset(shell.world.tensors[:9], shell.world.labels[:9])
     with pytest.raises(DataError, match="share 2 samples"):
-        Splits(
+        Request(
             forget=torch.utils.data.Subset(pair, [0, 1, 2]),
             retain=torch.utils.data.Subset(pair, [1, 2, 3]),
         )
@@ -1452,7 +1452,7 @@ def killed(shell):
     nets = sys.modules["unspan_bad_nets"]
     source = open_data(str(shell.world.images), transform=Preprocess())["train"]
     recipe = {"spec": "python:unspan_bad_nets:make", "num_classes": 10}
-    new = unspan.erase(nets.trained(), Splits.by_class(source, SECOND), ESC(rank=1), recipe=recipe)
+    new = unspan.erase(nets.trained(), Request.by_class(source, SECOND), ESC(rank=1), recipe=recipe)
     new.save(shell.here / "new")
     outcomes = []
     code, text = forked(lambda: dying(new, shell.here / "first", None))[1](20)

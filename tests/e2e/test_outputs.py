@@ -496,7 +496,7 @@ def test_a_private_state_that_does_not_describe_the_weights_is_not_believed(tmp_
     torch.manual_seed(0)
     x = torch.rand(200, 1, 8, 8)
     data = TensorDataset(x, torch.arange(200) % 10)
-    splits = unspan.Splits.by_class(data, 3)
+    splits = unspan.Request.by_class(data, 3)
     settings = {"esc": unspan.ESC(rank=2), "leace": LEACE(), "folded": unspan.ESC(rank=2)}[method]
     form = "folded" if method == "folded" else "projected"
     done = unspan.erase(DigitsCNN().eval(), splits, settings, form=form, check_labels=False)
@@ -627,7 +627,7 @@ def test_every_precision_loads_again_bit_for_bit(tmp_path, body, head, method):
     model.norm.to(head)
     model.fc.to(head)
     settings = {"resample": Resample(), "esc": unspan.ESC(rank=1), "leace": LEACE()}[method]
-    splits = unspan.Splits.by_class(TensorDataset(x, y), 2)
+    splits = unspan.Request.by_class(TensorDataset(x, y), 2)
     done = unspan.erase(model, splits, settings)
     path = done.save(tmp_path / "erased")
     again = unspan.load(path, Mixed(torch.float32, torch.float32))
@@ -656,7 +656,7 @@ def test_a_map_of_many_features_does_not_overflow_in_half_precision():
         model[1].weight.zero_()
         model[1].bias.zero_()
         model[1].weight[torch.arange(3), torch.arange(3)] = 0.1
-    done = unspan.erase(model, unspan.Splits.by_class(TensorDataset(z, y), 1), Resample())
+    done = unspan.erase(model, unspan.Request.by_class(TensorDataset(z, y), 1), Resample())
     assert all(bool(one.isfinite().all()) for one in done.model.state_dict().values())
     with torch.no_grad():
         assert (done.model(z).argmax(1) == 1).float().mean() < 0.05
@@ -958,7 +958,7 @@ def test_a_model_that_was_cast_is_saved_and_takes_a_further_request(tmp_path, me
     model = model.to(dtype) if when == "before" else model
     data = TensorDataset(torch.rand(200, 1, 8, 8), torch.arange(200) % 10)
     settings = unspan.ESC(rank=2) if method == "esc" else LEACE()
-    splits = unspan.Splits.by_class(data, 3)
+    splits = unspan.Request.by_class(data, 3)
     done = unspan.erase(model, splits, settings, check_labels=False, measure=False)
     done.model.to(dtype)
     path = done.save(tmp_path / "erased")

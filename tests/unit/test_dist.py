@@ -53,7 +53,7 @@ def work(settings, rank, port, pipe):
             data = torch.utils.data.DataLoader(data, batch_size=8)
         ranks = settings.get("ranks", [2])
         esc = unspan.ESC(rank=ranks[rank % len(ranks)], adaptive=settings.get("adaptive", False))
-        method = unspan.ESCT() if settings.get("method") == "esc-t" else esc
+        method = unspan.methods.ESCT() if settings.get("method") == "esc-t" else esc
         run = unspan.Run(batch_size=8, workers=settings.get("workers", 0), timeout=10)
         done = unspan.erase(model, data, method, run, check_labels=False, key=b"k" * 32)
         account = done.receipt

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch.utils.data import Subset
 
-from unspan.data.request import Splits, digests_of
+from unspan.data.request import Request, digests_of
 from unspan.errors import DataError
 
 _TEST_SHARE = 5  # one of five samples is held out where the data have no test split
@@ -38,7 +38,7 @@ class Parts:
     unseen: bool
 
 
-def parts(splits: Splits) -> Parts:
+def parts(splits: Request) -> Parts:
     """The test split where there is one for the erased class, else a fifth of the data chosen by
     content.
 
@@ -48,7 +48,7 @@ def parts(splits: Splits) -> Parts:
     if splits.retain is None:
         raise DataError(
             "The audit needs samples to keep as well: forgotten samples are told apart from them."
-            " Give the whole data with --data, or Splits(forget=..., retain=...)."
+            " Give the whole data with --data, or Request(forget=..., retain=...)."
         )
     if splits.test_forget is not None and splits.test_retain is not None:
         return Parts(

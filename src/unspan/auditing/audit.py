@@ -47,7 +47,7 @@ from unspan.auditing.verify import seal
 from unspan.auditing.white_box import WhiteBox, white_box
 from unspan.data.inputs import first_rows
 from unspan.data.loading import batches, peek
-from unspan.data.request import as_splits, digests_of, shared_samples
+from unspan.data.request import as_request, digests_of, shared_samples
 from unspan.extraction import Pool
 from unspan.metrics.identity import AttackId, AttackKind, ScoreKind
 from unspan.metrics.probes import stratified
@@ -140,8 +140,8 @@ def audit(
     Args:
         before: the original model.
         after: the erased model, its `Deletion` or folder.
-        data: `Splits` with forget and retain samples; with test parts (`with_test`) the attacker is
-            judged on them.
+        data: a `Request` with forget and retain samples; with test parts (`with_test`) the attacker
+            is judged on them.
         run: device, batch size, seed, progress.
         reference: models trained without the forget data, best several; without them random weights
             are used.
@@ -158,7 +158,7 @@ def audit(
         UnspanError: with an exit code and a line that says how to fix it.
     """
     started = time.perf_counter()
-    run, splits, notes = run or Run(), as_splits(data), []
+    run, splits, notes = run or Run(), as_request(data), []
     after = _model(after)
     given = parts(splits)
     first, _ = peek(batches(given.test_forget, run, shard=False))

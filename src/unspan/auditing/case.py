@@ -14,7 +14,7 @@ from unspan.auditing import statements
 from unspan.auditing.attack_split import Parts
 from unspan.auditing.collect import Subject, subject
 from unspan.auditing.reference import pixels, random_weights
-from unspan.data.request import Splits
+from unspan.data.request import Request
 from unspan.errors import DataError, UnspanError, UsageError
 from unspan.extraction import Pool
 from unspan.metrics.outputs import Outputs
@@ -26,7 +26,7 @@ from unspan.run import Run
 class Case:
     """Everything an audit works on."""
 
-    splits: Splits
+    splits: Request
     parts: Parts
     run: Run
     subjects: list[Subject]
@@ -52,7 +52,7 @@ class Case:
         return torch.ones_like(forget) if self.parts.held_out else ~forget & self.parts.unseen
 
 
-def provenance(before: Subject, after: Subject, splits: Splits) -> list[str]:
+def provenance(before: Subject, after: Subject, splits: Request) -> list[str]:
     """What the receipt inside the erased model says against this audit.
 
     Raises:

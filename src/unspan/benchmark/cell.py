@@ -22,7 +22,7 @@ from unspan.benchmark.measure import beside, embedded, measured, outputs
 from unspan.benchmark.spec import Cell
 from unspan.benchmark.store import Store
 from unspan.data.loading import batches
-from unspan.data.request import Splits
+from unspan.data.request import Request
 from unspan.erasure.pipeline import erase
 from unspan.erasure.tuning import rows, tune
 from unspan.errors import UsageError
@@ -51,7 +51,7 @@ class Prepared:
     """
 
     key: str
-    steps: list[Splits]
+    steps: list[Request]
     pool: Any
     shares: list[float]
     classes: list[str]
@@ -308,7 +308,7 @@ def _erased(
     return models, seconds, histories
 
 
-def _loaded(steps: Sequence[Splits], run: Run) -> tuple[list[Splits], Any]:
+def _loaded(steps: Sequence[Request], run: Run) -> tuple[list[Request], Any]:
     """The requests with their samples in memory where they fit, and all training samples in the
     order of the dataset.
     """
@@ -329,7 +329,7 @@ def _loaded(steps: Sequence[Splits], run: Run) -> tuple[list[Splits], Any]:
     return found, pool
 
 
-def _untrained(model: nn.Module, splits: Splits, run: Run) -> list[Tensor]:
+def _untrained(model: nn.Module, splits: Request, run: Run) -> list[Tensor]:
     """Class scores of three networks with random weights on the forget test rows (all test rows for
     a request of samples).
     """

@@ -17,7 +17,7 @@ from torch.utils.data import Subset, TensorDataset
 from unspan.benchmark import formats
 from unspan.data.loading import batches
 from unspan.data.opening import open_data
-from unspan.data.request import Splits, labels_of
+from unspan.data.request import Request, labels_of
 from unspan.errors import DataError, UsageError
 from unspan.run import Run
 from unspan.training.samples import generator
@@ -223,8 +223,8 @@ def requests(
     holdout: float,
     *,
     whole_forget: bool = True,
-) -> list[Splits]:
-    """One `Splits` for every request of a cell, the later ones without what the earlier ones
+) -> list[Request]:
+    """One `Request` for every request of a cell, the later ones without what the earlier ones
     forgot.
 
     Test samples of everything that is forgotten so far are `test_forget`. Draws are the same for
@@ -253,7 +253,7 @@ def requests(
         chosen, share = _some(rest.nonzero()[:, 0], retain)
         gone = gone if whole_forget else _part(gone, share, 0)
         return [
-            Splits(
+            Request(
                 forget=Subset(data.train, gone.sort().values.tolist()),
                 retain=Subset(data.train, chosen.tolist()),
                 test_retain=Subset(data.test, kept.tolist()),
@@ -284,7 +284,7 @@ def requests(
             )
         is_forgotten = torch.isin(tested, so_far)
         found.append(
-            Splits(
+            Request(
                 forget=Subset(data.train, own.tolist()),
                 retain=Subset(data.train, chosen[~torch.isin(labels[chosen], so_far)].tolist()),
                 test_forget=Subset(data.test, kept[is_forgotten[kept]].tolist()),

@@ -12,7 +12,7 @@ from unspan.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from unspan.artifact.deletion import Deletion
-    from unspan.data.request import Splits
+    from unspan.data.request import Request
     from unspan.erasure.guard import MaxDrop
     from unspan.run import Run
 
@@ -447,7 +447,7 @@ def _method(o: dict[str, Any]) -> Any:
 
 
 def _tuned(
-    o: dict[str, Any], model: Any, splits: Splits, run: Any
+    o: dict[str, Any], model: Any, splits: Request, run: Any
 ) -> tuple[Any, list[dict[str, Any]]]:
     """The best settings of --tune trials, and the trials."""
     from unspan.cli.settings import settings
@@ -499,7 +499,7 @@ def _resume_folder(out: Path) -> Path:
     return out.with_name(f".{out.name}.epochs")
 
 
-def _why(method: Any, splits: Splits) -> str:
+def _why(method: Any, splits: Request) -> str:
     from unspan.methods import Resample
 
     if isinstance(method, Resample) and method.statistics != "retain":
@@ -521,7 +521,7 @@ def _why(method: Any, splits: Splits) -> str:
 
 
 def _plan(
-    o: dict[str, Any], splits: Splits, settings: Any, count: int | None, why: str
+    o: dict[str, Any], splits: Request, settings: Any, count: int | None, why: str
 ) -> list[tuple[str, Any]]:
     from unspan.methods import EraserMethod
 
@@ -580,7 +580,7 @@ def _splits_to_measure(o: dict[str, Any], sources: dict[str, Any]) -> list[str]:
     return str(o["evaluate"]).split(",")
 
 
-def _public_names(o: dict[str, Any], opened: Any, splits: Splits) -> list[str] | None:
+def _public_names(o: dict[str, Any], opened: Any, splits: Request) -> list[str] | None:
     """Class names for the receipt; none where one of them is the name of the data to forget."""
     if splits.kind == "class" or o["forget_data"] is None or opened.class_names is None:
         return opened.class_names
@@ -593,7 +593,7 @@ def _names(sources: dict[str, Any], opened: Any) -> list[str] | None:
     return getattr(next(iter(sources.values()), None), "class_names", None) or opened.class_names
 
 
-def _earlier(deletion: Deletion, splits: Splits) -> set[int]:
+def _earlier(deletion: Deletion, splits: Request) -> set[int]:
     """Classes that earlier requests on this model erased: they are not data to keep."""
     return {
         label for one in deletion.receipt["previous"] for label in one["request"]["classes"]
@@ -622,7 +622,7 @@ def _measure(
     o: dict[str, Any],
     original: Any,
     deletion: Deletion,
-    splits: Splits,
+    splits: Request,
     sources: dict[str, Any],
     run: Run,
 ) -> list[dict[str, Any]]:

@@ -13,12 +13,12 @@ from unspan.errors import DataError, UsageError
 if TYPE_CHECKING:
     from unspan.cli.classes import Classes
     from unspan.cli.opening import Opened
-    from unspan.data.request import Splits
+    from unspan.data.request import Request
 
 _SELECTORS = ("forget", "forget_index", "forget_ids", "forget_data")
 
 
-def open_request(options: Mapping[str, Any], opened: Opened) -> tuple[Splits, dict[str, Any]]:
+def open_request(options: Mapping[str, Any], opened: Opened) -> tuple[Request, dict[str, Any]]:
     """The forget and retain samples, and all data by the name of their split.
 
     Args:
@@ -29,7 +29,7 @@ def open_request(options: Mapping[str, Any], opened: Opened) -> tuple[Splits, di
         opened: the model, which says how samples are read and what its classes are called.
     """
     from unspan.cli.classes import classes_for, statistics_file
-    from unspan.data.request import Splits
+    from unspan.data.request import Request
 
     _check_selectors(options)
     sources = {} if _forget_alone(options) else _opened(options["data"], options, opened)
@@ -48,7 +48,7 @@ def open_request(options: Mapping[str, Any], opened: Opened) -> tuple[Splits, di
     whole = statistics_file(options) is not None
     if options["forget"]:
         data = _of_one_class(data, options, classes)
-        splits = Splits.by_class(
+        splits = Request.by_class(
             data,
             options["forget"],
             class_names=classes.names if classes.of(data) is None else None,
@@ -57,8 +57,8 @@ def open_request(options: Mapping[str, Any], opened: Opened) -> tuple[Splits, di
         )
         return splits, sources | {split: data}
     if options["forget_ids"]:
-        return Splits.by_ids(data, options["forget_ids"], whole=whole), sources
-    return Splits.by_index(data, _positions(options["forget_index"]), whole=whole), sources
+        return Request.by_ids(data, options["forget_ids"], whole=whole), sources
+    return Request.by_index(data, _positions(options["forget_index"]), whole=whole), sources
 
 
 def input_paths(options: Mapping[str, Any]) -> list[Path]:
@@ -135,9 +135,9 @@ def _all_of(data: Any, label: int, classes: Classes) -> Any:
 
 def _from_forget_data(
     options: Mapping[str, Any], opened: Opened, classes: Classes, main: Any
-) -> Splits:
+) -> Request:
     """All samples of `--forget-data`, and those of the main data that are not among them."""
-    from unspan.data.request import Splits
+    from unspan.data.request import Request
 
     parts = _opened(options["forget_data"], options, opened)
     if len(parts) > 1:
@@ -148,11 +148,11 @@ def _from_forget_data(
     data = classes.joined_if_known(next(iter(parts.values())))
     if not options["forget"]:
         count = f"{len(data)} samples" if hasattr(data, "__len__") else "data without a length"
-        return Splits(forget=data, retain=_others(main, data), selector=(count,))
+        return Request(forget=data, retain=_others(main, data), selector=(count,))
     label = classes.index(options["forget"][0])
     data = _labelled(data, label, options, classes)
     kept = _others(main, data)
-    return Splits(
+    return Request(
         forget=data,
         retain=None if kept is None else _without(kept, label),
         kind="class",
@@ -219,7 +219,7 @@ def _positions(text: str) -> list[int]:
 
 
 def refuse_test_overlap(
-    splits: Splits, sources: Mapping[str, Any], *, split: str, allow: bool
+    splits: Request, sources: Mapping[str, Any], *, split: str, allow: bool
 ) -> list[str]:
     """A forget sample that stands in the test split makes the test figures meaningless; said when
     allowed.
@@ -232,8 +232,8 @@ def refuse_test_overlap(
 
 
 def with_holdout(
-    given: str | None, own: str, splits: Splits, sources: dict[str, Any]
-) -> tuple[Splits, dict[str, Any]]:
+    given: str | None, own: str, splits: Request, sources: dict[str, Any]
+) -> tuple[Request, dict[str, Any]]:
     """Take held-out samples from a split; what is left of it stays there to be measured.
 
     Args:

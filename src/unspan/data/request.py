@@ -23,8 +23,9 @@ from unspan.data.selection import listed, positions, read_ids, resolve_class
 from unspan.errors import DataError, UsageError
 
 __all__ = [
+    "Request",
     "Splits",
-    "as_splits",
+    "as_request",
     "check_overlap",
     "digests_of",
     "labels_of",
@@ -36,7 +37,7 @@ _PARTS = ("forget", "retain", "test_forget", "test_retain", "holdout")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Splits:
+class Request:
     """A deletion request over some data.
 
     Attributes:
@@ -79,7 +80,7 @@ class Splits:
         class_names: Sequence[str] | None = None,
         num_classes: int | None = None,
         whole: bool = False,
-    ) -> Splits:
+    ) -> Request:
         """Forget every sample of one or more classes.
 
         Args:
@@ -122,7 +123,7 @@ class Splits:
         )
 
     @classmethod
-    def by_index(cls, dataset: Any, forget: Any, *, whole: bool = False) -> Splits:
+    def by_index(cls, dataset: Any, forget: Any, *, whole: bool = False) -> Request:
         """Forget the samples at these positions of the data.
 
         Args:
@@ -153,7 +154,7 @@ class Splits:
         )
 
     @classmethod
-    def by_ids(cls, dataset: Any, ids: Any, *, whole: bool = False) -> Splits:
+    def by_ids(cls, dataset: Any, ids: Any, *, whole: bool = False) -> Request:
         """Forget the samples whose ids are listed, or stand in a CSV or text file.
 
         Args:
@@ -179,7 +180,7 @@ class Splits:
             ) from error
         return cls.by_index(dataset, rows, whole=whole)
 
-    def with_test(self, dataset: Any) -> Splits:
+    def with_test(self, dataset: Any) -> Request:
         """Add a test set, split by the erased classes (all of it counts as retained for a sample
         request). Its classes are joined by name to those of the request.
         """
@@ -196,6 +197,9 @@ class Splits:
         return replace(self, test_forget=gone, test_retain=kept)
 
 
-def as_splits(data: Any) -> Splits:
-    """A `Splits`, or any data that as a whole is to be forgotten."""
-    return data if isinstance(data, Splits) else Splits(forget=data)
+Splits = Request  # the former name
+
+
+def as_request(data: Any) -> Request:
+    """A `Request`, or any data that as a whole is to be forgotten."""
+    return data if isinstance(data, Request) else Request(forget=data)

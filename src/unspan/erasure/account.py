@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unspan.artifact import receipt as receipts
 from unspan.data.loading import size_of
-from unspan.data.request import Splits
+from unspan.data.request import Request
 from unspan.erasers import Projection, kind_of
 from unspan.erasure.change import Change
 from unspan.erasure.measuring import Measured
@@ -115,7 +115,7 @@ def _notices(opened: Opened) -> list[str]:
     ]
 
 
-def _limits(splits: Splits, change: Change) -> list[str]:
+def _limits(splits: Request, change: Change) -> list[str]:
     """What the request itself makes doubtful."""
     said = []
     requested, read = size_of(splits.forget, Run()), change.fit.report["samples"]

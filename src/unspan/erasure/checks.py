@@ -19,7 +19,7 @@ from unspan.data.inputs import place
 from unspan.data.labels import LabelledSubset
 from unspan.data.loading import dropped
 from unspan.data.overlap import copies_kept, tested_on_training
-from unspan.data.request import Splits, labels_of
+from unspan.data.request import Request, labels_of
 from unspan.data.sample_forms import digest_of
 from unspan.erasers.linalg import Moments, sin_theta, spectrum
 from unspan.errors import DataError, UsageError
@@ -35,23 +35,23 @@ _MISSING = {
     "forget": "forget samples",
     "retain": (
         "data to keep, and the request holds forget data only: give the whole data (--data), or"
-        " Splits(forget=..., retain=...)"
+        " Request(forget=..., retain=...)"
     ),
     "holdout": (
         "held-out samples that no model was trained on, to choose by: give --holdout SPLIT[:SHARE],"
-        " or Splits(holdout=...)"
+        " or Request(holdout=...)"
     ),
 }
 
 
-def check_parts(splits: Splits, needs: frozenset[str], name: str) -> None:
+def check_parts(splits: Request, needs: frozenset[str], name: str) -> None:
     """Refuse a method whose data are not there (UsageError)."""
     for part in PARTS:
         if part in needs and getattr(splits, part) is None:
             raise UsageError(f"Method {name} needs {_MISSING[part]}.")
 
 
-def without_earlier(splits: Splits, receipts_: Sequence[dict[str, Any]]) -> Splits:
+def without_earlier(splits: Request, receipts_: Sequence[dict[str, Any]]) -> Request:
     """The request with what earlier ones on this model asked to forget taken out of the data to
     keep.
 
@@ -104,7 +104,7 @@ def data_notices(forget: Any) -> list[str]:
     return notices
 
 
-def split_notices(splits: Splits) -> list[str]:
+def split_notices(splits: Request) -> list[str]:
     """What the user should know of samples that stand in two parts of the data."""
     notices = tested_on_training(
         splits.forget, splits.retain, splits.test_forget, splits.test_retain
@@ -118,7 +118,7 @@ def split_notices(splits: Splits) -> list[str]:
     return notices
 
 
-def check_classes(splits: Splits, head: tuple[Tensor, Tensor] | None, model: nn.Module) -> None:
+def check_classes(splits: Request, head: tuple[Tensor, Tensor] | None, model: nn.Module) -> None:
     """Refuse classes of the data that are other classes of the model.
 
     Raises:
@@ -143,7 +143,7 @@ def check_classes(splits: Splits, head: tuple[Tensor, Tensor] | None, model: nn.
             name = splits.class_names[label]
             raise UsageError(
                 f"The data call {name!r} class {label}, and the model's class of that name is"
-                f" {joined.index[label]}. Give Splits.by_class(..., class_names=[...]) the names"
+                f" {joined.index[label]}. Give Request.by_class(..., class_names=[...]) the names"
                 " of the model's outputs in order."
             )
 
@@ -183,7 +183,7 @@ def unsteady(
     ]
 
 
-def check_recognised(seen: Seen, head: tuple[Tensor, Tensor] | None, splits: Splits) -> None:
+def check_recognised(seen: Seen, head: tuple[Tensor, Tensor] | None, splits: Request) -> None:
     """Labels or preprocessing are wrong when the model does not know the class it is to forget."""
     if splits.kind != "class" or seen.labelled < 20 or head is None:
         return

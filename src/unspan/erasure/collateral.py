@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import Subset
 
 from unspan.data.loading import batches
-from unspan.data.request import Splits, labels_of
+from unspan.data.request import Request, labels_of
 from unspan.erasure.evaluation import Answers, Measure, answers
 from unspan.erasure.predictions import Pair, predictions
 from unspan.errors import UnspanError
@@ -44,7 +44,7 @@ class Kept:
     unseen: bool = False
 
 
-def set_apart(splits: Splits, run: Run, learns: bool) -> tuple[Splits, Kept | None]:
+def set_apart(splits: Request, run: Run, learns: bool) -> tuple[Request, Kept | None]:
     """The request as the method gets it, and the samples to keep that are measured.
 
     Args:
@@ -125,7 +125,7 @@ def _order(labels: Sequence[int], seed: int) -> list[int]:
     return torch.randperm(len(labels), generator=generator(seed, "guard", len(labels))).tolist()
 
 
-def forgotten(pair: Pair, splits: Splits, kept: Kept | None, run: Run) -> Answers | None:
+def forgotten(pair: Pair, splits: Request, kept: Kept | None, run: Run) -> Answers | None:
     """Answers on samples to forget; without labels, whether the original's answer is still given.
 
     None where nothing can be counted.

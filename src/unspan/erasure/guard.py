@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 
 from unspan.data.class_names import class_name
-from unspan.data.request import Splits
+from unspan.data.request import Request
 from unspan.erasure.collateral import Kept, forgotten, retained, suspects
 from unspan.erasure.evaluation import Accuracy, Answers, Measure, Part, row, rows
 from unspan.erasure.predictions import Pair
@@ -78,7 +78,7 @@ def limit_of(max_drop: MaxDrop, kind: str) -> float | None:
 
 def measured(
     pair: Pair,
-    splits: Splits,
+    splits: Request,
     kept: Kept | None,
     run: Run,
     limit: float | None,
@@ -152,7 +152,7 @@ def refusal(found: Finding, method: Any, resume: Path | None) -> str | None:
 
 
 def _read(
-    pair: Pair, splits: Splits, kept: Kept | None, run: Run, earlier: Collection[int]
+    pair: Pair, splits: Request, kept: Kept | None, run: Run, earlier: Collection[int]
 ) -> tuple[Answers | None, Answers | None, Answers | None, str | None]:
     """Answers on samples to forget, on those to keep, and on more of the classes that lost most;
     and why some could not be read.
@@ -240,7 +240,7 @@ def _named(
     return None
 
 
-def _unmoved(gone: Answers | None, splits: Splits) -> list[str]:
+def _unmoved(gone: Answers | None, splits: Request) -> list[str]:
     """A warning where single samples are answered as before; a class that is, is refused."""
     if gone is None or splits.classes or not len(gone):
         return []

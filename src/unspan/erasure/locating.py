@@ -11,7 +11,7 @@ from torch import Tensor
 from unspan import dist
 from unspan.data.batch import Batch
 from unspan.data.loading import batches, peek
-from unspan.data.request import Splits
+from unspan.data.request import Request
 from unspan.erasers import Affine
 from unspan.erasure.checks import (
     check_classes,
@@ -45,7 +45,7 @@ class Located:
         notices: for the receipt.
     """
 
-    splits: Splits
+    splits: Request
     feature_layer: FeatureLayer
     head: tuple[Tensor, Tensor] | None
     batches: Iterator[Batch]
@@ -100,7 +100,7 @@ def check_form(opened: Opened) -> None:
         )
 
 
-def readable(opened: Opened, method: EraserMethod) -> Splits:
+def readable(opened: Opened, method: EraserMethod) -> Request:
     """The request, without what earlier requests erased where the method would move it again.
 
     Raises:
@@ -123,7 +123,7 @@ def readable(opened: Opened, method: EraserMethod) -> Splits:
     return splits
 
 
-def notices_of(splits: Splits) -> list[str]:
+def notices_of(splits: Request) -> list[str]:
     """What the user should know of the data; a check that fails is a notice itself."""
     notices = described(lambda: data_notices(splits.forget), "reading the data twice")
     return notices + described(lambda: split_notices(splits), "overlap of the parts of the data")

@@ -13,7 +13,7 @@ from torch import nn
 from unspan.artifact import receipt as receipts
 from unspan.artifact import reopen
 from unspan.artifact.deletion import RECORD, Deletion, Form, Record
-from unspan.data.request import Splits, as_splits
+from unspan.data.request import Request, as_request
 from unspan.erasers import Eraser, Projection
 from unspan.erasure import guard
 from unspan.erasure.collateral import Kept, set_apart
@@ -68,8 +68,8 @@ class Opened:
     source: nn.Module
     copy: nn.Module
     model: nn.Module
-    splits: Splits
-    requested: Splits
+    splits: Request
+    requested: Request
     held: Kept | None
     method: Method
     run: Run
@@ -119,7 +119,7 @@ def open_request(
         UsageError: an argument is of the wrong kind, or the model cannot take another request.
         InconclusiveError: the deletion before must not be used.
     """
-    requested = as_splits(data)
+    requested = as_request(data)
     previous = _deletion(model)
     if previous is not None:
         previous.check()

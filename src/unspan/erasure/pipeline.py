@@ -50,7 +50,7 @@ def erase(
     Args:
         model: a classifier or embedding model, a `Deletion`, or the folder of one (a further
             request).
-        data: a `Splits`, or forget samples as Dataset, tensor or list of samples, or as DataLoader
+        data: a `Request`, or forget samples as Dataset, tensor or list of samples, or as DataLoader
             of batches.
         method: by default `Resample()` where a class is to be forgotten and there are data to keep,
             else `ESC()`; see `methods.recommended`.

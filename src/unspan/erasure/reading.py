@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from unspan.artifact.deletion import Deletion
 from unspan.data.inputs import place
 from unspan.data.loading import batches, peek
-from unspan.data.request import as_splits
+from unspan.data.request import as_request
 from unspan.erasure.opening import record_of
 from unspan.erasure.predictions import Pair
 from unspan.extraction import (
@@ -59,7 +59,7 @@ def feature_size(
 ) -> int:
     """D of the features that `erase` would work on, from the first samples of the request."""
     source = model.model if isinstance(model, Deletion) else model
-    inner, splits = unwrap(source), as_splits(data)
+    inner, splits = unwrap(source), as_request(data)
     record = record_of(inner)
     if record is not None and feature_layer is None:
         return record.feature_layer.dim

@@ -15,7 +15,7 @@ from unspan.artifact import load
 from unspan.artifact.deletion import RECORD, Deletion, Record
 from unspan.data.inputs import place
 from unspan.data.loading import batches
-from unspan.data.request import as_splits
+from unspan.data.request import as_request
 from unspan.erasers import placed
 from unspan.erasure.evaluation import interval
 from unspan.errors import DataError, ModelError, UsageError
@@ -112,7 +112,7 @@ def recheck(
     """
     if not isinstance(model, nn.Module):
         raise UsageError(f"model is a {type(model).__name__}; give the new torch.nn.Module.")
-    run, splits = run or Run(), as_splits(data)
+    run, splits = run or Run(), as_request(data)
     erased = _erased(model, deletion, trust_code)
     record: Record = getattr(unwrap(erased), RECORD)
     new = model if run.device is None else copied(model, run.device)

@@ -13,7 +13,7 @@ import torch
 from unspan import dist
 from unspan.artifact import receipt as receipts
 from unspan.data.loading import batches, peek, size_of
-from unspan.data.request import Splits
+from unspan.data.request import Request
 from unspan.erasure.change import Change
 from unspan.erasure.checks import (
     PARTS,
@@ -46,7 +46,7 @@ class ForgetPass:
         notices: for the user.
     """
 
-    splits: Splits
+    splits: Request
     feature_layer: FeatureLayer
     example: Any
     seen: Seen

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.utils.data import Subset
 
-from unspan.data.request import Splits
+from unspan.data.request import Request
 from unspan.erasure.evaluation import accuracy
 from unspan.erasure.pipeline import erase
 from unspan.erasure.predictions import Pair
@@ -55,7 +55,7 @@ class Trial:
 
 def tune(
     model: nn.Module,
-    splits: Splits,
+    splits: Request,
     kind: type[Method],
     trials: int,
     run: Run | None = None,
@@ -141,7 +141,7 @@ def candidates(
     return [grid[0], *(grid[1 + place] for place in order)][:trials]
 
 
-def apart(splits: Splits, seed: int) -> tuple[Splits, Any, Any]:
+def apart(splits: Request, seed: int) -> tuple[Request, Any, Any]:
     """The request without its validation samples, and these: forget and retained ones."""
     parts = []
     for name in ("forget", "retain"):

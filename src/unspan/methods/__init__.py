@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from unspan import dist
-from unspan.data.request import Splits
+from unspan.data.request import Request
 from unspan.methods.bad_teaching import BadTeaching
 from unspan.methods.bake import Bake
 from unspan.methods.base import (
@@ -78,7 +78,7 @@ __all__ = [
 
 
 def recommended(
-    splits: Splits, form: str = "projected", earlier: Mapping[str, Any] | None = None
+    splits: Request, form: str = "projected", earlier: Mapping[str, Any] | None = None
 ) -> type[Method]:
     """The method class for a request that names none: what left least to converged attackers and
     meets its needs (docs/resample.md).

@@ -114,7 +114,7 @@ def test_a_reference_that_saw_the_class_decides_nothing(model, request_, tmp_pat
 
 
 def test_single_samples_are_not_claimed_without_reference_models(model, digits, tmp_path):
-    splits = unspan.Splits.by_index(digits["train"], range(40)).with_test(digits["test"])
+    splits = unspan.Request.by_index(digits["train"], range(40)).with_test(digits["test"])
     found = unspan.audit(model, model, splits, Run(), cache=tmp_path, pictures=False)
     assert found.account["claims"] == []
     assert any("RMIA" in one["name"] for one in found.account["not_run"])
@@ -282,7 +282,7 @@ def test_membership_needs_samples_that_were_never_trained_on(model, digits, tmp_
     """A held-out fifth of the training data is not unseen: a loss attack against it would always
     look harmless.
     """
-    splits = unspan.Splits.by_class(digits["train"], 3)
+    splits = unspan.Request.by_class(digits["train"], 3)
     found = unspan.audit(model, model, splits, Run(), cache=tmp_path, pictures=False)
     assert all(one["value"] is None for one in rows_of(found, "membership", "membership").values())
     assert (
@@ -333,7 +333,7 @@ def test_grad_cam_of_what_is_no_picture_stops_before_the_work(digits, tmp_path):
         torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10)
     ).eval()
     with pytest.raises(UsageError, match="Grad-CAM needs images"):
-        unspan.audit(net, net, unspan.Splits.by_class(flat, 3), Run(), cache=tmp_path, gradcam=1)
+        unspan.audit(net, net, unspan.Request.by_class(flat, 3), Run(), cache=tmp_path, gradcam=1)
     assert not list(tmp_path.iterdir())
 
 
@@ -500,7 +500,7 @@ def test_a_class_under_another_name_does_not_reach_the_first_level(model, reques
 def test_training_data_handed_in_as_test_data_are_noticed_whatever_their_kind(
     model, digits, tmp_path
 ):
-    leak = unspan.Splits.by_class(digits["train"], 3).with_test(digits["train"])
+    leak = unspan.Request.by_class(digits["train"], 3).with_test(digits["train"])
     with pytest.raises(DataError, match="share"):
         unspan.audit(model, model, leak, Run(), cache=tmp_path, pictures=False)
     found = unspan.audit(
@@ -513,7 +513,7 @@ def test_the_original_must_be_the_one_that_was_erased(model, request_, tmp_path)
     done = unspan.erase(model, request_, unspan.ESC(rank=1))
     with pytest.raises(DataError, match="not the model that the receipt names"):
         unspan.audit(DigitsCNN().eval(), done, request_, Run(), cache=tmp_path, pictures=False)
-    other = unspan.Splits.by_class(request_.forget.dataset, 5).with_test(
+    other = unspan.Request.by_class(request_.forget.dataset, 5).with_test(
         request_.test_forget.dataset
     )
     found = unspan.audit(model, done, other, Run(), cache=tmp_path, pictures=False)
@@ -529,7 +529,7 @@ def test_one_reference_twice_is_refused(model, request_, tmp_path):
 
 
 def test_references_of_a_sample_request_may_name_the_samples(model, digits, tmp_path):
-    splits = unspan.Splits.by_index(digits["train"], range(200)).with_test(digits["test"])
+    splits = unspan.Request.by_index(digits["train"], range(200)).with_test(digits["test"])
     found = unspan.audit(
         model,
         model,

@@ -6,7 +6,7 @@ import unspan
 from unspan.auditing.attack_split import parts
 from unspan.auditing.collect import subject
 from unspan.auditing.sweep import changed, layer_outputs, layers, without_eraser
-from unspan.data.request import Splits
+from unspan.data.request import Request
 from unspan.errors import DataError
 from unspan.run import Run
 from unspan.zoo import AllCNN, DigitsCNN
@@ -73,8 +73,8 @@ def test_a_trained_weight_is_seen():
 
 def test_without_a_test_split_a_fifth_is_held_out_once_and_for_all():
     data = digits(1000)
-    one = parts(Splits.by_class(data, 3))
-    again = parts(Splits.by_class(data, 3))
+    one = parts(Request.by_class(data, 3))
+    again = parts(Request.by_class(data, 3))
     assert one.test_forget.indices == again.test_forget.indices and not one.held_out
     assert 0.1 < len(one.test_retain) / 900 < 0.3
     assert not set(one.test_retain.indices) & set(one.fit_retain.indices)
@@ -82,4 +82,4 @@ def test_without_a_test_split_a_fifth_is_held_out_once_and_for_all():
 
 def test_forget_data_alone_cannot_be_audited():
     with pytest.raises(DataError, match="samples to keep"):
-        parts(Splits(forget=digits()))
+        parts(Request(forget=digits()))

@@ -22,7 +22,7 @@ def saved(method, tmp_path):
     torch.manual_seed(0)
     model = absorbing().eval()
     inputs = torch.randn(60, 6)
-    data = unspan.Splits.by_class(
+    data = unspan.Request.by_class(
         torch.utils.data.TensorDataset(inputs, model(inputs).argmax(1)), 1, num_classes=3
     )
     return unspan.erase(model, data, method).save(

@@ -72,14 +72,14 @@ def rows_of(subset):
     ids=lambda one: "an iterator" if hasattr(one, "__next__") else repr(one),
 )
 def test_class_selectors(selector):
-    splits = unspan.Splits.by_class(TABLE, selector)
+    splits = unspan.Request.by_class(TABLE, selector)
     assert splits.classes == (3,) and rows_of(splits.forget) == list(range(3, N, 4))
 
 
 @pytest.mark.parametrize("selector", [3.0, None, [], {}, b"3", [[3]], True, np.array([0.5]), 4, -1])
 def test_what_selects_no_class(selector):
     with pytest.raises(UsageError):
-        unspan.Splits.by_class(TABLE, selector)
+        unspan.Request.by_class(TABLE, selector)
 
 
 MASK = [row in (2, 5, 7) for row in range(N)]
@@ -101,7 +101,7 @@ MASK = [row in (2, 5, 7) for row in range(N)]
     ids=lambda value: type(value).__name__,
 )
 def test_position_selectors(selector):
-    splits = unspan.Splits.by_index(TABLE, selector)
+    splits = unspan.Request.by_index(TABLE, selector)
     assert rows_of(splits.forget) == [2, 5, 7]
     assert len(splits.retain) == N - 3
 
@@ -109,7 +109,7 @@ def test_position_selectors(selector):
 @pytest.mark.parametrize("selector", [[N], [-1], [1.5], ["1"], MASK[:-1], [True, 3], None])
 def test_positions_outside_the_data(selector):
     with pytest.raises(UsageError):
-        unspan.Splits.by_index(TABLE, selector)
+        unspan.Request.by_index(TABLE, selector)
 
 
 # ---- labels --------------------------------------------------------------------------------------
@@ -134,7 +134,7 @@ GOOD = {
 
 @pytest.mark.parametrize("kind", GOOD)
 def test_labels_in_every_form(kind):
-    splits = unspan.Splits.by_class(Given(GOOD[kind]), 3)
+    splits = unspan.Request.by_class(Given(GOOD[kind]), 3)
     assert rows_of(splits.forget) == list(range(3, N, 4))
     batch = next(batches(splits.forget, Run(batch_size=8)))
     assert batch.labels.tolist() == [3] * 8
@@ -144,11 +144,11 @@ def test_labels_in_every_form(kind):
 def test_labels_that_are_names(attribute):
     data = Given(lambda i: (X[i], NAMES[Y[i]]), **{attribute: NAMES})
     for selector in ("dog", "DOG", 3):
-        assert unspan.Splits.by_class(data, selector).classes == (3,)
+        assert unspan.Request.by_class(data, selector).classes == (3,)
     bare = Given(lambda i: (X[i], NAMES[Y[i]]))
-    assert unspan.Splits.by_class(bare, "dog", class_names=NAMES).classes == (3,)
+    assert unspan.Request.by_class(bare, "dog", class_names=NAMES).classes == (3,)
     with pytest.raises(DataError, match="class_names"):
-        unspan.Splits.by_class(bare, "dog")
+        unspan.Request.by_class(bare, "dog")
 
 
 @pytest.mark.parametrize(
@@ -168,12 +168,12 @@ def test_labels_that_are_names(attribute):
 def test_labels_that_are_no_class(label, says, count):
     data = Given(lambda i: (X[i % N], label(i % N)), count)
     with pytest.raises(DataError, match=says):
-        unspan.Splits.by_class(data, 3)
+        unspan.Request.by_class(data, 3)
 
 
 def test_names_in_an_attribute_are_no_labels():
     for labels in (NAMES, ["0", "1"], [str(i) for i in range(CLASSES)]):
-        splits = unspan.Splits.by_class(Given(GOOD["int"], labels=labels), 3)
+        splits = unspan.Request.by_class(Given(GOOD["int"], labels=labels), 3)
         assert len(splits.forget) == N // 4
 
 
@@ -182,15 +182,15 @@ def test_names_in_an_attribute_are_no_labels():
 def test_labels_are_those_that_samples_give(count, attribute):
     stored = [i % CLASSES for i in range(count)]
     data = Given(lambda i: (X[i % N], (stored[i] + 1) % CLASSES), count, **{attribute: stored})
-    splits = unspan.Splits.by_class(data, 3)
+    splits = unspan.Request.by_class(data, 3)
     assert rows_of(splits.forget) == list(range(2, count, 4))
-    assert unspan.Splits.by_class(Subset(data, range(100)), 3).classes == (3,)
+    assert unspan.Request.by_class(Subset(data, range(100)), 3).classes == (3,)
 
 
 def test_a_change_of_few_labels_is_found_when_they_are_read():
     stored = [i % CLASSES for i in range(2000)]
     data = Given(lambda i: (X[i % N], 0 if i == 1003 else stored[i]), 2000, targets=stored)
-    splits = unspan.Splits.by_class(data, 3)
+    splits = unspan.Request.by_class(data, 3)
     with pytest.raises(DataError, match="sample 1003"):
         list(batches(splits.forget, Run()))
 
@@ -198,7 +198,7 @@ def test_a_change_of_few_labels_is_found_when_they_are_read():
 def test_nested_subsets_keep_labels_and_names():
     data = Given(GOOD["int"], classes=NAMES)
     part = Subset(Subset(data, torch.arange(10, 110)), np.arange(50, 100))
-    splits = unspan.Splits.by_class(part, "dog")
+    splits = unspan.Request.by_class(part, "dog")
     assert labels_of(splits.forget) == [3] * len(splits.forget)
     assert all(labels_of(part)[row] == 3 for row in rows_of(splits.forget))
 
@@ -262,7 +262,7 @@ def test_forget_data_in_every_form(net, kind):
 @pytest.mark.parametrize("form", [None, "torch", "numpy"])
 def test_a_table_as_the_data_of_a_request(net, form):
     data = table().with_format(form)
-    splits = unspan.Splits.by_class(data, 3).with_test(data.select(range(100)))
+    splits = unspan.Request.by_class(data, 3).with_test(data.select(range(100)))
     assert len(splits.forget) == N // 4 and len(splits.test_forget) == 25
     assert unspan.erase(net, splits, unspan.ESC(rank=1)).receipt["request"]["classes"] == [3]
 
@@ -275,9 +275,9 @@ def test_a_table_of_named_labels():
         }
     )
     data = table().cast(features)
-    assert unspan.Splits.by_class(data, "dog").classes == (3,)
+    assert unspan.Request.by_class(data, "dog").classes == (3,)
     model_order = NAMES[::-1]
-    splits = unspan.Splits.by_class(data, "dog", class_names=model_order)
+    splits = unspan.Request.by_class(data, "dog", class_names=model_order)
     assert splits.classes == (0,) and labels_of(splits.forget) == [0] * 50
 
 
@@ -288,20 +288,20 @@ def test_a_table_of_images_needs_a_transform():
         features=datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")}),
     )
     with pytest.raises(UsageError, match="with_transform"):
-        unspan.Splits.by_class(data, 1)
+        unspan.Request.by_class(data, 1)
 
     def pixels(rows):
         made = [torch.tensor(np.array(one)).permute(2, 0, 1) / 255 for one in rows["image"]]
         return {"pixel_values": made, "label": rows["label"]}
 
-    splits = unspan.Splits.by_class(data.with_transform(pixels), 1)
+    splits = unspan.Request.by_class(data.with_transform(pixels), 1)
     assert next(batches(splits.forget, Run(batch_size=4))).inputs.shape == (4, 3, 4, 4)
 
 
 @pytest.mark.parametrize("data", ["photos/", {"train": TABLE, "test": TABLE}])
 def test_what_is_no_data(data):
     with pytest.raises(UsageError):
-        unspan.Splits.by_class(data, 3)
+        unspan.Request.by_class(data, 3)
 
 
 def test_images_of_mixed_size_are_refused_by_name():
@@ -328,7 +328,7 @@ def test_numbers_of_a_run_are_whole(seed):
 
 def test_empty_data():
     with pytest.raises(DataError, match="no samples"):
-        unspan.Splits.by_class(Given(GOOD["int"], 0), 3)
+        unspan.Request.by_class(Given(GOOD["int"], 0), 3)
 
 
 # ---- overlap -------------------------------------------------------------------------------------
@@ -356,23 +356,23 @@ PAIRS = {
 def test_samples_in_forget_and_retain_are_refused(kind):
     forget, retain = PAIRS[kind]
     with pytest.raises(DataError, match="share 30 samples"):
-        unspan.Splits(forget=forget, retain=retain)
+        unspan.Request(forget=forget, retain=retain)
 
 
 def test_parts_that_share_nothing():
-    unspan.Splits(forget=Subset(PART, range(50)), retain=Subset(TABLE, torch.arange(50, 100)))
+    unspan.Request(forget=Subset(PART, range(50)), retain=Subset(TABLE, torch.arange(50, 100)))
 
 
 def test_copies_that_are_kept_are_counted(net):
     twice = TensorDataset(torch.cat([X, X[3:4], X[7:8]]), torch.cat([Y, Y[:2]]))
-    splits = unspan.Splits.by_index(twice, range(3, N, 4))
+    splits = unspan.Request.by_index(twice, range(3, N, 4))
     assert copies_kept(splits.forget, splits.retain) == 2
     done = unspan.erase(net, splits, unspan.ESC(rank=1))
     assert any("2 retained samples are exact copies" in one for one in done.warnings)
 
 
 def test_test_samples_that_are_trained_on_are_said(net):
-    splits = unspan.Splits.by_class(TABLE, 3).with_test(Subset(TABLE, range(40)))
+    splits = unspan.Request.by_class(TABLE, 3).with_test(Subset(TABLE, range(40)))
     done = unspan.erase(net, splits, unspan.ESC(rank=1))
     assert any("40 test samples" in one for one in done.warnings)
 
@@ -432,7 +432,7 @@ def test_joined_by_position_where_the_counts_agree(own, outputs):
 
 def test_fewer_classes_than_outputs_are_refused_in_python(net):
     data = Given(lambda i: (X[i], int(Y[i]) % 2), classes=["deer", "dog"])
-    splits = unspan.Splits.by_class(data, "deer")
+    splits = unspan.Request.by_class(data, "deer")
     with pytest.raises(UsageError, match="2 class names .* 4 outputs"):
         unspan.erase(net, splits, unspan.ESC(rank=1))
 
@@ -441,7 +441,7 @@ def test_names_of_a_transformers_model_are_compared(net):
     named = Net().eval()
     named.load_state_dict(net.state_dict())
     named.class_names = NAMES[::-1]
-    splits = unspan.Splits.by_class(Given(GOOD["int"], classes=NAMES), "ant")
+    splits = unspan.Request.by_class(Given(GOOD["int"], classes=NAMES), "ant")
     with pytest.raises(UsageError, match="'ant' class 0, and the model's .* is 3"):
         unspan.erase(named, splits, unspan.ESC(rank=1))
 
@@ -449,7 +449,7 @@ def test_names_of_a_transformers_model_are_compared(net):
 def test_test_data_are_joined_to_the_request():
     train = Given(GOOD["int"], classes=NAMES)
     test = Given(lambda i: (X[i], CLASSES - 1 - int(Y[i])), classes=NAMES[::-1])
-    splits = unspan.Splits.by_class(train, "dog").with_test(test)
+    splits = unspan.Request.by_class(train, "dog").with_test(test)
     assert rows_of(splits.test_forget) == list(range(3, N, 4))
 
 
@@ -503,7 +503,7 @@ def yes_or_no():
 @pytest.mark.parametrize("selector", ["no", "yes", 0, 1])
 def test_classes_of_a_model_with_one_output(yes_or_no, selector):
     data = Given(lambda i: (X[i], int(Y[i]) % 2), classes=["no", "yes"])
-    splits = unspan.Splits.by_class(data, selector)
+    splits = unspan.Request.by_class(data, selector)
     assert splits.classes == (int(selector in ("yes", 1)),)
     with pytest.raises(UnspanError, match="one score a sample.*2 classes"):
         unspan.erase(yes_or_no, splits, unspan.ESC(rank=1))

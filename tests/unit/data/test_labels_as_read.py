@@ -17,7 +17,7 @@ from unspan.data.labels import labels_of
 from unspan.data.loading import batches
 from unspan.data.opening import open_data
 from unspan.data.preprocess import TextPreprocess
-from unspan.data.request import Splits
+from unspan.data.request import Request
 from unspan.data.sample_forms import digest_of, split_sample
 from unspan.errors import DataError, UsageError
 from unspan.methods import by_name
@@ -99,7 +99,7 @@ def test_names_follow_a_target_transform(merges):
     if merges:
         assert names_of(data) is None
         return
-    splits = Splits.by_class(data, "deer")
+    splits = Request.by_class(data, "deer")
     assert splits.classes == (3,) and forgotten(splits) == OF_TWO
 
 
@@ -187,9 +187,9 @@ def table(kind):
 @pytest.mark.parametrize("kind", ["plain", "torch", "arrow", "pandas", "transform", "one-hot"])
 def test_tables_of_the_datasets_library(kind):
     given = table(kind)
-    splits = Splits.by_class(given, 2).with_test(given)
+    splits = Request.by_class(given, 2).with_test(given)
     assert forgotten(splits) == OF_TWO and len(splits.test_forget) == len(OF_TWO)
-    first = next(batches(Splits(forget=given).forget, Run(batch_size=16)))
+    first = next(batches(Request(forget=given).forget, Run(batch_size=16)))
     assert torch.allclose(torch.as_tensor(first.inputs).float(), X[:16])
     assert first.labels.tolist() == Y[:16].tolist()
 
@@ -211,7 +211,7 @@ SHARED = {
 def test_forget_and_retain_sets_that_share_samples(case):
     forget, retain = SHARED[case]
     with pytest.raises(DataError, match=f"share {20 if case == 'joined' else 10} samples"):
-        Splits(forget=forget, retain=retain)
+        Request(forget=forget, retain=retain)
 
 
 class Named(nn.Sequential):
@@ -235,12 +235,12 @@ class Named(nn.Sequential):
 def test_a_model_with_other_classes_is_refused(model, classes, says, method):
     data = Samples(lambda i: (X[i], int(Y[i]) % len(classes)), classes=classes)
     with pytest.raises(UsageError, match=says):
-        unspan.erase(model.eval(), Splits.by_class(data, classes[0]), method)
+        unspan.erase(model.eval(), Request.by_class(data, classes[0]), method)
 
 
 def test_labels_beyond_the_outputs_are_refused():
     with pytest.raises(DataError, match="label 5, and the model has 4 outputs"):
-        unspan.erase(Named(None), Splits.by_class(TensorDataset(X, Y + 2), 3), unspan.ESC(rank=1))
+        unspan.erase(Named(None), Request.by_class(TensorDataset(X, Y + 2), 3), unspan.ESC(rank=1))
 
 
 @pytest.mark.parametrize(

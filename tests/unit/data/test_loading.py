@@ -11,7 +11,7 @@ from unspan.data import folders
 from unspan.data.loading import batches
 from unspan.data.opening import open_data
 from unspan.data.preprocess import Preprocess
-from unspan.data.request import Splits
+from unspan.data.request import Request
 from unspan.errors import DataError
 from unspan.run import Run
 
@@ -77,7 +77,7 @@ def test_images_of_a_request_are_named_by_the_whole_folder(tmp_path):
     root = _folder(tmp_path, 5)
     for name in ("cat/01.png", "dog/02.png"):
         (root / name).write_bytes(HEADER)
-    splits = Splits.by_class(_opened(root), "dog")
+    splits = Request.by_class(_opened(root), "dog")
     text = _message(splits.forget)
     assert text.startswith("dog/02.png: ")
     assert ". 2 of the 10 images cannot be read; the others are cat/01.png" in text

@@ -24,9 +24,11 @@ from transformers import (
 )
 
 import unspan
+from unspan.erasers import LinearMap
 from unspan.erasers.linalg import Moments, sin_theta, spectrum, union
 from unspan.errors import DataError, UnspanError, UsageError
 from unspan.extraction import unwrap
+from unspan.methods import ESCT
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -228,7 +230,7 @@ CONTRACT = [(name, "esc") for name in KINDS] + [
 @pytest.mark.parametrize(("name", "method"), CONTRACT)
 def test_the_result_is_a_drop_in_copy(name, method, form):
     model, forget, other = build(name), inputs_of(name), inputs_of(name, 16, seed=2)
-    settings = unspan.ESC(rank=2) if method == "esc" else unspan.ESCT(lr=20.0, epochs=10, tau=0.9)
+    settings = unspan.ESC(rank=2) if method == "esc" else ESCT(lr=20.0, epochs=10, tau=0.9)
     data = rows(forget) if method == "esc" else labelled(model, forget)
     before = copy.deepcopy(model.state_dict())
     flags = [module.training for module in model.modules()]
@@ -325,9 +327,7 @@ def test_a_compiled_model_that_already_ran_is_erased(method):
     model, forget = build("compiled").eval(), inputs_of("compiled")
     with torch.no_grad():
         original = model(forget)
-        settings = (
-            unspan.ESC(rank=2) if method == "esc" else unspan.ESCT(lr=1.0, epochs=10, tau=0.9)
-        )
+        settings = unspan.ESC(rank=2) if method == "esc" else ESCT(lr=1.0, epochs=10, tau=0.9)
         done = unspan.erase(model, labelled(unwrap(model), forget), settings)
         plain = unwrap(copy.deepcopy(done.model))(forget)
         torch.testing.assert_close(done.model(forget), plain)
@@ -337,9 +337,7 @@ def test_a_compiled_model_that_already_ran_is_erased(method):
 
 def test_esc_t_needs_a_head():
     with pytest.raises(UsageError, match="head"):
-        unspan.erase(
-            build("embedding"), [(row, 0) for row in rows(inputs_of("embedding"))], unspan.ESCT()
-        )
+        unspan.erase(build("embedding"), [(row, 0) for row in rows(inputs_of("embedding"))], ESCT())
 
 
 @pytest.mark.parametrize("name", ["mlp", "affine", "vit"])
@@ -454,7 +452,7 @@ def test_esc_and_esc_t_chain(name, esc_first):
         inputs_of(name, seed=5),
         inputs_of(name, 16, seed=3),
     )
-    esc, trained = unspan.ESC(rank=2), unspan.ESCT(lr=1.0, epochs=10, tau=0.9)
+    esc, trained = unspan.ESC(rank=2), ESCT(lr=1.0, epochs=10, tau=0.9)
     methods = (esc, trained) if esc_first else (trained, esc)
     one = unspan.erase(model, labelled(model, a), methods[0], check_labels=False)
     two = unspan.erase(one, labelled(one.model, b), methods[1], check_labels=False)
@@ -532,7 +530,7 @@ def test_released_code_runs_and_differs(digits):
     forget = x[:1200][y[:1200] == 3][:20]
     fixed = unspan.erase(model, forget, unspan.ESC(rank=1))
     broken = unspan.erase(model, forget, released("esc").ReleasedESC(rank=1))
-    assert isinstance(broken.eraser, unspan.LinearMap)
+    assert isinstance(broken.eraser, LinearMap)
     keep = y[1200:] != 3
     assert accuracy(broken.model, x[1200:][keep], y[1200:][keep]) < accuracy(
         fixed.model, x[1200:][keep], y[1200:][keep]
@@ -607,10 +605,13 @@ def test_labels_that_the_model_does_not_know_are_an_error(digits):
     model, x, y = digits
     wrong = TensorDataset(x[y == 3], torch.full((int((y == 3).sum()),), 4))
     with pytest.raises(DataError, match="labels or preprocessing"):
-        unspan.erase(model, unspan.Splits(forget=wrong, kind="class"), unspan.ESC(rank=1))
+        unspan.erase(model, unspan.Request(forget=wrong, kind="class"), unspan.ESC(rank=1))
     assert (
         unspan.erase(
-            model, unspan.Splits(forget=wrong, kind="class"), unspan.ESC(rank=1), check_labels=False
+            model,
+            unspan.Request(forget=wrong, kind="class"),
+            unspan.ESC(rank=1),
+            check_labels=False,
         ).receipt["status"]
         == "erased"
     )

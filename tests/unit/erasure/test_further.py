@@ -136,7 +136,7 @@ def test_samples_and_unlabelled_heads_are_commented_on():
 
     data = TensorDataset(torch.rand(60, 1, 8, 8), torch.arange(60) % 10)
     done = unspan.erase(
-        DigitsCNN().eval(), unspan.Splits.by_index(data, range(30)), unspan.ESC(rank=1)
+        DigitsCNN().eval(), unspan.Request.by_index(data, range(30)), unspan.ESC(rank=1)
     )
     assert any("not unlearned" in line for line in done.warnings)
     done = unspan.erase(DigitsCNN().eval(), torch.rand(40, 1, 8, 8), unspan.ESC(rank=1))

@@ -90,7 +90,7 @@ def model(data):
 def person(data):
     """Thirty samples of class 1: an eraser of them takes the class with it."""
     rows = (data.tensors[1] == 1).nonzero()[:30, 0].tolist()
-    return unspan.Splits.by_index(data, rows)
+    return unspan.Request.by_index(data, rows)
 
 
 def refused(match, *args, **settings):
@@ -116,7 +116,7 @@ def test_what_was_refused_is_neither_written_nor_built_on(model, data, tmp_path)
         done.save(tmp_path / "erased")
     assert not list(tmp_path.iterdir())
     with pytest.raises(InconclusiveError, match="class 1 lost"):
-        unspan.erase(done, unspan.Splits.by_class(data, 2))
+        unspan.erase(done, unspan.Request.by_class(data, 2))
     accepted = unspan.erase(model, person(data), unspan.ESC(rank=3), max_drop=None)
     assert accepted.receipt["status"] == "erased" and accepted.save(tmp_path / "erased").is_dir()
 
@@ -125,7 +125,7 @@ def test_what_was_refused_is_neither_written_nor_built_on(model, data, tmp_path)
 def test_a_loss_of_all_classes_shows_where_each_has_too_few_samples(model, data, each):
     rows = (data.tensors[1] == 1).nonzero()[:30, 0].tolist()
     kept = list(range(1500 - 3 * each, 1500))
-    splits = unspan.Splits(forget=Subset(data, rows), retain=Subset(data, kept))
+    splits = unspan.Request(forget=Subset(data, rows), retain=Subset(data, kept))
     refused("classes to keep lost .* points .* on average", model, splits, unspan.ESC(rank=10))
 
 
@@ -133,7 +133,7 @@ def test_samples_that_are_answered_as_before_are_told(model, data):
     for label, told in ((1, False), (0, True)):
         rows = (data.tensors[1] == label).nonzero()[:30, 0].tolist()
         method = unspan.ESC(rank=1 if told else 3)
-        done = unspan.erase(model, unspan.Splits.by_index(data, rows), method, max_drop=None)
+        done = unspan.erase(model, unspan.Request.by_index(data, rows), method, max_drop=None)
         assert any("are as before" in line for line in done.warnings) is told
 
 
@@ -143,7 +143,7 @@ def test_classes_whose_labels_belong_to_other_outputs_are_told():
     y = torch.arange(400) % 4
     x = nn.functional.one_hot(y, 4).float()
     for order, told in (([0, 1, 3, 2], True), ([0, 1, 2, 3], False)):
-        splits = unspan.Splits.by_class(TensorDataset(x, torch.tensor(order)[y]), 0)
+        splits = unspan.Request.by_class(TensorDataset(x, torch.tensor(order)[y]), 0)
         feature_layer, _ = find_feature_layer(wide, x[:2])
         held = set_apart(splits, Run(), False)[1]
         found = guard.measured(
@@ -198,7 +198,7 @@ def test_what_cannot_be_checked_is_said(model, data, kept):
         "labels of something else": TensorDataset(x[60:], y[60:] + 7),
         "unknown": TensorDataset(x[60:], (y[60:] + 1) % 3),
     }[kept]
-    splits = unspan.Splits(forget=Subset(data, range(60)), retain=retain)
+    splits = unspan.Request(forget=Subset(data, range(60)), retain=retain)
     done = unspan.erase(model, splits, unspan.ESC(rank=1))
     found = done.receipt["collateral"]
     assert found["checked"] is False and found["why"]
@@ -208,7 +208,7 @@ def test_what_cannot_be_checked_is_said(model, data, kept):
 
 def test_samples_to_forget_without_labels_are_compared_with_the_original_answers(model, data):
     rows = person(data)
-    splits = unspan.Splits(forget=Inputs(data.tensors[0][rows.forget.indices]), retain=rows.retain)
+    splits = unspan.Request(forget=Inputs(data.tensors[0][rows.forget.indices]), retain=rows.retain)
     done = unspan.erase(model, splits, unspan.ESC(rank=3), max_drop=None)
     forget = part(done, "forget")
     assert (forget["measure"], forget["before"]) == ("same answer", 1.0) and forget["after"] < 0.5
@@ -217,12 +217,12 @@ def test_samples_to_forget_without_labels_are_compared_with_the_original_answers
 @pytest.mark.parametrize("wrap", [lambda data: data, lambda data: DataLoader(data, batch_size=50)])
 def test_the_samples_to_keep_may_be_any_data(model, data, wrap):
     rows = person(data)
-    splits = unspan.Splits(forget=rows.forget, retain=wrap(rows.retain))
+    splits = unspan.Request(forget=rows.forget, retain=wrap(rows.retain))
     refused("class 1 lost", model, splits, unspan.ESC(rank=3))
 
 
 def test_a_class_request_is_held_to_the_average(model, data):
-    splits = unspan.Splits.by_class(data, 1)
+    splits = unspan.Request.by_class(data, 1)
     done = unspan.erase(model, splits)
     assert part(done, "retain")["n"] == 1000 and part(done, "forget")["after"] < 0.1
     assert part(done, "worst retained class")["label"] in (0, 2)
@@ -231,13 +231,13 @@ def test_a_class_request_is_held_to_the_average(model, data):
 
 
 def test_a_further_request_counts_what_is_left_to_keep(model, data):
-    first = unspan.erase(model, unspan.Splits.by_class(data, 1), unspan.ESC(rank=1), max_drop=None)
-    again = unspan.erase(first, unspan.Splits.by_class(data, 2), unspan.ESC(rank=1), max_drop=None)
+    first = unspan.erase(model, unspan.Request.by_class(data, 1), unspan.ESC(rank=1), max_drop=None)
+    again = unspan.erase(first, unspan.Request.by_class(data, 2), unspan.ESC(rank=1), max_drop=None)
     assert [one[0] for one in part(again, "retain")["classes"]] == [0]
 
 
 def test_the_guard_changes_nothing_of_the_result(model, data):
-    splits = unspan.Splits.by_class(data, 1)
+    splits = unspan.Request.by_class(data, 1)
     for method in (
         unspan.ESC(rank=2),
         by_name("bake")(training=Training(lr=0.1, epochs=5), passes=4.0),
@@ -283,7 +283,7 @@ def test_many_classes_are_checked_on_fresh_samples_of_the_suspects():
     before, after = nn.Sequential(good), nn.Sequential(bad)
     feature_layer, _ = find_feature_layer(before, torch.rand(2, 300))
     pair = Pair(before, after, feature_layer, feature_layer)
-    splits = unspan.Splits.by_index(data, range(10))
+    splits = unspan.Request.by_index(data, range(10))
     held = set_apart(splits, Run(), False)[1]
     found = guard.measured(pair, splits, held, Run(), 2.0)
     assert found.damage.startswith("class 7 lost 100.0 points")
@@ -291,18 +291,18 @@ def test_many_classes_are_checked_on_fresh_samples_of_the_suspects():
 
 
 def test_samples_that_are_measured_are_not_trained_on(model, data):
-    splits = unspan.Splits.by_class(data, 1)
+    splits = unspan.Request.by_class(data, 1)
     inner, kept = set_apart(splits, Run(), learns=True)
     rows = set(inner.retain.indices)
     assert not rows & set(kept.first.indices) and kept.unseen
     assert len(rows) + len(kept.first) == len(splits.retain) and len(kept.first) == 100
     same, kept = set_apart(splits, Run(), learns=False)
     assert same is splits and not kept.unseen
-    some = unspan.Splits.by_class(Subset(data, range(90)), 1)
+    some = unspan.Request.by_class(Subset(data, range(90)), 1)
     inner, kept = set_apart(some, Run(), learns=True)
     assert len(inner.retain) == 54 and len(kept.first) == 40 and not kept.unseen
     assert len(set(kept.first.indices) - set(inner.retain.indices)) == 6
-    few = unspan.Splits.by_class(Subset(data, range(24)), 1)
+    few = unspan.Request.by_class(Subset(data, range(24)), 1)
     same, kept = set_apart(few, Run(), learns=True)
     assert same is few and len(kept.first) == 16 and not kept.unseen
 
@@ -317,7 +317,7 @@ def test_a_class_that_is_still_named_is_inconclusive_and_epochs_are_kept(
     method = by_name(name)()
     method = replace(method, training=replace(method.training, lr=1e-6, epochs=2))
     folder = tmp_path / "epochs"
-    splits = unspan.Splits.by_class(data, 1)
+    splits = unspan.Request.by_class(data, 1)
     told = "class 1 is still named.*Raise .*now"
     assert str(folder) in str(refused(told, model, splits, method, resume=folder))
     assert any(folder.rglob("*.safetensors"))
@@ -345,7 +345,7 @@ def test_named_as_before_is_more_than_half_of_what_was_known(after, told):
 
 def test_epochs_of_a_refused_run_are_used_when_the_loss_is_accepted(model, data, tmp_path):
     method = by_name("boundary")(training=Training(lr=0.5, epochs=3))
-    splits = unspan.Splits.by_class(data, 1)
+    splits = unspan.Request.by_class(data, 1)
     told = "lost .* on average.*Change lr .now 0.5.*kept in"
     refused(told, model, splits, method, resume=tmp_path / "epochs")
     done = unspan.erase(model, splits, method, resume=tmp_path / "epochs", max_drop=None)

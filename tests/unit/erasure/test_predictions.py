@@ -38,7 +38,7 @@ def case():
 @pytest.mark.parametrize("method", [unspan.ESC(rank=2), None], ids=["esc", "resample"])
 def test_one_pass_gives_what_two_passes_give(case, method):
     model, data = case
-    made = unspan.erase(model, unspan.Splits.by_class(data, 1), method, max_drop=None)
+    made = unspan.erase(model, unspan.Request.by_class(data, 1), method, max_drop=None)
     pair = replace(pair_of(model, made.model), eraser=made.eraser)
     made.model.seen = 0
     one = predictions(pair, data, "test", Run(batch_size=100))
@@ -51,7 +51,7 @@ def test_one_pass_gives_what_two_passes_give(case, method):
 
 def test_a_model_that_is_not_its_eraser_and_head_answers_itself(case):
     model, data = case
-    made = unspan.erase(model, unspan.Splits.by_class(data, 1), unspan.ESC(rank=2), max_drop=None)
+    made = unspan.erase(model, unspan.Request.by_class(data, 1), unspan.ESC(rank=2), max_drop=None)
     pair = replace(pair_of(model, made.model), eraser=made.eraser)
     with torch.no_grad():
         made.model.body[0].weight.neg_()

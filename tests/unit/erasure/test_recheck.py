@@ -29,7 +29,7 @@ def erased(request, digits_net, digits_request):
 @pytest.fixture(scope="module")
 def asked(digits):
     """The request on samples that nothing was trained on."""
-    return unspan.Splits.by_class(digits["test"], 3)
+    return unspan.Request.by_class(digits["test"], 3)
 
 
 def trained_again(model, data, part=None, steps=40):
@@ -85,7 +85,7 @@ def test_what_brings_the_class_back_is_found(erased, asked, digits, change):
 
 
 def test_too_few_samples_say_nothing(erased, asked):
-    few = unspan.Splits(forget=Subset(asked.forget, range(8)), kind="class", classes=(3,))
+    few = unspan.Request(forget=Subset(asked.forget, range(8)), kind="class", classes=(3,))
     found = unspan.recheck(erased.model, erased, few)
     assert found.state == "cannot tell" and "20 forget samples" in found.reasons[-2]
 

@@ -236,7 +236,7 @@ def erased(request):
         optimiser.zero_grad()
         nn.functional.cross_entropy(net(x), y).backward()
         optimiser.step()
-    request_data = unspan.Splits.by_class(TensorDataset(x, y), 2)
+    request_data = unspan.Request.by_class(TensorDataset(x, y), 2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         deletion = unspan.erase(net.eval(), request_data, METHODS[method], max_drop=None)

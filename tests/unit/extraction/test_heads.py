@@ -165,7 +165,7 @@ HEADS = [Keyword, Sigmoid, Shifted, Transposed, Square, Pooled, LastToken]
 @pytest.mark.parametrize("kind", HEADS, ids=lambda kind: kind.__name__)
 def test_a_head_of_any_kind_is_found_and_the_class_goes(data, kind, method, tmp_path):
     net = trained(kind(), data)
-    splits = unspan.Splits.by_class(data, 2)
+    splits = unspan.Request.by_class(data, 2)
     done = unspan.erase(net, splits, method, measure=False, key=b"a key of these tests")
     feature_layer = done.receipt["placement"]["feature_layer"]
     assert feature_layer["head"] in ("fc", "score") and feature_layer["dim"] == (
@@ -183,7 +183,7 @@ def test_a_head_of_any_kind_is_found_and_the_class_goes(data, kind, method, tmp_
 def test_features_before_a_head_called_by_keyword_hide_the_class(data):
     """What is handed to the head is erased, not only what comes out of it."""
     net = trained(Keyword(), data)
-    done = unspan.erase(net, unspan.Splits.by_class(data, 2))
+    done = unspan.erase(net, unspan.Request.by_class(data, 2))
     z = unspan.features(done.model, data.tensors[0])
     weight, bias = done.model.fc.weight, done.model.fc.bias
     named = (z @ weight.T + bias).argmax(1)
@@ -202,7 +202,7 @@ def test_features_handed_out_beside_the_scores_are_erased(data, kind, tmp_path):
     net = trained(Handed(), data)
     net.kind = kind
     head = {"feature_layer": None if kind in ("dict", "nested") else "fc"}
-    done = unspan.erase(net, unspan.Splits.by_class(data, 2), **head)
+    done = unspan.erase(net, unspan.Request.by_class(data, 2), **head)
     x = data.tensors[0]
     paths = done.receipt["access_paths"]
     handed = [name for name in paths if name.startswith("output") and "0" not in name]
@@ -234,7 +234,7 @@ def test_an_audit_does_not_pass_a_model_that_hands_out_the_original_features(dat
             return self.erased(x)[0], self.hidden(x)
 
     net = trained(Handed(), data)
-    splits = unspan.Splits.by_class(data, 2)
+    splits = unspan.Request.by_class(data, 2)
     done = unspan.erase(net, splits, feature_layer="fc")
     from unspan.auditing.collect import subject
     from unspan.auditing.returned import unchanged
@@ -265,7 +265,7 @@ class Functional(Base):
 
 @pytest.mark.parametrize("kind", [Changed, Functional], ids=lambda kind: kind.__name__)
 def test_scores_without_a_head_are_never_taken_for_an_embedding(data, kind):
-    splits = unspan.Splits.by_class(data, 2)
+    splits = unspan.Request.by_class(data, 2)
     with pytest.raises(UsageError, match="feature_layer="):
         unspan.erase(kind().eval(), splits, unspan.ESC(rank=1), check_labels=False)
     asked = unspan.erase(
@@ -292,12 +292,12 @@ def test_one_score_for_two_classes_is_refused_by_name(squeezed):
 
     x = TensorDataset(torch.randn(80, 6), torch.arange(80) % 2)
     with pytest.raises(UsageError, match="one score|score for each class"):
-        unspan.erase(One().eval(), unspan.Splits.by_class(x, 1))
+        unspan.erase(One().eval(), unspan.Request.by_class(x, 1))
 
 
 def test_a_wrong_pooling_for_scores_of_one_token_is_refused(data):
     net = trained(LastToken(), data)
-    splits = unspan.Splits.by_class(data, 2)
+    splits = unspan.Request.by_class(data, 2)
     for pool in ("mean", "cls"):
         with pytest.raises(UsageError, match="last"):
             unspan.erase(net, splits, feature_layer="score", pool=pool)
@@ -317,7 +317,7 @@ def test_a_comparison_that_fails_is_said_and_ends_nothing(data, monkeypatch):
     for name in ("data_notices", "unsteady", "split_notices"):
         monkeypatch.setattr(locating, name, broken)
     net = trained(Pooled(), data)
-    done = unspan.erase(net, unspan.Splits.by_class(data, 2))
+    done = unspan.erase(net, unspan.Request.by_class(data, 2))
     assert sum("was not checked: ZeroDivisionError" in line for line in done.warnings) == 3
 
 
@@ -325,7 +325,7 @@ def test_a_comparison_that_fails_is_said_and_ends_nothing(data, monkeypatch):
 @pytest.mark.parametrize("method", [Resample(), unspan.ESC(rank=1), LEACE()], ids=repr)
 def test_the_eraser_takes_stored_vectors_of_any_precision(data, dtype, method):
     net = trained(Base(), data)
-    done = unspan.erase(net, unspan.Splits.by_class(data, 2), method, measure=False)
+    done = unspan.erase(net, unspan.Request.by_class(data, 2), method, measure=False)
     z = unspan.features(net, data.tensors[0]).to(dtype)
     out = done.eraser(z)
     assert out.dtype == dtype and out.shape == z.shape
@@ -357,7 +357,7 @@ def test_inputs_are_of_the_dtype_of_the_layer_that_they_meet(data, body):
         F.cross_entropy(net(data.tensors[0]), data.tensors[1]).backward()
         adam.step()
     net.eval().body.to(body)
-    done = unspan.erase(net, unspan.Splits.by_class(data, 2))
+    done = unspan.erase(net, unspan.Request.by_class(data, 2))
     with torch.no_grad():
         named = done.model(data.tensors[0].to(body)).argmax(1)
     assert float((named[data.tensors[1] == 2] == 2).float().mean()) < 0.05
@@ -412,6 +412,6 @@ def test_accuracy_is_measured_of_a_model_that_returns_more_than_scores(data, kin
     net = trained(Handed(), data)
     net.kind = kind
     head = {"feature_layer": None if kind in ("dict", "nested") else "fc"}
-    done = unspan.erase(net, unspan.Splits.by_class(data, 2), unspan.ESC(rank=2), **head)
+    done = unspan.erase(net, unspan.Request.by_class(data, 2), unspan.ESC(rank=2), **head)
     found = evaluate.accuracy(pair_of(net, done.model), data, "test", Run())
     assert found.n == len(data) and found.before > 0.9 > found.after

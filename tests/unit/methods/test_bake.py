@@ -150,7 +150,7 @@ def test_targets_have_retained_samples_and_are_not_the_samples_own(digits, digit
     y = torch.tensor([int(label) for _, label in digits["train"]])
     index = torch.arange(len(y))
     forget, retain = index[:40], index[40:][y[40:] < 3]
-    request = unspan.Splits(
+    request = unspan.Request(
         forget=Subset(digits["train"], forget.tolist()),
         retain=Subset(digits["train"], retain.tolist()),
         kind="data",
@@ -211,7 +211,7 @@ def test_a_probe_reads_less_with_the_matching_than_without_and_the_rest_stays():
         adam.zero_grad()
         cross_entropy(net(x[:800]), y[:800]).backward()
         adam.step()
-    request = unspan.Splits.by_class(TensorDataset(x[:800], y[:800]), 2)
+    request = unspan.Request.by_class(TensorDataset(x[:800], y[:800]), 2)
     reads, keeps = {}, {}
     for weight in (0.0, 1.0):
         method = Bake(

@@ -61,12 +61,12 @@ def split(samples):
     """Class 0 as samples without a class, and the rest."""
     y = samples.tensors[1]
     parts = [(y == 0).nonzero()[:, 0].tolist(), (y != 0).nonzero()[:, 0].tolist()]
-    return unspan.Splits(forget=Subset(samples, parts[0]), retain=Subset(samples, parts[1]))
+    return unspan.Request(forget=Subset(samples, parts[0]), retain=Subset(samples, parts[1]))
 
 
 def by_class(**settings):
     model, samples = classifier()
-    request = unspan.Splits.by_class(samples, 0)
+    request = unspan.Request.by_class(samples, 0)
     return unspan.erase(model, request, Resample(**settings), key=KEY, measure=False)
 
 
@@ -148,6 +148,6 @@ def test_bake_gives_the_same_weights_bit_for_bit(recorded_here):
         nn.functional.cross_entropy(model(samples.tensors[0]), samples.tensors[1]).backward()
         adam.step()
     method = Bake(passes=2, layers=2, training=Training(lr=0.02, epochs=2, batch=64, cosine=True))
-    request = unspan.Splits.by_class(samples, 0)
+    request = unspan.Request.by_class(samples, 0)
     done = unspan.erase(model.eval(), request, method, key=KEY, measure=False)
     assert digest(done.model.state_dict().values()) == WANTED["bake"]

@@ -68,7 +68,7 @@ def world():
         adam.zero_grad()
         cross_entropy(net(x), y).backward()
         adam.step()
-    return net.eval(), unspan.Splits.by_class(TensorDataset(x, y), 2), TensorDataset(x, y)
+    return net.eval(), unspan.Request.by_class(TensorDataset(x, y), 2), TensorDataset(x, y)
 
 
 def work_of(net, splits, needs=("forget", "retain", "holdout"), seed=0):
@@ -477,7 +477,7 @@ def test_two_classes_are_enough_for_salun(world):
     net, _, data = world
     x, y = stacked(data)
     two = TensorDataset(x[y < 2], y[y < 2])
-    splits = unspan.Splits.by_class(two, 1)
+    splits = unspan.Request.by_class(two, 1)
     done = unspan.erase(net, splits, salun.SalUn(training=ONE), check_labels=False, measure=False)
     assert done.receipt["method"]["fit"]["forget_used"] == 60
 

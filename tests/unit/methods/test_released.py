@@ -8,6 +8,7 @@ import torch
 from released import spec
 
 import unspan
+from unspan.erasers import LinearMap
 from unspan.errors import UsageError
 from unspan.methods import BadTeaching, by_name
 from unspan.training.samples import generator
@@ -53,4 +54,4 @@ def test_a_reproduction_erases_and_its_receipt_names_it(digits_net, digits_reque
     method = by_name(spec("esc", "ReleasedESC"))(rank=1)
     done = unspan.erase(digits_net, digits_request, method, measure=False)
     assert done.receipt["method"]["name"] == "esc-released"
-    assert isinstance(done.eraser, unspan.LinearMap)
+    assert isinstance(done.eraser, LinearMap)

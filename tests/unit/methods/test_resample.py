@@ -580,7 +580,7 @@ def test_who_makes_pooling_or_head_anew_still_meets_the_map(change, digits):
         adam.step()
     done = unspan.erase(
         net.eval(),
-        unspan.Splits.by_class(digits["train"], 0),
+        unspan.Request.by_class(digits["train"], 0),
         Resample(),
         check_labels=False,
         key=KEY,
@@ -608,7 +608,7 @@ def test_a_further_request_keeps_the_first_one(deleted, digits_net, digits, tmp_
 
     path = deleted.save(tmp_path / "one")
     for start in (deleted, unspan.load(path, model=DigitsCNN())):
-        second = unspan.erase(start, unspan.Splits.by_class(rest, 5, num_classes=10))
+        second = unspan.erase(start, unspan.Request.by_class(rest, 5, num_classes=10))
         assert (
             isinstance(second.eraser, Chain)
             and second.receipt["placement"]["eraser"] == "resampler+resampler"
@@ -636,7 +636,7 @@ def test_a_further_request_leaves_out_what_was_erased_before(deleted, digits):
     """The data may still hold what an earlier request erased: its samples go nowhere, and its
     samples are not read.
     """
-    second = unspan.erase(deleted, unspan.Splits.by_class(digits["train"], 5))
+    second = unspan.erase(deleted, unspan.Request.by_class(digits["train"], 5))
     gone = sum(int(y) in (3, 5) for _, y in digits["train"])
     read = second.receipt["method"]["fit"]
     assert (
@@ -650,8 +650,8 @@ def test_after_a_projection_and_before_one(digits_net, digits_request, digits):
     rest = Subset(
         digits["train"], [i for i in range(len(digits["train"])) if int(digits["train"][i][1]) != 3]
     )
-    second = unspan.erase(first, unspan.Splits.by_class(rest, 5, num_classes=10), Resample())
-    third = unspan.erase(second, unspan.Splits.by_class(rest, 7, num_classes=10), ESC(rank=1))
+    second = unspan.erase(first, unspan.Request.by_class(rest, 5, num_classes=10), Resample())
+    third = unspan.erase(second, unspan.Request.by_class(rest, 7, num_classes=10), ESC(rank=1))
     assert [kind_of(one.eraser) for one in (second, third)] == [
         "projection+resampler",
         "projection+resampler+projection",
@@ -709,7 +709,7 @@ def test_statistics_of_an_embedding_model_know_classes_by_label_and_their_own_we
             return self.layers(x)
 
     data = [(x, int(y)) for x, y in digits["train"]]
-    request = unspan.Splits.by_class(digits["train"], 3)
+    request = unspan.Request.by_class(digits["train"], 3)
     path = statistics.of_model(Embed(0), data, unspan.Run(), feature_layer="output").save(
         tmp_path / "s.safetensors"
     )
@@ -790,7 +790,7 @@ def test_folded_and_single_vectors_only(digits_net, digits_request):
         unspan.erase(digits_net, digits_request, Resample(), form="folded")
     with pytest.raises(UsageError, match="needs a model with a head"):
         unspan.erase(
-            digits_net, unspan.Splits(forget=digits_request.forget), Resample(statistics="head")
+            digits_net, unspan.Request(forget=digits_request.forget), Resample(statistics="head")
         )
 
 
@@ -877,7 +877,7 @@ def test_a_class_whose_features_are_all_constant_gives_a_finite_map():
         model[1].weight[1, 1] = model[1].weight[2, 2] = 1
         model[1].bias.copy_(torch.tensor([2.0, 0.0, 0.0]))
     data = torch.utils.data.TensorDataset(z, y)
-    done = unspan.erase(model, unspan.Splits.by_class(data, 2), Resample(), measure=False)
+    done = unspan.erase(model, unspan.Request.by_class(data, 2), Resample(), measure=False)
     held = dict(done.eraser.named_buffers())
     assert all(float(one.abs().max()) < 1e9 for one in held.values())
     with torch.no_grad():

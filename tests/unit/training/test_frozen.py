@@ -72,7 +72,7 @@ def request_of_one():
         torch.rand(80, 1, 8, 8, generator=generator) + torch.arange(80).view(-1, 1, 1, 1) % 4,
         torch.arange(80) % 4,
     )
-    splits = unspan.Splits.by_class(data, 1)
+    splits = unspan.Request.by_class(data, 1)
     return replace(splits, holdout=TensorDataset(*splits.forget[:]))
 
 

@@ -40,7 +40,7 @@ def table(n=160):
 
 
 def splits():
-    return unspan.Splits.by_class(table(), 2)
+    return unspan.Request.by_class(table(), 2)
 
 
 def finetuned(training, **more):
@@ -402,7 +402,7 @@ def test_streams_without_labels_or_a_length_are_refused():
 def test_an_earlier_request_of_samples_cannot_be_kept_apart_and_is_refused():
     first = unspan.erase(
         network(),
-        unspan.Splits.by_index(table(), range(30)),
+        unspan.Request.by_index(table(), range(30)),
         Finetune(training=Training(lr=0.01, epochs=1)),
         check_labels=False,
         measure=False,
@@ -422,7 +422,7 @@ def test_a_trained_model_takes_further_requests_and_an_erased_one_none_by_traini
     reopened = unspan.load(tmp_path / "one", model=network())
     second = unspan.erase(
         reopened,
-        unspan.Splits.by_class(table(), 1),
+        unspan.Request.by_class(table(), 1),
         Finetune(training=Training(lr=0.01, epochs=1)),
         check_labels=False,
         measure=False,
@@ -432,7 +432,7 @@ def test_a_trained_model_takes_further_requests_and_an_erased_one_none_by_traini
         second.receipt["method"]["fit"]["retained_used"] == 80
     )  # neither class 1 nor class 2, which would be learned again
     third = unspan.erase(
-        second, unspan.Splits.by_class(table(), 1), unspan.ESC(rank=1), check_labels=False
+        second, unspan.Request.by_class(table(), 1), unspan.ESC(rank=1), check_labels=False
     )
     assert len(third.receipt["previous"]) == 2 and third.receipt["placement"]["kind"] == "hook"
     with pytest.raises(UsageError, match="would train away"):
