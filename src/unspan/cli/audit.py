@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from unspan.cli import options as option
 from unspan.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
     from unspan.auditing.audit import Audit
 
-_MODEL, _DATA, _REQUEST, _RUN = "Models", "Data", "Request", "Run"
 _EXIT = {"RETAINED": 6, "INCONCLUSIVE": 7, "NOT MEASURABLE": 7}
 _FAILS = {
     "never": (),
@@ -49,14 +49,11 @@ def audit(
                 "Folder of images (class/*.jpg), Parquet file or folder, Hugging Face id, or"
                 " python:pkg.mod:factory; with a test split if there is one."
             ),
-            rich_help_panel=_DATA,
+            rich_help_panel=option.DATA,
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder to write: report.html, report.md, audit.json.")],
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="Weights of the original, .safetensors.", rich_help_panel=_MODEL),
-    ] = None,
+    weights: option.Weights = None,
     reference: Annotated[
         list[Path] | None,
         typer.Option(
@@ -64,82 +61,25 @@ def audit(
                 "Weights of a model trained without the forgotten data, best several (repeat)."
                 " Random weights serve otherwise."
             ),
-            rich_help_panel=_MODEL,
+            rich_help_panel=option.MODEL,
         ),
     ] = None,
-    num_classes: Annotated[
-        int | None,
-        typer.Option(
-            help="Outputs of the model; read from the weights by default.", rich_help_panel=_MODEL
-        ),
-    ] = None,
-    feature_layer: Annotated[
-        str | None,
-        typer.Option(
-            help="Where the features are: HEAD, NAME:out, output, output:KEY. Found by default.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    pool: Annotated[
-        str | None,
-        typer.Option(
-            help="cls, mean or gap, when the features are tokens or maps.", rich_help_panel=_MODEL
-        ),
-    ] = None,
-    split: Annotated[
-        str, typer.Option(help="Split that holds the forgotten samples.", rich_help_panel=_DATA)
-    ] = "train",
-    image_column: Annotated[str | None, typer.Option(rich_help_panel=_DATA)] = None,
-    text_column: Annotated[str | None, typer.Option(rich_help_panel=_DATA)] = None,
-    label_column: Annotated[str | None, typer.Option(rich_help_panel=_DATA)] = None,
-    id_column: Annotated[
-        str | None, typer.Option(help="Column that --forget-ids refers to.", rich_help_panel=_DATA)
-    ] = None,
-    classes: Annotated[
-        Path | None,
-        typer.Option(
-            help=(
-                "Names of the model's outputs, one a line in order (or JSON); the classes of the"
-                " data are joined to them by name."
-            ),
-            rich_help_panel=_DATA,
-        ),
-    ] = None,
-    size: Annotated[
-        int | None,
-        typer.Option(
-            help="Resize the shorter side and crop the centre to this size.", rich_help_panel=_DATA
-        ),
-    ] = None,
-    mean: Annotated[
-        str | None,
-        typer.Option(
-            help="Normalisation mean, one number or one a channel.", rich_help_panel=_DATA
-        ),
-    ] = None,
-    std: Annotated[
-        str | None, typer.Option(help="Normalisation deviation.", rich_help_panel=_DATA)
-    ] = None,
-    forget: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Class name or index; read from the receipt of an unspan folder by default.",
-            rich_help_panel=_REQUEST,
-        ),
-    ] = None,
-    forget_index: Annotated[
-        str | None, typer.Option(help="Sample positions: 3,17,20-29.", rich_help_panel=_REQUEST)
-    ] = None,
-    forget_ids: Annotated[
-        Path | None,
-        typer.Option(
-            help="CSV or text file of ids, file names or positions.", rich_help_panel=_REQUEST
-        ),
-    ] = None,
-    forget_data: Annotated[
-        str | None,
-        typer.Option(help="Data that as a whole was forgotten.", rich_help_panel=_REQUEST),
-    ] = None,
+    num_classes: option.NumClasses = None,
+    feature_layer: option.FeatureLayer = None,
+    pool: option.Pool = None,
+    split: option.Split = "train",
+    image_column: option.ImageColumn = None,
+    text_column: option.TextColumn = None,
+    label_column: option.LabelColumn = None,
+    id_column: option.IdColumn = None,
+    classes: option.Classes = None,
+    size: option.Size = None,
+    mean: option.Mean = None,
+    std: option.Std = None,
+    forget: option.ForgetOfReceipt = None,
+    forget_index: option.ForgetIndex = None,
+    forget_ids: option.ForgetIds = None,
+    forget_data: option.ForgottenData = None,
     fail_on: Annotated[
         str,
         typer.Option(
@@ -147,15 +87,13 @@ def audit(
                 "never, retained (exit 6) or inconclusive (also exit 7), so that a release can be"
                 " gated."
             ),
-            rich_help_panel=_RUN,
+            rich_help_panel=option.RUN,
         ),
     ] = "never",
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, mps.", rich_help_panel=_RUN)
-    ] = None,
-    batch_size: Annotated[int, typer.Option(rich_help_panel=_RUN)] = 64,
-    workers: Annotated[int, typer.Option(help="Loader processes.", rich_help_panel=_RUN)] = 0,
-    seed: Annotated[int, typer.Option(rich_help_panel=_RUN)] = 0,
+    device: option.Device = None,
+    batch_size: option.BatchSize = 64,
+    workers: option.Workers = 0,
+    seed: option.Seed = 0,
     cache: Annotated[
         Path | None,
         typer.Option(
@@ -163,11 +101,11 @@ def audit(
                 "Folder for model outputs, so that a second audit runs no forward pass; holds"
                 " features of your data."
             ),
-            rich_help_panel=_RUN,
+            rich_help_panel=option.RUN,
         ),
     ] = None,
     pictures: Annotated[
-        bool, typer.Option(help="Draw t-SNE embeddings.", rich_help_panel=_RUN)
+        bool, typer.Option(help="Draw t-SNE embeddings.", rich_help_panel=option.RUN)
     ] = True,
     gradcam: Annotated[
         int,
@@ -177,7 +115,7 @@ def audit(
                 "Show so many forgotten test images with the regions either model uses (needs"
                 " captum). The report then holds these images."
             ),
-            rich_help_panel=_RUN,
+            rich_help_panel=option.RUN,
         ),
     ] = 0,
     allow_overlap: Annotated[
@@ -185,20 +123,20 @@ def audit(
         typer.Option(
             "--allow-overlap",
             help="Go on when test samples stand in the training data.",
-            rich_help_panel=_RUN,
+            rich_help_panel=option.RUN,
         ),
     ] = False,
     overwrite: Annotated[
         bool,
         typer.Option(
-            "--overwrite", help="Replace an earlier audit in --out.", rich_help_panel=_RUN
+            "--overwrite", help="Replace an earlier audit in --out.", rich_help_panel=option.RUN
         ),
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
+    quiet: option.Quiet = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print audit.json on standard output.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    debug: option.Debug = False,
 ) -> None:
     """Measure what an attacker can still get from an erased model, and write a report.
 

@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unspan.errors import DataError, UsageError
+from unspan.cli import options as option
+from unspan.cli.measuring import measure, names_of, public_names, splits_to_measure
+from unspan.cli.planning import (
+    implied_method,
+    key_of,
+    max_drop_of,
+    method_of,
+    plan,
+    refuse_unused_preprocessing,
+    tuned,
+    why,
+)
+from unspan.cli.showing import show
+from unspan.errors import UsageError
 
 if TYPE_CHECKING:
     from unspan.artifact.deletion import Deletion
+    from unspan.cli.opening import Opened
     from unspan.data.request import Request
-    from unspan.erasure.guard import MaxDrop
+    from unspan.methods import Method
     from unspan.run import Run
-
-_MODEL, _DATA, _REQUEST, _METHOD, _RUN = "Model", "Data", "Request", "Method", "Run"
-
-_NAMED = ("p", "rank", "energy", "adaptive", "tau", "lr", "epochs")
 
 
 def erase(
-    model: Annotated[
-        str,
-        typer.Option(
-            help=(
-                "timm:NAME, torchvision:NAME, transformers:FOLDER_OR_ID, python:pkg.mod:factory, or"
-                " an unspan folder (a further request)."
-            ),
-            rich_help_panel=_MODEL,
-        ),
-    ],
+    model: option.Model,
     out: Annotated[
         Path, typer.Option(help="Folder to write: model.safetensors, receipt.json, README.md.")
     ],
@@ -42,87 +43,26 @@ def erase(
                 "Folder of images (class/*.jpg), Parquet file or folder, Hugging Face id, or"
                 " python:pkg.mod:factory. Not needed beside --forget-data."
             ),
-            rich_help_panel=_DATA,
+            rich_help_panel=option.DATA,
         ),
     ] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="Weights, .safetensors.", rich_help_panel=_MODEL)
-    ] = None,
-    num_classes: Annotated[
-        int | None,
-        typer.Option(
-            help="Outputs of the model; read from the weights by default.", rich_help_panel=_MODEL
-        ),
-    ] = None,
-    trust_code: Annotated[
-        bool,
-        typer.Option(
-            "--trust-code",
-            help="Run the code that an unspan folder names to build its python: model.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = False,
-    feature_layer: Annotated[
-        str | None,
-        typer.Option(
-            help="Where the features are: HEAD, NAME:out, output, output:KEY. Found by default.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    pool: Annotated[
-        str | None,
-        typer.Option(
-            help="cls, mean or gap, when the features are tokens or maps.", rich_help_panel=_MODEL
-        ),
-    ] = None,
-    split: Annotated[
-        str, typer.Option(help="Split that holds the samples to forget.", rich_help_panel=_DATA)
-    ] = "train",
-    image_column: Annotated[str | None, typer.Option(rich_help_panel=_DATA)] = None,
-    text_column: Annotated[str | None, typer.Option(rich_help_panel=_DATA)] = None,
-    label_column: Annotated[str | None, typer.Option(rich_help_panel=_DATA)] = None,
-    id_column: Annotated[
-        str | None, typer.Option(help="Column that --forget-ids refers to.", rich_help_panel=_DATA)
-    ] = None,
-    classes: Annotated[
-        Path | None,
-        typer.Option(
-            help=(
-                "Names of the model's outputs, one a line in order (or JSON); the classes of the"
-                " data are joined to them by name."
-            ),
-            rich_help_panel=_DATA,
-        ),
-    ] = None,
-    size: Annotated[
-        int | None,
-        typer.Option(
-            help="Resize the shorter side and crop the centre to this size.", rich_help_panel=_DATA
-        ),
-    ] = None,
-    mean: Annotated[
-        str | None,
-        typer.Option(
-            help="Normalisation mean, one number or one a channel: 0.5 or 0.48,0.46,0.41.",
-            rich_help_panel=_DATA,
-        ),
-    ] = None,
-    std: Annotated[
-        str | None, typer.Option(help="Normalisation deviation.", rich_help_panel=_DATA)
-    ] = None,
-    forget: Annotated[
-        list[str] | None,
-        typer.Option(help="Class name or index; repeat for several.", rich_help_panel=_REQUEST),
-    ] = None,
-    forget_index: Annotated[
-        str | None, typer.Option(help="Sample positions: 3,17,20-29.", rich_help_panel=_REQUEST)
-    ] = None,
-    forget_ids: Annotated[
-        Path | None,
-        typer.Option(
-            help="CSV or text file of ids, file names or positions.", rich_help_panel=_REQUEST
-        ),
-    ] = None,
+    weights: option.Weights = None,
+    num_classes: option.NumClasses = None,
+    trust_code: option.TrustCode = False,
+    feature_layer: option.FeatureLayer = None,
+    pool: option.Pool = None,
+    split: option.Split = "train",
+    image_column: option.ImageColumn = None,
+    text_column: option.TextColumn = None,
+    label_column: option.LabelColumn = None,
+    id_column: option.IdColumn = None,
+    classes: option.Classes = None,
+    size: option.Size = None,
+    mean: option.Mean = None,
+    std: option.Std = None,
+    forget: option.Forget = None,
+    forget_index: option.ForgetIndex = None,
+    forget_ids: option.ForgetIds = None,
     forget_data: Annotated[
         str | None,
         typer.Option(
@@ -130,7 +70,7 @@ def erase(
                 "Data (like --data) that as a whole must go, for example a folder of one person's"
                 " images; with --forget CLASS, the samples of that class."
             ),
-            rich_help_panel=_REQUEST,
+            rich_help_panel=option.REQUEST,
         ),
     ] = None,
     holdout: Annotated[
@@ -140,36 +80,36 @@ def erase(
                 "SPLIT or SPLIT:SHARE with samples that no model was trained on, for methods that"
                 " choose by them (dlfd, scrub with rewind); they are not measured."
             ),
-            rich_help_panel=_DATA,
+            rich_help_panel=option.DATA,
         ),
     ] = None,
     method: Annotated[
         str | None,
         typer.Option(
             help=(
-                "By default resample for a class with data to keep, else esc. One of: resample,"
-                " esc, esc-t, leace, retrain, finetune, cf-k, neggrad, neggrad-plus, random-labels,"
-                " fisher, scrub, l1-sparse, salun, boundary, lau, bad-teaching, svd, dlfd, bake;"
-                " see unspan methods."
+                "By default resample for a class with data to keep, else esc. One of:"
+                f" {', '.join(option.METHODS)}; see unspan methods."
             ),
-            rich_help_panel=_METHOD,
+            autocompletion=option.complete_method,
+            rich_help_panel=option.METHOD,
         ),
     ] = None,
     p: Annotated[
         float | None,
         typer.Option(
             help="ESC: percent of the directions to remove (1.5 by default).",
-            rich_help_panel=_METHOD,
+            rich_help_panel=option.METHOD,
         ),
     ] = None,
     rank: Annotated[
-        int | None, typer.Option(help="ESC: number of directions instead.", rich_help_panel=_METHOD)
+        int | None,
+        typer.Option(help="ESC: number of directions instead.", rich_help_panel=option.METHOD),
     ] = None,
     energy: Annotated[
         float | None,
         typer.Option(
             help="ESC: fewest directions with this share of the energy instead.",
-            rich_help_panel=_METHOD,
+            rich_help_panel=option.METHOD,
         ),
     ] = None,
     adaptive: Annotated[
@@ -177,18 +117,20 @@ def erase(
         typer.Option(
             "--adaptive",
             help="ESC: stop reading when the directions have converged.",
-            rich_help_panel=_METHOD,
+            rich_help_panel=option.METHOD,
         ),
     ] = False,
     tau: Annotated[
-        float | None, typer.Option(help="ESC-T: mask threshold (0.7).", rich_help_panel=_METHOD)
+        float | None,
+        typer.Option(help="ESC-T: mask threshold (0.7).", rich_help_panel=option.METHOD),
     ] = None,
     lr: Annotated[
         float | None,
-        typer.Option(help="Step size of a method that trains.", rich_help_panel=_METHOD),
+        typer.Option(help="Step size of a method that trains.", rich_help_panel=option.METHOD),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Epochs of a method that trains.", rich_help_panel=_METHOD)
+        int | None,
+        typer.Option(help="Epochs of a method that trains.", rich_help_panel=option.METHOD),
     ] = None,
     tune: Annotated[
         int | None,
@@ -198,7 +140,7 @@ def erase(
                 "Try so many settings first and take the best, by validation samples from the data"
                 " (never the test split)."
             ),
-            rich_help_panel=_METHOD,
+            rich_help_panel=option.METHOD,
         ),
     ] = None,
     settings: Annotated[
@@ -206,25 +148,23 @@ def erase(
         typer.Option(
             "--set",
             help="Any setting of the method, NAME=VALUE; repeat. unspan methods NAME lists them.",
-            rich_help_panel=_METHOD,
+            rich_help_panel=option.METHOD,
         ),
     ] = None,
     form: Annotated[
         str,
         typer.Option(
             help="projected: features and scores; folded: scores only, unchanged architecture.",
-            rich_help_panel=_METHOD,
+            rich_help_panel=option.METHOD,
         ),
     ] = "projected",
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, mps.", rich_help_panel=_RUN)
-    ] = None,
-    batch_size: Annotated[int, typer.Option(rich_help_panel=_RUN)] = 64,
-    workers: Annotated[int, typer.Option(help="Loader processes.", rich_help_panel=_RUN)] = 0,
-    seed: Annotated[int, typer.Option(rich_help_panel=_RUN)] = 0,
+    device: option.Device = None,
+    batch_size: option.BatchSize = 64,
+    workers: option.Workers = 0,
+    seed: option.Seed = 0,
     max_samples: Annotated[
         int | None,
-        typer.Option(help="Read at most this many forget samples.", rich_help_panel=_RUN),
+        typer.Option(help="Read at most this many forget samples.", rich_help_panel=option.RUN),
     ] = None,
     evaluate: Annotated[
         str,
@@ -234,17 +174,19 @@ def erase(
                 "Splits to measure before and after, comma separated; 'auto' is test if there is"
                 " one, else the data; 'none'."
             ),
-            rich_help_panel=_RUN,
+            rich_help_panel=option.RUN,
         ),
     ] = "auto",
     key_file: Annotated[
         Path | None,
         typer.Option(
-            help="Secret for the request commitment; a new one by default.", rich_help_panel=_RUN
+            help="Secret for the request commitment; a new one by default.",
+            rich_help_panel=option.RUN,
         ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an unspan folder.", rich_help_panel=_RUN)
+        bool,
+        typer.Option("--overwrite", help="Replace an unspan folder.", rich_help_panel=option.RUN),
     ] = False,
     max_drop: Annotated[
         str | None,
@@ -255,7 +197,7 @@ def erase(
                 " beyond it the output is not written (exit 7). By default 3 on average for a"
                 " class, and 2 in any class for other requests."
             ),
-            rich_help_panel=_RUN,
+            rich_help_panel=option.RUN,
         ),
     ] = None,
     allow_overlap: Annotated[
@@ -263,7 +205,7 @@ def erase(
         typer.Option(
             "--allow-overlap",
             help="Go on when forget samples stand in the test split too.",
-            rich_help_panel=_RUN,
+            rich_help_panel=option.RUN,
         ),
     ] = False,
     allow_identifying_projector: Annotated[
@@ -271,22 +213,22 @@ def erase(
         typer.Option(
             "--allow-identifying-projector",
             help="Write an eraser from very few samples, which can identify them.",
-            rich_help_panel=_RUN,
+            rich_help_panel=option.RUN,
         ),
     ] = False,
     check_labels: Annotated[
         bool,
         typer.Option(
             help="Stop when the model does not recognise the labels to begin with.",
-            rich_help_panel=_RUN,
+            rich_help_panel=option.RUN,
         ),
     ] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
+    quiet: option.Quiet = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the receipt as JSON on standard output.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    debug: option.Debug = False,
 ) -> None:
     """Erase a class, a person or samples from a model, and write the new model as a folder.
 
@@ -300,12 +242,12 @@ def erase(
     from unspan.cli.render import console
     from unspan.cli.request import input_paths
 
-    _max_drop(max_drop)
+    max_drop_of(max_drop)
     options["data"] = data or forget_data
     if options["data"] is None:
         raise UsageError("Give the data with --data, or the samples to forget with --forget-data.")
-    options["method"] = _implied(options)
-    chosen = _method(options) if options["method"] else None
+    options["method"] = implied_method(options)
+    chosen = method_of(options) if options["method"] else None
     check_target(out, overwrite=overwrite, inputs=input_paths(options))
     was_there = _written_at(out)
     with interruptible(lambda: _kept(out, was_there)), dist.session(300.0):
@@ -313,60 +255,38 @@ def erase(
         _erase(options, chosen, out_console)
 
 
-def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
+@dataclass(frozen=True)
+class _Prepared:
+    """Everything a run needs, opened and checked before any work.
+
+    Attributes:
+        opened: the model, where it came from, and its preprocessing.
+        request: the samples to forget and to keep, the held-out ones taken out.
+        sources: the splits of the data by name.
+        method: with its settings.
+        wanted: names of the splits to measure.
+        key: of the request commitment; None for a new one.
+        overlap: notes on forget samples that stand in the test split too.
+    """
+
+    opened: Opened
+    request: Request
+    sources: dict[str, Any]
+    method: Method
+    wanted: list[str]
+    key: bytes | None
+    overlap: list[str]
+
+
+def _erase(o: dict[str, Any], method: Method | None, out: Any) -> None:
+    """Prepare, print the plan, erase, measure, save, show."""
     import warnings
 
     from unspan import dist
-    from unspan.artifact import check_identifying, check_savable
-    from unspan.cli import render
-    from unspan.cli.opening import open_model
     from unspan.cli.progress import progress
-    from unspan.cli.request import open_request, refuse_test_overlap, with_holdout
-    from unspan.data.loading import size_of
-    from unspan.erasure.checks import check_parts
-    from unspan.erasure.evaluation import findings
-    from unspan.erasure.pipeline import erase as erase_api
-    from unspan.erasure.reading import feature_size
-    from unspan.methods import EraserMethod, recommended
-    from unspan.models import classes_of
     from unspan.run import Run
 
-    own = [name for name in ("size", "mean", "std") if o[name] is not None]
-    if own and o["data"].startswith("python:"):
-        raise UsageError(
-            f"--{own[0]} does not reach {o['data']}: your factory prepares its samples itself."
-            " Leave it out."
-        )
-    opened = open_model(o)
-    check_savable(opened.model)
-    splits, sources = open_request(o, opened)
-    why = ""
-    if settings is None:
-        earlier = getattr(opened.start, "receipt", None)
-        o["method"] = recommended(splits, o["form"], earlier).name
-        settings = _method(o)
-        why = _why(settings, splits)
-    count = size_of(splits.forget, Run(max_samples=o["max_samples"]))
-    wanted = _splits_to_measure(o, sources)
-    splits, sources = with_holdout(o["holdout"], o["split"], splits, sources)
-    dim = feature_size(
-        opened.start,
-        splits,
-        Run(batch_size=2, max_samples=o["max_samples"]),
-        feature_layer=o["feature_layer"],
-        pool=o["pool"],
-    )
-    settings.check(dim)
-    check_parts(splits, settings.needs, settings.name)
-    render.facts(out, "Plan", _plan(o, splits, settings, count, why))
-    if count is not None and dist.rank() == 0 and isinstance(settings, EraserMethod):
-        check_identifying(
-            count,
-            settings.rank_for(dim),
-            o["allow_identifying_projector"],
-        )
-    key = _key(o["key_file"])
-    overlap = refuse_test_overlap(splits, sources, split=o["split"], allow=o["allow_overlap"])
+    prepared = _prepared(o, method, out)
     if o["dry_run"]:
         return
     with progress(out) as report, warnings.catch_warnings():
@@ -379,94 +299,105 @@ def _erase(o: dict[str, Any], settings: Any, out: Any) -> None:
             max_samples=o["max_samples"],
             progress=report,
         )
-        trials: list[dict[str, Any]] = []
-        if o["tune"]:
-            settings, trials = _tuned(o, opened.model, splits, run)
-        deletion = erase_api(
-            opened.start,
-            splits,
-            settings,
-            run,
-            feature_layer=o["feature_layer"],
-            pool=o["pool"],
-            form=o["form"],
-            key=key,
-            recipe=opened.recipe,
-            check_labels=o["check_labels"],
-            resume=_resume_folder(o["out"]),
-            max_drop=_max_drop(o["max_drop"]),
-        )
-        deletion.check()
-        if hasattr(opened.preprocess, "to_dict") and not o["data"].startswith("python:"):
-            deletion.receipt["model"]["preprocess"] = opened.preprocess.to_dict()
-        deletion.receipt["notices"] = opened.notices
-        if trials:
-            deletion.receipt["method"]["trials"] = trials
-        deletion.receipt["model"]["class_names"] = _public_names(o, opened, splits)
-        deletion.receipt["warnings"] = [*overlap, *deletion.receipt["warnings"]]
+        deletion = _deletion(o, prepared, run)
         if dist.rank() != 0:
             return
-        wider = _measure(
-            wanted, o, opened.model, deletion, splits, sources, replace(run, max_samples=None)
-        )
-        deletion.receipt["evaluation"] += wider
-        deletion.receipt["warnings"] += findings(
-            wider,
-            classes_of(opened.model) or 0,
-            _names(sources, opened) if splits.kind == "class" else None,
-        )
+        _measured(o, prepared, deletion, replace(run, max_samples=None))
     deletion.save(
         o["out"],
         overwrite=o["overwrite"],
         allow_identifying_projector=o["allow_identifying_projector"],
     )
-    _show(o, deletion, out)
+    show(o, deletion, out)
 
 
-def _implied(o: dict[str, Any]) -> str | None:
-    """The method that was named, or the one that an option belongs to."""
-    if o["method"] is None and o["tau"] is not None:
-        return "esc-t"
-    if o["method"] is None and any(
-        pair.partition("=")[0].strip() == "statistics" for pair in o["settings"] or []
-    ):
-        return "resample"
-    if o["method"] is None and (
-        o["adaptive"] or any(o[name] is not None for name in ("p", "rank", "energy"))
-    ):
-        return "esc"
-    return o["method"]
+def _prepared(o: dict[str, Any], method: Method | None, out: Any) -> _Prepared:
+    from unspan import dist
+    from unspan.artifact import check_identifying, check_savable
+    from unspan.cli import render
+    from unspan.cli.opening import open_model
+    from unspan.cli.request import open_request, refuse_test_overlap, with_holdout
+    from unspan.data.loading import size_of
+    from unspan.erasure.checks import check_parts
+    from unspan.erasure.reading import feature_size
+    from unspan.methods import EraserMethod, recommended
+    from unspan.run import Run
 
-
-def _method(o: dict[str, Any]) -> Any:
-    from unspan.cli.settings import settings
-    from unspan.methods import by_name, configured
-
-    values, said = settings({name: o[name] for name in _NAMED}, o["settings"])
-    return configured(by_name(o["method"]), values, said)
-
-
-def _tuned(
-    o: dict[str, Any], model: Any, splits: Request, run: Any
-) -> tuple[Any, list[dict[str, Any]]]:
-    """The best settings of --tune trials, and the trials."""
-    from unspan.cli.settings import settings
-    from unspan.erasure.tuning import rows, tune
-    from unspan.methods import by_name
-
-    values, _ = settings({name: o[name] for name in _NAMED}, o["settings"])
-    method, trials = tune(
-        model,
-        splits,
-        by_name(o["method"]),
-        o["tune"],
-        run,
-        values,
+    refuse_unused_preprocessing(o)
+    opened = open_model(o)
+    check_savable(opened.model)
+    request, sources = open_request(o, opened)
+    reason = ""
+    if method is None:
+        earlier = getattr(opened.start, "receipt", None)
+        o["method"] = recommended(request, o["form"], earlier).name
+        method = method_of(o)
+        reason = why(method, request)
+    count = size_of(request.forget, Run(max_samples=o["max_samples"]))
+    wanted = splits_to_measure(o, sources)
+    request, sources = with_holdout(o["holdout"], o["split"], request, sources)
+    dim = feature_size(
+        opened.start,
+        request,
+        Run(batch_size=2, max_samples=o["max_samples"]),
         feature_layer=o["feature_layer"],
         pool=o["pool"],
-        check_labels=o["check_labels"],
     )
-    return method, rows(trials)
+    method.check(dim)
+    check_parts(request, method.needs, method.name)
+    render.facts(out, "Plan", plan(o, request, method, count, reason))
+    if count is not None and dist.rank() == 0 and isinstance(method, EraserMethod):
+        check_identifying(count, method.rank_for(dim), o["allow_identifying_projector"])
+    key = key_of(o["key_file"])
+    overlap = refuse_test_overlap(request, sources, split=o["split"], allow=o["allow_overlap"])
+    return _Prepared(opened, request, sources, method, wanted, key, overlap)
+
+
+def _deletion(o: dict[str, Any], prepared: _Prepared, run: Run) -> Deletion:
+    """The deletion, with what only the command line knows in its receipt."""
+    from unspan.data.preprocess import Preprocess
+    from unspan.erasure.pipeline import erase as erase_api
+
+    opened, method = prepared.opened, prepared.method
+    trials: list[dict[str, Any]] = []
+    if o["tune"]:
+        method, trials = tuned(o, opened.model, prepared.request, run)
+    deletion = erase_api(
+        opened.start,
+        prepared.request,
+        method,
+        run,
+        feature_layer=o["feature_layer"],
+        pool=o["pool"],
+        form=o["form"],
+        key=prepared.key,
+        recipe=opened.recipe,
+        check_labels=o["check_labels"],
+        resume=_resume_folder(o["out"]),
+        max_drop=max_drop_of(o["max_drop"]),
+    )
+    deletion.check()
+    receipt = deletion.receipt
+    if isinstance(opened.preprocess, Preprocess) and not o["data"].startswith("python:"):
+        receipt["model"]["preprocess"] = opened.preprocess.to_dict()
+    if trials:
+        receipt["method"]["trials"] = trials
+    receipt["notices"] = opened.notices
+    receipt["model"]["class_names"] = public_names(o, opened, prepared.request)
+    receipt["warnings"] = [*prepared.overlap, *receipt["warnings"]]
+    return deletion
+
+
+def _measured(o: dict[str, Any], prepared: _Prepared, deletion: Deletion, run: Run) -> None:
+    """Add the splits of `--eval`, and what they show, to the receipt."""
+    from unspan.erasure.evaluation import findings
+    from unspan.models import classes_of
+
+    opened, request, sources = prepared.opened, prepared.request, prepared.sources
+    rows = measure(prepared.wanted, o, opened.model, deletion, request, sources, run)
+    names = names_of(sources, opened) if request.kind == "class" else None
+    deletion.receipt["evaluation"] += rows
+    deletion.receipt["warnings"] += findings(rows, classes_of(opened.model) or 0, names)
 
 
 def _written_at(out: Path) -> int | None:
@@ -497,216 +428,3 @@ def _kept(out: Path, was_there: int | None) -> str:
 def _resume_folder(out: Path) -> Path:
     """Where epochs are kept until the run is finished: hidden, beside the output."""
     return out.with_name(f".{out.name}.epochs")
-
-
-def _why(method: Any, splits: Request) -> str:
-    from unspan.methods import Resample
-
-    if isinstance(method, Resample) and method.statistics != "retain":
-        kept = "the statistics"
-        if method.statistics == "head":
-            kept = "nothing but the head, and features keep only the answer"
-        return f" (chosen: a class must go; of the data to keep it has {kept})"
-    if method.name == "resample":
-        return (
-            " (chosen: a class must go, and there are data to keep; --method bake where users can"
-            " ask for altered copies of an image)"
-        )
-    if not splits.classes and splits.retain is not None:
-        return (
-            " (chosen for single samples; --method resample leaves less of a person or another"
-            " group that has something in common)"
-        )
-    return " (chosen: resample needs classes and data to keep; see --method)"
-
-
-def _plan(
-    o: dict[str, Any], splits: Request, settings: Any, count: int | None, why: str
-) -> list[tuple[str, Any]]:
-    from unspan.methods import EraserMethod
-
-    return [
-        ("model", o["model"]),
-        ("data", o["data"]),
-        (
-            "forget",
-            (
-                f"{splits.kind}: {', '.join(splits.selector)}"
-                f" ({count if count is not None else 'unknown number of'}"
-                f" samples{', one forward pass' if isinstance(settings, EraserMethod) else ''})"
-            ),
-        ),
-        ("reads", ", ".join(sorted(settings.needs)).replace("_", " ")),
-        ("method", repr(settings) + why),
-        ("form", o["form"]),
-        ("output", o["out"]),
-    ]
-
-
-def _max_drop(text: str | None) -> MaxDrop:
-    """The limit of --max-drop; its range is checked where it is used."""
-    if text is None:
-        return "default"
-    if text == "none":
-        return None
-    from unspan.erasure.guard import limit_of
-
-    try:
-        return limit_of(float(text), "class")
-    except ValueError as error:
-        raise UsageError(f"--max-drop {text}: give points, for example 2, or none.") from error
-
-
-def _key(path: Path | None) -> bytes | None:
-    if path is None:
-        return None
-    from unspan.artifact.receipt import check_key
-
-    try:
-        key = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"--key-file {path} cannot be read: {error.strerror}.") from error
-    return check_key(key)
-
-
-def _splits_to_measure(o: dict[str, Any], sources: dict[str, Any]) -> list[str]:
-    if o["evaluate"] == "none":
-        return []
-    if o["evaluate"] == "auto":
-        return ["test" if "test" in sources else o["split"]]
-    unknown = [name for name in o["evaluate"].split(",") if name not in sources]
-    if unknown:
-        raise UsageError(f"--eval {','.join(unknown)}: the data has {', '.join(sources)}.")
-    return str(o["evaluate"]).split(",")
-
-
-def _public_names(o: dict[str, Any], opened: Any, splits: Request) -> list[str] | None:
-    """Class names for the receipt; none where one of them is the name of the data to forget."""
-    if splits.kind == "class" or o["forget_data"] is None or opened.class_names is None:
-        return opened.class_names
-    asked = {part.casefold() for part in Path(o["forget_data"]).parts}
-    named = any(name.casefold() in asked for name in opened.class_names)
-    return None if named else opened.class_names
-
-
-def _names(sources: dict[str, Any], opened: Any) -> list[str] | None:
-    return getattr(next(iter(sources.values()), None), "class_names", None) or opened.class_names
-
-
-def _earlier(deletion: Deletion, splits: Request) -> set[int]:
-    """Classes that earlier requests on this model erased: they are not data to keep."""
-    return {
-        label for one in deletion.receipt["previous"] for label in one["request"]["classes"]
-    } - set(splits.classes)
-
-
-def _apart(data: Any, classes: set[int]) -> tuple[Any, Any]:
-    """The samples of other classes, and those of `classes`; each None when there are none."""
-    from torch.utils.data import Subset
-
-    from unspan.data.request import labels_of
-
-    if not classes or data is None or not _labelled(data):
-        return data, None
-    labels = labels_of(data)
-    split = [
-        [i for i, label in enumerate(labels) if (label in classes) is gone]
-        for gone in (False, True)
-    ]
-    kept, gone = (Subset(data, rows) if rows else None for rows in split)
-    return kept, gone
-
-
-def _measure(
-    wanted: list[str],
-    o: dict[str, Any],
-    original: Any,
-    deletion: Deletion,
-    splits: Request,
-    sources: dict[str, Any],
-    run: Run,
-) -> list[dict[str, Any]]:
-    """Accuracy of the model as given and as erased, by split; refused when the original is at
-    chance.
-    """
-    from unspan.erasure.evaluation import Part, accuracy, rows
-    from unspan.erasure.reading import pair_of
-    from unspan.models import classes_of
-
-    if deletion.receipt["placement"]["feature_layer"]["head"] is None:
-        return []
-    pair, measured = pair_of(original, deletion.model), []
-    for name in wanted:
-        parts = splits if name == o["split"] else splits.with_test(sources[name])
-        forget, retain = (
-            (parts.forget, parts.retain)
-            if name == o["split"]
-            else (parts.test_forget, parts.test_retain)
-        )
-        kept, gone = _apart(retain, _earlier(deletion, splits))
-        for part, data in ((Part.FORGET, forget), (Part.EARLIER, gone), (Part.RETAIN, kept)):
-            if data is not None and _labelled(data):
-                what = f"{name} {part.value}"
-                measured.append(accuracy(pair, data, what, run, part))
-    classes = classes_of(original) or 0
-    kept = [row for row in measured if row.part == Part.RETAIN and row.n >= 20]
-    if (
-        o["check_labels"]
-        and classes
-        and kept
-        and not deletion.receipt["previous"]
-        and all(row.before <= min(1.5 / classes, 1 / classes + 0.02) for row in kept)
-    ):
-        raise DataError(
-            f"The original model is right on {kept[0].before:.1%} of the retained samples, about"
-            f" chance for {classes} classes: labels or preprocessing look wrong (--mean, --std,"
-            " --size). The output was not written; --no-check-labels goes on."
-        )
-    return rows(measured)
-
-
-def _labelled(data: Any) -> bool:
-    from unspan.data.request import labels_of
-
-    try:
-        return min(labels_of(data), default=-1) >= 0
-    except UsageError:
-        return False
-
-
-def _show(o: dict[str, Any], deletion: Deletion, out: Any) -> None:
-    from unspan.artifact import receipt as receipts
-    from unspan.artifact.card import guarded, how, read_of, used_of
-    from unspan.cli import render
-
-    account = deletion.receipt
-    fit = account["method"]["fit"]
-    if account["status"] == "already erased":
-        out.print("Already erased: the removed span did not grow. The model is the same.")
-    render.facts(
-        out,
-        "Done",
-        [
-            ("method", f"{account['method']['name']}, {how(fit)}"),
-            ("where", account["placement"]["where"]),
-            ("read", f"{read_of(fit)}, in {account['seconds']['total']:.1f} s"),
-            ("used", used_of(fit)),
-            ("written", o["out"]),
-            ("keep secret", f"{o['out']}.private (needed for further requests; never ship it)"),
-        ],
-    )
-    if account["method"].get("trials"):
-        render.trials(out, account["method"]["trials"])
-    if fit.get("history"):
-        render.history(out, fit["history"])
-    if account["evaluation"]:
-        render.accuracies(out, account["evaluation"], account["model"]["class_names"])
-    if "collateral" in account:
-        out.print(f"Samples to keep: {guarded(account['collateral'])}.", markup=False)
-    if account["access_paths"]:
-        render.route_table(out, account["access_paths"])
-    render.bullets(out, "Does not protect", account["does_not_protect"])
-    render.bullets(out, "Notes", account["notices"])
-    render.bullets(out, "Warnings", account["warnings"])
-    if o["as_json"]:
-        print(receipts.canonical(account), end="")

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from unspan.cli import options as option
 from unspan.errors import InconclusiveError
 
 _BACK = 6
@@ -26,36 +27,28 @@ def recheck(
     ],
     deletion: Annotated[Path, typer.Option(help="Folder written by unspan erase.")],
     data: Annotated[str, typer.Option(help="Labelled data with samples of the request.")],
-    weights: Annotated[Path | None, typer.Option(help="Weights, .safetensors.")] = None,
-    num_classes: Annotated[int | None, typer.Option(help="Outputs of the model.")] = None,
-    trust_code: Annotated[
-        bool,
-        typer.Option("--trust-code", help="Run the code that a folder names to build its model."),
-    ] = False,
-    split: Annotated[str, typer.Option(help="Split to read.")] = "train",
-    image_column: Annotated[str | None, typer.Option()] = None,
-    text_column: Annotated[str | None, typer.Option()] = None,
-    label_column: Annotated[str | None, typer.Option()] = None,
-    id_column: Annotated[str | None, typer.Option(help="Column of --forget-ids.")] = None,
-    classes: Annotated[
-        Path | None, typer.Option(help="Names of the model's outputs, one a line in order.")
-    ] = None,
-    size: Annotated[int | None, typer.Option(help="Resize and crop to this size.")] = None,
-    mean: Annotated[str | None, typer.Option(help="Normalisation mean.")] = None,
-    std: Annotated[str | None, typer.Option(help="Normalisation deviation.")] = None,
-    forget: Annotated[
-        list[str] | None,
-        typer.Option(help="Class of the request; by default as the receipt says."),
-    ] = None,
-    forget_index: Annotated[str | None, typer.Option(help="Positions: 3,17,20-29.")] = None,
-    forget_ids: Annotated[Path | None, typer.Option(help="File of ids of the samples.")] = None,
-    forget_data: Annotated[str | None, typer.Option(help="Data that were erased.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps.")] = None,
-    batch_size: Annotated[int, typer.Option()] = 64,
-    workers: Annotated[int, typer.Option(help="Loader processes.")] = 0,
-    seed: Annotated[int, typer.Option()] = 0,
+    weights: option.Weights = None,
+    num_classes: option.NumClasses = None,
+    trust_code: option.TrustCode = False,
+    split: option.Split = "train",
+    image_column: option.ImageColumn = None,
+    text_column: option.TextColumn = None,
+    label_column: option.LabelColumn = None,
+    id_column: option.IdColumn = None,
+    classes: option.Classes = None,
+    size: option.Size = None,
+    mean: option.Mean = None,
+    std: option.Std = None,
+    forget: option.ForgetOfReceipt = None,
+    forget_index: option.ForgetIndex = None,
+    forget_ids: option.ForgetIds = None,
+    forget_data: option.ForgottenData = None,
+    device: option.Device = None,
+    batch_size: option.BatchSize = 64,
+    workers: option.Workers = 0,
+    seed: option.Seed = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    debug: option.Debug = False,
 ) -> None:
     """Say whether later training, merging or quantisation brought back what was erased.
 

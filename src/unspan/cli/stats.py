@@ -7,58 +7,41 @@ from typing import Annotated, Any, cast
 
 import typer
 
+from unspan.cli import options as option
 from unspan.errors import UsageError
 
 
 def stats(
     out: Annotated[Path, typer.Option(help="File to write: statistics.safetensors.")],
-    model: Annotated[str | None, typer.Option(help="As for unspan erase.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="As for unspan erase.", rich_help_panel=option.MODEL)
+    ] = None,
     data: Annotated[
-        str | None, typer.Option(help="The data the model was trained on, as for unspan erase.")
-    ] = None,
-    weights: Annotated[Path | None, typer.Option(help="Weights, .safetensors.")] = None,
-    num_classes: Annotated[
-        int | None, typer.Option(help="Outputs of the model; read from the weights by default.")
-    ] = None,
-    trust_code: Annotated[
-        bool,
-        typer.Option(
-            "--trust-code",
-            help="Run the code that an unspan folder names to build its python: model.",
-        ),
-    ] = False,
-    feature_layer: Annotated[
         str | None,
         typer.Option(
-            help="Where the features are: HEAD, NAME:out, output, output:KEY. Found by default."
+            help="The data the model was trained on, as for unspan erase.",
+            rich_help_panel=option.DATA,
         ),
     ] = None,
-    pool: Annotated[
-        str | None, typer.Option(help="cls, mean or gap, when the features are tokens or maps.")
-    ] = None,
-    split: Annotated[str, typer.Option(help="Split to read.")] = "train",
-    image_column: Annotated[str | None, typer.Option()] = None,
-    text_column: Annotated[str | None, typer.Option()] = None,
-    label_column: Annotated[str | None, typer.Option()] = None,
-    id_column: Annotated[str | None, typer.Option()] = None,
-    classes: Annotated[
-        Path | None,
-        typer.Option(
-            help=(
-                "Names of the model's outputs, one a line in order (or JSON); the classes of the"
-                " data are joined to them by name."
-            ),
-        ),
-    ] = None,
-    size: Annotated[
-        int | None, typer.Option(help="Resize the shorter side and crop the centre to this size.")
-    ] = None,
-    mean: Annotated[
-        str | None, typer.Option(help="Normalisation mean, one number or one a channel.")
-    ] = None,
-    std: Annotated[str | None, typer.Option(help="Normalisation deviation.")] = None,
+    weights: option.Weights = None,
+    num_classes: option.NumClasses = None,
+    trust_code: option.TrustCode = False,
+    feature_layer: option.FeatureLayer = None,
+    pool: option.Pool = None,
+    split: Annotated[
+        str, typer.Option(help="Split to read.", rich_help_panel=option.DATA)
+    ] = "train",
+    image_column: option.ImageColumn = None,
+    text_column: option.TextColumn = None,
+    label_column: option.LabelColumn = None,
+    id_column: option.IdColumn = None,
+    classes: option.Classes = None,
+    size: option.Size = None,
+    mean: option.Mean = None,
+    std: option.Std = None,
     max_samples: Annotated[
-        int, typer.Option(min=40, help="Samples to read, drawn at random.")
+        int,
+        typer.Option(min=40, help="Samples to read, drawn at random.", rich_help_panel=option.RUN),
     ] = 50_000,
     drop: Annotated[
         list[str] | None,
@@ -70,15 +53,17 @@ def stats(
             "--from", help="A file of statistics to drop classes from, instead of a model and data."
         ),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps.")] = None,
-    batch_size: Annotated[int, typer.Option()] = 64,
-    workers: Annotated[int, typer.Option(help="Loader processes.")] = 0,
-    seed: Annotated[int, typer.Option(help="Of the draw of samples.")] = 0,
+    device: option.Device = None,
+    batch_size: option.BatchSize = 64,
+    workers: option.Workers = 0,
+    seed: Annotated[
+        int, typer.Option(help="Of the draw of samples.", rich_help_panel=option.RUN)
+    ] = 0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a file of statistics.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    quiet: option.Quiet = False,
+    debug: option.Debug = False,
 ) -> None:
     """Write what the training data look like to a model: moments and quantiles of its features, for
     parts of each class; no samples.

@@ -9,6 +9,8 @@ from typer.testing import CliRunner
 
 import unspan
 from unspan.cli import app
+from unspan.cli.options import METHODS as METHODS_OFFERED
+from unspan.cli.options import complete_method
 from unspan.errors import UsageError
 from unspan.methods import METHODS
 
@@ -154,7 +156,7 @@ def test_the_list_and_the_cards_show_every_method_and_setting():
 
     root = Path(__file__).parents[3]
     for text in (
-        (root / "src/unspan/cli/erase.py").read_text("utf-8").split("see unspan methods")[0],
+        " ".join(METHODS_OFFERED),
         (root / "README.md").read_text("utf-8").split("## Other methods")[1],
     ):
         named = set(
@@ -168,3 +170,8 @@ def test_the_list_and_the_cards_show_every_method_and_setting():
         assert {method.name for method in METHODS} <= named
     card = CliRunner().invoke(app, ["methods", "salun"]).output
     assert "rho" in card and "weight_decay" in card and "Source:" in card
+
+
+def test_the_shell_completes_methods():
+    assert complete_method("es") == ["esc", "esc-t"]
+    assert set(complete_method("")) >= {method.name for method in METHODS}

@@ -1,0 +1,162 @@
+"""Options that several commands share, each declared once: `weights: option.Weights = None`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+MODEL, DATA, REQUEST, METHOD, RUN = "Model", "Data", "Request", "Method", "Run"
+METHODS = (
+    "resample",
+    "esc",
+    "esc-t",
+    "leace",
+    "retrain",
+    "finetune",
+    "cf-k",
+    "neggrad",
+    "neggrad-plus",
+    "random-labels",
+    "fisher",
+    "scrub",
+    "l1-sparse",
+    "salun",
+    "boundary",
+    "lau",
+    "bad-teaching",
+    "svd",
+    "dlfd",
+    "bake",
+)
+
+
+def complete_method(incomplete: str) -> list[str]:
+    """Names of methods that begin so, for the shell; those of other packages included."""
+    from importlib.metadata import entry_points
+
+    others = [one.name for one in entry_points(group="unspan.methods")]
+    return [name for name in dict.fromkeys([*METHODS, *others]) if name.startswith(incomplete)]
+
+
+Model = Annotated[
+    str,
+    typer.Option(
+        help=(
+            "timm:NAME, torchvision:NAME, transformers:FOLDER_OR_ID, python:pkg.mod:factory, or"
+            " an unspan folder (a further request)."
+        ),
+        rich_help_panel=MODEL,
+    ),
+]
+Weights = Annotated[
+    Path | None, typer.Option(help="Weights of the model, .safetensors.", rich_help_panel=MODEL)
+]
+NumClasses = Annotated[
+    int | None,
+    typer.Option(
+        help="Outputs of the model; read from the weights by default.", rich_help_panel=MODEL
+    ),
+]
+TrustCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-code",
+        help="Run the code that an unspan folder names to build its python: model.",
+        rich_help_panel=MODEL,
+    ),
+]
+FeatureLayer = Annotated[
+    str | None,
+    typer.Option(
+        help="Where the features are: HEAD, NAME:out, output, output:KEY. Found by default.",
+        rich_help_panel=MODEL,
+    ),
+]
+Pool = Annotated[
+    str | None,
+    typer.Option(
+        help="cls, mean, gap or last, when the features are tokens or maps.", rich_help_panel=MODEL
+    ),
+]
+
+DATA_FORMS = (
+    "Folder of images (class/*.jpg), Parquet file or folder, Hugging Face id, or"
+    " python:pkg.mod:factory"
+)
+Split = Annotated[
+    str, typer.Option(help="Split that holds the samples to forget.", rich_help_panel=DATA)
+]
+ImageColumn = Annotated[
+    str | None, typer.Option(help="Column of the images in a table.", rich_help_panel=DATA)
+]
+TextColumn = Annotated[
+    str | None, typer.Option(help="Column of the texts in a table.", rich_help_panel=DATA)
+]
+LabelColumn = Annotated[
+    str | None, typer.Option(help="Column of the labels in a table.", rich_help_panel=DATA)
+]
+IdColumn = Annotated[
+    str | None, typer.Option(help="Column that --forget-ids refers to.", rich_help_panel=DATA)
+]
+Classes = Annotated[
+    Path | None,
+    typer.Option(
+        help=(
+            "Names of the model's outputs, one a line in order (or JSON); the classes of the"
+            " data are joined to them by name."
+        ),
+        rich_help_panel=DATA,
+    ),
+]
+Size = Annotated[
+    int | None,
+    typer.Option(
+        help="Resize the shorter side and crop the centre to this size.", rich_help_panel=DATA
+    ),
+]
+Mean = Annotated[
+    str | None,
+    typer.Option(
+        help="Normalisation mean, one number or one a channel: 0.5 or 0.48,0.46,0.41.",
+        rich_help_panel=DATA,
+    ),
+]
+Std = Annotated[
+    str | None,
+    typer.Option(
+        help="Normalisation deviation, one number or one a channel.", rich_help_panel=DATA
+    ),
+]
+
+Forget = Annotated[
+    list[str] | None,
+    typer.Option(help="Class name or index; repeat for several.", rich_help_panel=REQUEST),
+]
+ForgetOfReceipt = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Class name or index; read from the receipt of an unspan folder by default.",
+        rich_help_panel=REQUEST,
+    ),
+]
+ForgetIndex = Annotated[
+    str | None, typer.Option(help="Sample positions: 3,17,20-29.", rich_help_panel=REQUEST)
+]
+ForgetIds = Annotated[
+    Path | None,
+    typer.Option(help="CSV or text file of ids, file names or positions.", rich_help_panel=REQUEST),
+]
+ForgottenData = Annotated[
+    str | None,
+    typer.Option(help="Data that as a whole was forgotten.", rich_help_panel=REQUEST),
+]
+
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps.", rich_help_panel=RUN)]
+BatchSize = Annotated[int, typer.Option(help="Samples a forward pass.", rich_help_panel=RUN)]
+Workers = Annotated[int, typer.Option(help="Loader processes.", rich_help_panel=RUN)]
+Seed = Annotated[int, typer.Option(help="Of every random choice.", rich_help_panel=RUN)]
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
