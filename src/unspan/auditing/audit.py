@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -14,50 +13,28 @@ from typing import Any
 from torch import nn
 
 from unspan.artifact import receipt as receipts
-from unspan.artifact.deletion import RECORD, Deletion, Record
-from unspan.auditing import controls, figures, scores, statements
+from unspan.artifact.deletion import Deletion
+from unspan.auditing import statements
 from unspan.auditing.attack_split import parts
 from unspan.auditing.attempts import begin
 from unspan.auditing.case import (
     Case,
     check_distinct,
     comparable,
-    own_accuracy,
     provenance,
     random_reference,
-    relabelled,
     with_pixels,
 )
-from unspan.auditing.collect import Subject, collect, default_cache, subject
-from unspan.auditing.controls import stretched
-from unspan.auditing.goals import goals
+from unspan.auditing.collect import collect, default_cache, subject
 from unspan.auditing.gradcam import panels
-from unspan.auditing.reading import (
-    ERASED,
-    INCONCLUSIVE,
-    NOT_MEASURABLE,
-    RETAINED,
-    AttackResult,
-    overall,
-)
-from unspan.auditing.returned import unchanged
-from unspan.auditing.suite import class_attacks, explain, group_attacks
-from unspan.auditing.supplementary import other_scores, single_samples, tell
+from unspan.auditing.measured import measured
 from unspan.auditing.verify import seal
-from unspan.auditing.white_box import WhiteBox, white_box
 from unspan.data.inputs import first_rows
 from unspan.data.loading import batches, peek
 from unspan.data.request import as_request, digests_of, shared_samples
 from unspan.extraction import Pool
-from unspan.metrics.identity import AttackId, AttackKind, ScoreKind
-from unspan.metrics.probes import stratified
-from unspan.metrics.score import Reading, Score
-from unspan.metrics.signature import signature
-from unspan.metrics.whitening import whitened_probe
-from unspan.report.rule import ERASED_BELOW, RETAINED_ABOVE, ROOM, SCHEMA, Topic, Verdict
+from unspan.report.rule import ERASED_BELOW, RETAINED_ABOVE, ROOM, Topic, Verdict
 from unspan.run import Run
-
-_STRETCHED = 10_000  # rows of the stretched fake, which is a copy of the features
 
 
 @dataclass(frozen=True)
@@ -234,7 +211,7 @@ def audit(
         notes,
         not seen,
     )
-    account = _measured(case, pictures)
+    account = measured(case, pictures)
     attempt.end(account["verdict"])
     if shown:
         account["figures"]["gradcam"] = shown
@@ -271,302 +248,3 @@ def _model(after: Any) -> nn.Module:
 
         return load(after)
     return after.model if isinstance(after, Deletion) else after
-
-
-def _measured(case: Case, pictures: bool) -> dict[str, Any]:
-    """Attacks, scores, controls and words of an audit."""
-    run, before = case.run, case.test["before"]
-    attacks = class_attacks if case.by_class else group_attacks
-    readings = {}
-    for name in ("before", "after", *case.references):
-        readings[name] = attacks(
-            case.fit[name], case.test[name], run.seed, partial(tell, run, name)
-        )
-    columns = _aligned(readings, case)
-    unfit = not case.usable
-    word, verdicts = overall(
-        columns["before"], columns["after"], columns["references"], seed=run.seed
-    )
-    box = white_box(case.subjects[0], case.subjects[1], case.others, case.parts, case.inputs, run)
-    rows = other_scores(case, readings)
-    single = single_samples(case) if case.kind == "retrained" and not unfit else None
-    if single is not None and not case.by_class:
-        verdicts, word = [single, *verdicts], single.verdict
-    if unfit:
-        word = NOT_MEASURABLE
-    handed_out = unchanged(case.subjects[0], case.subjects[1], case.inputs)
-    case.notes.extend(one.note for one in handed_out)
-    warned = [f"{one.note.capitalize()}." for one in handed_out]
-    if word == ERASED and handed_out:
-        word = RETAINED if any(one.features for one in handed_out) else INCONCLUSIVE
-    checks, informative = _controls(case, readings, columns, rows)
-    own = scores.described(rows, ScoreKind.FORGET_ACCURACY, "after", "test forget")
-    casts = [scores.score_of(one) for one in rows if one["group"] == "cast"]
-    guarded = [
-        one
-        for one in (scores.described(rows, ScoreKind.GUARDEDNESS_FIT, "after"), _area(verdicts))
-        if one is not None
-    ]
-    weights_changed = None if box.changed is None else bool(box.changed)
-    found = statements.levels(
-        own,
-        relabelled(case),
-        casts,
-        guarded,
-        verdicts,
-        box.word,
-        weights_changed,
-        before.classes(),
-        single,
-        not unfit,
-    )
-    what = f"{case.splits.kind} {', '.join(case.splits.selector)}"
-    split = (
-        "held-out test data"
-        if case.parts.held_out
-        else "a held-out fifth of the data given (no test split)"
-    )
-    account: dict[str, Any] = {
-        "schema": SCHEMA,
-        "created": receipts.now(),
-        "verdict": word,
-        "headline": " ".join([*warned, statements.headline(verdicts, case.kind)]),
-        "request": {
-            "kind": case.splits.kind,
-            "selector": list(case.splits.selector),
-            "samples": (
-                int(case.fit["before"].forget.sum())
-                + (0 if case.parts.held_out else int(before.forget.sum()))
-            ),
-            "test_samples": int(before.forget.sum()),
-            "test": split,
-        },
-        "method": _method(case.subjects[1]),
-        "levels": [one.to_dict() for one in found],
-        "claims": statements.claims(found, what, split),
-        "goals": (
-            goals(verdicts, rows, before.classes(), case.kind == "retrained")
-            if case.by_class
-            else []
-        ),
-        "can_still": statements.can_still(
-            verdicts,
-            explain,
-            [scores.described(rows, kind, "after") for kind in (ScoreKind.NOISE, ScoreKind.MIRROR)],
-            weights_changed,
-            box.recovered,
-        ),
-        "next_steps": statements.next_steps(word, case.kind, any(one.holds for one in found)),
-        "limits": (
-            statements.LIMITS
-            + (
-                []
-                if case.parts.held_out
-                else [
-                    "The samples the attacker is judged on were in the training data of the"
-                    " original model: a test split says more."
-                ]
-            )
-        ),
-        "reference": {
-            "kind": case.kind,
-            "count": len(case.references),
-            "usable": case.usable,
-            "note": _reference_note(case),
-        },
-        "attacks": [one.to_dict() | {"explain": explain(one.identity)} for one in verdicts],
-        "details": {
-            name: {one.attack: one.detail for one in found} for name, found in readings.items()
-        },
-        "scores": rows,
-        "controls": [one.to_dict() for one in checks],
-        "informative": informative,
-        "notes": case.notes,
-        "not_run": _not_run(case, single, box),
-    }
-    account["figures"] = figures.data(case, readings, box, pictures)
-    return account
-
-
-def _aligned(readings: dict[str, list[Reading]], case: Case) -> dict[str, Any]:
-    """Readings of before, after and the references, attack by attack; attacks that a reference
-    cannot face are left out.
-    """
-    named = {name: {one.identity: one for one in found} for name, found in readings.items()}
-    order = [
-        one.identity
-        for one in readings["before"]
-        if all(one.identity in found for found in named.values())
-    ]
-    return {
-        "attacks": order,
-        "before": [named["before"][attack] for attack in order],
-        "after": [named["after"][attack] for attack in order],
-        "references": [[named[name][attack] for name in case.references] for attack in order],
-    }
-
-
-def _area(verdicts: Sequence[AttackResult]) -> Score | None:
-    """The one-against-the-rest AUC of the erased model as a score."""
-    found = next(
-        (one for one in verdicts if one.identity.kind is AttackKind.LINEAR_AGAINST_REST), None
-    )
-    return (
-        None
-        if found is None
-        else Score(
-            name=found.attack,
-            value=found.erased,
-            low=found.erased_low,
-            high=found.erased_high,
-            unit="AUC",
-            split="test",
-            n=found.n,
-        )
-    )
-
-
-def _controls(
-    case: Case,
-    readings: dict[str, list[Reading]],
-    columns: dict[str, Any],
-    rows: list[dict[str, Any]],
-) -> tuple[list[controls.Control], list[dict[str, Any]]]:
-    """Planted fakes, permuted labels, and which scores a fake passes."""
-    before = case.test["before"]
-    edited = list(columns["before"])
-    own = edited_own = None
-    if before.logits is not None and case.by_class:
-        fit, test = (
-            controls.head_edit(case.fit["before"], case.splits.classes),
-            controls.head_edit(before, case.splits.classes),
-        )
-        edited = [
-            signature(fit, test) if one.identity.kind is AttackKind.SIGNATURE else one
-            for one in edited
-        ]
-        own, edited_own = (
-            own_accuracy(case.test["after"], before.forget),
-            own_accuracy(test, before.forget),
-        )
-    found = controls.fakes(columns["before"], columns["references"], edited, case.run.seed)
-    if case.by_class:
-        case.run.report("control: stretched features", 0, None)
-        place = columns["attacks"].index(AttackId(AttackKind.LINEAR_WHITENED))
-        some = case.fit["before"].rows(
-            stratified(case.fit["before"].labels, _STRETCHED, case.run.seed)
-        )
-        fit, test = (stretched(one, case.run.seed) for one in (some, before))
-        found.append(
-            controls.hidden(
-                columns["before"][place],
-                whitened_probe(fit, test, case.run.seed),
-                columns["references"][place],
-                case.run.seed,
-            )
-        )
-        case.run.report("control: permuted labels", 0, None)
-        at = columns["attacks"].index(AttackId(AttackKind.LINEAR))
-        nothing = controls.permuted(case.fit["after"], case.test["after"], case.run.seed)
-        found.append(
-            controls.noise(columns["before"][at], nothing, columns["references"][at], case.run.seed)
-        )
-    kr = scores.described(rows, ScoreKind.KR, "after", "test forget")
-    converged = {
-        name: next((one.value for one in found if one.identity.kind is AttackKind.LINEAR), None)
-        for name, found in readings.items()
-    }
-    reference = converged.get(case.references[0])
-    return found, controls.informative(
-        own,
-        edited_own,
-        None if kr is None else kr.value,
-        converged["after"],
-        reference,
-        before.classes(),
-        int(before.forget.sum()),
-    )
-
-
-def _method(one: Subject) -> dict[str, Any] | None:
-    record: Record | None = getattr(one.model, RECORD, None)
-    return (
-        None if record is None else {"name": record.receipt["method"]["name"], "form": record.form}
-    )
-
-
-def _reference_note(case: Case) -> str:
-    if case.kind == "retrained":
-        return (
-            f"{len(case.references)} model{'s' if len(case.references) > 1 else ''} given as"
-            " trained without the forgotten data"
-            + (
-                "; several seeds would tell how much training alone varies"
-                if len(case.references) < 3
-                else ""
-            )
-        )
-    if case.kind == "random weights":
-        return (
-            "the same architecture with random weights; a model retrained without the data would"
-            " say more, since features learned from other classes often separate one that was never"
-            " seen"
-        )
-    return "the inputs themselves, averaged to 8 x 8 pixels"
-
-
-def _not_run(case: Case, single: AttackResult | None, box: WhiteBox) -> list[dict[str, Any]]:
-    missing: list[dict[str, Any]] = []
-    if single is None:
-        missing.append(
-            {
-                "topics": [Topic.MEMBERSHIP.value],
-                "name": "membership of single samples (RMIA)",
-                "why": (
-                    "needs class scores, labels, and models trained without the samples"
-                    " (--reference)"
-                ),
-            }
-        )
-    if box.word is None:
-        missing.append(
-            {
-                "topics": [Topic.SWEEP.value],
-                "name": "earlier layers",
-                "why": "no layer that all models share was found before the features",
-            }
-        )
-    if case.test["after"].logits is None:
-        missing.append(
-            {
-                "topics": [Topic.UTILITY.value, Topic.CAST.value],
-                "name": "scores, casts, output signature",
-                "why": "the model gives no class scores",
-            }
-        )
-    if not case.by_class:
-        missing.append(
-            {
-                "topics": [Topic.ATTACKS.value, Topic.PUBLISHED.value, Topic.RELEARNING.value],
-                "name": "class probes (linear, kNN, MLP, few-shot, KR)",
-                "why": "the request is of samples, not of a class",
-            }
-        )
-    missing.append(
-        {
-            "topics": [Topic.GRADCAM.value],
-            "name": "Grad-CAM pictures",
-            "why": (
-                "not asked for: the pictures show forgotten samples, and a report holds none by"
-                " default (--gradcam 4 draws four)"
-            ),
-        }
-    )
-    missing.append(
-        {
-            "topics": [],
-            "name": "recovery by fine-tuning, shadow models (U-LiRA)",
-            "why": "need training; not part of the default audit",
-        }
-    )
-    return missing

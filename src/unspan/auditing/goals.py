@@ -11,7 +11,7 @@ from unspan.auditing import scores
 from unspan.auditing.reading import AttackResult
 from unspan.metrics.identity import AttackKind, ScoreKind
 from unspan.metrics.stability import MIRROR, NOISE
-from unspan.report.rule import Goal
+from unspan.report.rule import GOAL_NAME, Goal
 
 CHANCE_PLUS, AREA, KEPT, SHOTS = 0.05, 0.60, 0.003, 10
 
@@ -59,26 +59,26 @@ def _measured(
         for one in verdicts
         if retrained and one.identity.kind.few_shot and one.identity.shots == SHOTS
     ]
-    for goal, title, found, bound in (
+    for goal, rule, found, bound in (
         (
             Goal.PROBES,
-            "strongest trained probe: at most 5 points above chance",
+            "at most 5 points above chance",
             probes,
             1 / classes + CHANCE_PLUS,
         ),
         (
             Goal.FEATURES,
-            "forgotten against rest, from features: AUC at most 0.60, either way",
+            "AUC at most 0.60, either way",
             areas,
             AREA,
         ),
         (
             Goal.SCORES,
-            "forgotten against rest, from scores: AUC at most 0.60, either way",
+            "AUC at most 0.60, either way",
             signature,
             AREA,
         ),
-        (Goal.TEACHING, "taught again from 10 examples: no more than the reference", few, None),
+        (Goal.TEACHING, "no more than the reference", few, None),
     ):
         if found:
             most = max(
@@ -92,7 +92,7 @@ def _measured(
                 ),
             )
             yield (
-                {"id": goal.value, "goal": title, "what": most.attack}
+                {"id": goal.value, "goal": f"{GOAL_NAME[goal]}: {rule}", "what": most.attack}
                 | _either_way(most.unit, most.erased, most.erased_low, most.erased_high)
                 | {
                     "unit": most.unit,
@@ -101,24 +101,24 @@ def _measured(
                     "at_most": True,
                 }
             )
-    for goal, kind, name, title in (
+    for goal, kind, name, rule in (
         (
             Goal.NOISE,
             ScoreKind.NOISE,
             NOISE,
-            "the same input with little noise, who moves more: AUC at most 0.60, either way",
+            "AUC at most 0.60, either way",
         ),
         (
             Goal.MIRROR,
             ScoreKind.MIRROR,
             MIRROR,
-            "the same image mirrored, who moves more: AUC at most 0.60, either way",
+            "AUC at most 0.60, either way",
         ),
     ):
         trace = scores.described(rows, kind, "after")
         if trace is not None:
             yield (
-                {"id": goal.value, "goal": title, "what": name}
+                {"id": goal.value, "goal": f"{GOAL_NAME[goal]}: {rule}", "what": name}
                 | _either_way("AUC", trace.value, trace.low, trace.high)
                 | {"unit": "AUC", "n": trace.n, "bound": AREA, "at_most": True}
             )
@@ -129,7 +129,7 @@ def _measured(
     if before is not None and after is not None and before.value is not None:
         yield {
             "id": Goal.RETAIN_ACCURACY.value,
-            "goal": "right on what was to be kept: at most 0.3 points below the original",
+            "goal": f"{GOAL_NAME[Goal.RETAIN_ACCURACY]}: at most 0.3 points below the original",
             "what": "its own scores",
             "value": after.value,
             "low": after.low,

@@ -48,6 +48,17 @@ class Goal(TextEnum):
     RETAIN_ACCURACY = "retain_accuracy"
 
 
+GOAL_NAME = {
+    Goal.PROBES: "strongest trained probe",
+    Goal.FEATURES: "forgotten against rest, from features",
+    Goal.SCORES: "forgotten against rest, from scores",
+    Goal.TEACHING: "taught again from 10 examples",
+    Goal.NOISE: "the same input with little noise, who moves more",
+    Goal.MIRROR: "the same image mirrored, who moves more",
+    Goal.RETAIN_ACCURACY: "right on what was to be kept",
+}
+
+
 class Topic(TextEnum):
     """A part of an audit that may be left out; its value is the section of the report."""
 

@@ -80,7 +80,7 @@ def _attacks(audit: Mapping[str, Any], against: str) -> Section:
             Table(
                 caption,
                 columns,
-                [_attack(one, stopped(audit, said(one, "attack"))) for one in found],
+                [_attack(one, stopped(one)) for one in found],
             )
         ],
         figures=[figure] if figure else [],
@@ -115,12 +115,9 @@ def _attack(one: Mapping[str, Any], early: bool) -> list[Cell]:
     ]
 
 
-def stopped(audit: Mapping[str, Any], attack: str) -> bool:
+def stopped(attack: Mapping[str, Any]) -> bool:
     """Whether an attack was stopped before it had converged, in any of the models."""
-    details = table(audit, "details")
-    return any(
-        table(table(details, str(model)), attack).get("converged") is False for model in details
-    )
+    return attack.get("converged") is False
 
 
 def _levels(audit: Mapping[str, Any], against: str) -> Section:

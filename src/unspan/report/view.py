@@ -23,6 +23,7 @@ from unspan.report.formatting import (
 )
 from unspan.report.rule import (
     ERASED,
+    GOAL_NAME,
     INCONCLUSIVE,
     MARK,
     NOT_MEASURABLE,
@@ -33,6 +34,7 @@ from unspan.report.rule import (
 )
 from unspan.report.sections import sections, stopped
 
+_GOAL_NAMES = {goal.value: name for goal, name in GOAL_NAME.items()}
 MEANING: dict[str, str] = {
     ERASED: (
         "No attack that was fitted reads more than the reference does. This holds for the levels"
@@ -244,7 +246,7 @@ def _goals(audit: Mapping[str, Any]) -> str:
     if not found:
         return ""
     missed = [
-        f"{said(one, 'goal').partition(':')[0]}"
+        f"{_GOAL_NAMES.get(said(one, 'id'), said(one, 'goal'))}"
         f" ({measured(one.get('value'), unit=said(one, 'unit', 20)).value})"
         for one in found
         if one.get("met") is not True
@@ -327,11 +329,7 @@ def _notices(audit: Mapping[str, Any], word: str) -> list[str]:
             f"The new model lost much of what was to be kept: {measured(kept['after']).value}"
             f" right, {measured(kept['before']).value} before."
         )
-    early = [
-        said(one, "attack", 60)
-        for one in rows(audit, "attacks")
-        if stopped(audit, said(one, "attack"))
-    ]
+    early = [said(one, "attack", 60) for one in rows(audit, "attacks") if stopped(one)]
     if early:
         found.append(
             "NOT CONVERGED, could read more:"

@@ -92,7 +92,7 @@ def test_the_first_screen_answers_the_four_questions(page):
 
 def test_the_first_screen_counts_the_goals_and_names_what_misses_one(thin):
     goals = [
-        {"goal": "mirrored: at most 0.60", "value": 0.93, "unit": "AUC", "met": False},
+        {"id": "mirror", "goal": "", "value": 0.93, "unit": "AUC", "met": False},
         {"goal": "noise: at most 0.60", "value": 0.5, "unit": "AUC", "met": True},
     ]
     twice = [
@@ -110,9 +110,9 @@ def test_the_first_screen_counts_the_goals_and_names_what_misses_one(thin):
         for one in twice
     ] == [False, True]
     for render in (markdown, html):
-        assert "1 of 2 met. Not met: mirrored (0.930)." in render(
-            thin | {"goals": goals}
-        ) and "Goals for a service: " not in render(thin | {"goals": []})
+        missed = "Not met: the same image mirrored, who moves more (0.930)."
+        assert f"1 of 2 met. {missed}" in render(thin | {"goals": goals})
+        assert "Goals for a service: " not in render(thin | {"goals": []})
 
 
 @pytest.mark.parametrize("word", [ERASED, RETAINED, INCONCLUSIVE, NOT_MEASURABLE])
@@ -178,16 +178,31 @@ def test_every_reference_has_its_own_column(thin):
     assert "Before After Reference n" in words(html({"scores": rows[:3]}))
 
 
+def with_first_attack(audit, **changes):
+    first, *rest = audit["attacks"]
+    return audit | {"attacks": [first | changes, *rest]}
+
+
 def test_an_attack_that_stopped_early_says_so(thin):
     name = thin["attacks"][0]["attack"]
-    seen = html(thin | {"details": {"after": {name: {"converged": False}}}})
-    assert (
-        f"NOT CONVERGED, could read more: {name}." in first_screen(seen)
-        and words(seen).count("NOT CONVERGED") == 2
-    )
-    assert "NOT CONVERGED" not in words(
-        html(thin | {"details": {"after": {name: {"converged": True}}}})
-    )
+    seen = html(with_first_attack(thin, converged=False))
+    assert f"NOT CONVERGED, could read more: {name}." in first_screen(seen)
+    assert words(seen).count("NOT CONVERGED") == 2
+    assert "NOT CONVERGED" not in words(html(with_first_attack(thin, converged=True)))
+
+
+def test_no_decision_reads_a_printed_name():
+    goal = {
+        "id": "probes",
+        "goal": "strongest: trained",
+        "value": 0.9,
+        "unit": "share",
+        "met": False,
+    }
+    other = goal | {"goal": "a: b"}
+    first, second = (first_screen(html({"goals": [one]})) for one in (goal, other))
+    assert "Not met: strongest trained probe (90.0" in first
+    assert first == second
 
 
 def test_notes_of_the_audit_are_on_the_first_screen(thin):
