@@ -19,6 +19,7 @@ from unspan.auditing.reference import random_weights
 from unspan.benchmark import networks
 from unspan.benchmark.data import Data, in_memory, opened, pooled, requests
 from unspan.benchmark.measure import beside, embedded, measured, outputs
+from unspan.benchmark.renamed import configured_method, todays_names
 from unspan.benchmark.spec import Cell
 from unspan.benchmark.store import Store
 from unspan.data.loading import batches
@@ -26,7 +27,7 @@ from unspan.data.request import Request
 from unspan.erasure.pipeline import erase
 from unspan.erasure.tuning import rows, tune
 from unspan.errors import UsageError
-from unspan.methods import by_name, configured
+from unspan.methods import by_name
 from unspan.metrics.outputs import Outputs
 from unspan.run import Run
 
@@ -202,17 +203,19 @@ class Bench:
         """The method with its settings: as given, or the best of the trials, made once for all
         seeds.
         """
-        kind = by_name(cell.method)
-        given = {name: None if value == "none" else value for name, value in cell.settings.items()}
         if not cell.trials:
-            return configured(kind, given), []
+            return configured_method(cell.method, cell.settings), []
+        given = {
+            name: None if value == "none" else value
+            for name, value in todays_names(cell.method, cell.settings).items()
+        }
         name = replace(cell, seed=0, pictures=()).id
 
         def make() -> None:
             _, trials = tune(
                 ready.original,
                 ready.steps[0],
-                kind,
+                by_name(cell.method),
                 cell.trials,
                 replace(run, seed=0),
                 given,
@@ -231,7 +234,7 @@ class Bench:
             )
 
         found = self.store.once("choice", name, make)
-        return configured(kind, given | found["chosen"]), found["trials"]
+        return configured_method(cell.method, given | found["chosen"]), found["trials"]
 
     def _measured(
         self, cell: Cell, ready: Prepared, place: int, model: nn.Module

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from unspan.benchmark import figures
 from unspan.benchmark.leaderboard import leaderboard
+from unspan.benchmark.packed import report_order
 from unspan.benchmark.spec import printed
 from unspan.benchmark.store import Store
 from unspan.benchmark.tables import comma_separated, escaped, latex, markdown
@@ -42,21 +43,11 @@ def report(root: Path, names: Sequence[str] = ()) -> list[Path]:
         UsageError: nothing was run there.
     """
     store, target = Store(root), root / "report"
-    known = {
-        path.stem: spec
-        for path in sorted((root / "specs").glob("*.json"))
-        if (spec := store.read("spec", path.stem)) is not None
-    }
-    known = dict(
-        sorted(
-            known.items(),
-            key=lambda one: (
-                not one[0].startswith("table"),
-                not one[0].startswith("figure"),
-                one[0],
-            ),
-        )
-    )
+    known = {}
+    for name in sorted(store.names("spec"), key=report_order):
+        spec = store.read("spec", name)
+        if spec is not None:
+            known[name] = spec
     chosen = [
         one for name, one in known.items() if not names or name in names or one["name"] in names
     ]
@@ -71,8 +62,8 @@ def report(root: Path, names: Sequence[str] = ()) -> list[Path]:
         "# Benchmark",
         "",
         (
-            "Every number below is read from `cells/*.json`; every printed value from the table of"
-            " the paper."
+            "Every number below is read from the cells of the benchmark; every printed value from"
+            " the table of the paper."
         ),
         "",
     ]

@@ -14,11 +14,13 @@ from typing import Any
 
 from unspan.artifact import receipt as receipts
 from unspan.benchmark.cell import Bench
-from unspan.benchmark.spec import NETWORKS, Cell, Row, Spec
+from unspan.benchmark.renamed import configured_method
+from unspan.benchmark.spec import Cell, Row, Spec
+from unspan.benchmark.spec_text import NETWORKS
 from unspan.benchmark.store import BEAT, STALE, Store
 from unspan.errors import UnspanError, UsageError
-from unspan.methods import by_name, configured
 from unspan.system.durations import duration
+from unspan.system.schemas import BENCH_CELL, BENCH_SPEC
 
 Tell = Callable[[str], None]
 _LOOKS = 3  # passes that measuring costs
@@ -78,6 +80,7 @@ def record(store: Store, spec: Spec, command: str) -> None:
         "spec",
         f"{spec.name}.{spec.budget}",
         {
+            "schema": BENCH_SPEC.schema,
             "name": spec.name,
             "budget": spec.budget,
             "title": spec.title,
@@ -163,7 +166,11 @@ def _one(bench: Bench, cell: Cell, tell: Tell, place: str, left: str) -> None:
             "error": f"{type(error).__name__}: {text}",
             "trace": None if isinstance(error, UnspanError) else traceback.format_exc(),
         }
-    found |= {"created": receipts.now(), "seconds_in_all": round(time.perf_counter() - begun, 1)}
+    found |= {
+        "schema": BENCH_CELL.schema,
+        "created": receipts.now(),
+        "seconds_in_all": round(time.perf_counter() - begun, 1),
+    }
     bench.store.write("cell", cell.id, found)
     tell(
         f"{place} {cell.method} (seed {cell.seed}) "
@@ -211,8 +218,8 @@ def estimate(spec: Spec, store: Store) -> list[tuple[Row, Cell, str, float | Non
     """
     known: dict[str, list[float]] = {}
     paces: dict[str, list[float]] = {}
-    for path in sorted((store.root / "cells").glob("*.json")):
-        found = store.read("cell", path.stem)
+    for name in store.names("cell"):
+        found = store.read("cell", name)
         if found is not None and "error" not in found:
             known.setdefault(_kind(found["cell"]), []).append(found["seconds_in_all"])
             paces.setdefault(_place_of(found["cell"]), []).append(
@@ -274,10 +281,7 @@ def passes(cell: Cell) -> float:
 
 def _method(cell: Cell) -> Any:
     """The method of a cell with the settings that are given (not those that tuning finds)."""
-    return configured(
-        by_name(cell.method),
-        {key: None if value == "none" else value for key, value in cell.settings.items()},
-    )
+    return configured_method(cell.method, cell.settings)
 
 
 def own_cells() -> str | None:

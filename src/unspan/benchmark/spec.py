@@ -6,60 +6,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from unspan.benchmark.views import VIEWS
+from unspan.benchmark.renamed import configured_method, first_names
+from unspan.benchmark.spec_text import (
+    NETWORKS,
+    check_keys,
+    checked_request,
+    header_lines,
+    read_toml,
+)
 from unspan.errors import UsageError
-from unspan.methods import by_name, configured, registered
+from unspan.methods import by_name
 from unspan.training.loop import Training
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 SPECS = Path(__file__).with_name("specs")
 BUDGETS = Path(__file__).with_name("budgets.toml")
 PAPER = Path(__file__).with_name("paper.toml")
-NETWORKS = ("original", "retrain")  # rows that no method makes: trained with the recipe of the pair
-PICTURES = ("gradcam", "tsne")
-_TABLE, _TEXT, _LIST = "a table ({ ... })", "a text", "a list"
-_KINDS: dict[str, dict[str, str]] = {  # what a key holds
-    "file": {
-        "title": _TEXT,
-        "view": "a list of views",
-        "paper": _TEXT,
-        "note": _TEXT,
-        "pair": "tables ([[pair]])",
-        "method": "tables ([[method]])",
-        "budget": _TABLE,
-        "holdout": "a share in [0, 1)",
-        "pictures": "a list of gradcam, tsne",
-        "seeds": "a list of different whole numbers >= 0",
-    },
-    "pair": {"data": _TEXT, "model": _TEXT, "name": _TEXT, "request": _TABLE, "train": _TABLE},
-    "method": {
-        "name": _TEXT,
-        "label": _TEXT,
-        "set": _TABLE,
-        "paper": _TEXT,
-        "tune": "true or false",
-    },
-    "budget": {
-        "pair": _TABLE,
-        "retain": "a whole number > 0",
-        "trials": "a whole number >= 0",
-        "seeds": "a list of different whole numbers >= 0",
-        "once": "a list of methods",
-        "skip": "a list of methods",
-        "train": _TABLE,
-        "set": "a table of tables",
-    },
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +67,9 @@ class Cell:
 
     @property
     def id(self) -> str:
-        """Name of its file: a hash of all attributes."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        """Name of the cell: a hash of all attributes, with the first names of its settings."""
+        content = asdict(self) | {"settings": first_names(self.method, self.settings)}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +152,7 @@ def find(name: str) -> Path:
 def load(
     path: Path, budget: str = "paper", weights: Mapping[str, str | None] | None = None
 ) -> Spec:
-    """Read a spec and expand it at a budget.
+    """Return a benchmark from a TOML file, expanded to cells at a budget.
 
     Args:
         path: TOML file.
@@ -195,53 +162,16 @@ def load(
     Raises:
         UsageError: not TOML, or a key or value that does not fit; says where.
     """
-    text = _read(path)
-    general = _read(BUDGETS)
-    if not isinstance(text.get("budget", {}), dict) or not all(
-        isinstance(one, dict) for one in text.get("budget", {}).values()
-    ):
-        raise UsageError(f"{path.name}: a budget is a table, [budget.NAME].")
-    if budget not in {**general, **text.get("budget", {})}:
-        raise UsageError(
-            f"Budget '{budget}' is not known; {path.name} has:"
-            f" {', '.join({**general, **text.get('budget', {})})}."
-        )
-    limits = {**general.get(budget, {}), **text.get("budget", {}).get(budget, {})}
-    if "pair" in general.get(budget, {}):
-        limits["pair"] = {**general[budget]["pair"], **limits["pair"]}
-    if not isinstance(limits.get("pair", {}), dict) or not isinstance(limits.get("set", {}), dict):
-        raise UsageError(f"budget {budget} of {path.name}: pair and set are tables.")
-    limits["seeds"] = (
-        text.get("budget", {})
-        .get(budget, {})
-        .get("seeds", text.get("seeds", limits.get("seeds", [0])))
-    )
-    limits["set"] = {
-        **general.get(budget, {}).get("set", {}),
-        **text.get("budget", {}).get(budget, {}).get("set", {}),
-    }
-    _typed(text, "file", path.name)
-    _typed(limits, "budget", f"budget {budget} of {path.name}")
-    views = tuple(text.get("view", ["methods"]))
+    text = read_toml(path)
+    limits = _limits(path.name, text, budget)
+    check_keys(text, "file", path.name)
+    check_keys(limits, "budget", f"budget {budget} of {path.name}")
     if text.get("paper") not in (None, *printed()):
         raise UsageError(
             f"{path.name}: paper = '{text['paper']}' has no printed values; known:"
             f" {', '.join(printed())}."
         )
-    pairs = text.get("pair", [])
-    if "pair" in limits and pairs:
-        pairs = [{"request": pairs[0].get("request"), **limits["pair"]}]
-    if not pairs or not text.get("method"):
-        raise UsageError(
-            f"{path.name}: give at least one [[pair]] (data, model, request) and one [[method]]"
-            " (name)."
-        )
-    rows = [
-        _row(path.name, text, limits, pair, entry, dict(weights or {}))
-        for pair in pairs
-        for entry in text["method"]
-        if entry.get("name") not in limits.get("skip", ())
-    ]
+    rows = _rows(path, text, limits, dict(weights or {}))
     if not rows:
         raise UsageError(f"{path.name}: budget {budget} skips every method.")
     if any("steps" in row.cells[0].request and weights and weights.get("retrain") for row in rows):
@@ -254,14 +184,14 @@ def load(
         for pair in text.get("pair", [])
     ]
     here = list(dict.fromkeys(row.pair for row in rows))
-    title = str(text.get("title", path.stem)) + (
-        "" if set(here) <= set(meant) else f" [here: {'; '.join(here)}]"
-    )
+    title = str(text.get("title", path.stem))
+    if not set(here) <= set(meant):
+        title += f" [here: {'; '.join(here)}]"
     return Spec(
         name=path.stem,
         title=title,
         meant="; ".join(meant),
-        views=views,
+        views=tuple(text.get("view", ["methods"])),
         paper=text.get("paper"),
         budget=budget,
         note=str(text.get("note", "")),
@@ -269,14 +199,56 @@ def load(
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{path} cannot be read as TOML: {error}") from error
+def _limits(where: str, text: Mapping[str, Any], budget: str) -> dict[str, Any]:
+    """Return what a budget changes: that of the file over the one that comes with unspan."""
+    general = read_toml(BUDGETS)
+    own = text.get("budget", {})
+    if not isinstance(own, dict) or not all(isinstance(one, dict) for one in own.values()):
+        raise UsageError(f"{where}: a budget is a table, [budget.NAME].")
+    if budget not in {**general, **own}:
+        raise UsageError(
+            f"Budget '{budget}' is not known; {where} has: {', '.join({**general, **own})}."
+        )
+    shared = general.get(budget, {})
+    special = own.get(budget, {})
+    limits = {**shared, **special}
+    if "pair" in shared:
+        limits["pair"] = {**shared["pair"], **limits["pair"]}
+    if not isinstance(limits.get("pair", {}), dict) or not isinstance(limits.get("set", {}), dict):
+        raise UsageError(f"budget {budget} of {where}: pair and set are tables.")
+    limits["seeds"] = special.get("seeds", text.get("seeds", limits.get("seeds", [0])))
+    limits["set"] = {**shared.get("set", {}), **special.get("set", {})}
+    return limits
+
+
+def _rows(
+    path: Path,
+    text: Mapping[str, Any],
+    limits: Mapping[str, Any],
+    weights: dict[str, str | None],
+) -> list[Row]:
+    """Return a row for every pair and method that the budget does not skip."""
+    pairs = text.get("pair", [])
+    if "pair" in limits and pairs:
+        pairs = [{"request": pairs[0].get("request"), **limits["pair"]}]
+    if not pairs or not text.get("method"):
+        raise UsageError(
+            f"{path.name}: give at least one [[pair]] (data, model, request) and one [[method]]"
+            " (name)."
+        )
+    lines = header_lines(path, "method")
+    rows = []
+    for pair in pairs:
+        for place, entry in enumerate(text["method"]):
+            if entry.get("name") in limits.get("skip", ()):
+                continue
+            where = f"{path.name}, line {lines[place]}" if place < len(lines) else path.name
+            rows.append(_row(path.name, where, text, limits, pair, entry, weights))
+    return rows
 
 
 def _row(
+    file: str,
     where: str,
     text: Mapping[str, Any],
     limits: Mapping[str, Any],
@@ -284,117 +256,54 @@ def _row(
     entry: Mapping[str, Any],
     weights: dict[str, str | None],
 ) -> Row:
-    _typed(pair, "pair", f"a pair of {where}")
-    _typed(entry, "method", f"a method of {where}")
+    """Return the row of one pair and one method; `where` names the line of the method."""
+    check_keys(pair, "pair", f"a pair of {file}")
+    check_keys(entry, "method", f"a method of {where}")
     if not {"data", "model", "request"} <= set(pair) or "name" not in entry:
         raise UsageError(f"{where}: a pair needs data, model and request; a method needs a name.")
-    name, label = entry["name"], entry.get("label", entry["name"])
+    name = entry["name"]
+    is_network = name in NETWORKS
     settings = {**limits["set"].get(name, {}), **entry.get("set", {})}
     train = {**pair.get("train", {}), **limits.get("train", {})}
-    tuned = name not in NETWORKS and entry.get("tune", True) and "set" not in entry
-    if name in NETWORKS:
-        train, settings = train | settings, {}
+    if is_network:
+        train |= settings
+        settings = {}
     _checked(where, "training", lambda: Training(**({"lr": 0.01, "epochs": 1} | train)))
-    if name not in NETWORKS:
-        _checked(
-            where,
-            name,
-            lambda: configured(
-                by_name(name),
-                {key: None if value == "none" else value for key, value in settings.items()},
-            ),
-        )
-    seeds = [0] if name in (*NETWORKS, *limits.get("once", ())) else list(limits["seeds"])
+    if not is_network:
+        _checked(where, name, lambda: configured_method(name, settings))
+    once = is_network or name in limits.get("once", ())
     common: dict[str, Any] = {
         "data": pair["data"],
         "model": pair["model"],
         "train": train,
-        "request": _request(pair["request"], where),
+        "request": checked_request(pair["request"], file),
         "retain": limits.get("retain"),
         "holdout": float(text.get("holdout", 0.0)),
         "method": name,
         "settings": settings,
-        "trials": (
-            int(limits.get("trials", 0))
-            if tuned and "classes" in pair["request"] and by_name(name).search
-            else 0
-        ),
+        "trials": _trials(limits, pair, entry),
         "pictures": tuple(text.get("pictures", ())),
         "weights": weights,
     }
-    printed = entry.get("paper", name) if text.get("paper") else None
     return Row(
-        label=label,
+        label=entry.get("label", name),
         method=name,
         pair=pair.get("name", f"{pair['data']}, {pair['model']}"),
-        paper=printed,
-        cells=tuple(Cell(**common, seed=seed) for seed in seeds),
+        paper=entry.get("paper", name) if text.get("paper") else None,
+        cells=tuple(Cell(**common, seed=seed) for seed in ([0] if once else limits["seeds"])),
     )
 
 
-def _request(request: Mapping[str, Any], where: str) -> dict[str, Any]:
-    forms = (
-        "classes = [4], share = 0.1 (between 0 and 1), benchmark = true, or steps = [[4], [0]];"
-        " classes are numbers, each named once"
-    )
-    kind, value = next(iter(request.items()), ("", None))
-    lists = {"classes": [value], "steps": value}.get(kind)
-    good = {"share": isinstance(value, float) and 0 < value < 1, "benchmark": value is True}.get(
-        kind, False
-    )
-    if isinstance(lists, list) and lists and all(isinstance(step, list) and step for step in lists):
-        named = [one for step in lists for one in step]
-        good = all(
-            isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in named
-        ) and len(set(named)) == len(named)
-    if len(request) != 1 or not good:
-        raise UsageError(f"{where}: a request is one of {forms}; got {dict(request)}.")
-    return {kind: value}
+def _trials(limits: Mapping[str, Any], pair: Mapping[str, Any], entry: Mapping[str, Any]) -> int:
+    """Return how many settings are tried; 0 where settings are given or nothing can be tuned."""
+    if entry["name"] in NETWORKS or not entry.get("tune", True) or "set" in entry:
+        return 0
+    if "classes" not in pair["request"] or not by_name(entry["name"]).search:
+        return 0
+    return int(limits.get("trials", 0))
 
 
-def _typed(found: Mapping[str, Any], what: str, where: str) -> None:
-    """Refuse unknown keys, and values of the wrong kind."""
-    kinds = _KINDS[what]
-    for key, value in found.items():
-        if key not in kinds:
-            raise UsageError(f"{where}: unknown key '{key}'; known: {', '.join(sorted(kinds))}.")
-        if not _fits(kinds[key], value):
-            raise UsageError(f"{where}: {key} = {value!r} must be {kinds[key]}.")
-
-
-def _fits(kind: str, value: Any) -> bool:
-    if kind.startswith("tables"):
-        return isinstance(value, list) and all(isinstance(one, dict) for one in value)
-    if kind == "a table of tables":
-        return isinstance(value, dict) and all(isinstance(one, dict) for one in value.values())
-    if kind.startswith("a whole number"):
-        return (
-            isinstance(value, int)
-            and not isinstance(value, bool)
-            and value >= int(">=" not in kind)
-        )
-    if kind.startswith("a share"):
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1
-    if kind.startswith("a list of different"):
-        return (
-            isinstance(value, list)
-            and bool(value)
-            and all(
-                isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in value
-            )
-            and len(set(value)) == len(value)
-        )
-    if kind.startswith("a list"):
-        allowed = {
-            "a list of gradcam, tsne": PICTURES,
-            "a list of views": VIEWS,
-            "a list of methods": (*NETWORKS, *(method.name for method in registered())),
-        }[kind]
-        return isinstance(value, list) and all(one in allowed for one in value)
-    return isinstance(value, {_TABLE: dict, _TEXT: str, "true or false": bool}[kind])
-
-
-def _checked(where: str, name: str, make: Any) -> None:
+def _checked(where: str, name: str, make: Callable[[], object]) -> None:
     try:
         make()
     except (UsageError, TypeError, ValueError) as error:
@@ -422,5 +331,5 @@ def check_given(specs: Sequence[Spec], weights: Mapping[str, str | None]) -> Non
 
 
 def printed() -> dict[str, Any]:
-    """Values that the papers print, by table, row and column."""
-    return _read(PAPER)
+    """Return the values that the papers print, by table, row and column."""
+    return read_toml(PAPER)

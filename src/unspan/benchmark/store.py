@@ -19,9 +19,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from unspan.benchmark import packed
 from unspan.errors import OutputError
 
-FOLDERS = ("cells", "networks", "choices", "specs", "report")  # what a folder of results holds
+# what a folder of results holds
+FOLDERS = ("cells", "networks", "choices", "specs", "report", packed.FOLDER)
 BEAT = 5.0  # seconds between touches
 STALE = 60.0  # seconds after which an owner on another machine counts as dead
 # likewise on this machine, where a process that is only paused can be seen; its number may have
@@ -32,25 +34,32 @@ PAUSED = 3600.0
 class Store:
     """Cells, networks and choices of settings under one folder.
 
+    Cells and specs are also found in packed tables; a file of their own goes first.
+
     Attributes:
         root: the folder; made when something is written.
     """
 
     def __init__(self, root: Path):
         self.root = root
+        self._packed: dict[str, packed.Values] | None = None
 
     def path(self, kind: str, name: str, suffix: str = ".json") -> Path:
         """Where a `cell`, `network`, `choice` or `spec` of this name lies."""
         return self.root / f"{kind}s" / f"{name}{suffix}"
 
     def read(self, kind: str, name: str) -> dict[str, Any] | None:
-        """The JSON of this name, None when it is not there or not whole (a full disk, an edit): it
-        is made again then.
+        """Return the JSON of this name, from its own file or from a packed table.
+
+        None when it is not there or not whole (a full disk, an edit): it is made again then.
+
+        Raises:
+            DataError: a packed table that cannot be read.
         """
         try:
             found = json.loads(self.path(kind, name).read_text("utf-8"))
         except (OSError, ValueError):
-            return None
+            return self._from_tables(kind).get(name)
         needed = {
             "cell": ("cell", "steps"),
             "network": ("history",),
@@ -61,6 +70,42 @@ class Store:
             "error" in found or all(key in found for key in needed)
         )
         return found if whole else None
+
+    def names(self, kind: str) -> list[str]:
+        """Return the names of all cells or specs of this folder, sorted."""
+        files = {path.stem for path in (self.root / f"{kind}s").glob("*.json")}
+        return sorted(files | set(self._from_tables(kind)))
+
+    def pack(self) -> list[Path]:
+        """Write every table with its finished cells to one file, and return these files.
+
+        Cells that failed, and the files of single cells, are left as they are.
+
+        Raises:
+            DataError: a packed table that cannot be read.
+            OutputError: the folder cannot be written.
+        """
+        specs = self._whole("spec")
+        cells = {name: found for name, found in self._whole("cell").items() if "error" not in found}
+        self._packed = None
+        return packed.write(self.root, specs, cells)
+
+    def _whole(self, kind: str) -> packed.Values:
+        found = {}
+        for name in self.names(kind):
+            value = self.read(kind, name)
+            if value is not None:
+                found[name] = value
+        return found
+
+    def _from_tables(self, kind: str) -> packed.Values:
+        """Specs or cells of packed tables by name, read once; nothing for other kinds."""
+        if kind not in ("spec", "cell"):
+            return {}
+        if self._packed is None:
+            specs, cells = packed.read(self.root)
+            self._packed = {"spec": specs, "cell": cells}
+        return self._packed[kind]
 
     def write(self, kind: str, name: str, value: dict[str, Any]) -> None:
         """Write JSON in one step.

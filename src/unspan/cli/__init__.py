@@ -80,7 +80,7 @@ def main() -> None:
     except KeyboardInterrupt:
         code = _INTERRUPTED
     if code == _INTERRUPTED:
-        print("Interrupted; the output was not written.", file=sys.stderr)
+        print("Interrupted before the end.", file=sys.stderr)
         sys.exit(ResourceError.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -219,6 +219,23 @@ def report(
     )
 
 
+@bench.command()
+def pack(out: _OUT = Path("bench-results"), debug: _DEBUG = False) -> None:
+    """Write each table with its finished cells to one file, tables/NAME.BUDGET.jsonl, to be kept
+    or committed. Reports are drawn from it as from the single cells.
+    """
+    from unspan.benchmark.store import FOLDERS, Store
+    from unspan.cli.render import console
+    from unspan.errors import UsageError
+    from unspan.system.output_paths import check_shared_folder
+
+    check_shared_folder(out, FOLDERS, what="a folder of results")
+    files = Store(out).pack()
+    if not files:
+        raise UsageError(f"{out} holds no benchmark. Run unspan bench SPEC --out {out} first.")
+    console(False).print(f"{len(files)} files in {files[0].parent}.", markup=False)
+
+
 @bench.command("list")
 def list_(debug: _DEBUG = False) -> None:
     """List the specs that come with unspan."""

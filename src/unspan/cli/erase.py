@@ -236,6 +236,9 @@ def erase(
     --out erased/
     """
     options = dict(locals())
+    from unspan.system.output_paths import check_place
+
+    check_place(out)
     from unspan import dist
     from unspan.artifact import check_target
     from unspan.cli.interrupts import interruptible
@@ -383,7 +386,7 @@ def _deletion(o: dict[str, Any], prepared: _Prepared, run: Run) -> Deletion:
     if trials:
         receipt["method"]["trials"] = trials
     receipt["notices"] = opened.notices
-    receipt["model"]["class_names"] = public_names(o, opened, prepared.request)
+    receipt["model"]["class_names"] = public_names(o, opened, prepared.request, prepared.sources)
     receipt["warnings"] = [*prepared.overlap, *receipt["warnings"]]
     return deletion
 

@@ -25,9 +25,13 @@ def splits_to_measure(o: dict[str, Any], sources: dict[str, Any]) -> list[str]:
     return str(o["evaluate"]).split(",")
 
 
-def public_names(o: dict[str, Any], opened: Any, splits: Request) -> list[str] | None:
+def public_names(
+    o: dict[str, Any], opened: Any, splits: Request, sources: dict[str, Any]
+) -> list[str] | None:
     """Class names for the receipt; none where one of them is the name of the data to forget."""
-    if splits.kind == "class" or o["forget_data"] is None or opened.class_names is None:
+    if splits.kind == "class":
+        return opened.class_names or names_of(sources, opened)
+    if o["forget_data"] is None or opened.class_names is None:
         return opened.class_names
     asked = {part.casefold() for part in Path(o["forget_data"]).parts}
     named = any(name.casefold() in asked for name in opened.class_names)

@@ -196,13 +196,23 @@ def _rows_of_all(parts: Iterable[Any]) -> set[Row]:
 
 
 def tested_on_training(forget: Any, retain: Any, test_forget: Any, test_retain: Any) -> list[str]:
-    """A warning where test samples are rows of the forget or retain set."""
+    """Warnings where test samples are rows of the request, or copies of forget samples.
+
+    Copies are looked for where the content of the data is known without a long reading.
+    """
     count = shared_rows((forget, retain), (test_forget, test_retain))
-    return (
-        [
+    if count:
+        return [
             f"{count} test samples stand in the forget or retain set: figures on them are not of"
             " held-out samples"
         ]
-        if count
-        else []
-    )
+    given = [part for part in (test_forget, test_retain) if part is not None]
+    tests = [content for part in given for content in contents_of(part) or ()]
+    gone = set(contents_of(forget) or ()) if tests else set()
+    copies = sum(content in gone for content in tests)
+    if not copies:
+        return []
+    return [
+        f"{copies} test samples are exact copies of forget samples: figures on them are not of"
+        " held-out samples"
+    ]

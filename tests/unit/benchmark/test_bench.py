@@ -24,7 +24,8 @@ from unspan.benchmark import store as stores
 from unspan.benchmark.cell import Bench
 from unspan.benchmark.report import filled, report
 from unspan.benchmark.runner import estimate, own_cells, record, state, work
-from unspan.benchmark.spec import _KINDS, Cell, check_given, find, load, printed, shipped
+from unspan.benchmark.spec import Cell, check_given, find, load, printed, shipped
+from unspan.benchmark.spec_text import KINDS
 from unspan.benchmark.store import Store
 from unspan.benchmark.tables import comma_separated, latex, markdown
 from unspan.benchmark.views import CLASS, TABLES, VIEWS, Column, Line, Number, Table
@@ -91,7 +92,7 @@ def test_the_example_is_whole_and_every_key_is_documented():
         len(load(root / "examples/grid.toml").cells()),
     ) == (8, 12)
     text = (root / "docs/benchmark.md").read_text("utf-8")
-    for keys in _KINDS.values():
+    for keys in KINDS.values():
         assert all(f"`{key}`" in text for key in keys if key not in ("pair", "method", "budget")), (
             keys
         )

@@ -1,0 +1,148 @@
+"""Packed tables: one file a table, the same views, the same scores; renamed settings."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from unspan.benchmark import packed, renamed
+from unspan.benchmark.renamed import configured_method
+from unspan.benchmark.report import filled, report
+from unspan.benchmark.spec import Cell
+from unspan.benchmark.spec_text import NETWORKS
+from unspan.benchmark.store import Store
+from unspan.errors import DataError
+
+RESULTS = Path(__file__).parents[3] / "results/bench"
+
+
+def cell(method: str = "esc", seed: int = 0) -> Cell:
+    return Cell(
+        data="digits",
+        model="m",
+        train={"lr": 0.1},
+        request={"classes": [4]},
+        method=method,
+        seed=seed,
+    )
+
+
+def result(one: Cell, value: float) -> dict:
+    """What the table `settings` needs of a cell."""
+    return {
+        "cell": json.loads(json.dumps(vars(one))),
+        "versions": {"torch": "2", "unspan": "0"},
+        "threads": 1,
+        "device": "cpu",
+        "steps": [{"values": {"HM_t": {"value": value}}, "beside": {}, "seconds": 1.0}],
+    }
+
+
+def spec(name: str, *cells: Cell) -> dict:
+    row = {"label": "ESC", "method": "esc", "pair": "digits, m", "paper": None}
+    return {
+        "name": name,
+        "budget": "cpu",
+        "title": name,
+        "meant": "digits, m",
+        "views": ["settings"],
+        "paper": None,
+        "note": "",
+        "command": "unspan bench",
+        "rows": [row | {"needs_retain": False, "cells": [one.id for one in cells]}],
+    }
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Two tables that share a cell, a cell of no table, and one that failed."""
+    store = Store(tmp_path / "out")
+    first, second, alone, failed = cell(seed=0), cell(seed=1), cell("lau"), cell("svd")
+    for one, value in ((first, 1 / 3), (second, 2 / 3), (alone, 0.5)):
+        store.write("cell", one.id, result(one, value))
+    store.write("cell", failed.id, {"cell": vars(failed), "error": "no memory"})
+    store.write("spec", "table1.cpu", spec("table1", first, second))
+    store.write("spec", "figure1.cpu", spec("figure1", first, failed))
+    return store
+
+
+def rows(root: Path) -> dict:
+    fresh = Store(root)
+    return {name: filled(fresh, fresh.read("spec", name)) for name in fresh.names("spec")}
+
+
+def remove_single_files(root: Path) -> None:
+    shutil.rmtree(root / "cells")
+    shutil.rmtree(root / "specs")
+
+
+def test_scores_and_pages_are_equal_before_and_after_packing(store):
+    failed = cell("svd").id
+    store.path("cell", failed).unlink()
+    before = rows(store.root)
+    pages = {path: path.read_bytes() for path in report(store.root)}
+    store.pack()
+    remove_single_files(store.root)
+    assert rows(store.root) == before
+    assert {path: path.read_bytes() for path in report(store.root)} == pages
+
+
+def test_every_finished_cell_stands_in_one_line_of_one_file(store):
+    files = store.pack()
+    assert [path.name for path in files] == ["table1.cpu.jsonl", "figure1.cpu.jsonl", "other.jsonl"]
+    lines = [line for path in files for line in path.read_text("utf-8").splitlines()]
+    ids = [json.loads(line)["id"] for line in lines if '"id"' in line[:6]]
+    assert sorted(ids) == sorted(one.id for one in (cell(), cell(seed=1), cell("lau")))
+
+
+def test_packing_again_changes_nothing(store):
+    texts = [path.read_bytes() for path in store.pack()]
+    remove_single_files(store.root)
+    assert [path.read_bytes() for path in Store(store.root).pack()] == texts
+
+
+def test_a_cell_of_its_own_goes_before_a_packed_one(store):
+    store.pack()
+    store.write("cell", cell().id, result(cell(), 0.9))
+    found = Store(store.root).read("cell", cell().id)
+    assert found["steps"][0]["values"]["HM_t"]["value"] == 0.9
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]\n", '{"schema": "unspan.bench-table/9"}\n'])
+def test_a_file_that_is_no_packed_table_is_refused(store, text):
+    path = store.pack()[0]
+    path.write_text(text)
+    with pytest.raises(DataError, match=path.name):
+        Store(store.root).names("cell")
+
+
+def test_committed_cells_have_the_id_of_their_settings_and_settings_of_today():
+    _, cells = packed.read(RESULTS)
+    assert len(cells) == 75
+    for name, found in cells.items():
+        one = Cell(**found["cell"] | {"pictures": tuple(found["cell"]["pictures"])})
+        assert one.id == name
+        if one.method not in NETWORKS:
+            configured_method(one.method, one.settings)
+
+
+def test_committed_tables_are_drawn_from_committed_cells():
+    specs, cells = packed.read(RESULTS)
+    missing = {
+        one for found in specs.values() for row in found["rows"] for one in row["cells"]
+    } - set(cells)
+    assert len(specs) == 14 and not missing
+
+
+def test_a_renamed_setting_keeps_the_id_of_a_cell():
+    for method, names in renamed.RENAMED.items():
+        for old, today in names.items():
+            base = vars(cell(method))
+            before = Cell(**base | {"settings": {old: 0.2}})
+            after = Cell(**base | {"settings": {today: 0.2}})
+            assert before.id == after.id
+            assert renamed.todays_names(method, {old: 0.2}) == {today: 0.2}
+    assert configured_method("resample", {"drawn": 0.2}).noise_fraction == 0.2
