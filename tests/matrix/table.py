@@ -17,13 +17,14 @@ PAGE = ROOT / "docs" / "matrix.md"
 _INTRO = """\
 # Which combinations work
 
-Every network below was trained briefly on four classes. Then one class, the samples of one person
-(a folder, or a list of ids), or one class with a file of statistics in place of the retained data
-was erased. The result was saved, loaded in a fresh process, compared bit for bit through every way
-to its features, measured on test samples, checked by `unspan verify` and exported.
+Every network below was trained briefly on four classes. Then one of four requests was carried out:
+a class, a folder of one person, a list of ids, or a class with a file of statistics in place of the
+retained data. The result was saved and loaded in a fresh process. It was compared bit for bit
+through every way to its features, and measured on test samples. `unspan verify` checked it, and it
+was exported.
 
-**works**: the class was named before and is not after, the other classes lose at most 15 points of
-48 test samples, and everything else held. A number stands for a refusal: the command ended with the
+**works**: the class was named before and is not after, and everything else held. The other classes
+lose at most 15 points of 48 test samples. A number stands for a refusal: the command ended with the
 message below the tables and wrote nothing. The networks are small and hardly trained, so a refusal
 here speaks of the combination, not of your model.
 
