@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -91,9 +92,10 @@ def summary(method: type[Method]) -> str:
     """The first sentence of the card, without the name where it only repeats it."""
     text = method.card().summary
     first, _, rest = text.partition(": ")
-    return rest if first.lower() == method.name else text
+    return rest if first.lower().replace(" ", "-") == method.name else text
 
 
 def complete_method(incomplete: str) -> list[str]:
     """Names that begin with what was typed, for completion in a shell; imports no torch."""
-    return [name for name in NAMES if name.startswith(incomplete)]
+    others = (one.name for one in entry_points(group="unspan.methods"))
+    return [name for name in dict.fromkeys([*NAMES, *others]) if name.startswith(incomplete)]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unspan.cli import options as option
+from unspan.cli.catalogue import NAMES, complete_method
 from unspan.cli.measuring import measure, names_of, public_names, splits_to_measure
 from unspan.cli.planning import (
     implied_method,
@@ -88,9 +89,9 @@ def erase(
         typer.Option(
             help=(
                 "By default resample for a class with data to keep, else esc. One of:"
-                f" {', '.join(option.METHODS)}; see unspan methods."
+                f" {', '.join(NAMES)}; see unspan methods."
             ),
-            autocompletion=option.complete_method,
+            autocompletion=complete_method,
             rich_help_panel=option.METHOD,
         ),
     ] = None,

@@ -8,37 +8,6 @@ from typing import Annotated
 import typer
 
 MODEL, DATA, REQUEST, METHOD, RUN = "Model", "Data", "Request", "Method", "Run"
-METHODS = (
-    "resample",
-    "esc",
-    "esc-t",
-    "leace",
-    "retrain",
-    "finetune",
-    "cf-k",
-    "neggrad",
-    "neggrad-plus",
-    "random-labels",
-    "fisher",
-    "scrub",
-    "l1-sparse",
-    "salun",
-    "boundary",
-    "lau",
-    "bad-teaching",
-    "svd",
-    "dlfd",
-    "bake",
-)
-
-
-def complete_method(incomplete: str) -> list[str]:
-    """Names of methods that begin so, for the shell; those of other packages included."""
-    from importlib.metadata import entry_points
-
-    others = [one.name for one in entry_points(group="unspan.methods")]
-    return [name for name in dict.fromkeys([*METHODS, *others]) if name.startswith(incomplete)]
-
 
 Model = Annotated[
     str,

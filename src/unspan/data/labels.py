@@ -253,6 +253,8 @@ def _read(dataset: Any, row: int, names: Sequence[str] | None) -> int:
         raise DataError(
             f"Sample {row} could not be read: {type(error).__name__}: {error}. Repair or remove it."
         ) from error
+    if sample is None:
+        raise DataError(f"Sample {row} is None. Repair or remove it.")
     _, raw = split_sample(sample)
     if raw is None:
         raise UsageError(_NO_LABELS)

@@ -263,3 +263,15 @@ def test_numbers_that_sort_as_text_are_refused(first):
     own = sorted(str(i) for i in range(first, first + 12))
     with pytest.raises(UsageError, match="position and number disagree"):
         join(own, None, 12)
+
+
+def test_a_sample_that_is_none_is_named():
+    class Broken(Dataset):
+        def __len__(self):
+            return 6
+
+        def __getitem__(self, row):
+            return None if row == 4 else (torch.zeros(3), row % 2)
+
+    with pytest.raises(DataError, match="Sample 4 is None"):
+        labels_of(Broken())

@@ -109,7 +109,7 @@ def test_a_method_of_another_package_is_one_of_all(third_party, digits_net, digi
     method = by_name("mean")
     assert "remove the direction of the mean" in CliRunner().invoke(app, ["methods"]).output
     assert "scale" in CliRunner().invoke(app, ["methods", "mean"]).output
-    from unspan.benchmark.spec import _fits
+    from unspan.benchmark.spec_text import _fits
 
     assert _fits("a list of methods", ["mean", "esc"])
     done = unspan.erase(digits_net, digits_request, method(), measure=False)
