@@ -20,6 +20,8 @@ version = release = unspan.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_title = f"unspan {version}"
 html_theme_options = {"source_repository": "https://github.com/unspan/unspan/"}
 myst_enable_extensions = ["substitution", "dollarmath", "colon_fence", "attrs_inline"]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import measured
+import method_rows
 
 from unspan.methods import METHODS, listed
 
@@ -34,13 +35,14 @@ def write(folder: Path) -> None:
 
 
 def method_page(method: Any) -> str:
-    """The card of a method as a page: its sections, then its settings and their defaults."""
+    """The card of a method as a page: its sections, what was measured, and its settings."""
     module = sys.modules[method.__module__]
     card = inspect.getdoc(module) or ""
     title, _, body = card.partition("\n\n")
     lines = [f"# {method.name}", "", " ".join(title.split()), ""]
     for heading, text in sections(body):
         lines += [f"**{heading}.** {text}", ""]
+    lines += [method_rows.section(method.name)]
     lines += ["## Settings", "", "| setting | default |", "|---|---|"]
     lines += [f"| `{name}` | `{value!r}` |" for name, value in listed(method)]
     lines += ["", f"Source file: `src/{module.__name__.replace('.', '/')}.py`", ""]
@@ -52,8 +54,15 @@ def sections(body: str) -> list[tuple[str, str]]:
     parts = re.split(rf"(?:^|(?<=\s))({'|'.join(HEADINGS)})(?: \([a-z-]+\))?: ", body)
     found = [("Note", parts[0].strip())] if parts[0].strip() else []
     for heading, text in zip(parts[1::2], parts[2::2], strict=True):
-        found.append((heading, text.strip()))
+        found.append((heading, _capital(text.strip())))
     return found
+
+
+def _capital(text: str) -> str:
+    """The text with a capital, unless it begins with a name or a formula."""
+    first = text.partition(" ")[0]
+    word = len(first) > 1 and first.isalpha() and first.islower()
+    return text[:1].upper() + text[1:] if word else text
 
 
 def command_page() -> str:

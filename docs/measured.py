@@ -12,8 +12,11 @@ import json
 import statistics
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from unspan.benchmark import packed
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -57,7 +60,7 @@ def bake() -> Row:
     cells = [table[f"baked, seed {seed}"] for seed in range(3)]
     found = [cell["measured"] for cell in cells]
     asked = [cell["asked twice"]["one answer"]["forget"]["value"] for cell in cells]
-    layer = [max(_values(list(one["layers"].values())[-1])) for one in found]
+    layer = [max(attack_values(list(one["layers"].values())[-1])) for one in found]
     return Row(
         "bake",
         tuple(100 * max(pair) for pair in zip(asked, layer, strict=True)),
@@ -66,7 +69,8 @@ def bake() -> Row:
     )
 
 
-def _values(layer: dict[str, Any]) -> list[float]:
+def attack_values(layer: dict[str, Any]) -> list[float]:
+    """What each attack of a cell reads, as shares."""
     return [reading["value"] for reading in layer.values() if isinstance(reading, dict)]
 
 
@@ -98,7 +102,61 @@ def values() -> dict[str, str]:
             f"{key}_own": shown(row.own),
             f"{key}_others": shown(row.others),
         }
+    return found | benchmarked()
+
+
+# what pages say of the benchmark: name of the substitution, table, label of the row, key
+BENCHMARKED = (
+    ("kr_original", "table1a.cpu", "original", "KR D_f"),
+    ("kr_esc", "table1a.cpu", "esc", "KR D_ft"),
+    ("kr_esc_t", "table1a.cpu", "esc-t", "KR D_ft"),
+    ("d_ft_esc", "table1a.cpu", "esc", "D_ft"),
+    ("d_ft_esc_t", "table1a.cpu", "esc-t", "D_ft"),
+    ("d_rt_esc", "table1a.cpu", "esc", "D_rt"),
+    ("d_rt_esc_t", "table1a.cpu", "esc-t", "D_rt"),
+    ("d_r_original", "table1a.cpu", "original", "D_r"),
+    ("probe_original", "table1a.cpu", "original", "probe"),
+    ("probe_esc", "table1a.cpu", "esc", "probe"),
+    ("probe_esc_t", "table1a.cpu", "esc-t", "probe"),
+    ("probe_retrained", "table1a.cpu", "retrain", "probe"),
+    ("d_rt_p_5", "table2.cpu", "p = 5", "D_rt"),
+    ("d_rt_p_10", "table2.cpu", "p = 10", "D_rt"),
+    ("table5_original", "table5.cpu", "original", "D_t"),
+    ("table5_attack", "table5.cpu", "original", "MIA (balanced)"),
+)
+
+
+def benchmarked() -> dict[str, str]:
+    """Substitutions from the tables of the benchmark."""
+    found = {}
+    for name, table_name, label, key in BENCHMARKED:
+        found[name] = shown(tuple(one["value"] for one in readings(table_name, label, key)))
+    found["largest_cosine"] = f"{_largest_cosine():.2f}"
     return found
+
+
+@cache
+def _tables() -> tuple[packed.Values, packed.Values]:
+    return packed.read(ROOT / "results" / "bench")
+
+
+def results(table_name: str, label: str) -> list[dict[str, Any]]:
+    """The last step of every cell of a row: one a seed."""
+    specs, every = _tables()
+    row = next(one for one in specs[table_name]["rows"] if one["label"] == label)
+    return [every[cell]["steps"][-1] for cell in row["cells"]]
+
+
+def readings(table_name: str, label: str, key: str) -> list[dict[str, Any]]:
+    """Value, interval and n of one score of a row: one a seed."""
+    return [one["values"][key] for one in results(table_name, label)]
+
+
+def _largest_cosine(forgotten: int = 4) -> float:
+    """Between class means of retained classes before and after ESC."""
+    after = results("figure3.cpu", "esc")[0]["beside"]["cosines"]["after"]
+    kept = [row for place, row in enumerate(after) if place != forgotten]
+    return max(value for row in kept for place, value in enumerate(row) if place != forgotten)
 
 
 def table() -> str:
@@ -153,7 +211,7 @@ def page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cells(network: str) -> dict[str, list[dict[str, Any]]]:
+def survivors(network: str) -> dict[str, list[dict[str, Any]]]:
     """The cells of a network by row."""
     found: dict[str, list[dict[str, Any]]] = {}
     for file in sorted((ROOT / "results" / "survive").glob(f"{network}.*.json")):
@@ -167,9 +225,9 @@ def _network(network: str) -> list[str]:
         "| | strongest | AUC | ten | mirrored (AUC) | own answer | others |",
         "|---|---|---|---|---|---|---|",
     ]
-    for row, cells in _cells(network).items():
-        strongest = tuple(100 * max(_values(cell["probes"])) for cell in cells)
-        area = tuple(max(_values(cell["AUC, features"])) for cell in cells)
+    for row, cells in survivors(network).items():
+        strongest = tuple(100 * max(attack_values(cell["probes"])) for cell in cells)
+        area = tuple(max(attack_values(cell["AUC, features"])) for cell in cells)
         ten = tuple(100 * cell["few-shot"]["few-shot prototype, m=10"]["value"] for cell in cells)
         mirrored = tuple(cell["instability"]["mirrored"]["value"] for cell in cells)
         own = tuple(100 * cell["own forget"] for cell in cells)
@@ -182,7 +240,7 @@ def _network(network: str) -> list[str]:
 
 def _asked(network: str) -> list[str]:
     lines = []
-    for row, cells in _cells(network).items():
+    for row, cells in survivors(network).items():
         if not all("asked" in cell for cell in cells):
             continue
         shares = [
