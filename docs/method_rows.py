@@ -194,4 +194,4 @@ def picture(lines: Sequence[Line]) -> list[str]:
                 f'<rect x="0" y="{y}" width="{width:.1f}" height="13" fill="{colour}"/>'
                 f'<text x="{width + 6:.1f}" y="{y + 11}">{line.mean(column):.0f} %</text>'
             )
-    return [*drawn, "</svg>"]
+    return ["```{raw} html", *drawn, "</svg>", "```"]

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Look at the features
 #
-# Where do the features of a forgotten class go? t-SNE draws the test images of four networks: the
-# original, after ESC, after resample, and one that was trained without the class. Each digit is
+# Where do the features of a forgotten class go? A map by t-SNE shows the test images of four
+# networks: the original, after ESC, after resample, and trained without the class. Each digit is
 # drawn as itself; the forgotten eight is large and orange.
 
 # %%

@@ -14,6 +14,9 @@ from torch.utils.data import TensorDataset
 from unspan.cli import app
 
 ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "tools"))
+from prose import sentences as counted  # noqa: E402 (what `make metrics` counts)
+
 README = ROOT / "README.md"
 PLAIN = (
     "index",
@@ -125,6 +128,18 @@ def test_substitutions_of_the_pages_exist():
     assert used and used <= set(known.stdout.split())
 
 
+def too_long(text):
+    """Sentences over the limit, as `make metrics` counts them."""
+    return [one for one in counted(text) if len(one.split()) > LONGEST]
+
+
+@pytest.mark.parametrize(
+    "page", handwritten_pages(), ids=lambda page: f"{page.parent.name}-{page.stem}"
+)
+def test_no_page_has_a_sentence_that_is_counted_as_long(page):
+    assert not too_long(page.read_text("utf-8"))
+
+
 def test_the_readme_fits_a_few_screens():
     assert len(README.read_text("utf-8").splitlines()) <= 150
 
@@ -190,4 +205,5 @@ def test_the_site_has_a_page_for_every_method(tmp_path):
         assert "**Idea.**" in page and "**Source.**" in page and "## Settings" in page
         assert f"\n| {method.name} |" in page or method.name == "retrain"
         assert "\n| retrained without deer |" in page and "aria-label=" in page
+        assert not too_long(page)
     assert "## unspan erase" in (tmp_path / "cli.md").read_text("utf-8")
