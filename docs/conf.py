@@ -18,7 +18,7 @@ project = "unspan"
 author = project_copyright = "the unspan contributors"
 version = release = unspan.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "generated/first-picture.md"]
 html_theme = "furo"
 html_static_path = ["static"]
 html_css_files = ["site.css"]

@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import measured
+import benchmark_page
 import method_rows
+import results_page
 
 from unspan.methods import METHODS, listed
 
@@ -31,7 +32,9 @@ def write(folder: Path) -> None:
         "utf-8",
     )
     (folder / "cli.md").write_text(command_page(), "utf-8")
-    (folder / "results.md").write_text(measured.page(), "utf-8")
+    (folder / "results.md").write_text(results_page.page(), "utf-8")
+    (folder / "first-picture.md").write_text(method_rows.first_picture(), "utf-8")
+    (folder / "benchmark.md").write_text(benchmark_page.page(), "utf-8")
 
 
 def method_page(method: Any) -> str:

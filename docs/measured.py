@@ -92,6 +92,11 @@ def shown(values: tuple[float, ...]) -> str:
     return f"{statistics.mean(values):.1f}{spread} %"
 
 
+def unbroken(value: str) -> str:
+    """The value with spaces at which no line of a narrow table breaks."""
+    return value.replace(" ", "\u00a0")
+
+
 def values() -> dict[str, str]:
     """Substitutions for the pages, such as `esc_attack`."""
     found = {}
@@ -172,45 +177,6 @@ def table() -> str:
     return "\n".join(lines)
 
 
-NETWORKS = {
-    "cifar10-allcnn": "CIFAR-10, All-CNN, deer",
-    "cifar10-allcnn-retrained": "CIFAR-10, All-CNN retrained without deer",
-    "fashion-mnist-allcnn": "Fashion-MNIST, All-CNN, coat",
-    "cifar10-resnet": "CIFAR-10, ResNet, deer",
-    "fashion-mnist-groups": "Fashion-MNIST, All-CNN that knows groups of clothes, coat",
-}
-ASKED = ("one answer", "two views", "two views, log-probabilities", "half contrast, one answer")
-
-
-def page() -> str:
-    """The page of results: every row of `results/survive/`, and of the two altered questions."""
-    lines = [
-        "# Results",
-        "",
-        "Made from `results/survive/` (`python experiments/survive.py`). Test images, n = 1,000"
-        " of the"
-        " class and 9,000 others; mean and standard deviation over keys. Attackers have the"
-        " features"
-        " and labels of all training images.",
-        "",
-        "- strongest: the best of linear probes, neighbours, an MLP and trees, on the class",
-        "- AUC: forgotten against others, the best attack on features",
-        "- ten: a prototype of ten images of the class",
-        "- mirrored: AUC of the distance between the answers to an image and its mirror image",
-    ]
-    for network, title in NETWORKS.items():
-        lines += ["", f"## {title}", "", *_network(network)]
-        asked = _asked(network)
-        if asked:
-            lines += [
-                "",
-                "An MLP on 20,000 training images, percent of the class it reads:",
-                "",
-                *asked,
-            ]
-    return "\n".join(lines) + "\n"
-
-
 def survivors(network: str) -> dict[str, list[dict[str, Any]]]:
     """The cells of a network by row."""
     found: dict[str, list[dict[str, Any]]] = {}
@@ -218,42 +184,6 @@ def survivors(network: str) -> dict[str, list[dict[str, Any]]]:
         cell = json.loads(file.read_text("utf-8"))
         found.setdefault(cell["row"], []).append(cell)
     return found
-
-
-def _network(network: str) -> list[str]:
-    lines = [
-        "| | strongest | AUC | ten | mirrored (AUC) | own answer | others |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row, cells in survivors(network).items():
-        strongest = tuple(100 * max(attack_values(cell["probes"])) for cell in cells)
-        area = tuple(max(attack_values(cell["AUC, features"])) for cell in cells)
-        ten = tuple(100 * cell["few-shot"]["few-shot prototype, m=10"]["value"] for cell in cells)
-        mirrored = tuple(cell["instability"]["mirrored"]["value"] for cell in cells)
-        own = tuple(100 * cell["own forget"] for cell in cells)
-        others = tuple(100 * cell["remaining"] for cell in cells)
-        figures = [shown(strongest), _plain(area), shown(ten), _plain(mirrored), shown(own)]
-        named = row.replace("drawn 0", "noise fraction 0")
-        lines.append(f"| {named} | {' | '.join([*figures, shown(others)])} |")
-    return lines
-
-
-def _asked(network: str) -> list[str]:
-    lines = []
-    for row, cells in survivors(network).items():
-        if not all("asked" in cell for cell in cells):
-            continue
-        shares = [
-            tuple(100 * cell["asked"][one]["forget"]["value"] for cell in cells) for one in ASKED
-        ]
-        named = row.replace("drawn 0", "noise fraction 0")
-        lines.append(f"| {named} | {' | '.join(shown(one) for one in shares)} |")
-    return [f"| | {' | '.join(ASKED)} |", "|---|---|---|---|---|", *lines] if lines else []
-
-
-def _plain(values: tuple[float, ...]) -> str:
-    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.2f}{spread}"
 
 
 def picture() -> None:

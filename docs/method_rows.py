@@ -55,9 +55,10 @@ class Line:
 
     def _cell(self, values: tuple[float, ...], n: int) -> str:
         if len(values) > 1:
-            return measured.shown(values)
+            return measured.unbroken(measured.shown(values))
         low, high = share_interval(values[0] * n / 100, n)
-        return f"{measured.shown(values)} <br>({100 * low:.1f} to {100 * high:.1f})"
+        interval = measured.unbroken(f"({100 * low:.1f} to {100 * high:.1f})")
+        return f"{measured.unbroken(measured.shown(values))} <br>{interval}"
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,14 @@ def _benchmarked(label: str) -> Line:
         for key in ("D_rt", "D_ft", "probe", "strongest")
     )
     return Line(RETRAINED if label == "retrain" else label, values)
+
+
+def first_picture() -> str:
+    """The picture of the first page: the rows of the README."""
+    found = [
+        Line(row.name, (row.others, row.own, row.attack, row.attack)) for row in measured.rows()
+    ]
+    return "\n".join(picture(found)) + "\n"
 
 
 def picture(lines: Sequence[Line]) -> list[str]:

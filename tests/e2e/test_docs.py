@@ -207,3 +207,19 @@ def test_the_site_has_a_page_for_every_method(tmp_path):
         assert "\n| retrained without deer |" in page and "aria-label=" in page
         assert not too_long(page)
     assert "## unspan erase" in (tmp_path / "cli.md").read_text("utf-8")
+
+
+def test_the_python_of_the_quickstart_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(ROOT))
+    names = {}
+    for block in blocks(ROOT / "docs" / "quickstart.md", "python"):
+        if "unspan.audit(" not in block:  # the gallery runs an audit
+            exec(block, names)  # noqa: S102
+    named = names["again"](names["x"]).argmax(1)
+    threes = names["labels"] == 3
+    assert (named[threes] == 3).float().mean() < 0.1
+    assert (named == names["labels"])[~threes].float().mean() > 0.9
+    assert (
+        not names["before"].equal(names["after"]) and "Deletion: erased" in capsys.readouterr().out
+    )
