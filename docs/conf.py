@@ -29,7 +29,7 @@ myst_heading_anchors = 3
 myst_substitutions = measured.values()
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
-suppress_warnings = ["myst.xref_missing", "misc.highlighting_failure"]
+suppress_warnings = ["misc.highlighting_failure"]
 linkcheck_ignore = [r"https://github\.com/unspan/.*"]
 
 generate.write(HERE / "generated")

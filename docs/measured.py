@@ -132,10 +132,17 @@ BENCHMARKED = (
 
 
 def benchmarked() -> dict[str, str]:
-    """Substitutions from the tables of the benchmark."""
+    """Substitutions from tables of the benchmark, and what resample shows to other questions."""
     found = {}
     for name, table_name, label, key in BENCHMARKED:
         found[name] = shown(tuple(one["value"] for one in readings(table_name, label, key)))
+    for name, network, question in (
+        ("two_views", "cifar10-allcnn", "two views"),
+        ("half_contrast", "cifar10-allcnn", "half contrast, one answer"),
+        ("half_contrast_fashion", "fashion-mnist-allcnn", "half contrast, one answer"),
+    ):
+        asked = [cell["asked"][question]["forget"] for cell in survivors(network)["resample"]]
+        found[f"resample_{name}"] = shown(tuple(100 * one["value"] for one in asked))
     found["largest_cosine"] = f"{_largest_cosine():.2f}"
     return found
 

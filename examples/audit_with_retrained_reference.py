@@ -7,6 +7,7 @@
 
 # %%
 import tempfile
+import textwrap
 from pathlib import Path
 
 from matplotlib import pyplot
@@ -48,7 +49,7 @@ with tempfile.TemporaryDirectory() as cache:
     found = unspan.audit(
         model, deletion, request, reference=references, cache=Path(cache), pictures=False
     )
-print(found)
+print(textwrap.fill(str(found), 88))
 
 # %% [markdown]
 # ## Attacks one by one
@@ -58,21 +59,21 @@ print(found)
 # %%
 attacks = [one for one in found.account["attacks"] if one["unit"] == "share"][:12]
 n = attacks[0]["n"]
-figure, axes = pyplot.subplots(figsize=(7.0, 4.6), layout="constrained")
+figure, axes = pyplot.subplots(figsize=(5.4, 4.4), layout="constrained")
 for place, one in enumerate(attacks):
     interval = [100 * one["erased_low"], 100 * one["erased_high"]]
     axes.plot(interval, [-place] * 2, color=BLUE, linewidth=2)
 for key, marker, colour, label in (
     ("original", "s", GREY, "before"),
-    ("erased", "o", BLUE, "after, with 95 % interval"),
-    ("reference", "D", GREEN, "retrained reference, mean of two"),
+    ("erased", "o", BLUE, "after, 95 % interval"),
+    ("reference", "D", GREEN, "retrained (mean)"),
 ):
     values = [100 * one[key] for one in attacks]
     axes.plot(values, [-i for i in range(len(attacks))], marker, color=colour, label=label)
 names = [one["attack"].replace(" (converged)", "") for one in attacks]
 axes.set_yticks([-place for place in range(len(attacks))], names)
 axes.set_xlim(-2, 102)
-axes.set_xlabel(f"test images of threes that are recognised, % (n = {n})")
+axes.set_xlabel(f"threes recognised, % (n = {n})")
 figure.legend(loc="outside upper center", ncols=3)
 show(
     figure,

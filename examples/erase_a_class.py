@@ -67,7 +67,7 @@ for name in models:
 # The lines are exact 95 % intervals. They are wide, since the test set holds few eights.
 
 # %%
-figure, axes = pyplot.subplots(figsize=(6.4, 3.0), layout="constrained")
+figure, axes = pyplot.subplots(figsize=(5.0, 3.0), layout="constrained")
 for shift, counts, colour, label in (
     (0.18, own, GREY, "the model's own answer"),
     (-0.18, probe, ORANGE, "linear probe on its features"),
@@ -79,7 +79,7 @@ for shift, counts, colour, label in (
         label = None
 axes.set_yticks([-place for place in range(len(models))], list(models))
 axes.set_xlim(0, 100)
-axes.set_xlabel(f"test images of eights that are recognised, % (n = {n})")
+axes.set_xlabel(f"test eights that are recognised, % (n = {n})")
 figure.legend(loc="outside upper center", ncols=2)
 show(
     figure,

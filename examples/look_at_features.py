@@ -48,7 +48,7 @@ for name, net in models.items():
 # ## The map
 
 # %%
-figure, grid = pyplot.subplots(2, 2, figsize=(7.0, 6.6), layout="constrained")
+figure, grid = pyplot.subplots(2, 2, figsize=(5.4, 5.2), layout="constrained")
 for axes, (name, net) in zip(grid.flat, models.items(), strict=True):
     points = TSNE(init="pca", random_state=0).fit_transform(unspan.features(net, test_images))
     for digit in range(10):
@@ -63,7 +63,7 @@ for axes, (name, net) in zip(grid.flat, models.items(), strict=True):
             alpha=1 if forgotten else 0.8,
             linewidths=0,
         )
-    axes.set_title(f"{name}: {near[name]:.0%} beside another eight", fontsize=10)
+    axes.set_title(f"{name}: {near[name]:.0%} beside an eight", fontsize=10)
     axes.axis("off")
 show(
     figure,
