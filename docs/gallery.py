@@ -34,7 +34,8 @@ def write(folder: Path) -> None:
     names = "\n".join(SCRIPTS)
     (folder / "index.md").write_text(
         "# Gallery\n\nScripts of `examples/`. They run when this site is built, and in the tests;"
-        " what they print and draw is shown as it came.\n\n"
+        " what they print and draw is shown as it came. `python -m examples.erase_a_class` runs"
+        " one from the folder of the repository; pictures then go to `build/pictures/`.\n\n"
         + "\n\n".join(entries)
         + f"\n\n```{{toctree}}\n:hidden:\n\n{names}\n```\n",
         "utf-8",

@@ -27,7 +27,8 @@ def write(folder: Path) -> None:
         (folder / "methods" / f"{method.name}.md").write_text(method_page(method), "utf-8")
     names = "\n".join(f"{method.name}" for method in METHODS)
     (folder / "methods" / "index.md").write_text(
-        "# Methods\n\nOne page a method, made from the card at the top of its file.\n\n"
+        "# Methods\n\nOne page a method, made from the card at the top of its file, with what was"
+        " measured. Side by side they stand in the [benchmark](../benchmark.md).\n\n"
         f"```{{toctree}}\n:maxdepth: 1\n\n{names}\n```\n",
         "utf-8",
     )
