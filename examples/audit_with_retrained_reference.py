@@ -3,7 +3,7 @@
 #
 # An audit asks what attackers recover after an erasure. A fair zero is a network that never saw
 # the forgotten samples. Here two such networks are trained, and the audit compares all of them.
-# Only the digits 0 to 4 are used, so that it takes half a minute.
+# Only the digits 0 to 3 are used, so that it takes half a minute.
 
 # %%
 import tempfile
@@ -17,7 +17,7 @@ import unspan
 from examples import digits
 from examples.pictures import BLUE, GREEN, GREY, show
 
-FORGOTTEN, CLASSES = 3, 5
+FORGOTTEN, CLASSES = 3, 4
 splits = {}
 for name, split in digits.data().items():
     images, labels = digits.tensors(split)
