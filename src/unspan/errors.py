@@ -17,6 +17,10 @@ class UsageError(UnspanError):
     exit_code = 2
 
 
+class DamagedRecord(UsageError):
+    """A file that unspan wrote, with a field that is missing or of another type (exit 2)."""
+
+
 class DataError(UnspanError):
     """The data does not allow what was asked (exit 3)."""
 

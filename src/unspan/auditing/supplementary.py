@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from unspan.artifact.deletion import RECORD, Record
+from unspan.audit_record.record import ScoreRow
+from unspan.audit_record.vocabulary import ReferenceKind, ScoreGroup
 from unspan.auditing import published, scores
 from unspan.auditing.case import Case
 from unspan.auditing.collect import Subject, subject
-from unspan.auditing.reading import AttackResult, verdict
 from unspan.auditing.reference import random_weights
 from unspan.data.inputs import first_rows
 from unspan.data.loading import batches
@@ -29,11 +29,11 @@ from unspan.run import Run
 _NOISY = 500  # samples of each kind for the instability attack
 
 
-def other_scores(case: Case, readings: dict[str, list[Reading]]) -> list[dict[str, Any]]:
+def other_scores(case: Case, readings: dict[str, list[Reading]]) -> list[ScoreRow]:
     """Everything that is reported beside the attacks."""
     run, rows = case.run, []
     models = [name for name in ("before", "after", *case.references) if name != "pixels"]
-    retrained = case.references if case.kind == "retrained" else []
+    retrained = case.references if case.kind is ReferenceKind.RETRAINED else []
     for name in models:
         run.report(f"{name}: other scores", 0, None)
         rows += scores.utility(
@@ -101,7 +101,7 @@ def _directions(
     return null_directions(original[0], head[0])
 
 
-def _zrf(case: Case) -> list[dict[str, Any]]:
+def _zrf(case: Case) -> list[ScoreRow]:
     """ZRF against three networks with random weights."""
     before = case.test["before"]
     if before.logits is None:
@@ -140,7 +140,7 @@ def _zrf(case: Case) -> list[dict[str, Any]]:
     )
 
 
-def _stability(case: Case) -> list[dict[str, Any]]:
+def _stability(case: Case) -> list[ScoreRow]:
     """Do features of forgotten samples move more than others under tiny noise on the input, or, of
     images, when the mirror image is asked for?
     """
@@ -166,7 +166,7 @@ def _stability(case: Case) -> list[dict[str, Any]]:
             )
         rows.append(
             scores.row(
-                "stability",
+                ScoreGroup.STABILITY,
                 one.name,
                 instability(clean, noisy, mark).score("test"),
                 ScoreKind.NOISE,
@@ -175,7 +175,7 @@ def _stability(case: Case) -> list[dict[str, Any]]:
         if mirrored is not None:
             rows.append(
                 scores.row(
-                    "stability",
+                    ScoreGroup.STABILITY,
                     one.name,
                     instability(clean, mirrored, mark, MIRROR).score("test"),
                     ScoreKind.MIRROR,
@@ -196,19 +196,3 @@ def tell(run: Run, name: str, stage: str) -> None:
 
 def _limited(run: Run) -> Run:
     return replace(run, max_samples=_NOISY, progress=None)
-
-
-def single_samples(case: Case) -> AttackResult | None:
-    """The sample-level attack; an AUC of 0.5 is what a model that never saw the samples gives."""
-    if not case.parts.unseen:
-        return None
-    found = scores.sample_attack(case.fit, case.test, case.references, case.by_class)
-    if not found or found["after"].rest is None:
-        return None
-    never = Reading(
-        attack="",
-        unit="AUC",
-        forget=torch.full_like(found["after"].forget, 0.5),
-        rest=torch.full_like(found["after"].rest, 0.5),
-    )
-    return verdict(found["before"], found["after"], [never], seed=case.run.seed)

@@ -4,8 +4,6 @@ data are needed.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +15,12 @@ from unspan.artifact import inspect, load
 from unspan.artifact import receipt as receipts
 from unspan.artifact.deletion import RECORD, Record
 from unspan.artifact.private import ROUNDING, read_private
+from unspan.audit_record import stored
+from unspan.audit_record.record import AuditRecord
 from unspan.erasers import Gate, Projection, head_rows
-from unspan.errors import ModelError, UnspanError, UsageError
+from unspan.errors import DamagedRecord, ModelError, UnspanError, UsageError
 from unspan.extraction import head_parameters, unwrap
 from unspan.metrics.casts import cast_weight
-from unspan.report.rule import SCHEMA
 from unspan.system.digests import state_hash
 
 _ROUNDING = {
@@ -30,6 +29,13 @@ _ROUNDING = {
     "bf16": 1e-2,
     "int8": 2e-2,
 }  # what rounding of the head lets through of removed directions
+
+
+_SAME_PAGE = {
+    True: "drawn again, byte for byte",
+    False: "it differs",
+    None: ("it differs, and was written by other versions of the libraries: compare by hand"),
+}
 
 
 @dataclass(frozen=True)
@@ -45,14 +51,6 @@ class Check:
     name: str
     ok: bool | None
     detail: str
-
-
-def seal(account: dict[str, Any]) -> str:
-    """sha256 over an audit without its seal: finds an edit, but is no signature, since whoever
-    edits can seal again.
-    """
-    text = receipts.canonical({key: value for key, value in account.items() if key != "seal"})
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
 def verify(
@@ -192,34 +190,26 @@ def _gate(model: nn.Module, record: Record, eraser: Gate) -> list[Check]:
 def _audit(path: Path, account: dict[str, Any]) -> list[Check]:
     path = path / "audit.json" if path.is_dir() else path
     try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        return [Check("audit", None, f"{path} cannot be read: {error}")]
-    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
-        return [
-            Check(
-                "audit",
-                None,
-                f"{path} has schema {found.get('schema') if isinstance(found, dict) else None!r};"
-                f" this version reads {SCHEMA}",
-            )
-        ]
-    hashes = found.get("hashes")
-    same = isinstance(hashes, dict) and hashes.get("after") == account["model"]["sha256_after"]
-    whole = found.get("seal") == seal(found)
-    said = (
-        str(found.get("verdict"))
-        if whole
-        else "its verdict is not repeated here, since the audit was edited"
-    )
+        form = stored.decode(path)
+        record = stored.from_dict(form, str(path))
+    except DamagedRecord as error:
+        return [Check("audit is whole", False, str(error))]
+    except UsageError as error:
+        return [Check("audit", None, str(error))]
+    whole = record.seal == stored.seal(form)
+    said = "its verdict is not repeated here, since the audit was edited"
     return [
         Check("audit is as it was written", whole, "its seal; not a signature"),
-        Check("audit is of these weights", same, said),
-        *_pages(path.parent, found, whole),
+        Check(
+            "audit is of these weights",
+            record.hashes.after == account["model"]["sha256_after"],
+            record.verdict.value if whole else said,
+        ),
+        *_pages(path.parent, record, whole),
     ]
 
 
-def _pages(folder: Path, found: dict[str, Any], whole: bool) -> list[Check]:
+def _pages(folder: Path, record: AuditRecord, whole: bool) -> list[Check]:
     """Whether the pages beside an audit say what it says."""
     from unspan.report import html, markdown
 
@@ -227,28 +217,9 @@ def _pages(folder: Path, found: dict[str, Any], whole: bool) -> list[Check]:
     for name, draw in (("report.html", html), ("report.md", markdown)):
         if not (folder / name).is_file():
             continue
-        try:
-            equal: bool | None = (
-                (folder / name).read_text("utf-8", errors="replace") == draw(found)
-                if whole
-                else False
-            )
-        except UnspanError:
-            equal = False
-        if equal is False and whole and found.get("versions") != receipts.versions():
+        written = (folder / name).read_text("utf-8", errors="replace")
+        equal: bool | None = whole and written == draw(record)
+        if whole and not equal and record.versions != receipts.versions():
             equal = None  # drawn by other versions of the libraries
-        checks.append(
-            Check(
-                f"{name} says what the audit says",
-                equal,
-                {
-                    True: "drawn again, byte for byte",
-                    False: "it differs",
-                    None: (
-                        "it differs, and was written by other versions of the libraries: compare by"
-                        " hand"
-                    ),
-                }[equal],
-            )
-        )
+        checks.append(Check(f"{name} says what the audit says", equal, _SAME_PAGE[equal]))
     return checks
