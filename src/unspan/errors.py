@@ -33,6 +33,10 @@ class ModelError(UnspanError):
     exit_code = 4
 
 
+class OtherVersionError(ModelError):
+    """A folder that another version of unspan wrote (exit 4)."""
+
+
 class UnsafeFileError(UnspanError):
     """A file that is refused because reading it could run code or leave its folder (exit 5)."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unspan.artifact.deletion import RECORD, Record
+from unspan.artifact.deletion import record_of
 from unspan.audit_record.record import Hashes
 from unspan.audit_record.vocabulary import ReferenceKind
 from unspan.auditing.attack_split import Parts
@@ -79,7 +79,7 @@ def provenance(before: Subject, after: Subject, request: Request) -> list[str]:
     Raises:
         DataError: the original is not the model that was erased.
     """
-    record: Record | None = getattr(after.model, RECORD, None)
+    record = record_of(after.model)
     if record is None:
         return []
     receipts = [*record.receipt["previous"], record.receipt]

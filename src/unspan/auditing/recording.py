@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unspan.artifact import receipt as receipts
-from unspan.artifact.deletion import RECORD, Record
+from unspan.artifact.deletion import record_of
 from unspan.audit_record.drawings import Figures
 from unspan.audit_record.record import (
     AuditedMethod,
@@ -177,7 +177,7 @@ def _request(case: Case, split: str) -> AuditedRequest:
 
 
 def _method(case: Case) -> AuditedMethod | None:
-    record: Record | None = getattr(case.subjects[1].model, RECORD, None)
+    record = record_of(case.subjects[1].model)
     if record is None:
         return None
     return AuditedMethod(record.receipt["method"]["name"], record.form)

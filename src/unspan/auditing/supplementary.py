@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from unspan.artifact.deletion import RECORD, Record
+from unspan.artifact.deletion import Record, record_of
 from unspan.audit_record.record import ScoreRow
 from unspan.audit_record.vocabulary import ReferenceKind, ScoreGroup
 from unspan.auditing import published, scores
@@ -59,7 +59,7 @@ def other_scores(case: Case, readings: dict[str, list[Reading]]) -> list[ScoreRo
         )
         rows += published.table_five(fit, test, case.unseen, retrained, run.seed)
         rows += published.nomus_rows(test, case.unseen, rows)
-    record: Record | None = getattr(case.subjects[1].model, RECORD, None)
+    record = record_of(case.subjects[1].model)
     rows += published.run_time(record.receipt) if record is not None else []
     rows += scores.relearning(readings)
     rows += scores.representation(

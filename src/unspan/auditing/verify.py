@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from unspan.artifact import inspect, load
+from unspan.artifact import Damage, damage_of, inspect, load
 from unspan.artifact import receipt as receipts
-from unspan.artifact.deletion import RECORD, Record
+from unspan.artifact.deletion import Record, record_of
 from unspan.artifact.private import ROUNDING, read_private
 from unspan.audit_record import stored
 from unspan.audit_record.record import AuditRecord
 from unspan.erasers import Gate, Projection, head_rows
-from unspan.errors import DamagedRecord, ModelError, UnspanError, UsageError
+from unspan.errors import DamagedRecord, ModelError, OtherVersionError, UnspanError, UsageError
 from unspan.extraction import head_parameters, unwrap
 from unspan.metrics.casts import cast_weight
 from unspan.system.digests import state_hash
@@ -31,6 +31,11 @@ _ROUNDING = {
 }  # what rounding of the head lets through of removed directions
 
 
+_DAMAGED = {
+    Damage.RECEIPT: "receipt is as it was written",
+    Damage.WEIGHTS: "weights file is the one the receipt describes",
+    None: "weights file is the one the receipt describes",
+}
 _SAME_PAGE = {
     True: "drawn again, byte for byte",
     False: "it differs",
@@ -70,50 +75,44 @@ def verify(
     """
     try:
         account = inspect(folder)
-    except UsageError as error:
+    except (UsageError, OtherVersionError) as error:
         return [Check("folder", None, str(error))]
     except ModelError as error:
-        return [
-            Check(
-                "weights file is the one the receipt describes",
-                False if "schema" not in str(error) else None,
-                str(error),
-            )
-        ]
-    checks = [
-        Check(
-            "weights file is the one the receipt describes",
-            True,
-            account["files"]["model.safetensors"],
-        )
-    ]
+        return [Check(_DAMAGED[damage_of(folder)], False, str(error))]
+    weights = account["files"]["model.safetensors"]
+    checks = [Check(_DAMAGED[Damage.WEIGHTS], True, weights)]
     try:
         built = unwrap(load(folder, model, trust_code=trust_code))
     except UnspanError as error:
         checks.append(Check("model", None, str(error)))
-        built = None
-    if built is not None:
-        digest = state_hash(built.state_dict())
-        checks.append(
-            Check(
-                "loaded weights are those that were erased",
-                digest == account["model"]["sha256_after"],
-                digest,
-            )
-        )
-        private = _private(folder, built)
-        checks += [*_eraser(built, directions_known=any(one.ok for one in private)), *private]
-    return checks + (_audit(audit, account) if audit is not None else [])
+    else:
+        checks += _loaded(folder, built, account)
+    if audit is not None:
+        checks += _audit(audit, account)
+    return checks
 
 
-def _eraser(model: nn.Module, *, directions_known: bool) -> list[Check]:
+def _loaded(folder: Path, model: nn.Module, account: dict[str, Any]) -> list[Check]:
+    """Weights, eraser and private folder of a model that could be built."""
+    digest = state_hash(model.state_dict())
+    same = digest == account["model"]["sha256_after"]
+    found = [Check("loaded weights are those that were erased", same, digest)]
+    record = record_of(model)
+    if record is None:
+        return found
+    private = _private(folder, model, record)
+    known = any(one.ok for one in private)
+    return [*found, *_eraser(model, record, directions_known=known), *private]
+
+
+def _eraser(model: nn.Module, record: Record, *, directions_known: bool) -> list[Check]:
     """The eraser that the model carries; a trained model has none, and nothing to check here.
 
     Args:
         model: as loaded.
+        record: how it was erased.
         directions_known: the private folder holds the directions, and its own check holds.
     """
-    record: Record = getattr(model, RECORD)
     eraser = record.eraser
     if record.placement == "trained" or (eraser is None and directions_known):
         return []
@@ -149,9 +148,8 @@ def _eraser(model: nn.Module, *, directions_known: bool) -> list[Check]:
     return found
 
 
-def _private(folder: Path, model: nn.Module) -> list[Check]:
+def _private(folder: Path, model: nn.Module, record: Record) -> list[Check]:
     """The private folder, where it is there: whole, and of these weights."""
-    record: Record = getattr(model, RECORD)
     found = read_private(folder, record.receipt["placement"], model, record.feature_layer)
     if not found.there:
         return []
