@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from torch import Tensor
 
@@ -18,18 +17,12 @@ from unspan.metrics.accuracy import (
     suppression,
     worst_drop,
 )
-from unspan.metrics.casts import LIMITS as NULL_LIMITS
-from unspan.metrics.casts import cast_scores, null_ratio
 from unspan.metrics.fewshot import shots_to
-from unspan.metrics.guardedness import guardedness
 from unspan.metrics.identity import ScoreKind
-from unspan.metrics.leakage import direction_leakage, head_leakage, subspace_leakage
 from unspan.metrics.membership import loss_attack, losses, published_loss_attack
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.retention import harmonic_mean
 from unspan.metrics.score import Reading, Score
-from unspan.metrics.signature import reference_signature
-from unspan.metrics.similarity import fisher_ratio, linear_cka
 
 Head = tuple[Tensor, Tensor]
 Row = ScoreRow
@@ -131,75 +124,6 @@ def membership(name: str, fit: Outputs, test: Outputs, unseen: Tensor, seed: int
     ]
 
 
-def representation(
-    fit: Outputs, test: Mapping[str, Outputs], references: Sequence[str]
-) -> list[Row]:
-    """How far features moved: CKA with the original and the reference, separation of the forget
-    group, exact linear guardedness.
-    """
-    rows = [
-        row(
-            ScoreGroup.REPRESENTATION,
-            "after",
-            replace(
-                linear_cka(test["after"].features, test["before"].features, "test"),
-                name="linear CKA with the original",
-            ),
-        )
-    ]
-    if references and len(test[references[0]]) == len(test["after"]):
-        rows.append(
-            row(
-                ScoreGroup.REPRESENTATION,
-                "after",
-                replace(
-                    linear_cka(test["after"].features, test[references[0]].features, "test"),
-                    name="linear CKA with the reference",
-                ),
-            )
-        )
-    rows += [
-        row(ScoreGroup.REPRESENTATION, name, fisher_ratio(one.features, one.forget, "test"))
-        for name, one in test.items()
-        if name in ("before", "after")
-    ]
-    inside, *others = guardedness(fit, test["after"])
-    rows.append(row(ScoreGroup.REPRESENTATION, "after", inside, ScoreKind.GUARDEDNESS_FIT))
-    return rows + [row(ScoreGroup.REPRESENTATION, "after", score) for score in others]
-
-
-def against_reference(
-    fit: Mapping[str, Outputs], test: Mapping[str, Outputs], references: Sequence[str]
-) -> list[Row]:
-    """Whether answers on forgotten samples can be told from those of a retrained model; two
-    retrained models beside it.
-    """
-    rows = []
-    for name, other in [
-        ("after", references[0]),
-        *zip(references[:1], references[1:2], strict=False),
-    ]:
-        pair = [(one[name], one[other]) for one in (fit, test)]
-        if all(side.logits is not None for sides in pair for side in sides):
-            score = reference_signature(pair[0], pair[1]).score("test forget")
-            rows.append(
-                row(
-                    ScoreGroup.REPRESENTATION,
-                    name,
-                    replace(
-                        score,
-                        name=(
-                            "answers told from the reference's"
-                            if name == "after"
-                            else "answers of two references told apart"
-                        ),
-                        better="reference",
-                    ),
-                )
-            )
-    return rows
-
-
 def relearning(readings: Mapping[str, Sequence[Reading]]) -> list[Row]:
     """How many examples bring each model to half of what the original reads with the most, variant
     by variant.
@@ -234,63 +158,6 @@ def relearning(readings: Mapping[str, Sequence[Reading]]) -> list[Row]:
                 )
             )
     return rows
-
-
-def leakage(directions: Tensor | None, head: Head | None, fit: Outputs) -> list[Row]:
-    """What the shipped eraser and head tell about the samples behind them; `fit` are features of
-    the original.
-    """
-    forget, rest = fit.features[fit.forget], fit.features[~fit.forget]
-    rows = []
-    if directions is not None:
-        rows.append(
-            row(
-                ScoreGroup.LEAKAGE,
-                "after",
-                direction_leakage(directions, forget, rest, "train forget"),
-            )
-        )
-        rows.append(
-            row(
-                ScoreGroup.LEAKAGE,
-                "after",
-                replace(
-                    subspace_leakage(directions, forget, rest).score("train forget"),
-                    name="AUC of the share in the removed span",
-                ),
-            )
-        )
-    if head is not None:
-        rows.append(
-            row(
-                ScoreGroup.LEAKAGE,
-                "after",
-                replace(
-                    head_leakage(head[0], forget, rest).score("train forget"),
-                    name="AUC of what the new head does not read",
-                ),
-            )
-        )
-    return rows
-
-
-def casts(
-    test: Outputs, head: Head | None, original: Head | None, directions: Tensor | None
-) -> list[Row]:
-    """Forget accuracy of the own head in lower precision, quantised and pruned, and what it then
-    reads of removed directions.
-    """
-    if head is None or test.logits is None:
-        return []
-    found = cast_scores(test, head[0], head[1], "test forget")
-    if (
-        directions is not None
-        and original is not None
-        and original[0].shape == head[0].shape
-        and bool((original[0].double() @ directions.double()).any())
-    ):
-        found += [null_ratio(original[0], head[0], directions, how) for how in (None, *NULL_LIMITS)]
-    return [row(ScoreGroup.CAST, "after", score) for score in found]
 
 
 def described(
