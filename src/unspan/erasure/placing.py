@@ -9,7 +9,7 @@ from unspan.erasure.install import install, verify
 from unspan.erasure.locating import Located
 from unspan.erasure.opening import Opened
 from unspan.extraction import read
-from unspan.extraction.access_paths import compare, outcomes
+from unspan.extraction.access_outcomes import compare, outcomes
 
 
 def install_eraser(opened: Opened, located: Located, fitted: Fitted, eraser: Eraser) -> Change:
