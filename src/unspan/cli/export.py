@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
+from unspan.cli import options as option
 from unspan.errors import UsageError
 
 
 def export(
-    folder: Annotated[Path, typer.Argument(help="Folder written by unspan erase.")],
-    out: Annotated[Path, typer.Option(help="File to write: NAME.onnx or NAME.pt2 (torch.export).")],
-    shape: Annotated[
-        str | None,
-        typer.Option(
-            help="Shape of one input, for example 3,224,224; by default as it was erased."
-        ),
-    ] = None,
-    trust_code: Annotated[
-        bool,
-        typer.Option(
-            "--trust-code", help="Run the code that the folder names to build its python: model."
-        ),
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an exported file.")
-    ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    folder: option.ErasedFolder,
+    out: option.OutExport,
+    shape: option.Shape = None,
+    trust_code: option.TrustCodeOfFolder = False,
+    overwrite: option.OverwriteExport = False,
+    debug: option.Debug = False,
 ) -> None:
     """Export an erased model to ONNX or torch.export, and compare the file with the model."""
     import torch

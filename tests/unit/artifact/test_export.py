@@ -3,10 +3,10 @@ is left behind.
 """
 
 import builtins
-import inspect
 import logging
 import warnings
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 import onnxruntime
@@ -234,5 +234,5 @@ def test_only_a_file_of_the_same_format_with_the_mark_is_replaced(tmp_path, form
 
 
 def test_the_help_of_the_command_names_every_format():
-    out = inspect.signature(export_command).parameters["out"].annotation
-    assert all(f"NAME.{name}" in out for name in FORMATS)
+    out = get_type_hints(export_command, include_extras=True)["out"].__metadata__[0]
+    assert all(f"NAME.{name}" in out.help for name in FORMATS)
