@@ -15,8 +15,9 @@ from unspan.benchmark.leaderboard import leaderboard
 from unspan.benchmark.packed import report_order
 from unspan.benchmark.spec import printed
 from unspan.benchmark.store import Store
+from unspan.benchmark.table_values import Filled, Table
 from unspan.benchmark.tables import comma_separated, escaped, latex, markdown
-from unspan.benchmark.views import TABLES, Filled, Table
+from unspan.benchmark.views import TABLES
 from unspan.errors import UsageError
 
 
