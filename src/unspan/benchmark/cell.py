@@ -17,9 +17,11 @@ from unspan.auditing.collect import subject
 from unspan.auditing.gradcam import panels
 from unspan.auditing.reference import random_weights
 from unspan.benchmark import networks
-from unspan.benchmark.data import Data, in_memory, opened, pooled, requests
+from unspan.benchmark.data import Data, opened
 from unspan.benchmark.measure import beside, embedded, measured, outputs
+from unspan.benchmark.memory import in_memory, pooled
 from unspan.benchmark.renamed import configured_method, todays_names
+from unspan.benchmark.requests import requests
 from unspan.benchmark.spec import Cell
 from unspan.benchmark.store import Store
 from unspan.data.loading import batches
