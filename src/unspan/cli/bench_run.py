@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from unspan.errors import DataError, InconclusiveError, ResourceError, UnspanError
 
 if TYPE_CHECKING:
+    from unspan.benchmark.grid import Spec
     from unspan.benchmark.runner import Tally
-    from unspan.benchmark.spec import Spec
 
 
 def run_specs(o: dict[str, Any]) -> None:

@@ -22,9 +22,10 @@ from browser import BINARY, Browser
 
 from unspan.benchmark import store as stores
 from unspan.benchmark.cell import Bench
+from unspan.benchmark.grid import Cell
 from unspan.benchmark.report import filled, report
 from unspan.benchmark.runner import estimate, own_cells, record, state, work
-from unspan.benchmark.spec import Cell, check_given, find, load, printed, shipped
+from unspan.benchmark.spec import check_given, find, load, printed, shipped
 from unspan.benchmark.spec_text import KINDS
 from unspan.benchmark.store import Store
 from unspan.benchmark.table_values import Column, Line, Number, Table
