@@ -10,9 +10,9 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from unspan.artifact import receipt as receipts
 from unspan.artifact.layout import RECEIPT, WEIGHTS, private_folder, private_hashes
 from unspan.errors import ModelError, OtherVersionError, UsageError
+from unspan.system import schemas
 from unspan.system.digests import file_hash, state_hash
 
 # what every receipt has, and reading a folder needs
@@ -122,10 +122,11 @@ def _parsed(path: Path) -> dict[str, Any]:
         raise ModelError(f"{file} cannot be read: {error.strerror}.") from error
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{file} is damaged ({error}). Write the folder again.") from error
-    if schema != receipts.SCHEMA:
+    if schema != schemas.RECEIPT.schema:
         raise OtherVersionError(
-            f"{file} has schema {schema!r}; this version reads {receipts.SCHEMA}. Update unspan for"
-            " a newer folder; for an older one, erase again from the original model."
+            f"{file} has schema {schema!r}; this version reads {schemas.RECEIPT.schema}."
+            " Update unspan for a newer folder; for an older one, erase again from the original"
+            " model."
         )
     missing = _missing(account)
     if missing:

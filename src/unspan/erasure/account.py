@@ -16,6 +16,7 @@ from unspan.erasure.measuring import Measured
 from unspan.erasure.opening import Opened
 from unspan.run import Run
 from unspan.system.digests import state_hash
+from unspan.system.schemas import RECEIPT
 
 
 def account(
@@ -33,7 +34,7 @@ def account(
     splits, seen, run = opened.splits, change.seen, opened.run
     eraser = change.eraser
     receipt: dict[str, Any] = {
-        "schema": receipts.SCHEMA,
+        "schema": RECEIPT.schema,
         "created": receipts.now(),
         "request": _request(opened, change),
         "method": {
