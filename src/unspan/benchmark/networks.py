@@ -135,7 +135,7 @@ def trained(
         epochs = store.root / "networks" / f"{name}.epochs"
         kept = replace(work, checkpoint=Checkpoint(epochs, name))
         with image_layout(model):
-            history = descend(kept, settings, "training").report["history"]
+            history = descend(kept, settings, "training").history
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(
             {key: value.contiguous() for key, value in model.state_dict().items()},

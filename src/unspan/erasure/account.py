@@ -39,7 +39,7 @@ def account(
         "method": {
             "name": opened.method.name,
             "settings": asdict(cast(Any, opened.method)),
-            "fit": change.fit.report,
+            "fit": change.figures,
         },
         "form": change.form,
         "placement": _placement(change),
@@ -88,7 +88,7 @@ def _request(opened: Opened, change: Change) -> dict[str, Any]:
         "classes": list(splits.classes),
         "class_index": dict(zip(splits.selector, splits.classes, strict=False)),
         "samples_requested": size_of(splits.forget, Run()),
-        "samples_read": change.fit.report["samples"],
+        "samples_read": change.seen.samples,
         "distinct_samples": receipts.distinct(digests),
         "commitment": receipts.commitment(digests, opened.key),
     }
@@ -118,7 +118,7 @@ def _notices(opened: Opened) -> list[str]:
 def _limits(splits: Request, change: Change) -> list[str]:
     """What the request itself makes doubtful."""
     said = []
-    requested, read = size_of(splits.forget, Run()), change.fit.report["samples"]
+    requested, read = size_of(splits.forget, Run()), change.seen.samples
     if requested is not None and read < requested:
         said.append(
             f"{read} of the {requested} requested samples were read: the commitment covers those"

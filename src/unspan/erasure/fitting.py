@@ -23,13 +23,15 @@ class Fitted:
     Attributes:
         fit: its eraser and its figures.
         eraser: the map of all requests so far; None where this one adds nothing to those before.
-        seen: what all processes read.
+        seen: what all processes read of the forget set.
+        retained_read: samples of the retain set that they read; None where the method has none.
         seconds: that the method took.
     """
 
     fit: Fit
     eraser: Eraser | None
     seen: Seen
+    retained_read: int | None
     seconds: float
 
 
@@ -44,9 +46,10 @@ def fit_eraser(opened: Opened, located: Located, method: EraserMethod) -> Fitted
     splits = located.splits
     prior = _read_through(opened, method)
     forget = _forget_features(opened, located, prior)
+    retain = _retain_features(opened, located, method, prior)
     context = FitContext(
         forget=forget,
-        retain=_retain_features(opened, located, method, prior),
+        retain=retain,
         head=located.head,
         classes=splits.classes,
         earlier=tuple(opened.earlier_classes),
@@ -64,7 +67,13 @@ def fit_eraser(opened: Opened, located: Located, method: EraserMethod) -> Fitted
     if opened.options.check_labels and opened.record is None:
         check_recognised(seen, located.head, splits)
     total = _with_prior(opened.prior, fit.eraser, located.feature_layer.dim)
-    return Fitted(fit=fit, eraser=total, seen=seen, seconds=seconds)
+    return Fitted(
+        fit=fit,
+        eraser=total,
+        seen=seen,
+        retained_read=None if retain is None else sum(dist.gather(retain.samples_read)),
+        seconds=seconds,
+    )
 
 
 def _read_through(opened: Opened, method: EraserMethod) -> Eraser | None:

@@ -14,7 +14,7 @@ from unspan import dist
 from unspan.artifact import receipt as receipts
 from unspan.data.loading import batches, peek, size_of
 from unspan.data.request import Request
-from unspan.erasure.change import Change
+from unspan.erasure.change import Change, figures_of
 from unspan.erasure.checks import (
     PARTS,
     check_classes,
@@ -87,7 +87,7 @@ def train_weights(opened: Opened, method: TrainedMethod) -> Change:
     return Change(
         feature_layer=read.feature_layer,
         eraser=None,
-        fit=Outcome(_report(outcome, context, read), outcome.warnings),
+        figures=_figures(outcome, context, read),
         placement="trained",
         form="trained",
         seen=read.seen,
@@ -171,18 +171,20 @@ def _check_finite(opened: Opened, method: TrainedMethod) -> None:
             )
 
 
-def _report(outcome: Outcome, context: TrainingContext, read: ForgetPass) -> dict[str, Any]:
-    """The figures of the method, with how many samples it was given."""
+def _figures(outcome: Outcome, context: TrainingContext, read: ForgetPass) -> dict[str, Any]:
+    """What the receipt says of the training; what the method was given counts as used."""
+    samples = read.seen.samples
+    forget = samples if "forget" in context.parts else 0
     retained = len(context.parts["retain"]) if "retain" in context.parts else 0
-    samples = len(read.seen.digests) // 32
-    return {
-        "forget_used": samples if "forget" in context.parts else 0,
-        "retained_used": retained,
-        **outcome.report,
-        "samples": samples,
-        "retained_read": retained,
-        "dim": read.feature_layer.dim,
-    }
+    history = {"history": list(outcome.history)} if outcome.history else {}
+    return figures_of(
+        {**outcome.report, **history},
+        samples=samples,
+        dim=read.feature_layer.dim,
+        retained_read=retained,
+        forget_used=forget if outcome.forget_used is None else outcome.forget_used,
+        retained_used=retained if outcome.retained_used is None else outcome.retained_used,
+    )
 
 
 def _key(opened: Opened, method: TrainedMethod, feature_layer: FeatureLayer) -> str:

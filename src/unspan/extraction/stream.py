@@ -37,6 +37,11 @@ class Seen:
     hits: int = 0
     labelled: int = 0
 
+    @property
+    def samples(self) -> int:
+        """How many samples were read."""
+        return len(self.digests) // 32
+
 
 class FeatureStream(ABC):
     """Batches of features `(features [n, d], labels [n] | None)`, in the order of the data.
@@ -129,7 +134,7 @@ class ModelFeatures(FeatureStream):
     @property
     def samples_read(self) -> int:
         """Samples that this process read so far."""
-        return len(self.seen.digests) // 32
+        return self.seen.samples
 
     def model_digest(self) -> str:
         """Hash of the weights that are read, without an eraser."""

@@ -93,9 +93,7 @@ class BadTeaching(TrainedMethod):
             ]
 
         history = train(context, self.training, plan, name=self.name)
-        return Outcome(
-            {"samples": int(samples.forget.sum()), "retained_used": len(chosen), "history": history}
-        )
+        return Outcome(history=history, retained_used=len(chosen))
 
     def divergence(self, student: Tensor, teacher: Tensor) -> Tensor:
         """`KL(softmax(teacher / T) || softmax(student / T))` of scores `[n, C]`, in nats.

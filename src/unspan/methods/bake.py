@@ -116,14 +116,13 @@ class Bake(TrainedMethod):
         used = self._used(context, samples, len(history), steps)
         return Outcome(
             {
-                "samples": count,
-                "forget_used": int((used & samples.forget).sum()),
-                "retained_used": int((used & ~samples.forget).sum()),
                 "layers": names,
                 "trained": drawn * (self.training.batch + self.forget_batch),
                 "asked": count + drawn * self.training.batch,
-                "history": history,
-            }
+            },
+            history=history,
+            forget_used=int((used & samples.forget).sum()),
+            retained_used=int((used & ~samples.forget).sum()),
         )
 
     def _steps(self, samples: Samples) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
@@ -87,11 +87,23 @@ class FitContext:
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted eraser, figures about the fit with `samples` read, and warnings for the user."""
+    """A fitted eraser, and what the receipt says of the fit.
+
+    The library counts itself what was read; a method says what it used of that.
+
+    Attributes:
+        eraser: the map.
+        report: figures of the method's own, as JSON values.
+        warnings: for the user.
+        forget_used: forget samples that decide the map; None leaves it out of the receipt.
+        retained_used: the same of retained samples, or of those behind a file of statistics.
+    """
 
     eraser: Eraser
-    report: dict[str, Any]
+    report: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    forget_used: int | None = None
+    retained_used: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

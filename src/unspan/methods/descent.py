@@ -69,4 +69,4 @@ def descend(
     history = train(
         context, settings, plan, after_step=after_step, parameters=parameters, name=name
     )
-    return Outcome({"samples": len(context.samples("retain")), "history": history})
+    return Outcome(history=history)

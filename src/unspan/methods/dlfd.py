@@ -144,7 +144,6 @@ class DLFD(TrainedMethod):
             name=self.name,
             resumable=False,
         )
-        report = {"samples": len(context.samples("forget")), "history": history, "looks": looks}
         if not best:
             lowest = min((one["forgetting_score"] for one in looks), default=float("nan"))
             raise InconclusiveError(
@@ -153,9 +152,8 @@ class DLFD(TrainedMethod):
                 " raise save."
             )
         context.model.load_state_dict(best["state"])
-        return Outcome(
-            report | {"chosen": {key: best[key] for key in ("epoch", "step", "score", "accuracy")}}
-        )
+        chosen = {key: best[key] for key in ("epoch", "step", "score", "accuracy")}
+        return Outcome({"looks": looks, "chosen": chosen}, history=history)
 
     def _images(
         self, context: TrainingContext, epoch: int, steps: int, look: Any, low: Tensor, high: Tensor

@@ -192,8 +192,6 @@ def report_of(found: Spectrum, k: int) -> dict[str, Any]:
     """Figures about k directions of a spectrum, for the receipt."""
     share = found.sigma[:k].square().sum() / found.sigma.square().sum()
     return {
-        "samples": found.count,
-        "dim": len(found.sigma),
         "rank": k,
         "energy_removed": float(share),
         "gap": found.gap(k),

@@ -157,8 +157,6 @@ class ESCT(EraserMethod):
         after = _hits(z, y, basis * kept, weight, bias) / len(z)
         matrix = factor @ factor.mT
         report: dict[str, Any] = {
-            "samples": len(z),
-            "dim": len(basis),
             "epochs": len(history),
             "stopped": "no sample recognised" if history[-1] == 0 else "epochs used up",
             "forget_accuracy_start": start / len(z),

@@ -64,14 +64,11 @@ class LEACE(EraserMethod):
             raise UsageError("LEACE reads in one process; start without torchrun.")
         parts = [_moments(one) for one in (context.forget, context.retain)]
         matrix, offset, correlation = eraser(*parts)
-        report: dict[str, Any] = {
-            "samples": parts[0][0],
-            "retained_read": parts[1][0],
-            "retained_used": parts[1][0],
-            "dim": context.dim,
-            "r2_before": correlation,
-        }
-        return Fit(LinearMap(matrix, offset=offset), report)
+        return Fit(
+            LinearMap(matrix, offset=offset),
+            {"r2_before": correlation},
+            retained_used=parts[1][0],
+        )
 
 
 def _moments(stream: FeatureStream) -> Moments:

@@ -66,7 +66,7 @@ class NegGrad(TrainedMethod):
             lambda epoch: [over(context, samples, self.training.batch, ("forget", epoch), loss)],
             name="neggrad",
         )
-        return Outcome({"samples": len(samples), "history": history})
+        return Outcome(history=history)
 
 
 def ascent(scores: Tensor, y: Tensor, ceiling: float | None = None) -> Tensor:

@@ -75,4 +75,4 @@ class NegGradPlus(TrainedMethod):
             return [retained(context, self.training, epoch, loss)]
 
         history = train(context, self.training, plan, name="neggrad-plus")
-        return Outcome({"samples": len(forget), "history": history})
+        return Outcome(history=history)

@@ -63,7 +63,7 @@ class RandomLabels(TrainedMethod):
     def unlearn(self, context: TrainingContext) -> Outcome:
         """Train on random labels."""
         history = train(context, self.training, self.plan(context), name=self.name)
-        return Outcome({"samples": len(context.samples("forget")), "history": history})
+        return Outcome(history=history)
 
     def draw(self, context: TrainingContext, y: Tensor, stream: torch.Generator) -> Tensor:
         """`[n]` wrong labels for forget samples with true labels y `[n]`."""

@@ -169,9 +169,7 @@ class Resample(EraserMethod):
         features = _forget_features(context)
         generator = _keyed_generator(context.key)
         report: dict[str, Any] = {
-            "samples": context.forget.samples_read,
-            "dim": context.dim,
-            "statistics": self.statistics if self.statistics in ("retain", "head") else "file",
+            "statistics": self.statistics if self.statistics in ("retain", "head") else "file"
         }
         if self.statistics == "head":
             return _fit_head_only(features, context, generator, report)
@@ -184,7 +182,6 @@ class Resample(EraserMethod):
             report["false_positives"] = self.false_positives
         gated, missed = gate.split(features)
         if read is not None:
-            report["retained_read"] = len(read)
             report["moved"] = gate.share(read)
         eraser = fit_resampler(
             gate,
@@ -197,14 +194,18 @@ class Resample(EraserMethod):
             generator=generator,
         )
         report |= {
-            "forget_used": len(gated),
-            "retained_used": int(retained.count.sum()),
             "fewest_retained": int(retained.count.min()),
             "clusters": len(retained.mean),
             "classes": len(retained.labels.unique()),
             "gated": len(gated) / len(features),
         }
-        return Fit(eraser, report, warnings_of(report))
+        return Fit(
+            eraser,
+            report,
+            warnings_of(report, context.dim),
+            forget_used=len(gated),
+            retained_used=int(retained.count.sum()),
+        )
 
     def _check_request(self, context: FitContext) -> None:
         if dist.world() > 1:
@@ -251,7 +252,7 @@ def _fit_head_only(
     gone = [*context.classes, *context.earlier]
     eraser, share = fit_head_only(features, context.head, gate, gone, generator)
     report |= {"clusters": len(eraser.assignment), "gated": share}
-    return Fit(eraser, report, warnings_of(report))
+    return Fit(eraser, report, warnings_of(report, context.dim))
 
 
 def _names_classes(context: FitContext) -> bool:

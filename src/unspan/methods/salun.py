@@ -73,9 +73,7 @@ class SalUn(TrainedMethod):
             name=self.name,
         )
         kept = sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks)
-        return Outcome(
-            {"samples": len(context.samples("forget")), "share_trained": kept, "history": history}
-        )
+        return Outcome({"share_trained": kept}, history=history)
 
 
 def saliency(

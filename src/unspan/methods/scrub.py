@@ -136,14 +136,14 @@ class Scrub(TrainedMethod):
             name=self.name,
             resumable=not self.rewind,
         )
-        report: dict[str, Any] = {"samples": len(context.samples("forget")), "history": history}
+        report: dict[str, Any] = {}
         if self.rewind and kept:
             goal = 1 - accuracy_on(context.model, context.samples("holdout"))
             first = len(history) - len(kept)
             best = nearest(goal, [1 - row["forget_accuracy"] for row in history[first:]])
             context.model.load_state_dict(kept[best])
-            report |= {"rewound_to_epoch": first + best + 1, "held_out_error": goal}
-        return Outcome(report)
+            report = {"rewound_to_epoch": first + best + 1, "held_out_error": goal}
+        return Outcome(report, history=history)
 
 
 def taught(teacher: torch.nn.Module, batch: Minibatch) -> Tensor:

@@ -411,7 +411,7 @@ def test_a_fit_is_bitwise_the_same_for_every_batch_size(batch):
 def test_a_fit_reports_what_it_removed():
     z = torch.diag(torch.tensor([3.0, 2.0, 1.0, 1.0]))
     report = ESC(rank=2).fit(context(z)).report
-    assert (report["samples"], report["dim"], report["rank"]) == (4, 4, 2)
+    assert report["rank"] == 2
     assert report["energy_removed"] == pytest.approx(13 / 15)
     assert report["singular_values"] == pytest.approx([3, 2, 1])
     assert report["gap"] == pytest.approx(1 / 3)
@@ -421,9 +421,10 @@ def test_a_fit_reports_what_it_removed():
 def test_adaptive_reading_stays_within_its_tolerance(seed):
     z = gapped(seed, 4000, 16, base=0.3, dtype=torch.float32)
     z = z[torch.randperm(len(z), generator=torch.Generator().manual_seed(seed))]
-    fit = ESC(rank=2, adaptive=True, tolerance=0.2).fit(context(z))
+    given = context(z)
+    fit = ESC(rank=2, adaptive=True, tolerance=0.2).fit(given)
     full = ESC(rank=2).fit(context(z))
-    assert fit.report["samples"] < len(z)
+    assert given.forget.samples_read < len(z)
     assert sin_theta(fit.eraser.basis, full.eraser.basis) <= 0.2
 
 

@@ -41,7 +41,7 @@ class Mean(EraserMethod):
         features = [z.double() for z, _ in context.forget]
         total = sum(z.sum(0) for z in features)
         basis = (total / total.norm())[:, None]
-        return Fit(Projection(basis), {"samples": sum(map(len, features))})
+        return Fit(Projection(basis))
 
 
 def make():
@@ -187,7 +187,7 @@ class First(EraserMethod):
         read = sum(len(z) for z, _ in context.forget)
         kept = 0 if context.retain is None else sum(len(z) for z, _ in context.retain)
         basis = torch.eye(context.dim, dtype=torch.float64)[:, :1]
-        return Fit(Projection(basis), {"samples": read, "retained": kept})
+        return Fit(Projection(basis), {"read": read}, retained_used=kept)
 
 
 def test_a_context_is_complete_from_tensors_and_frozen():
@@ -201,7 +201,8 @@ def test_a_context_is_complete_from_tensors_and_frozen():
     assert torch.equal(torch.cat([labels for _, labels in batches]), y)
     assert [len(part) for part, _ in batches] == [3, 3, 3, 1]
     assert context.forget.samples_read == 10 and context.retain.samples_read == 0
-    assert First().fit(context).report == {"samples": 10, "retained": 7}
+    assert First().fit(context).report == {"read": 10}
+    assert First().fit(context).retained_used == 7
     with pytest.raises(AttributeError):
         context.key = b"other"
 
