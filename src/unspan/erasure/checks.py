@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
+from unspan import dist
 from unspan.data.batch import Batch
 from unspan.data.class_matching import join
 from unspan.data.class_names import names_of_model
@@ -25,7 +26,7 @@ from unspan.erasers.linalg import Moments, sin_theta, spectrum
 from unspan.errors import DataError, UsageError
 from unspan.extraction import FeatureLayer, input_like, read
 from unspan.extraction.stream import Seen, example
-from unspan.methods import EraserMethod
+from unspan.methods import EraserMethod, Method
 
 READ_TWICE = 16  # samples; a coin flip per reading stays unseen once in 65,000 requests
 
@@ -49,6 +50,15 @@ def check_parts(splits: Request, needs: frozenset[str], name: str) -> None:
     for part in PARTS:
         if part in needs and getattr(splits, part) is None:
             raise UsageError(f"Method {name} needs {_MISSING[part]}.")
+
+
+def check_processes(method: Method) -> None:
+    """Refuse several processes where the method works in one (UsageError)."""
+    if method.one_process and dist.world() > 1:
+        raise UsageError(
+            f"Method {method.name} with these settings works in one process, and there are"
+            f" {dist.world()}: start without torchrun, or choose another method (unspan methods)."
+        )
 
 
 def without_earlier(splits: Request, receipts_: Sequence[dict[str, Any]]) -> Request:

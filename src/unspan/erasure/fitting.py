@@ -110,7 +110,7 @@ def _retain_features(
     return ModelFeatures(
         opened.model,
         located.feature_layer,
-        batches(data, run, shuffle=method.whole or limit is not None, shard=not method.whole),
+        batches(data, run, shuffle=limit is not None),
         opened.run,
         total=size_of(data, run),
         head=None,

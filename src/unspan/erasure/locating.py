@@ -109,7 +109,7 @@ def readable(opened: Opened, method: EraserMethod) -> Request:
     splits = opened.splits
     if "retain" in method.needs:
         check_parts(splits, frozenset({"retain"}), method.name)
-    if not method.whole:
+    if not method.joins_retain:
         return splits
     erased = {label for one in opened.earlier for label in one["request"]["classes"]}
     again = erased & set(splits.classes)
@@ -134,19 +134,19 @@ def _feature_layer(
 ) -> tuple[FeatureLayer, list[str]]:
     """The feature layer, and notices; that of an earlier request stays where that is possible.
 
-    A map that decides for every sample needs one vector, which the place of an affine map may not
-    have: then the same features are looked up again.
+    A map that needs one vector may not find it at the place of an affine map: then the same
+    features are looked up again.
     """
     asked, pool = opened.options.feature_layer, opened.options.pool
     record = opened.record if asked is None else None
     if record is not None:
-        if not (method.whole and isinstance(opened.prior, Affine)):
+        if not (method.one_vector and isinstance(opened.prior, Affine)):
             return record.feature_layer, []
         asked = _spelled(record.feature_layer)
         pool = record.feature_layer.pool
     classes = opened.splits.num_classes
     return find_feature_layer(
-        opened.model, inputs, asked, pool, whole=method.whole, classes=classes
+        opened.model, inputs, asked, pool, whole=method.one_vector, classes=classes
     )
 
 

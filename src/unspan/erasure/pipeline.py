@@ -18,6 +18,7 @@ from unspan.artifact.deletion import RECORD, Deletion, Form, Record
 from unspan.erasure import guard
 from unspan.erasure.account import account
 from unspan.erasure.change import Change
+from unspan.erasure.checks import check_processes
 from unspan.erasure.fitting import fit_eraser
 from unspan.erasure.locating import locate_features
 from unspan.erasure.measuring import measure_damage
@@ -108,6 +109,7 @@ def erase(
 def change_copy(opened: Opened) -> Change | None:
     """Erase from the copy in place; None where earlier requests erased all of it already."""
     method = opened.method
+    check_processes(method)
     if isinstance(method, TrainedMethod):
         return train_weights(opened, method)
     assert isinstance(method, EraserMethod)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from unspan.erasers import Eraser
 from unspan.erasers.linalg import Spectrum
+from unspan.errors import UsageError
 from unspan.extraction.stream import FeatureStream, TensorFeatures
 from unspan.training.context import Outcome, TrainingContext
 from unspan.training.loop import Training
@@ -84,6 +85,18 @@ class FitContext:
         """d, the number of features."""
         return self.forget.dim
 
+    def require_retain(self) -> FeatureStream:
+        """Features of the retain set.
+
+        Raises:
+            UsageError: the context was made without one.
+        """
+        if self.retain is None:
+            raise UsageError(
+                "This method fits to data to keep, and this FitContext has none: give it retain=."
+            )
+        return self.retain
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -147,7 +160,15 @@ class Method(ABC):
     @property
     @abstractmethod
     def needs(self) -> frozenset[str]:
-        """Which data it reads: of `forget`, `forget_labels`, `retain`, `holdout`."""
+        """Which data it reads: of `forget`, `forget_labels`, `retain`, `holdout`.
+
+        A request without them is refused before the method is called.
+        """
+
+    @property
+    def one_process(self) -> bool:
+        """Whether it works in one process only; several are then refused before it is called."""
+        return False
 
     def check(self, dim: int) -> None:  # noqa: B027 - many methods have nothing to refuse
         """Refuse settings that are impossible for `dim` features, before data is read.
@@ -175,13 +196,16 @@ class EraserMethod(Method):
     """A method that fits a map on the features: frozen settings with `fit`.
 
     Attributes:
-        whole: the map decides for every sample by itself, so it needs the features of a sample as
-            one vector; other maps also work where features are maps or tokens.
+        one_vector: the map is not affine, so it needs the features of a sample as one vector. It
+            sits where they are; an affine map also works where features are maps or tokens.
+        joins_retain: what is erased takes the place of retained samples. So it reads them without
+            the classes that earlier requests erased, and moves no class a second time.
         projects: erasers are projections of original features, so that the directions of several
             requests are united; otherwise erasers follow one another.
     """
 
-    whole: ClassVar[bool] = False
+    one_vector: ClassVar[bool] = False
+    joins_retain: ClassVar[bool] = False
     projects: ClassVar[bool] = False
 
     @property

@@ -82,6 +82,11 @@ class ESC(EraserMethod):
         self.rank_for(dim)
 
     @property
+    def one_process(self) -> bool:
+        """Adaptive reading decides after every batch whether it goes on."""
+        return self.adaptive
+
+    @property
     def reads_shuffled(self) -> bool:
         """Random order, so that what was read so far stands for the rest."""
         return self.adaptive
@@ -120,10 +125,6 @@ class ESC(EraserMethod):
 
     def _read_until_converged(self, stream: FeatureStream) -> tuple[Moments, float]:
         """Read in random order until the bound of `_converged` is below the tolerance."""
-        if dist.world() > 1:
-            raise UsageError(
-                "adaptive=True reads in one process; start without torchrun or without --adaptive."
-            )
         halves = (Moments(stream.dim), Moments(stream.dim))
         bound, check_at = math.inf, max(64, 4 * (self.rank or 1))
         for number, (features, _) in enumerate(stream):

@@ -59,7 +59,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from unspan import dist
 from unspan.erasers import head_rows
 from unspan.errors import DataError, UsageError
 from unspan.extraction.statistics import (
@@ -110,7 +109,9 @@ class Resample(EraserMethod):
     paper: ClassVar[str] = "this project, docs/resample.md"
     stronger: ClassVar[tuple[str, ...]] = ("margin",)
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"noise_fraction": (0.2, 0.5)}
-    whole: ClassVar[bool] = True  # decides for every sample by itself
+    one_process: ClassVar[bool] = True
+    one_vector: ClassVar[bool] = True
+    joins_retain: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.statistics, str):
@@ -161,8 +162,8 @@ class Resample(EraserMethod):
         """Read forget and retained samples, and fit the map in five steps (see the module).
 
         Raises:
-            UsageError: several processes, no retain set, statistics of another model, or `head`
-                without a class of a head.
+            UsageError: no retain set, statistics of another model, or `head` without a class of a
+                head.
             InconclusiveError: the gate recognises fewer than 20 forget samples.
         """
         self._check_request(context)
@@ -208,8 +209,6 @@ class Resample(EraserMethod):
         )
 
     def _check_request(self, context: FitContext) -> None:
-        if dist.world() > 1:
-            raise UsageError("resample reads in one process; start without torchrun.")
         if self.statistics == "head" and not _names_classes(context):
             raise UsageError(
                 "resample with statistics='head' needs a model with a head and a request of its"
@@ -229,13 +228,7 @@ class Resample(EraserMethod):
         """
         gone = [*context.classes, *context.earlier]
         if self.statistics == "retain":
-            if context.retain is None:
-                raise UsageError(
-                    "resample moves samples to where others lie, and the request has no retain"
-                    " set: give the whole data (--data), a file of unspan stats (--set"
-                    " statistics=FILE), or --set statistics=head for the head alone."
-                )
-            z, y = sampled(context.retain)
+            z, y = sampled(context.require_retain())
             return of_features(z, y, context.head).without(gone), z
         found = load_for(self.statistics, context.head, context.prior, context.model).without(gone)
         if not _names_classes(context):
