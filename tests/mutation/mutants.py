@@ -246,7 +246,7 @@ MUTANTS = [
         f"{RESAMPLE}::test_no_probe_finds_the_class_and_the_others_stay",
     ),
     (
-        "methods/resampling/steps.py",
+        "methods/resample.py",
         "quantiles=retained.quantiles,",
         "quantiles=knots.expand(len(retained.mean), -1, -1),",
         f"{RESAMPLE}::test_features_are_distributed_as_in_the_cluster_they_go_to",
@@ -259,7 +259,7 @@ MUTANTS = [
     ),
     (
         "erasers/transport.py",
-        "gaussian_transport(made, real / unit[:, None] / unit)",
+        "gaussian_transport(made, real / scale[:, None] / scale)",
         "torch.eye(len(made), dtype=made.dtype)",
         "tests/unit/erasers/test_transport.py::test_the_covariance_correction_gives_the_real_covariance_and_moves_small_features_little",
     ),
