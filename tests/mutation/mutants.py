@@ -343,7 +343,7 @@ MUTANTS = [
     ),
     (
         "erasure/locating.py",
-        "if opened.earlier and",
+        "if opened.earlier_receipts and",
         "if False and",
         f"{RESAMPLE}::test_a_further_request_leaves_out_what_was_erased_before",
     ),

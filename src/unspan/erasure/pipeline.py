@@ -122,13 +122,13 @@ def change_copy(opened: Opened) -> Change | None:
 
 def _unchanged(opened: Opened) -> Deletion:
     """The deletion before, where the request adds nothing to it."""
-    assert opened.record is not None
+    assert opened.earlier_record is not None
     return Deletion(
-        model=opened.source,
-        receipt=opened.record.receipt | {"status": "already erased"},
-        eraser=opened.prior,
+        model=opened.original,
+        receipt=opened.earlier_record.receipt | {"status": "already erased"},
+        eraser=opened.earlier_eraser,
         key=opened.key,
-        undo=None if opened.previous is None else opened.previous.undo,
+        undo=None if opened.earlier_deletion is None else opened.earlier_deletion.undo,
         recipe=opened.recipe,
     )
 
@@ -137,7 +137,7 @@ def _recorded(opened: Opened, change: Change, receipt: dict[str, Any]) -> Deleti
     """The deletion, whose model carries how it was erased."""
     kept = change.eraser if change.placement == "hook" else None
     record = Record(change.feature_layer, change.form, change.placement, receipt, kept)
-    setattr(opened.model, RECORD, record)
+    setattr(opened.inner, RECORD, record)
     return Deletion(
         model=opened.copy,
         receipt=receipt,

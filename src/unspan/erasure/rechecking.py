@@ -112,13 +112,13 @@ def recheck(
     """
     if not isinstance(model, nn.Module):
         raise UsageError(f"model is a {type(model).__name__}; give the new torch.nn.Module.")
-    run, splits = run or Run(), as_request(data)
+    run, request = run or Run(), as_request(data)
     erased = _erased(model, deletion, trust_code)
     record: Record = getattr(unwrap(erased), RECORD)
     new = model if run.device is None else copied(model, run.device)
     erased = erased if run.device is None else copied(erased, run.device)
-    forget = _spread(splits.forget)
-    kept = None if splits.retain is None else _spread(splits.retain)
+    forget = _spread(request.forget)
+    kept = None if request.retain is None else _spread(request.retain)
     before = [_outputs(erased, record.feature_layer, part, run) for part in (forget, kept)]
     after = [_outputs(new, record.feature_layer, part, run) for part in (forget, kept)]
     rows = [

@@ -35,8 +35,8 @@ class FitContext:
         retain: features of the retain set; None where the method does not declare a need of them.
         head: float64 linear head, weight `[C, d]` and bias `[C]`; None where there is none.
         classes: labels of the request; empty where it is no class.
-        earlier: labels that earlier requests on this model erased.
-        prior: eraser of earlier requests that the features went through.
+        earlier_classes: labels that earlier requests on this model erased.
+        earlier_eraser: map of earlier requests that the features went through.
         key: secret of the request, for choices that nobody may predict.
         seed: of every other random choice.
         model: the network that the features come from; None where they are tensors.
@@ -47,8 +47,8 @@ class FitContext:
     retain: FeatureStream | None = None
     head: tuple[Tensor, Tensor] | None = None
     classes: tuple[int, ...] = ()
-    earlier: tuple[int, ...] = ()
-    prior: Eraser | None = None
+    earlier_classes: tuple[int, ...] = ()
+    earlier_eraser: Eraser | None = None
     key: bytes = b""
     seed: int = 0
     model: nn.Module | None = None

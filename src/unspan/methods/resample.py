@@ -284,7 +284,7 @@ class Resample(EraserMethod):
 
 def _gate_of_classes(context: FitContext, margin: float) -> GateRows:
     assert context.head is not None
-    return gate_of_head(head_rows(context.head), context.classes, context.earlier, margin)
+    return gate_of_head(head_rows(context.head), context.classes, context.earlier_classes, margin)
 
 
 def _keyed_generator(key: bytes) -> torch.Generator:

@@ -27,7 +27,7 @@ def names_classes(context: FitContext) -> bool:
 
 def erased_classes(context: FitContext) -> list[int]:
     """Classes that this request forgets or an earlier one did: no sample may go to them."""
-    return [*context.classes, *context.earlier]
+    return [*context.classes, *context.earlier_classes]
 
 
 def forget_features(context: FitContext) -> Tensor:
@@ -71,7 +71,7 @@ def statistics_of_file(path: str, context: FitContext, forget: Tensor) -> Statis
         UsageError: statistics of another model.
         DataError: fewer than two clusters are left.
     """
-    found = load_for(path, context.head, context.prior, context.model)
+    found = load_for(path, context.head, context.earlier_eraser, context.model)
     found = found.without(erased_classes(context))
     if names_classes(context):
         return found
