@@ -126,8 +126,8 @@ MUTANTS = [
     ),
     (
         "methods/scrub.py",
-        "if epoch <= self.msteps\n",
-        "if epoch > self.msteps\n",
+        "if epoch <= self.msteps:",
+        "if epoch > self.msteps:",
         "tests/unit/methods/test_scrub.py::test_scrub_reads_the_forget_data_in_its_first_epochs_only",
     ),
     (
@@ -191,8 +191,8 @@ MUTANTS = [
         "tests/unit/methods/test_dlfd.py::test_transport_cost_is_the_optimal_one_and_perturbing_raises_it",
     ),
     (
-        "methods/dlfd.py",
-        "if score <= self.save and",
+        "methods/distancing/states.py",
+        "if score <= self._save and",
         "if",
         "tests/unit/methods/test_dlfd.py::test_dlfd_returns_an_admissible_state_or_says_that_there_is_none",
     ),

@@ -167,6 +167,11 @@ def accuracy_on(
     return hits / max(count, 1)
 
 
+def copied_state(model: nn.Module) -> dict[str, Tensor]:
+    """Weights and buffers of a model, copied to the CPU."""
+    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+
+
 @contextmanager
 def image_layout(model: nn.Module) -> Iterator[None]:
     """Weights with channels last while a network with convolutions trains: about 1.4 times as fast,

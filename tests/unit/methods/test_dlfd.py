@@ -11,6 +11,7 @@ from torch.utils.data import TensorDataset
 import unspan
 from unspan.errors import InconclusiveError
 from unspan.methods import boundary, dlfd
+from unspan.methods.distancing import states
 from unspan.training.context import accuracy_on
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
@@ -91,7 +92,7 @@ def test_dlfd_leaves_images_alone_once_the_score_is_low(case, monkeypatch):
     monkeypatch.setattr(
         dlfd.DLFD, "perturbed", lambda self, context, batch, *_: moved.append(1) or batch
     )
-    monkeypatch.setattr(dlfd, "forgetting_score", lambda context: 0.0)
+    monkeypatch.setattr(states, "forgetting_score", lambda context: 0.0)
     unspan.erase(
         net,
         replace(request, holdout=request.forget),
