@@ -9,7 +9,7 @@ from unspan.extraction import find_feature_layer
 from unspan.run import Run
 from unspan.training.checkpoint import Checkpoint
 from unspan.training.context import TrainingContext
-from unspan.training.loop import Training
+from unspan.training.settings import Training
 
 # one epoch of plain steps
 ONE = Training(lr=0.05, epochs=1, batch=32, momentum=0.0, weight_decay=0.0, batchnorm="frozen")

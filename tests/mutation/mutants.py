@@ -359,7 +359,7 @@ MUTANTS = [
         f"{TRAINING}::test_parts_of_a_minibatch_add_up_to_the_whole",
     ),
     (
-        "training/loop.py",
+        "training/settings.py",
         "return self.lr * 0.1 ** sum(epoch > one for one in self.milestones)",
         "return self.lr",
         f"{TRAINING}::test_the_loop_is_plain_sgd_on_shuffled_minibatches",

@@ -26,7 +26,7 @@ from unspan.models.redraw import redraw
 from unspan.run import Run
 from unspan.training.checkpoint import Checkpoint
 from unspan.training.context import TrainingContext, image_layout
-from unspan.training.loop import Training
+from unspan.training.settings import Training
 
 
 def digest(path: Path) -> str:

@@ -30,8 +30,9 @@ from unspan.errors import UsageError
 from unspan.methods.base import TrainedMethod
 from unspan.models.redraw import redraw
 from unspan.training.context import Outcome, TrainingContext, class_scores
-from unspan.training.loop import Pass, Training, train
+from unspan.training.loop import Pass, train
 from unspan.training.samples import Minibatch
+from unspan.training.settings import Training
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from unspan.erasers.linalg import Spectrum
 from unspan.errors import UsageError
 from unspan.extraction.stream import FeatureStream, TensorFeatures
 from unspan.training.context import Outcome, TrainingContext
-from unspan.training.loop import Training
+from unspan.training.settings import Training
 
 Need = Literal["forget", "forget_labels", "retain", "holdout"]
 NEEDS: frozenset[str] = frozenset({"forget", "forget_labels", "retain", "holdout"})

@@ -31,8 +31,9 @@ from unspan.extraction import eval_mode, input_like
 from unspan.methods.base import TrainedMethod
 from unspan.methods.descent import over
 from unspan.training.context import Outcome, TrainingContext
-from unspan.training.loop import Training, train
+from unspan.training.loop import train
 from unspan.training.samples import Minibatch, Samples
+from unspan.training.settings import Training
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,8 +41,9 @@ from unspan.methods.boundary import value_range
 from unspan.methods.descent import own_loss
 from unspan.methods.distancing.states import States
 from unspan.training.context import Outcome, TrainingContext
-from unspan.training.loop import Pass, Training, train
+from unspan.training.loop import Pass, train
 from unspan.training.samples import Minibatch
+from unspan.training.settings import Training
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,8 +27,9 @@ from unspan.extraction import eval_mode
 from unspan.methods.base import TrainedMethod
 from unspan.methods.random_labels import RandomLabels
 from unspan.training.context import Outcome, TrainingContext
-from unspan.training.loop import Training, train
+from unspan.training.loop import train
 from unspan.training.samples import Samples
+from unspan.training.settings import Training
 
 
 @dataclass(frozen=True, kw_only=True)

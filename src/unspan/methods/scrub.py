@@ -37,8 +37,9 @@ from unspan.training.context import (
     class_scores,
     copied_state,
 )
-from unspan.training.loop import Pass, Training, train
+from unspan.training.loop import Pass, train
 from unspan.training.samples import Minibatch
+from unspan.training.settings import Training
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import unspan
 from unspan.artifact import private_folder
 from unspan.auditing.verify import verify
 from unspan.methods import NegGrad
-from unspan.training.loop import Training
+from unspan.training.settings import Training
 
 
 def absorbing() -> nn.Module:

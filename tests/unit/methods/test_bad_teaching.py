@@ -9,7 +9,7 @@ from small_network import ONE, Net, context_of, stacked
 
 import unspan
 from unspan.methods import bad_teaching
-from unspan.training.loop import Training
+from unspan.training.settings import Training
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 

@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 import unspan
 from unspan.methods import boundary
 from unspan.training.context import accuracy_on
-from unspan.training.loop import Training
+from unspan.training.settings import Training
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 

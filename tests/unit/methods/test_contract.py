@@ -18,7 +18,7 @@ from unspan.methods.esc import ESC
 from unspan.methods.esc_t import ESCT
 from unspan.methods.random_labels import RandomLabels
 from unspan.methods.scrub import Scrub
-from unspan.training.loop import Training
+from unspan.training.settings import Training
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

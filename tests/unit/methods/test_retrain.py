@@ -7,7 +7,7 @@ import torch
 
 import unspan
 from unspan.methods.retrain import Retrain
-from unspan.training.loop import Training
+from unspan.training.settings import Training
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 

@@ -10,7 +10,7 @@ from torch.utils.data import TensorDataset
 
 import unspan
 from unspan.methods import salun
-from unspan.training.loop import Training
+from unspan.training.settings import Training
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 

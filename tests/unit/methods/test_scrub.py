@@ -9,7 +9,8 @@ from small_network import ONE, context_of, stacked
 import unspan
 from unspan.methods import scrub
 from unspan.training.context import accuracy_on
-from unspan.training.loop import Pass, Training
+from unspan.training.loop import Pass
+from unspan.training.settings import Training
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 

@@ -20,8 +20,8 @@ from unspan.methods.finetune import Finetune
 from unspan.methods.neggrad import NegGrad
 from unspan.methods.salun import SalUn
 from unspan.run import Run
-from unspan.training.loop import Training
 from unspan.training.samples import Samples, generator
+from unspan.training.settings import Training
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 
