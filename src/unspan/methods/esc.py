@@ -69,7 +69,8 @@ class ESC(EraserMethod):
     projects: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        given = [name for name in ("p", "rank", "energy") if getattr(self, name) is not None]
+        alternatives = {"p": self.p, "rank": self.rank, "energy": self.energy}
+        given = [name for name, value in alternatives.items() if value is not None]
         if len(given) > 1:
             raise UsageError(f"{' and '.join(given)} are alternatives; give one of them.")
         if not 0 < self.tolerance < 1:
