@@ -198,8 +198,8 @@ class EraserMethod(Method):
     Attributes:
         one_vector: the map is not affine, so it needs the features of a sample as one vector. It
             sits where they are; an affine map also works where features are maps or tokens.
-        joins_retain: what is erased takes the place of retained samples. So it reads them without
-            the classes that earlier requests erased, and moves no class a second time.
+        joins_retain: erased samples are moved among retained ones. These are read without the
+            classes that earlier requests erased, and no class is moved a second time.
         projects: erasers are projections of original features, so that the directions of several
             requests are united; otherwise erasers follow one another.
     """

@@ -71,8 +71,7 @@ from unspan.methods.resampling.reading import (
     erased_classes,
     forget_features,
     names_classes,
-    statistics_of_file,
-    statistics_of_retain_set,
+    retained_statistics,
 )
 from unspan.methods.resampling.report import warnings_of
 from unspan.methods.resampling.steps import (
@@ -175,14 +174,12 @@ class Resample(EraserMethod):
         generator = _keyed_generator(context.key)
         if self.statistics == "head":
             return self._fit_to_head(context, forget, generator)
-        report: dict[str, Any] = {"statistics": "file"}
-        retained_features = None
-        if self.statistics == "retain":
-            report["statistics"] = "retain"
-            retained, retained_features = statistics_of_retain_set(context)
-        else:
-            retained = statistics_of_file(self.statistics, context, forget)
+        source = "retain" if self.statistics == "retain" else "file"
+        report: dict[str, Any] = {"statistics": source}
+        retained, retained_features = retained_statistics(self.statistics, context, forget)
         scale = retained.deviations(forget)
+
+        # step 1: the gate, and the samples that it holds
         if names_classes(context):
             gate = _gate_of_classes(context, self.margin)
         else:
@@ -191,6 +188,7 @@ class Resample(EraserMethod):
         gated, missed = gate.split(forget)
         if retained_features is not None:
             report["moved"] = gate.share(retained_features)
+
         eraser = self._fit_map(gate, gated, missed, retained, scale, generator)
         report |= {
             "fewest_retained": int(retained.count.min()),

@@ -45,32 +45,29 @@ def forget_features(context: FitContext) -> Tensor:
     return features
 
 
-def statistics_of_retain_set(context: FitContext) -> tuple[Statistics, Tensor]:
-    """Statistics of the retain set, and its features `[n, d]`.
+def retained_statistics(
+    source: str, context: FitContext, forget: Tensor
+) -> tuple[Statistics, Tensor | None]:
+    """Statistics of the retained samples, and their features `[n, d]` where these were read.
+
+    Args:
+        source: `retain`, or the path of a file of `unspan stats`.
+        context: of the fit.
+        forget: `[n, d]` features of the request.
 
     Raises:
-        UsageError: there is no retain set.
-        DataError: fewer than two clusters.
+        UsageError: there is no retain set, or the file is of another model.
+        DataError: fewer than two clusters are left.
     """
+    if source != "retain":
+        return _of_file(source, context, forget), None
     features, labels = sampled(context.require_retain())
     found = of_features(features, labels, context.head)
     return found.without(erased_classes(context)), features
 
 
-def statistics_of_file(path: str, context: FitContext, forget: Tensor) -> Statistics:
-    """Statistics of the retained samples from a file that describes the forget samples as well.
-
-    Their class is left out, or they are where the request is no class.
-
-    Args:
-        path: of `unspan stats`.
-        context: of the fit.
-        forget: `[n, d]` features of the request.
-
-    Raises:
-        UsageError: statistics of another model.
-        DataError: fewer than two clusters are left.
-    """
+def _of_file(path: str, context: FitContext, forget: Tensor) -> Statistics:
+    """A file describes the forget samples as well: their class is left out, or they are."""
     found = load_for(path, context.head, context.earlier_eraser, context.model)
     found = found.without(erased_classes(context))
     if names_classes(context):
