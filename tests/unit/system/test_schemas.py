@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from unspan.artifact import layout, receipt
+from unspan.audit_record import stored
 from unspan.auditing import write
 from unspan.extraction import statistics
-from unspan.report import rule
 from unspan.system import schemas
 
 
@@ -21,7 +21,7 @@ def test_the_list_says_what_the_writers_write():
     assert schemas.RECEIPT.schema == receipt.SCHEMA
     assert schemas.PRIVATE_STATE.files == layout.PRIVATE
     assert schemas.AUDIT.files == write.NAMES
-    assert schemas.AUDIT.schema == rule.SCHEMA
+    assert schemas.AUDIT.schema == stored.SCHEMA
     assert schemas.STATISTICS.schema == statistics.SCHEMA
 
 
