@@ -276,8 +276,8 @@ MUTANTS = [
     ),
     (
         "auditing/goals.py",
-        '"value": 1 - value',
-        '"value": value',
+        "value, low, high = 1 - value, 1 - high, 1 - low",
+        "value, low, high = value, 1 - high, 1 - low",
         "tests/unit/auditing/test_goals.py::test_an_area_below_a_half_is_read_the_other_way_round",
     ),
     (
