@@ -6,8 +6,8 @@ sample that is predicted as a forgotten class goes to a cluster of another class
 get the distribution that retained samples have there. Half of what distinguishes it is replaced by
 noise, chosen by a secret key, so that neighbours part. All other samples pass unchanged.
 
-Steps, for the features h `[d]` of one sample; each step is one function in `resampling/gate.py`
-or `resampling/steps.py`:
+Steps, for the features h `[d]` of one sample. `fit` takes them in order, and each is one function
+in `resampling/gate.py` or `resampling/steps.py`:
 
 1. Gate (`gate_of_head`). The sample is gated when it is predicted as a forgotten class. Where the
    request is no class of a head, a linear discriminant is fitted instead (`gate_of_samples`). From

@@ -2,7 +2,7 @@
 
 import textwrap
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint
 from typing import ClassVar
 
@@ -11,6 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 import unspan
+from unspan.artifact.card import card
 from unspan.cli import app
 from unspan.erasers import Projection
 from unspan.errors import UsageError
@@ -22,7 +23,7 @@ CODE = '''
 Idea: one direction.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from unspan.erasers import Projection
@@ -211,3 +212,26 @@ def test_an_object_that_is_no_method_is_refused(digits_net, digits_request):
     for wrong in (unspan.ESC, object(), "esc"):
         with pytest.raises(UsageError, match="is not a method"):
             unspan.erase(digits_net, digits_request, wrong)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Miscounting(First):
+    """Says a number of samples that is not true."""
+
+    name: ClassVar[str] = "miscounting"
+
+    def fit(self, context: FitContext) -> Fit:
+        return replace(super().fit(context), report={"samples": 1, "gated": 0.5})
+
+
+def test_the_receipt_counts_what_was_read_and_takes_what_was_used(digits_net, digits_request):
+    done = unspan.erase(digits_net, digits_request, Miscounting(), measure=False)
+    kept = len(digits_request.retain)
+    assert done.receipt["method"]["fit"] == {
+        "samples": len(digits_request.forget),
+        "dim": done.receipt["placement"]["feature_layer"]["dim"],
+        "retained_read": kept,
+        "retained_used": kept,
+        "gated": 0.5,
+    }
+    assert "1 to keep" not in card(done.receipt) and f"{kept} to keep" in card(done.receipt)
