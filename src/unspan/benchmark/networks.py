@@ -26,7 +26,7 @@ from unspan.models.redraw import redraw
 from unspan.run import Run
 from unspan.training.checkpoint import Checkpoint
 from unspan.training.context import TrainingContext, image_layout
-from unspan.training.loop import Training
+from unspan.training.settings import Training
 
 
 def digest(path: Path) -> str:
@@ -152,7 +152,7 @@ def _train(
     epochs = store.root / "networks" / f"{name}.epochs"
     kept = replace(work, checkpoint=Checkpoint(epochs, name))
     with image_layout(work.model):
-        history = descend(kept, settings, "training").report["history"]
+        history = descend(kept, settings, "training").history
     state = {key: value.contiguous() for key, value in work.model.state_dict().items()}
     part = path.with_suffix(".part")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from unspan.benchmark.spec_text import (
 )
 from unspan.errors import UsageError
 from unspan.methods import by_name
-from unspan.training.loop import Training
+from unspan.training.settings import Training
 
 SPECS = Path(__file__).with_name("specs")
 BUDGETS = Path(__file__).with_name("budgets.toml")

@@ -13,7 +13,7 @@ from unspan.errors import OtherVersionError
 from unspan.methods import NegGrad
 from unspan.system import schemas
 from unspan.system.digests import file_hash
-from unspan.training.loop import Training
+from unspan.training.settings import Training
 
 
 def absorbing() -> nn.Module:
