@@ -47,30 +47,30 @@ references = [digits.trained(images[rest], labels[rest], CLASSES, seed) for seed
 # %%
 with tempfile.TemporaryDirectory() as cache:
     found = unspan.audit(
-        model, deletion, request, reference=references, cache=Path(cache), pictures=False
+        model, deletion, request, references=references, cache=Path(cache), pictures=False
     )
 print(textwrap.fill(str(found), 88))
 
 # %% [markdown]
 # ## Attacks one by one
 #
-# The account holds each attack: before, after with its interval, and the reference.
+# The record holds each attack: before, after with its interval, and the reference.
 
 # %%
-attacks = [one for one in found.account["attacks"] if one["unit"] == "share"][:12]
-n = attacks[0]["n"]
+attacks = [one for one in found.record.attacks if one.unit == "share"][:12]
+n = attacks[0].n
 figure, axes = pyplot.subplots(figsize=(5.4, 4.4), layout="constrained")
 for place, one in enumerate(attacks):
-    interval = [100 * one["erased_low"], 100 * one["erased_high"]]
+    interval = [100 * one.erased_low, 100 * one.erased_high]
     axes.plot(interval, [-place] * 2, color=BLUE, linewidth=2)
 for key, marker, colour, label in (
     ("original", "s", GREY, "before"),
     ("erased", "o", BLUE, "after, 95 % interval"),
     ("reference", "D", GREEN, "retrained (mean)"),
 ):
-    values = [100 * one[key] for one in attacks]
+    values = [100 * getattr(one, key) for one in attacks]
     axes.plot(values, [-i for i in range(len(attacks))], marker, color=colour, label=label)
-names = [one["attack"].replace(" (converged)", "") for one in attacks]
+names = [one.attack.replace(" (converged)", "") for one in attacks]
 axes.set_yticks([-place for place in range(len(attacks))], names)
 axes.set_xlim(-2, 102)
 axes.set_xlabel(f"threes recognised, % (n = {n})")
@@ -84,7 +84,7 @@ show(
 
 # %%
 for one in attacks:
-    print(f"{one['attack']:40} {one['verdict']}")
+    print(f"{one.attack:40} {one.verdict}")
 
 # %% [markdown]
 # Many attacks are not measurable: the references read threes nearly as well as the original did,

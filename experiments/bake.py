@@ -26,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from _bake_attacks import asked_twice, measured
+from _bake_table import table
 from _networks import data, network
 from methods import DEER, SHARED
 from torch import nn
@@ -36,17 +38,8 @@ from unspan.artifact.receipt import versions
 from unspan.extraction import eval_mode, forward
 from unspan.methods import DLFD, Boundary, RandomLabels
 from unspan.methods.bake import Bake
-from unspan.methods.baking.layers import layers_with_weights, pooled_inputs
-from unspan.metrics.fewshot import fewshot
-from unspan.metrics.linear import fit_linear
-from unspan.metrics.mlp import fit_mlp
-from unspan.metrics.neighbours import neighbours, vote
-from unspan.metrics.outputs import Outputs
-from unspan.metrics.probes import stratified
-from unspan.metrics.score import share_interval
 from unspan.models import build
 from unspan.run import Run
-from unspan.training.context import image_layout
 from unspan.zoo import AllCNN
 
 
@@ -89,8 +82,6 @@ GIVEN = {
     "original": "allcnn-cifar10-original",
     "retrained": "allcnn-cifar10-without-deer",
 }  # checkpoints of CIFAR-10
-VIEWS = ("one answer", "two views", "half contrast, one answer")
-ATTACKS = ("linear", "kNN-1", "kNN-5", "kNN-20", "MLP")
 
 
 def settings(passes: float) -> Bake:
@@ -181,115 +172,8 @@ def quarters(x: torch.Tensor, count: int, stream: torch.Generator) -> torch.Tens
     return made
 
 
-def validation(y: torch.Tensor) -> torch.Tensor:
-    """The 1,000 other test images that helped to choose, as a mask."""
-    others = (y != DEER).nonzero()[:, 0]
-    mask = torch.zeros(len(y), dtype=torch.bool)
-    mask[
-        others[torch.randperm(len(others), generator=torch.Generator().manual_seed(99))][:1000]
-    ] = True
-    return mask
-
-
-def layers(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> dict[str, Outputs]:
-    """Pooled outputs of every ReLU: what the next layer is given, the head the last."""
-    names = layers_with_weights(model, x[:2])[1:]
-    rows: dict[str, list[torch.Tensor]] = {name: [] for name in names}
-    scores = []
-    with (
-        eval_mode(model),
-        image_layout(model),
-        pooled_inputs(model, names) as seen,
-        torch.autocast("cpu", torch.bfloat16),
-    ):
-        for part in x.split(500):
-            scores.append(
-                forward(model, part.contiguous(memory_format=torch.channels_last)).float()
-            )
-            for name in names:
-                rows[name].append(seen[name])
-    logits = torch.cat(scores)
-    return {
-        f"relu{number}": Outputs(
-            features=torch.cat(rows[name]), logits=logits, labels=y, forget=y == DEER
-        )
-        for number, name in enumerate(names, start=1)
-    }
-
-
-def share(hit: torch.Tensor) -> dict[str, Any]:
-    low, high = share_interval(float(hit.sum()), len(hit))
-    return {"value": float(hit.double().mean()), "low": low, "high": high, "n": len(hit)}
-
-
-def attacks(fit: Outputs, test: Outputs) -> dict[str, Any]:
-    """What every attack reads of the test deer: a linear probe at C = 1 run to a gradient of 1e-4,
-    neighbours, three MLPs on 20,000 rows (their mean).
-    """
-    asked = test.rows(test.forget)
-    linear = fit_linear(fit.features, fit.labels, 10, c=(1.0,), tolerance=1e-4)
-    found = {"linear": linear.predict(asked.features)}
-    near = fit.labels[
-        neighbours(fit.features, torch.arange(len(fit)), asked.features, 20, cosine=False)
-    ]
-    found |= {f"kNN-{k}": vote(near[:, :k], 10) for k in (1, 5, 20)}
-    rows = stratified(fit.labels, 20_000, 0)
-    read = (
-        fit_mlp(fit.features[rows], fit.labels[rows], 10, [0, 1, 2])
-        .scores(asked.features)
-        .argmax(2)
-    )
-    hits = {name: answer == DEER for name, answer in found.items()} | {
-        "MLP": (read == DEER).double().mean(0)
-    }
-    return {name: share(hit) for name, hit in hits.items()} | {"converged": linear.converged}
-
-
-def half(test: Outputs) -> tuple[Outputs, Outputs]:
-    """The test images cut in two: what an attacker reads who has fresh images of deer instead of
-    the training images.
-    """
-    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))
-    return test.rows(order[: len(test) // 2]), test.rows(order[len(test) // 2 :])
-
-
-def measured(model: nn.Module, fit: TensorDataset, test: TensorDataset) -> dict[str, Any]:
-    """Accuracies, every attack at every layer, relearning at the features."""
-    seen, tested = layers(model, *fit.tensors), layers(model, *test.tensors)
-    last = list(tested)[-1]
-    hit, y = tested[last].logits.argmax(1) == test.tensors[1], test.tensors[1]
-    found: dict[str, Any] = {
-        "remaining": share(hit[(y != DEER) & ~validation(y)]),
-        "remaining, all": share(hit[y != DEER]),
-        "forget": share(hit[y == DEER]),
-    }
-    found["layers"] = {name: attacks(seen[name], tested[name]) for name in seen}
-    found["few-shot"] = {
-        one.attack: one.value for one in fewshot(seen[last], tested[last], 0, shots=(10, 50))
-    }
-    found["fresh images"] = attacks(*half(tested[last]))
-    return found
-
-
-def asked_twice(model: nn.Module, fit: TensorDataset, test: TensorDataset) -> dict[str, Any]:
-    """What an MLP reads of the features of an image alone, of an image and its mirror image, and of
-    an image at half contrast (20,000 training images).
-    """
-    some = torch.randperm(len(fit), generator=torch.Generator().manual_seed(0))[:20_000]
-    inputs = []
-    for x, y in ([part[some] for part in fit.tensors], test.tensors):
-        one, two, pale = (
-            list(layers(model, view, y).values())[-1].features for view in (x, x.flip(3), 0.5 * x)
-        )
-        inputs.append((one, torch.cat([one, two, (one - two).abs()], 1), pale))
-    y, found = test.tensors[1], {}
-    for name, x, asked in zip(VIEWS, *inputs):
-        hit = fit_mlp(x, fit.tensors[1][some], 10, [0]).scores(asked)[0].argmax(1) == y
-        found[name] = {"forget": share(hit[y == DEER]), "remaining": share(hit[y != DEER])}
-    return found
-
-
-def main() -> None:
+def arguments() -> argparse.Namespace:
+    """What the command line says."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -310,13 +194,19 @@ def main() -> None:
     args.out = args.out or Path(
         "results/bake.json" if args.case == "cifar10" else f"results/bake-{args.case}.json"
     )
+    return args
+
+
+def main() -> None:
+    """Compute the rows that are missing, and write the page."""
+    args = arguments()
     args.networks.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(args.threads)
     warnings.simplefilter("ignore")
     rows: dict[str, Any] = json.loads(args.out.read_text("utf-8")) if args.out.exists() else {}
     if not args.table:
         fill(rows, args)
-    made = table(rows, CASES[args.case], args.out)
+    made = page(rows, CASES[args.case], args.out)
     args.out.with_suffix(".md").write_text(made, "utf-8")
     print(made)
 
@@ -325,59 +215,22 @@ def fill(rows: dict[str, Any], args: argparse.Namespace) -> None:
     """Compute the rows that are missing, and keep each at once."""
     case = CASES[args.case]
     fit, test = (TensorDataset(*part) for part in data(args.case).values())
-    forget = Subset(fit, (fit.tensors[1] == DEER).nonzero()[:, 0].tolist())
-    holdout = Subset(test, (test.tensors[1] == DEER).nonzero()[:200, 0].tolist())
+    seeded = (*GIVEN, *(f"baked, seed {seed}" for seed in args.seeds))
     for name in [one for one in names(case, args.seeds) if not args.only or one in args.only]:
-        twice = name in (
-            *GIVEN,
-            *(f"baked, seed {seed}" for seed in args.seeds),
-        ) and "asked twice" not in rows.get(name, {})
+        twice = name in seeded and "asked twice" not in rows.get(name, {})
         if name in rows and not twice:
             continue
         model = trained(name if name in GIVEN else "original", case, fit, args.networks)
-        begun, row = (
-            time.perf_counter(),
-            {
-                "command": " ".join(["python", "experiments/bake.py", *sys.argv[1:]]),
-                "threads": args.threads,
-                "versions": versions(),
-            },
-        )
+        begun = time.perf_counter()
+        row = {
+            "command": " ".join(["python", "experiments/bake.py", *sys.argv[1:]]),
+            "threads": args.threads,
+            "versions": versions(),
+        }
         if name not in GIVEN:
-            keep = retained(name, fit, model)
-            request = unspan.Request(
-                forget=forget,
-                retain=keep,
-                kind="class",
-                selector=("4",),
-                classes=(DEER,),
-                holdout=holdout,
-            )
-            method = OTHERS.get(name) or settings(
-                case.passes * int((fit.tensors[1] != DEER).sum()) / len(keep)
-            )
-            done = unspan.erase(
-                model,
-                request,
-                method,
-                Run(batch_size=500, seed=int(name.split()[-1]) if "seed" in name else 0),
-                check_labels=False,
-                measure=False,
-            )
-            report = done.receipt["method"]["fit"]
-            row |= {
-                "settings": repr(method),
-                "seconds": done.receipt["seconds"]["fit"],
-                "history": report["history"],
-            }
-            if name not in OTHERS:
-                row |= {
-                    "trained": report["trained"],
-                    "asked": report["asked"],
-                    "images": report["trained"] + report["asked"] / 3,
-                }
+            model, story = erased(name, case, model, fit, test)
+            row |= story
             print("trained", round(row["seconds"], 1), flush=True)
-            model = done.model
         rows[name] = rows.get(name) or row | {
             "measured": measured(model, fit, test),
             "seconds in all": round(time.perf_counter() - begun, 1),
@@ -388,125 +241,55 @@ def fill(rows: dict[str, Any], args: argparse.Namespace) -> None:
         print(name, rows[name]["seconds in all"], flush=True)
 
 
-def table(rows: dict[str, Any], case: Case, out: Path) -> str:
+def erased(
+    name: str, case: Case, model: nn.Module, fit: TensorDataset, test: TensorDataset
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The model of a row after the deletion, and how it was made."""
+    forget = Subset(fit, (fit.tensors[1] == DEER).nonzero()[:, 0].tolist())
+    holdout = Subset(test, (test.tensors[1] == DEER).nonzero()[:200, 0].tolist())
+    keep = retained(name, fit, model)
+    request = unspan.Request(
+        forget=forget,
+        retain=keep,
+        kind="class",
+        selector=("4",),
+        classes=(DEER,),
+        holdout=holdout,
+    )
+    passes = case.passes * int((fit.tensors[1] != DEER).sum()) / len(keep)
+    method = OTHERS.get(name) or settings(passes)
+    run = Run(batch_size=500, seed=int(name.split()[-1]) if "seed" in name else 0)
+    done = unspan.erase(model, request, method, run, check_labels=False, measure=False)
+    report = done.receipt["method"]["fit"]
+    story = {
+        "settings": repr(method),
+        "seconds": done.receipt["seconds"]["fit"],
+        "history": report["history"],
+    }
+    if name not in OTHERS:
+        story |= {
+            "trained": report["trained"],
+            "asked": report["asked"],
+            "images": report["trained"] + report["asked"] / 3,
+        }
+    return done.model, story
+
+
+def page(rows: dict[str, Any], case: Case, out: Path) -> str:
     """Markdown of every row."""
     named = "" if case is CASES["cifar10"] else " --case fashion-mnist"
-    lines = [
-        f"# Baked deletion, {case.network}, class 4",
-        "",
-        f"`python experiments/bake.py{named}` (JSON in `results/{out.name}`). "
-        + " ".join((__doc__ or "").split("\n\n")[1].split()),
-        "",
-    ]
+    about = " ".join((__doc__ or "").split("\n\n")[1].split())
     heads = sorted(
         rows, key=lambda name: (name not in GIVEN, name in OTHERS, "seed" not in name, name)
     )
-    values = {name: rows[name]["measured"] for name in heads}
-    lines += ["| | " + " | ".join(heads) + " |", "|---|" + "---|" * len(heads)]
-    for label, key in (
-        ("remaining test accuracy, 8,000 images", "remaining"),
-        ("the same, all 9,000", "remaining, all"),
-        ("own head on the class", "forget"),
-    ):
-        lines.append(
-            f"| {label} | "
-            + " | ".join(f"{100 * values[name][key]['value']:.1f}" for name in heads)
-            + " |"
-        )
-    lines.append(
-        f"| images processed, of {case.budget:,} allowed | "
-        + " | ".join(
-            f"{rows[name]['images']:,.0f}" if "images" in rows[name] else "" for name in heads
-        )
-        + " |"
-    )
-    lines.append(
-        "| seconds of training | "
-        + " | ".join(
-            f"{rows[name]['seconds']:.0f}" if "seconds" in rows[name] else "" for name in heads
-        )
-        + " |"
-    )
-    for attack in next(iter(values.values()))["few-shot"] if values else ():
-        lines.append(
-            f"| {attack} | "
-            + " | ".join(f"{100 * values[name]['few-shot'][attack]:.1f}" for name in heads)
-            + " |"
-        )
-    lines += [
+    lines = [
+        f"# Baked deletion, {case.network}, class 4",
         "",
-        (
-            f"What is read of the 1,000 test images of the class, in percent: {', '.join(ATTACKS)}."
-            " Largest excess: over the retrained network, any attack."
-        ),
+        f"`python experiments/bake.py{named}` (JSON in `results/{out.name}`). {about}",
         "",
-    ]
-    lines += ["| layer | " + " | ".join(heads) + " |", "|---|" + "---|" * len(heads)]
-    for layer in next(iter(values.values()))["layers"] if values else ():
-        lines.append(
-            f"| {layer} | "
-            + " | ".join(
-                " / ".join(
-                    f"{100 * values[name]['layers'][layer][attack]['value']:.1f}"
-                    for attack in ATTACKS
-                )
-                for name in heads
-            )
-            + " |"
-        )
-    lines.append(
-        "| last layer, attacker fitted on 5,000 test images of all classes | "
-        + " | ".join(
-            " / ".join(
-                f"{100 * values[name]['fresh images'][attack]['value']:.1f}" for attack in ATTACKS
-            )
-            for name in heads
-        )
-        + " |"
-    )
-    if any("asked twice" in rows[name] for name in heads):
-        for title in VIEWS:
-            lines.append(
-                f"| last layer, MLP, {title} | "
-                + " | ".join(
-                    (
-                        f"{100 * rows[name]['asked twice'][title]['forget']['value']:.1f}"
-                        if "asked twice" in rows[name]
-                        else ""
-                    )
-                    for name in heads
-                )
-                + " |"
-            )
-    if "retrained" in values:
-        lines.append(
-            "| largest excess | "
-            + " | ".join(excess(values[name], values["retrained"]) for name in heads)
-            + " |"
-        )
-    lines += [
-        "",
-        (
-            "A value at or below that of the retrained network says: suppressed, and not"
-            " recoverable by the attacks tried, no more than this."
-        ),
-        "",
+        *table(rows, heads, case.budget),
     ]
     return "\n".join(lines)
-
-
-def excess(one: dict[str, Any], reference: dict[str, Any]) -> str:
-    """The largest difference from the reference over layers and attacks, in points, and where."""
-    found = {
-        (layer, attack): (
-            100
-            * (one["layers"][layer][attack]["value"] - reference["layers"][layer][attack]["value"])
-        )
-        for layer in one["layers"]
-        for attack in ATTACKS
-    }
-    layer, attack = max(found, key=found.__getitem__)
-    return f"{found[layer, attack]:+.1f} ({layer}, {attack})"
 
 
 if __name__ == "__main__":

@@ -17,6 +17,10 @@ class UsageError(UnspanError):
     exit_code = 2
 
 
+class DamagedRecord(UsageError):
+    """A file that unspan wrote, with a field that is missing or of another type (exit 2)."""
+
+
 class DataError(UnspanError):
     """The data does not allow what was asked (exit 3)."""
 
@@ -27,6 +31,10 @@ class ModelError(UnspanError):
     """A model file or model object that cannot be used (exit 4)."""
 
     exit_code = 4
+
+
+class OtherVersionError(ModelError):
+    """A folder that another version of unspan wrote (exit 4)."""
 
 
 class UnsafeFileError(UnspanError):

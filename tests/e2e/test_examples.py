@@ -50,11 +50,11 @@ def test_the_audit_compares_with_the_retrained_networks(ran):
     page, names = ran("audit_with_retrained_reference")
     found = names["found"]
     assert found.verdict != "RETAINED" and found.trusted
-    assert found.account["reference"]["count"] == 2
-    verdicts = {one["verdict"] for one in names["attacks"]}
+    assert found.record.reference.count == 2
+    verdicts = {one.verdict for one in names["attacks"]}
     assert {"ERASED AT THIS LEVEL", "NOT MEASURABLE"} <= verdicts
-    assert all(one["erased"] < one["original"] for one in names["attacks"])
-    assert " ".join(found.account["headline"].split()) in " ".join(page.split())
+    assert all(one.erased < one.original for one in names["attacks"])
+    assert " ".join(found.record.headline.split()) in " ".join(page.split())
 
 
 def test_the_gallery_has_every_tutorial():

@@ -11,7 +11,7 @@ import unspan
 from matrix.prepare import scores
 from unspan.artifact.deletion import RECORD
 from unspan.extraction import unwrap
-from unspan.extraction.access_paths import outcomes
+from unspan.extraction.access_outcomes import outcomes
 
 
 def cast(inputs: Any, model: nn.Module) -> Any:

@@ -103,7 +103,7 @@ def guarded(record: dict[str, Any]) -> str:
 
 def how(fit: dict[str, Any]) -> str:
     """What a method did, in a few words, from its figures in the receipt."""
-    if "gated" in fit:
+    if fit.keys() >= {"gated", "clusters", "statistics"}:
         kept = f", {fit['moved']:.1%} of those to keep" if "moved" in fit else ""
         return (
             f"moves what is recognised ({fit['gated']:.0%} of the samples read{kept}) to"

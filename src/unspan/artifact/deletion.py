@@ -40,6 +40,12 @@ class Record:
     eraser: Eraser | None = None
 
 
+def record_of(model: nn.Module) -> Record | None:
+    """How a model was erased; None for one that was not. Wrappers are to be taken off before."""
+    found: Record | None = vars(model).get(RECORD)
+    return found
+
+
 @dataclass(repr=False)
 class Deletion:
     """The result of an erasure.

@@ -10,9 +10,9 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from unspan.artifact import receipt as receipts
 from unspan.artifact.layout import RECEIPT, WEIGHTS, private_folder, private_hashes
-from unspan.errors import ModelError, UsageError
+from unspan.errors import ModelError, OtherVersionError, UsageError
+from unspan.system import schemas
 from unspan.system.digests import file_hash, state_hash
 
 # what every receipt has, and reading a folder needs
@@ -37,7 +37,8 @@ def inspect(path: str | Path) -> dict[str, Any]:
 
     Raises:
         UsageError: not an unspan folder.
-        ModelError: the receipt is damaged, newer than this version, or of other weights.
+        OtherVersionError: another version of unspan wrote it.
+        ModelError: the receipt is damaged, or of other weights.
     """
     path = Path(path)
     account = _parsed(path)
@@ -66,10 +67,13 @@ def damage_of(path: str | Path) -> Damage | None:
 
     Raises:
         UsageError: not an unspan folder.
+        OtherVersionError: another version of unspan wrote it.
     """
     path = Path(path)
     try:
         account = _parsed(path)
+    except OtherVersionError:
+        raise
     except ModelError:
         return Damage.RECEIPT
     return _blamed(path, account)
@@ -105,7 +109,8 @@ def _parsed(path: Path) -> dict[str, Any]:
 
     Raises:
         UsageError: not an unspan folder.
-        ModelError: the receipt is damaged, or newer than this version.
+        OtherVersionError: another version of unspan wrote it.
+        ModelError: the receipt is damaged.
     """
     file = path / RECEIPT
     if not file.is_file():
@@ -117,10 +122,11 @@ def _parsed(path: Path) -> dict[str, Any]:
         raise ModelError(f"{file} cannot be read: {error.strerror}.") from error
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{file} is damaged ({error}). Write the folder again.") from error
-    if schema != receipts.SCHEMA:
-        raise ModelError(
-            f"{file} has schema {schema!r}; this version reads {receipts.SCHEMA}. Update unspan for"
-            " a newer folder; for an older one, erase again from the original model."
+    if schema != schemas.RECEIPT.schema:
+        raise OtherVersionError(
+            f"{file} has schema {schema!r}; this version reads {schemas.RECEIPT.schema}."
+            " Update unspan for a newer folder; for an older one, erase again from the original"
+            " model."
         )
     missing = _missing(account)
     if missing:

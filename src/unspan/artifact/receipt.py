@@ -19,7 +19,6 @@ import torch
 
 from unspan.errors import UsageError
 
-SCHEMA = "unspan.receipt/2"
 SHORTEST_KEY = 16  # bytes; shorter keys can be tried one after the other
 _SHA256 = np.dtype("S32")
 

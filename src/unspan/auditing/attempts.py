@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from unspan.artifact import receipt as receipts
+from unspan.audit_record.record import EarlierAudit
+from unspan.audit_record.vocabulary import Verdict
 from unspan.errors import OutputError
 
 _NAME = "attempts.jsonl"
@@ -30,17 +32,16 @@ class Attempt:
         key: hash of the original model and the request.
         after: hash of the audited model.
         config: hash of the settings, fixed before the run.
-        earlier: other models or settings audited for this request, in order: `after`, `config`,
-            `verdict` (None: not finished).
+        earlier: other models or settings audited for this request, in order.
     """
 
     path: Path
     key: str
     after: str
     config: str
-    earlier: list[dict[str, Any]]
+    earlier: list[EarlierAudit]
 
-    def end(self, verdict: str) -> None:
+    def end(self, verdict: Verdict) -> None:
         """Enter the verdict."""
         _append(
             self.path,
@@ -48,7 +49,7 @@ class Attempt:
                 "key": self.key,
                 "after": self.after,
                 "config": self.config,
-                "verdict": verdict,
+                "verdict": verdict.value,
                 "at": receipts.now(),
             },
         )
@@ -70,19 +71,22 @@ def begin(
         OutputError: the log cannot be written.
     """
     path, key, config = folder / _NAME, _hash([before, *request]), _hash(settings)
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    found: dict[tuple[str, str], EarlierAudit] = {}
     for line in _lines(path):
         if line.get("key") == key and (line.get("after"), line.get("config")) != (after, config):
             known = (str(line.get("after")), str(line.get("config")))
-            found[known] = {
-                "after": known[0],
-                "config": known[1],
-                "verdict": line.get("verdict") or found.get(known, {}).get("verdict"),
-            }
+            before_it = found.get(known)
+            word = _verdict(line.get("verdict")) or (before_it.verdict if before_it else None)
+            found[known] = EarlierAudit(*known, word)
     _append(
         path, {"key": key, "after": after, "config": config, "verdict": None, "at": receipts.now()}
     )
     return Attempt(path, key, after, config, list(found.values()))
+
+
+def _verdict(word: Any) -> Verdict | None:
+    """A verdict of the log; None for one that did not finish, or of another version."""
+    return Verdict(word) if word in {one.value for one in Verdict} else None
 
 
 def _hash(value: Any) -> str:

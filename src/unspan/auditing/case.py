@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unspan.artifact.deletion import RECORD, Record
-from unspan.auditing import statements
+from unspan.artifact.deletion import record_of
+from unspan.audit_record.record import Hashes
+from unspan.audit_record.vocabulary import ReferenceKind
 from unspan.auditing.attack_split import Parts
 from unspan.auditing.collect import Subject, subject
+from unspan.auditing.levels import chance_bound
 from unspan.auditing.reference import pixels, random_weights
 from unspan.data.request import Request
 from unspan.errors import DataError, UnspanError, UsageError
@@ -22,28 +24,47 @@ from unspan.report.formatting import percent
 from unspan.run import Run
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Case:
-    """Everything an audit works on."""
+    """Everything an audit works on.
 
-    splits: Request
+    Attributes:
+        request: what was to be forgotten.
+        parts: which samples the attacker knows, and which he is judged on.
+        run: device, batch size, seed, progress.
+        subjects: the original and the erased model.
+        others: the reference models; empty when the inputs themselves are the reference.
+        references: names of the references in `fit` and `test`.
+        kind: what the references are.
+        fit: outputs on what the attacker knows, by model.
+        test: outputs on what he is judged on, by model.
+        inputs: the first forgotten test samples.
+        labels: theirs, None where there are none.
+        class_names: for the report.
+        notes: warnings from opening.
+        usable: no reference has seen the forgotten data.
+        hashes: of models and data, without the settings.
+    """
+
+    request: Request
     parts: Parts
     run: Run
-    subjects: list[Subject]
+    subjects: tuple[Subject, Subject]
     others: list[Subject]
     references: list[str]
-    kind: str
+    kind: ReferenceKind
     fit: dict[str, Outputs]
     test: dict[str, Outputs]
     inputs: Any
     class_names: Sequence[str] | None
     notes: list[str]
     usable: bool
+    hashes: Hashes
 
     @property
     def by_class(self) -> bool:
         """The request is a class, so the attacker has labels to learn."""
-        return self.splits.kind == "class"
+        return self.request.kind == "class"
 
     @property
     def unseen(self) -> Tensor:
@@ -52,25 +73,25 @@ class Case:
         return torch.ones_like(forget) if self.parts.held_out else ~forget & self.parts.unseen
 
 
-def provenance(before: Subject, after: Subject, splits: Request) -> list[str]:
+def provenance(before: Subject, after: Subject, request: Request) -> list[str]:
     """What the receipt inside the erased model says against this audit.
 
     Raises:
         DataError: the original is not the model that was erased.
     """
-    record: Record | None = getattr(after.model, RECORD, None)
+    record = record_of(after.model)
     if record is None:
         return []
-    requests = [*record.receipt["previous"], record.receipt]
-    if before.digest not in {one["model"]["sha256_before"] for one in requests}:
+    receipts = [*record.receipt["previous"], record.receipt]
+    if before.digest not in {one["model"]["sha256_before"] for one in receipts}:
         raise DataError(
             "The original is not the model that the receipt names (other weights): give the weights"
             " that were erased (--weights)."
         )
-    if splits.kind == "class" and not set(splits.classes) <= {
-        label for one in requests for label in one["request"]["classes"]
+    if request.kind == "class" and not set(request.classes) <= {
+        label for one in receipts for label in one["request"]["classes"]
     }:
-        asked = ", ".join(name for one in requests for name in one["request"]["selector"])
+        asked = ", ".join(name for one in receipts for name in one["request"]["selector"])
         return [
             f"the receipt of the erased model names another request ({asked or 'no class'}), so"
             " this audit is about something that its method was not asked to erase"
@@ -91,7 +112,7 @@ def check_distinct(references: Sequence[Subject]) -> None:
 
 def random_reference(
     before: Subject, example: Any, run: Run, feature_layer: str | None, pool: Pool | None
-) -> tuple[list[Subject], str]:
+) -> tuple[list[Subject], ReferenceKind]:
     """The reference when no retrained model is given, and its kind."""
     try:
         return [
@@ -102,9 +123,9 @@ def random_reference(
                 feature_layer=feature_layer,
                 pool=pool,
             )
-        ], "random weights"
+        ], ReferenceKind.RANDOM
     except UnspanError:  # features that are all zero or not finite with random weights
-        return [], "raw pixels"
+        return [], ReferenceKind.PIXELS
 
 
 def with_pixels(
@@ -153,7 +174,7 @@ def comparable(test: dict[str, Outputs], references: Sequence[str], by_class: bo
                 " of the same task."
             )
         seen = own_accuracy(one, one.forget)
-        if by_class and seen > statements.chance_bound(
+        if by_class and seen > chance_bound(
             one.classes()
         ):  # single samples are named by generalisation
             notes.append(
@@ -174,7 +195,7 @@ def relabelled(case: Case) -> tuple[int, float] | None:
     shares = (
         torch.bincount(said[one.forget], minlength=one.logits.shape[1]).double() / one.forget.sum()
     )
-    shares[list(case.splits.classes)] = 0
+    shares[list(case.request.classes)] = 0
     best = int(shares.argmax())
     others = [
         float((said[rows] == best).double().mean())

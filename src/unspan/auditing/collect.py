@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
-from unspan.artifact.deletion import RECORD
+from unspan.artifact.deletion import record_of
 from unspan.auditing.partial import Partial
 from unspan.data.batch import Batch
 from unspan.data.inputs import first_rows, place
@@ -72,7 +72,7 @@ def subject(
     found.
     """
     inner = unwrap(model)
-    record = getattr(inner, RECORD, None)
+    record = record_of(inner)
     with eval_mode(model):
         found = (
             record.feature_layer

@@ -5,54 +5,23 @@ passes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from unspan.auditing.reading import RETAINED, overall, verdict
-from unspan.auditing.statements import chance_bound
+from unspan.audit_record.record import Control, Informative
+from unspan.audit_record.vocabulary import RETAINED, Expected
+from unspan.auditing.levels import chance_bound
+from unspan.auditing.verdict_rule import ROOM, overall, verdict
 from unspan.metrics.identity import AttackId, AttackKind
 from unspan.metrics.linear import fit_linear
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.probes import CHUNK
 from unspan.metrics.score import Reading
 from unspan.report.formatting import measured, percent
-from unspan.report.rule import ROOM
-from unspan.system.text_enum import TextEnum
 
 _PERMUTATIONS = 10
-
-
-class Expected(TextEnum):
-    """What the audit should say of a planted case."""
-
-    CAUGHT = "caught"
-    PASSED = "passed"
-
-
-@dataclass(frozen=True)
-class Control:
-    """One planted case.
-
-    Attributes:
-        name: what was planted.
-        expect: `caught` (a fake) or `passed` (nothing to find).
-        caught: whether the audit called it RETAINED.
-        found: what the audit said, for people.
-        detail: the number behind it.
-    """
-
-    name: str
-    expect: Expected
-    caught: bool
-    found: str
-    detail: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON form, with `ok`."""
-        return asdict(self) | {"ok": self.caught == (self.expect is Expected.CAUGHT)}
 
 
 def head_edit(outputs: Outputs, classes: Sequence[int]) -> Outputs:
@@ -182,7 +151,7 @@ def informative(
     reference: float | None,
     classes: int,
     n: int,
-) -> list[dict[str, Any]]:
+) -> list[Informative]:
     """Scores that a fake passes say nothing about what is left.
 
     Args:
@@ -197,31 +166,19 @@ def informative(
     rows = []
     if own is not None and edited_own is not None:
         fooled = edited_own <= chance_bound(classes)
-        rows.append(
-            {
-                "metric": "accuracy of the model's own head, and HM",
-                "informative": not fooled,
-                "why": (
-                    f"the head-only edit reaches {measured(edited_own, n=n).line} with every"
-                    " feature as before"
-                    if fooled
-                    else "the head-only edit does not pass it"
-                ),
-            }
-        )
+        why = "the head-only edit does not pass it"
+        if fooled:
+            reached = measured(edited_own, n=n).line
+            why = f"the head-only edit reaches {reached} with every feature as before"
+        rows.append(Informative("accuracy of the model's own head, and HM", not fooled, why))
     if published is not None and converged is not None and reference is not None:
         apart = converged - published
         fooled = apart > 0.10
-        rows.append(
-            {
-                "metric": "KR (published probe)",
-                "informative": not fooled,
-                "why": (
-                    f"a converged probe on the same features reads {percent(apart)} more: the"
-                    " published one stopped early"
-                    if fooled
-                    else "it agrees with the converged probe here"
-                ),
-            }
-        )
+        why = "it agrees with the converged probe here"
+        if fooled:
+            why = (
+                f"a converged probe on the same features reads {percent(apart)} more: the published"
+                " one stopped early"
+            )
+        rows.append(Informative("KR (published probe)", not fooled, why))
     return rows

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
+from unspan.audit_record.drawings import (
+    ClassAccuracy,
+    ClassCosine,
+    Embedding,
+    Figures,
+    LayerChange,
+    LayerReading,
+    RelearningCurves,
+)
 from unspan.auditing.white_box import WhiteBox
 from unspan.errors import DataError
 from unspan.metrics.accuracy import per_class
@@ -18,35 +27,29 @@ if TYPE_CHECKING:
     from unspan.auditing.case import Case
 
 _POINTS = 800  # samples of an embedding
+_FEWEST = 50  # of them
 _SHOWN = 20  # classes of a matrix that can still be read
 
 
-def data(
-    case: Case, readings: dict[str, list[Reading]], box: WhiteBox, pictures: bool
-) -> dict[str, Any]:
-    """All figures as JSON values; what cannot be drawn is left out."""
+def data(case: Case, readings: dict[str, list[Reading]], box: WhiteBox, pictures: bool) -> Figures:
+    """The numbers of all figures; what cannot be drawn is left out."""
     before, after = case.test["before"], case.test["after"]
     names = _names(case, before.classes())
-    found: dict[str, Any] = {
-        "sweep": [
-            {
-                "layer": one.identity.layer,
-                "before": one.original,
-                "after": one.erased,
-                "reference": one.reference,
-            }
+    scored = before.logits is not None and after.logits is not None
+    labelled = bool((before.labels >= 0).all())
+    return Figures(
+        sweep=[
+            LayerReading(str(one.identity.layer), one.original, one.erased, one.reference)
             for one in box.verdicts
-        ]
-    }
-    if before.logits is not None and after.logits is not None:
-        found["per_class"] = _per_class(before, after, names, case.splits.classes)
-    if bool((before.labels >= 0).all()) and len(names) <= _SHOWN:
-        found["cosine"] = {"classes": names, "before": _matrix(before), "after": _matrix(after)}
-    found["layer_change"] = _changes(case)
-    found["relearn"] = _curve(readings)
-    if pictures and case.by_class:
-        found["embedding"] = _embedding(before, after, names, case.run.seed)
-    return {name: value for name, value in found.items() if value}
+        ],
+        per_class=_per_class(before, after, names, case.request.classes) if scored else [],
+        cosine=_cosine(before, after, names) if labelled and len(names) <= _SHOWN else None,
+        layer_change=_changes(case),
+        relearn=_curves(readings),
+        embedding=(
+            _embedding(before, after, names, case.run.seed) if pictures and case.by_class else None
+        ),
+    )
 
 
 def _names(case: Case, classes: int) -> list[str]:
@@ -56,18 +59,26 @@ def _names(case: Case, classes: int) -> list[str]:
 
 def _per_class(
     before: Outputs, after: Outputs, names: list[str], forgotten: tuple[int, ...]
-) -> dict[str, Any]:
+) -> list[ClassAccuracy]:
+    """Classes that have test samples."""
     old, new = per_class(before).rows(), per_class(after).rows()
-    seen = [i for i, row in enumerate(new) if row["n"]]
-    return {
-        "classes": [names[i] for i in seen],
-        "forget": [i in forgotten for i in seen],
-        "before": [old[i]["accuracy"] for i in seen],
-        "after": [new[i]["accuracy"] for i in seen],
-        "low": [new[i]["low"] for i in seen],
-        "high": [new[i]["high"] for i in seen],
-        "n": [new[i]["n"] for i in seen],
-    }
+    return [
+        ClassAccuracy(
+            name=names[i],
+            forget=i in forgotten,
+            before=old[i]["accuracy"],
+            after=row["accuracy"],
+            low=row["low"],
+            high=row["high"],
+            n=row["n"],
+        )
+        for i, row in enumerate(new)
+        if row["n"]
+    ]
+
+
+def _cosine(before: Outputs, after: Outputs, names: list[str]) -> ClassCosine:
+    return ClassCosine(names, _matrix(before), _matrix(after))
 
 
 def _matrix(one: Outputs) -> list[list[float | None]]:
@@ -77,51 +88,50 @@ def _matrix(one: Outputs) -> list[list[float | None]]:
     ]
 
 
-def _changes(case: Case) -> list[dict[str, Any]]:
+def _changes(case: Case) -> list[LayerChange]:
     old, new = (one.model.state_dict() for one in case.subjects)
     try:
         rows = weight_change(old, new, head=case.subjects[0].feature_layer.head)
     except DataError:
         return []
-    tensors = [one for one in rows if one.name in old and old[one.name].ndim > 1]
-    return [{"layer": one.name.removesuffix(".weight"), "change": one.value} for one in tensors]
+    return [
+        LayerChange(one.name.removesuffix(".weight"), one.value)
+        for one in rows
+        if one.name in old and old[one.name].ndim > 1 and one.value is not None
+    ]
 
 
-def _curve(readings: dict[str, list[Reading]]) -> dict[str, Any]:
+def _curves(readings: dict[str, list[Reading]]) -> RelearningCurves | None:
+    """How fast the original, the erased model and the first reference are taught again."""
     curves: dict[str, list[float]] = {}
     shots: list[int] = []
-    for name in [
-        "before",
-        "after",
-        *(name for name in readings if name not in ("before", "after")),
-    ][:3]:
-        found = sorted(
-            (one for one in readings[name] if one.identity.kind is AttackKind.FEW_SHOT_REFIT),
-            key=lambda one: one.identity.shots or 0,
-        )
-        shots = [one.identity.shots or 0 for one in found]
-        curves["reference" if name not in ("before", "after") else name] = [
-            one.value for one in found
-        ]
-    return {"shots": shots, "curves": curves} if shots else {}
+    for name in list(readings)[:3]:
+        refits = [one for one in readings[name] if one.identity.kind is AttackKind.FEW_SHOT_REFIT]
+        refits.sort(key=lambda one: one.identity.shots or 0)
+        shots = [one.identity.shots or 0 for one in refits]
+        shown = name if name in ("before", "after") else "reference"
+        curves[shown] = [one.value for one in refits]
+    return RelearningCurves(shots, curves) if shots else None
 
 
-def _embedding(before: Outputs, after: Outputs, names: list[str], seed: int) -> dict[str, Any]:
+def _embedding(before: Outputs, after: Outputs, names: list[str], seed: int) -> Embedding | None:
     """t-SNE of both models' features on the same samples."""
+    rows = torch.randperm(len(before), generator=torch.Generator().manual_seed(seed))[:_POINTS]
+    if len(rows) < _FEWEST:
+        return None
+    return Embedding(
+        names, "t-SNE", _placed(before.rows(rows), seed), _placed(after.rows(rows), seed)
+    )
+
+
+def _placed(some: Outputs, seed: int) -> list[tuple[float, float, int]]:
     from sklearn.manifold import TSNE
 
-    rows = torch.randperm(len(before), generator=torch.Generator().manual_seed(seed))[:_POINTS]
-    if len(rows) < 50:
-        return {}
-    points = {}
-    for name, one in (("before", before), ("after", after)):
-        x = one.features[rows]
-        x = (x - x.mean(0)) / x.std().clamp_min(1e-9)
-        found = TSNE(
-            random_state=seed, init="pca", perplexity=min(30, len(rows) // 4)
-        ).fit_transform(x.numpy())
-        points[name] = [
-            [round(float(a), 2), round(float(b), 2), int(c)]
-            for (a, b), c in zip(found, one.labels[rows], strict=True)
-        ]
-    return {"classes": names, "method": "t-SNE", **points}
+    x = some.features
+    x = (x - x.mean(0)) / x.std().clamp_min(1e-9)
+    neighbours = min(30, len(x) // 4)
+    drawn = TSNE(random_state=seed, init="pca", perplexity=neighbours).fit_transform(x.numpy())
+    return [
+        (round(float(across), 2), round(float(up), 2), int(label))
+        for (across, up), label in zip(drawn, some.labels, strict=True)
+    ]

@@ -4,147 +4,142 @@ reference, and independent of it where they can be.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from unspan.auditing import scores
-from unspan.auditing.reading import AttackResult
+from unspan.audit_record.record import AttackResult, GoalResult, ScoreRow
+from unspan.audit_record.vocabulary import GOAL_NAME, Goal
+from unspan.auditing.scores import described
 from unspan.metrics.identity import AttackKind, ScoreKind
+from unspan.metrics.score import Score
 from unspan.metrics.stability import MIRROR, NOISE
-from unspan.report.rule import GOAL_NAME, Goal
 
-CHANCE_PLUS, AREA, KEPT, SHOTS = 0.05, 0.60, 0.003, 10
+CHANCE_PLUS = 0.05  # of a trained probe, above guessing
+AREA = 0.60  # of an AUC, either way
+KEPT = 0.003  # of the accuracy on what was to be kept
+SHOTS = 10
+_EITHER_WAY = "AUC at most 0.60, either way"
 
 
 def goals(
-    verdicts: Sequence[AttackResult], rows: Sequence[scores.Row], classes: int, retrained: bool
-) -> list[dict[str, Any]]:
-    """Each goal with what was measured, `met` if the value is within the bound, `sure` if its
-    interval is as well.
+    verdicts: Sequence[AttackResult], rows: Sequence[ScoreRow], classes: int, retrained: bool
+) -> list[GoalResult]:
+    """Each goal with what was measured; goals without a measurement are left out.
 
     Args:
         verdicts: of the attacks on a class.
-        rows: of the other scores, as in audit.json.
+        rows: the other scores of the audit.
         classes: of the model.
         retrained: the reference is a retrained model; without one nothing can be said about
             teaching again.
     """
-    return [
-        one
-        | {
-            "met": _within(one, "value"),
-            "sure": _within(one, "high" if one["at_most"] else "low"),
-        }
-        for one in _measured(verdicts, rows, classes, retrained)
+    found = [
+        _probes(verdicts, classes),
+        _areas(Goal.FEATURES, verdicts, of_scores=False),
+        _areas(Goal.SCORES, verdicts, of_scores=True),
+        _taught_again(verdicts) if retrained else None,
+        _asked_twice(Goal.NOISE, NOISE, described(rows, ScoreKind.NOISE, "after")),
+        _asked_twice(Goal.MIRROR, MIRROR, described(rows, ScoreKind.MIRROR, "after")),
+        _kept(rows),
     ]
+    return [one for one in found if one is not None]
 
 
-def _within(one: Mapping[str, Any], key: str) -> bool:
-    value, bound = one[key], one["bound"]
-    return value is not None and (value <= bound if one["at_most"] else value >= bound)
-
-
-def _measured(
-    verdicts: Sequence[AttackResult], rows: Sequence[scores.Row], classes: int, retrained: bool
-) -> Iterator[dict[str, Any]]:
+def _probes(verdicts: Sequence[AttackResult], classes: int) -> GoalResult | None:
     probes = [one for one in verdicts if one.unit == "share" and not one.identity.kind.few_shot]
+    if not probes:
+        return None
+    strongest = max(probes, key=lambda one: one.erased)
+    bound = 1 / classes + CHANCE_PLUS
+    return _of_attack(Goal.PROBES, "at most 5 points above chance", strongest, bound)
+
+
+def _areas(goal: Goal, verdicts: Sequence[AttackResult], of_scores: bool) -> GoalResult | None:
     areas = [
         one
         for one in verdicts
-        if one.unit == "AUC" and one.identity.kind is not AttackKind.SIGNATURE
+        if one.unit == "AUC" and (one.identity.kind is AttackKind.SIGNATURE) == of_scores
     ]
-    signature = [one for one in verdicts if one.identity.kind is AttackKind.SIGNATURE]
-    few = [
-        one
-        for one in verdicts
-        if retrained and one.identity.kind.few_shot and one.identity.shots == SHOTS
-    ]
-    for goal, rule, found, bound in (
-        (
-            Goal.PROBES,
-            "at most 5 points above chance",
-            probes,
-            1 / classes + CHANCE_PLUS,
-        ),
-        (
-            Goal.FEATURES,
-            "AUC at most 0.60, either way",
-            areas,
-            AREA,
-        ),
-        (
-            Goal.SCORES,
-            "AUC at most 0.60, either way",
-            signature,
-            AREA,
-        ),
-        (Goal.TEACHING, "no more than the reference", few, None),
-    ):
-        if found:
-            most = max(
-                found,
-                key=lambda one: (
-                    one.erased - one.reference
-                    if bound is None
-                    else abs(one.erased - 0.5)
-                    if one.unit == "AUC"
-                    else one.erased
-                ),
-            )
-            yield (
-                {"id": goal.value, "goal": f"{GOAL_NAME[goal]}: {rule}", "what": most.attack}
-                | _either_way(most.unit, most.erased, most.erased_low, most.erased_high)
-                | {
-                    "unit": most.unit,
-                    "n": most.n,
-                    "bound": most.reference if bound is None else bound,
-                    "at_most": True,
-                }
-            )
-    for goal, kind, name, rule in (
-        (
-            Goal.NOISE,
-            ScoreKind.NOISE,
-            NOISE,
-            "AUC at most 0.60, either way",
-        ),
-        (
-            Goal.MIRROR,
-            ScoreKind.MIRROR,
-            MIRROR,
-            "AUC at most 0.60, either way",
-        ),
-    ):
-        trace = scores.described(rows, kind, "after")
-        if trace is not None:
-            yield (
-                {"id": goal.value, "goal": f"{GOAL_NAME[goal]}: {rule}", "what": name}
-                | _either_way("AUC", trace.value, trace.low, trace.high)
-                | {"unit": "AUC", "n": trace.n, "bound": AREA, "at_most": True}
-            )
-    before, after = (
-        scores.described(rows, ScoreKind.RETAIN_ACCURACY, name, "test retain")
-        for name in ("before", "after")
+    if not areas:
+        return None
+    furthest = max(areas, key=lambda one: abs(one.erased - 0.5))
+    return _of_attack(goal, _EITHER_WAY, furthest, AREA)
+
+
+def _taught_again(verdicts: Sequence[AttackResult]) -> GoalResult | None:
+    few = [one for one in verdicts if one.identity.kind.few_shot and one.identity.shots == SHOTS]
+    if not few:
+        return None
+    fastest = max(few, key=lambda one: one.erased - one.reference)
+    return _of_attack(Goal.TEACHING, "no more than the reference", fastest, fastest.reference)
+
+
+def _of_attack(goal: Goal, rule: str, attack: AttackResult, bound: float) -> GoalResult:
+    read = Score(
+        name=attack.attack,
+        value=attack.erased,
+        low=attack.erased_low,
+        high=attack.erased_high,
+        unit=attack.unit,
+        n=attack.n,
     )
-    if before is not None and after is not None and before.value is not None:
-        yield {
-            "id": Goal.RETAIN_ACCURACY.value,
-            "goal": f"{GOAL_NAME[Goal.RETAIN_ACCURACY]}: at most 0.3 points below the original",
-            "what": "its own scores",
-            "value": after.value,
-            "low": after.low,
-            "high": after.high,
-            "unit": "share",
-            "n": after.n,
-            "bound": before.value - KEPT,
-            "at_most": False,
-        }
+    return _judged(goal, rule, read, bound)
 
 
-def _either_way(
-    unit: str, value: float | None, low: float | None, high: float | None
-) -> dict[str, float | None]:
-    """An attacker who sees an AUC below 1/2 turns his rule round."""
-    if unit != "AUC" or value is None or low is None or high is None or value >= 0.5:
-        return {"value": value, "low": low, "high": high}
-    return {"value": 1 - value, "low": 1 - high, "high": 1 - low}
+def _asked_twice(goal: Goal, name: str, trace: Score | None) -> GoalResult | None:
+    if trace is None:
+        return None
+    read = Score(
+        name=name, value=trace.value, low=trace.low, high=trace.high, unit="AUC", n=trace.n
+    )
+    return _judged(goal, _EITHER_WAY, read, AREA)
+
+
+def _kept(rows: Sequence[ScoreRow]) -> GoalResult | None:
+    before = described(rows, ScoreKind.RETAIN_ACCURACY, "before", "test retain")
+    after = described(rows, ScoreKind.RETAIN_ACCURACY, "after", "test retain")
+    if before is None or after is None or before.value is None:
+        return None
+    read = Score(
+        name="its own scores", value=after.value, low=after.low, high=after.high, n=after.n
+    )
+    rule = "at most 0.3 points below the original"
+    return _judged(Goal.RETAIN_ACCURACY, rule, read, before.value - KEPT, at_most=False)
+
+
+def _judged(
+    goal: Goal, rule: str, read: Score, bound: float, *, at_most: bool = True
+) -> GoalResult:
+    """A goal with what was read for it, held against its bound.
+
+    Args:
+        goal: which.
+        rule: in words.
+        read: what was measured.
+        bound: of the value.
+        at_most: the value may not exceed the bound; otherwise not fall below it.
+    """
+    value, low, high = read.value, read.low, read.high
+    turned = read.unit == "AUC" and value is not None and value < 0.5
+    if turned and value is not None and low is not None and high is not None:
+        # an attacker who sees an AUC below 1/2 turns his rule round
+        value, low, high = 1 - value, 1 - high, 1 - low
+    return GoalResult(
+        id=goal,
+        goal=f"{GOAL_NAME[goal]}: {rule}",
+        what=read.name,
+        value=value,
+        low=low,
+        high=high,
+        unit=read.unit,
+        n=read.n,
+        bound=bound,
+        at_most=at_most,
+        met=_within(value, bound, at_most),
+        sure=_within(high if at_most else low, bound, at_most),
+    )
+
+
+def _within(value: float | None, bound: float, at_most: bool) -> bool:
+    if value is None:
+        return False
+    return value <= bound if at_most else value >= bound

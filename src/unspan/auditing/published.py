@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from unspan.audit_record.vocabulary import ScoreGroup
 from unspan.auditing.scores import Row, described, row
 from unspan.errors import UsageError
 from unspan.metrics.identity import ScoreKind
@@ -42,12 +43,12 @@ def retention(name: str, fit: Outputs, test: Outputs, seed: int) -> tuple[list[R
             note="compatibility: this probe is not trained to convergence",
             detail={"gradient": reading.detail["gradient"]},
         )
-        rows.append(row("published", name, score, ScoreKind.KR))
+        rows.append(row(ScoreGroup.PUBLISHED, name, score, ScoreKind.KR))
     for key, split, part in (("HM", "train", fit), ("HM_t", "test", test)):
         value = reading.detail[key]
         rows.append(
             row(
-                "published",
+                ScoreGroup.PUBLISHED,
                 name,
                 Score(
                     name=f"KR {key}",
@@ -68,7 +69,7 @@ def recovery(original_own: float, reading: Reading) -> Row:
     """
     rate = recovery_rate(100 * reading.value, 100 * original_own)
     return row(
-        "published",
+        ScoreGroup.PUBLISHED,
         "after",
         Score(
             name="recovery rate",
@@ -82,14 +83,13 @@ def recovery(original_own: float, reading: Reading) -> Row:
 
 
 def forgetting_zrf(logits: Mapping[str, Tensor], random: Sequence[Tensor]) -> list[Row]:
-    """ZRF and its released form, for every model whose scores are given."""
+    """ZRF, for every model whose scores are given."""
     rows = []
     for name, one in logits.items():
-        for legacy in (False, True):
-            try:
-                rows.append(row("published", name, zrf(one, random, "test forget", legacy=legacy)))
-            except UsageError:
-                continue
+        try:
+            rows.append(row(ScoreGroup.PUBLISHED, name, zrf(one, random, "test forget")))
+        except UsageError:
+            continue
     return rows
 
 
@@ -137,9 +137,11 @@ def table_five(
         columns[name] = {key: 100 * value for key, value in hit.items()} | {
             "MIA": 100 * (rate.value or 0.0)
         }
-        rows.append(row("published", name, rate))
+        rows.append(row(ScoreGroup.PUBLISHED, name, rate))
     if references:
-        rows.append(row("published", "after", avg_gap(columns["after"], columns[references[0]])))
+        rows.append(
+            row(ScoreGroup.PUBLISHED, "after", avg_gap(columns["after"], columns[references[0]]))
+        )
     return rows
 
 
@@ -154,7 +156,7 @@ def nomus_rows(test: Mapping[str, Outputs], unseen: Tensor, rows: Sequence[Row])
             score = nomus(_right(held.rows(unseen)), attack.value)
             found.append(
                 row(
-                    "published",
+                    ScoreGroup.PUBLISHED,
                     name,
                     Score(
                         name=score.name,
@@ -178,7 +180,7 @@ def run_time(receipt: Mapping[str, Any]) -> list[Row]:
         if seconds is None
         else [
             row(
-                "published",
+                ScoreGroup.PUBLISHED,
                 "after",
                 Score(
                     name="run time of the erasure",

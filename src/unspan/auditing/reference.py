@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unspan.artifact.deletion import RECORD
+from unspan.artifact.deletion import RECORD, record_of
 from unspan.data.loading import batches
 from unspan.extraction import detach, unwrap
 from unspan.models.copying import copied
@@ -20,7 +20,7 @@ from unspan.run import Run
 def random_weights(model: nn.Module, seed: int) -> nn.Module:
     """A copy with freshly drawn weights, without any eraser; see `redraw`."""
     fresh = copied(unwrap(model))
-    record = getattr(fresh, RECORD, None)
+    record = record_of(fresh)
     if record is not None:
         if record.placement == "hook":
             detach(fresh, record.feature_layer)

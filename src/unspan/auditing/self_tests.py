@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
+from unspan.audit_record.record import Control, Informative, ScoreRow
 from unspan.auditing import controls, scores
 from unspan.auditing.case import (
     Case,
@@ -11,6 +12,7 @@ from unspan.auditing.case import (
 )
 from unspan.auditing.controls import stretched
 from unspan.metrics.identity import AttackId, AttackKind, ScoreKind
+from unspan.metrics.outputs import Outputs
 from unspan.metrics.probes import stratified
 from unspan.metrics.score import Reading
 from unspan.metrics.signature import signature
@@ -19,7 +21,24 @@ from unspan.metrics.whitening import whitened_probe
 _STRETCHED = 10_000  # rows of the stretched fake, which is a copy of the features
 
 
-def aligned(readings: dict[str, list[Reading]], case: Case) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Columns:
+    """Readings side by side; place i is the same attack everywhere.
+
+    Attributes:
+        attacks: which.
+        before: of the original.
+        after: of the erased model.
+        references: of all references, for each attack.
+    """
+
+    attacks: list[AttackId]
+    before: list[Reading]
+    after: list[Reading]
+    references: list[list[Reading]]
+
+
+def aligned(readings: dict[str, list[Reading]], case: Case) -> Columns:
     """Readings of before, after and the references, attack by attack; attacks that a reference
     cannot face are left out.
     """
@@ -29,71 +48,90 @@ def aligned(readings: dict[str, list[Reading]], case: Case) -> dict[str, Any]:
         for one in readings["before"]
         if all(one.identity in found for found in named.values())
     ]
-    return {
-        "attacks": order,
-        "before": [named["before"][attack] for attack in order],
-        "after": [named["after"][attack] for attack in order],
-        "references": [[named[name][attack] for name in case.references] for attack in order],
-    }
+    return Columns(
+        attacks=order,
+        before=[named["before"][attack] for attack in order],
+        after=[named["after"][attack] for attack in order],
+        references=[[named[name][attack] for name in case.references] for attack in order],
+    )
 
 
 def self_tests(
+    case: Case, readings: dict[str, list[Reading]], columns: Columns, rows: list[ScoreRow]
+) -> tuple[list[Control], list[Informative]]:
+    """Planted fakes, permuted labels, and which scores a fake passes."""
+    edited = None
+    if case.test["before"].logits is not None and case.by_class:
+        edited = _head_edit(case)
+    found = controls.fakes(
+        columns.before, columns.references, _readings_of(edited, columns), case.run.seed
+    )
+    if case.by_class:
+        found += [_stretched(case, columns), _permuted(case, columns)]
+    return found, _informative(case, readings, edited, rows)
+
+
+def _head_edit(case: Case) -> tuple[Outputs, Outputs]:
+    """Outputs on fit and test data of the original with an edited head."""
+    fit, test = case.fit["before"], case.test["before"]
+    classes = case.request.classes
+    return controls.head_edit(fit, classes), controls.head_edit(test, classes)
+
+
+def _readings_of(edited: tuple[Outputs, Outputs] | None, columns: Columns) -> list[Reading]:
+    """What attacks read of the edited head: only the scores are others than the original's."""
+    if edited is None:
+        return columns.before
+    fit, test = edited
+    return [
+        signature(fit, test) if one.identity.kind is AttackKind.SIGNATURE else one
+        for one in columns.before
+    ]
+
+
+def _stretched(case: Case, columns: Columns) -> Control:
+    case.run.report("control: stretched features", 0, None)
+    place = columns.attacks.index(AttackId(AttackKind.LINEAR_WHITENED))
+    known, seed = case.fit["before"], case.run.seed
+    some = known.rows(stratified(known.labels, _STRETCHED, seed))
+    read = whitened_probe(stretched(some, seed), stretched(case.test["before"], seed), seed)
+    return controls.hidden(columns.before[place], read, columns.references[place], seed)
+
+
+def _permuted(case: Case, columns: Columns) -> Control:
+    case.run.report("control: permuted labels", 0, None)
+    place = columns.attacks.index(AttackId(AttackKind.LINEAR))
+    nothing = controls.permuted(case.fit["after"], case.test["after"], case.run.seed)
+    return controls.noise(columns.before[place], nothing, columns.references[place], case.run.seed)
+
+
+def _informative(
     case: Case,
     readings: dict[str, list[Reading]],
-    columns: dict[str, Any],
-    rows: list[dict[str, Any]],
-) -> tuple[list[controls.Control], list[dict[str, Any]]]:
-    """Planted fakes, permuted labels, and which scores a fake passes."""
+    edited: tuple[Outputs, Outputs] | None,
+    rows: list[ScoreRow],
+) -> list[Informative]:
+    """Which scores a fake passes."""
     before = case.test["before"]
-    edited = list(columns["before"])
     own = edited_own = None
-    if before.logits is not None and case.by_class:
-        fit, test = (
-            controls.head_edit(case.fit["before"], case.splits.classes),
-            controls.head_edit(before, case.splits.classes),
-        )
-        edited = [
-            signature(fit, test) if one.identity.kind is AttackKind.SIGNATURE else one
-            for one in edited
-        ]
-        own, edited_own = (
-            own_accuracy(case.test["after"], before.forget),
-            own_accuracy(test, before.forget),
-        )
-    found = controls.fakes(columns["before"], columns["references"], edited, case.run.seed)
-    if case.by_class:
-        case.run.report("control: stretched features", 0, None)
-        place = columns["attacks"].index(AttackId(AttackKind.LINEAR_WHITENED))
-        some = case.fit["before"].rows(
-            stratified(case.fit["before"].labels, _STRETCHED, case.run.seed)
-        )
-        fit, test = (stretched(one, case.run.seed) for one in (some, before))
-        found.append(
-            controls.hidden(
-                columns["before"][place],
-                whitened_probe(fit, test, case.run.seed),
-                columns["references"][place],
-                case.run.seed,
-            )
-        )
-        case.run.report("control: permuted labels", 0, None)
-        at = columns["attacks"].index(AttackId(AttackKind.LINEAR))
-        nothing = controls.permuted(case.fit["after"], case.test["after"], case.run.seed)
-        found.append(
-            controls.noise(columns["before"][at], nothing, columns["references"][at], case.run.seed)
-        )
-    kr = scores.described(rows, ScoreKind.KR, "after", "test forget")
-    converged = {
-        name: next((one.value for one in found if one.identity.kind is AttackKind.LINEAR), None)
-        for name, found in readings.items()
-    }
-    reference = converged.get(case.references[0])
-    return found, controls.informative(
-        own,
-        edited_own,
-        None if kr is None else kr.value,
-        converged["after"],
-        reference,
-        before.classes(),
-        int(before.forget.sum()),
+    if edited is not None:
+        own = own_accuracy(case.test["after"], before.forget)
+        edited_own = own_accuracy(edited[1], before.forget)
+    published = scores.described(rows, ScoreKind.KR, "after", "test forget")
+    return controls.informative(
+        own=own,
+        edited_own=edited_own,
+        published=None if published is None else published.value,
+        converged=_linear(readings["after"]),
+        reference=_linear(readings[case.references[0]]),
+        classes=before.classes(),
+        n=int(before.forget.sum()),
     )
+
+
+def _linear(found: list[Reading]) -> float | None:
+    """What the converged linear probe reads."""
+    for one in found:
+        if one.identity.kind is AttackKind.LINEAR:
+            return one.value
+    return None

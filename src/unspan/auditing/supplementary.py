@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from unspan.artifact.deletion import RECORD, Record
-from unspan.auditing import published, scores
+from unspan.artifact.deletion import Record, record_of
+from unspan.audit_record.record import ScoreRow
+from unspan.audit_record.vocabulary import ReferenceKind, ScoreGroup
+from unspan.auditing import feature_scores, published, scores
 from unspan.auditing.case import Case
 from unspan.auditing.collect import Subject, subject
-from unspan.auditing.reading import AttackResult, verdict
 from unspan.auditing.reference import random_weights
 from unspan.data.inputs import first_rows
 from unspan.data.loading import batches
@@ -29,51 +29,83 @@ from unspan.run import Run
 _NOISY = 500  # samples of each kind for the instability attack
 
 
-def other_scores(case: Case, readings: dict[str, list[Reading]]) -> list[dict[str, Any]]:
-    """Everything that is reported beside the attacks."""
-    run, rows = case.run, []
-    models = [name for name in ("before", "after", *case.references) if name != "pixels"]
-    retrained = case.references if case.kind == "retrained" else []
-    for name in models:
-        run.report(f"{name}: other scores", 0, None)
-        rows += scores.utility(
-            name, case.fit[name], case.test[name], case.test["before"] if name == "after" else None
-        )
-        rows += scores.membership(
-            name,
-            case.fit[name],
-            case.test[name],
-            case.unseen & (case.test[name].forget == case.by_class),
-            run.seed,
-        )
-        if case.by_class and bool((case.fit[name].labels >= 0).all()):
-            found, reading = published.retention(name, case.fit[name], case.test[name], run.seed)
-            rows += found
-            own = scores.described(rows, ScoreKind.FORGET_ACCURACY, "before", "test forget")
-            if name == "after" and own is not None and own.value:
-                rows.append(published.recovery(own.value, reading))
+def other_scores(case: Case, readings: dict[str, list[Reading]]) -> list[ScoreRow]:
+    """Everything that is reported beside the attacks. A new score is entered here."""
+    return [
+        *_of_outputs(case),
+        *scores.relearning(readings),
+        *_of_features(case),
+        *_of_files(case),
+        *_zrf(case),
+        *_stability(case),
+    ]
+
+
+def _of_outputs(case: Case) -> list[ScoreRow]:
+    """Utility, membership, and the scores that papers print, for every model with outputs."""
+    rows: list[ScoreRow] = []
+    for name in ("before", "after", *_networks(case)):
+        case.run.report(f"{name}: other scores", 0, None)
+        fit, test = case.fit[name], case.test[name]
+        original = case.test["before"] if name == "after" else None
+        unseen = case.unseen & (test.forget == case.by_class)
+        rows += scores.utility(name, fit, test, original)
+        rows += scores.membership(name, fit, test, unseen, case.run.seed)
+        if case.by_class and bool((fit.labels >= 0).all()):
+            rows += _retention(case, name, rows)
     if bool((case.unseen & ~case.test["before"].forget).any()):
-        fit, test = (
-            {name: part[name] for name in ("before", "after", *retrained)}
-            for part in (case.fit, case.test)
-        )
-        rows += published.table_five(fit, test, case.unseen, retrained, run.seed)
-        rows += published.nomus_rows(test, case.unseen, rows)
-    record: Record | None = getattr(case.subjects[1].model, RECORD, None)
-    rows += published.run_time(record.receipt) if record is not None else []
-    rows += scores.relearning(readings)
-    rows += scores.representation(
-        case.fit["after"], case.test, [name for name in case.references if name != "pixels"]
-    )
-    rows += scores.against_reference(case.fit, case.test, retrained) if retrained else []
-    original, head = (head_parameters(one.model, one.feature_layer) for one in case.subjects)
-    directions = _directions(record, original, head)
-    rows += scores.leakage(directions, head, case.fit["before"])
-    rows += scores.casts(
-        case.test["after"], None if _in_score_path(case.subjects[1]) else head, original, directions
-    )
-    rows += _zrf(case) + _stability(case)
+        rows += _table_five(case, rows)
+    record = record_of(case.subjects[1].model)
+    return rows if record is None else rows + published.run_time(record.receipt)
+
+
+def _networks(case: Case) -> list[str]:
+    """Names of the references that are networks."""
+    return [] if case.kind is ReferenceKind.PIXELS else case.references
+
+
+def _retrained(case: Case) -> list[str]:
+    """Names of the references that were trained without the forgotten data."""
+    return case.references if case.kind is ReferenceKind.RETRAINED else []
+
+
+def _retention(case: Case, name: str, before_it: list[ScoreRow]) -> list[ScoreRow]:
+    """KR of a model; for the erased one also over the original's accuracy."""
+    rows, reading = published.retention(name, case.fit[name], case.test[name], case.run.seed)
+    own = scores.described(before_it, ScoreKind.FORGET_ACCURACY, "before", "test forget")
+    if name == "after" and own is not None and own.value:
+        rows.append(published.recovery(own.value, reading))
     return rows
+
+
+def _table_five(case: Case, before_it: list[ScoreRow]) -> list[ScoreRow]:
+    retrained = _retrained(case)
+    names = ("before", "after", *retrained)
+    fit = {name: case.fit[name] for name in names}
+    test = {name: case.test[name] for name in names}
+    rows = published.table_five(fit, test, case.unseen, retrained, case.run.seed)
+    return rows + published.nomus_rows(test, case.unseen, [*before_it, *rows])
+
+
+def _of_features(case: Case) -> list[ScoreRow]:
+    """How far features moved, and whether answers part from those of the references."""
+    rows = feature_scores.representation(case.fit["after"], case.test, _networks(case))
+    if _retrained(case):
+        rows += feature_scores.against_reference(case.fit, case.test, _retrained(case))
+    return rows
+
+
+def _of_files(case: Case) -> list[ScoreRow]:
+    """What the delivered weights give away, as they are and after casts."""
+    before, after = case.subjects
+    original = head_parameters(before.model, before.feature_layer)
+    head = head_parameters(after.model, after.feature_layer)
+    directions = _directions(record_of(after.model), original, head)
+    read_alone = None if _in_score_path(after) else head
+    return [
+        *feature_scores.leakage(directions, head, case.fit["before"]),
+        *feature_scores.casts(case.test["after"], read_alone, original, directions),
+    ]
 
 
 def _in_score_path(one: Subject) -> bool:
@@ -84,7 +116,7 @@ def _in_score_path(one: Subject) -> bool:
 
 
 def _directions(
-    record: Record | None, original: scores.Head | None, head: scores.Head | None
+    record: Record | None, original: feature_scores.Head | None, head: feature_scores.Head | None
 ) -> Tensor | None:
     """Removed directions as an artifact holder gets them: stored in the model, else from the
     difference of both heads.
@@ -101,7 +133,7 @@ def _directions(
     return null_directions(original[0], head[0])
 
 
-def _zrf(case: Case) -> list[dict[str, Any]]:
+def _zrf(case: Case) -> list[ScoreRow]:
     """ZRF against three networks with random weights."""
     before = case.test["before"]
     if before.logits is None:
@@ -140,7 +172,7 @@ def _zrf(case: Case) -> list[dict[str, Any]]:
     )
 
 
-def _stability(case: Case) -> list[dict[str, Any]]:
+def _stability(case: Case) -> list[ScoreRow]:
     """Do features of forgotten samples move more than others under tiny noise on the input, or, of
     images, when the mirror image is asked for?
     """
@@ -166,7 +198,7 @@ def _stability(case: Case) -> list[dict[str, Any]]:
             )
         rows.append(
             scores.row(
-                "stability",
+                ScoreGroup.STABILITY,
                 one.name,
                 instability(clean, noisy, mark).score("test"),
                 ScoreKind.NOISE,
@@ -175,7 +207,7 @@ def _stability(case: Case) -> list[dict[str, Any]]:
         if mirrored is not None:
             rows.append(
                 scores.row(
-                    "stability",
+                    ScoreGroup.STABILITY,
                     one.name,
                     instability(clean, mirrored, mark, MIRROR).score("test"),
                     ScoreKind.MIRROR,
@@ -196,19 +228,3 @@ def tell(run: Run, name: str, stage: str) -> None:
 
 def _limited(run: Run) -> Run:
     return replace(run, max_samples=_NOISY, progress=None)
-
-
-def single_samples(case: Case) -> AttackResult | None:
-    """The sample-level attack; an AUC of 0.5 is what a model that never saw the samples gives."""
-    if not case.parts.unseen:
-        return None
-    found = scores.sample_attack(case.fit, case.test, case.references, case.by_class)
-    if not found or found["after"].rest is None:
-        return None
-    never = Reading(
-        attack="",
-        unit="AUC",
-        forget=torch.full_like(found["after"].forget, 0.5),
-        rest=torch.full_like(found["after"].rest, 0.5),
-    )
-    return verdict(found["before"], found["after"], [never], seed=case.run.seed)

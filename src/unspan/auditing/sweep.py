@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unspan.artifact.deletion import RECORD
+from unspan.artifact.deletion import record_of
 from unspan.auditing.collect import Subject
 from unspan.data.inputs import place
 from unspan.data.loading import batches
@@ -122,7 +122,7 @@ def without_eraser(one: Subject, original: Subject, inputs: Any) -> float | None
     None when there is no eraser that can be taken off (it was folded into weights, or weights were
     trained).
     """
-    record = getattr(one.model, RECORD, None)
+    record = record_of(one.model)
     if record is None or record.placement != "hook":
         return None
     bare = copied(one.model)

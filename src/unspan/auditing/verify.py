@@ -4,8 +4,6 @@ data are needed.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,15 +11,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from unspan.artifact import inspect, load
+from unspan.artifact import Damage, damage_of, inspect, load
 from unspan.artifact import receipt as receipts
-from unspan.artifact.deletion import RECORD, Record
+from unspan.artifact.deletion import Record, record_of
 from unspan.artifact.private import ROUNDING, read_private
+from unspan.audit_record import stored
+from unspan.audit_record.record import AuditRecord
 from unspan.erasers import Gate, Projection, head_rows
-from unspan.errors import ModelError, UnspanError, UsageError
+from unspan.errors import DamagedRecord, ModelError, OtherVersionError, UnspanError, UsageError
 from unspan.extraction import head_parameters, unwrap
 from unspan.metrics.casts import cast_weight
-from unspan.report.rule import SCHEMA
 from unspan.system.digests import state_hash
 
 _ROUNDING = {
@@ -30,6 +29,18 @@ _ROUNDING = {
     "bf16": 1e-2,
     "int8": 2e-2,
 }  # what rounding of the head lets through of removed directions
+
+
+_DAMAGED = {
+    Damage.RECEIPT: "receipt is as it was written",
+    Damage.WEIGHTS: "weights file is the one the receipt describes",
+    None: "weights file is the one the receipt describes",
+}
+_SAME_PAGE = {
+    True: "drawn again, byte for byte",
+    False: "it differs",
+    None: ("it differs, and was written by other versions of the libraries: compare by hand"),
+}
 
 
 @dataclass(frozen=True)
@@ -45,14 +56,6 @@ class Check:
     name: str
     ok: bool | None
     detail: str
-
-
-def seal(account: dict[str, Any]) -> str:
-    """sha256 over an audit without its seal: finds an edit, but is no signature, since whoever
-    edits can seal again.
-    """
-    text = receipts.canonical({key: value for key, value in account.items() if key != "seal"})
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
 def verify(
@@ -72,50 +75,44 @@ def verify(
     """
     try:
         account = inspect(folder)
-    except UsageError as error:
+    except (UsageError, OtherVersionError) as error:
         return [Check("folder", None, str(error))]
     except ModelError as error:
-        return [
-            Check(
-                "weights file is the one the receipt describes",
-                False if "schema" not in str(error) else None,
-                str(error),
-            )
-        ]
-    checks = [
-        Check(
-            "weights file is the one the receipt describes",
-            True,
-            account["files"]["model.safetensors"],
-        )
-    ]
+        return [Check(_DAMAGED[damage_of(folder)], False, str(error))]
+    weights = account["files"]["model.safetensors"]
+    checks = [Check(_DAMAGED[Damage.WEIGHTS], True, weights)]
     try:
         built = unwrap(load(folder, model, trust_code=trust_code))
     except UnspanError as error:
         checks.append(Check("model", None, str(error)))
-        built = None
-    if built is not None:
-        digest = state_hash(built.state_dict())
-        checks.append(
-            Check(
-                "loaded weights are those that were erased",
-                digest == account["model"]["sha256_after"],
-                digest,
-            )
-        )
-        private = _private(folder, built)
-        checks += [*_eraser(built, directions_known=any(one.ok for one in private)), *private]
-    return checks + (_audit(audit, account) if audit is not None else [])
+    else:
+        checks += _loaded(folder, built, account)
+    if audit is not None:
+        checks += _audit(audit, account)
+    return checks
 
 
-def _eraser(model: nn.Module, *, directions_known: bool) -> list[Check]:
+def _loaded(folder: Path, model: nn.Module, account: dict[str, Any]) -> list[Check]:
+    """Weights, eraser and private folder of a model that could be built."""
+    digest = state_hash(model.state_dict())
+    same = digest == account["model"]["sha256_after"]
+    found = [Check("loaded weights are those that were erased", same, digest)]
+    record = record_of(model)
+    if record is None:
+        return found
+    private = _private(folder, model, record)
+    known = any(one.ok for one in private)
+    return [*found, *_eraser(model, record, directions_known=known), *private]
+
+
+def _eraser(model: nn.Module, record: Record, *, directions_known: bool) -> list[Check]:
     """The eraser that the model carries; a trained model has none, and nothing to check here.
 
     Args:
         model: as loaded.
+        record: how it was erased.
         directions_known: the private folder holds the directions, and its own check holds.
     """
-    record: Record = getattr(model, RECORD)
     eraser = record.eraser
     if record.placement == "trained" or (eraser is None and directions_known):
         return []
@@ -151,9 +148,8 @@ def _eraser(model: nn.Module, *, directions_known: bool) -> list[Check]:
     return found
 
 
-def _private(folder: Path, model: nn.Module) -> list[Check]:
+def _private(folder: Path, model: nn.Module, record: Record) -> list[Check]:
     """The private folder, where it is there: whole, and of these weights."""
-    record: Record = getattr(model, RECORD)
     found = read_private(folder, record.receipt["placement"], model, record.feature_layer)
     if not found.there:
         return []
@@ -192,34 +188,26 @@ def _gate(model: nn.Module, record: Record, eraser: Gate) -> list[Check]:
 def _audit(path: Path, account: dict[str, Any]) -> list[Check]:
     path = path / "audit.json" if path.is_dir() else path
     try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        return [Check("audit", None, f"{path} cannot be read: {error}")]
-    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
-        return [
-            Check(
-                "audit",
-                None,
-                f"{path} has schema {found.get('schema') if isinstance(found, dict) else None!r};"
-                f" this version reads {SCHEMA}",
-            )
-        ]
-    hashes = found.get("hashes")
-    same = isinstance(hashes, dict) and hashes.get("after") == account["model"]["sha256_after"]
-    whole = found.get("seal") == seal(found)
-    said = (
-        str(found.get("verdict"))
-        if whole
-        else "its verdict is not repeated here, since the audit was edited"
-    )
+        form = stored.decode(path)
+        record = stored.from_dict(form, str(path))
+    except DamagedRecord as error:
+        return [Check("audit is whole", False, str(error))]
+    except UsageError as error:
+        return [Check("audit", None, str(error))]
+    whole = record.seal == stored.seal(form)
+    said = "its verdict is not repeated here, since the audit was edited"
     return [
         Check("audit is as it was written", whole, "its seal; not a signature"),
-        Check("audit is of these weights", same, said),
-        *_pages(path.parent, found, whole),
+        Check(
+            "audit is of these weights",
+            record.hashes.after == account["model"]["sha256_after"],
+            record.verdict.value if whole else said,
+        ),
+        *_pages(path.parent, record, whole),
     ]
 
 
-def _pages(folder: Path, found: dict[str, Any], whole: bool) -> list[Check]:
+def _pages(folder: Path, record: AuditRecord, whole: bool) -> list[Check]:
     """Whether the pages beside an audit say what it says."""
     from unspan.report import html, markdown
 
@@ -227,28 +215,9 @@ def _pages(folder: Path, found: dict[str, Any], whole: bool) -> list[Check]:
     for name, draw in (("report.html", html), ("report.md", markdown)):
         if not (folder / name).is_file():
             continue
-        try:
-            equal: bool | None = (
-                (folder / name).read_text("utf-8", errors="replace") == draw(found)
-                if whole
-                else False
-            )
-        except UnspanError:
-            equal = False
-        if equal is False and whole and found.get("versions") != receipts.versions():
+        written = (folder / name).read_text("utf-8", errors="replace")
+        equal: bool | None = whole and written == draw(record)
+        if whole and not equal and record.versions != receipts.versions():
             equal = None  # drawn by other versions of the libraries
-        checks.append(
-            Check(
-                f"{name} says what the audit says",
-                equal,
-                {
-                    True: "drawn again, byte for byte",
-                    False: "it differs",
-                    None: (
-                        "it differs, and was written by other versions of the libraries: compare by"
-                        " hand"
-                    ),
-                }[equal],
-            )
-        )
+        checks.append(Check(f"{name} says what the audit says", equal, _SAME_PAGE[equal]))
     return checks

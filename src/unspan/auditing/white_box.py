@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch.utils.data import Subset
 
+from unspan.audit_record.record import AttackResult
+from unspan.audit_record.vocabulary import Verdict
 from unspan.auditing.attack_split import Parts
 from unspan.auditing.collect import Subject
-from unspan.auditing.reading import AttackResult, overall
 from unspan.auditing.sweep import changed, layer_outputs, layers, without_eraser
+from unspan.auditing.verdict_rule import overall
 from unspan.metrics.identity import AttackId, AttackKind
 from unspan.metrics.linear import linear_probe
 from unspan.metrics.score import Reading
@@ -35,7 +37,7 @@ class WhiteBox:
 
     changed: list[str] | None
     recovered: float | None
-    word: str | None = None
+    word: Verdict | None = None
     verdicts: list[AttackResult] = field(default_factory=list)
 
 

@@ -15,51 +15,22 @@ from torch.utils.data import ConcatDataset
 from unspan.artifact.receipt import versions
 from unspan.auditing.collect import subject
 from unspan.auditing.gradcam import panels
-from unspan.auditing.reference import random_weights
 from unspan.benchmark import networks
-from unspan.benchmark.data import Data, in_memory, opened, pooled, requests
+from unspan.benchmark.data import Data, opened
+from unspan.benchmark.grid import Cell
 from unspan.benchmark.measure import beside, embedded, measured, outputs
+from unspan.benchmark.prepared import Prepared, asked_of, key_of, loaded, untrained
 from unspan.benchmark.renamed import configured_method, todays_names
-from unspan.benchmark.spec import Cell
+from unspan.benchmark.requests import requests
 from unspan.benchmark.store import Store
 from unspan.data.loading import batches
-from unspan.data.request import Request
 from unspan.erasure.pipeline import erase
 from unspan.erasure.tuning import rows, tune
 from unspan.errors import UsageError
 from unspan.methods import by_name
-from unspan.metrics.outputs import Outputs
 from unspan.run import Run
 
 _PICTURES = 4  # samples shown by Grad-CAM
-
-
-@dataclass
-class Prepared:
-    """What cells of one pair and request share, in memory.
-
-    Attributes:
-        key: what it was made for.
-        steps: the requests, one after the other, samples as prepared tensors where they fit.
-        pool: all training samples of these requests, in the order of the dataset.
-        shares: of the retained training samples that is used, by step, for probes; as of the forget
-            samples where these are cut too: 1.
-        classes: names.
-        original: the network before anything is forgotten.
-        story: of its training.
-        tested: test outputs of the original for every step.
-        random: class scores of three untrained networks on the forget test rows of the last step.
-    """
-
-    key: str
-    steps: list[Request]
-    pool: Any
-    shares: list[float]
-    classes: list[str]
-    original: nn.Module
-    story: dict[str, Any]
-    tested: list[Outputs]
-    random: list[Tensor]
 
 
 @dataclass
@@ -128,17 +99,7 @@ class Bench:
                     )
 
     def _ready(self, cell: Cell) -> Prepared:
-        key = repr(
-            (
-                cell.data,
-                cell.model,
-                cell.train,
-                cell.request,
-                cell.retain,
-                cell.holdout,
-                cell.weights,
-            )
-        )
+        key = key_of(cell)
         if self._prepared is not None and self._prepared.key == key:
             return self._prepared
         self._prepared = None  # its memory first
@@ -148,23 +109,22 @@ class Bench:
         data = opened(cell.data, self.data_root, preprocess)
         given = self.weights.get("original") is not None
         plain = requests(data, cell.request, None, cell.holdout)
-        steps, pool = _loaded(
-            requests(data, cell.request, cell.retain, cell.holdout, whole_forget=given), run
-        )
+        asked = requests(data, cell.request, cell.retain, cell.holdout, whole_forget=given)
+        steps, pool = loaded(asked, run)
         model, story = self._network(cell, data, pool, "original")
         self._prepared = Prepared(
-            key,
-            steps,
-            pool,
-            [
+            key=key,
+            steps=steps,
+            pool=pool,
+            shares=[
                 len(one.retain) / max(1, len(all_.retain)) if given else 1.0
                 for one, all_ in zip(steps, plain, strict=True)
             ],
-            data.classes,
-            model,
-            story,
-            [outputs(model, one.test_forget, one.test_retain, run) for one in steps],
-            _untrained(model, steps[-1], run),
+            classes=data.classes,
+            original=model,
+            story=story,
+            tested=[outputs(model, one.test_forget, one.test_retain, run) for one in steps],
+            random=untrained(model, steps[-1], run),
         )
         return self._prepared
 
@@ -265,12 +225,7 @@ class Bench:
     def _pictures(self, cell: Cell, ready: Prepared, model: nn.Module) -> dict[str, Any]:
         found: dict[str, Any] = {}
         last = ready.steps[-1]
-        data = (
-            last.test_forget
-            if last.test_forget is not None and len(last.test_forget)
-            else last.test_retain
-        )
-        batch = next(iter(batches(data, self.run)))
+        batch = next(iter(batches(asked_of(last), self.run)))
         if "tsne" in cell.pictures:
             found["tsne"] = embedded(
                 outputs(model, last.test_forget, last.test_retain, self.run), 0
@@ -309,39 +264,3 @@ def _erased(
             seconds.append(float(current.receipt["seconds"]["fit"]))
             histories.append(current.receipt["method"]["fit"].get("history", []))
     return models, seconds, histories
-
-
-def _loaded(steps: Sequence[Request], run: Run) -> tuple[list[Request], Any]:
-    """The requests with their samples in memory where they fit, and all training samples in the
-    order of the dataset.
-    """
-    pool, train = pooled([part for one in steps for part in (one.forget, one.retain)], run)
-    _, test = pooled([part for one in steps for part in (one.test_forget, one.test_retain)], run)
-    held = None if steps[0].holdout is None else in_memory(steps[0].holdout, run)
-    found = [
-        replace(
-            one,
-            forget=train[2 * i],
-            retain=train[2 * i + 1],
-            test_forget=test[2 * i],
-            test_retain=test[2 * i + 1],
-            holdout=held,
-        )
-        for i, one in enumerate(steps)
-    ]
-    return found, pool
-
-
-def _untrained(model: nn.Module, splits: Request, run: Run) -> list[Tensor]:
-    """Class scores of three networks with random weights on the forget test rows (all test rows for
-    a request of samples).
-    """
-    data = (
-        splits.test_forget
-        if splits.test_forget is not None and len(splits.test_forget)
-        else splits.test_retain
-    )
-    found: Sequence[Outputs] = [
-        outputs(random_weights(model, 1000 + seed), data, None, run) for seed in range(3)
-    ]
-    return [one.logits for one in found if one.logits is not None]

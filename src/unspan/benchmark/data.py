@@ -5,7 +5,7 @@ from the hub.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,14 +15,10 @@ import torch
 from torch.utils.data import Subset, TensorDataset
 
 from unspan.benchmark import formats
-from unspan.data.loading import batches
+from unspan.data.labels import labels_of
 from unspan.data.opening import open_data
-from unspan.data.request import Request, labels_of
 from unspan.errors import DataError, UsageError
-from unspan.run import Run
-from unspan.training.samples import generator
 
-MEMORY = 2 * 2**30  # bytes of prepared inputs that are kept in memory
 ROOT = "UNSPAN_DATA"
 
 
@@ -136,50 +132,53 @@ def opened(name: str, root: Path | None, transform: Callable[[Any], Any] | None)
     if name == "digits":
         return _digits()
     known = NAMED.get(name)
-    place = root or (Path(os.environ[ROOT]) if os.environ.get(ROOT) else None)
     if known is None:
         return _from_splits(name, open_data(name, transform=transform))
+    place = root or (Path(os.environ[ROOT]) if os.environ.get(ROOT) else None)
     base = name.partition("-")[0] if name.startswith("mucac") else name
     for folder in [*([place / base] if place else []), *map(Path, known.places)]:
-        if not folder.exists():
-            continue
-        try:
-            found = known.reader(folder)
-            if found is None:
-                return _from_splits(
-                    name,
-                    open_data(str(folder), transform=transform, label_column=_label(folder, known)),
-                )
-        except (DataError, OSError, ValueError, KeyError, IndexError) as error:
-            raise DataError(
-                f"{name} in {folder} is not complete or damaged ({type(error).__name__}: {error})"
-                f" Get {known.get}."
-            ) from error
-        parts = [
-            None if part is None else part.with_transform(transform)
-            for part in (found.train, found.test, found.holdout)
-        ]
-        return Data(parts[0], parts[1], list(found.train.class_names or []), parts[2], found.forget)
+        if folder.exists():
+            return _from_folder(name, known, folder, transform)
     where = f"{place / base}" if place else f"$UNSPAN_DATA/{base} (or --data-root)"
+    return _from_hub(name, known, where, transform)
+
+
+def _from_folder(
+    name: str, known: Named, folder: Path, transform: Callable[[Any], Any] | None
+) -> Data:
+    """A dataset in the files of its authors, or in any form that `open_data` takes."""
+    try:
+        found = known.reader(folder)
+        if found is None:
+            label = known.label if any(folder.rglob("*.parquet")) else None
+            splits = open_data(str(folder), transform=transform, label_column=label)
+            return _from_splits(name, splits)
+    except (DataError, OSError, ValueError, KeyError, IndexError) as error:
+        raise DataError(
+            f"{name} in {folder} is not complete or damaged ({type(error).__name__}: {error})"
+            f" Get {known.get}."
+        ) from error
+    train, test, holdout = (
+        None if part is None else part.with_transform(transform)
+        for part in (found.train, found.test, found.holdout)
+    )
+    return Data(train, test, list(found.train.class_names or []), holdout, found.forget)
+
+
+def _from_hub(name: str, known: Named, where: str, transform: Callable[[Any], Any] | None) -> Data:
     if known.hub is None:
         raise UsageError(
             f"Dataset {name} is not here, and no hub may carry it. Get {known.get}, and put it into"
             f" {where}."
         )
     try:
-        return _from_splits(
-            name, open_data(known.hub, transform=transform, label_column=known.label)
-        )
+        splits = open_data(known.hub, transform=transform, label_column=known.label)
+        return _from_splits(name, splits)
     except UsageError as error:
         raise UsageError(
             f"Dataset {name} is not here, and the hub does not answer ({known.hub}). Get"
             f" {known.get}, and put it into {where}."
         ) from error
-
-
-def _label(folder: Path, known: Named) -> str | None:
-    """The label column, where the folder holds tables with several."""
-    return known.label if any(folder.rglob("*.parquet")) else None
 
 
 def _from_splits(name: str, found: dict[str, Any]) -> Data:
@@ -213,164 +212,4 @@ def _digits() -> Data:
         Subset(whole, [i for i in range(len(whole)) if i % 3]),
         Subset(whole, held),
         [str(i) for i in range(10)],
-    )
-
-
-def requests(
-    data: Data,
-    request: dict[str, Any],
-    retain: int | None,
-    holdout: float,
-    *,
-    whole_forget: bool = True,
-) -> list[Request]:
-    """One `Request` for every request of a cell, the later ones without what the earlier ones
-    forgot.
-
-    Test samples of everything that is forgotten so far are `test_forget`. Draws are the same for
-    every seed of a method, and
-    made once: the retained samples of a later request are those of the first without what was
-    forgotten since.
-
-    Args:
-        data: the dataset.
-        request: `classes`, `share`, `benchmark` or `steps`.
-        retain: largest number of retained training samples at the first request.
-        holdout: share of the test set that is set aside for methods that choose.
-        whole_forget: keep all samples to be forgotten; otherwise as small a part of them as of the
-            retained ones, so that a network that is trained on both sees every class as often as
-            before.
-
-    Raises:
-        UsageError: a class that is not there, or nothing would remain.
-    """
-    labels, tested = torch.tensor(labels_of(data.train)), torch.tensor(labels_of(data.test))
-    kept, held = _held(data, tested, holdout)
-    if "steps" not in request and "classes" not in request:
-        gone = _gone(data, len(labels), request)
-        rest = torch.ones(len(labels), dtype=torch.bool)
-        rest[gone] = False
-        chosen, share = _some(rest.nonzero()[:, 0], retain)
-        gone = gone if whole_forget else _part(gone, share, 0)
-        return [
-            Request(
-                forget=Subset(data.train, gone.sort().values.tolist()),
-                retain=Subset(data.train, chosen.tolist()),
-                test_retain=Subset(data.test, kept.tolist()),
-                holdout=held,
-                kind="samples",
-                selector=(f"{len(gone)} samples",),
-            )
-        ]
-    steps = request["steps"] if "steps" in request else [request["classes"]]
-    asked = [one for step in steps for one in step]
-    wrong = [one for one in asked if not 0 <= one < len(data.classes)]
-    if wrong or set(asked) >= set(range(len(data.classes))):
-        raise UsageError(
-            f"Class {wrong[0]} is not one of the {len(data.classes)} of this dataset."
-            if wrong
-            else f"The requests name all {len(data.classes)} classes: nothing would remain."
-        )
-    chosen, share = _some((~torch.isin(labels, torch.tensor(steps[0]))).nonzero()[:, 0], retain)
-    found = []
-    for number, step in enumerate(steps):
-        so_far = torch.tensor([one for part in steps[: number + 1] for one in part])
-        own = torch.isin(labels, torch.tensor(step)).nonzero()[:, 0]
-        if not whole_forget:
-            own = (
-                _part(own, share, 0)
-                if number == 0
-                else chosen[torch.isin(labels[chosen], torch.tensor(step))]
-            )
-        is_forgotten = torch.isin(tested, so_far)
-        found.append(
-            Request(
-                forget=Subset(data.train, own.tolist()),
-                retain=Subset(data.train, chosen[~torch.isin(labels[chosen], so_far)].tolist()),
-                test_forget=Subset(data.test, kept[is_forgotten[kept]].tolist()),
-                test_retain=Subset(data.test, kept[~is_forgotten[kept]].tolist()),
-                holdout=held,
-                kind="class",
-                selector=tuple(data.classes[one] for one in step),
-                classes=tuple(step),
-            )
-        )
-    return found
-
-
-def _gone(data: Data, n: int, request: dict[str, Any]) -> torch.Tensor:
-    """Positions of a request of samples."""
-    if "share" in request:
-        return torch.randperm(n, generator=generator(0, "share"))[
-            : max(1, round(request["share"] * n))
-        ]
-    if data.forget is None:
-        raise UsageError("This dataset defines no request of its own; use classes, share or steps.")
-    return torch.tensor(data.forget)
-
-
-def _held(data: Data, tested: torch.Tensor, holdout: float) -> tuple[torch.Tensor, Any]:
-    """Positions of the test set that are reported, and what methods may choose by."""
-    if data.holdout is not None or not holdout:
-        return torch.arange(len(tested)), data.holdout
-    order = torch.randperm(len(tested), generator=generator(0, "holdout"))
-    count = round(holdout * len(tested))
-    return order[count:].sort().values, Subset(data.test, order[:count].sort().values.tolist())
-
-
-def _some(places: torch.Tensor, most: int | None) -> tuple[torch.Tensor, float]:
-    """At most so many of the positions, in order, and what share of them that is."""
-    if most is None or len(places) <= most:
-        return places, 1.0
-    return places[
-        torch.randperm(len(places), generator=generator(0, "retain"))[:most]
-    ].sort().values, most / len(places)
-
-
-def _part(places: torch.Tensor, share: float, step: int) -> torch.Tensor:
-    """A share of the positions to be forgotten, in order."""
-    if share >= 1:
-        return places
-    return (
-        places[
-            torch.randperm(len(places), generator=generator(0, "forget", step))[
-                : max(1, round(share * len(places)))
-            ]
-        ]
-        .sort()
-        .values
-    )
-
-
-def pooled(parts: Sequence[Any], run: Run) -> tuple[Any, list[Any]]:
-    """Subsets of one dataset, read once: all their samples in the dataset's order, and every part
-    as a view of these.
-
-    Args:
-        parts: `Subset` of the same dataset, or None.
-        run: batch size, progress.
-    """
-    known = [part for part in parts if part is not None]
-    places = sorted({i for part in known for i in part.indices})
-    pool = in_memory(Subset(known[0].dataset, places), run)
-    where = {i: place for place, i in enumerate(places)}
-    return pool, [
-        None if part is None else Subset(pool, [where[i] for i in part.indices]) for part in parts
-    ]
-
-
-def in_memory(data: Any, run: Run) -> Any:
-    """The samples as prepared tensors, if they are tensors and fit; else as they are."""
-    if data is None or len(data) == 0:
-        return data
-    first = next(iter(batches(Subset(data, [0]), run))).inputs
-    if (
-        not isinstance(first, torch.Tensor)
-        or first[0].numel() * first.element_size() * len(data) > MEMORY
-    ):
-        return data
-    found = list(batches(data, run, shard=False))
-    return TensorDataset(
-        torch.cat([one.inputs[: len(one)] for one in found]),
-        torch.cat([one.labels for one in found if one.labels is not None]),
     )

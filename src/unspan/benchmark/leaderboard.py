@@ -10,8 +10,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 
+from unspan.benchmark.table_values import Table
 from unspan.benchmark.tables import ranks
-from unspan.benchmark.views import Table
 from unspan.report.palette import DARK, LIGHT, variables
 
 

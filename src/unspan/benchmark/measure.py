@@ -190,19 +190,18 @@ def beside(
     except DataError:
         pass
     rows = after.forget if bool(after.forget.any()) else torch.ones_like(after.forget)
-    for legacy in (False, True):
-        try:
-            if random and after.logits is not None:
-                one = zrf(after.logits[rows], random, "test forget", legacy=legacy)
-                found[one.name] = {
-                    "value": one.value,
-                    "low": one.low,
-                    "high": one.high,
-                    "n": one.n,
-                    "unit": "1",
-                }
-        except UsageError:
-            continue
+    try:
+        if random and after.logits is not None:
+            one = zrf(after.logits[rows], random, "test forget")
+            found[one.name] = {
+                "value": one.value,
+                "low": one.low,
+                "high": one.high,
+                "n": one.n,
+                "unit": "1",
+            }
+    except UsageError:
+        pass
     return found
 
 

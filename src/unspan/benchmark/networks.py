@@ -26,7 +26,7 @@ from unspan.models.redraw import redraw
 from unspan.run import Run
 from unspan.training.checkpoint import Checkpoint
 from unspan.training.context import TrainingContext, image_layout
-from unspan.training.loop import Training
+from unspan.training.settings import Training
 
 
 def digest(path: Path) -> str:
@@ -114,11 +114,28 @@ def trained(
         name: tuple(value) if isinstance(value, list) else value for name, value in train.items()
     }
     settings = Training(**({"lr": 0.01, "epochs": 50, "batch": 64} | given))
+    work = _work(spec, data, classes, run)
+    name = hashlib.sha256(
+        json.dumps([spec, repr(settings), classes, run.seed, work.fingerprint()]).encode()
+    ).hexdigest()[:16]
+    path = store.path("network", name, ".safetensors")
+    story = store.once(
+        "network",
+        name,
+        lambda: _train(store, name, path, spec, settings, work),
+        lambda: run.report("another process trains this network", 0, None),
+    )
+    work.model.load_state_dict(load_file(path))
+    return work.model.eval(), story | {"name": name}
+
+
+def _work(spec: str, data: Any, classes: int, run: Run) -> TrainingContext:
+    """A network before training, with the data that it will be trained on."""
     model, _ = start(spec, classes, run.seed)
     model = model if run.device is None else model.to(run.device)
     first, _ = peek(batches(data, run, shard=False))
     feature_layer, _ = find_feature_layer(model.eval(), example(first, model))
-    work = TrainingContext(
+    return TrainingContext(
         model=model,
         feature_layer=feature_layer,
         parts={"retain": data},
@@ -126,37 +143,30 @@ def trained(
         checkpoint=Checkpoint(None, ""),
         classes=classes,
     )
-    name = hashlib.sha256(
-        json.dumps([spec, repr(settings), classes, run.seed, work.fingerprint()]).encode()
-    ).hexdigest()[:16]
-    path = store.path("network", name, ".safetensors")
 
-    def make() -> None:
-        epochs = store.root / "networks" / f"{name}.epochs"
-        kept = replace(work, checkpoint=Checkpoint(epochs, name))
-        with image_layout(model):
-            history = descend(kept, settings, "training").report["history"]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(
-            {key: value.contiguous() for key, value in model.state_dict().items()},
-            path.with_suffix(".part"),
-        )
-        path.with_suffix(".part").replace(path)
-        store.write(
-            "network",
-            name,
-            {
-                "model": spec,
-                "settings": repr(settings),
-                "samples": len(data),
-                "seconds": round(sum(row["seconds"] for row in history), 2),
-                "history": history,
-            },
-        )
-        shutil.rmtree(epochs, ignore_errors=True)
 
-    story = store.once(
-        "network", name, make, lambda: run.report("another process trains this network", 0, None)
+def _train(
+    store: Store, name: str, path: Path, spec: str, settings: Training, work: TrainingContext
+) -> None:
+    """Train a network, and keep its weights and how they came about."""
+    epochs = store.root / "networks" / f"{name}.epochs"
+    kept = replace(work, checkpoint=Checkpoint(epochs, name))
+    with image_layout(work.model):
+        history = descend(kept, settings, "training").history
+    state = {key: value.contiguous() for key, value in work.model.state_dict().items()}
+    part = path.with_suffix(".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(state, part)
+    part.replace(path)
+    store.write(
+        "network",
+        name,
+        {
+            "model": spec,
+            "settings": repr(settings),
+            "samples": len(work.parts["retain"]),
+            "seconds": round(sum(row["seconds"] for row in history), 2),
+            "history": history,
+        },
     )
-    model.load_state_dict(load_file(path))
-    return model.eval(), story | {"name": name}
+    shutil.rmtree(epochs, ignore_errors=True)

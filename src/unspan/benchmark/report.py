@@ -15,9 +15,18 @@ from unspan.benchmark.leaderboard import leaderboard
 from unspan.benchmark.packed import report_order
 from unspan.benchmark.spec import printed
 from unspan.benchmark.store import Store
+from unspan.benchmark.table_values import Filled, Table
 from unspan.benchmark.tables import comma_separated, escaped, latex, markdown
-from unspan.benchmark.views import TABLES, Filled, Table
+from unspan.benchmark.views import TABLES
 from unspan.errors import UsageError
+
+_HEAD = (
+    "# Benchmark",
+    "",
+    "Every number below is read from the cells of the benchmark; every printed value from"
+    " the table of the paper.",
+    "",
+)
 
 
 def filled(store: Store, spec: dict[str, Any]) -> list[Filled]:
@@ -43,70 +52,87 @@ def report(root: Path, names: Sequence[str] = ()) -> list[Path]:
         UsageError: nothing was run there.
     """
     store, target = Store(root), root / "report"
+    specs = _chosen(store, names)
+    target.mkdir(parents=True, exist_ok=True)
+    files: list[Path] = []
+    boards: list[tuple[str, Table]] = []
+    page = list(_HEAD)
+    for spec in specs:
+        rows = filled(store, spec)
+        page += _heading(spec, rows)
+        for view in spec["views"]:
+            if view in TABLES:
+                for table in _tables(spec, view, rows):
+                    files += _write_table(table, target)
+                    page.append(markdown(table))
+                    boards.append((spec["budget"], table))
+            else:
+                drawn = figures.save(view, _name(spec), spec["title"], rows, target)
+                files += drawn
+                page += _shown(drawn)
+    (target / "README.md").write_text("\n".join(page) + "\n", "utf-8")
+    (target / "leaderboard.html").write_text(leaderboard(boards), "utf-8")
+    return [target / "README.md", target / "leaderboard.html", *files]
+
+
+def _chosen(store: Store, names: Sequence[str]) -> list[dict[str, Any]]:
+    """The specs that were run, those of these names where there are any."""
     known = {}
     for name in sorted(store.names("spec"), key=report_order):
         spec = store.read("spec", name)
         if spec is not None:
             known[name] = spec
-    chosen = [
+    found = [
         one for name, one in known.items() if not names or name in names or one["name"] in names
     ]
-    if not chosen:
+    if not found:
         raise UsageError(
-            f"{root} holds no benchmark{' named ' + ', '.join(names) if names else ''}; known:"
-            f" {', '.join(known) or 'none'}. Run unspan bench SPEC --out {root} first."
+            f"{store.root} holds no benchmark{' named ' + ', '.join(names) if names else ''};"
+            f" known: {', '.join(known) or 'none'}. Run unspan bench SPEC --out {store.root} first."
         )
-    target.mkdir(parents=True, exist_ok=True)
-    files: list[Path] = []
-    page = [
-        "# Benchmark",
+    return found
+
+
+def _name(spec: dict[str, Any]) -> str:
+    """What the names of its files begin with."""
+    return f"{spec['name']}.{spec['budget']}"
+
+
+def _heading(spec: dict[str, Any], rows: Sequence[Filled]) -> list[str]:
+    """Title of a spec, how many of its cells are there, and how they were made."""
+    count = sum(len(row["cells"]) for row in spec["rows"])
+    done = sum(len(one.results) for one in rows)
+    return [
+        f"## {escaped(spec['title'])}",
         "",
-        (
-            "Every number below is read from the cells of the benchmark; every printed value from"
-            " the table of the paper."
-        ),
+        f"Budget: {spec['budget']}. Cells: {done} of {count}. `{spec['command']}`",
         "",
+        *([escaped(spec["note"]), ""] if spec["note"] else []),
+        *_facts(rows),
     ]
-    boards: list[tuple[str, Table]] = []
-    for spec in chosen:
-        rows = filled(store, spec)
-        count = sum(len(row["cells"]) for row in spec["rows"])
-        page += [
-            f"## {escaped(spec['title'])}",
-            "",
-            (
-                f"Budget: {spec['budget']}. Cells: {sum(len(one.results) for one in rows)} of"
-                f" {count}. `{spec['command']}`"
-            ),
-            "",
-            *([escaped(spec["note"]), ""] if spec["note"] else []),
-            *_facts(rows),
-        ]
-        name = f"{spec['name']}.{spec['budget']}"
-        for view in spec["views"]:
-            for table in TABLES[view](name, spec["title"], rows) if view in TABLES else ():
-                table = replace(table, meant=spec["meant"])
-                for suffix, text in (
-                    (".md", markdown(table)),
-                    (".csv", comma_separated(table)),
-                    (".tex", latex(table)),
-                ):
-                    (target / f"{table.name}{suffix}").write_text(text, "utf-8")
-                    files.append(target / f"{table.name}{suffix}")
-                page += [markdown(table)]
-                boards.append((spec["budget"], table))
-            if view not in TABLES:
-                drawn = figures.save(view, name, spec["title"], rows, target)
-                files += drawn
-                page += [
-                    f"![{escaped(path.stem)}]({quote(path.name)})"
-                    for path in drawn
-                    if path.suffix == ".svg"
-                ] or ["(no cell has what this figure needs yet)"]
-                page += [""]
-    (target / "README.md").write_text("\n".join(page) + "\n", "utf-8")
-    (target / "leaderboard.html").write_text(leaderboard(boards), "utf-8")
-    return [target / "README.md", target / "leaderboard.html", *files]
+
+
+def _tables(spec: dict[str, Any], view: str, rows: Sequence[Filled]) -> list[Table]:
+    made = TABLES[view](_name(spec), spec["title"], rows)
+    return [replace(table, meant=spec["meant"]) for table in made]
+
+
+def _write_table(table: Table, folder: Path) -> list[Path]:
+    texts = {".md": markdown(table), ".csv": comma_separated(table), ".tex": latex(table)}
+    files = []
+    for suffix, text in texts.items():
+        file = folder / f"{table.name}{suffix}"
+        file.write_text(text, "utf-8")
+        files.append(file)
+    return files
+
+
+def _shown(drawn: Sequence[Path]) -> list[str]:
+    """Lines of the page that show figures."""
+    images = [
+        f"![{escaped(path.stem)}]({quote(path.name)})" for path in drawn if path.suffix == ".svg"
+    ]
+    return [*(images or ["(no cell has what this figure needs yet)"]), ""]
 
 
 def _facts(rows: Sequence[Filled]) -> list[str]:

@@ -14,8 +14,8 @@ from typing import Any
 
 from unspan.artifact import receipt as receipts
 from unspan.benchmark.cell import Bench
+from unspan.benchmark.grid import Cell, Row, Spec
 from unspan.benchmark.renamed import configured_method
-from unspan.benchmark.spec import Cell, Row, Spec
 from unspan.benchmark.spec_text import NETWORKS
 from unspan.benchmark.store import BEAT, STALE, Store
 from unspan.errors import UnspanError, UsageError
@@ -265,7 +265,7 @@ def passes(cell: Cell) -> float:
     """How many times the method reads its data, to guess a cost by: epochs, and a quarter of that
     for every trial.
 
-    >>> from unspan.benchmark.spec import Cell
+    >>> from unspan.benchmark.grid import Cell
     >>> request = {"classes": [1]}
     >>> passes(
     ...     Cell(data="digits", model="m", train={"epochs": 7}, request=request, method="retrain")

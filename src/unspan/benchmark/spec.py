@@ -4,14 +4,12 @@ cells.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from unspan.benchmark.renamed import configured_method, first_names
+from unspan.benchmark.grid import Cell, Row, Spec
+from unspan.benchmark.renamed import configured_method
 from unspan.benchmark.spec_text import (
     NETWORKS,
     check_keys,
@@ -21,109 +19,11 @@ from unspan.benchmark.spec_text import (
 )
 from unspan.errors import UsageError
 from unspan.methods import by_name
-from unspan.training.loop import Training
+from unspan.training.settings import Training
 
 SPECS = Path(__file__).with_name("specs")
 BUDGETS = Path(__file__).with_name("budgets.toml")
 PAPER = Path(__file__).with_name("paper.toml")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One measurement; everything that decides its result.
-
-    Attributes:
-        data: a name of `unspan.benchmark.data.NAMED`, or what `open_data` takes.
-        model: what `unspan.models.build` takes.
-        train: settings of training the original and the retrained model.
-        request: `classes`, `share`, `benchmark` (the one that the dataset defines) or `steps` (one
-            request after the other), and its value.
-        retain: largest number of retained training samples, for methods, probes and retraining;
-            None is all.
-        holdout: share of the test set that is kept for methods that choose by held-out samples, and
-            measured by nobody.
-        method: name in the catalogue, `original` or `retrain`.
-        settings: of the method, beside its defaults.
-        trials: settings tried by `unspan.erasure.tuning` on validation samples; 0 takes `settings`
-            as they are.
-        seed: of the method and the probes.
-        pictures: `gradcam`, `tsne`: what is drawn beside the scores.
-        weights: sha256 of given weights of the original and the retrained model, None for trained
-            ones.
-    """
-
-    data: str
-    model: str
-    train: dict[str, Any]
-    request: dict[str, Any]
-    retain: int | None = None
-    holdout: float = 0.0
-    method: str
-    settings: dict[str, Any] = field(default_factory=dict)
-    trials: int = 0
-    seed: int = 0
-    pictures: tuple[str, ...] = ()
-    weights: dict[str, str | None] = field(default_factory=dict)
-
-    @property
-    def id(self) -> str:
-        """Name of the cell: a hash of all attributes, with the first names of its settings."""
-        content = asdict(self) | {"settings": first_names(self.method, self.settings)}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """A line of a table: the cells of one method over the seeds.
-
-    Attributes:
-        label: what stands in the table.
-        method: its method.
-        pair: data and model, as a person says it.
-        paper: key of the printed values, None where there are none.
-        cells: one for each seed.
-    """
-
-    label: str
-    method: str
-    pair: str
-    paper: str | None
-    cells: tuple[Cell, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Spec:
-    """A benchmark at one budget.
-
-    Attributes:
-        name: of the file.
-        title: for people.
-        views: names of the tables and figures that are drawn.
-        meant: the pairs of the paper, which the printed values are of.
-        paper: table of printed values, None where there is none.
-        budget: name of the budget.
-        note: what a reader should know.
-        rows: in the order of the table.
-    """
-
-    name: str
-    title: str
-    meant: str
-    views: tuple[str, ...]
-    paper: str | None
-    budget: str
-    note: str
-    rows: tuple[Row, ...]
-
-    def cells(self) -> list[Cell]:
-        """Every cell once, seeds in turn, so that a run that is stopped has whole columns."""
-        by_seed = [
-            cell
-            for place in range(max((len(row.cells) for row in self.rows), default=0))
-            for row in self.rows
-            for cell in row.cells[place : place + 1]
-        ]
-        return list({cell.id: cell for cell in by_seed}.values())
 
 
 def shipped() -> dict[str, Path]:

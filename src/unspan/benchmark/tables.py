@@ -9,7 +9,7 @@ import io
 import re
 from collections.abc import Sequence
 
-from unspan.benchmark.views import REFERENCES, Column, Line, Number, Table
+from unspan.benchmark.table_values import REFERENCES, Column, Line, Number, Table
 
 _ARROWS = {"lower": " ↓", "higher": " ↑", "none": ""}
 

@@ -1,122 +1,10 @@
-"""Tables of a benchmark: every number is read from the JSON of a cell, every printed value from
-`paper.toml`.
-"""
+"""Views of a benchmark: which columns each table has, and which figures there are."""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
 
-REFERENCES = ("original", "retrain")  # never best or second best
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a table.
-
-    Attributes:
-        key: of the measured and of the printed value.
-        title: for people.
-        better: `lower`, `higher` or `none`.
-        block: heading above several columns.
-        digits: after the point.
-    """
-
-    key: str
-    title: str
-    better: str = "none"
-    block: str = ""
-    digits: int = 1
-
-
-@dataclass(frozen=True)
-class Number:
-    """A measured value over seeds.
-
-    Attributes:
-        mean: over the seeds.
-        std: sample standard deviation, None for one seed.
-        n: seeds.
-        printed: mean in the paper, None where there is none.
-        doubtful: the print is hard to read or contradicts other cells.
-    """
-
-    mean: float
-    std: float | None = None
-    n: int = 1
-    printed: float | None = None
-    doubtful: bool = False
-
-
-@dataclass
-class Line:
-    """A line of a table.
-
-    Attributes:
-        label: of the method.
-        method: its name.
-        needs_retain: it reads retained data; None for networks that no method makes.
-        pair: data and model.
-        numbers: by column key.
-        seeds: whose cells are there.
-        wanted: seeds of the spec.
-        failed: message of a cell that failed.
-    """
-
-    label: str
-    method: str
-    needs_retain: bool | None
-    pair: str
-    numbers: dict[str, Number] = field(default_factory=dict)
-    seeds: int = 0
-    wanted: int = 0
-    failed: str = ""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table.
-
-    Attributes:
-        name: of its files.
-        title: for people.
-        columns: after the label.
-        lines: in order.
-        note: below it.
-        meant: what the printed values are of.
-    """
-
-    name: str
-    title: str
-    columns: tuple[Column, ...]
-    lines: tuple[Line, ...]
-    note: str = ""
-    meant: str = ""
-
-
-@dataclass(frozen=True)
-class Filled:
-    """A row of a spec with the results that are there.
-
-    Attributes:
-        row: JSON of the row: label, method, pair, paper.
-        results: of its cells that are done, in the order of seeds.
-        printed: printed values of the row.
-        failed: message of a cell that failed.
-    """
-
-    row: Mapping[str, Any]
-    results: tuple[Mapping[str, Any], ...]
-    printed: Mapping[str, Any]
-    failed: str = ""
-
-    @property
-    def values(self) -> list[Mapping[str, Any]]:
-        """Measured values after the last request, one dict a seed."""
-        return [one["steps"][-1]["values"] for one in self.results]
-
+from unspan.benchmark.table_values import Column, Filled, Table, lines
 
 CLASS = (
     Column("D_f", "D_f", "lower", "output"),
@@ -157,7 +45,7 @@ FACES = (
 )
 ZRF = (
     Column("ZRF", "ZRF", "none", digits=3),
-    Column("ZRF (legacy)", "ZRF as released", "none", digits=3),
+    Column("ZRF (legacy)", "ZRF as released", "none", digits=3, optional=True),  # of older cells
     Column("D_ft", "D_ft", "lower"),
     Column("strongest", "strongest attack", "lower"),
 )
@@ -169,82 +57,6 @@ STEP = (
     Column("strongest", "strongest attack", "lower"),
     Column("seconds", "seconds", "lower"),
 )
-
-
-def lines(rows: Sequence[Filled], columns: Sequence[Column], step: int = -1) -> tuple[Line, ...]:
-    """A line for every row, with means over the seeds and what the paper prints."""
-    found = []
-    for one in rows:
-        line = Line(
-            one.row["label"],
-            one.row["method"],
-            one.row["needs_retain"],
-            one.row["pair"],
-            seeds=len(one.results),
-            wanted=len(one.row["cells"]),
-            failed=one.failed,
-        )
-        for column in columns:
-            values = [
-                value
-                for result in one.results
-                if (value := _value(rows, one, result, column.key, step)) is not None
-            ]
-            printed = one.printed.get(column.key) if step == -1 else None
-            if values:
-                odd = set(one.printed.get("doubtful", ()))
-                line.numbers[column.key] = Number(
-                    statistics.fmean(values),
-                    statistics.stdev(values) if len(values) > 1 else None,
-                    len(values),
-                    printed[0] if printed else None,
-                    bool(odd & {column.key, "row"}),
-                )
-        found.append(line)
-    return tuple(found)
-
-
-def _value(
-    rows: Sequence[Filled], one: Filled, result: Mapping[str, Any], key: str, step: int
-) -> float | None:
-    """One number of one cell."""
-    if step >= len(result["steps"]):
-        return None
-    at = result["steps"][step]
-    if key == "seconds":
-        return float(at["seconds"])
-    if key in ("ZRF", "ZRF (legacy)"):
-        return at["beside"].get(key, {}).get("value")
-    values = at["values"]
-    if key == "Avg Gap":
-        reference = next(
-            (
-                other.values[0]
-                for other in rows
-                if other.row["method"] == "retrain"
-                and other.row["pair"] == one.row["pair"]
-                and other.results
-            ),
-            None,
-        )
-        names = ("D_f", "D_r", "D_t", "member rate")
-        if (
-            reference is None
-            or one.row["method"] == "retrain"
-            or any(
-                part.get(name, {}).get("value") is None
-                for part in (values, reference)
-                for name in names
-            )
-        ):
-            return None
-        return statistics.fmean(
-            abs(values[name]["value"] - reference[name]["value"]) for name in names
-        )
-    if key == "|MIA − 50|":
-        attack = values.get("MIA", {}).get("value")
-        return None if attack is None else abs(attack - 50)
-    return values.get(key, {}).get("value")
 
 
 def by_pair(
@@ -273,11 +85,14 @@ def plain(
     view: str, columns: Sequence[Column], note: str = ""
 ) -> Callable[[str, str, Sequence[Filled]], list[Table]]:
     """A view that is one table of columns for each pair."""
-    return by_pair(
-        lambda name, title, rows: [
-            Table(f"{name}-{view}", title, tuple(columns), lines(rows, columns), note)
-        ]
-    )
+
+    def table(name: str, title: str, rows: Sequence[Filled]) -> list[Table]:
+        found = lines(rows, columns)
+        known = {key for line in found for key in line.numbers}
+        shown = tuple(one for one in columns if not one.optional or one.key in known)
+        return [Table(f"{name}-{view}", title, shown, found, note)]
+
+    return by_pair(table)
 
 
 def incremental(name: str, title: str, rows: Sequence[Filled]) -> list[Table]:

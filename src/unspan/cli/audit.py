@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from unspan.audit_record.vocabulary import Verdict
 from unspan.cli import options as option
 from unspan.errors import ModelError, UsageError
 
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
 
     from unspan.auditing.audit import Audit
 
-_EXIT = {"RETAINED": 6, "INCONCLUSIVE": 7, "NOT MEASURABLE": 7}
-_FAILS = {
-    "never": (),
-    "retained": ("RETAINED",),
-    "inconclusive": ("RETAINED", "INCONCLUSIVE", "NOT MEASURABLE"),
+_EXIT = {Verdict.RETAINED: 6, Verdict.INCONCLUSIVE: 7, Verdict.NOT_MEASURABLE: 7}
+_FAILS: dict[str, set[Verdict]] = {
+    "never": set(),
+    "retained": {Verdict.RETAINED},
+    "inconclusive": set(_EXIT),
 }
 
 
@@ -204,7 +205,7 @@ def _audit(o: dict[str, Any], out: Any) -> Audit:
             erased,
             splits,
             run,
-            reference=references,
+            references=references,
             feature_layer=o["feature_layer"],
             pool=o["pool"],
             class_names=names,
@@ -215,7 +216,7 @@ def _audit(o: dict[str, Any], out: Any) -> Audit:
         )
     check_target(o["out"], o["overwrite"], [])  # another audit may have been written meanwhile
     found.save(o["out"])
-    render.verdict(out, found.account, o["out"])
+    render.verdict(out, found.record, o["out"])
     return found
 
 

@@ -126,14 +126,14 @@ def _outputs(
     counts = {len(found) for found in (names, Classes.of(data)) if found is not None}
     if data is None or counts <= {seeming}:
         return seeming
-    from unspan.artifact.deletion import RECORD
+    from unspan.artifact.deletion import record_of
     from unspan.data.loading import batches, peek
     from unspan.extraction import eval_mode, find_feature_layer, head_parameters, unwrap
     from unspan.extraction.stream import example
     from unspan.run import Run
 
     inner = unwrap(opened.model)
-    record = getattr(inner, RECORD, None)
+    record = record_of(inner)
     first, _ = peek(batches(data, Run(batch_size=2, max_samples=2), shard=False))
     with eval_mode(inner):
         inputs = example(first, inner)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
+from unspan.cli import options as option
 
 
 def inspect(
-    folder: Annotated[Path, typer.Argument(help="Folder written by unspan erase.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the receipt as JSON.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    folder: option.ErasedFolder,
+    as_json: option.PrintReceiptAsJson = False,
+    debug: option.Debug = False,
 ) -> None:
     """Check that the weights are the ones the receipt describes, and print the receipt."""
     from unspan.artifact import inspect as read

@@ -50,23 +50,6 @@ def _earlier(deletion: Deletion, splits: Request) -> set[int]:
     } - set(splits.classes)
 
 
-def _apart(data: Any, classes: set[int]) -> tuple[Any, Any]:
-    """The samples of other classes, and those of `classes`; each None when there are none."""
-    from torch.utils.data import Subset
-
-    from unspan.data.request import labels_of
-
-    if not classes or data is None or not _labelled(data):
-        return data, None
-    labels = labels_of(data)
-    split = [
-        [i for i, label in enumerate(labels) if (label in classes) is gone]
-        for gone in (False, True)
-    ]
-    kept, gone = (Subset(data, rows) if rows else None for rows in split)
-    return kept, gone
-
-
 def measure(
     wanted: list[str],
     o: dict[str, Any],
@@ -79,46 +62,45 @@ def measure(
     """Accuracy of the model as given and as erased, by split; refused when the original is at
     chance.
     """
+    from unspan.data.class_parts import apart, has_labels
     from unspan.erasure.evaluation import Part, accuracy, rows
     from unspan.erasure.reading import pair_of
-    from unspan.models import classes_of
 
     if deletion.receipt["placement"]["feature_layer"]["head"] is None:
         return []
     pair, measured = pair_of(original, deletion.model), []
     for name in wanted:
-        parts = splits if name == o["split"] else splits.with_test(sources[name])
-        forget, retain = (
-            (parts.forget, parts.retain)
-            if name == o["split"]
-            else (parts.test_forget, parts.test_retain)
-        )
-        kept, gone = _apart(retain, _earlier(deletion, splits))
+        forget, retain = _parts(name, o["split"], splits, sources)
+        kept, gone = apart(retain, _earlier(deletion, splits))
         for part, data in ((Part.FORGET, forget), (Part.EARLIER, gone), (Part.RETAIN, kept)):
-            if data is not None and _labelled(data):
+            if data is not None and has_labels(data):
                 what = f"{name} {part.value}"
                 measured.append(accuracy(pair, data, what, run, part))
+    if o["check_labels"] and not deletion.receipt["previous"]:
+        _refuse_chance(original, measured)
+    return rows(measured)
+
+
+def _parts(name: str, own: str, splits: Request, sources: dict[str, Any]) -> tuple[Any, Any]:
+    """What of a split is to be forgotten, and the rest; `own` is the split of the request."""
+    if name == own:
+        return splits.forget, splits.retain
+    tested = splits.with_test(sources[name])
+    return tested.test_forget, tested.test_retain
+
+
+def _refuse_chance(original: Any, measured: list[Any]) -> None:
+    """Refuse an original that is no better than chance on what is kept: labels look wrong."""
+    from unspan.erasure.evaluation import Part
+    from unspan.models import classes_of
+
     classes = classes_of(original) or 0
     kept = [row for row in measured if row.part == Part.RETAIN and row.n >= 20]
-    if (
-        o["check_labels"]
-        and classes
-        and kept
-        and not deletion.receipt["previous"]
-        and all(row.before <= min(1.5 / classes, 1 / classes + 0.02) for row in kept)
-    ):
+    if not classes or not kept:
+        return
+    if all(row.before <= min(1.5 / classes, 1 / classes + 0.02) for row in kept):
         raise DataError(
             f"The original model is right on {kept[0].before:.1%} of the retained samples, about"
             f" chance for {classes} classes: labels or preprocessing look wrong (--mean, --std,"
             " --size). The output was not written; --no-check-labels goes on."
         )
-    return rows(measured)
-
-
-def _labelled(data: Any) -> bool:
-    from unspan.data.request import labels_of
-
-    try:
-        return min(labels_of(data), default=-1) >= 0
-    except UsageError:
-        return False

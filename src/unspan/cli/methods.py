@@ -11,7 +11,7 @@ from unspan.cli import catalogue
 from unspan.cli.catalogue import Situation, complete_method
 
 _WIDTH = 80
-_INDENT = 16
+_INDENT = 17  # of the summaries; a longer name has a line of its own
 
 
 def methods(
@@ -39,15 +39,16 @@ def methods(
 
 
 def _line(name: str, text: str, situation: Situation) -> str:
-    """A name and its summary, at most 80 columns wide."""
+    """A name and its summary, at most 80 columns wide where the name is not wider."""
     marked = f"{text} [default]" if name == situation.default else text
-    return textwrap.fill(
-        marked,
-        _WIDTH,
-        initial_indent=f"  {name:<{_INDENT - 2}}",
-        subsequent_indent=" " * _INDENT,
-        break_on_hyphens=False,
+    margin = " " * _INDENT
+    summary = textwrap.fill(
+        marked, _WIDTH, initial_indent=margin, subsequent_indent=margin, break_on_hyphens=False
     )
+    label = f"  {name}"
+    if len(label) + 2 > _INDENT:
+        return f"{label}\n{summary}"
+    return label.ljust(_INDENT) + summary[_INDENT:]
 
 
 def _show_card(name: str) -> None:
@@ -58,5 +59,6 @@ def _show_card(name: str) -> None:
     rows = listed(method)
     if rows:
         print("\nSettings (--set NAME=VALUE) and their defaults:")
+        widest = max(len(setting) for setting, _ in rows)
         for setting, default in rows:
-            print(f"  {setting:<16} {default}")
+            print(f"  {setting:<{widest}}  {default}")

@@ -1,4 +1,8 @@
-"""Options that several commands share, each declared once: `weights: option.Weights = None`."""
+"""Options of commands, each declared once: `weights: option.Weights = None`.
+
+First those that several commands share. Those of `unspan erase` alone are in `erase_options`, those
+of `unspan bench` in `bench_options`.
+"""
 
 from __future__ import annotations
 
@@ -129,3 +133,82 @@ Seed = Annotated[int, typer.Option(help="Of every random choice.", rich_help_pan
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+ErasedFolder = Annotated[Path, typer.Argument(help="Folder written by unspan erase.")]
+
+# unspan stats
+OutStatistics = Annotated[Path, typer.Option(help="File to write: statistics.safetensors.")]
+OverwriteStatistics = Annotated[
+    bool, typer.Option("--overwrite", help="Replace a file of statistics.")
+]
+ModelOfStatistics = Annotated[
+    str | None, typer.Option(help="As for unspan erase.", rich_help_panel=MODEL)
+]
+DataOfStatistics = Annotated[
+    str | None,
+    typer.Option(
+        help="The data the model was trained on, as for unspan erase.",
+        rich_help_panel=DATA,
+    ),
+]
+SplitToRead = Annotated[str, typer.Option(help="Split to read.", rich_help_panel=DATA)]
+MaxDrawn = Annotated[
+    int,
+    typer.Option(min=40, help="Samples to read, drawn at random.", rich_help_panel=RUN),
+]
+SeedOfDraw = Annotated[int, typer.Option(help="Of the draw of samples.", rich_help_panel=RUN)]
+Drop = Annotated[
+    list[str] | None,
+    typer.Option(help="With --from: leave out this class (its index); repeat for several."),
+]
+DropFrom = Annotated[
+    Path | None,
+    typer.Option(
+        "--from", help="A file of statistics to drop classes from, instead of a model and data."
+    ),
+]
+
+# unspan recheck
+NewModel = Annotated[
+    str,
+    typer.Argument(
+        help=(
+            "The new model: timm:NAME, torchvision:NAME, transformers:FOLDER_OR_ID,"
+            " python:pkg.mod:factory, or an unspan folder."
+        )
+    ),
+]
+DeletionFolder = Annotated[Path, typer.Option(help="Folder written by unspan erase.")]
+DataOfRequest = Annotated[str, typer.Option(help="Labelled data with samples of the request.")]
+ResultAsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+# unspan verify
+AuditOfFolder = Annotated[
+    Path | None,
+    typer.Option(help="audit.json, or the folder of an audit, that should be of this model."),
+]
+TrustCodeOfReceipt = Annotated[
+    bool,
+    typer.Option(
+        "--trust-code", help="Run the code that the receipt names to build a python: model."
+    ),
+]
+ChecksAsJson = Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")]
+
+# unspan inspect
+PrintReceiptAsJson = Annotated[bool, typer.Option("--json", help="Print the receipt as JSON.")]
+
+# unspan export
+OutExport = Annotated[
+    Path, typer.Option(help="File to write: NAME.onnx or NAME.pt2 (torch.export).")
+]
+OverwriteExport = Annotated[bool, typer.Option("--overwrite", help="Replace an exported file.")]
+Shape = Annotated[
+    str | None,
+    typer.Option(help="Shape of one input, for example 3,224,224; by default as it was erased."),
+]
+TrustCodeOfFolder = Annotated[
+    bool,
+    typer.Option(
+        "--trust-code", help="Run the code that the folder names to build its python: model."
+    ),
+]

@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from unspan.cli import options as option
 from unspan.errors import InconclusiveError
 
+if TYPE_CHECKING:
+    from unspan.erasure.rechecking import Recheck
+
 _BACK = 6
 
 
 def recheck(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help=(
-                "The new model: timm:NAME, torchvision:NAME, transformers:FOLDER_OR_ID,"
-                " python:pkg.mod:factory, or an unspan folder."
-            )
-        ),
-    ],
-    deletion: Annotated[Path, typer.Option(help="Folder written by unspan erase.")],
-    data: Annotated[str, typer.Option(help="Labelled data with samples of the request.")],
+    model: option.NewModel,
+    deletion: option.DeletionFolder,
+    data: option.DataOfRequest,
     weights: option.Weights = None,
     num_classes: option.NumClasses = None,
     trust_code: option.TrustCode = False,
@@ -47,37 +41,46 @@ def recheck(
     batch_size: option.BatchSize = 64,
     workers: option.Workers = 0,
     seed: option.Seed = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: option.ResultAsJson = False,
     debug: option.Debug = False,
 ) -> None:
     """Say whether later training, merging or quantisation brought back what was erased.
 
     Exit codes: 0 suppressed, 6 back, 7 cannot tell.
     """
-    options = dict(locals()) | {"settings": None}
+    found = _found(dict(locals()) | {"settings": None})
+    if as_json:
+        print(json.dumps(asdict(found), indent=2))
+    else:
+        _show(found)
+    if found.state == "back":
+        raise typer.Exit(_BACK)
+    if found.state == "cannot tell":
+        raise typer.Exit(InconclusiveError.exit_code)
+
+
+def _found(o: dict[str, Any]) -> Recheck:
     from unspan.artifact import inspect
-    from unspan.cli import render
     from unspan.cli.opening import open_model
     from unspan.cli.request import open_request
     from unspan.erasure.rechecking import recheck as run
     from unspan.run import Run
 
-    receipt = inspect(deletion)
-    if not (forget or forget_index or forget_ids or forget_data):
-        options["forget"] = [str(one) for one in receipt["request"]["selector"]]
-        if receipt["request"]["kind"] != "class":
-            options["forget"] = None
-    opened = open_model(options)
-    splits, _ = open_request(options, opened)
-    settings = Run(batch_size=batch_size, device=device, workers=workers, seed=seed)
-    found = run(opened.model, deletion, splits, settings, trust_code=trust_code)
-    if as_json:
-        print(json.dumps(asdict(found), indent=2))
-    else:
-        out = render.console(quiet=False)
-        render.facts(out, "Recheck", [("state", found.state)])
-        render.bullets(out, "Reasons", list(found.reasons))
-    if found.state == "back":
-        raise typer.Exit(_BACK)
-    if found.state == "cannot tell":
-        raise typer.Exit(InconclusiveError.exit_code)
+    asked = inspect(o["deletion"])["request"]
+    if not (o["forget"] or o["forget_index"] or o["forget_ids"] or o["forget_data"]):
+        of_class = asked["kind"] == "class"
+        o["forget"] = [str(one) for one in asked["selector"]] if of_class else None
+    opened = open_model(o)
+    request, _ = open_request(o, opened)
+    settings = Run(
+        batch_size=o["batch_size"], device=o["device"], workers=o["workers"], seed=o["seed"]
+    )
+    return run(opened.model, o["deletion"], request, settings, trust_code=o["trust_code"])
+
+
+def _show(found: Recheck) -> None:
+    from unspan.cli import render
+
+    out = render.console(quiet=False)
+    render.facts(out, "Recheck", [("state", found.state)])
+    render.bullets(out, "Reasons", list(found.reasons))

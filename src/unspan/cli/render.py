@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from unspan.audit_record.vocabulary import Expected
+
+if TYPE_CHECKING:
+    from unspan.audit_record.record import AuditRecord
 
 _ROWS = 8  # of the attack table on a terminal, strongest first
 
@@ -140,49 +146,45 @@ def bullets(out: Console, title: str, lines: Iterable[str]) -> None:
             out.print(Text(f"  - {line}"))
 
 
-def verdict(out: Console, account: dict[str, Any], folder: Any) -> None:
+def verdict(out: Console, record: AuditRecord, folder: Path) -> None:
     """The first screen of an audit: word, headline, attacks, levels, controls, next step."""
-    out.print(Text(str(account["verdict"]), style="bold"))
-    out.print(Text(account["headline"]))
+    out.print(Text(record.verdict, style="bold"))
+    out.print(Text(record.headline))
+    _attacks(out, record)
+    bullets(
+        out,
+        "Levels",
+        (f"{one.level} {one.state}: {one.title} ({one.why})" for one in record.levels),
+    )
+    fakes = [one for one in record.controls if one.expect is Expected.CAUGHT]
+    out.print(Text(f"The audit caught {sum(one.ok for one in fakes)} of {len(fakes)} fakes."))
+    bullets(out, "An attacker can still", record.can_still)
+    bullets(out, "Next", record.next_steps)
+    bullets(out, "Notes", record.notes)
+    out.print(Text(f"Written: {folder}/report.html, report.md, audit.json"))
+
+
+def _attacks(out: Console, record: AuditRecord) -> None:
+    """What the strongest attacks read, one line each."""
     table = Table(
-        title=(
-            "What attacks read of the forgotten samples (reference:"
-            f" {account['reference']['kind']})"
-        ),
+        title=f"What attacks read of the forgotten samples (reference: {record.reference.kind})",
         title_justify="left",
     )
     for name in ("attack", "original", "erased, 95 % interval", "reference", "recovered"):
         table.add_column(name, justify="left" if name == "attack" else "right")
-    for row in account["attacks"][:_ROWS]:
-        shown = (
-            (lambda value: f"{value:.1%}")
-            if row["unit"] == "share"
-            else (lambda value: f"{value:.3f}")
+    for one in record.attacks[:_ROWS]:
+        form = "{:.1%}" if one.unit == "share" else "{:.3f}"
+        low, high = (
+            form.format(end).removesuffix("%") for end in (one.erased_low, one.erased_high)
         )
-        recovered = "-" if row["rho"] is None else f"{row['rho']:.0%}"
-        low, high = shown(row["erased_low"]), shown(row["erased_high"])
-        read = f"{shown(row['erased'])} [{low.removesuffix('%')}, {high.removesuffix('%')}]"
+        recovered = "-" if one.rho is None else f"{one.rho:.0%}"
         table.add_row(
-            Text(row["attack"]),
-            shown(row["original"]),
-            read,
-            shown(row["reference"]),
-            f"{recovered} {row['verdict']}",
+            Text(one.attack),
+            form.format(one.original),
+            f"{form.format(one.erased)} [{low}, {high}]",
+            form.format(one.reference),
+            f"{recovered} {one.verdict}",
         )
     out.print(table)
-    if len(account["attacks"]) > _ROWS:
-        out.print(Text(f"{len(account['attacks']) - _ROWS} more attacks are in the report."))
-    bullets(
-        out,
-        "Levels",
-        (
-            f"{one['level']} {one['state']}: {one['title']} ({one['why']})"
-            for one in account["levels"]
-        ),
-    )
-    fakes = [one for one in account["controls"] if one["expect"] == "caught"]
-    out.print(Text(f"The audit caught {sum(one['ok'] for one in fakes)} of {len(fakes)} fakes."))
-    bullets(out, "An attacker can still", account["can_still"])
-    bullets(out, "Next", account["next_steps"])
-    bullets(out, "Notes", account["notes"])
-    out.print(Text(f"Written: {folder}/report.html, report.md, audit.json"))
+    if len(record.attacks) > _ROWS:
+        out.print(Text(f"{len(record.attacks) - _ROWS} more attacks are in the report."))

@@ -61,6 +61,12 @@ def open_request(options: Mapping[str, Any], opened: Opened) -> tuple[Request, d
     return Request.by_index(data, _positions(options["forget_index"]), whole=whole), sources
 
 
+def columns(options: Mapping[str, Any]) -> dict[str, str | None]:
+    """Which columns of a table are read, by the names that `open_data` takes."""
+    names = ("image_column", "text_column", "label_column", "id_column")
+    return {name: options[name] for name in names}
+
+
 def input_paths(options: Mapping[str, Any]) -> list[Path]:
     """Files and folders that a command reads, which no output may touch."""
     named = ("weights", "forget_ids", "key_file", "after", "cache", "classes", "deletion")
@@ -99,12 +105,9 @@ def _opened(spec: str, options: Mapping[str, Any], opened: Opened) -> dict[str, 
     from unspan.data.given import as_dataset
     from unspan.data.opening import open_data
 
-    columns = {
-        name: options[name] for name in ("image_column", "text_column", "label_column", "id_column")
-    }
-    if spec != options["data"]:  # --forget-data need not be a table of the same columns
-        columns = {}
-    found = open_data(spec, transform=opened.preprocess, **columns)
+    # --forget-data need not be a table of the same columns
+    own = columns(options) if spec == options["data"] else {}
+    found = open_data(spec, transform=opened.preprocess, **own)
     return {name: as_dataset(data) for name, data in found.items()}
 
 
@@ -137,6 +140,7 @@ def _from_forget_data(
     options: Mapping[str, Any], opened: Opened, classes: Classes, main: Any
 ) -> Request:
     """All samples of `--forget-data`, and those of the main data that are not among them."""
+    from unspan.data.class_parts import without_class
     from unspan.data.request import Request
 
     parts = _opened(options["forget_data"], options, opened)
@@ -154,7 +158,7 @@ def _from_forget_data(
     kept = _others(main, data)
     return Request(
         forget=data,
-        retain=None if kept is None else _without(kept, label),
+        retain=None if kept is None else without_class(kept, label),
         kind="class",
         selector=(classes.name(label),),
         classes=(label,),
@@ -192,16 +196,6 @@ def _others(data: Any, forget: Any) -> Any:
         return None
     removed = set(gone)
     kept = [i for i, digest in enumerate(own) if digest not in removed]
-    return Subset(data, kept) if kept else None
-
-
-def _without(data: Any, label: int) -> Any:
-    """The samples of all other classes."""
-    from torch.utils.data import Subset
-
-    from unspan.data.labels import chosen_rows, labels_of
-
-    _, kept = chosen_rows(labels_of(data), [label])
     return Subset(data, kept) if kept else None
 
 

@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, cast
-
-import typer
+from typing import TYPE_CHECKING, Any, cast
 
 from unspan.cli import options as option
 from unspan.errors import UsageError
 
+if TYPE_CHECKING:
+    from unspan.cli.opening import Opened
+
 
 def stats(
-    out: Annotated[Path, typer.Option(help="File to write: statistics.safetensors.")],
-    model: Annotated[
-        str | None, typer.Option(help="As for unspan erase.", rich_help_panel=option.MODEL)
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="The data the model was trained on, as for unspan erase.",
-            rich_help_panel=option.DATA,
-        ),
-    ] = None,
+    out: option.OutStatistics,
+    model: option.ModelOfStatistics = None,
+    data: option.DataOfStatistics = None,
     weights: option.Weights = None,
     num_classes: option.NumClasses = None,
     trust_code: option.TrustCode = False,
     feature_layer: option.FeatureLayer = None,
     pool: option.Pool = None,
-    split: Annotated[
-        str, typer.Option(help="Split to read.", rich_help_panel=option.DATA)
-    ] = "train",
+    split: option.SplitToRead = "train",
     image_column: option.ImageColumn = None,
     text_column: option.TextColumn = None,
     label_column: option.LabelColumn = None,
@@ -39,29 +29,14 @@ def stats(
     size: option.Size = None,
     mean: option.Mean = None,
     std: option.Std = None,
-    max_samples: Annotated[
-        int,
-        typer.Option(min=40, help="Samples to read, drawn at random.", rich_help_panel=option.RUN),
-    ] = 50_000,
-    drop: Annotated[
-        list[str] | None,
-        typer.Option(help="With --from: leave out this class (its index); repeat for several."),
-    ] = None,
-    source: Annotated[
-        Path | None,
-        typer.Option(
-            "--from", help="A file of statistics to drop classes from, instead of a model and data."
-        ),
-    ] = None,
+    max_samples: option.MaxDrawn = 50_000,
+    drop: option.Drop = None,
+    source: option.DropFrom = None,
     device: option.Device = None,
     batch_size: option.BatchSize = 64,
     workers: option.Workers = 0,
-    seed: Annotated[
-        int, typer.Option(help="Of the draw of samples.", rich_help_panel=option.RUN)
-    ] = 0,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a file of statistics.")
-    ] = False,
+    seed: option.SeedOfDraw = 0,
+    overwrite: option.OverwriteStatistics = False,
     quiet: option.Quiet = False,
     debug: option.Debug = False,
 ) -> None:
@@ -75,74 +50,90 @@ def stats(
     statistics.safetensors --overwrite
     """
     options = dict(locals())
+    _check_output(options)
+    if source is not None:
+        _drop(options)
+    else:
+        _write(options)
+
+
+def _drop(o: dict[str, Any]) -> None:
+    """Write a file of statistics again without some classes."""
     from unspan.cli import render
-    from unspan.cli.classes import classes_for
+    from unspan.extraction import statistics
+
+    if o["model"] is not None or o["data"] is not None or not o["drop"]:
+        raise UsageError(
+            "--from FILE goes with --drop CLASS and --out, without --model and --data."
+        )
+    held = statistics.load(o["source"])
+    gone = _labels(o["drop"], held)
+    strange = sorted(set(gone) - set(held.labels.tolist()))
+    if strange:
+        raise UsageError(
+            f"--drop {' '.join(map(str, strange))}: {o['source']} holds {_named(held)}."
+        )
+    _check_output(o)
+    made = held.without(gone).save(o["out"])
+    console = render.console(o["quiet"])
+    render.facts(console, "Done", [("dropped", ", ".join(o["drop"])), ("written", made)])
+
+
+def _write(o: dict[str, Any]) -> None:
+    """Read the features of the training data, and write their statistics."""
+    from unspan.cli import render
     from unspan.cli.opening import open_model
     from unspan.cli.progress import progress
-    from unspan.data.given import as_dataset
-    from unspan.data.opening import open_data
     from unspan.extraction import Pool, statistics
     from unspan.run import Run
 
-    _check_output(options)
-    console = render.console(quiet)
-    if source is not None:
-        if model is not None or data is not None or not drop:
-            raise UsageError(
-                "--from FILE goes with --drop CLASS and --out, without --model and --data."
-            )
-        held = statistics.load(source)
-        gone = _labels(drop, held)
-        strange = sorted(set(gone) - set(held.labels.tolist()))
-        if strange:
-            raise UsageError(
-                f"--drop {' '.join(map(str, strange))}: {source} holds {_named(held)}."
-            )
-        _check_output(options)
-        made = held.without(gone).save(out)
-        render.facts(console, "Done", [("dropped", ", ".join(drop)), ("written", made)])
-        return
-    if model is None or data is None or drop:
+    if o["model"] is None or o["data"] is None or o["drop"]:
         raise UsageError(
             "Give --model and --data to write statistics, or --from FILE and --drop CLASS to take a"
             " class out of them."
         )
-    opened = open_model(options)
-    columns = {
-        name: options[name] for name in ("image_column", "text_column", "label_column", "id_column")
-    }
-    sources = open_data(data, transform=opened.preprocess, **columns)
-    if split not in sources:
-        raise UsageError(f"--split {split}: the data has {', '.join(sources)}.")
-    samples = as_dataset(sources[split])
-    samples = classes_for(options, opened, samples).joined(samples)
+    console = render.console(o["quiet"])
+    opened = open_model(o)
+    samples = _samples(o, opened)
     with progress(console) as report:
+        run = Run(
+            device=o["device"],
+            batch_size=o["batch_size"],
+            workers=o["workers"],
+            seed=o["seed"],
+            max_samples=o["max_samples"],
+            progress=report,
+        )
         found = statistics.of_model(
             opened.model,
             samples,
-            Run(
-                device=device,
-                batch_size=batch_size,
-                workers=workers,
-                seed=seed,
-                max_samples=max_samples,
-                progress=report,
-            ),
-            feature_layer=feature_layer,
-            pool=cast("Pool | None", pool),
+            run,
+            feature_layer=o["feature_layer"],
+            pool=cast("Pool | None", o["pool"]),
         )
-    _check_output(options)
-    made = found.save(out)
+    _check_output(o)
+    made = found.save(o["out"])
     kind = "" if bool((found.labels < 0).any()) else f" of {len(found.labels.unique())} classes"
-    render.facts(
-        console,
-        "Done",
-        [
-            ("clusters", f"{len(found.mean)}{kind}, {found.mean.shape[1]} features"),
-            ("samples", int(found.count.sum())),
-            ("written", f"{made} (private: it describes the training data)"),
-        ],
-    )
+    rows = [
+        ("clusters", f"{len(found.mean)}{kind}, {found.mean.shape[1]} features"),
+        ("samples", int(found.count.sum())),
+        ("written", f"{made} (private: it describes the training data)"),
+    ]
+    render.facts(console, "Done", rows)
+
+
+def _samples(o: dict[str, Any], opened: Opened) -> Any:
+    """The split of the data that is read, its classes joined to the outputs of the model."""
+    from unspan.cli.classes import classes_for
+    from unspan.cli.request import columns
+    from unspan.data.given import as_dataset
+    from unspan.data.opening import open_data
+
+    sources = open_data(o["data"], transform=opened.preprocess, **columns(o))
+    if o["split"] not in sources:
+        raise UsageError(f"--split {o['split']}: the data has {', '.join(sources)}.")
+    samples = as_dataset(sources[o["split"]])
+    return classes_for(o, opened, samples).joined(samples)
 
 
 def _check_output(o: dict[str, Any]) -> None:

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
+from unspan.cli import options as option
+
 
 def verify(
-    folder: Annotated[Path, typer.Argument(help="Folder written by unspan erase.")],
-    audit: Annotated[
-        Path | None,
-        typer.Option(help="audit.json, or the folder of an audit, that should be of this model."),
-    ] = None,
-    trust_code: Annotated[
-        bool,
-        typer.Option(
-            "--trust-code", help="Run the code that the receipt names to build a python: model."
-        ),
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    folder: option.ErasedFolder,
+    audit: option.AuditOfFolder = None,
+    trust_code: option.TrustCodeOfReceipt = False,
+    as_json: option.ChecksAsJson = False,
+    debug: option.Debug = False,
 ) -> None:
     """Check an erased folder offline: hashes, the eraser, and that an audit belongs to it.
 

@@ -126,16 +126,16 @@ class ClassFeatures:
 
 
 def features_of_classes(
-    head: tuple[Tensor, Tensor], gone: Collection[int], unit: Tensor
+    head: tuple[Tensor, Tensor], erased: Collection[int], scale: Tensor
 ) -> ClassFeatures:
     """The smallest features that a head reads as each class, by its pseudoinverse.
 
     Args:
         head: weight `[C, d]` and bias `[C]`.
-        gone: classes that are left out.
-        unit: `[d]`, in which the size of features is measured.
+        erased: classes that are left out.
+        scale: `[d]`, in which the size of features is measured.
     """
     weight, bias = head
-    inverse = unit[:, None] * torch.linalg.pinv(weight * unit)
-    kept = [label for label in range(len(weight)) if label not in gone]
+    inverse = scale[:, None] * torch.linalg.pinv(weight * scale)
+    kept = [label for label in range(len(weight)) if label not in erased]
     return ClassFeatures(inverse[:, kept].mT, -inverse @ bias)

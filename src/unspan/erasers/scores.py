@@ -27,11 +27,11 @@ def with_one(z: Tensor) -> Tensor:
     return pad(z, (0, 1), value=1.0)
 
 
-def undo_units(rows: Tensor, unit: Tensor) -> Tensor:
-    """Rows `[K, d + 1]` that score features as `rows` score features divided by `unit` `[d]`."""
-    return torch.cat([rows[:, :-1] / unit, rows[:, -1:]], 1)
+def undo_scale(rows: Tensor, scale: Tensor) -> Tensor:
+    """Rows `[K, d + 1]` that score features as `rows` score features divided by `scale` `[d]`."""
+    return torch.cat([rows[:, :-1] / scale, rows[:, -1:]], 1)
 
 
-def apply_units(rows: Tensor, unit: Tensor) -> Tensor:
-    """Rows `[K, d + 1]` that score features divided by `unit` `[d]` as `rows` score features."""
-    return torch.cat([rows[:, :-1] * unit, rows[:, -1:]], 1)
+def apply_scale(rows: Tensor, scale: Tensor) -> Tensor:
+    """Rows `[K, d + 1]` that score features divided by `scale` `[d]` as `rows` score features."""
+    return torch.cat([rows[:, :-1] * scale, rows[:, -1:]], 1)

@@ -70,12 +70,12 @@ def covariance_correction(made: Tensor, real: Tensor) -> Tensor:
     Movement counts in units of the deviations of `real`, so that small features move little. Where
     everything is constant the matrix is the identity.
     """
-    unit = real.diagonal().clamp_min(1e-12).sqrt()
-    made = made / unit[:, None] / unit
+    scale = real.diagonal().clamp_min(1e-12).sqrt()
+    made = made / scale[:, None] / scale
     if float(made.diagonal().mean()) <= _TINY_RIDGE:
         return torch.eye(len(made), dtype=made.dtype)
     made = _with_ridge(made, _TINY_RIDGE)
-    return unit[:, None] * gaussian_transport(made, real / unit[:, None] / unit) / unit
+    return scale[:, None] * gaussian_transport(made, real / scale[:, None] / scale) / scale
 
 
 def balanced_offsets(scores: Tensor, shares: Tensor) -> Tensor:

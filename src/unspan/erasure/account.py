@@ -16,6 +16,7 @@ from unspan.erasure.measuring import Measured
 from unspan.erasure.opening import Opened
 from unspan.run import Run
 from unspan.system.digests import state_hash
+from unspan.system.schemas import RECEIPT
 
 
 def account(
@@ -30,16 +31,16 @@ def account(
         processes: that took part.
         seconds: since the request came, without measuring.
     """
-    splits, seen, run = opened.splits, change.seen, opened.run
+    request, seen, run = opened.request, change.seen, opened.run
     eraser = change.eraser
     receipt: dict[str, Any] = {
-        "schema": receipts.SCHEMA,
+        "schema": RECEIPT.schema,
         "created": receipts.now(),
         "request": _request(opened, change),
         "method": {
             "name": opened.method.name,
             "settings": asdict(cast(Any, opened.method)),
-            "fit": change.fit.report,
+            "fit": change.figures,
         },
         "form": change.form,
         "placement": _placement(change),
@@ -51,7 +52,7 @@ def account(
         "forget_accuracy_before": seen.hits / seen.labelled if seen.labelled else None,
         "conversions": dict(seen.conversions),
         "run": {
-            "device": str(next((p.device for p in opened.model.parameters()), "cpu")),
+            "device": str(next((p.device for p in opened.inner.parameters()), "cpu")),
             "batch_size": run.batch_size,
             "seed": run.seed,
             "max_samples": run.max_samples,
@@ -60,8 +61,8 @@ def account(
         "versions": receipts.versions(),
         "seconds": {"fit": round(change.seconds, 3), "total": round(seconds, 3)},
         "notices": _notices(opened),
-        "warnings": [*change.warnings, *_limits(splits, change)],
-        "previous": opened.earlier,
+        "warnings": [*change.warnings, *_limits(request, change)],
+        "previous": opened.earlier_receipts,
         "evaluation": [],
     }
     return receipt | {"status": "erased"} if measured is None else _with(receipt, measured)
@@ -81,26 +82,26 @@ def _with(receipt: dict[str, Any], measured: Measured) -> dict[str, Any]:
 
 
 def _request(opened: Opened, change: Change) -> dict[str, Any]:
-    splits, digests = opened.splits, change.seen.digests
+    request, digests = opened.request, change.seen.digests
     return {
-        "kind": splits.kind,
-        "selector": list(splits.selector),
-        "classes": list(splits.classes),
-        "class_index": dict(zip(splits.selector, splits.classes, strict=False)),
-        "samples_requested": size_of(splits.forget, Run()),
-        "samples_read": change.fit.report["samples"],
+        "kind": request.kind,
+        "selector": list(request.selector),
+        "classes": list(request.classes),
+        "class_index": dict(zip(request.selector, request.classes, strict=False)),
+        "samples_requested": size_of(request.forget, Run()),
+        "samples_read": change.seen.samples,
         "distinct_samples": receipts.distinct(digests),
         "commitment": receipts.commitment(digests, opened.key),
     }
 
 
 def _model(opened: Opened, change: Change) -> dict[str, Any]:
-    before, example = opened.original, change.example
+    before, example = opened.original_inner, change.example
     return {
         "input": list(example.shape[1:]) if isinstance(example, Tensor) else None,
         "class": f"{type(before).__module__}.{type(before).__qualname__}",
         "sha256_before": state_hash(before.state_dict()),
-        "sha256_after": state_hash(opened.model.state_dict()),
+        "sha256_after": state_hash(opened.inner.state_dict()),
         "recipe": opened.recipe,
     }
 
@@ -108,23 +109,23 @@ def _model(opened: Opened, change: Change) -> dict[str, Any]:
 def _notices(opened: Opened) -> list[str]:
     if opened.recipe:
         return []
-    kind = type(opened.original).__name__
+    kind = type(opened.original_inner).__name__
     return [
         f"the folder will not say how to build {kind}: load it with"
         f" unspan.load(folder, model={kind}(...))"
     ]
 
 
-def _limits(splits: Request, change: Change) -> list[str]:
+def _limits(request: Request, change: Change) -> list[str]:
     """What the request itself makes doubtful."""
     said = []
-    requested, read = size_of(splits.forget, Run()), change.fit.report["samples"]
+    requested, read = size_of(request.forget, Run()), change.seen.samples
     if requested is not None and read < requested:
         said.append(
             f"{read} of the {requested} requested samples were read: the commitment covers those"
             " that were read"
         )
-    if splits.kind == "samples" and change.eraser is not None:
+    if request.kind == "samples" and change.eraser is not None:
         said.append(
             "samples were requested, not a class: an eraser changes what is served for them and for"
             " unseen samples like them together, so they are not unlearned"

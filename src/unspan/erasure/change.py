@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,6 @@ from unspan.artifact.deletion import Form, Placement
 from unspan.erasers import Eraser
 from unspan.extraction import FeatureLayer
 from unspan.extraction.stream import Seen
-from unspan.methods import Fit, Outcome
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class Change:
     Attributes:
         feature_layer: where features live and where the eraser sits.
         eraser: map of all requests so far; None where weights were trained.
-        fit: figures of the method.
+        figures: what the receipt says of the fit, see `figures_of`.
         placement: where the eraser was written.
         form: `projected`, `folded` or `trained`.
         seen: what was read of the forget set.
@@ -34,7 +34,7 @@ class Change:
 
     feature_layer: FeatureLayer
     eraser: Eraser | None
-    fit: Fit | Outcome
+    figures: dict[str, Any]
     placement: Placement
     form: Form
     seen: Seen
@@ -43,3 +43,33 @@ class Change:
     seconds: float
     example: Any
     undo: Tensor | None = None
+
+
+def figures_of(
+    report: Mapping[str, Any],
+    *,
+    samples: int,
+    dim: int,
+    retained_read: int | None,
+    forget_used: int | None,
+    retained_used: int | None,
+) -> dict[str, Any]:
+    """What the receipt says of a fit: numbers of samples, then the figures of the method.
+
+    Args:
+        report: figures of the method; they change no number that is counted here.
+        samples: of the forget set that were read.
+        dim: of the features.
+        retained_read: samples of the retain set that were read; None leaves it out, as below.
+        forget_used: as in `Fit` and `Outcome`.
+        retained_used: likewise.
+    """
+    counted = {
+        "samples": samples,
+        "dim": dim,
+        "retained_read": retained_read,
+        "forget_used": forget_used,
+        "retained_used": retained_used,
+    }
+    known = {name: number for name, number in counted.items() if number is not None}
+    return {**known, **report, **known}

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
+from unspan import dist
 from unspan.data.batch import Batch
 from unspan.data.class_matching import join
 from unspan.data.class_names import names_of_model
@@ -25,12 +26,11 @@ from unspan.erasers.linalg import Moments, sin_theta, spectrum
 from unspan.errors import DataError, UsageError
 from unspan.extraction import FeatureLayer, input_like, read
 from unspan.extraction.stream import Seen, example
-from unspan.methods import EraserMethod
+from unspan.methods import EraserMethod, Method
 
 READ_TWICE = 16  # samples; a coin flip per reading stays unseen once in 65,000 requests
 
 
-PARTS = ("forget", "retain", "holdout")
 _MISSING = {
     "forget": "forget samples",
     "retain": (
@@ -44,14 +44,29 @@ _MISSING = {
 }
 
 
-def check_parts(splits: Request, needs: frozenset[str], name: str) -> None:
+def parts_of(request: Request, needs: frozenset[str]) -> dict[str, Any]:
+    """The data of the parts that a method declares to need, None where there are none."""
+    parts = {"forget": request.forget, "retain": request.retain, "holdout": request.holdout}
+    return {part: data for part, data in parts.items() if part in needs}
+
+
+def check_parts(request: Request, needs: frozenset[str], name: str) -> None:
     """Refuse a method whose data are not there (UsageError)."""
-    for part in PARTS:
-        if part in needs and getattr(splits, part) is None:
+    for part, data in parts_of(request, needs).items():
+        if data is None:
             raise UsageError(f"Method {name} needs {_MISSING[part]}.")
 
 
-def without_earlier(splits: Request, receipts_: Sequence[dict[str, Any]]) -> Request:
+def check_processes(method: Method) -> None:
+    """Refuse several processes where the method works in one (UsageError)."""
+    if method.one_process and dist.world() > 1:
+        raise UsageError(
+            f"Method {method.name} with these settings works in one process, and there are"
+            f" {dist.world()}: start without torchrun, or choose another method (unspan methods)."
+        )
+
+
+def without_earlier(request: Request, receipts_: Sequence[dict[str, Any]]) -> Request:
     """The request with what earlier ones on this model asked to forget taken out of the data to
     keep.
 
@@ -59,8 +74,8 @@ def without_earlier(splits: Request, receipts_: Sequence[dict[str, Any]]) -> Req
         UsageError: an earlier request was not of classes, so its samples cannot be told from the
             others.
     """
-    if splits.retain is None:
-        return splits
+    if request.retain is None:
+        return request
     if any(one["request"]["kind"] != "class" for one in receipts_):
         raise UsageError(
             "An earlier request on this model named samples, which stand in the data to keep and"
@@ -68,8 +83,8 @@ def without_earlier(splits: Request, receipts_: Sequence[dict[str, Any]]) -> Req
             " out of the data."
         )
     gone = {label for one in receipts_ for label in one["request"]["classes"]}
-    kept = [i for i, label in enumerate(labels_of(splits.retain)) if label not in gone]
-    return replace(splits, retain=Subset(splits.retain, kept))
+    kept = [i for i, label in enumerate(labels_of(request.retain)) if label not in gone]
+    return replace(request, retain=Subset(request.retain, kept))
 
 
 def described(step: Callable[[], list[str]], what: str) -> list[str]:
@@ -104,12 +119,12 @@ def data_notices(forget: Any) -> list[str]:
     return notices
 
 
-def split_notices(splits: Request) -> list[str]:
+def split_notices(request: Request) -> list[str]:
     """What the user should know of samples that stand in two parts of the data."""
     notices = tested_on_training(
-        splits.forget, splits.retain, splits.test_forget, splits.test_retain
+        request.forget, request.retain, request.test_forget, request.test_retain
     )
-    copies = copies_kept(splits.forget, splits.retain)
+    copies = copies_kept(request.forget, request.retain)
     if copies:
         notices.append(
             f"{copies} retained samples are exact copies of forget samples: what is to be forgotten"
@@ -118,16 +133,16 @@ def split_notices(splits: Request) -> list[str]:
     return notices
 
 
-def check_classes(splits: Request, head: tuple[Tensor, Tensor] | None, model: nn.Module) -> None:
+def check_classes(request: Request, head: tuple[Tensor, Tensor] | None, model: nn.Module) -> None:
     """Refuse classes of the data that are other classes of the model.
 
     Raises:
         UsageError: the names or the number of classes do not fit; says how to join them.
         DataError: labels beyond the outputs.
     """
-    if splits.kind != "class" or head is None:
+    if request.kind != "class" or head is None:
         return
-    parts = (splits.forget, splits.retain)
+    parts = (request.forget, request.retain)
     known = [part.labels for part in parts if isinstance(part, LabelledSubset)]
     highest = max((max(labels, default=-1) for labels in known), default=-1)
     if highest >= max(2, len(head[0])):
@@ -135,12 +150,12 @@ def check_classes(splits: Request, head: tuple[Tensor, Tensor] | None, model: nn
             f"The data have the label {highest}, and the model has {len(head[0])} outputs: labels"
             f" run from 0 to {len(head[0]) - 1}. Check them, and the order of the classes."
         )
-    if not splits.class_names:
+    if not request.class_names:
         return
-    joined = join(splits.class_names, names_of_model(model), len(head[0]))
-    for label in splits.classes:
+    joined = join(request.class_names, names_of_model(model), len(head[0]))
+    for label in request.classes:
         if joined.index[label] != label:
-            name = splits.class_names[label]
+            name = request.class_names[label]
             raise UsageError(
                 f"The data call {name!r} class {label}, and the model's class of that name is"
                 f" {joined.index[label]}. Give Request.by_class(..., class_names=[...]) the names"
@@ -183,9 +198,9 @@ def unsteady(
     ]
 
 
-def check_recognised(seen: Seen, head: tuple[Tensor, Tensor] | None, splits: Request) -> None:
+def check_recognised(seen: Seen, head: tuple[Tensor, Tensor] | None, request: Request) -> None:
     """Labels or preprocessing are wrong when the model does not know the class it is to forget."""
-    if splits.kind != "class" or seen.labelled < 20 or head is None:
+    if request.kind != "class" or seen.labelled < 20 or head is None:
         return
     accuracy, classes = seen.hits / seen.labelled, max(2, len(head[0]))  # one output: yes or no
     if accuracy <= min(1.5 / classes, 1 / classes + 0.02):

@@ -44,23 +44,23 @@ class Kept:
     unseen: bool = False
 
 
-def set_apart(splits: Request, run: Run, learns: bool) -> tuple[Request, Kept | None]:
+def set_apart(request: Request, run: Run, learns: bool) -> tuple[Request, Kept | None]:
     """The request as the method gets it, and the samples to keep that are measured.
 
     Args:
-        splits: the request.
+        request: as it was asked.
         run: its seed draws the samples.
         learns: the method trains on the samples to keep: at most a tenth of each class is held out
             for the measurement, and none where there are fewer than ten. Where a tenth is too few
             to show a loss, samples that the method trains on are measured as well: a loss of those
             is a loss.
     """
-    data = splits.retain
+    data = request.retain
     if data is None:
-        return splits, None
-    most = RETAINED.get(splits.kind, _RETAINED)
+        return request, None
+    most = RETAINED.get(request.kind, _RETAINED)
     if not _is_list(data):
-        return splits, Kept(data)
+        return request, Kept(data)
     labels = _labels(data)
     first, more = draw(labels, most, run.seed, _ONE_OF if learns else 1)
     held_out = {*first, *(row for rows in more.values() for row in rows)} if learns else set()
@@ -70,9 +70,9 @@ def set_apart(splits: Request, run: Run, learns: bool) -> tuple[Request, Kept | 
     parts = {one: Subset(data, rows) for one, rows in more.items()}
     kept = Kept(Subset(data, first), parts, unseen=learns and held_out.issuperset(first))
     if not held_out:
-        return splits, kept
+        return request, kept
     rest = [row for row in range(len(data)) if row not in held_out]
-    return replace(splits, retain=Subset(data, rest)), kept
+    return replace(request, retain=Subset(data, rest)), kept
 
 
 def _up_to(each: int, labels: Sequence[int], most: int, seed: int) -> list[int]:
@@ -125,12 +125,12 @@ def _order(labels: Sequence[int], seed: int) -> list[int]:
     return torch.randperm(len(labels), generator=generator(seed, "guard", len(labels))).tolist()
 
 
-def forgotten(pair: Pair, splits: Request, kept: Kept | None, run: Run) -> Answers | None:
+def forgotten(pair: Pair, request: Request, kept: Kept | None, run: Run) -> Answers | None:
     """Answers on samples to forget; without labels, whether the original's answer is still given.
 
     None where nothing can be counted.
     """
-    data = splits.forget
+    data = request.forget
     if _is_list(data):
         data = Subset(data, draw(_labels(data), FORGET, run.seed, 1)[0])
     if pair.embeds:
@@ -140,8 +140,8 @@ def forgotten(pair: Pair, splits: Request, kept: Kept | None, run: Run) -> Answe
     labels = found.labels
     if found.outputs < 2:
         return None
-    if labels is None and len(splits.classes) == 1:
-        labels = torch.full_like(found.before, splits.classes[0])
+    if labels is None and len(request.classes) == 1:
+        labels = torch.full_like(found.before, request.classes[0])
     if labels is None or int(labels.max()) >= found.outputs:
         return answers(found, found.before, Measure.SAME)
     return answers(found, labels)

@@ -23,13 +23,15 @@ class Fitted:
     Attributes:
         fit: its eraser and its figures.
         eraser: the map of all requests so far; None where this one adds nothing to those before.
-        seen: what all processes read.
+        seen: what all processes read of the forget set.
+        retained_read: samples of the retain set that they read; None where the method has none.
         seconds: that the method took.
     """
 
     fit: Fit
     eraser: Eraser | None
     seen: Seen
+    retained_read: int | None
     seconds: float
 
 
@@ -41,83 +43,90 @@ def fit_eraser(opened: Opened, located: Located, method: EraserMethod) -> Fitted
         DataError: the model does not recognise what is to be forgotten.
         UsageError: nothing would be left.
     """
-    splits = located.splits
-    prior = _read_through(opened, method)
-    forget = _forget_features(opened, located, prior)
+    request = located.request
+    earlier = _earlier_eraser(opened, method)
+    forget = _forget_features(opened, located, earlier)
+    retain = _retain_features(opened, located, method, earlier)
     context = FitContext(
         forget=forget,
-        retain=_retain_features(opened, located, method, prior),
+        retain=retain,
         head=located.head,
-        classes=splits.classes,
-        earlier=tuple(opened.earlier_classes),
-        prior=prior,
+        classes=request.classes,
+        earlier_classes=tuple(opened.earlier_classes),
+        earlier_eraser=earlier,
         key=opened.key,
         seed=opened.run.seed,
-        model=opened.model,
+        model=opened.inner,
         frozen_norms=opened.frozen_norms,
     )
-    dist.agree("the settings", (repr(method), splits.kind, splits.selector, splits.classes))
+    dist.agree("the settings", (repr(method), request.kind, request.selector, request.classes))
     begun = time.perf_counter()
     fit = method.fit(context)
     seconds = time.perf_counter() - begun
     seen = seen_by_all(forget)
-    if opened.options.check_labels and opened.record is None:
-        check_recognised(seen, located.head, splits)
-    total = _with_prior(opened.prior, fit.eraser, located.feature_layer.dim)
-    return Fitted(fit=fit, eraser=total, seen=seen, seconds=seconds)
+    if opened.options.check_labels and opened.earlier_record is None:
+        check_recognised(seen, located.head, request)
+    total = _with_earlier(opened.earlier_eraser, fit.eraser, located.feature_layer.dim)
+    return Fitted(
+        fit=fit,
+        eraser=total,
+        seen=seen,
+        retained_read=None if retain is None else sum(dist.gather(retain.samples_read)),
+        seconds=seconds,
+    )
 
 
-def _read_through(opened: Opened, method: EraserMethod) -> Eraser | None:
+def _earlier_eraser(opened: Opened, method: EraserMethod) -> Eraser | None:
     """The eraser that features go through before the method sees them.
 
     None for two projections: their spans are found on original features, and united.
     """
-    if isinstance(opened.prior, Projection) and method.projects:
+    if isinstance(opened.earlier_eraser, Projection) and method.projects:
         return None
-    return opened.prior
+    return opened.earlier_eraser
 
 
-def _forget_features(opened: Opened, located: Located, prior: Eraser | None) -> ModelFeatures:
+def _forget_features(opened: Opened, located: Located, earlier: Eraser | None) -> ModelFeatures:
     return ModelFeatures(
-        opened.model,
+        opened.inner,
         located.feature_layer,
         located.batches,
         opened.run,
-        total=size_of(located.splits.forget, opened.run),
+        total=size_of(located.request.forget, opened.run),
         head=located.head,
-        prior=prior,
+        earlier_eraser=earlier,
     )
 
 
 def _retain_features(
-    opened: Opened, located: Located, method: EraserMethod, prior: Eraser | None
+    opened: Opened, located: Located, method: EraserMethod, earlier: Eraser | None
 ) -> ModelFeatures | None:
     """Features of the retain set, in random order where only a part may be read."""
     if "retain" not in method.needs:
         return None
-    data = located.splits.retain
+    data = located.request.retain
     limit = opened.run.max_samples if method.retain_limit is None else method.retain_limit
     run = replace(opened.run, max_samples=limit)
     return ModelFeatures(
-        opened.model,
+        opened.inner,
         located.feature_layer,
-        batches(data, run, shuffle=method.whole or limit is not None, shard=not method.whole),
+        batches(data, run, shuffle=limit is not None),
         opened.run,
         total=size_of(data, run),
         head=None,
-        prior=prior,
+        earlier_eraser=earlier,
         says="reading data to keep",
     )
 
 
-def _with_prior(prior: Eraser | None, fitted: Eraser, dim: int) -> Eraser | None:
+def _with_earlier(earlier: Eraser | None, fitted: Eraser, dim: int) -> Eraser | None:
     """The map of all requests; None where a projection adds no direction to those before."""
-    total = compose(prior, fitted)
+    total = compose(earlier, fitted)
     if not isinstance(total, Projection):
         return total
-    gone = prior.basis.shape[1] if isinstance(prior, Projection) else 0
+    gone = earlier.basis.shape[1] if isinstance(earlier, Projection) else 0
     rank = total.basis.shape[1]
-    if isinstance(prior, Projection) and rank == gone:
+    if isinstance(earlier, Projection) and rank == gone:
         return None
     if rank >= dim:
         raise UsageError(

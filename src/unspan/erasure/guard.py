@@ -78,38 +78,38 @@ def limit_of(max_drop: MaxDrop, kind: str) -> float | None:
 
 def measured(
     pair: Pair,
-    splits: Request,
+    request: Request,
     kept: Kept | None,
     run: Run,
     limit: float | None,
     names: Sequence[str] | None = None,
-    earlier: Collection[int] = (),
+    earlier_classes: Collection[int] = (),
 ) -> Finding:
     """Measure a deletion and compare it with its limit; nothing of it is changed.
 
     Args:
         pair: both models.
-        splits: the request.
+        request: with the samples that were set apart.
         kept: samples to keep, None where the request has none.
         run: batch size, seed, progress.
         limit: points that may be lost, None for any.
         names: of the classes, for messages.
-        earlier: classes that earlier requests on this model erased; they are not data to keep.
+        earlier_classes: that earlier requests on this model erased; they are not data to keep.
     """
     run = replace(run, max_samples=None)
-    gone, first, again, unread = _read(pair, splits, kept, run, earlier)
+    gone, first, again, unread = _read(pair, request, kept, run, earlier_classes)
     found = [] if gone is None else [row(gone, f"{_SPLIT} forget", Part.FORGET)]
-    named = _named(gone, splits.classes, names)
+    named = _named(gone, request.classes, names)
     record: dict[str, Any] = {"limit": limit, "checked": False, "named": named is not None}
     why = unread or _why_not(kept, first)
     if why is not None or first is None or kept is None:
         record["why"] = why
         warning = f"damage to the samples to keep was not checked: {why}"
-        return Finding(rows(found), record, None, named, [warning, *_unmoved(gone, splits)])
+        return Finding(rows(found), record, None, named, [warning, *_unmoved(gone, request)])
     overall = row(first, f"{_SPLIT} retain", Part.RETAIN, level=LEVEL)
     worst = _worst(first if again is None else again)
     decisive = overall
-    if splits.kind != "class":
+    if request.kind != "class":
         average = row(first, f"{_SPLIT} retain", Part.RETAIN, level=_level(first))
         decisive = min(average, worst, key=lambda found: found.change_high)
     record |= {
@@ -122,8 +122,8 @@ def measured(
         "loss_at_least": -decisive.change_high,
     }
     damage = _damage(decisive, limit, names)
-    said = [] if limit is not None else _accepted(decisive, splits.kind, names)
-    said += [*_unmoved(gone, splits), *_never_named(first, names)]
+    said = [] if limit is not None else _accepted(decisive, request.kind, names)
+    said += [*_unmoved(gone, request), *_never_named(first, names)]
     return Finding(rows([*found, overall, worst]), record, damage, named, said)
 
 
@@ -152,7 +152,7 @@ def refusal(found: Finding, method: Any, resume: Path | None) -> str | None:
 
 
 def _read(
-    pair: Pair, splits: Request, kept: Kept | None, run: Run, earlier: Collection[int]
+    pair: Pair, request: Request, kept: Kept | None, run: Run, earlier_classes: Collection[int]
 ) -> tuple[Answers | None, Answers | None, Answers | None, str | None]:
     """Answers on samples to forget, on those to keep, and on more of the classes that lost most;
     and why some could not be read.
@@ -160,11 +160,11 @@ def _read(
     gone = first = again = None
     with torch.random.fork_rng():
         try:
-            gone = forgotten(pair, splits, kept, run)
+            gone = forgotten(pair, request, kept, run)
             if kept is not None:
                 first = retained(pair, kept.first, run)
             if kept is not None and first is not None:
-                first = _without(first, earlier)
+                first = _without(first, earlier_classes)
                 again = suspects(pair, kept, first, run)
         except (DataError, UsageError) as error:
             return gone, None, None, " ".join(str(error).split())
@@ -240,9 +240,9 @@ def _named(
     return None
 
 
-def _unmoved(gone: Answers | None, splits: Request) -> list[str]:
+def _unmoved(gone: Answers | None, request: Request) -> list[str]:
     """A warning where single samples are answered as before; a class that is, is refused."""
-    if gone is None or splits.classes or not len(gone):
+    if gone is None or request.classes or not len(gone):
         return []
     if paired_bounds(gone.lost, gone.gained, len(gone), LEVEL)[0] > 0:
         return []

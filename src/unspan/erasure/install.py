@@ -115,12 +115,12 @@ def fold_output(module: AffineLayer, eraser: Affine) -> None:
     """Replace an affine layer `x -> W x + b` by `x -> A (W x + b)`, in place."""
     with torch.no_grad():
         weight = module.weight
-        weight.copy_(_mapped(eraser, weight.double().flatten(1)).view_as(weight))
+        weight.copy_(_map_times_columns(eraser, weight.double().flatten(1)).view_as(weight))
         if module.bias is not None:
-            module.bias.copy_(_mapped(eraser, module.bias.double()))
+            module.bias.copy_(_map_times_columns(eraser, module.bias.double()))
 
 
-def _mapped(eraser: Affine, columns: Tensor) -> Tensor:
+def _map_times_columns(eraser: Affine, columns: Tensor) -> Tensor:
     """`A columns`, without A as a matrix where that would be large."""
     if isinstance(eraser, Projection) and is_wide(len(eraser.basis)):
         basis = eraser.basis.double().to(columns.device)
@@ -128,7 +128,7 @@ def _mapped(eraser: Affine, columns: Tensor) -> Tensor:
     return eraser.matrix().double().to(columns.device) @ columns
 
 
-def _read_through(eraser: Affine, rows: Tensor) -> Tensor:
+def _rows_times_map(eraser: Affine, rows: Tensor) -> Tensor:
     """`rows A`, without A as a matrix where that would be large."""
     if isinstance(eraser, Projection) and is_wide(len(eraser.basis)):
         basis = eraser.basis.double().to(rows.device)
@@ -147,4 +147,4 @@ def fold_input(module: AffineLayer, eraser: Affine, offset: Tensor | None = None
             module.bias = nn.Parameter(
                 (shift if module.bias is None else module.bias.double() + shift).to(weight.dtype)
             )
-        weight.copy_(_read_through(eraser, weight.double().flatten(1)).view_as(weight))
+        weight.copy_(_rows_times_map(eraser, weight.double().flatten(1)).view_as(weight))

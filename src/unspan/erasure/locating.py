@@ -36,7 +36,7 @@ class Located:
     """Where the features are, and the forget samples about to be read.
 
     Attributes:
-        splits: the request, without what earlier requests erased.
+        request: the request, without what earlier requests erased.
         feature_layer: where features live and where the eraser will sit.
         head: float64 weight `[C, d]` and bias `[C]`; None where there is no linear head.
         batches: of the forget set, to be read once.
@@ -45,7 +45,7 @@ class Located:
         notices: for the receipt.
     """
 
-    splits: Request
+    request: Request
     feature_layer: FeatureLayer
     head: tuple[Tensor, Tensor] | None
     batches: Iterator[Batch]
@@ -62,23 +62,23 @@ def locate_features(opened: Opened, method: EraserMethod) -> Located:
         DataError: labels beyond the outputs.
     """
     check_form(opened)
-    check_usable(opened.model)
-    splits = readable(opened, method)
-    notices = notices_of(splits)
+    check_usable(opened.inner)
+    request = readable(opened, method)
+    notices = notices_of(request)
     shuffle = method.reads_shuffled
-    first, stream = peek(batches(splits.forget, opened.run, shuffle=shuffle, shard=False))
+    first, stream = peek(batches(request.forget, opened.run, shuffle=shuffle, shard=False))
     if dist.world() > 1:  # every process looks at the same first samples, then reads its own part
-        stream = batches(splits.forget, opened.run)
-    inputs = example(first, opened.model)
+        stream = batches(request.forget, opened.run)
+    inputs = example(first, opened.inner)
     found, more = _feature_layer(opened, method, inputs)
     method.check(found.dim)
-    head = head_parameters(opened.model, found)
+    head = head_parameters(opened.inner, found)
     if opened.options.check_labels:
-        check_classes(splits, head, opened.model)
-    check_fold(opened.model, found, opened.options.form)
-    drift = described(lambda: unsteady(opened.model, found, first, method), "steadiness")
+        check_classes(request, head, opened.inner)
+    check_fold(opened.inner, found, opened.options.form)
+    drift = described(lambda: unsteady(opened.inner, found, first, method), "steadiness")
     return Located(
-        splits=splits,
+        request=request,
         feature_layer=found,
         head=head,
         batches=stream,
@@ -90,7 +90,7 @@ def locate_features(opened: Opened, method: EraserMethod) -> Located:
 
 def check_form(opened: Opened) -> None:
     """Refuse an unknown form, and one other than that of earlier requests (UsageError)."""
-    form, record = opened.options.form, opened.record
+    form, record = opened.options.form, opened.earlier_record
     if form not in ("projected", "folded"):
         raise UsageError(f"form='{form}' is not 'projected' or 'folded'.")
     if record is not None and record.placement != "trained" and record.form != form:
@@ -106,27 +106,26 @@ def readable(opened: Opened, method: EraserMethod) -> Request:
     Raises:
         UsageError: data that the method needs are missing, or a class was erased before.
     """
-    splits = opened.splits
-    if "retain" in method.needs:
-        check_parts(splits, frozenset({"retain"}), method.name)
-    if not method.whole:
-        return splits
-    erased = {label for one in opened.earlier for label in one["request"]["classes"]}
-    again = erased & set(splits.classes)
+    request = opened.request
+    check_parts(request, method.needs, method.name)
+    if not method.joins_retain:
+        return request
+    erased = {label for one in opened.earlier_receipts for label in one["request"]["classes"]}
+    again = erased & set(request.classes)
     if again:
         raise UsageError(
             f"Class {', '.join(map(str, sorted(again)))} was erased by an earlier request on this"
             " model already."
         )
-    if opened.earlier and "retain" in method.needs:
-        return without_earlier(splits, opened.earlier)
-    return splits
+    if opened.earlier_receipts and "retain" in method.needs:
+        return without_earlier(request, opened.earlier_receipts)
+    return request
 
 
-def notices_of(splits: Request) -> list[str]:
+def notices_of(request: Request) -> list[str]:
     """What the user should know of the data; a check that fails is a notice itself."""
-    notices = described(lambda: data_notices(splits.forget), "reading the data twice")
-    return notices + described(lambda: split_notices(splits), "overlap of the parts of the data")
+    notices = described(lambda: data_notices(request.forget), "reading the data twice")
+    return notices + described(lambda: split_notices(request), "overlap of the parts of the data")
 
 
 def _feature_layer(
@@ -134,19 +133,19 @@ def _feature_layer(
 ) -> tuple[FeatureLayer, list[str]]:
     """The feature layer, and notices; that of an earlier request stays where that is possible.
 
-    A map that decides for every sample needs one vector, which the place of an affine map may not
-    have: then the same features are looked up again.
+    A map that needs one vector may not find it at the place of an affine map: then the same
+    features are looked up again.
     """
     asked, pool = opened.options.feature_layer, opened.options.pool
-    record = opened.record if asked is None else None
+    record = opened.earlier_record if asked is None else None
     if record is not None:
-        if not (method.whole and isinstance(opened.prior, Affine)):
+        if not (method.one_vector and isinstance(opened.earlier_eraser, Affine)):
             return record.feature_layer, []
         asked = _spelled(record.feature_layer)
         pool = record.feature_layer.pool
-    classes = opened.splits.num_classes
+    classes = opened.request.num_classes
     return find_feature_layer(
-        opened.model, inputs, asked, pool, whole=method.whole, classes=classes
+        opened.inner, inputs, asked, pool, whole=method.one_vector, classes=classes
     )
 
 

@@ -33,11 +33,11 @@ def measure_damage(opened: Opened, change: Change) -> Measured | None:
     begun = time.perf_counter()
     finding = guard.measured(
         _pair(opened, change),
-        opened.requested,
+        opened.full_request,
         opened.held,
         opened.run,
         opened.limit,
-        opened.requested.class_names,
+        opened.full_request.class_names,
         opened.earlier_classes,
     )
     resume = opened.options.resume if opened.trains else None
@@ -47,12 +47,12 @@ def measure_damage(opened: Opened, change: Change) -> Measured | None:
 
 def _pair(opened: Opened, change: Change) -> Pair:
     """Both models; with the eraser, where scores after follow from features before."""
-    record = opened.record
+    record = opened.earlier_record
     before = change.feature_layer if record is None else record.feature_layer
     derived = record is None and opened.options.form == "projected" and not opened.trains
     return Pair(
-        opened.original,
-        opened.model,
+        opened.original_inner,
+        opened.inner,
         before,
         change.feature_layer,
         change.eraser if derived else None,

@@ -47,11 +47,10 @@ class Opened:
     """What a request works on. The copy of the model is the only thing that later steps change.
 
     Attributes:
-        source: the model as it was given; unchanged.
+        original: the model as it was given; unchanged.
         copy: its copy, which is returned.
-        model: the module inside `copy`, without wrappers such as `torch.compile`.
-        splits: the request, as far as the method may read it.
-        requested: the request with the samples that were set apart.
+        request: as far as the method may read it.
+        full_request: with the samples that were set apart.
         held: samples to keep that were set apart to measure damage; None where there are none.
         method: with its settings.
         run: device, batch size, seed, progress.
@@ -60,16 +59,15 @@ class Opened:
         recipe: how to build the architecture; empty where that is not known.
         limit: points of accuracy that the samples to keep may lose; None for any.
         frozen_norms: normalisation layers that keep their running statistics.
-        previous: the deletion that the model came in; None for a model.
-        record: how the model was erased before; None where it was not.
-        prior: eraser of earlier requests; None where there is none.
+        earlier_deletion: that the model came in; None for a model.
+        earlier_record: how the model was erased before; None where it was not.
+        earlier_eraser: map of all earlier requests; None where there is none.
     """
 
-    source: nn.Module
+    original: nn.Module
     copy: nn.Module
-    model: nn.Module
-    splits: Request
-    requested: Request
+    request: Request
+    full_request: Request
     held: Kept | None
     method: Method
     run: Run
@@ -78,14 +76,19 @@ class Opened:
     recipe: dict[str, Any]
     limit: float | None
     frozen_norms: frozenset[str]
-    previous: Deletion | None
-    record: Record | None
-    prior: Eraser | None
+    earlier_deletion: Deletion | None
+    earlier_record: Record | None
+    earlier_eraser: Eraser | None
 
     @property
-    def original(self) -> nn.Module:
-        """The module inside `source`, without wrappers."""
-        return unwrap(self.source)
+    def original_inner(self) -> nn.Module:
+        """The module inside `original`, without wrappers such as `torch.compile`."""
+        return unwrap(self.original)
+
+    @property
+    def inner(self) -> nn.Module:
+        """The module inside `copy`, without wrappers."""
+        return unwrap(self.copy)
 
     @property
     def trains(self) -> bool:
@@ -93,17 +96,17 @@ class Opened:
         return isinstance(self.method, TrainedMethod)
 
     @property
-    def earlier(self) -> list[dict[str, Any]]:
+    def earlier_receipts(self) -> list[dict[str, Any]]:
         """Receipts of earlier requests on this model, the oldest first."""
-        if self.record is None:
+        if self.earlier_record is None:
             return []
-        return [*self.record.receipt["previous"], self.record.receipt]
+        return [*self.earlier_record.receipt["previous"], self.earlier_record.receipt]
 
     @property
     def earlier_classes(self) -> set[int]:
         """Labels that earlier requests erased and this one does not."""
-        gone = {label for one in self.earlier for label in one["request"]["classes"]}
-        return gone - set(self.splits.classes)
+        gone = {label for one in self.earlier_receipts for label in one["request"]["classes"]}
+        return gone - set(self.request.classes)
 
 
 def open_request(
@@ -119,35 +122,34 @@ def open_request(
         UsageError: an argument is of the wrong kind, or the model cannot take another request.
         InconclusiveError: the deletion before must not be used.
     """
-    requested = as_request(data)
-    previous = _deletion(model)
-    if previous is not None:
-        previous.check()
+    full_request = as_request(data)
+    earlier = _deletion(model)
+    if earlier is not None:
+        earlier.check()
     if method is None:
-        receipt = None if previous is None else previous.receipt
-        method = recommended(requested, options.form, receipt)()
-    key = _key(options.key, previous)
-    source = model if previous is None else previous.model
-    _check_kinds(source, method)
-    assert isinstance(source, nn.Module)
+        receipt = None if earlier is None else earlier.receipt
+        method = recommended(full_request, options.form, receipt)()
+    key = _key(options.key, earlier)
+    original = model if earlier is None else earlier.model
+    _check_kinds(original, method)
+    assert isinstance(original, nn.Module)
     trains = isinstance(method, TrainedMethod)
-    recipe = _recipe(source, options.recipe, previous)
+    recipe = _recipe(original, options.recipe, earlier)
     if not trains:
-        refuse_adapters(unwrap(source))
-    copy = copied(source, run.device)
+        refuse_adapters(unwrap(original))
+    copy = copied(original, run.device)
     inner = unwrap(copy)
-    limit = guard.limit_of(options.max_drop, requested.kind)
-    splits, held = requested, None
+    limit = guard.limit_of(options.max_drop, full_request.kind)
+    request, held = full_request, None
     if options.measure:
-        splits, held = set_apart(requested, run, trains and "retain" in method.needs)
+        request, held = set_apart(full_request, run, trains and "retain" in method.needs)
     norms = frozen_norms(inner)
-    record, prior = _without_eraser(inner, previous)
+    record, eraser = _without_eraser(inner, earlier)
     return Opened(
-        source=source,
+        original=original,
         copy=copy,
-        model=inner,
-        splits=splits,
-        requested=requested,
+        request=request,
+        full_request=full_request,
         held=held,
         method=method,
         run=run,
@@ -156,9 +158,9 @@ def open_request(
         recipe=recipe,
         limit=limit,
         frozen_norms=norms,
-        previous=previous,
-        record=record,
-        prior=prior,
+        earlier_deletion=earlier,
+        earlier_record=record,
+        earlier_eraser=eraser,
     )
 
 
@@ -168,34 +170,34 @@ def _deletion(model: object) -> Deletion | None:
     return model if isinstance(model, Deletion) else None
 
 
-def _key(given: bytes | None, previous: Deletion | None) -> bytes:
+def _key(given: bytes | None, earlier: Deletion | None) -> bytes:
     if given is not None:
         receipts.check_key(given)
-    return given or (None if previous is None else previous.key) or receipts.new_key()
+    return given or (None if earlier is None else earlier.key) or receipts.new_key()
 
 
-def _check_kinds(source: object, method: object) -> None:
+def _check_kinds(original: object, method: object) -> None:
     if not isinstance(method, Method):
         raise UsageError(
             f"method={method!r} is not a method; pass one with its settings, for example"
             " unspan.ESC(rank=1)."
         )
-    if not isinstance(source, nn.Module):
+    if not isinstance(original, nn.Module):
         raise UsageError(
-            f"model is a {type(source).__name__}; give a torch.nn.Module, a Deletion or the folder"
-            " of one."
+            f"model is a {type(original).__name__}; give a torch.nn.Module, a Deletion or the"
+            " folder of one."
         )
 
 
 def _recipe(
-    source: nn.Module, given: dict[str, Any] | None, previous: Deletion | None
+    original: nn.Module, given: dict[str, Any] | None, earlier: Deletion | None
 ) -> dict[str, Any]:
     """How to build the architecture: as known before, as given, or as the model itself says."""
-    recipe = (None if previous is None else previous.recipe) or given
-    record = record_of(source)
+    recipe = (None if earlier is None else earlier.recipe) or given
+    record = record_of(original)
     if not recipe and record is not None:
         recipe = record.receipt["model"]["recipe"]
-    return recipe or recipe_of(unwrap(source)) or {}
+    return recipe or recipe_of(unwrap(original)) or {}
 
 
 def record_of(model: nn.Module) -> Record | None:
@@ -205,7 +207,7 @@ def record_of(model: nn.Module) -> Record | None:
 
 
 def _without_eraser(
-    inner: nn.Module, previous: Deletion | None
+    inner: nn.Module, earlier: Deletion | None
 ) -> tuple[Record | None, Eraser | None]:
     """Bring an erased model back to its original features, so that spans are united, not
     chained.
@@ -218,7 +220,7 @@ def _without_eraser(
         return record, record.eraser
     if record.placement == "trained":
         return record, None
-    if previous is None or (record.placement == "weights" and previous.undo is None):
+    if earlier is None or (record.placement == "weights" and earlier.undo is None):
         raise UsageError(
             "This model was erased before, and the directions are not stored in it (they would"
             " describe what was erased). Pass the Deletion itself or its folder with the .private"
@@ -226,9 +228,9 @@ def _without_eraser(
         )
     if (
         record.placement == "weights"
-        and isinstance(previous.eraser, Projection)
-        and previous.undo is not None
+        and isinstance(earlier.eraser, Projection)
+        and earlier.undo is not None
     ):
         site = cast(AffineLayer, inner.get_submodule(record.feature_layer.site))
-        restore_rows(site, previous.eraser.basis, previous.undo)
-    return record, previous.eraser
+        restore_rows(site, earlier.eraser.basis, earlier.undo)
+    return record, earlier.eraser

@@ -18,6 +18,7 @@ from unspan.artifact.deletion import RECORD, Deletion, Form, Record
 from unspan.erasure import guard
 from unspan.erasure.account import account
 from unspan.erasure.change import Change
+from unspan.erasure.checks import check_processes
 from unspan.erasure.fitting import fit_eraser
 from unspan.erasure.locating import locate_features
 from unspan.erasure.measuring import measure_damage
@@ -48,27 +49,23 @@ def erase(
     """Erase a request from a copy of a model, in one pass over the forget data.
 
     Args:
-        model: a classifier or embedding model, a `Deletion`, or the folder of one (a further
-            request).
-        data: a `Request`, or forget samples as Dataset, tensor or list of samples, or as DataLoader
-            of batches.
+        model: a classifier or embedding model; for a further request a `Deletion` or its folder.
+        data: a `Request`, or forget samples as Dataset, tensor, list, or DataLoader of batches.
         method: by default `Resample()` where a class is to be forgotten and there are data to keep,
             else `ESC()`; see `methods.recommended`.
         run: device, batch size, seed, progress.
-        feature_layer: head name, `NAME:out`, `output` or `output:KEY`, when the search should be
-            overridden.
+        feature_layer: head name, `NAME:out`, `output` or `output:KEY`, instead of the search.
         pool: `cls`, `mean` or `gap` when features are tokens or maps.
         form: `projected` cleans features and scores; `folded` changes the head's weights only.
         key: secret for the request commitment; random by default.
         recipe: stored so that `unspan.load` can build the architecture.
         check_labels: stop when the model does not recognise the labelled class to begin with.
-        resume: folder where a method that trains keeps its epochs, so that a run that was killed
-            goes on; `save` removes it.
+        resume: folder where a method that trains keeps its epochs, to go on after a kill; `save`
+            removes it.
         max_drop: points of accuracy that the samples to keep may lose, in [0, 100]; None accepts
             any loss. By default 3 on average for a request of classes, and 2 in any class for
             requests by ids, index or data. The loss counts with its lower 95 % bound.
-        measure: False measures, holds out and refuses nothing, for experiments that measure
-            themselves.
+        measure: False measures, holds out and refuses nothing.
 
     Returns:
         A `Deletion`; the input model is unchanged. Where the samples to keep lose more than
@@ -91,7 +88,11 @@ def erase(
         max_drop=max_drop,
         measure=measure,
     )
-    opened = open_request(model, data, method, run or Run(), options)
+    return _carried_out(open_request(model, data, method, run or Run(), options), started)
+
+
+def _carried_out(opened: Opened, started: float) -> Deletion:
+    """The steps after opening; `started` is when the request came."""
     with eval_mode(opened.copy), dist.session(opened.run.timeout):
         change = change_copy(opened)
         processes = dist.world()
@@ -101,13 +102,14 @@ def erase(
     measured = measure_damage(opened, change)
     receipt = account(opened, change, measured, processes=processes, seconds=seconds)
     for line in receipt["warnings"]:
-        warnings.warn(line, UserWarning, stacklevel=2)
+        warnings.warn(line, UserWarning, stacklevel=3)
     return _recorded(opened, change, receipt)
 
 
 def change_copy(opened: Opened) -> Change | None:
     """Erase from the copy in place; None where earlier requests erased all of it already."""
     method = opened.method
+    check_processes(method)
     if isinstance(method, TrainedMethod):
         return train_weights(opened, method)
     assert isinstance(method, EraserMethod)
@@ -120,13 +122,13 @@ def change_copy(opened: Opened) -> Change | None:
 
 def _unchanged(opened: Opened) -> Deletion:
     """The deletion before, where the request adds nothing to it."""
-    assert opened.record is not None
+    assert opened.earlier_record is not None
     return Deletion(
-        model=opened.source,
-        receipt=opened.record.receipt | {"status": "already erased"},
-        eraser=opened.prior,
+        model=opened.original,
+        receipt=opened.earlier_record.receipt | {"status": "already erased"},
+        eraser=opened.earlier_eraser,
         key=opened.key,
-        undo=None if opened.previous is None else opened.previous.undo,
+        undo=None if opened.earlier_deletion is None else opened.earlier_deletion.undo,
         recipe=opened.recipe,
     )
 
@@ -135,7 +137,7 @@ def _recorded(opened: Opened, change: Change, receipt: dict[str, Any]) -> Deleti
     """The deletion, whose model carries how it was erased."""
     kept = change.eraser if change.placement == "hook" else None
     record = Record(change.feature_layer, change.form, change.placement, receipt, kept)
-    setattr(opened.model, RECORD, record)
+    setattr(opened.inner, RECORD, record)
     return Deletion(
         model=opened.copy,
         receipt=receipt,

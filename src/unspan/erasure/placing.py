@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from unspan.erasers import Eraser
-from unspan.erasure.change import Change
+from unspan.erasure.change import Change, figures_of
 from unspan.erasure.fitting import Fitted
 from unspan.erasure.install import install, verify
 from unspan.erasure.locating import Located
 from unspan.erasure.opening import Opened
 from unspan.extraction import read
-from unspan.extraction.access_paths import compare, outcomes
+from unspan.extraction.access_outcomes import compare, outcomes
 
 
 def install_eraser(opened: Opened, located: Located, fitted: Fitted, eraser: Eraser) -> Change:
@@ -19,7 +19,7 @@ def install_eraser(opened: Opened, located: Located, fitted: Fitted, eraser: Era
         ModelError: the copy does not give exactly the mapped features.
         UsageError: the form does not take this eraser.
     """
-    model, layer, form = opened.model, located.feature_layer, opened.options.form
+    model, layer, form = opened.inner, located.feature_layer, opened.options.form
     before = outcomes(model, layer, located.example)
     clean, _ = read(model, layer, located.example)
     placement, undo = install(model, layer, eraser, form)
@@ -29,7 +29,14 @@ def install_eraser(opened: Opened, located: Located, fitted: Fitted, eraser: Era
     return Change(
         feature_layer=layer,
         eraser=eraser,
-        fit=fitted.fit,
+        figures=figures_of(
+            fitted.fit.report,
+            samples=fitted.seen.samples,
+            dim=layer.dim,
+            retained_read=fitted.retained_read,
+            forget_used=fitted.fit.forget_used,
+            retained_used=fitted.fit.retained_used,
+        ),
         placement=placement,
         form=form,
         seen=fitted.seen,

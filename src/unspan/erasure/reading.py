@@ -59,11 +59,11 @@ def feature_size(
 ) -> int:
     """D of the features that `erase` would work on, from the first samples of the request."""
     source = model.model if isinstance(model, Deletion) else model
-    inner, splits = unwrap(source), as_request(data)
+    inner, request = unwrap(source), as_request(data)
     record = record_of(inner)
     if record is not None and feature_layer is None:
         return record.feature_layer.dim
-    first, _ = peek(batches(splits.forget, run, shard=False))
+    first, _ = peek(batches(request.forget, run, shard=False))
     with eval_mode(source):
         return find_feature_layer(inner, example(first, inner), feature_layer, pool)[0].dim
 

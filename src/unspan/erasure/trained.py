@@ -14,12 +14,12 @@ from unspan import dist
 from unspan.artifact import receipt as receipts
 from unspan.data.loading import batches, peek, size_of
 from unspan.data.request import Request
-from unspan.erasure.change import Change
+from unspan.erasure.change import Change, figures_of
 from unspan.erasure.checks import (
-    PARTS,
     check_classes,
     check_parts,
     check_recognised,
+    parts_of,
     without_earlier,
 )
 from unspan.erasure.locating import notices_of
@@ -39,14 +39,14 @@ class ForgetPass:
     """What one pass over the forget set found, for the receipt.
 
     Attributes:
-        splits: the request, without what earlier requests erased.
+        request: the request, without what earlier requests erased.
         feature_layer: where features and head are.
         example: two samples on the device of the model.
         seen: what all processes read.
         notices: for the user.
     """
 
-    splits: Request
+    request: Request
     feature_layer: FeatureLayer
     example: Any
     seen: Seen
@@ -64,18 +64,18 @@ def train_weights(opened: Opened, method: TrainedMethod) -> Change:
     _check_request(opened, method)
     read = read_forget_set(opened)
     context = _context(opened, method, read)
-    frozen = not any(one.requires_grad for one in opened.model.parameters())
+    frozen = not any(one.requires_grad for one in opened.inner.parameters())
     dist.agree(
         "the settings",
-        (repr(method), read.splits.kind, read.splits.selector, read.splits.classes),
+        (repr(method), read.request.kind, read.request.selector, read.request.classes),
     )
     begun = time.perf_counter()
-    with image_layout(opened.model), torch.enable_grad():
+    with image_layout(opened.inner), torch.enable_grad():
         outcome = method.unlearn(context)
     seconds = time.perf_counter() - begun
     _check_finite(opened, method)
     notices = list(read.notices)
-    if frozen and list(opened.model.parameters()):
+    if frozen and list(opened.inner.parameters()):
         notices.append(
             "no parameter of the model requires gradients: methods that train had nothing to change"
         )
@@ -87,7 +87,7 @@ def train_weights(opened: Opened, method: TrainedMethod) -> Change:
     return Change(
         feature_layer=read.feature_layer,
         eraser=None,
-        fit=Outcome(_report(outcome, context, read), outcome.warnings),
+        figures=_figures(outcome, context, read),
         placement="trained",
         form="trained",
         seen=read.seen,
@@ -98,15 +98,15 @@ def train_weights(opened: Opened, method: TrainedMethod) -> Change:
 
 
 def _check_request(opened: Opened, method: TrainedMethod) -> None:
-    record, limit = opened.record, opened.run.max_samples
+    record, limit = opened.earlier_record, opened.run.max_samples
     if record is not None and record.placement != "trained":
         raise UsageError(
             f"This model carries an eraser of an earlier request, which {method.name} would train"
             f" away. Give both requests together to {method.name} and start from the original, or"
             " use esc."
         )
-    check_usable(opened.model)
-    check_parts(opened.splits, method.needs, method.name)
+    check_usable(opened.inner)
+    check_parts(opened.request, method.needs, method.name)
     if limit is not None:
         raise UsageError(
             f"max_samples={limit} cuts the request, and {method.name} trains on all of it. Leave it"
@@ -116,27 +116,27 @@ def _check_request(opened: Opened, method: TrainedMethod) -> None:
 
 def read_forget_set(opened: Opened) -> ForgetPass:
     """Read the forget set once: digests for the receipt, and whether the model recognises it."""
-    splits, options, model = opened.splits, opened.options, opened.model
-    if opened.earlier:
-        splits = without_earlier(splits, opened.earlier)
-    notices = notices_of(splits)
-    first, stream = peek(batches(splits.forget, opened.run))
+    request, options, model = opened.request, opened.options, opened.inner
+    if opened.earlier_receipts:
+        request = without_earlier(request, opened.earlier_receipts)
+    notices = notices_of(request)
+    first, stream = peek(batches(request.forget, opened.run))
     inputs = example(first, model)
     found, more = find_feature_layer(
-        model, inputs, options.feature_layer, options.pool, classes=splits.num_classes
+        model, inputs, options.feature_layer, options.pool, classes=request.num_classes
     )
     head = head_parameters(model, found)
     if options.check_labels:
-        check_classes(splits, head, model)
-    total = size_of(splits.forget, opened.run)
+        check_classes(request, head, model)
+    total = size_of(request.forget, opened.run)
     features = ModelFeatures(model, found, stream, opened.run, total=total, head=head)
     for _ in features:
         pass
     seen = seen_by_all(features)
-    if options.check_labels and not opened.earlier:
-        check_recognised(seen, head, splits)
+    if options.check_labels and not opened.earlier_receipts:
+        check_recognised(seen, head, request)
     return ForgetPass(
-        splits=splits,
+        request=request,
         feature_layer=found,
         example=inputs,
         seen=seen,
@@ -147,23 +147,21 @@ def read_forget_set(opened: Opened) -> ForgetPass:
 def _context(opened: Opened, method: TrainedMethod, read: ForgetPass) -> TrainingContext:
     """The copy, the parts of the data that the method declared, and where its epochs are kept."""
     with torch.no_grad():
-        classes = class_scores(opened.model, read.example).shape[1]
-    given = {"forget": read.splits.forget, "retain": read.splits.retain}
-    given["holdout"] = read.splits.holdout
+        classes = class_scores(opened.inner, read.example).shape[1]
     return TrainingContext(
-        model=opened.model,
+        model=opened.inner,
         feature_layer=read.feature_layer,
-        parts={name: given[name] for name in PARTS if name in method.needs},
+        parts=parts_of(read.request, method.needs),
         run=opened.run,
         checkpoint=Checkpoint(opened.options.resume, _key(opened, method, read.feature_layer)),
         classes=classes,
-        forgotten=read.splits.classes,
+        forgotten=read.request.classes,
         frozen=opened.frozen_norms,
     )
 
 
 def _check_finite(opened: Opened, method: TrainedMethod) -> None:
-    for name, one in opened.model.named_parameters():
+    for name, one in opened.inner.named_parameters():
         if not bool(torch.isfinite(one).all()):
             raise InconclusiveError(
                 f"{method.name}: {name} is infinite or NaN. Check the settings; the output was not"
@@ -171,24 +169,26 @@ def _check_finite(opened: Opened, method: TrainedMethod) -> None:
             )
 
 
-def _report(outcome: Outcome, context: TrainingContext, read: ForgetPass) -> dict[str, Any]:
-    """The figures of the method, with how many samples it was given."""
+def _figures(outcome: Outcome, context: TrainingContext, read: ForgetPass) -> dict[str, Any]:
+    """What the receipt says of the training; what the method was given counts as used."""
+    samples = read.seen.samples
+    forget = samples if "forget" in context.parts else 0
     retained = len(context.parts["retain"]) if "retain" in context.parts else 0
-    samples = len(read.seen.digests) // 32
-    return {
-        "forget_used": samples if "forget" in context.parts else 0,
-        "retained_used": retained,
-        **outcome.report,
-        "samples": samples,
-        "retained_read": retained,
-        "dim": read.feature_layer.dim,
-    }
+    history = {"history": list(outcome.history)} if outcome.history else {}
+    return figures_of(
+        {**outcome.report, **history},
+        samples=samples,
+        dim=read.feature_layer.dim,
+        retained_read=retained,
+        forget_used=forget if outcome.forget_used is None else outcome.forget_used,
+        retained_used=retained if outcome.retained_used is None else outcome.retained_used,
+    )
 
 
 def _key(opened: Opened, method: TrainedMethod, feature_layer: FeatureLayer) -> str:
     """Hash of what decides the result; `TrainingContext.fingerprint` adds the samples."""
     content = [
-        state_hash(opened.model.state_dict()),
+        state_hash(opened.inner.state_dict()),
         method.name,
         repr(method),
         feature_layer.to_dict(),

@@ -55,7 +55,7 @@ class Trial:
 
 def tune(
     model: nn.Module,
-    splits: Request,
+    request: Request,
     kind: type[Method],
     trials: int,
     run: Run | None = None,
@@ -66,7 +66,7 @@ def tune(
 
     Args:
         model: the original; unchanged.
-        splits: the request, with labelled samples to forget and to keep.
+        request: the request, with labelled samples to forget and to keep.
         kind: method class with `search`, the values to choose from.
         trials: how many settings are tried at most; the defaults are always among them.
         run: device, seed, progress.
@@ -78,18 +78,18 @@ def tune(
         DataError: too few samples to set some aside, or every trial ended with an error.
     """
     run = run or Run()
-    if splits.retain is None:
+    if request.retain is None:
         raise UsageError(
             "Tuning weighs forgetting against what remains, and the request has nothing to keep:"
             " give the whole data (--data)."
         )
-    if splits.kind == "samples":
+    if request.kind == "samples":
         raise UsageError(
             "Tuning asks for no accuracy on what is forgotten, which is right for classes and"
             " persons; single samples are named by generalisation even by a model that never saw"
             " them. Choose the settings yourself (--set)."
         )
-    inner, forget, retain = apart(splits, run.seed)
+    inner, forget, retain = apart(request, run.seed)
     silent = replace(run, progress=None)
     done: list[Trial] = []
     for number, settings in enumerate(candidates(kind, trials, run.seed, given)):
@@ -141,11 +141,10 @@ def candidates(
     return [grid[0], *(grid[1 + place] for place in order)][:trials]
 
 
-def apart(splits: Request, seed: int) -> tuple[Request, Any, Any]:
+def apart(request: Request, seed: int) -> tuple[Request, Any, Any]:
     """The request without its validation samples, and these: forget and retained ones."""
     parts = []
-    for name in ("forget", "retain"):
-        data = getattr(splits, name)
+    for name, data in (("forget", request.forget), ("retain", request.retain)):
         if (
             not (hasattr(data, "__len__") and hasattr(data, "__getitem__"))
             or len(data) < 2 * _SHARE
@@ -163,7 +162,7 @@ def apart(splits: Request, seed: int) -> tuple[Request, Any, Any]:
             )
         )
     (forget, forget_held), (retain, retain_held) = parts
-    return replace(splits, forget=forget, retain=retain), forget_held, retain_held
+    return replace(request, forget=forget, retain=retain), forget_held, retain_held
 
 
 def rows(trials: list[Trial]) -> list[dict[str, Any]]:

@@ -37,6 +37,11 @@ class Seen:
     hits: int = 0
     labelled: int = 0
 
+    @property
+    def samples(self) -> int:
+        """How many samples were read."""
+        return len(self.digests) // 32
+
 
 class FeatureStream(ABC):
     """Batches of features `(features [n, d], labels [n] | None)`, in the order of the data.
@@ -98,7 +103,7 @@ class ModelFeatures(FeatureStream):
         dim: d.
         total: samples this process will read, None when unknown.
         head: float64 head `(weight [C, d], bias [C])` or None, to count what it recognises.
-        prior: eraser of earlier requests that the features go through.
+        earlier_eraser: eraser of earlier requests that the features go through.
         says: what progress calls this pass.
         seen: filled while iterating.
     """
@@ -112,13 +117,13 @@ class ModelFeatures(FeatureStream):
         *,
         total: int | None,
         head: tuple[Tensor, Tensor] | None,
-        prior: Eraser | None = None,
+        earlier_eraser: Eraser | None = None,
         says: str = "reading forget data",
     ):
         self.dim = feature_layer.dim
         self.total = total
         self.head = head
-        self.prior = prior
+        self.earlier_eraser = earlier_eraser
         self.says = says
         self.seen = Seen()
         self._model = model
@@ -129,7 +134,7 @@ class ModelFeatures(FeatureStream):
     @property
     def samples_read(self) -> int:
         """Samples that this process read so far."""
-        return len(self.seen.digests) // 32
+        return self.seen.samples
 
     def model_digest(self) -> str:
         """Hash of the weights that are read, without an eraser."""
@@ -143,8 +148,8 @@ class ModelFeatures(FeatureStream):
             self._note(features, batch)
             done += len(batch)
             self._run.report(self.says, done, self.total)
-            if self.prior is not None:
-                features = placed(self.prior, "last", features)(features)
+            if self.earlier_eraser is not None:
+                features = placed(self.earlier_eraser, "last", features)(features)
             yield features, batch.labels
 
     def _features(self, batch: Batch) -> Tensor:

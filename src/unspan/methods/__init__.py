@@ -78,7 +78,7 @@ __all__ = [
 
 
 def recommended(
-    splits: Request, form: str = "projected", earlier: Mapping[str, Any] | None = None
+    request: Request, form: str = "projected", earlier: Mapping[str, Any] | None = None
 ) -> type[Method]:
     """The method class for a request that names none: what left least to converged attackers and
     meets its needs (docs/resample.md).
@@ -87,14 +87,14 @@ def recommended(
     A further request stays with the method of the one before when that was ESC.
 
     Args:
-        splits: the request.
+        request: the request.
         form: as in `erase`.
         earlier: the receipt of the request before.
     """
     stays = earlier is not None and earlier["method"]["name"] == ESC.name
     suited = (
-        bool(splits.classes)
-        and splits.retain is not None
+        bool(request.classes)
+        and request.retain is not None
         and form == "projected"
         and dist.world() == 1
     )

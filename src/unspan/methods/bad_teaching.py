@@ -30,8 +30,9 @@ from unspan.errors import UsageError
 from unspan.methods.base import TrainedMethod
 from unspan.models.redraw import redraw
 from unspan.training.context import Outcome, TrainingContext, class_scores
-from unspan.training.loop import Pass, Training, train
+from unspan.training.loop import Pass, train
 from unspan.training.samples import Minibatch
+from unspan.training.settings import Training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +94,7 @@ class BadTeaching(TrainedMethod):
             ]
 
         history = train(context, self.training, plan, name=self.name)
-        return Outcome(
-            {"samples": int(samples.forget.sum()), "retained_used": len(chosen), "history": history}
-        )
+        return Outcome(history=history, retained_used=len(chosen))
 
     def divergence(self, student: Tensor, teacher: Tensor) -> Tensor:
         """`KL(softmax(teacher / T) || softmax(student / T))` of scores `[n, C]`, in nats.

@@ -47,8 +47,9 @@ from unspan.methods.baking.targets import shuffled_repeats, target_classes
 from unspan.methods.base import TrainedMethod
 from unspan.methods.scrub import divergence, taught
 from unspan.training.context import Outcome, TrainingContext
-from unspan.training.loop import Pass, Training, train
+from unspan.training.loop import Pass, train
 from unspan.training.samples import Minibatch, Samples
+from unspan.training.settings import Training
 
 _NEVER = -1e4  # a score that no class ever has
 
@@ -117,14 +118,13 @@ class Bake(TrainedMethod):
         used = self._used(context, samples, len(history), steps)
         return Outcome(
             {
-                "samples": count,
-                "forget_used": int((used & samples.forget).sum()),
-                "retained_used": int((used & ~samples.forget).sum()),
                 "layers": names,
                 "trained": drawn * (self.training.batch + self.forget_batch),
                 "asked": count + drawn * self.training.batch,
-                "history": history,
-            }
+            },
+            history=history,
+            forget_used=int((used & samples.forget).sum()),
+            retained_used=int((used & ~samples.forget).sum()),
         )
 
     def _steps(self, samples: Samples) -> int:

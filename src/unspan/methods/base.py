@@ -10,16 +10,17 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
 from unspan.erasers import Eraser
 from unspan.erasers.linalg import Spectrum
+from unspan.errors import UsageError
 from unspan.extraction.stream import FeatureStream, TensorFeatures
 from unspan.training.context import Outcome, TrainingContext
-from unspan.training.loop import Training
+from unspan.training.settings import Training
 
 Need = Literal["forget", "forget_labels", "retain", "holdout"]
 NEEDS: frozenset[str] = frozenset({"forget", "forget_labels", "retain", "holdout"})
@@ -34,8 +35,8 @@ class FitContext:
         retain: features of the retain set; None where the method does not declare a need of them.
         head: float64 linear head, weight `[C, d]` and bias `[C]`; None where there is none.
         classes: labels of the request; empty where it is no class.
-        earlier: labels that earlier requests on this model erased.
-        prior: eraser of earlier requests that the features went through.
+        earlier_classes: labels that earlier requests on this model erased.
+        earlier_eraser: map of earlier requests that the features went through.
         key: secret of the request, for choices that nobody may predict.
         seed: of every other random choice.
         model: the network that the features come from; None where they are tensors.
@@ -46,8 +47,8 @@ class FitContext:
     retain: FeatureStream | None = None
     head: tuple[Tensor, Tensor] | None = None
     classes: tuple[int, ...] = ()
-    earlier: tuple[int, ...] = ()
-    prior: Eraser | None = None
+    earlier_classes: tuple[int, ...] = ()
+    earlier_eraser: Eraser | None = None
     key: bytes = b""
     seed: int = 0
     model: nn.Module | None = None
@@ -84,14 +85,38 @@ class FitContext:
         """d, the number of features."""
         return self.forget.dim
 
+    def require_retain(self) -> FeatureStream:
+        """Features of the retain set.
+
+        Raises:
+            UsageError: the context was made without one.
+        """
+        if self.retain is None:
+            raise UsageError(
+                "This method fits to data to keep, and this FitContext has none: give it retain=."
+            )
+        return self.retain
+
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted eraser, figures about the fit with `samples` read, and warnings for the user."""
+    """A fitted eraser, and what the receipt says of the fit.
+
+    The library counts itself what was read; a method says what it used of that.
+
+    Attributes:
+        eraser: the map.
+        report: figures of the method's own, as JSON values.
+        warnings: for the user.
+        forget_used: forget samples that decide the map; None leaves it out of the receipt.
+        retained_used: the same of retained samples, or of those behind a file of statistics.
+    """
 
     eraser: Eraser
-    report: dict[str, Any]
+    report: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    forget_used: int | None = None
+    retained_used: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +160,15 @@ class Method(ABC):
     @property
     @abstractmethod
     def needs(self) -> frozenset[str]:
-        """Which data it reads: of `forget`, `forget_labels`, `retain`, `holdout`."""
+        """Which data it reads: of `forget`, `forget_labels`, `retain`, `holdout`.
+
+        A request without them is refused before the method is called.
+        """
+
+    @property
+    def one_process(self) -> bool:
+        """Whether it works in one process only; several are then refused before it is called."""
+        return False
 
     def check(self, dim: int) -> None:  # noqa: B027 - many methods have nothing to refuse
         """Refuse settings that are impossible for `dim` features, before data is read.
@@ -163,13 +196,16 @@ class EraserMethod(Method):
     """A method that fits a map on the features: frozen settings with `fit`.
 
     Attributes:
-        whole: the map decides for every sample by itself, so it needs the features of a sample as
-            one vector; other maps also work where features are maps or tokens.
+        one_vector: the map is not affine, so it needs the features of a sample as one vector. It
+            sits where they are; an affine map also works where features are maps or tokens.
+        joins_retain: erased samples are moved among retained ones. These are read without the
+            classes that earlier requests erased, and no class is moved a second time.
         projects: erasers are projections of original features, so that the directions of several
             requests are united; otherwise erasers follow one another.
     """
 
-    whole: ClassVar[bool] = False
+    one_vector: ClassVar[bool] = False
+    joins_retain: ClassVar[bool] = False
     projects: ClassVar[bool] = False
 
     @property

@@ -31,8 +31,9 @@ from unspan.extraction import eval_mode, input_like
 from unspan.methods.base import TrainedMethod
 from unspan.methods.descent import over
 from unspan.training.context import Outcome, TrainingContext
-from unspan.training.loop import Training, train
+from unspan.training.loop import train
 from unspan.training.samples import Minibatch, Samples
+from unspan.training.settings import Training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +68,7 @@ class Boundary(TrainedMethod):
             return self._expand(context, samples)
         labels, crossed = nearest_labels(context, samples, self.eps, self.training.batch)
         history = self._fit(context, samples, labels)
-        return Outcome(
-            {"samples": len(samples), "crossed_the_boundary": crossed, "history": history}
-        )
+        return Outcome({"crossed_the_boundary": crossed}, history=history)
 
     def _fit(
         self, context: TrainingContext, samples: Samples, labels: Tensor
@@ -105,7 +104,7 @@ class Boundary(TrainedMethod):
             if old[1] is not None:
                 old[1].copy_(head.bias[:-1])
         head.weight, head.bias, head.out_features = old
-        return Outcome({"samples": len(samples), "history": history})
+        return Outcome(history=history)
 
 
 def nearest_labels(

@@ -20,7 +20,7 @@ from unspan.errors import UsageError
 from unspan.methods.base import TrainedMethod
 from unspan.methods.descent import descend
 from unspan.training.context import Outcome, TrainingContext
-from unspan.training.loop import Training
+from unspan.training.settings import Training
 
 
 @dataclass(frozen=True, kw_only=True)

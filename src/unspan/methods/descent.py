@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from unspan.training.context import Outcome, TrainingContext
-from unspan.training.loop import Pass, Training, train
+from unspan.training.loop import Pass, train
 from unspan.training.samples import Minibatch, Samples
+from unspan.training.settings import Training
 
 Penalty = Callable[[int], Tensor]
 
@@ -69,4 +70,4 @@ def descend(
     history = train(
         context, settings, plan, after_step=after_step, parameters=parameters, name=name
     )
-    return Outcome({"samples": len(context.samples("retain")), "history": history})
+    return Outcome(history=history)

@@ -34,15 +34,16 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from unspan.data.inputs import place
-from unspan.errors import InconclusiveError, UsageError
+from unspan.errors import UsageError
 from unspan.extraction import eval_mode, logits_of, read
 from unspan.methods.base import TrainedMethod
 from unspan.methods.boundary import value_range
 from unspan.methods.descent import own_loss
-from unspan.metrics.membership import loss_attack
-from unspan.training.context import Outcome, TrainingContext, accuracy_on
-from unspan.training.loop import Pass, Training, train
-from unspan.training.samples import Minibatch, Samples
+from unspan.methods.distancing.states import States
+from unspan.training.context import Outcome, TrainingContext
+from unspan.training.loop import Pass, train
+from unspan.training.samples import Minibatch
+from unspan.training.settings import Training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,65 +101,37 @@ class DLFD(TrainedMethod):
         """
         _require_pot()
         retain = context.samples("retain")
-        best: dict[str, Any] = {}
-        looks: list[dict[str, float]] = []
         low, high = value_range(retain, 256)
-
-        def look(epoch: int, step: int) -> float:
-            score, accuracy = (
-                forgetting_score(context),
-                _accuracy(context, context.samples("retain")),
-            )
-            looks.append(
-                {
-                    "epoch": epoch,
-                    "step": step,
-                    "forgetting_score": score,
-                    "retain_accuracy": accuracy,
-                }
-            )
-            if score <= self.save and accuracy >= best.get("accuracy", -1.0):
-                state = {
-                    name: tensor.detach().cpu().clone()
-                    for name, tensor in context.model.state_dict().items()
-                }
-                best.update(accuracy=accuracy, score=score, epoch=epoch, step=step, state=state)
-            return score
+        steps = -(-len(retain) // self.training.batch)
+        states = States(context, self.save)
 
         def plan(epoch: int) -> list[Pass]:
-            size = self.training.batch
-            steps = -(-len(retain) // size)
-            return [
-                Pass(
-                    self._images(context, epoch, steps, look, low, high),
-                    lambda batch: own_loss(context, batch),
-                    steps,
-                )
-            ]
+            images = self._images(context, epoch, steps, states, low, high)
+            return [Pass(images, lambda batch: own_loss(context, batch), steps)]
+
+        def after_epoch(epoch: int, row: dict[str, Any]) -> bool:
+            states.look(epoch, -1)
+            return False
 
         history = train(
             context,
             self.training,
             plan,
-            after_epoch=lambda epoch, row: bool(look(epoch, -1)) and False,
+            after_epoch=after_epoch,
             name=self.name,
             resumable=False,
         )
-        report = {"samples": len(context.samples("forget")), "history": history, "looks": looks}
-        if not best:
-            lowest = min((one["forgetting_score"] for one in looks), default=float("nan"))
-            raise InconclusiveError(
-                f"dlfd: no state is admissible: the forgetting score fell to {lowest:.3f}, and"
-                f" save={self.save:g} is asked for. Train longer, perturb more (radius, weight), or"
-                " raise save."
-            )
-        context.model.load_state_dict(best["state"])
-        return Outcome(
-            report | {"chosen": {key: best[key] for key in ("epoch", "step", "score", "accuracy")}}
-        )
+        chosen = states.restore_best()
+        return Outcome({"looks": states.looks, "chosen": chosen}, history=history)
 
     def _images(
-        self, context: TrainingContext, epoch: int, steps: int, look: Any, low: Tensor, high: Tensor
+        self,
+        context: TrainingContext,
+        epoch: int,
+        steps: int,
+        states: States,
+        low: Tensor,
+        high: Tensor,
     ) -> Iterator[Minibatch]:
         """Retained minibatches, perturbed while the forgetting score is at or above `stop`."""
         size = self.training.batch
@@ -168,7 +141,7 @@ class DLFD(TrainedMethod):
             context.samples("retain").shuffled(size, context.stream("order", "retain", epoch))
         ):
             if number and number % self.every == 0:
-                score = look(epoch, number)
+                score = states.look(epoch, number)
             if score < self.stop:
                 yield batch
                 continue
@@ -260,36 +233,6 @@ def transport_cost(here: Tensor, there: Tensor, epsilon: float) -> Tensor:
     )
     plan = ot.bregman.sinkhorn_log(a, b, fixed, epsilon, numItermax=100, stopThr=1e-6, warn=False)
     return (plan.to(cost) * cost).sum()
-
-
-def forgetting_score(context: TrainingContext) -> float:
-    """`2 |accuracy - 0.5|` of a balanced, two-sided loss attack: forget against held-out
-    samples.
-    """
-    found = [_losses(context, context.samples(name)) for name in ("forget", "holdout")]
-    accuracy = loss_attack(found[0], found[1], "forget against holdout", seed=context.run.seed)[
-        0
-    ].value
-    return 1.0 if accuracy is None else 2 * abs(accuracy - 0.5)
-
-
-def _losses(context: TrainingContext, samples: Samples) -> Tensor:
-    rows = []
-    with eval_mode(context.model):
-        for batch in samples.minibatches(
-            256, order=samples.some(2000, context.stream("forgetting score"))
-        ):
-            scores = context.scores(context.model, batch)
-            rows.append(
-                cross_entropy(scores.double(), batch.y.to(scores.device), reduction="none").cpu()
-            )
-    return torch.cat(rows)
-
-
-def _accuracy(context: TrainingContext, samples: Samples) -> float:
-    return accuracy_on(
-        context.model, samples, samples.some(2000, context.stream("followed", "retain"))
-    )
 
 
 def _require_pot() -> None:

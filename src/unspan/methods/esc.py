@@ -69,7 +69,8 @@ class ESC(EraserMethod):
     projects: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        given = [name for name in ("p", "rank", "energy") if getattr(self, name) is not None]
+        alternatives = {"p": self.p, "rank": self.rank, "energy": self.energy}
+        given = [name for name, value in alternatives.items() if value is not None]
         if len(given) > 1:
             raise UsageError(f"{' and '.join(given)} are alternatives; give one of them.")
         if not 0 < self.tolerance < 1:
@@ -80,6 +81,11 @@ class ESC(EraserMethod):
     def check(self, dim: int) -> None:
         """Refuse impossible settings before any data is read."""
         self.rank_for(dim)
+
+    @property
+    def one_process(self) -> bool:
+        """Adaptive reading decides after every batch whether it goes on."""
+        return self.adaptive
 
     @property
     def reads_shuffled(self) -> bool:
@@ -120,10 +126,6 @@ class ESC(EraserMethod):
 
     def _read_until_converged(self, stream: FeatureStream) -> tuple[Moments, float]:
         """Read in random order until the bound of `_converged` is below the tolerance."""
-        if dist.world() > 1:
-            raise UsageError(
-                "adaptive=True reads in one process; start without torchrun or without --adaptive."
-            )
         halves = (Moments(stream.dim), Moments(stream.dim))
         bound, check_at = math.inf, max(64, 4 * (self.rank or 1))
         for number, (features, _) in enumerate(stream):
@@ -192,8 +194,6 @@ def report_of(found: Spectrum, k: int) -> dict[str, Any]:
     """Figures about k directions of a spectrum, for the receipt."""
     share = found.sigma[:k].square().sum() / found.sigma.square().sum()
     return {
-        "samples": found.count,
-        "dim": len(found.sigma),
         "rank": k,
         "energy_removed": float(share),
         "gap": found.gap(k),

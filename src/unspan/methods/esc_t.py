@@ -25,7 +25,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unspan import dist
 from unspan.erasers import LinearMap
 from unspan.erasers.linalg import Moments, spectrum
 from unspan.errors import DataError, InconclusiveError, UsageError
@@ -63,6 +62,7 @@ class ESCT(EraserMethod):
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (1e-3, 1e-2, 1e-1), "tau": (0.7, 0.8)}
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels"})
     stronger: ClassVar[tuple[str, ...]] = ("epochs", "lr")
+    one_process: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.tau is not None and not 0 <= self.tau < 1:
@@ -157,8 +157,6 @@ class ESCT(EraserMethod):
         after = _hits(z, y, basis * kept, weight, bias) / len(z)
         matrix = factor @ factor.mT
         report: dict[str, Any] = {
-            "samples": len(z),
-            "dim": len(basis),
             "epochs": len(history),
             "stopped": "no sample recognised" if history[-1] == 0 else "epochs used up",
             "forget_accuracy_start": start / len(z),
@@ -182,8 +180,6 @@ class ESCT(EraserMethod):
 
 
 def _cache(stream: FeatureStream) -> tuple[Tensor, Tensor, Moments]:
-    if dist.world() > 1:
-        raise UsageError("ESC-T trains in one process; start without torchrun.")
     moments, rows, labels = Moments(stream.dim, keep_rows=False), [], []
     for features, batch_labels in stream:
         if batch_labels is None:

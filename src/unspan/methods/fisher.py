@@ -89,7 +89,7 @@ class Fisher(TrainedMethod):
                     weight
                 )
                 weight.copy_(mean + variance.sqrt() * noise)
-        return Outcome({"samples": len(index), "retained_used": len(index), "noise": self.alpha})
+        return Outcome({"noise": self.alpha}, retained_used=len(index))
 
 
 def noise_variance(information: Tensor, alpha: float, last: bool) -> Tensor:

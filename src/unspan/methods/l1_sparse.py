@@ -15,7 +15,7 @@ biases and BatchNorm are penalised as in the release. Reports the share of weigh
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -25,7 +25,7 @@ from unspan.errors import UsageError
 from unspan.methods.base import TrainedMethod
 from unspan.methods.descent import descend
 from unspan.training.context import Outcome, TrainingContext
-from unspan.training.loop import Training
+from unspan.training.settings import Training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ class L1Sparse(TrainedMethod):
         small = sum(int((one.detach().abs() < 1e-8).sum()) for one in weights) / max(
             sum(one.numel() for one in weights), 1
         )
-        return Outcome(done.report | {"weights_below_1e-8": small})
+        return replace(done, report={"weights_below_1e-8": small})
 
 
 def l1_norm(weights: list[torch.nn.Parameter]) -> Tensor:

@@ -125,7 +125,7 @@ class LAU(TrainedMethod):
             head.weight.copy_(weight)
             if head.bias is not None and bias is not None:
                 head.bias.copy_(bias)
-        return Outcome({"samples": len(z), "radius": eps, "history": history})
+        return Outcome({"radius": eps}, history=history)
 
     def loss(self, scores: Tensor, attacked_scores: Tensor, y: Tensor) -> Tensor:
         """The loss of a minibatch; `scores` are the student's on clean features, `attacked_scores`

@@ -23,10 +23,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from unspan import dist
 from unspan.erasers import LinearMap
 from unspan.erasers.linalg import RANK_TOLERANCE, deviations
-from unspan.errors import DataError, UsageError
+from unspan.errors import DataError
 from unspan.extraction.stream import FeatureStream
 from unspan.methods.base import EraserMethod, Fit, FitContext
 from unspan.system.memory import require_square
@@ -43,6 +42,7 @@ class LEACE(EraserMethod):
     search: ClassVar[dict[str, tuple[Any, ...]]] = {}
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "retain"})
     stronger: ClassVar[tuple[str, ...]] = ()
+    one_process: ClassVar[bool] = True
 
     def check(self, dim: int) -> None:
         """Refuse features so wide that `[d, d]` matrices do not fit."""
@@ -52,26 +52,16 @@ class LEACE(EraserMethod):
         """Read both parts of the data, return the affine map.
 
         Raises:
-            UsageError: no retained data, or several processes.
+            UsageError: no retained data.
             DataError: forget and retained samples have the same mean already.
         """
-        if context.retain is None:
-            raise UsageError(
-                "LEACE compares forget with retained samples, and the request has none to keep:"
-                " give the whole data (--data), not only what is to be forgotten."
-            )
-        if dist.world() > 1:
-            raise UsageError("LEACE reads in one process; start without torchrun.")
-        parts = [_moments(one) for one in (context.forget, context.retain)]
+        parts = [_moments(one) for one in (context.forget, context.require_retain())]
         matrix, offset, correlation = eraser(*parts)
-        report: dict[str, Any] = {
-            "samples": parts[0][0],
-            "retained_read": parts[1][0],
-            "retained_used": parts[1][0],
-            "dim": context.dim,
-            "r2_before": correlation,
-        }
-        return Fit(LinearMap(matrix, offset=offset), report)
+        return Fit(
+            LinearMap(matrix, offset=offset),
+            {"r2_before": correlation},
+            retained_used=parts[1][0],
+        )
 
 
 def _moments(stream: FeatureStream) -> Moments:

@@ -24,8 +24,9 @@ from unspan.errors import UsageError
 from unspan.methods.base import TrainedMethod
 from unspan.methods.descent import over
 from unspan.training.context import Outcome, TrainingContext
-from unspan.training.loop import Training, train
+from unspan.training.loop import train
 from unspan.training.samples import Minibatch
+from unspan.training.settings import Training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,7 @@ class NegGrad(TrainedMethod):
             lambda epoch: [over(context, samples, self.training.batch, ("forget", epoch), loss)],
             name="neggrad",
         )
-        return Outcome({"samples": len(samples), "history": history})
+        return Outcome(history=history)
 
 
 def ascent(scores: Tensor, y: Tensor, ceiling: float | None = None) -> Tensor:

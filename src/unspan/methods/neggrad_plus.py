@@ -25,8 +25,9 @@ from unspan.methods.base import TrainedMethod
 from unspan.methods.descent import own_loss, retained
 from unspan.methods.neggrad import ascent
 from unspan.training.context import Outcome, TrainingContext
-from unspan.training.loop import Pass, Training, train
+from unspan.training.loop import Pass, train
 from unspan.training.samples import Minibatch
+from unspan.training.settings import Training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,4 +76,4 @@ class NegGradPlus(TrainedMethod):
             return [retained(context, self.training, epoch, loss)]
 
         history = train(context, self.training, plan, name="neggrad-plus")
-        return Outcome({"samples": len(forget), "history": history})
+        return Outcome(history=history)

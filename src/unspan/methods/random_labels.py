@@ -29,8 +29,9 @@ from unspan.errors import UsageError
 from unspan.methods.base import TrainedMethod
 from unspan.methods.descent import over
 from unspan.training.context import Outcome, TrainingContext
-from unspan.training.loop import Pass, Training, train
+from unspan.training.loop import Pass, train
 from unspan.training.samples import Minibatch
+from unspan.training.settings import Training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ class RandomLabels(TrainedMethod):
     def unlearn(self, context: TrainingContext) -> Outcome:
         """Train on random labels."""
         history = train(context, self.training, self.plan(context), name=self.name)
-        return Outcome({"samples": len(context.samples("forget")), "history": history})
+        return Outcome(history=history)
 
     def draw(self, context: TrainingContext, y: Tensor, stream: torch.Generator) -> Tensor:
         """`[n]` wrong labels for forget samples with true labels y `[n]`."""

@@ -6,8 +6,8 @@ sample that is predicted as a forgotten class goes to a cluster of another class
 the distribution that retained samples have there. Half of what distinguishes it is replaced by
 noise, chosen by a secret key, so that neighbours part. All other samples pass unchanged.
 
-Steps, for the features h `[d]` of one sample; each step is one function in `resampling/gate.py`
-or `resampling/steps.py`:
+Steps, for the features h `[d]` of one sample. `fit` takes them in order, and each is one function
+in `resampling/gate.py` or `resampling/steps.py`:
 
 1. Gate (`gate_of_head`). The sample is gated when it is predicted as a forgotten class. Where the
    request is no class of a head, a linear discriminant is fitted instead (`gate_of_samples`). From
@@ -59,26 +59,28 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from unspan import dist
-from unspan.erasers import head_rows
-from unspan.errors import DataError, UsageError
-from unspan.extraction.statistics import (
-    Statistics,
-    load,
-    load_for,
-    of_features,
-    reservoir,
-    sampled,
-    without_samples,
-)
+from unspan.erasers import Resampler, affine_scores, head_rows
+from unspan.erasers.resampler import noise_index
+from unspan.erasers.scores import undo_scale
+from unspan.errors import UsageError
+from unspan.extraction.statistics import Statistics, load
 from unspan.methods.base import EraserMethod, Fit, FitContext
-from unspan.methods.resampling.gate import MIN_SAMPLES, GateRows, gate_of_head, gate_of_samples
+from unspan.methods.resampling.gate import GateRows, gate_of_head, gate_of_samples
 from unspan.methods.resampling.head_only import fit_head_only
+from unspan.methods.resampling.reading import (
+    erased_classes,
+    forget_features,
+    names_classes,
+    retained_statistics,
+)
 from unspan.methods.resampling.report import warnings_of
-from unspan.methods.resampling.steps import fit_resampler
+from unspan.methods.resampling.steps import (
+    assign_clusters,
+    correct_covariance,
+    draw_noise,
+    map_to_clusters,
+)
 from unspan.system.memory import require_square
-
-_MAX_FORGET = 20_000  # features in memory; more add nothing to a mean and a covariance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +112,9 @@ class Resample(EraserMethod):
     paper: ClassVar[str] = "this project, docs/resample.md"
     stronger: ClassVar[tuple[str, ...]] = ("margin",)
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"noise_fraction": (0.2, 0.5)}
-    whole: ClassVar[bool] = True  # decides for every sample by itself
+    one_process: ClassVar[bool] = True
+    one_vector: ClassVar[bool] = True
+    joins_retain: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.statistics, str):
@@ -161,122 +165,124 @@ class Resample(EraserMethod):
         """Read forget and retained samples, and fit the map in five steps (see the module).
 
         Raises:
-            UsageError: several processes, no retain set, statistics of another model, or `head`
-                without a class of a head.
+            UsageError: no retain set, statistics of another model, or `head` without a class of a
+                head.
             InconclusiveError: the gate recognises fewer than 20 forget samples.
         """
         self._check_request(context)
-        features = _forget_features(context)
+        forget = forget_features(context)
         generator = _keyed_generator(context.key)
-        report: dict[str, Any] = {
-            "samples": context.forget.samples_read,
-            "dim": context.dim,
-            "statistics": self.statistics if self.statistics in ("retain", "head") else "file",
-        }
         if self.statistics == "head":
-            return _fit_head_only(features, context, generator, report)
-        retained, read = self._retained(context, features)
-        unit = retained.units(features)
-        if _names_classes(context):
+            return self._fit_to_head(context, forget, generator)
+        source = "retain" if self.statistics == "retain" else "file"
+        report: dict[str, Any] = {"statistics": source}
+        retained, retained_features = retained_statistics(self.statistics, context, forget)
+        scale = retained.deviations(forget)
+
+        # step 1: the gate, and the samples that it holds
+        if names_classes(context):
             gate = _gate_of_classes(context, self.margin)
         else:
-            gate = gate_of_samples(features, retained, unit, self.false_positives)
+            gate = gate_of_samples(forget, retained, scale, self.false_positives)
             report["false_positives"] = self.false_positives
-        gated, missed = gate.split(features)
-        if read is not None:
-            report["retained_read"] = len(read)
-            report["moved"] = gate.share(read)
-        eraser = fit_resampler(
-            gate,
-            gated,
-            missed,
-            retained,
-            unit,
-            semantic_weight=self.semantic_weight,
-            noise_fraction=self.noise_fraction,
-            generator=generator,
-        )
+        gated, missed = gate.split(forget)
+        if retained_features is not None:
+            report["moved"] = gate.share(retained_features)
+
+        eraser = self._fit_map(gate, gated, missed, retained, scale, generator)
         report |= {
-            "forget_used": len(gated),
-            "retained_used": int(retained.count.sum()),
             "fewest_retained": int(retained.count.min()),
             "clusters": len(retained.mean),
             "classes": len(retained.labels.unique()),
-            "gated": len(gated) / len(features),
+            "gated": len(gated) / len(forget),
         }
-        return Fit(eraser, report, warnings_of(report))
+        return Fit(
+            eraser,
+            report,
+            warnings_of(report, context.dim),
+            forget_used=len(gated),
+            retained_used=int(retained.count.sum()),
+        )
+
+    def _fit_map(
+        self,
+        gate: GateRows,
+        gated: Tensor,
+        missed: Tensor,
+        retained: Statistics,
+        scale: Tensor,
+        generator: torch.Generator,
+    ) -> Resampler:
+        """Steps 2 to 5, on features divided by their deviations; the eraser takes them as they are.
+
+        Args:
+            gate: of step 1.
+            gated: `[n, d]` features of the request that the gate holds.
+            missed: `[m, d]` features of the request that it misses.
+            retained: statistics of where the samples go.
+            scale: `[d]`, deviation of each feature.
+            generator: of the keyed choices.
+        """
+        gated = gated / scale
+        clusters = retained.divided(scale)
+
+        # step 2: scores whose largest is the cluster of a sample
+        assignment = assign_clusters(
+            gated, missed / scale, clusters, self.semantic_weight, generator
+        )
+        chosen = affine_scores(assignment, gated).argmax(1)
+
+        # step 3: codebooks, which choose a noise vector
+        codebooks, noise = draw_noise(gated, self.noise_fraction, generator)
+        noisy = gated + noise[noise_index(affine_scores(codebooks, gated), len(noise))]
+
+        # step 4: a map to each cluster, then to its quantiles
+        maps, offsets, knots = map_to_clusters(noisy, chosen, clusters)
+
+        # step 5: a map to the covariance and the mean of each cluster
+        corrections, shifts = correct_covariance(clusters, knots, generator)
+
+        length = torch.tensor(retained.length, dtype=torch.float64)
+        return Resampler(
+            forgotten=gate.forgotten,
+            others=gate.others,
+            assignment=undo_scale(assignment, scale),
+            codebooks=undo_scale(codebooks, scale),
+            noise=noise * scale,
+            maps=maps / scale,
+            offsets=offsets,
+            knots=knots,
+            quantiles=retained.quantiles,
+            covariance_correction=scale[:, None] * corrections / scale,
+            shifts=shifts * scale,
+            length=length if retained.length > 0 else None,
+        )
+
+    def _fit_to_head(self, context: FitContext, forget: Tensor, generator: torch.Generator) -> Fit:
+        """Without retained samples every sample keeps its best remaining class and its margin."""
+        assert context.head is not None
+        gate = _gate_of_classes(context, margin=0.0)
+        erased = erased_classes(context)
+        eraser, share = fit_head_only(forget, context.head, gate, erased, generator)
+        report = {"statistics": "head", "clusters": len(eraser.assignment), "gated": share}
+        return Fit(eraser, report, warnings_of(report, context.dim))
 
     def _check_request(self, context: FitContext) -> None:
-        if dist.world() > 1:
-            raise UsageError("resample reads in one process; start without torchrun.")
-        if self.statistics == "head" and not _names_classes(context):
+        if self.statistics == "head" and not names_classes(context):
             raise UsageError(
                 "resample with statistics='head' needs a model with a head and a request of its"
                 " classes; give a retain set, or statistics of it (unspan stats)."
             )
-        if _names_classes(context) and self.false_positives != Resample.false_positives:
+        if names_classes(context) and self.false_positives != Resample.false_positives:
             raise UsageError(
                 "false_positives is of a gate that is fitted to samples; for a class the head is"
                 " the gate, and margin widens it."
             )
 
-    def _retained(self, context: FitContext, features: Tensor) -> tuple[Statistics, Tensor | None]:
-        """Statistics of the retain set, and its features `[n, d]` where they were read.
-
-        A file of statistics describes the forget samples as well: their class is left out, or they
-        are where the request is no class.
-        """
-        gone = [*context.classes, *context.earlier]
-        if self.statistics == "retain":
-            if context.retain is None:
-                raise UsageError(
-                    "resample moves samples to where others lie, and the request has no retain"
-                    " set: give the whole data (--data), a file of unspan stats (--set"
-                    " statistics=FILE), or --set statistics=head for the head alone."
-                )
-            z, y = sampled(context.retain)
-            return of_features(z, y, context.head).without(gone), z
-        found = load_for(self.statistics, context.head, context.prior, context.model).without(gone)
-        if not _names_classes(context):
-            head = None if context.head is None else head_rows(context.head)
-            found = without_samples(found, features, head)
-        return found, None
-
-
-def _fit_head_only(
-    features: Tensor, context: FitContext, generator: torch.Generator, report: dict[str, Any]
-) -> Fit:
-    assert context.head is not None
-    gate = _gate_of_classes(context, margin=0.0)
-    gone = [*context.classes, *context.earlier]
-    eraser, share = fit_head_only(features, context.head, gate, gone, generator)
-    report |= {"clusters": len(eraser.assignment), "gated": share}
-    return Fit(eraser, report, warnings_of(report))
-
-
-def _names_classes(context: FitContext) -> bool:
-    """Whether the request is of classes that a head knows."""
-    return context.head is not None and bool(context.classes)
-
 
 def _gate_of_classes(context: FitContext, margin: float) -> GateRows:
     assert context.head is not None
-    return gate_of_head(head_rows(context.head), context.classes, context.earlier, margin)
-
-
-def _forget_features(context: FitContext) -> Tensor:
-    """Features `[n, d]` of the request in float64, at most 20,000.
-
-    Raises:
-        DataError: fewer than 20.
-    """
-    features = reservoir(context.forget, _MAX_FORGET)[0].double()
-    if len(features) < MIN_SAMPLES:
-        raise DataError(
-            f"resample needs at least {MIN_SAMPLES} forget samples to find where they lie, and"
-            f" there are {len(features)}."
-        )
-    return features
+    return gate_of_head(head_rows(context.head), context.classes, context.earlier_classes, margin)
 
 
 def _keyed_generator(key: bytes) -> torch.Generator:

@@ -27,8 +27,9 @@ from unspan.extraction import eval_mode
 from unspan.methods.base import TrainedMethod
 from unspan.methods.random_labels import RandomLabels
 from unspan.training.context import Outcome, TrainingContext
-from unspan.training.loop import Training, train
+from unspan.training.loop import train
 from unspan.training.samples import Samples
+from unspan.training.settings import Training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +74,7 @@ class SalUn(TrainedMethod):
             name=self.name,
         )
         kept = sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks)
-        return Outcome(
-            {"samples": len(context.samples("forget")), "share_trained": kept, "history": history}
-        )
+        return Outcome({"share_trained": kept}, history=history)
 
 
 def saliency(

@@ -20,18 +20,26 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div
 
 from unspan.errors import UsageError
 from unspan.methods.base import TrainedMethod
 from unspan.methods.descent import over
-from unspan.training.context import Outcome, TrainingContext, accuracy_on, class_scores
-from unspan.training.loop import Pass, Training, train
+from unspan.training.context import (
+    Outcome,
+    TrainingContext,
+    accuracy_on,
+    class_scores,
+    copied_state,
+)
+from unspan.training.loop import Pass, train
 from unspan.training.samples import Minibatch
+from unspan.training.settings import Training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,15 +89,30 @@ class Scrub(TrainedMethod):
     def unlearn(self, context: TrainingContext) -> Outcome:
         """Alternate both passes."""
         teacher = copy.deepcopy(context.model).eval().requires_grad_(False)
-        kept: list[dict[str, Tensor]] = []
+        states: list[dict[str, Tensor]] = []
+
+        def remember(epoch: int, row: dict[str, Any]) -> bool:
+            if self.rewind:
+                states.append(copied_state(context.model))
+            return False
+
+        history = train(
+            context,
+            self.training,
+            partial(self._passes, context, teacher),
+            after_epoch=remember,
+            name=self.name,
+            resumable=not self.rewind,
+        )
+        report = _rewound(context, states, history) if states else {}
+        return Outcome(report, history=history)
+
+    def _passes(self, context: TrainingContext, teacher: nn.Module, epoch: int) -> list[Pass]:
+        """Away from the teacher on the forget data in the first epochs, then near on the rest."""
 
         def apart(batch: Minibatch) -> Tensor:
-            return -divergence(
-                taught(teacher, batch),
-                context.scores(context.model, batch),
-                self.temperature,
-                self.ceiling,
-            )
+            scores = context.scores(context.model, batch)
+            return -divergence(taught(teacher, batch), scores, self.temperature, self.ceiling)
 
         def near(batch: Minibatch) -> Tensor:
             scores = context.scores(context.model, batch)
@@ -97,56 +120,35 @@ class Scrub(TrainedMethod):
                 scores, batch.y.to(scores.device)
             ) + self.alpha * divergence(taught(teacher, batch), scores, self.temperature)
 
-        def plan(epoch: int) -> list[Pass]:
-            first = (
-                [
-                    over(
-                        context,
-                        context.samples("forget"),
-                        self.forget_batch,
-                        ("forget", epoch),
-                        apart,
-                    )
-                ]
-                if epoch <= self.msteps
-                else []
-            )
-            return [
-                *first,
-                over(
-                    context, context.samples("retain"), self.training.batch, ("retain", epoch), near
-                ),
-            ]
-
-        def remember(epoch: int, row: dict[str, Any]) -> bool:
-            if self.rewind:
-                kept.append(
-                    {
-                        name: tensor.detach().cpu().clone()
-                        for name, tensor in context.model.state_dict().items()
-                    }
-                )
-            return False
-
-        history = train(
-            context,
-            self.training,
-            plan,
-            after_epoch=remember,
-            name=self.name,
-            resumable=not self.rewind,
-        )
-        report: dict[str, Any] = {"samples": len(context.samples("forget")), "history": history}
-        if self.rewind and kept:
-            goal = 1 - accuracy_on(context.model, context.samples("holdout"))
-            first = len(history) - len(kept)
-            best = nearest(goal, [1 - row["forget_accuracy"] for row in history[first:]])
-            context.model.load_state_dict(kept[best])
-            report |= {"rewound_to_epoch": first + best + 1, "held_out_error": goal}
-        return Outcome(report)
+        passes = []
+        if epoch <= self.msteps:
+            forget = context.samples("forget")
+            passes.append(over(context, forget, self.forget_batch, ("forget", epoch), apart))
+        retain = context.samples("retain")
+        return [*passes, over(context, retain, self.training.batch, ("retain", epoch), near)]
 
 
-def taught(teacher: torch.nn.Module, batch: Minibatch) -> Tensor:
+def _rewound(
+    context: TrainingContext, states: list[dict[str, Tensor]], history: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Take the model back to the state whose forget error is nearest to that of held-out samples.
+
+    Args:
+        context: with the model as the last epoch left it.
+        states: of the model after each epoch.
+        history: a row for each epoch.
+
+    Returns:
+        Figures for the receipt.
+    """
+    goal = 1 - accuracy_on(context.model, context.samples("holdout"))
+    first = len(history) - len(states)
+    best = nearest(goal, [1 - row["forget_accuracy"] for row in history[first:]])
+    context.model.load_state_dict(states[best])
+    return {"rewound_to_epoch": first + best + 1, "held_out_error": goal}
+
+
+def taught(teacher: nn.Module, batch: Minibatch) -> Tensor:
     """Scores `[n, C]` of the frozen teacher."""
     with torch.no_grad():
         return class_scores(teacher, batch.x)

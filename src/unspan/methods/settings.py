@@ -10,7 +10,7 @@ from typing import Any
 
 from unspan.errors import UsageError
 from unspan.methods.base import Method
-from unspan.training.loop import Training
+from unspan.training.settings import Training
 
 
 def configured(

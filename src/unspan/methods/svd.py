@@ -96,13 +96,9 @@ class SVD(TrainedMethod):
                 module.weight.copy_(torch.cat(new).view_as(module.weight))
                 changes[name] = float((module.weight - old).norm() / old.norm().clamp_min(1e-12))
         return Outcome(
-            {
-                "samples": min(len(context.samples("forget")), self.samples),
-                "forget_used": min(len(context.samples("forget")), self.samples),
-                "retained_used": min(len(context.samples("retain")), self.samples),
-                "layers": len(changes),
-                "largest_change": max(changes.values(), default=0.0),
-            }
+            {"layers": len(changes), "largest_change": max(changes.values(), default=0.0)},
+            forget_used=min(len(context.samples("forget")), self.samples),
+            retained_used=min(len(context.samples("retain")), self.samples),
         )
 
     def _grams(

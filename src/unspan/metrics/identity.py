@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from unspan.system.text_enum import TextEnum
 
@@ -67,9 +66,3 @@ class AttackId:
     neighbours: int | None = None
     metric: str | None = None
     layer: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON form, without the parameters that this attack does not have."""
-        return {name: value for name, value in asdict(self).items() if value is not None} | {
-            "kind": self.kind.value
-        }

@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from unspan.errors import DataError
 from unspan.extraction import CHILD
-from unspan.metrics.score import Score
+from unspan.metrics.score import Score, unmeasured
 
 _CHUNK = 8192  # rows converted to float64 at once
 
@@ -37,15 +37,10 @@ def linear_cka(a: Tensor, b: Tensor, split: str) -> Score:
         raise DataError(f"CKA compares the same samples; got {len(a)} and {len(b)} rows.")
     cross = float(_product(a, b).norm()) ** 2
     own = float(_product(a, a).norm()) * float(_product(b, b).norm())
-    note = "" if own > 0 else "not measurable: the features of a model are constant."
-    return Score(
-        name="linear CKA",
-        value=min(cross / own, 1.0) if own > 0 else None,
-        unit="1",
-        split=split,
-        n=len(a),
-        note=note,
-    )
+    if own == 0:
+        reason = "the features of a model are constant."
+        return unmeasured("linear CKA", reason, better="none", split=split, unit="1", n=len(a))
+    return Score(name="linear CKA", value=min(cross / own, 1.0), unit="1", split=split, n=len(a))
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
@@ -77,13 +72,9 @@ def fisher_ratio(features: Tensor, forget: Tensor, split: str) -> Score:
     """
     parts = [features[rows] for rows in (forget, ~forget)]
     if min(map(len, parts)) < 2:
-        return Score(
-            name="Fisher ratio",
-            value=None,
-            unit="1",
-            split=split,
-            n=len(features),
-            note="not measurable: fewer than 2 samples on one side.",
+        reason = "fewer than 2 samples on one side."
+        return unmeasured(
+            "Fisher ratio", reason, better="none", split=split, unit="1", n=len(features)
         )
     means = [_mean(part) for part in parts]
     spread = sum(

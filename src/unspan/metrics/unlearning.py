@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from unspan.errors import UsageError
-from unspan.metrics.score import Score, mean_interval, unmeasured
+from unspan.metrics.score import Score, mean_interval
 
 
-def zrf(logits: Tensor, random: Sequence[Tensor], split: str, *, legacy: bool = False) -> Score:
+def zrf(logits: Tensor, random: Sequence[Tensor], split: str) -> Score:
     """Zero retrain forgetting, `1 - mean JS(model || random network)` on forget samples, JS in
     bits, so in [0, 1].
 
@@ -21,16 +21,11 @@ def zrf(logits: Tensor, random: Sequence[Tensor], split: str, *, legacy: bool = 
     `spread`. The interval is over samples.
     Source: Chundawat et al., AAAI 2023.
 
-    With `legacy=True` as in their release: divergences in nats from the mixture instead of to it,
-    averaged over samples *and* classes, which pushes the value towards 1 by a factor C; not finite
-    when a probability underflows.
-
     Args:
         logits: `[n, C]` scores of the audited model.
         random: at least 3 tensors `[n, C]`: scores of randomly initialised networks of the same
             architecture.
         split: which samples.
-        legacy: reproduce the released metric.
 
     Raises:
         UsageError: fewer than 3 random networks, or shapes that do not match.
@@ -44,8 +39,6 @@ def zrf(logits: Tensor, random: Sequence[Tensor], split: str, *, legacy: bool = 
             f"ZRF needs the scores of at least 3 random networks, each {list(logits.shape)} with n"
             f" >= 1; got {[list(other.shape) for other in random]}."
         )
-    if legacy:
-        return _released_zrf(logits, random, split)
     per_sample = torch.stack([1 - js_bits(logits, other) for other in random])
     values = per_sample.mean(1)
     low, high = mean_interval(per_sample.mean(0))
@@ -61,24 +54,6 @@ def zrf(logits: Tensor, random: Sequence[Tensor], split: str, *, legacy: bool = 
     )
 
 
-def _released_zrf(logits: Tensor, random: Sequence[Tensor], split: str) -> Score:
-    name = "ZRF (legacy)"
-    n = len(logits)
-    values = torch.tensor([_published(logits, other) for other in random], dtype=torch.float64)
-    if not bool(values.isfinite().all()):
-        reason = "a probability underflows, where the released metric is not finite."
-        return unmeasured(name, reason, unit="1", better="reference", split=split, n=n)
-    return Score(
-        name=name,
-        value=float(values.mean()),
-        unit="1",
-        better="reference",
-        split=split,
-        n=n,
-        detail={"networks": values.tolist(), "spread": float(values.std())},
-    )
-
-
 def js_bits(a: Tensor, b: Tensor) -> Tensor:
     """Jensen-Shannon divergence of the softmax of two `[n, C]` score tensors, `[n]` float64, in
     bits, within [0, 1].
@@ -87,13 +62,6 @@ def js_bits(a: Tensor, b: Tensor) -> Tensor:
     entropy = torch.special.entr
     nats = (entropy((p + q) / 2) - (entropy(p) + entropy(q)) / 2).sum(1)
     return (nats / torch.log(torch.tensor(2.0, dtype=torch.float64))).clamp(0, 1)
-
-
-def _published(a: Tensor, b: Tensor) -> float:
-    p, q = a.float().softmax(1), b.float().softmax(1)
-    middle = (p + q) / 2
-    wrong = [torch.xlogy(middle, middle) - middle * side.log() for side in (p, q)]
-    return 1 - float((wrong[0].mean() + wrong[1].mean()) / 2)
 
 
 def avg_gap(method: Mapping[str, float], retrain: Mapping[str, float]) -> Score:

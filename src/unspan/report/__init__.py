@@ -1,5 +1,4 @@
-"""One page about an audit, for people: `html` and `markdown` turn the dict of `audit.json` into
-text.
+"""One page about an audit, for people: `html` and `markdown` write an `AuditRecord` as text.
 
 The page is one file without scripts or references to anything outside it; every text from data is
 shown literally.

@@ -1,12 +1,12 @@
-"""What the figures share: markers, axes, labels, and reading lists of the audit."""
+"""What the figures share: markers, axes, labels."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from unspan.report.document import table
-from unspan.report.formatting import count, literal, number
+from unspan.audit_record.record import AuditRecord
+from unspan.report.formatting import literal
 from unspan.report.svg import INK
 
 MOST = 20  # classes in one drawing
@@ -87,47 +87,13 @@ def auc_axis(axes: Any, values: Sequence[float]) -> None:
     axes.grid(axis="x")
 
 
-def share(value: Any) -> float | None:
+def share(value: float | None) -> float | None:
     """A number from 0 to 1, None for everything else."""
-    found = number(value)
-    return found if found is not None and 0 <= found <= 1 else None
+    return value if value is not None and 0 <= value <= 1 else None
 
 
-def items(source: Mapping[str, Any], key: str) -> list[Any]:
-    """A list of the audit, empty when there is none."""
-    found = source.get(key)
-    return found if isinstance(found, list) else []
-
-
-def class_rows(audit: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The per-class numbers, one dict a class, with what is not a number as None."""
-    source = table(table(audit, "figures"), "per_class")
-    classes, forget = items(source, "classes"), items(source, "forget")
-    column = {key: items(source, key) for key in ("before", "after", "low", "high", "n")}
-    found = []
-    for i, name in enumerate(classes):
-        values = {
-            key: share(column[key][i]) if i < len(column[key]) else None
-            for key in ("before", "after", "low", "high")
-        }
-        if values["before"] is not None and values["after"] is not None:
-            found.append(
-                {
-                    "name": literal(name),
-                    "forget": i < len(forget) and forget[i] is True,
-                    "n": count(column["n"][i]) if i < len(column["n"]) else 0,
-                    **values,
-                }
-            )
-    return found
-
-
-def forgotten(audit: Mapping[str, Any]) -> set[str]:
-    """Names of the classes that were to be forgotten."""
-    request = table(audit, "request")
-    chosen = (
-        {literal(one) for one in items(request, "selector")}
-        if request.get("kind") == "class"
-        else set()
-    )
-    return chosen | {one["name"] for one in class_rows(audit) if one["forget"]}
+def forgotten(audit: AuditRecord) -> set[str]:
+    """Names of the classes that were to be forgotten, as they are written."""
+    chosen = audit.request.selector if audit.request.kind == "class" else []
+    drawn = [one.name for one in audit.figures.per_class if one.forget]
+    return {literal(one) for one in (*chosen, *drawn)}

@@ -1,15 +1,21 @@
-"""What a report is made of, whatever it is written in: cells, tables, figures, sections; and safe
-reading of the audit.
-"""
+"""What a report is made of, whatever it is written in: cells, tables, figures, sections."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+from unspan.audit_record.record import AuditRecord
+from unspan.audit_record.vocabulary import Topic, Verdict
 from unspan.report.formatting import literal, upper
-from unspan.report.rule import Topic
+
+MARK = {
+    Verdict.ERASED: "yes",
+    Verdict.RETAINED: "no",
+    Verdict.INCONCLUSIVE: "open",
+    Verdict.NOT_MEASURABLE: "none",
+}
+LONGEST = 600  # characters of a sentence
 
 
 @dataclass(frozen=True)
@@ -121,42 +127,19 @@ class Section:
     folded: bool = False
 
 
-def rows(audit: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
-    """The dicts in a list of the audit; anything else in their place is left out."""
-    found = audit.get(key)
-    return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
+def sentences(lines: Sequence[str]) -> list[str]:
+    """Texts of an audit as literal lines."""
+    return [upper(literal(one, LONGEST)) for one in lines if one.strip()]
 
 
-def table(audit: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """A dict of the audit, empty when there is none."""
-    found = audit.get(key)
-    return found if isinstance(found, Mapping) else {}
+def said(text: str) -> str:
+    """A text of an audit as one literal line."""
+    return literal(text, LONGEST)
 
 
-def sentences(audit: Mapping[str, Any], key: str) -> list[str]:
-    """The texts in a list of the audit, as literal lines."""
-    found = audit.get(key)
-    return (
-        [upper(literal(one, 600)) for one in found if isinstance(one, str) and one.strip()]
-        if isinstance(found, list)
-        else []
-    )
-
-
-def said(source: Mapping[str, Any], key: str, limit: int = 600) -> str:
-    """A text of the audit as one literal line, empty when there is none."""
-    found = source.get(key)
-    return (
-        literal(found, limit)
-        if isinstance(found, (str, int, float)) and not isinstance(found, bool)
-        else ""
-    )
-
-
-def why(audit: Mapping[str, Any], topic: Topic) -> str:
+def why(audit: AuditRecord, topic: Topic) -> str:
     """Why a part of an audit was not run: the first reason recorded for it."""
-    for one in rows(audit, "not_run"):
-        topics = one.get("topics")
-        if isinstance(topics, list) and topic.value in topics and said(one, "why"):
-            return f"Not run: {said(one, 'why')}"
+    for one in audit.not_run:
+        if topic in one.topics and one.why:
+            return f"Not run: {said(one.why)}"
     return "Not run; no reason was recorded."

@@ -5,28 +5,37 @@ describe; they test nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from unspan.report.axes import FORGOTTEN, MOST, bold, forgotten, items
-from unspan.report.document import Figure, Panel, said, table
-from unspan.report.formatting import literal, number
+from unspan.audit_record.record import AuditRecord
+from unspan.report.axes import FORGOTTEN, MOST, bold, forgotten
+from unspan.report.document import Figure, Panel
+from unspan.report.formatting import literal
 from unspan.report.palette import SHADE
 from unspan.report.svg import INK, TEXT, WIDTH, canvas, drawing, fitted, inline, room, width
 
 WRITTEN = 12  # classes up to which the cells of a matrix carry their number
 POINTS = 1500  # in one drawing
+FARTHEST = 1e9  # coordinates beyond are left out
+Point = tuple[float, float, int]
 Matrix = list[list["float | None"]]
 _OVER = {"before": "Before", "after": "After erasing"}
 
 
-def cosine(audit: Mapping[str, Any]) -> Figure | None:
+def cosine(audit: AuditRecord) -> Figure | None:
     """Cosines between class means before and after."""
-    source = table(table(audit, "figures"), "cosine")
-    classes, gone = [literal(one) for one in items(source, "classes")], forgotten(audit)
-    matrices = {
-        model: matrix for model in _OVER if (matrix := _matrix(source, model, len(classes)))
-    }
+    source = audit.figures.cosine
+    if source is None:
+        return None
+    gone = forgotten(audit)
+    classes = [literal(one) for one in source.classes]
+    given = {"before": source.before, "after": source.after}
+    matrices = {}
+    for model, rows in given.items():
+        matrix = _matrix(rows, len(classes))
+        if matrix is not None:
+            matrices[model] = matrix
     if not matrices:
         return None
     keep = _nearest(classes, next(iter(matrices.values())), gone)
@@ -117,32 +126,31 @@ def _short(value: float) -> str:
     )
 
 
-def _matrix(source: Mapping[str, Any], key: str, size: int) -> Matrix | None:
-    """Values from -1 to 1; None where a class has no samples."""
-    found: Matrix = []
-    for row in items(source, key):
-        values = [number(value) for value in row] if isinstance(row, list) else []
-        if len(values) != size:
-            return None
-        found.append([None if value is None else max(-1.0, min(1.0, value)) for value in values])
-    return (
-        found
-        if len(found) == size and any(value is not None for row in found for value in row)
-        else None
-    )
+def _matrix(rows: Matrix, size: int) -> Matrix | None:
+    """Values from -1 to 1; None where a class has no samples, or for rows of another length."""
+    if len(rows) != size or any(len(row) != size for row in rows):
+        return None
+    if all(value is None for row in rows for value in row):
+        return None
+    return [
+        [None if value is None else max(-1.0, min(1.0, value)) for value in row] for row in rows
+    ]
 
 
-def embedding(audit: Mapping[str, Any]) -> Figure | None:
+def embedding(audit: AuditRecord) -> Figure | None:
     """Features in two dimensions."""
-    source = table(table(audit, "figures"), "embedding")
-    classes, gone = [literal(one) for one in items(source, "classes")], forgotten(audit)
-    clouds = {
-        model: points for model in _OVER if (points := _points(items(source, model), len(classes)))
-    }
+    source = audit.figures.embedding
+    if source is None:
+        return None
+    gone = forgotten(audit)
+    classes = [literal(one) for one in source.classes]
+    given = {"before": source.before, "after": source.after}
+    clouds = {model: _points(points, len(classes)) for model, points in given.items()}
+    clouds = {model: points for model, points in clouds.items() if points}
     if not clouds:
         return None
     caption = (
-        f"Features drawn in two dimensions ({said(source, 'method', 40) or 'projection'});"
+        f"Features drawn in two dimensions ({literal(source.method, 40)});"
         " triangles are samples that were to be forgotten. Distances in such pictures can mislead:"
         " this describes, it is no test."
     )
@@ -156,20 +164,16 @@ def embedding(audit: Mapping[str, Any]) -> Figure | None:
     )
 
 
-def _points(found: list[Any], classes: int) -> list[tuple[float, float, int]]:
+def _points(given: list[Point], classes: int) -> list[Point]:
+    """Points that can be drawn, at most `POINTS` of them."""
     kept = []
-    for one in found:
-        values = (
-            [number(value) for value in one] if isinstance(one, list) and len(one) == 3 else [None]
-        )
-        if None not in values and all(abs(value) < 1e9 for value in one) and 0 <= one[2] < classes:
-            kept.append((float(one[0]), float(one[1]), int(one[2])))
+    for across, up, label in given:
+        if max(abs(across), abs(up)) < FARTHEST and 0 <= label < classes:
+            kept.append((across, up, label))
     return kept[:: max(1, math.ceil(len(kept) / POINTS))]
 
 
-def _cloud(
-    model: str, classes: list[str], points: Sequence[tuple[float, float, int]], gone: set[str]
-) -> str:
+def _cloud(model: str, classes: list[str], points: Sequence[Point], gone: set[str]) -> str:
     with drawing():
         figure, (axes,) = canvas(300, 6, right=6, top=6, bottom=6)
         for erased in (False, True):
@@ -201,7 +205,7 @@ def _cloud(
         )
 
 
-def _middles(points: Sequence[tuple[float, float, int]]) -> list[tuple[int, float, float]]:
+def _middles(points: Sequence[Point]) -> list[tuple[int, float, float]]:
     found = []
     for i in sorted({p[2] for p in points}):
         own = [p for p in points if p[2] == i]
@@ -209,9 +213,7 @@ def _middles(points: Sequence[tuple[float, float, int]]) -> list[tuple[int, floa
     return found
 
 
-def _place_names(
-    axes: Any, points: Sequence[tuple[float, float, int]], classes: list[str], gone: set[str]
-) -> None:
+def _place_names(axes: Any, points: Sequence[Point], classes: list[str], gone: set[str]) -> None:
     """Class names near the middle of their points, moved apart; a name without room is left out."""
     taken: list[tuple[float, float, float, float]] = []
     line = TEXT * 1.5

@@ -4,9 +4,7 @@ ticket.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from unspan.audit_record.record import AuditRecord
 from unspan.report.document import Cell, Section, Table
 from unspan.report.formatting import joined, literal
 from unspan.report.view import view
@@ -14,14 +12,11 @@ from unspan.report.view import view
 _SAFE = {"&": "&amp;", "<": "&lt;", ">": "&gt;", **{mark: f"\\{mark}" for mark in "\\|`*_[]#~$!"}}
 
 
-def markdown(audit: Mapping[str, Any]) -> str:
+def markdown(audit: AuditRecord) -> str:
     """The report as one Markdown text.
 
     Args:
-        audit: content of `audit.json`.
-
-    Raises:
-        UsageError: this is not an audit, or one of a later version.
+        audit: the record.
     """
     seen = view(audit)
     lines = [

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from unspan.audit_record.record import AuditRecord
 from unspan.report.palette import DARK, LIGHT, variables
 from unspan.report.view import view
 
@@ -27,14 +25,11 @@ def environment() -> Environment:
     return engine
 
 
-def html(audit: Mapping[str, Any]) -> str:
+def html(audit: AuditRecord) -> str:
     """One self-contained HTML page.
 
     Args:
-        audit: content of `audit.json`.
-
-    Raises:
-        UsageError: this is not an audit, or one of a later version.
+        audit: the record.
     """
     page = environment().get_template("page.html.j2")
     return page.render(

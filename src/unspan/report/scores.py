@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from unspan.metrics.identity import AttackKind
-from unspan.report import figures, maps
-from unspan.report.axes import class_rows
-from unspan.report.document import Cell, Figure, Section, Table, rows, said, table, why
-from unspan.report.formatting import BETTER, joined, literal, measured, number, thousands, upper
-from unspan.report.rule import RETAINED, Topic
+from unspan.audit_record.drawings import ClassAccuracy
+from unspan.audit_record.record import AttackResult, AuditRecord, ScoreRow
+from unspan.audit_record.vocabulary import RETAINED, ScoreGroup, Topic
+from unspan.metrics.identity import AttackKind, ScoreKind
+from unspan.report import dumbbells, figures, maps
+from unspan.report.document import Cell, Figure, Section, Table, said, why
+from unspan.report.formatting import (
+    BETTER,
+    Measured,
+    joined,
+    literal,
+    measured,
+    thousands,
+    upper,
+)
 
-Rows = list[Mapping[str, Any]]
+Rows = list[ScoreRow]
 GROUPS = {  # group: title, first paragraph, caption
-    "membership": (
+    ScoreGroup.MEMBERSHIP: (
         "Can it be told which samples were in the training data?",
         (
             "Membership inference: an attacker guesses from the outputs whether a sample was used"
@@ -22,17 +30,17 @@ GROUPS = {  # group: title, first paragraph, caption
         ),
         "Membership inference: value and 95\u00a0% interval",
     ),
-    "leakage": (
+    ScoreGroup.LEAKAGE: (
         "What the delivered files give away",
         "Whether somebody who holds the exported files can find out what was erased.",
         "Leakage of the files: value and 95\u00a0% interval",
     ),
-    "cast": (
+    ScoreGroup.CAST: (
         "After rounding the weights",
         "Whether a smaller number format brings the erased knowledge back.",
         "After casts: value and 95\u00a0% interval",
     ),
-    "stability": (
+    ScoreGroup.STABILITY: (
         "Does a second question give the erased samples away?",
         (
             "The same input with a little noise, or the mirrored image: if erased samples move more"
@@ -40,15 +48,10 @@ GROUPS = {  # group: title, first paragraph, caption
         ),
         "Asked twice: value and 95\u00a0% interval",
     ),
-    "representation": (
+    ScoreGroup.REPRESENTATION: (
         "How far the features moved",
         "These numbers and pictures describe; none of them is a test.",
         "Distance between models",
-    ),
-    "sweep": (
-        "Layer by layer",
-        "What can be read before the last layer.",
-        "Every layer: value and 95\u00a0% interval",
     ),
 }
 PUBLISHED = (
@@ -58,212 +61,165 @@ PUBLISHED = (
 )
 
 
-def grouped(audit: Mapping[str, Any]) -> dict[str, Rows]:
-    """The scores of each group; what belongs to no known group under `other`."""
-    found: dict[str, Rows] = {}
-    for one in rows(audit, "scores"):
-        group = said(one, "group", 40)
-        found.setdefault(
-            (
-                group
-                if group in GROUPS or group in ("utility", "output", "published", "relearning")
-                else "other"
-            ),
-            [],
-        ).append(one)
+def grouped(audit: AuditRecord) -> dict[ScoreGroup, Rows]:
+    """The scores of each group."""
+    found: dict[ScoreGroup, Rows] = {}
+    for one in audit.scores:
+        found.setdefault(one.group, []).append(one)
     return found
 
 
-def groups(audit: Mapping[str, Any], scores: Mapping[str, Rows]) -> list[Section]:
-    """A section for each group of `GROUPS`, also for those that were not run."""
-    drawn = {
-        "representation": (maps.cosine, maps.embedding, figures.layer_change),
-        "sweep": (figures.sweep,),
-    }
+def groups(audit: AuditRecord, scores: Mapping[ScoreGroup, Rows]) -> list[Section]:
+    """A section for each group of `GROUPS` and one for the layers, also where nothing was run."""
     found = []
     for group, (title, lead, caption) in GROUPS.items():
-        pictures: list[Figure] = [
-            picture for draw in drawn.get(group, ()) if (picture := draw(audit))
-        ]
         own = scores.get(group, [])
-        layers = _layers(audit) if group == "sweep" else []
-        if own or pictures or layers:
-            found.append(
-                Section(
-                    group,
-                    title,
-                    [lead],
-                    tables=[*([score_table(caption, own)] if own else []), *layers],
-                    figures=pictures,
-                )
-            )
-        else:
-            found.append(Section(group, title, missing=why(audit, Topic(group))))
-    if "other" in scores:
-        found.append(
-            Section(
-                "other",
-                "Other scores",
-                tables=[score_table("Other scores: value and 95\u00a0% interval", scores["other"])],
-            )
-        )
-    return found
+        tables = [score_table(caption, own)] if own else []
+        pictures = _pictures(audit) if group is ScoreGroup.REPRESENTATION else []
+        found.append(_section(audit, Topic(group.value), title, lead, tables, pictures))
+    sweep = dumbbells.sweep(audit)
+    drawn = [sweep] if sweep else []
+    lead = "What can be read before the last layer."
+    layers = _section(audit, Topic.SWEEP, "Layer by layer", lead, _layers(audit), drawn)
+    return [*found, layers]
 
 
-def _layers(audit: Mapping[str, Any]) -> list[Table]:
+def _section(
+    audit: AuditRecord,
+    topic: Topic,
+    title: str,
+    lead: str,
+    tables: list[Table],
+    pictures: list[Figure],
+) -> Section:
+    if not tables and not pictures:
+        return Section(topic.value, title, missing=why(audit, topic))
+    return Section(topic.value, title, [lead], tables=tables, figures=pictures)
+
+
+def _pictures(audit: AuditRecord) -> list[Figure]:
+    drawn = [maps.cosine(audit), maps.embedding(audit), figures.layer_change(audit)]
+    return [one for one in drawn if one is not None]
+
+
+def _layers(audit: AuditRecord) -> list[Table]:
     """What a probe reads at earlier layers."""
-    lines = [
-        [
-            Cell(said(one, "layer", 60)),
-            *(Cell(measured(one.get(key)).value) for key in ("before", "after", "reference")),
-        ]
-        for one in rows(table(audit, "figures"), "sweep")
+    lines = []
+    for one in audit.figures.sweep:
+        read = [measured(value).value for value in (one.before, one.after, one.reference)]
+        lines.append([Cell(literal(one.layer, 60)), *map(Cell, read)])
+    if not lines:
+        return []
+    return [
+        Table(
+            "Forgotten test samples that a linear probe recognises, layer by layer",
+            ["Layer", "Before", "After erasing", "Reference"],
+            lines,
+        )
     ]
-    return (
-        [
-            Table(
-                "Forgotten test samples that a linear probe recognises, layer by layer",
-                ["Layer", "Before", "After erasing", "Reference"],
-                lines,
-            )
-        ]
-        if lines
-        else []
-    )
 
 
 def score_table(caption: str, found: Rows) -> Table:
     """Scores with one row for each name and split."""
     models = _models(found)
-    lines: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
+    lines: dict[tuple[str, str], dict[str, ScoreRow]] = {}
     for one in found:
-        lines.setdefault((said(one, "name", 120), said(one, "split", 60)), {})[
-            said(one, "model", 40)
-        ] = one
-    body = []
-    for (name, split), own in lines.items():
-        values = {model: _value(one) for model, one in own.items()}
-        notes = dict.fromkeys(said(one, "note") for one in own.values())
-        sizes = dict.fromkeys(thousands(value.n) for value in values.values() if value.n)
-        better = BETTER.get(str(next(iter(own.values())).get("better")), BETTER["none"])
-        cells = [
-            Cell(values[model].value, values[model].interval) if model in values else Cell("–")
-            for model in models
-        ]
-        body.append(
-            [
-                Cell(name, joined(better, *notes)),
-                Cell(split or "all"),
-                *cells,
-                Cell(" / ".join(sizes) or "–"),
-            ]
-        )
-    return Table(
-        caption, ["Score", "Samples", *(_title(model, models) for model in models), "n"], body
-    )
+        own = lines.setdefault((literal(one.name, 120), literal(one.split, 60)), {})
+        own[literal(one.model, 40)] = one
+    titles = [_title(model, models) for model in models]
+    rows = [_line(name, split, own, models) for (name, split), own in lines.items()]
+    return Table(caption, ["Score", "Samples", *titles, "n"], rows)
+
+
+def _line(name: str, split: str, own: Mapping[str, ScoreRow], models: list[str]) -> list[Cell]:
+    values = {model: _value(one) for model, one in own.items()}
+    notes = dict.fromkeys(said(one.note) for one in own.values())
+    sizes = dict.fromkeys(thousands(value.n) for value in values.values() if value.n)
+    better = BETTER[next(iter(own.values())).better]
+    cells = [Cell("–")] * len(models)
+    for place, model in enumerate(models):
+        if model in values:
+            cells[place] = Cell(values[model].value, values[model].interval)
+    return [
+        Cell(name, joined(better, *notes)),
+        Cell(split or "all"),
+        *cells,
+        Cell(" / ".join(sizes) or "–"),
+    ]
 
 
 def _models(found: Rows) -> list[str]:
-    seen = list(dict.fromkeys(said(one, "model", 40) for one in found))
+    seen = list(dict.fromkeys(literal(one.model, 40) for one in found))
     return [one for one in ("before", "after") if one in seen] + [
         one for one in seen if one not in ("before", "after")
     ]
 
 
 def _title(model: str, models: list[str]) -> str:
-    return (
-        "Reference"
-        if model == "reference 1" and "reference 2" not in models
-        else upper(model) or "Model"
-    )
+    if model == "reference 1" and "reference 2" not in models:
+        return "Reference"
+    return upper(model) or "Model"
 
 
-def _value(one: Mapping[str, Any]) -> Any:
-    return measured(
-        one.get("value"),
-        one.get("low"),
-        one.get("high"),
-        one.get("unit", "share"),
-        one.get("n"),
-        hits=False,
-    )
+def _value(one: ScoreRow) -> Measured:
+    return measured(one.value, one.low, one.high, one.unit, one.n, hits=False)
 
 
-def published(audit: Mapping[str, Any], scores: Mapping[str, Rows]) -> Section:
+def published(audit: AuditRecord, scores: Mapping[ScoreGroup, Rows]) -> Section:
     """Scores as printed in papers, and what an attack that runs to its end says beside them."""
-    found, title = scores.get("published", []), "Published scores: compatibility — not converged"
+    title = "Published scores: compatibility — not converged"
+    found = scores.get(ScoreGroup.PUBLISHED, [])
     if not found:
         return Section("published", title, missing=why(audit, Topic.PUBLISHED))
-    return Section(
-        "published",
-        title,
-        [PUBLISHED, *_beside(audit, found)],
-        tables=[
-            score_table(
-                "Published scores (compatibility — not converged): value and 95\u00a0% interval",
-                found,
-            )
-        ],
-    )
+    caption = "Published scores (compatibility — not converged): value and 95\u00a0% interval"
+    lead = [PUBLISHED, *_beside(audit, found)]
+    return Section("published", title, lead, tables=[score_table(caption, found)])
 
 
-def _kind(attack: Mapping[str, Any]) -> Any:
-    return table(attack, "identity").get("kind")
-
-
-def _beside(audit: Mapping[str, Any], found: Rows) -> list[str]:
+def _beside(audit: AuditRecord, found: Rows) -> list[str]:
+    """A published score that would look like an erasure, and an attack that reads more."""
     low = [
         one
         for one in found
-        if one.get("model") == "after"
-        and one.get("better") == "lower"
-        and one.get("unit") == "share"
-        and number(one.get("value")) is not None
+        if one.model == "after"
+        and one.better == "lower"
+        and one.unit == "share"
+        and one.value is not None
     ]
-    strong = [
-        one
-        for one in rows(audit, "attacks")
-        if one.get("verdict") == RETAINED
-        and one.get("unit") != "AUC"
-        and number(one.get("erased")) is not None
-    ]
-    low.sort(
-        key=lambda one: ("test" not in said(one, "split"), one.get("kind") != "knowledge_retention")
-    )
-    strong.sort(
-        key=lambda one: (
-            _kind(one) != AttackKind.LINEAR,
-            _kind(one) != AttackKind.LINEAR_WHITENED,
-        )
-    )
-    if not low or not strong or strong[0]["erased"] - low[0]["value"] < 0.1:
+    strong = [one for one in audit.attacks if one.verdict is RETAINED and one.unit == "share"]
+    if not low or not strong:
         return []
-    read = measured(
-        strong[0]["erased"],
-        strong[0].get("erased_low"),
-        strong[0].get("erased_high"),
-        "share",
-        strong[0].get("n"),
-    )
+    score = min(low, key=lambda one: ("test" not in one.split, one.kind is not ScoreKind.KR))
+    attack = min(strong, key=_linear_first)
+    if attack.erased - (score.value or 0.0) < 0.1:
+        return []
+    read = measured(attack.erased, attack.erased_low, attack.erased_high, attack.unit, attack.n)
     return [
-        f"Here {said(low[0], 'name', 80)} reads {_value(low[0]).line}, which alone would look like"
-        f" an erasure. Another attack ({said(strong[0], 'attack', 80)}) reads {read.line} from the"
+        f"Here {literal(score.name, 80)} reads {_value(score).line}, which alone would look like"
+        f" an erasure. Another attack ({literal(attack.attack, 80)}) reads {read.line} from the"
         " same model: the knowledge is still there."
     ]
 
 
-def utility(audit: Mapping[str, Any], scores: Mapping[str, Rows]) -> Section:
+def _linear_first(one: AttackResult) -> tuple[bool, bool]:
+    kind = one.identity.kind
+    return kind is not AttackKind.LINEAR, kind is not AttackKind.LINEAR_WHITENED
+
+
+def utility(audit: AuditRecord, scores: Mapping[ScoreGroup, Rows]) -> Section:
     """What the model itself names, and what the erasure cost the other classes."""
     captions = {
-        "output": "What the model itself still names: value and 95\u00a0% interval",
-        "utility": "Accuracy and calibration of the model itself: value and 95\u00a0% interval",
+        ScoreGroup.OUTPUT: "What the model itself still names: value and 95\u00a0% interval",
+        ScoreGroup.UTILITY: (
+            "Accuracy and calibration of the model itself: value and 95\u00a0% interval"
+        ),
     }
     tables = [
         score_table(caption, scores[group])
         for group, caption in captions.items()
         if scores.get(group)
     ]
-    classes = class_rows(audit)
+    classes = audit.figures.per_class
     if classes:
         tables.append(
             Table(
@@ -274,53 +230,42 @@ def utility(audit: Mapping[str, Any], scores: Mapping[str, Rows]) -> Section:
             )
         )
     figure = figures.per_class(audit)
-    missing = "" if tables else why(audit, Topic.UTILITY)
     return Section(
         "utility",
         "What the model itself names, and what the erasure cost",
         _worst(classes),
         tables=tables,
         figures=[figure] if figure else [],
-        missing=missing,
+        missing="" if tables else why(audit, Topic.UTILITY),
     )
 
 
-def _class_line(one: Mapping[str, Any]) -> list[Cell]:
-    before, after = (
-        measured(one["before"], n=one["n"]),
-        measured(one["after"], one["low"], one["high"], "share", one["n"]),
-    )
-    points = (
-        f"{100 * (one['after'] - one['before']):+.1f}".replace("-", "−")
-        .replace("+0.0", "0.0")
-        .replace("−0.0", "0.0")
-    )
-    name = Cell(
-        literal(one["name"], 60),
-        "to be forgotten" if one["forget"] else "",
-        "forget" if one["forget"] else "",
-    )
+def _class_line(one: ClassAccuracy) -> list[Cell]:
+    before = measured(one.before, n=one.n)
+    after = measured(one.after, one.low, one.high, "share", one.n)
+    points = f"{100 * (one.after - one.before):+.1f}".replace("-", "−")
+    if points in ("+0.0", "−0.0"):
+        points = "0.0"
+    mark = "forget" if one.forget else ""
     return [
-        name,
+        Cell(literal(one.name, 60), "to be forgotten" if one.forget else "", mark),
         Cell(before.value, before.interval),
         Cell(after.value, after.interval),
         Cell(points),
-        Cell(thousands(one["n"]) if one["n"] else "unknown"),
+        Cell(thousands(one.n) if one.n else "unknown"),
     ]
 
 
-def _worst(classes: list[dict[str, Any]]) -> list[str]:
-    kept = [one for one in classes if not one["forget"]]
+def _worst(classes: list[ClassAccuracy]) -> list[str]:
+    kept = [one for one in classes if not one.forget]
     if not kept:
         return []
-    worst = min(kept, key=lambda one: one["after"] - one["before"])
-    if worst["after"] >= worst["before"]:
+    worst = min(kept, key=lambda one: one.after - one.before)
+    if worst.after >= worst.before:
         return ["No class that was to be kept lost accuracy."]
-    before, after = (
-        measured(worst["before"], n=worst["n"]),
-        measured(worst["after"], worst["low"], worst["high"], "share", worst["n"]),
-    )
+    before = measured(worst.before, n=worst.n)
+    after = measured(worst.after, worst.low, worst.high, "share", worst.n)
     return [
-        f"Largest loss in a class that was to be kept: {literal(worst['name'], 60)}. Before:"
+        f"Largest loss in a class that was to be kept: {literal(worst.name, 60)}. Before:"
         f" {before.line}. After: {after.line}."
     ]

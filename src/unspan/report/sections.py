@@ -6,367 +6,164 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
-from unspan.report import figures, record, scores
-from unspan.report.document import (
-    Cell,
-    Figure,
-    Listing,
-    Panel,
-    Section,
-    Table,
-    rows,
-    said,
-    sentences,
-    table,
-    why,
+from unspan.audit_record.drawings import GradcamPicture
+from unspan.audit_record.record import AttackResult, AuditRecord
+from unspan.audit_record.vocabulary import ScoreGroup, Topic
+from unspan.report import appendix, claims, dumbbells, figures, scores
+from unspan.report.document import MARK, Cell, Figure, Panel, Section, Table, said, why
+from unspan.report.formatting import (
+    fraction,
+    joined,
+    literal,
+    measured,
+    thousands,
+    upper,
 )
-from unspan.report.formatting import count, fraction, joined, measured, number, thousands, upper
-from unspan.report.rule import MARK, Topic
 
 _PICTURE = re.compile(r"data:image/png;base64,iVBORw0KGgo[A-Za-z0-9+/]{20,4000000}={0,2}")
+_PART = (
+    "The recoverable part says how much of what the original gave away beyond the reference is"
+    " still there: 100\u00a0% means nothing was removed, 0\u00a0% means as little as in the"
+    " reference."
+)
+_STOPPED = "NOT CONVERGED: this attack stopped early and could read more"
+_PERSONAL = (
+    "These pictures come from the audited data and may be personal data: treat this file"
+    " accordingly."
+)
+_ILLUSTRATES = (
+    "Marked regions matter more for the answer of the model. This illustrates; it is no test."
+)
 
 
-def sections(audit: Mapping[str, Any], against: str) -> list[Section]:
-    """All sections, in reading order.
+def sections(audit: AuditRecord, against: str) -> list[Section]:
+    """All sections, in reading order. A new section of the report is entered here.
 
     Args:
-        audit: content of `audit.json`.
+        audit: the record.
         against: the reference in words.
     """
     found = scores.grouped(audit)
     return [
         _attacks(audit, against),
-        _levels(audit, against),
-        *_goals(audit),
-        _controls(audit),
+        claims.levels(audit, against),
+        *claims.goals(audit),
+        claims.controls(audit),
         scores.utility(audit, found),
         scores.published(audit, found),
         _relearning(audit, found),
         *scores.groups(audit, found),
         _gradcam(audit),
-        record.not_run(audit),
-        record.how(audit),
-        record.record(audit),
+        appendix.not_run(audit),
+        appendix.how(audit),
+        appendix.settings(audit),
     ]
 
 
-def _attacks(audit: Mapping[str, Any], against: str) -> Section:
-    found, title = rows(audit, "attacks"), "What attackers can still read"
-    if not found:
+def _attacks(audit: AuditRecord, against: str) -> Section:
+    title = "What attackers can still read"
+    if not audit.attacks:
         return Section("attacks", title, missing=why(audit, Topic.ATTACKS))
-    note = said(table(audit, "reference"), "note")
-    lead = [
+    note = said(audit.reference.note)
+    lead = (
         "Each row is one way to get at what was to be erased, the strongest first. Reference:"
-        f" {against}. {joined(note)}".strip(),
-        (
-            "The recoverable part says how much of what the original gave away beyond the reference"
-            " is still there: 100\u00a0% means nothing was removed, 0\u00a0% means as little as in"
-            " the reference."
-        ),
-    ]
-    columns = ["Attack", "Verdict", "Before", "After erasing", "Reference", "Recoverable part", "n"]
-    figure = figures.attacks(audit)
-    caption = (
+        f" {against}. {joined(note)}".strip()
+    )
+    table = Table(
         "Attacks on the forgotten test samples: value, 95\u00a0% interval in brackets, n test"
-        " samples"
+        " samples",
+        ["Attack", "Verdict", "Before", "After erasing", "Reference", "Recoverable part", "n"],
+        [_attack(one) for one in audit.attacks],
     )
-    return Section(
-        "attacks",
-        title,
-        lead,
-        tables=[
-            Table(
-                caption,
-                columns,
-                [_attack(one, stopped(one)) for one in found],
-            )
-        ],
-        figures=[figure] if figure else [],
-    )
+    figure = dumbbells.attacks(audit)
+    drawn = [figure] if figure else []
+    return Section("attacks", title, [lead, _PART], tables=[table], figures=drawn)
 
 
-def _attack(one: Mapping[str, Any], early: bool) -> list[Cell]:
-    unit, n, kept = one.get("unit"), count(one.get("n")), number(one.get("retain"))
-    told = (
-        f"on what was to be kept, the same attack is right for {measured(kept).value}"
-        if kept is not None
-        else ""
-    )
+def _attack(one: AttackResult) -> list[Cell]:
+    kept = ""
+    if one.retain is not None:
+        right = measured(one.retain).value
+        kept = f"on what was to be kept, the same attack is right for {right}"
     values = [
-        measured(one.get("original"), unit=unit, n=n),
-        measured(one.get("erased"), one.get("erased_low"), one.get("erased_high"), unit, n),
-        measured(one.get("reference"), unit=unit, n=n),
+        measured(one.original, unit=one.unit, n=one.n),
+        measured(one.erased, one.erased_low, one.erased_high, one.unit, one.n),
+        measured(one.reference, unit=one.unit, n=one.n),
+        fraction(one.rho, one.rho_low, one.rho_high),
     ]
-    part = fraction(one.get("rho"), one.get("rho_low"), one.get("rho_high"))
+    warned = joined(said(one.note), "" if one.converged else _STOPPED)
     return [
-        Cell(said(one, "attack", 80), joined(said(one, "explain"), told)),
-        Cell(
-            said(one, "verdict", 40),
-            joined(
-                said(one, "note"),
-                "NOT CONVERGED: this attack stopped early and could read more" if early else "",
-            ),
-            MARK.get(str(one.get("verdict")), ""),
-        ),
-        *(Cell(value.value, value.interval) for value in (*values, part)),
-        Cell(thousands(n) if n else "unknown"),
+        Cell(literal(one.attack, 80), joined(said(one.explain), kept)),
+        Cell(one.verdict, warned, MARK[one.verdict]),
+        *(Cell(value.value, value.interval) for value in values),
+        Cell(thousands(one.n) if one.n else "unknown"),
     ]
 
 
-def stopped(attack: Mapping[str, Any]) -> bool:
-    """Whether an attack was stopped before it had converged, in any of the models."""
-    return attack.get("converged") is False
-
-
-def _levels(audit: Mapping[str, Any], against: str) -> Section:
-    found, lines = rows(audit, "levels"), []
-    for one in found:
-        holds = one.get("holds")
-        state = said(one, "state", 20) or (
-            "holds" if holds is True else "does not hold" if holds is False else "not tested"
-        )
-        result = Cell(
-            state,
-            "",
-            (
-                "yes"
-                if holds is True
-                else "no"
-                if holds is False
-                else "open"
-                if state == "not shown"
-                else "none"
-            ),
-        )
-        lines.append(
-            [
-                Cell(said(one, "level", 8)),
-                result,
-                Cell(upper(said(one, "title"))),
-                Cell(upper(said(one, "why"))),
-            ]
-        )
-    claims = sentences(audit, "claims")
-    hashes = table(audit, "hashes")
-    data = next(
-        (said(hashes, key, 24) for key in ("test data", "data", "fit data") if said(hashes, key)),
-        "without a recorded hash",
-    )
-    basis = (
-        f"Basis: data {data}; reference: {against}; numbers, intervals and n in the tables of this"
-        " report."
-    )
-    listings = [Listing("What may be said, and nothing beyond it", claims, basis)] if claims else []
-    for title, key in (
-        ("What an attacker can still do", "can_still"),
-        ("Limits", "limits"),
-        ("Next steps", "next_steps"),
-    ):
-        listings += [Listing(title, own)] if (own := sentences(audit, key)) else []
-    lead = ["This audit supports no claim of erasure."] if found and not claims else []
-    tables = (
-        [
-            Table(
-                "Levels of erasure, from the weakest claim to the strongest",
-                ["Level", "Result", "Meaning", "Measurement"],
-                lines,
-            )
-        ]
-        if found
-        else []
-    )
-    return Section(
-        "levels",
-        "What may be claimed",
-        lead,
-        listings=listings,
-        tables=tables,
-        missing="" if found else why(audit, Topic.LEVELS),
-    )
-
-
-def _goals(audit: Mapping[str, Any]) -> list[Section]:
-    lines = []
-    for one in rows(audit, "goals"):
-        unit, met = said(one, "unit", 20), one.get("met") is True
-        state = (
-            Cell("met", "", "yes")
-            if met and one.get("sure") is True
-            else (
-                Cell("met", "its interval reaches beyond", "open")
-                if met
-                else Cell("not met", "", "no")
-            )
-        )
-        read = measured(
-            one.get("value"), one.get("low"), one.get("high"), unit, count(one.get("n"))
-        )
-        lines.append(
-            [
-                Cell(upper(said(one, "goal"))),
-                state,
-                Cell(read.value, read.interval),
-                Cell(measured(one.get("bound"), unit=unit).value),
-                Cell(said(one, "what", 120)),
-            ]
-        )
-    lead = [
-        "What a service needs that gives out features or scores, whatever a reference does. A"
-        " verdict above compares with the reference; these goals do so only for teaching again."
-    ]
-    return (
-        [
-            Section(
-                "goals",
-                "Goals for a service",
-                lead,
-                tables=[
-                    Table(
-                        "Goals, and what was measured for each",
-                        ["Goal", "Result", "Measured", "Bound", "Worst case"],
-                        lines,
-                    )
-                ],
-            )
-        ]
-        if lines
-        else []
-    )
-
-
-def _controls(audit: Mapping[str, Any]) -> Section:
-    found, title = rows(audit, "controls"), "Did this audit test itself?"
-    blind = [
-        joined(f"{said(one, 'metric', 120)}: {said(one, 'why')}")
-        for one in rows(audit, "informative")
-        if one.get("informative") is not True
-    ]
-    listings = (
-        [Listing("Scores that a fake passes here, so they say nothing about what is left", blind)]
-        if blind
-        else []
-    )
-    if not found:
-        return Section("controls", title, listings=listings, missing=why(audit, Topic.CONTROLS))
-    lead, failed = [], [said(one, "name", 120) for one in found if one.get("ok") is not True]
-    for kind, before, after in (
-        ("caught", "The audit caught", "fakes: models that only look erased"),
-        ("passed", "It raised no false alarm in", "cases with nothing to find"),
-    ):
-        own = [one.get("ok") is True for one in found if one.get("expect") == kind]
-        lead += [f"{before} {sum(own)} of {len(own)} {after}."] if own else []
-    lines = []
-    for one in found:
-        good = one.get("ok") is True
-        lines.append(
-            [
-                Cell(upper(said(one, "name", 160))),
-                Cell(said(one, "expect", 40)),
-                Cell(said(one, "found", 60), "", "yes" if good else "no"),
-                Cell(upper(said(one, "detail"))),
-            ]
-        )
-    alert = (
-        f"Do not rely on this report: the audit failed its own test ({'; '.join(failed)})."
-        if failed
-        else ""
-    )
-    return Section(
-        "controls",
-        title,
-        lead,
-        alert,
-        listings,
-        [
-            Table(
-                "Planted cases and what the audit said about them",
-                ["Planted", "Expected", "Found", "Number"],
-                lines,
-            )
-        ],
-    )
-
-
-def _relearning(audit: Mapping[str, Any], found: Mapping[str, scores.Rows]) -> Section:
-    figure, title = figures.relearn(audit), "How fast can it be taught again?"
-    own = found.get("relearning", [])
-    tables = (
-        [scores.score_table("Examples needed to read half of what the original gives away", own)]
-        if own
-        else []
-    )
-    if not figure:
-        return Section(
-            "relearning",
-            title,
-            tables=tables,
-            missing="" if tables else why(audit, Topic.RELEARNING),
-        )
-    shots, curves = figures.relearned(audit)
-    n = count(table(audit, "request").get("test_samples"))
-    lines = []
-    for place, shot in enumerate(shots):
-        read = [measured(known[place], n=n) for known in curves.values()]
-        lines.append(
-            [
-                Cell(thousands(shot)),
-                *(Cell(one.value, one.interval) for one in read),
-                Cell(thousands(n) if n else "unknown"),
-            ]
-        )
-    caption = "Forgotten test samples recognised after training on a few examples: mean over draws"
+def _relearning(audit: AuditRecord, found: Mapping[ScoreGroup, scores.Rows]) -> Section:
+    title = "How fast can it be taught again?"
+    own = found.get(ScoreGroup.RELEARNING, [])
+    tables = []
+    curves = audit.figures.relearn
+    figure = figures.relearn(audit)
+    if figure is not None and curves is not None:
+        tables.append(_relearned(curves.shots, figures.relearned(audit), audit))
+    if own:
+        caption = "Examples needed to read half of what the original gives away"
+        tables.append(scores.score_table(caption, own))
     return Section(
         "relearning",
         title,
-        tables=[
-            Table(caption, ["Examples", *(model.capitalize() for model in curves), "n"], lines),
-            *tables,
-        ],
-        figures=[figure],
+        tables=tables,
+        figures=[figure] if figure else [],
+        missing="" if tables else why(audit, Topic.RELEARNING),
     )
 
 
-def _gradcam(audit: Mapping[str, Any]) -> Section:
-    title, refused = "Where the model looks (Grad-CAM)", 0
-    found, shown = rows(table(audit, "figures"), "gradcam"), []
-    if not found:
+def _relearned(shots: list[int], curves: dict[str, list[float]], audit: AuditRecord) -> Table:
+    n = audit.request.test_samples
+    rows = []
+    for place, shot in enumerate(shots):
+        read = [measured(known[place], n=n) for known in curves.values()]
+        cells = [Cell(one.value, one.interval) for one in read]
+        rows.append([Cell(thousands(shot)), *cells, Cell(thousands(n) if n else "unknown")])
+    return Table(
+        "Forgotten test samples recognised after training on a few examples: mean over draws",
+        ["Examples", *(model.capitalize() for model in curves), "n"],
+        rows,
+    )
+
+
+def _gradcam(audit: AuditRecord) -> Section:
+    title = "Where the model looks (Grad-CAM)"
+    pictures = audit.figures.gradcam
+    if not pictures:
         return Section("gradcam", title, missing=why(audit, Topic.GRADCAM))
-    for one in found:
-        panels, caption = [], said(one, "caption", 120)
-        for key, name in (("image", "Image"), ("before", "Before"), ("after", "After erasing")):
-            if is_picture(one.get(key)):
-                panels.append(Panel(name, image=one[key], alt=f"{name}: {caption}"))
-            else:
-                refused += one.get(key) not in (None, "")
-        if panels:
-            shown.append(
-                Figure(
-                    upper(caption) or "Example",
-                    "Marked regions matter more for the answer of the model. This illustrates; it"
-                    " is no test.",
-                    panels.copy,
-                    pictures=True,
-                )
-            )
-    alert = f"Pictures left out because they are no PNG data: {refused}." if refused else ""
-    return Section(
-        "gradcam",
-        title,
-        (
-            [
-                "These pictures come from the audited data and may be personal data: treat this"
-                " file accordingly."
-            ]
-            if shown
-            else []
-        ),
-        alert,
-        figures=shown,
+    shown = [_picture(one) for one in pictures]
+    refused = sum(
+        address != "" and not is_picture(address)
+        for one in pictures
+        for address in (one.image, one.before, one.after)
     )
+    alert = f"Pictures left out because they are no PNG data: {refused}." if refused else ""
+    drawn = [one for one in shown if one is not None]
+    return Section("gradcam", title, [_PERSONAL] if drawn else [], alert, figures=drawn)
 
 
-def is_picture(address: Any) -> bool:
+def _picture(one: GradcamPicture) -> Figure | None:
+    caption = literal(one.caption, 120)
+    named = (("Image", one.image), ("Before", one.before), ("After erasing", one.after))
+    panels = [
+        Panel(name, image=address, alt=f"{name}: {caption}")
+        for name, address in named
+        if is_picture(address)
+    ]
+    if not panels:
+        return None
+    return Figure(upper(caption) or "Example", _ILLUSTRATES, panels.copy, pictures=True)
+
+
+def is_picture(address: str) -> bool:
     """Whether an address is a PNG inside the page and nothing else."""
-    return isinstance(address, str) and _PICTURE.fullmatch(address) is not None
+    return _PICTURE.fullmatch(address) is not None

@@ -212,3 +212,14 @@ def _rewrite(element: ElementTree.Element, key: str) -> None:
 def _font(found: re.Match[str]) -> str:
     weight = "; font-weight: 700" if "bold" in found["before"] or "700" in found["before"] else ""
     return f"font-size: {found['size']}px{weight}"
+
+
+def key_line(figure: Any, entries: list[Any], height: float, length: float) -> None:
+    """The legend, in one line above the drawing."""
+    figure.legend(
+        handles=entries,
+        loc="upper left",
+        bbox_to_anchor=(4 / WIDTH, 1 - 4 / height),
+        ncols=3,
+        handlelength=length,
+    )

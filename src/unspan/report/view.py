@@ -5,46 +5,46 @@ can still do, next step.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from unspan.errors import UsageError
-from unspan.report.document import Section, rows, said, sentences, table, why
-from unspan.report.formatting import (
-    Measured,
-    count,
-    fraction,
-    joined,
-    literal,
-    measured,
-    number,
-    thousands,
-)
-from unspan.report.rule import (
-    ERASED,
+from unspan.audit_record.record import AttackResult, AuditRecord, ScoreRow
+from unspan.audit_record.vocabulary import (
     GOAL_NAME,
-    INCONCLUSIVE,
-    MARK,
-    NOT_MEASURABLE,
-    RETAINED,
-    SCHEMA,
     Goal,
+    LevelState,
+    ReferenceKind,
     Topic,
+    Verdict,
 )
-from unspan.report.sections import sections, stopped
+from unspan.metrics.identity import ScoreKind
+from unspan.report.document import MARK, Section, said, sentences, why
+from unspan.report.formatting import Measured, fraction, joined, literal, measured, thousands
+from unspan.report.sections import sections
 
-_GOAL_NAMES = {goal.value: name for goal, name in GOAL_NAME.items()}
-MEANING: dict[str, str] = {
-    ERASED: (
+LOST_MUCH = 0.1  # of the accuracy on what was to be kept
+MEANING = {
+    Verdict.ERASED: (
         "No attack that was fitted reads more than the reference does. This holds for the levels"
         " named here, not beyond."
     ),
-    RETAINED: "What was to be erased can still be read out of the new model.",
-    INCONCLUSIVE: "The measurements do not decide. No erasure may be claimed from them.",
-    NOT_MEASURABLE: (
+    Verdict.RETAINED: "What was to be erased can still be read out of the new model.",
+    Verdict.INCONCLUSIVE: "The measurements do not decide. No erasure may be claimed from them.",
+    Verdict.NOT_MEASURABLE: (
         "This audit cannot tell whether anything was erased. No erasure may be claimed from it."
     ),
+}
+_RETAINED_UNTRAINED = (
+    "More of what was to be erased can be read out of the new model than out of an untrained one."
+    " Whether a network retrained without it would give away as much was not measured."
+)
+_ASKED_TWICE = (
+    "Who asks about the same image twice and compares finds traces of it (see the goals)."
+)
+_LEVELS = {
+    LevelState.HOLDS: "Levels that hold",
+    LevelState.FAILS: "Levels that do not hold",
+    LevelState.NOT_SHOWN: "Not shown",
+    LevelState.NOT_TESTED: "Not tested",
 }
 
 
@@ -108,238 +108,188 @@ class View:
     sections: list[Section]
 
 
-def view(audit: Mapping[str, Any]) -> View:
-    """Read an audit for people.
-
-    Raises:
-        UsageError: this is not an audit, or one of a later version.
-    """
-    if not isinstance(audit, Mapping):
-        raise UsageError("a report needs the content of an audit.json: a JSON object")
-    schema = audit.get("schema", SCHEMA)
-    if schema != SCHEMA:
-        raise UsageError(
-            f"this report reads {SCHEMA}, the audit says {literal(schema, 60)!r}: install a version"
-            " of unspan that knows it"
-        )
-    word = audit.get("verdict") or NOT_MEASURABLE
-    if not isinstance(word, str) or word not in MARK:
-        raise UsageError(
-            f"unknown verdict {literal(word, 60)!r}: expected one of {', '.join(MARK)}"
-        )
-    attacks = rows(audit, "attacks")
+def view(audit: AuditRecord) -> View:
+    """Read an audit for people."""
+    against = reference(audit)
     return View(
-        created=_when(said(audit, "created", 40)),
-        verdict=word,
-        mark=MARK[word],
-        meaning=_meaning(audit, word),
+        created=_when(audit.created),
+        verdict=audit.verdict,
+        mark=MARK[audit.verdict],
+        meaning=_meaning(audit),
         levels=joined(_levels(audit), _goals(audit)),
-        notices=_notices(audit, word),
+        notices=_notices(audit),
         asked=_asked(audit),
         tested=_tested(audit),
-        headline=said(audit, "headline"),
-        strongest=_strongest(attacks[0]) if attacks else None,
-        missing="" if attacks else why(audit, Topic.ATTACKS),
-        reference=reference(audit),
-        still=sentences(audit, "can_still"),
-        next_steps=sentences(audit, "next_steps"),
-        sections=sections(audit, reference(audit)),
+        headline=said(audit.headline),
+        strongest=_strongest(audit.attacks[0]) if audit.attacks else None,
+        missing="" if audit.attacks else why(audit, Topic.ATTACKS),
+        reference=against,
+        still=sentences(audit.can_still),
+        next_steps=sentences(audit.next_steps),
+        sections=sections(audit, against),
     )
 
 
 def _when(text: str) -> str:
     found = re.fullmatch(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(?::\d\d(?:\.\d+)?)?(?:\+00:00|Z)", text)
-    return f"{found[1]} {found[2]} UTC" if found else text
+    return f"{found[1]} {found[2]} UTC" if found else literal(text, 40)
 
 
-def _strongest(row: Mapping[str, Any]) -> Reached:
-    unit, n = row.get("unit"), row.get("n")
+def _strongest(one: AttackResult) -> Reached:
     return Reached(
-        attack=said(row, "attack", 80),
-        share=unit != "AUC",
-        before=measured(row.get("original"), unit=unit, n=n),
-        after=measured(row.get("erased"), row.get("erased_low"), row.get("erased_high"), unit, n),
-        reference=measured(row.get("reference"), unit=unit, n=n),
-        part=fraction(row.get("rho"), row.get("rho_low"), row.get("rho_high")),
+        attack=literal(one.attack, 80),
+        share=one.unit == "share",
+        before=measured(one.original, unit=one.unit, n=one.n),
+        after=measured(one.erased, one.erased_low, one.erased_high, one.unit, one.n),
+        reference=measured(one.reference, unit=one.unit, n=one.n),
+        part=fraction(one.rho, one.rho_low, one.rho_high),
     )
 
 
-def reference(audit: Mapping[str, Any]) -> str:
+def reference(audit: AuditRecord) -> str:
     """What the numbers are compared with, in words."""
-    found = table(audit, "reference")
-    many = count(found.get("count")) or 1
-    models = "1 model" if many == 1 else f"{thousands(many)} models"
+    count = max(audit.reference.count, 1)
+    models = "1 model" if count == 1 else f"{thousands(count)} models"
     return {
-        "retrained": f"{models} retrained without these data",
-        "random weights": f"{models} of the same shape with random weights",
-        "raw pixels": "the images themselves, without any network",
-    }.get(str(found.get("kind")), said(found, "kind", 80) or "no reference recorded")
+        ReferenceKind.RETRAINED: f"{models} retrained without these data",
+        ReferenceKind.RANDOM: f"{models} of the same shape with random weights",
+        ReferenceKind.PIXELS: "the images themselves, without any network",
+    }[audit.reference.kind]
 
 
-def _asked(audit: Mapping[str, Any]) -> str:
-    request = table(audit, "request")
-    names = (
-        [literal(one, 40) for one in request.get("selector") or [] if isinstance(one, (str, int))]
-        if isinstance(request.get("selector"), list)
-        else []
-    )
-    samples = count(request.get("samples"))
-    if request.get("kind") == "class" and names:
+def _asked(audit: AuditRecord) -> str:
+    request = audit.request
+    if request.kind == "class" and request.selector:
+        names = [literal(one, 40) for one in request.selector]
         more = f" and {thousands(len(names) - 3)} more" if len(names) > 3 else ""
         return f"Forget the class{'es' if len(names) > 1 else ''} {', '.join(names[:3])}{more}"
-    if samples:
-        return (  # never names or ids of single samples
-            f"Forget {thousands(samples)} sample{'s' if samples > 1 else ''}"
-        )
+    if request.samples > 0:  # never names or ids of single samples
+        return f"Forget {_samples(request.samples)}"
     return "The request was not recorded"
 
 
-def _tested(audit: Mapping[str, Any]) -> str:
-    request, method = table(audit, "request"), table(audit, "method")
-    samples, tests = count(request.get("samples")), count(request.get("test_samples"))
-    parts = [
-        (
-            f"{thousands(samples)} samples to be forgotten"
-            if samples and request.get("kind") == "class"
-            else ""
-        ),
-        (
-            f"audited on {thousands(tests)} sample{'s' if tests > 1 else ''}"
-            + (f" ({said(request, 'test', 60)})" if said(request, "test") else "")
-            if tests
-            else ""
-        ),
-    ]
-    how = (
-        f"Method: {said(method, 'name', 60)}"
-        + (f" ({said(method, 'form', 60)} form)" if said(method, "form") else "")
-        if said(method, "name")
-        else ""
-    )
-    return joined("; ".join(filter(None, parts)), how, _cost(audit))
+def _samples(n: int) -> str:
+    return f"{thousands(n)} sample{'' if n == 1 else 's'}"
 
 
-def _levels(audit: Mapping[str, Any]) -> str:
-    found = rows(audit, "levels")
-    if not found:
+def _tested(audit: AuditRecord) -> str:
+    """Samples, method and cost, in sentences."""
+    request = audit.request
+    parts = []
+    if request.kind == "class" and request.samples > 0:
+        parts.append(f"{thousands(request.samples)} samples to be forgotten")
+    if request.test_samples > 0:
+        where = f" ({literal(request.test, 60)})" if request.test else ""
+        parts.append(f"audited on {_samples(request.test_samples)}{where}")
+    how = ""
+    if audit.method is not None:
+        how = f"Method: {literal(audit.method.name, 60)} ({literal(audit.method.form, 60)} form)"
+    return joined("; ".join(parts), how, _cost(audit))
+
+
+def _levels(audit: AuditRecord) -> str:
+    if not audit.levels:
         return "No level was tested."
-    kinds = (
-        ("Levels that hold", "holds"),
-        ("Levels that do not hold", "does not hold"),
-        ("Not shown", "not shown"),
-        ("Not tested", "not tested"),
-    )
-    named = [
-        (title, [said(one, "level", 8) for one in found if _state(one) == state])
-        for title, state in kinds
-    ]
-    return " ".join(
-        f"{title}: {', '.join(names) if names else 'none'}."
-        for title, names in named
-        if names or title == kinds[0][0]
-    )
+    told = []
+    for state, title in _LEVELS.items():
+        names = [one.level.value for one in audit.levels if one.state is state]
+        if names or state is LevelState.HOLDS:
+            told.append(f"{title}: {', '.join(names) or 'none'}.")
+    return " ".join(told)
 
 
-def _goals(audit: Mapping[str, Any]) -> str:
+def _goals(audit: AuditRecord) -> str:
     """How many goals for a service are met, and what misses one."""
-    found = rows(audit, "goals")
-    if not found:
+    if not audit.goals:
         return ""
     missed = [
-        f"{_GOAL_NAMES.get(said(one, 'id'), said(one, 'goal'))}"
-        f" ({measured(one.get('value'), unit=said(one, 'unit', 20)).value})"
-        for one in found
-        if one.get("met") is not True
+        f"{GOAL_NAME[one.id]} ({measured(one.value, unit=one.unit).value})"
+        for one in audit.goals
+        if not one.met
     ]
-    return f"Goals for a service: {len(found) - len(missed)} of {len(found)} met." + (
-        f" Not met: {'; '.join(missed)}." if missed else ""
-    )
+    met = len(audit.goals) - len(missed)
+    told = f"Goals for a service: {met} of {len(audit.goals)} met."
+    return f"{told} Not met: {'; '.join(missed)}." if missed else told
 
 
-def _state(level: Mapping[str, Any]) -> str:
-    holds = level.get("holds")
-    return said(level, "state", 20) or (
-        "holds" if holds is True else "does not hold" if holds is False else "not tested"
-    )
+def _meaning(audit: AuditRecord) -> str:
+    word = audit.verdict
+    if word is Verdict.RETAINED and audit.reference.kind is not ReferenceKind.RETRAINED:
+        return _RETAINED_UNTRAINED
+    traced = any(one.id in (Goal.NOISE, Goal.MIRROR) and not one.met for one in audit.goals)
+    if word is Verdict.ERASED and traced:
+        return f"{MEANING[word]} {_ASKED_TWICE}"
+    return MEANING[word]
 
 
-def _meaning(audit: Mapping[str, Any], word: str) -> str:
-    if word == RETAINED and table(audit, "reference").get("kind") in (
-        "random weights",
-        "raw pixels",
-    ):
-        return (
-            "More of what was to be erased can be read out of the new model than out of an"
-            " untrained one. Whether a network retrained without it would give away as much was not"
-            " measured."
-        )
-    twice = any(
-        one.get("id") in (Goal.NOISE.value, Goal.MIRROR.value) and one.get("met") is not True
-        for one in rows(audit, "goals")
-    )
-    return MEANING[word] + (
-        " Who asks about the same image twice and compares finds traces of it (see the goals)."
-        if word == ERASED and twice
-        else ""
-    )
-
-
-def _cost(audit: Mapping[str, Any]) -> str:
-    """What the erasure cost, in one sentence."""
+def _kept(audit: AuditRecord) -> tuple[ScoreRow, ScoreRow] | None:
+    """Accuracy on the retained test samples, before and after, where both were measured."""
     found = {
-        said(one, "model"): one
-        for one in rows(audit, "scores")
-        if (one.get("kind"), said(one, "split")) == ("retain_accuracy", "test retain")
+        one.model: one
+        for one in audit.scores
+        if one.kind is ScoreKind.RETAIN_ACCURACY
+        and one.split == "test retain"
+        and one.value is not None
     }
-    values = [
-        measured(found[name].get("value"), n=found[name].get("n")).value
-        for name in ("before", "after")
-        if name in found
+    if "before" not in found or "after" not in found:
+        return None
+    return found["before"], found["after"]
+
+
+def _cost(audit: AuditRecord) -> str:
+    """What the erasure cost, in one sentence."""
+    kept = _kept(audit)
+    if kept is None:
+        return ""
+    before, after = (measured(one.value, n=one.n).value for one in kept)
+    return f"On what was to be kept the model itself is right for {before} before and {after} after"
+
+
+def _notices(audit: AuditRecord) -> list[str]:
+    """Warnings about the audit itself."""
+    return [
+        *_failed_controls(audit),
+        *_lost(audit),
+        *_early(audit),
+        *sentences(audit.notes)[:5],
+        *([] if audit.controls else ["The self-tests of this audit were not run."]),
+        *_contradicted(audit),
     ]
-    return (
-        f"On what was to be kept the model itself is right for {values[0]} before and {values[1]}"
-        " after."
-        if len(values) == 2
-        else ""
-    )
 
 
-def _notices(audit: Mapping[str, Any], word: str) -> list[str]:
-    found = []
-    if not audit.get("verdict"):
-        found.append("The audit recorded no verdict.")
-    controls = rows(audit, "controls")
-    failed = [one for one in controls if one.get("ok") is not True]
-    if failed:
-        found.append(
-            f"Do not rely on this verdict: {len(failed)} of {len(controls)} self-tests of this"
-            " audit failed."
-        )
-    kept = {
-        said(one, "model"): number(one.get("value"))
-        for one in rows(audit, "scores")
-        if (one.get("kind"), said(one, "split")) == ("retain_accuracy", "test retain")
-    }
-    if (
-        kept.get("before") is not None
-        and kept.get("after") is not None
-        and (kept["before"] or 0) - (kept["after"] or 0) > 0.1
-    ):
-        found.append(
-            f"The new model lost much of what was to be kept: {measured(kept['after']).value}"
-            f" right, {measured(kept['before']).value} before."
-        )
-    early = [said(one, "attack", 60) for one in rows(audit, "attacks") if stopped(one)]
-    if early:
-        found.append(
-            "NOT CONVERGED, could read more:"
-            f" {', '.join(early[:3])}{' and others' if len(early) > 3 else ''}."
-        )
-    found += sentences(audit, "notes")[:5]
-    if not controls:
-        found.append("The self-tests of this audit were not run.")
-    if word == ERASED and any(one.get("verdict") == RETAINED for one in rows(audit, "attacks")):
-        found.append(
-            "Do not rely on this verdict: at least one attack in the table below says RETAINED."
-        )
-    return found
+def _failed_controls(audit: AuditRecord) -> list[str]:
+    failed = sum(not one.ok for one in audit.controls)
+    if not failed:
+        return []
+    return [
+        f"Do not rely on this verdict: {failed} of {len(audit.controls)} self-tests of this audit"
+        " failed."
+    ]
+
+
+def _lost(audit: AuditRecord) -> list[str]:
+    kept = _kept(audit)
+    if kept is None:
+        return []
+    before, after = kept
+    if (before.value or 0) - (after.value or 0) <= LOST_MUCH:
+        return []
+    return [
+        f"The new model lost much of what was to be kept: {measured(after.value).value} right,"
+        f" {measured(before.value).value} before."
+    ]
+
+
+def _early(audit: AuditRecord) -> list[str]:
+    early = [literal(one.attack, 60) for one in audit.attacks if not one.converged]
+    if not early:
+        return []
+    more = " and others" if len(early) > 3 else ""
+    return [f"NOT CONVERGED, could read more: {', '.join(early[:3])}{more}."]
+
+
+def _contradicted(audit: AuditRecord) -> list[str]:
+    said_otherwise = any(one.verdict is Verdict.RETAINED for one in audit.attacks)
+    if audit.verdict is not Verdict.ERASED or not said_otherwise:
+        return []
+    return ["Do not rely on this verdict: at least one attack in the table below says RETAINED."]

@@ -5,7 +5,7 @@ reports.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,12 +23,23 @@ from unspan.training.samples import Minibatch, Samples, generator
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a method did to the weights: figures for the receipt, with `samples` read, and
-    warnings.
+    """What a method did to the weights, as the receipt says it.
+
+    The library counts itself what the method was given; a method says what it used of that.
+
+    Attributes:
+        report: figures of the method's own, as JSON values.
+        warnings: for the user.
+        history: a row for each epoch, as `train` returns it; empty where there are no epochs.
+        forget_used: forget samples that decide the weights; None means all that were given.
+        retained_used: the same of retained samples.
     """
 
-    report: dict[str, Any]
+    report: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    history: Sequence[dict[str, Any]] = ()
+    forget_used: int | None = None
+    retained_used: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +165,11 @@ def accuracy_on(
             hits += int((class_scores(model, batch.x).argmax(1).cpu() == batch.y).sum())
             count += len(batch)
     return hits / max(count, 1)
+
+
+def copied_state(model: nn.Module) -> dict[str, Tensor]:
+    """Weights and buffers of a model, copied to the CPU."""
+    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
 
 
 @contextmanager

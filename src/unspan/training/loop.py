@@ -4,12 +4,11 @@ processes.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,102 +17,13 @@ from unspan import dist
 from unspan.data.inputs import cut_rows
 from unspan.errors import InconclusiveError, UsageError
 from unspan.models.frozen_norms import has_statistics, training_mode
-from unspan.training.augment import KINDS, augmented
+from unspan.training.augment import augmented
 from unspan.training.checkpoint import Checkpoint
 from unspan.training.context import TrainingContext, accuracy_on
 from unspan.training.samples import Minibatch
+from unspan.training.settings import Training
 
 _MEASURED = 2000  # samples of each kind whose accuracy is followed from epoch to epoch
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """Settings of the loop.
-
-    Attributes:
-        lr: step size.
-        epochs: passes.
-        batch: samples a step.
-        optimiser: `sgd` or `adam`.
-        momentum: of SGD.
-        weight_decay: added to the gradient, as in the released codes.
-        milestones: epochs (from 1) after which the step is divided by 10.
-        cosine: let the step fall to 0 along a half cosine instead.
-        batchnorm: `train` updates running statistics and normalises by the minibatch; `frozen` does
-            neither. Layers that their owner froze are `frozen` in any case.
-        clip: largest norm of a gradient; None for no limit.
-        accumulate: parts into which a minibatch is cut, their gradients added, to save memory.
-        precision: `float32`, or `bf16` for mixed precision.
-        augment: of image minibatches: `none`, `flip`, or `crop-flip` (zero-padded by 4 of 32
-            pixels).
-        stop_at: end early once at most this share of the forget samples is recognised; None runs
-            all epochs.
-    """
-
-    lr: float
-    epochs: int
-    batch: int = 128
-    optimiser: Literal["sgd", "adam"] = "sgd"
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    milestones: tuple[int, ...] = ()
-    cosine: bool = False
-    batchnorm: Literal["train", "frozen"] = "train"
-    clip: float | None = None
-    accumulate: int = 1
-    precision: Literal["float32", "bf16"] = "float32"
-    augment: Literal["none", "flip", "crop-flip"] = "none"
-    stop_at: float | None = None
-
-    def __post_init__(self) -> None:
-        for name, least in (
-            ("epochs", 1),
-            ("batch", 1),
-            ("accumulate", 1),
-            ("lr", None),
-            ("clip", None),
-            ("momentum", 0.0),
-            ("weight_decay", 0.0),
-            ("stop_at", 0.0),
-        ):
-            value = getattr(self, name)
-            if value is None and name in ("clip", "stop_at"):
-                continue
-            whole = (
-                isinstance(value, int)
-                if least == 1 and isinstance(least, int)
-                else isinstance(value, (int, float))
-            )
-            if (
-                isinstance(value, bool)
-                or not whole
-                or not math.isfinite(value)
-                or (value < least if least is not None else value <= 0)
-            ):
-                raise UsageError(
-                    f"{name}={value!r}: all of lr, epochs, batch, accumulate and clip must be"
-                    " positive numbers, momentum, weight_decay and stop_at not negative."
-                )
-        if self.momentum >= 1 or (self.stop_at or 0) > 1:
-            raise UsageError(
-                f"momentum={self.momentum}, stop_at={self.stop_at}: momentum lies below 1, stop_at"
-                " is a share."
-            )
-        choices = (
-            ("optimiser", ("sgd", "adam")),
-            ("batchnorm", ("train", "frozen")),
-            ("precision", ("float32", "bf16")),
-            ("augment", KINDS),
-        )
-        for name, allowed in choices:
-            if getattr(self, name) not in allowed:
-                raise UsageError(f"{name}={getattr(self, name)!r}: use {' or '.join(allowed)}.")
-
-    def step_size(self, epoch: int) -> float:
-        """The learning rate of an epoch, counted from 1."""
-        if self.cosine:
-            return self.lr * (1 + math.cos(math.pi * (epoch - 1) / self.epochs)) / 2
-        return self.lr * 0.1 ** sum(epoch > one for one in self.milestones)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ is left behind.
 import builtins
 import logging
 import warnings
+from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 import onnxruntime
@@ -18,12 +20,12 @@ from transformers import (
     ViTForImageClassification,
 )
 
+from unspan.artifact.export_formats import FORMATS
 from unspan.artifact.exporter import export
+from unspan.cli.export import export as export_command
 from unspan.erasers import Projection
 from unspan.errors import ModelError, OutputError, UsageError
 from unspan.extraction import attach, find_feature_layer
-
-FORMATS = ["onnx", "pt2"]
 
 
 def small_cnn() -> nn.Module:
@@ -206,6 +208,31 @@ def test_impossible_targets_are_refused(tmp_path, monkeypatch):
         export(small_cnn(), images, tmp_path / "model", format="torchscript")
     with pytest.raises(OutputError, match="does not exist"):
         export(small_cnn(), images, tmp_path / "absent" / "model.pt2", format="pt2")
-    monkeypatch.setattr("unspan.artifact.exporter._ONNX_LIMIT", 100)
+    monkeypatch.setattr("unspan.artifact.export_formats.ONNX_LIMIT", 100)
     with pytest.raises(UsageError, match="pt2"):
         export(small_cnn(), images, tmp_path / "model.onnx", format="onnx")
+
+
+@pytest.mark.parametrize("name", ["erased", "erased.pth", "onnx", ".onnx"])
+def test_the_ending_of_the_file_name_must_be_a_format(tmp_path, name):
+    with pytest.raises(UsageError, match=r"must end in \.onnx or \.pt2"):
+        export_command(tmp_path / "folder", out=Path(name))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_only_a_file_of_the_same_format_with_the_mark_is_replaced(tmp_path, format):
+    one, made = FORMATS[format], {}
+    for name in FORMATS:
+        made[name] = tmp_path / f"model.{name}"
+        export(small_cnn(), torch.randn(2, 3, 8, 8), made[name], format=name)
+    assert {name: one.is_marked(file) for name, file in made.items()} == {
+        name: name == format for name in FORMATS
+    }
+    for content in (b"", b"text", b"PK\x03\x04"):
+        (tmp_path / "other").write_bytes(content)
+        assert not one.is_marked(tmp_path / "other")
+
+
+def test_the_help_of_the_command_names_every_format():
+    out = get_type_hints(export_command, include_extras=True)["out"].__metadata__[0]
+    assert all(f"NAME.{name}" in out.help for name in FORMATS)

@@ -10,7 +10,7 @@ from torch import nn
 
 import unspan
 from unspan.artifact import Damage, damage_of, inspect, private_folder
-from unspan.errors import ModelError, UsageError
+from unspan.errors import ModelError, OtherVersionError, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -90,10 +90,17 @@ def test_missing_weights_are_damage_of_the_weights(folder):
         inspect(folder)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": "unspan.receipt/1"}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}"])
 def test_a_receipt_that_cannot_be_read_is_damage_of_the_receipt(folder, text):
     (folder / "receipt.json").write_text(text)
     assert damage_of(folder) is Damage.RECEIPT
+
+
+def test_a_receipt_of_another_version_is_not_called_damaged(folder):
+    (folder / "receipt.json").write_text('{"schema": "unspan.receipt/1"}')
+    for read in (damage_of, inspect):
+        with pytest.raises(OtherVersionError, match="this version reads"):
+            read(folder)
 
 
 def test_another_folder_has_no_receipt(tmp_path):

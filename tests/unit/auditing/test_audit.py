@@ -8,8 +8,10 @@ from torch.utils.data import TensorDataset
 from typer.testing import CliRunner
 
 import unspan
+from unspan.audit_record import stored
+from unspan.audit_record.vocabulary import ERASED, INCONCLUSIVE, RETAINED
 from unspan.auditing.controls import noise, permuted
-from unspan.auditing.reading import ERASED, RETAINED, overall
+from unspan.auditing.verdict_rule import overall
 from unspan.auditing.verify import verify
 from unspan.cli import app
 from unspan.errors import DataError, UsageError
@@ -21,6 +23,11 @@ from unspan.run import Run
 from unspan.zoo import DigitsCNN
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("shared_fits")]
+
+
+def form(found):
+    """What audit.json holds."""
+    return stored.to_dict(found.record)
 
 
 @pytest.fixture(scope="module")
@@ -44,22 +51,24 @@ def audited(model, request_, tmp_path_factory):
 def test_erasing_the_head_only_is_not_called_an_erasure(audited):
     _, found, _ = audited
     assert found.verdict == RETAINED
-    judged = next(one for one in found.account["attacks"] if one["rho"] is not None)
-    assert judged["verdict"] == RETAINED and judged["attack"] in found.account["headline"]
+    judged = next(one for one in form(found)["attacks"] if one["rho"] is not None)
+    assert judged["verdict"] == RETAINED and judged["attack"] in form(found)["headline"]
 
 
 def test_both_fakes_are_caught_and_noise_is_not(audited):
-    controls = audited[1].account["controls"]
-    assert [one["expect"] for one in controls] == ["caught", "caught", "caught", "passed"]
-    assert all(one["ok"] for one in controls)
+    controls = audited[1].record.controls
+    assert [one.expect for one in controls] == ["caught", "caught", "caught", "passed"]
+    assert all(one.ok for one in controls)
 
 
 def test_claims_are_levels_that_hold(audited):
-    account = audited[1].account
+    account = form(audited[1])
     assert {line[:2] for line in account["claims"]} == {
-        one["level"] for one in account["levels"] if one["holds"]
+        one["level"] for one in account["levels"] if one["state"] == "holds"
     }
-    assert next(one for one in account["levels"] if one["level"] == "L4")["holds"] is False
+    assert (
+        next(one for one in account["levels"] if one["level"] == "L4")["state"] == "does not hold"
+    )
     assert any("bit for bit" in line for line in account["can_still"])
 
 
@@ -69,8 +78,8 @@ def test_the_same_audit_twice_is_the_same_and_runs_no_forward_pass_for_outputs(
     done, found, folder = audited
     again = unspan.audit(model, done, request_, Run(), cache=folder / "cache", pictures=False)
     volatile = ("created", "seconds", "seal")
-    assert {k: v for k, v in again.account.items() if k not in volatile} == {
-        k: v for k, v in found.account.items() if k not in volatile
+    assert {k: v for k, v in form(again).items() if k not in volatile} == {
+        k: v for k, v in form(found).items() if k not in volatile
     }
 
 
@@ -89,7 +98,7 @@ def test_an_audit_leaves_both_models_alone(model, request_, tmp_path):
 def test_the_untouched_model_is_retained_and_json_round_trips(model, request_, tmp_path):
     found = unspan.audit(model, model, request_, Run(), cache=tmp_path, pictures=False)
     assert found.verdict == RETAINED
-    assert json.loads(found.to_json()) == found.account
+    assert json.loads(found.to_json()) == form(found)
 
 
 def test_a_reference_of_another_task_is_refused(model, request_, tmp_path):
@@ -99,7 +108,7 @@ def test_a_reference_of_another_task_is_refused(model, request_, tmp_path):
             model,
             request_,
             Run(),
-            reference=[DigitsCNN().eval()],
+            references=[DigitsCNN().eval()],
             cache=tmp_path,
             pictures=False,
         )
@@ -107,17 +116,17 @@ def test_a_reference_of_another_task_is_refused(model, request_, tmp_path):
 
 def test_a_reference_that_saw_the_class_decides_nothing(model, request_, tmp_path):
     found = unspan.audit(
-        model, model, request_, Run(), reference=[model], cache=tmp_path, pictures=False
+        model, model, request_, Run(), references=[model], cache=tmp_path, pictures=False
     )
     assert found.verdict == "NOT MEASURABLE"
-    assert any("it seems to have seen them" in note for note in found.account["notes"])
+    assert any("it seems to have seen them" in note for note in form(found)["notes"])
 
 
 def test_single_samples_are_not_claimed_without_reference_models(model, digits, tmp_path):
     splits = unspan.Request.by_index(digits["train"], range(40)).with_test(digits["test"])
     found = unspan.audit(model, model, splits, Run(), cache=tmp_path, pictures=False)
-    assert found.account["claims"] == []
-    assert any("RMIA" in one["name"] for one in found.account["not_run"])
+    assert form(found)["claims"] == []
+    assert any("RMIA" in one["name"] for one in form(found)["not_run"])
 
 
 def test_forget_data_without_the_rest_is_an_error(model, digits):
@@ -145,7 +154,7 @@ def test_verify_finds_a_changed_audit_and_another_models_audit(folders, model):
     text = (folders / "audit/audit.json").read_text()
     (folders / "audit/audit.json").write_text(text.replace("RETAINED", "ERASED AT THIS LEVEL"))
     assert ok()["audit is as it was written"] is False
-    (folders / "audit/audit.json").write_text(text.replace("unspan.audit/2", "unspan.audit/9"))
+    (folders / "audit/audit.json").write_text(text.replace(stored.SCHEMA, "unspan.audit/9"))
     assert ok()["audit"] is None
     other = json.loads(text)
     other["hashes"]["after"] = "sha256:0"
@@ -228,7 +237,7 @@ def test_words_for_the_erased_case():
 def rows_of(found, group, name):
     return {
         one["model"]: one
-        for one in found.account["scores"]
+        for one in form(found)["scores"]
         if one["group"] == group and one["name"].startswith(name)
     }
 
@@ -241,7 +250,7 @@ def test_columns_of_table_five_against_a_retrained_model(model, request_, tmp_pa
         done,
         request_,
         Run(),
-        reference=[reference, trained(request_.retain, seed=2)],
+        references=[reference, trained(request_.retain, seed=2)],
         cache=tmp_path,
         pictures=False,
     )
@@ -293,28 +302,25 @@ def test_membership_needs_samples_that_were_never_trained_on(model, digits, tmp_
 
 def test_the_log_names_other_models_that_were_tried_for_the_same_request(model, request_, tmp_path):
     first = unspan.audit(model, model, request_, Run(), cache=tmp_path, pictures=False)
-    assert first.account["attempts"] == []
+    assert form(first)["attempts"] == []
     done = unspan.erase(model, request_, unspan.ESC(rank=1))
     for _ in range(2):  # the second time is the same audit, no new attempt
         found = unspan.audit(model, done, request_, Run(), cache=tmp_path, pictures=False)
-        (earlier,) = found.account["attempts"]
-        assert (
-            earlier["verdict"] == RETAINED and earlier["after"] == first.account["hashes"]["after"]
-        )
+        (earlier,) = form(found)["attempts"]
+        assert earlier["verdict"] == RETAINED and earlier["after"] == form(first)["hashes"]["after"]
     assert "audited before with other models or settings, 1 time: 1 RETAINED" in found.to_html()
     with (tmp_path / "attempts.jsonl").open("a") as log:
         log.write('{"key": "half')  # a process killed while it wrote
-    assert unspan.audit(model, done, request_, Run(), cache=tmp_path, pictures=False).account[
-        "attempts"
-    ] == [earlier]
+    again = unspan.audit(model, done, request_, Run(), cache=tmp_path, pictures=False)
+    assert form(again)["attempts"] == [earlier]
 
 
 def test_grad_cam_shows_samples_only_when_asked(model, request_, tmp_path):
     done = unspan.erase(model, request_, unspan.ESC(rank=1))
     shown = unspan.audit(model, done, request_, Run(), cache=tmp_path, pictures=False, gradcam=2)
-    pictures = shown.account["figures"]["gradcam"]
+    pictures = form(shown)["figures"]["gradcam"]
     assert len(pictures) == 2 and not any(
-        "Grad-CAM" in one["name"] for one in shown.account["not_run"]
+        "Grad-CAM" in one["name"] for one in form(shown)["not_run"]
     )
     for key in ("image", "before", "after"):
         assert shown.to_html().count(pictures[0][key]) == 1
@@ -396,12 +402,12 @@ def test_membership_of_a_class_request_is_judged_within_the_class(model, request
         done,
         request_,
         Run(),
-        reference=[trained(request_.retain, seed=1)],
+        references=[trained(request_.retain, seed=1)],
         cache=tmp_path,
         pictures=False,
     )
-    single = next(one for one in found.account["levels"] if one["level"] == "S")
-    assert "AUC" in single["why"] and found.account["reference"]["kind"] == "retrained"
+    single = next(one for one in form(found)["levels"] if one["level"] == "S")
+    assert "AUC" in single["why"] and form(found)["reference"]["kind"] == "retrained"
     area = float(single["why"].split("AUC ")[1].split()[0])
     assert 0.3 < area < 0.7
 
@@ -450,7 +456,7 @@ def test_whitened_probe_reads_the_same_of_features_under_any_invertible_map():
 
 
 def test_an_attack_that_fails_on_what_was_kept_as_well_never_says_erased():
-    from unspan.auditing.reading import INCONCLUSIVE, verdict
+    from unspan.auditing.verdict_rule import verdict
 
     generator = torch.Generator().manual_seed(0)
 
@@ -477,7 +483,7 @@ def test_a_destroyed_model_is_named_as_one_on_the_first_screen(model, request_, 
         DigitsCNN().eval(),
         request_,
         Run(),
-        reference=[trained(request_.retain, seed=1)],
+        references=[trained(request_.retain, seed=1)],
         cache=tmp_path,
         pictures=False,
     )
@@ -493,8 +499,8 @@ def test_a_class_under_another_name_does_not_reach_the_first_level(model, reques
         swapped.head.weight.copy_(model.head.weight[order])
         swapped.head.bias.copy_(model.head.bias[order])
     found = unspan.audit(model, swapped, request_, Run(), cache=tmp_path, pictures=False)
-    level = found.account["levels"][0]
-    assert level["holds"] is False and "output 8 now stands for them" in level["why"]
+    level = form(found)["levels"][0]
+    assert level["state"] == "does not hold" and "output 8 now stands for them" in level["why"]
 
 
 def test_training_data_handed_in_as_test_data_are_noticed_whatever_their_kind(
@@ -506,7 +512,7 @@ def test_training_data_handed_in_as_test_data_are_noticed_whatever_their_kind(
     found = unspan.audit(
         model, model, leak, Run(), cache=tmp_path, pictures=False, allow_overlap=True
     )
-    assert any("not of held-out samples" in note for note in found.account["notes"])
+    assert any("not of held-out samples" in note for note in form(found)["notes"])
 
 
 def test_the_original_must_be_the_one_that_was_erased(model, request_, tmp_path):
@@ -517,14 +523,14 @@ def test_the_original_must_be_the_one_that_was_erased(model, request_, tmp_path)
         request_.test_forget.dataset
     )
     found = unspan.audit(model, done, other, Run(), cache=tmp_path, pictures=False)
-    assert any("names another request" in note for note in found.account["notes"])
+    assert any("names another request" in note for note in form(found)["notes"])
 
 
 def test_one_reference_twice_is_refused(model, request_, tmp_path):
     one = trained(request_.retain, seed=1)
     with pytest.raises(UsageError, match="reference 2 and reference 1 are the same"):
         unspan.audit(
-            model, model, request_, Run(), reference=[one, one], cache=tmp_path, pictures=False
+            model, model, request_, Run(), references=[one, one], cache=tmp_path, pictures=False
         )
 
 
@@ -535,14 +541,14 @@ def test_references_of_a_sample_request_may_name_the_samples(model, digits, tmp_
         model,
         splits,
         Run(),
-        reference=[trained(splits.retain, seed=one) for one in (1, 2)],
+        references=[trained(splits.retain, seed=one) for one in (1, 2)],
         cache=tmp_path,
         pictures=False,
     )
-    assert not any("seems to have seen" in note for note in found.account["notes"])
-    single = next(one for one in found.account["levels"] if one["level"] == "S")
+    assert not any("seems to have seen" in note for note in form(found)["notes"])
+    single = next(one for one in form(found)["levels"] if one["level"] == "S")
     assert single["state"] in ("holds", "not shown", "does not hold") and "AUC" in single["why"]
-    assert found.account["request"]["samples"] == 200
+    assert form(found)["request"]["samples"] == 200
 
 
 def test_features_that_underflow_still_give_json(model, request_, tmp_path):
@@ -557,8 +563,8 @@ def test_features_that_underflow_still_give_json(model, request_, tmp_path):
 
 
 def test_levels_that_are_not_decided_are_not_said_to_fail():
-    from unspan.auditing.reading import verdict
-    from unspan.auditing.statements import levels
+    from unspan.auditing.levels import Evidence, levels
+    from unspan.auditing.verdict_rule import verdict
     from unspan.metrics.score import Reading
 
     def share(value, seed):
@@ -574,14 +580,14 @@ def test_levels_that_are_not_decided_are_not_said_to_fail():
     open_ = verdict(share(0.98, 1), share(0.8, 2), [share(0.8, 3)])
     found = {
         one.level: one.state
-        for one in levels(None, None, [], [], [open_], None, True, 10, None, True)
+        for one in levels(Evidence(classes=10, usable=True, attacks=[open_], weights_changed=True))
     }
     assert (
         found["L3"] == "not shown" and found["L0"] == "not tested" and found["L4"] == "not tested"
     )
     found = {
         one.level: one.state
-        for one in levels(None, None, [], [], [open_], None, True, 10, None, False)
+        for one in levels(Evidence(classes=10, usable=False, attacks=[open_], weights_changed=True))
     }
     assert found["L3"] == "not tested"
 
@@ -606,9 +612,9 @@ def test_verify_notices_edited_pages_and_malformed_audits(folders, model):
     )
     assert "ERASED" not in ok()["audit is of these weights"].detail
     (folders / "audit/audit.json").write_text(
-        '{"schema": "unspan.audit/2", "seal": 5, "hashes": null}'
+        json.dumps({"schema": stored.SCHEMA, "seal": 5, "hashes": None})
     )
-    assert ok()["audit is of these weights"].ok is False
+    assert ok()["audit is whole"].ok is False and "damaged" in ok()["audit is whole"].detail
 
 
 def test_a_gate_stays_closed_when_the_audit_cannot_be_relied_on(folders, model, tmp_path):

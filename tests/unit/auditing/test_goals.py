@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from unspan.audit_record.record import AttackResult, ScoreRow
+from unspan.audit_record.vocabulary import INCONCLUSIVE, ScoreGroup
 from unspan.auditing.goals import goals
-from unspan.auditing.reading import INCONCLUSIVE, AttackResult
 from unspan.auditing.statements import can_still
 from unspan.metrics.identity import AttackId, AttackKind, ScoreKind
 from unspan.metrics.score import Score
@@ -49,25 +50,23 @@ def verdict(attack, value, unit="share", reference=0.5):
 
 
 def score(group, name, model, value, split="test retain", unit="share"):
-    return {
-        "group": group,
-        "name": name,
-        "kind": KINDS[name],
-        "model": model,
-        "value": value,
-        "low": value - 0.01,
-        "high": value + 0.01,
-        "unit": unit,
-        "split": split,
-        "better": "lower",
-        "n": 9000,
-        "note": "",
-        "detail": {},
-    }
+    return ScoreRow(
+        group=ScoreGroup(group),
+        name=name,
+        kind=KINDS[name],
+        model=model,
+        value=value,
+        low=value - 0.01,
+        high=value + 0.01,
+        unit=unit,
+        split=split,
+        better="lower",
+        n=9000,
+    )
 
 
 def by_title(found):
-    return {one["goal"].split(":")[0]: one for one in found}
+    return {one.goal.split(":")[0]: one for one in found}
 
 
 FINE = [
@@ -88,11 +87,11 @@ ROWS = [
 
 def test_all_goals_met_and_sure():
     found = by_title(goals(FINE, ROWS, 10, True))
-    assert len(found) == 7 and all(one["met"] and one["sure"] for one in found.values())
-    assert found["strongest trained probe"]["what"] == "kNN k=1, L2" and found[
+    assert len(found) == 7 and all(one.met and one.sure for one in found.values())
+    assert found["strongest trained probe"].what == "kNN k=1, L2" and found[
         "strongest trained probe"
-    ]["bound"] == pytest.approx(0.15)
-    assert found["taught again from 10 examples"]["value"] == 0.07  # m=50 is another question
+    ].bound == pytest.approx(0.15)
+    assert found["taught again from 10 examples"].value == 0.07  # m=50 is another question
 
 
 @pytest.mark.parametrize(
@@ -110,9 +109,8 @@ def test_all_goals_met_and_sure():
 def test_one_attack_that_reads_more_misses_its_goal_alone(worse, title):
     rest = [one for one in FINE if one.attack != worse.attack]
     found = by_title(goals([*rest, worse], ROWS, 10, True))
-    assert {name for name, one in found.items() if not one["met"]} == {title} and found[title][
-        "what"
-    ] == worse.attack
+    assert {name for name, one in found.items() if not one.met} == {title}
+    assert found[title].what == worse.attack
 
 
 def test_few_examples_are_judged_against_the_reference_of_the_same_attack():
@@ -128,14 +126,14 @@ def test_few_examples_are_judged_against_the_reference_of_the_same_attack():
         )
     )
     assert (
-        found["taught again from 10 examples"]["what"] == "few-shot head refit, m=10"
-        and not found["taught again from 10 examples"]["met"]
+        found["taught again from 10 examples"].what == "few-shot head refit, m=10"
+        and not found["taught again from 10 examples"].met
     )
 
 
 def test_an_interval_beyond_the_bound_is_said():
     found = by_title(goals([verdict("MLP probe", 0.14)], ROWS, 10, True))
-    assert found["strongest trained probe"]["met"] and not found["strongest trained probe"]["sure"]
+    assert found["strongest trained probe"].met and not found["strongest trained probe"].sure
 
 
 def test_lost_accuracy_and_movement_miss_theirs():
@@ -144,7 +142,7 @@ def test_lost_accuracy_and_movement_miss_theirs():
         score("utility", "retain accuracy", "before", 0.85),
         score("utility", "retain accuracy", "after", 0.84),
     ]
-    assert [one["met"] for one in goals([], rows, 10, True)] == [False, False]
+    assert [one.met for one in goals([], rows, 10, True)] == [False, False]
     assert goals([], [], 10, True) == []
 
 
@@ -153,16 +151,17 @@ def test_answers_that_part_when_the_mirror_image_is_asked_for_miss_theirs():
         score("stability", "instability", "after", 0.52, "test", "AUC"),
         score("stability", "instability, mirrored", "after", 0.92, "test", "AUC"),
     ]
-    assert {name: one["met"] for name, one in by_title(goals([], rows, 10, True)).items()} == {
+    assert {name: one.met for name, one in by_title(goals([], rows, 10, True)).items()} == {
         "the same input with little noise, who moves more": True,
         "the same image mirrored, who moves more": False,
     }
     said = can_still(
         [],
         str,
-        [None, Score(name="instability, mirrored", value=0.92, low=0.9, high=0.94, n=1000)],
-        None,
-        None,
+        noise=None,
+        mirror=Score(name="instability, mirrored", value=0.92, low=0.9, high=0.94, n=1000),
+        weights_changed=None,
+        recovered=None,
     )
     assert "mirror image" in said[0] and "0.92" in said[0]
 
@@ -176,10 +175,10 @@ def test_an_area_below_a_half_is_read_the_other_way_round():
             True,
         )
     )
-    assert [one["value"] for one in found.values()] == pytest.approx([0.65, 0.61]) and not any(
-        one["met"] for one in found.values()
+    assert [one.value for one in found.values()] == pytest.approx([0.65, 0.61]) and not any(
+        one.met for one in found.values()
     )
-    assert found["forgotten against rest, from scores"]["low"] == pytest.approx(0.63)
+    assert found["forgotten against rest, from scores"].low == pytest.approx(0.63)
 
 
 def test_without_a_retrained_reference_nothing_is_said_about_teaching_again():
@@ -188,9 +187,9 @@ def test_without_a_retrained_reference_nothing_is_said_about_teaching_again():
 
 def test_goals_do_not_read_printed_names():
     renamed = [replace(one, attack="x", note="no reference, few-shot, m=10") for one in FINE]
-    rows = [one | {"name": "x", "note": "no reference"} for one in ROWS]
+    rows = [replace(one, name="x", note="no reference") for one in ROWS]
     decided = [
-        [(one["id"], one["value"], one["met"], one["sure"]) for one in goals(*given, 10, True)]
+        [(one.id, one.value, one.met, one.sure) for one in goals(*given, 10, True)]
         for given in ((FINE, ROWS), (renamed, rows))
     ]
     assert decided[0] == decided[1]

@@ -12,7 +12,9 @@ from PIL import Image
 from torch.utils.data import Subset
 
 from unspan.benchmark import formats
-from unspan.benchmark.data import NAMED, Data, in_memory, opened, pooled, requests
+from unspan.benchmark.data import NAMED, Data, opened
+from unspan.benchmark.memory import in_memory, pooled
+from unspan.benchmark.requests import requests
 from unspan.errors import DataError, UsageError
 from unspan.run import Run
 

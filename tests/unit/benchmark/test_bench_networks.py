@@ -10,9 +10,10 @@ from safetensors.torch import save_file
 
 from unspan.benchmark.cell import Bench
 from unspan.benchmark.data import opened
+from unspan.benchmark.grid import Cell
 from unspan.benchmark.measure import measured
 from unspan.benchmark.networks import digest, start, trained
-from unspan.benchmark.spec import Cell, find, load
+from unspan.benchmark.spec import find, load
 from unspan.benchmark.store import Store
 from unspan.errors import ModelError, UsageError
 from unspan.metrics.outputs import Outputs

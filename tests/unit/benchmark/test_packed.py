@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from unspan.benchmark import packed, renamed
+from unspan.benchmark.grid import Cell
 from unspan.benchmark.renamed import configured_method
 from unspan.benchmark.report import filled, report
-from unspan.benchmark.spec import Cell
 from unspan.benchmark.spec_text import NETWORKS
 from unspan.benchmark.store import Store
 from unspan.errors import DataError

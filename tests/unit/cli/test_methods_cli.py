@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 import unspan
 from unspan.cli import app
-from unspan.cli.catalogue import NAMES
+from unspan.cli.catalogue import NAMES, Situation
+from unspan.cli.methods import _line
 from unspan.errors import UsageError
 from unspan.methods import METHODS, TrainedMethod, by_name
 
@@ -174,3 +175,16 @@ def test_the_list_and_the_cards_show_every_method_and_setting():
         assert {method.name for method in METHODS} <= named
     card = CliRunner().invoke(app, ["methods", "salun"]).output
     assert "rho" in card and "weight_decay" in card and "Source:" in card
+
+
+@pytest.mark.parametrize("name", ["esc", "random-labels", "a-name-of-14-c", "n" * 40, "n" * 78])
+def test_a_name_of_any_length_stands_apart_from_its_summary(name):
+    situation = Situation("title", "advice", (name,), default=name)
+    summary = "what the method does, in words that fill more than one line of a terminal."
+    lines = _line(name, summary, situation).split("\n")
+    assert lines[0].split()[0] == name
+    assert max(map(len, lines)) <= 80
+    first = lines[1] if len(name) > 13 else lines[0].replace(name, " " * len(name))
+    assert first.startswith(" " * 17 + "what the method")
+    assert all(line.startswith(" " * 17) and line[17] != " " for line in lines[1:])
+    assert " ".join(" ".join(lines).split()) == f"{name} {summary} [default]"

@@ -150,17 +150,17 @@ def test_an_interrupt_after_the_output_was_written_says_so(weights, tmp_path, mo
 
 
 def test_an_interrupted_audit_says_that_outputs_are_kept(weights, tmp_path, monkeypatch):
-    from unspan.auditing import audit
+    from unspan.auditing import opening
 
     done = command(weights, tmp_path / "out", "--method", "esc", "--rank", "6", *ACCEPTED)
     assert done.exit_code == 0, (done.output, done.exception)
-    plain = audit.collect
+    plain = opening.collect
 
     def interrupted(*args):
         plain(*args)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(audit, "collect", interrupted)
+    monkeypatch.setattr(opening, "collect", interrupted)
     given = ["audit", "python:unspan.zoo:DigitsCNN", str(tmp_path / "out")]
     given += ["--weights", str(weights), "--data", "python:examples.digits:data"]
     given += ["--out", str(tmp_path / "audit"), "--cache", str(tmp_path / "cache")]

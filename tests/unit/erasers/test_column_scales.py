@@ -201,7 +201,9 @@ def test_a_file_of_statistics_knows_its_samples_in_all_units(cloud):
     assert torch.equal(less[0].count, less[1].count) and int(less[0].count.sum()) < len(z)
     back = less[1].divided(scale.double())
     assert torch.allclose(back.covariance, less[0].covariance, atol=1e-3)
-    assert torch.allclose(replace(back, mean=less[0].mean).units(), less[0].units(), rtol=1e-3)
+    assert torch.allclose(
+        replace(back, mean=less[0].mean).deviations(), less[0].deviations(), rtol=1e-3
+    )
 
 
 @pytest.mark.parametrize("name", SCALES)

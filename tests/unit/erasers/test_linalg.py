@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from feature_rows import draw, gapped
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from released import released
@@ -27,10 +28,6 @@ quick = settings(max_examples=25, deadline=None, suppress_health_check=list(Heal
 seeds = st.integers(0, 2**31)
 
 
-def draw(seed, *shape, dtype=torch.float32):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
 def moments(z, size=None):
     out = Moments(z.shape[1])
     for part in z.split(size or max(len(z), 1)):
@@ -44,16 +41,6 @@ def same(a, b):
         and torch.equal(a.mean(), b.mean())
         and a.count == b.count
     )
-
-
-def gapped(seed, n, d, base=0.6, dtype=torch.float64):
-    """Rows whose singular values fall by a factor `base` each, and the singular values."""
-    generator = torch.Generator().manual_seed(seed)
-    r = min(n, d)
-    left = torch.linalg.qr(torch.randn(n, r, generator=generator, dtype=torch.float64))[0]
-    right = torch.linalg.qr(torch.randn(d, r, generator=generator, dtype=torch.float64))[0]
-    sigma = 10 * base ** torch.arange(r, dtype=torch.float64)
-    return ((left * sigma) @ right.mT).to(dtype)
 
 
 def context(z, size=64):
@@ -380,75 +367,7 @@ def test_more_directions_than_samples_is_an_error_with_the_rank(n):
     assert ESC(rank=n).fit(context(draw(0, n, 32))).eraser.basis.shape == (32, n)
 
 
-# ---- ESC on features -----------------------------------------------------------------------------
-
-
-def test_equal_singular_values_are_a_warning():
-    fit = ESC(rank=1).fit(context(torch.eye(4)))
-    assert any("equal singular values" in line for line in fit.warnings)
-    fit = ESC(rank=1).fit(context(torch.diag(torch.tensor([4.0, 3.0, 2.0, 1.0]))))
-    assert not any("equal singular values" in line for line in fit.warnings)
-
-
-def test_a_shared_mean_direction_is_a_warning():
-    assert any(
-        "nearly the mean" in line
-        for line in ESC(rank=1).fit(context(draw(0, 200, 16) * 0.1 + 5)).warnings
-    )
-    assert not any(
-        "nearly the mean" in line for line in ESC(rank=1).fit(context(draw(0, 200, 16))).warnings
-    )
-
-
-@pytest.mark.parametrize("batch", [1, 7, 64, 1000])
-def test_a_fit_is_bitwise_the_same_for_every_batch_size(batch):
-    z = draw(0, 150, 24)
-    assert torch.equal(
-        ESC(rank=3).fit(context(z, batch)).eraser.basis, ESC(rank=3).fit(context(z)).eraser.basis
-    )
-
-
-def test_a_fit_reports_what_it_removed():
-    z = torch.diag(torch.tensor([3.0, 2.0, 1.0, 1.0]))
-    report = ESC(rank=2).fit(context(z)).report
-    assert (report["samples"], report["dim"], report["rank"]) == (4, 4, 2)
-    assert report["energy_removed"] == pytest.approx(13 / 15)
-    assert report["singular_values"] == pytest.approx([3, 2, 1])
-    assert report["gap"] == pytest.approx(1 / 3)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_adaptive_reading_stays_within_its_tolerance(seed):
-    z = gapped(seed, 4000, 16, base=0.3, dtype=torch.float32)
-    z = z[torch.randperm(len(z), generator=torch.Generator().manual_seed(seed))]
-    fit = ESC(rank=2, adaptive=True, tolerance=0.2).fit(context(z))
-    full = ESC(rank=2).fit(context(z))
-    assert fit.report["samples"] < len(z)
-    assert sin_theta(fit.eraser.basis, full.eraser.basis) <= 0.2
-
-
-def test_released_code_keeps_only_the_forget_span():
-    z = draw(0, 10, 32)
-    as_released = released("esc").ReleasedESC(rank=2)
-    broken, fixed = as_released.fit(context(z)), ESC(rank=2).fit(context(z))
-    assert int(torch.linalg.matrix_rank(broken.eraser.matrix())) == 8
-    assert int(torch.linalg.matrix_rank(fixed.eraser.matrix())) == 30
-    many = draw(0, 100, 32)
-    torch.testing.assert_close(
-        as_released.fit(context(many)).eraser.matrix(),
-        ESC(rank=2).fit(context(many)).eraser.matrix(),
-        rtol=0,
-        atol=1e-10,
-    )
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [{"p": 1, "rank": 1}, {"rank": 1, "energy": 0.5}, {"tolerance": 0}],
-)
-def test_contradictory_settings_are_refused(settings):
-    with pytest.raises(UsageError):
-        ESC(**settings)
+# ---- wide features -------------------------------------------------------------------------------
 
 
 def wide(z, parts):

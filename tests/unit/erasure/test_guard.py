@@ -22,7 +22,7 @@ from unspan.errors import InconclusiveError, UsageError
 from unspan.extraction import find_feature_layer
 from unspan.methods import METHODS, by_name
 from unspan.run import Run
-from unspan.training.loop import Training
+from unspan.training.settings import Training
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 

@@ -14,7 +14,7 @@ from unspan.erasure import evaluation as evaluate
 from unspan.erasure.reading import pair_of
 from unspan.errors import UsageError
 from unspan.extraction import find_feature_layer
-from unspan.extraction.access_paths import compare
+from unspan.extraction.access_outcomes import compare
 from unspan.extraction.tracing import trace_calls
 from unspan.methods import LEACE, Resample
 from unspan.run import Run

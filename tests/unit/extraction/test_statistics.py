@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 from unspan.errors import ModelError
 from unspan.extraction import statistics
 from unspan.extraction.statistics import clustering, files
+from unspan.system.schemas import STATISTICS
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 CLASSES, DIM = 6, 16
@@ -125,7 +126,7 @@ def test_a_damaged_file_of_statistics_is_refused(path, spoil):
         }
         tensors |= dict([wrong[spoil]]) if spoil in wrong else {}
         said = {
-            "schema": "other/1" if spoil == "schema" else statistics.SCHEMA,
+            "schema": "other/1" if spoil == "schema" else STATISTICS.schema,
             "length": "nan" if spoil == "length" else "0.0",
             "model": "",
         }

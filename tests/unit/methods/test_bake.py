@@ -25,7 +25,7 @@ from unspan.metrics.outputs import Outputs
 from unspan.run import Run
 from unspan.training.checkpoint import Checkpoint
 from unspan.training.context import TrainingContext
-from unspan.training.loop import Training
+from unspan.training.settings import Training
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 

@@ -16,7 +16,7 @@ from unspan.extraction import statistics
 from unspan.extraction.statistics import computing
 from unspan.methods import Resample
 from unspan.methods.bake import Bake
-from unspan.training.loop import Training
+from unspan.training.settings import Training
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 KEY = b"a key of these tests"

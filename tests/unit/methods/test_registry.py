@@ -2,7 +2,7 @@
 
 import textwrap
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint
 from typing import ClassVar
 
@@ -11,6 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 import unspan
+from unspan.artifact.card import card
 from unspan.cli import app
 from unspan.erasers import Projection
 from unspan.errors import UsageError
@@ -22,7 +23,7 @@ CODE = '''
 Idea: one direction.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from unspan.erasers import Projection
@@ -41,7 +42,7 @@ class Mean(EraserMethod):
         features = [z.double() for z, _ in context.forget]
         total = sum(z.sum(0) for z in features)
         basis = (total / total.norm())[:, None]
-        return Fit(Projection(basis), {"samples": sum(map(len, features))})
+        return Fit(Projection(basis))
 
 
 def make():
@@ -187,7 +188,7 @@ class First(EraserMethod):
         read = sum(len(z) for z, _ in context.forget)
         kept = 0 if context.retain is None else sum(len(z) for z, _ in context.retain)
         basis = torch.eye(context.dim, dtype=torch.float64)[:, :1]
-        return Fit(Projection(basis), {"samples": read, "retained": kept})
+        return Fit(Projection(basis), {"read": read}, retained_used=kept)
 
 
 def test_a_context_is_complete_from_tensors_and_frozen():
@@ -201,7 +202,8 @@ def test_a_context_is_complete_from_tensors_and_frozen():
     assert torch.equal(torch.cat([labels for _, labels in batches]), y)
     assert [len(part) for part, _ in batches] == [3, 3, 3, 1]
     assert context.forget.samples_read == 10 and context.retain.samples_read == 0
-    assert First().fit(context).report == {"samples": 10, "retained": 7}
+    assert First().fit(context).report == {"read": 10}
+    assert First().fit(context).retained_used == 7
     with pytest.raises(AttributeError):
         context.key = b"other"
 
@@ -210,3 +212,26 @@ def test_an_object_that_is_no_method_is_refused(digits_net, digits_request):
     for wrong in (unspan.ESC, object(), "esc"):
         with pytest.raises(UsageError, match="is not a method"):
             unspan.erase(digits_net, digits_request, wrong)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Miscounting(First):
+    """Says a number of samples that is not true."""
+
+    name: ClassVar[str] = "miscounting"
+
+    def fit(self, context: FitContext) -> Fit:
+        return replace(super().fit(context), report={"samples": 1, "gated": 0.5})
+
+
+def test_the_receipt_counts_what_was_read_and_takes_what_was_used(digits_net, digits_request):
+    done = unspan.erase(digits_net, digits_request, Miscounting(), measure=False)
+    kept = len(digits_request.retain)
+    assert done.receipt["method"]["fit"] == {
+        "samples": len(digits_request.forget),
+        "dim": done.receipt["placement"]["feature_layer"]["dim"],
+        "retained_read": kept,
+        "retained_used": kept,
+        "gated": 0.5,
+    }
+    assert "1 to keep" not in card(done.receipt) and f"{kept} to keep" in card(done.receipt)

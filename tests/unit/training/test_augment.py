@@ -5,7 +5,7 @@ import torch
 
 from unspan.errors import UsageError
 from unspan.training.augment import augmented
-from unspan.training.loop import Training
+from unspan.training.settings import Training
 
 
 def stream(seed=0):

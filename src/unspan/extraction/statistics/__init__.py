@@ -21,13 +21,12 @@ from unspan.extraction.statistics.computing import (
     reservoir,
     sampled,
 )
-from unspan.extraction.statistics.files import SCHEMA, is_file_of_statistics
+from unspan.extraction.statistics.files import is_file_of_statistics
 from unspan.extraction.statistics.matching import load_for
 from unspan.extraction.statistics.record import Statistics, load
 from unspan.extraction.statistics.removal import without_samples
 
 __all__ = [
-    "SCHEMA",
     "Statistics",
     "is_file_of_statistics",
     "load",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unspan.erasers.scores import affine_scores
-from unspan.extraction.statistics.record import MIN_SAMPLES, unit_of
+from unspan.extraction.statistics.record import MIN_SAMPLES, deviations_of
 
 MAX_PER_CLASS = 8  # clusters of a class
 _MAX_WITHOUT_LABELS = 10  # clusters of samples that have no label
@@ -48,11 +48,11 @@ def by_label(z: Tensor, y: Tensor) -> Clusters:
     centres = z[:0].double()
     if groups:
         centres = torch.stack([group.double().mean(0) for group in groups])
-    unit = torch.ones(z.shape[1], dtype=torch.float64)
+    scale = torch.ones(z.shape[1], dtype=torch.float64)
     if len(z) > 1:
-        unit = unit_of(z.double().var(0))
-    near = centres / unit
-    rows = torch.cat([2 * near / unit, -near.square().sum(1, keepdim=True)], 1)
+        scale = deviations_of(z.double().var(0))
+    near = centres / scale
+    rows = torch.cat([2 * near / scale, -near.square().sum(1, keepdim=True)], 1)
     return Clusters(rows, labels, groups)
 
 
@@ -86,7 +86,7 @@ def k_means(z: Tensor, most: int) -> list[Tensor]:
     count = min(most, len(z) // max(MIN_SAMPLES, 2 * z.shape[1]), len(z))
     if count < 2:
         return [z] if len(z) >= MIN_SAMPLES else []
-    x = z / unit_of(z.double().var(0)).to(z)
+    x = z / deviations_of(z.double().var(0)).to(z)
     centres = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:count]]
     for _ in range(_KMEANS_STEPS):
         nearest = torch.cdist(x, centres).argmin(1)

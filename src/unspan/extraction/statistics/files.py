@@ -13,9 +13,9 @@ from torch import Tensor
 from unspan.errors import ModelError, OutputError, UsageError
 from unspan.system.digests import state_hash
 from unspan.system.output_paths import check_file
+from unspan.system.schemas import STATISTICS
 
-SCHEMA = "unspan.statistics/3"
-_FAMILY = "unspan.statistics/"
+_FAMILY, _, _ = STATISTICS.schema.rpartition("/")  # of every version
 _DIGESTED = ("schema", "length", "model")  # metadata that every file has
 _DIGESTED_IF_THERE = ("classes",)
 
@@ -34,7 +34,7 @@ def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> N
     """
     check_file(path, is_file_of_statistics, what="a file of statistics", overwrite=True)
     part = path.with_name(f".{path.name}.part-{os.getpid()}")
-    metadata = {"schema": SCHEMA} | metadata
+    metadata = {"schema": STATISTICS.schema} | metadata
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
     try:
         save_file(whole, part, metadata=metadata | {"digest": digest(tensors, metadata)})
@@ -61,10 +61,11 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise damaged(path, error) from error
-    if metadata.get("schema") != SCHEMA:
+    if metadata.get("schema") != STATISTICS.schema:
         raise ModelError(
-            f"{path} has schema {metadata.get('schema')!r}, and this version reads {SCHEMA}. Files"
-            " of other versions cannot be converted: write it again with unspan stats."
+            f"{path} has schema {metadata.get('schema')!r}, and this version reads"
+            f" {STATISTICS.schema}. Files of other versions cannot be converted: write it again"
+            " with unspan stats."
         )
     if metadata.get("digest") != digest(tensors, metadata):
         raise ModelError(
@@ -85,7 +86,7 @@ def is_file_of_statistics(path: Path) -> bool:
     """Whether a file holds statistics, of this version or another."""
     try:
         with safe_open(path, "pt") as file:
-            return str((file.metadata() or {}).get("schema")).startswith(_FAMILY)
+            return str((file.metadata() or {}).get("schema")).startswith(f"{_FAMILY}/")
     except (SafetensorError, OSError):
         return False
 

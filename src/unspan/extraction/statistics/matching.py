@@ -17,7 +17,7 @@ _SAME_ROW = 1e-2  # of the largest entry of a column
 def load_for(
     path: str,
     head: tuple[Tensor, Tensor] | None,
-    prior: Eraser | None,
+    earlier_eraser: Eraser | None,
     model: nn.Module | None,
 ) -> Statistics:
     """Statistics from a file, after checking that they describe the features of a request.
@@ -25,7 +25,7 @@ def load_for(
     Args:
         path: of the file.
         head: weight `[C, d]` and bias `[C]` of the model; None where it has none.
-        prior: eraser of earlier requests that the features went through.
+        earlier_eraser: eraser of earlier requests that the features went through.
         model: whose weights are compared; None compares none.
 
     Raises:
@@ -34,8 +34,8 @@ def load_for(
         ModelError: the file cannot be read.
     """
     found = load(path)
-    earlier = [] if prior is None else parts_of(prior)
-    if any(isinstance(part, Affine | LogitMarginEraser) for part in earlier):
+    erasers = [] if earlier_eraser is None else parts_of(earlier_eraser)
+    if any(isinstance(part, Affine | LogitMarginEraser) for part in erasers):
         raise UsageError(
             f"{path} is of the original features, which the eraser of an earlier request has"
             " changed for all samples. Give the retain set instead."

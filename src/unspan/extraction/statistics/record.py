@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from unspan.erasers.quantiles import QUANTILE_LEVELS
-from unspan.erasers.scores import apply_units
+from unspan.erasers.scores import apply_scale
 from unspan.erasers.transport import average
 from unspan.errors import DataError, ModelError
 from unspan.extraction.statistics import files
@@ -88,10 +88,10 @@ class Statistics:
         """Whether there is one covariance for all clusters."""
         return len(self.covariance) == 1
 
-    def units(self, features: Tensor | None = None) -> Tensor:
+    def deviations(self, features: Tensor | None = None) -> Tensor:
         """Deviation of every feature over all clusters `[d]`, 1 where it is constant.
 
-        What is divided by them does not depend on the units of the features.
+        Features divided by them do not depend on the units that they come in.
 
         Args:
             features: `[n, d]` others, whose spread counts as much.
@@ -102,16 +102,16 @@ class Statistics:
         variance = variance + share @ (self.mean - centre).square()
         if features is not None:
             variance = variance / 2 + (features.double() - centre).square().mean(0) / 2
-        return unit_of(variance)
+        return deviations_of(variance)
 
-    def divided(self, unit: Tensor) -> Statistics:
-        """The statistics of features divided by `unit` `[d]`; rows score those as before."""
+    def divided(self, scale: Tensor) -> Statistics:
+        """The statistics of features divided by `scale` `[d]`; rows score those as before."""
         return replace(
             self,
-            rows=apply_units(self.rows, unit),
-            mean=self.mean / unit,
-            covariance=divided(self.covariance, unit),
-            quantiles=self.quantiles / unit[:, None],
+            rows=apply_scale(self.rows, scale),
+            mean=self.mean / scale,
+            covariance=divided(self.covariance, scale),
+            quantiles=self.quantiles / scale[:, None],
         )
 
     def save(self, path: str | Path) -> Path:
@@ -203,11 +203,11 @@ def _tensors(found: Statistics) -> dict[str, Tensor]:
     return {name: value for name, value in vars(found).items() if isinstance(value, Tensor)}
 
 
-def unit_of(variance: Tensor) -> Tensor:
+def deviations_of(variance: Tensor) -> Tensor:
     """Deviations `[d]` of variances, 1 where the variance is 0."""
     return variance.sqrt().where(variance > 0, torch.ones_like(variance))
 
 
-def divided(covariance: Tensor, unit: Tensor) -> Tensor:
-    """Covariances `[..., d, d]` of features divided by `unit` `[d]`."""
-    return covariance / unit[:, None] / unit
+def divided(covariance: Tensor, scale: Tensor) -> Tensor:
+    """Covariances `[..., d, d]` of features divided by `scale` `[d]`."""
+    return covariance / scale[:, None] / scale

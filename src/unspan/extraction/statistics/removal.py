@@ -30,7 +30,7 @@ def without_samples(found: Statistics, z: Tensor, head: Tensor | None) -> Statis
         DataError: fewer than two clusters would be left.
     """
     home = _nearest_cluster(found, z, head)
-    unit = found.units()
+    scale = found.deviations()
     count = found.count.clone()
     mean = found.mean.clone()
     covariance = found.covariance.clone()
@@ -42,15 +42,15 @@ def without_samples(found: Statistics, z: Tensor, head: Tensor | None) -> Statis
         left = int(count[cluster]) - len(own)
         whole = (freedom if shared else int(count[cluster]) - 1) * covariance[at]
         others = whole - own.mT @ own
-        if _were_never_in(divided(whole, unit), divided(others, unit)):
+        if _were_never_in(divided(whole, scale), divided(others, scale)):
             continue
         count[cluster] = max(left, 0)
         if left < MIN_SAMPLES:
             continue
         shift = -own.sum(0) / left
         freedom -= len(own) if shared else 0
-        scatter = _nearest_positive(divided(others - left * shift[:, None] * shift, unit))
-        covariance[at] = divided(scatter, 1 / unit) / (freedom if shared else left - 1)
+        scatter = _nearest_positive(divided(others - left * shift[:, None] * shift, scale))
+        covariance[at] = divided(scatter, 1 / scale) / (freedom if shared else left - 1)
         mean[cluster] += shift
     kept = replace(found, count=count, mean=mean, covariance=covariance)
     return kept.only(count >= MIN_SAMPLES)
@@ -68,8 +68,8 @@ def _nearest_cluster(found: Statistics, z: Tensor, head: Tensor | None) -> Tenso
         predicted = found.labels[affine_scores(found.rows, z).argmax(1)]
     else:
         predicted = affine_scores(head, z).argmax(1)
-    unit = found.units()
-    distance = torch.cdist(z / unit, found.mean / unit)
+    scale = found.deviations()
+    distance = torch.cdist(z / scale, found.mean / scale)
     distance[predicted[:, None] != found.labels] = math.inf
     nearest = distance.min(1)
     return torch.where(nearest.values.isfinite(), nearest.indices, -1)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unspan.erasers.discriminant import discriminant
 from unspan.erasers.gated import is_gated
-from unspan.erasers.scores import undo_units
+from unspan.erasers.scores import undo_scale
 from unspan.errors import InconclusiveError, UsageError
 from unspan.extraction.statistics import Statistics
 
@@ -80,16 +80,16 @@ def gate_of_head(
 
 
 def gate_of_samples(
-    features: Tensor, retained: Statistics, unit: Tensor, false_positives: float
+    features: Tensor, retained: Statistics, scale: Tensor, false_positives: float
 ) -> GateRows:
     """Step 1 for samples of no class: a sample is gated when a linear discriminant is positive.
 
     Args:
         features: `[n, d]` of the request, in their own units.
         retained: in their own units.
-        unit: `[d]`, by which both are divided first.
+        scale: `[d]`, by which both are divided first.
         false_positives: share of the retained samples that is gated.
     """
-    own = retained.divided(unit)
-    row = discriminant(features / unit, own.count, own.mean, own.covariance, false_positives)
-    return GateRows(undo_units(row, unit), torch.zeros_like(row))
+    own = retained.divided(scale)
+    row = discriminant(features / scale, own.count, own.mean, own.covariance, false_positives)
+    return GateRows(undo_scale(row, scale), torch.zeros_like(row))

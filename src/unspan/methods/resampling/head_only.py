@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unspan.erasers import LogitMarginEraser
 from unspan.erasers.gated import features_of_classes
-from unspan.erasers.scores import undo_units
+from unspan.erasers.scores import undo_scale
 from unspan.errors import UsageError
 from unspan.methods.resampling.gate import GateRows
 from unspan.methods.resampling.steps import spread_over_clusters
@@ -19,7 +19,7 @@ def fit_head_only(
     features: Tensor,
     head: tuple[Tensor, Tensor],
     gate: GateRows,
-    gone: Collection[int],
+    erased: Collection[int],
     generator: torch.Generator,
 ) -> tuple[LogitMarginEraser, float]:
     """The eraser that knows only the head, and the share of the features that it gates.
@@ -28,7 +28,7 @@ def fit_head_only(
         features: `[n, d]` of the request.
         head: weight `[C, d]` and bias `[C]`.
         gate: of the classes to be forgotten.
-        gone: classes that are forgotten now or were before.
+        erased: classes that are forgotten now or were before.
         generator: keyed.
 
     Raises:
@@ -42,10 +42,10 @@ def fit_head_only(
         )
     gated, _ = gate.split(features)
     size = features.square().mean(0).sqrt()
-    unit = size.where(size > 0, torch.ones_like(size))
+    scale = size.where(size > 0, torch.ones_like(size))
     equal = torch.ones(len(gate.others))
-    assignment = spread_over_clusters(gated / unit, gate.others, equal, 0.0, generator)
-    made = features_of_classes(head, gone, unit)
+    assignment = spread_over_clusters(gated / scale, gate.others, equal, 0.0, generator)
+    made = features_of_classes(head, erased, scale)
     if not made.are_read(gate.forgotten, gate.others):
         weight = head[0]
         raise UsageError(
@@ -54,6 +54,6 @@ def fit_head_only(
             " statistics."
         )
     eraser = LogitMarginEraser(
-        gate.forgotten, gate.others, undo_units(assignment, unit), made.of_class, made.base
+        gate.forgotten, gate.others, undo_scale(assignment, scale), made.of_class, made.base
     )
     return eraser, len(gated) / len(features)

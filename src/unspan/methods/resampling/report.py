@@ -9,8 +9,8 @@ _FEW_GATED = 0.5  # of the forget samples
 _MANY_MOVED = 0.03  # of the retained samples
 
 
-def warnings_of(report: dict[str, Any]) -> tuple[str, ...]:
-    """The warnings that the figures of a fit call for."""
+def warnings_of(report: dict[str, Any], dim: int) -> tuple[str, ...]:
+    """The warnings that the figures of a fit in `dim` dimensions call for."""
     found = []
     if report["gated"] < _FEW_GATED:
         found.append(
@@ -22,10 +22,10 @@ def warnings_of(report: dict[str, Any]) -> tuple[str, ...]:
             f"the gate holds {report['moved']:.0%} of the retained samples as well, and moves them"
             " too; ask for less with margin or false_positives"
         )
-    if report.get("fewest_retained", math.inf) < 2 * report["dim"]:
+    if report.get("fewest_retained", math.inf) < 2 * dim:
         found.append(
             f"the statistics of a cluster rest on {report['fewest_retained']} samples in"
-            f" {report['dim']} dimensions: what goes there can be told from real samples, and"
+            f" {dim} dimensions: what goes there can be told from real samples, and"
             " probes may read it (docs/resample.md); give more retain data, or statistics='head'"
             " where only answers are served"
         )

@@ -11,12 +11,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from unspan.erasers import Resampler, affine_scores
+from unspan.erasers import affine_scores
 from unspan.erasers.keyed import balanced, draw_codebooks, draw_noise_vectors, random_scores
 from unspan.erasers.linalg import root
 from unspan.erasers.quantiles import interpolated, quantiles_of
-from unspan.erasers.resampler import affine_by_cluster, noise_index
-from unspan.erasers.scores import undo_units
+from unspan.erasers.resampler import affine_by_cluster
 from unspan.erasers.transport import (
     average,
     covariance_correction,
@@ -26,60 +25,9 @@ from unspan.erasers.transport import (
     with_ridge,
 )
 from unspan.extraction.statistics import Statistics
-from unspan.methods.resampling.gate import GateRows
 
 _SIMULATED = 4000  # samples of a cluster
 _CHUNK = 512  # samples that go through the maps of their clusters at a time
-
-
-def fit_resampler(
-    gate: GateRows,
-    gated: Tensor,
-    missed: Tensor,
-    retained: Statistics,
-    unit: Tensor,
-    *,
-    semantic_weight: float,
-    noise_fraction: float,
-    generator: torch.Generator,
-) -> Resampler:
-    """Steps 2 to 5, on features divided by `unit`, and the eraser in the features' own units.
-
-    Args:
-        gate: of step 1.
-        gated: `[n, d]` features of the request that the gate holds.
-        missed: `[m, d]` features of the request that it misses.
-        retained: statistics of where the samples go.
-        unit: `[d]`, deviation of each feature.
-        semantic_weight: as in `spread_over_clusters`.
-        noise_fraction: as in `draw_noise`.
-        generator: of the keyed choices.
-    """
-    gated = gated / unit
-    own = retained.divided(unit)
-    assignment = assign_clusters(gated, missed / unit, own, semantic_weight, generator)
-    codebooks, noise = draw_noise(gated, noise_fraction, generator)
-
-    x = gated + noise[noise_index(affine_scores(codebooks, gated), len(noise))]
-    cluster = affine_scores(assignment, gated).argmax(1)
-    maps, offsets, knots = map_to_clusters(x, cluster, own)
-    corrections, shifts = correct_covariance(own, knots, generator)
-
-    length = torch.tensor(retained.length, dtype=torch.float64)
-    return Resampler(
-        forgotten=gate.forgotten,
-        others=gate.others,
-        assignment=undo_units(assignment, unit),
-        codebooks=undo_units(codebooks, unit),
-        noise=noise * unit,
-        maps=maps / unit,
-        offsets=offsets,
-        knots=knots,
-        quantiles=retained.quantiles,
-        covariance_correction=unit[:, None] * corrections / unit,
-        shifts=shifts * unit,
-        length=length if retained.length > 0 else None,
-    )
 
 
 # step 2: a cluster for each gated sample

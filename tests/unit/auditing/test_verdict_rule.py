@@ -3,15 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unspan.auditing.reading import (
-    ERASED,
-    INCONCLUSIVE,
-    NOT_MEASURABLE,
-    RETAINED,
-    judge,
-    overall,
-    verdict,
-)
+from unspan.audit_record.vocabulary import ERASED, INCONCLUSIVE, NOT_MEASURABLE, RETAINED
+from unspan.auditing.verdict_rule import judge, overall, verdict
 from unspan.metrics.score import Reading, auc_reading
 
 

@@ -1,10 +1,8 @@
-"""The verdicts, levels and goals of an audit, thresholds of the verdicts, the schema."""
+"""The words of an audit: verdicts, levels, goals, references, groups of scores."""
 
 from __future__ import annotations
 
 from unspan.system.text_enum import TextEnum
-
-SCHEMA = "unspan.audit/2"
 
 
 class Verdict(TextEnum):
@@ -14,6 +12,12 @@ class Verdict(TextEnum):
     RETAINED = "RETAINED"
     INCONCLUSIVE = "INCONCLUSIVE"
     NOT_MEASURABLE = "NOT MEASURABLE"
+
+
+ERASED = Verdict.ERASED
+RETAINED = Verdict.RETAINED
+INCONCLUSIVE = Verdict.INCONCLUSIVE
+NOT_MEASURABLE = Verdict.NOT_MEASURABLE
 
 
 class Level(TextEnum):
@@ -59,6 +63,28 @@ GOAL_NAME = {
 }
 
 
+class ReferenceKind(TextEnum):
+    """What the erased model is compared with."""
+
+    RETRAINED = "retrained"
+    RANDOM = "random weights"
+    PIXELS = "raw pixels"
+
+
+class ScoreGroup(TextEnum):
+    """Which part of the report a score belongs to."""
+
+    UTILITY = "utility"
+    OUTPUT = "output"
+    PUBLISHED = "published"
+    RELEARNING = "relearning"
+    MEMBERSHIP = "membership"
+    LEAKAGE = "leakage"
+    CAST = "cast"
+    STABILITY = "stability"
+    REPRESENTATION = "representation"
+
+
 class Topic(TextEnum):
     """A part of an audit that may be left out; its value is the section of the report."""
 
@@ -77,11 +103,8 @@ class Topic(TextEnum):
     CONTROLS = "controls"
 
 
-ERASED = Verdict.ERASED
-RETAINED = Verdict.RETAINED
-INCONCLUSIVE = Verdict.INCONCLUSIVE
-NOT_MEASURABLE = Verdict.NOT_MEASURABLE
-MARK: dict[str, str] = {ERASED: "yes", RETAINED: "no", INCONCLUSIVE: "open", NOT_MEASURABLE: "none"}
-ERASED_BELOW = 0.10  # of the recoverable fraction
-RETAINED_ABOVE = 0.25
-ROOM = 0.10  # smallest difference of original and reference that can be measured
+class Expected(TextEnum):
+    """What an audit should say of a planted case: a fake is caught, noise passes."""
+
+    CAUGHT = "caught"
+    PASSED = "passed"

@@ -9,15 +9,16 @@ from torch import nn
 from torch.utils.data import Dataset
 
 import unspan
+from unspan.erasure import checks
 from unspan.errors import UsageError
-from unspan.methods import METHODS, TrainedMethod, by_name, registered
+from unspan.methods import LEACE, METHODS, FitContext, TrainedMethod, by_name, registered
 from unspan.methods.boundary import Boundary
 from unspan.methods.dlfd import DLFD
 from unspan.methods.esc import ESC
 from unspan.methods.esc_t import ESCT
 from unspan.methods.random_labels import RandomLabels
 from unspan.methods.scrub import Scrub
-from unspan.training.loop import Training
+from unspan.training.settings import Training
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -243,3 +244,25 @@ def test_every_method_has_a_card(method):
     assert card.needs <= {"forget", "forget_labels", "retain", "holdout"}
     assert card.trains == issubclass(method, TrainedMethod)
     assert by_name(method.name) is method
+
+
+ALONE = ["esc-t", "leace", "resample", "resample, head only"]
+
+
+@pytest.mark.parametrize("name", [*VARIANTS, "adaptive"])
+def test_several_processes_are_refused_before_data_are_read_where_one_is_declared(
+    net, request_, name, monkeypatch
+):
+    method = ESC(rank=1, adaptive=True) if name == "adaptive" else VARIANTS[name]
+    assert method.one_process == (name in [*ALONE, "adaptive"])
+    if not method.one_process:
+        return
+    monkeypatch.setattr(checks.dist, "world", lambda: 2)
+    unread = replace(request_, forget=Forbidden(10))
+    with pytest.raises(UsageError, match=f"{method.name} .* one process.*without torchrun"):
+        unspan.erase(net, unread, method, check_labels=False, measure=False)
+
+
+def test_a_context_without_a_retain_set_says_what_to_give():
+    with pytest.raises(UsageError, match="retain="):
+        LEACE().fit(FitContext.from_tensors(torch.randn(30, 4)))

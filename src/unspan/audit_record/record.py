@@ -1,0 +1,367 @@
+"""The record of an audit: everything that audit.json holds, as frozen dataclasses.
+
+An audit builds one `AuditRecord`. Verdict, exit code, both reports and the JSON follow from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from unspan.audit_record.drawings import Figures
+from unspan.audit_record.vocabulary import (
+    Expected,
+    Goal,
+    Level,
+    LevelState,
+    ReferenceKind,
+    ScoreGroup,
+    Topic,
+    Verdict,
+)
+from unspan.metrics.identity import AttackId, AttackKind, ScoreKind
+from unspan.metrics.score import Score
+
+Unit = Literal["share", "AUC"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackResult:
+    """How one attack reads the erased model.
+
+    Attributes:
+        attack: name.
+        unit: `share` or `AUC`.
+        n: forget test samples.
+        original: what the attack reads in the original.
+        erased: in the erased model, with 95 % interval `erased_low` to `erased_high`.
+        reference: in the reference (mean over several).
+        rho: recoverable fraction, None when it is not measurable.
+        rho_low: lower end of its 95 % interval (paired bootstrap over test samples and references).
+        rho_high: upper end.
+        rho_low_corrected: lower end with the error rate divided by the number of attacks tried
+            (Bonferroni).
+        verdict: one of the four words.
+        exceeds: more is read than in the reference, by the 95 % interval of the difference, however
+            little separates reference and original.
+        retain: accuracy of the attack on retained samples in the erased model.
+        note: one sentence when something needs saying.
+        identity: which attack this is, for decisions.
+        explain: what a person without training in the field should know about it.
+        converged: it ran to its end in every model; one that trains nothing always does.
+    """
+
+    attack: str
+    unit: Unit
+    n: int
+    original: float
+    erased: float
+    erased_low: float
+    erased_high: float
+    reference: float
+    rho: float | None
+    rho_low: float | None
+    rho_high: float | None
+    rho_low_corrected: float | None
+    verdict: Verdict
+    exceeds: bool = False
+    retain: float | None = None
+    note: str = ""
+    identity: AttackId = AttackId(AttackKind.OTHER)
+    explain: str = ""
+    converged: bool = True
+
+
+@dataclass(frozen=True)
+class LevelResult:
+    """One rung of what may be claimed.
+
+    Attributes:
+        level: `L0` to `L4`, or `S` for single samples.
+        title: what it means.
+        state: whether it holds.
+        why: the measurement behind it.
+    """
+
+    level: Level
+    title: str
+    state: LevelState
+    why: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether the level may be claimed."""
+        return self.state is LevelState.HOLDS
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoalResult:
+    """One goal for a service, and what was measured for it.
+
+    Attributes:
+        id: which goal.
+        goal: the same in words, with its rule.
+        what: the attack or score that came nearest to missing it.
+        value: what was measured, with 95 % interval `low` to `high`.
+        unit: of the value.
+        n: samples behind it.
+        bound: what the value is held against.
+        at_most: the value may not exceed the bound; otherwise not fall below it.
+        met: the value is within the bound.
+        sure: its interval is as well.
+    """
+
+    id: Goal
+    goal: str
+    what: str
+    value: float | None
+    low: float | None
+    high: float | None
+    unit: str
+    n: int
+    bound: float
+    at_most: bool
+    met: bool
+    sure: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreRow(Score):
+    """A score, with the model it is of and the part of the report it belongs to.
+
+    Attributes:
+        group: part of the report.
+        model: `before`, `after`, or a reference.
+        kind: which score this is, for decisions.
+    """
+
+    group: ScoreGroup
+    model: str
+    kind: ScoreKind = ScoreKind.OTHER
+
+
+@dataclass(frozen=True)
+class Control:
+    """One planted case.
+
+    Attributes:
+        name: what was planted.
+        expect: `caught` (a fake) or `passed` (nothing to find).
+        caught: whether the audit called it RETAINED.
+        found: what the audit said, for people.
+        detail: the number behind it.
+    """
+
+    name: str
+    expect: Expected
+    caught: bool
+    found: str
+    detail: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether the audit said what it should."""
+        return self.caught == (self.expect is Expected.CAUGHT)
+
+
+@dataclass(frozen=True)
+class Informative:
+    """Whether a score can tell an erasure from a fake.
+
+    Attributes:
+        metric: the score.
+        informative: False when a fake passes it.
+        why: the measurement behind it.
+    """
+
+    metric: str
+    informative: bool
+    why: str
+
+
+@dataclass(frozen=True)
+class NotRun:
+    """A part of an audit that was left out.
+
+    Attributes:
+        topics: sections of the report that stay empty for it.
+        name: what was left out.
+        why: the reason.
+    """
+
+    topics: list[Topic]
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditedRequest:
+    """What was to be forgotten.
+
+    Attributes:
+        kind: `class`, or how samples were chosen.
+        selector: names of the classes; empty for samples.
+        samples: to be forgotten.
+        test_samples: the attacker is judged on.
+        test: where those come from, in words.
+    """
+
+    kind: str
+    selector: list[str]
+    samples: int
+    test_samples: int
+    test: str
+
+
+@dataclass(frozen=True)
+class AuditedMethod:
+    """How the erased model was made, when it says so.
+
+    Attributes:
+        name: of the method.
+        form: where the eraser sits: `projected`, `trained`, …
+    """
+
+    name: str
+    form: str
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the erased model is compared with.
+
+    Attributes:
+        kind: retrained models, random weights, or the inputs themselves.
+        count: how many models.
+        usable: False when one has seen the forgotten data.
+        note: one sentence about what it can tell.
+    """
+
+    kind: ReferenceKind
+    count: int
+    usable: bool
+    note: str
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Thresholds of the verdicts, see `auditing.verdict_rule`."""
+
+    erased_below: float
+    retained_above: float
+    room: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What an audit was run with.
+
+    Attributes:
+        seed: of probes and bootstrap.
+        batch_size: of forward passes.
+        attacks: which suite.
+        feature_layer: where features were read, None when it was found.
+        pool: how maps became vectors, None when the layer decides.
+        rule: thresholds of the verdicts.
+    """
+
+    seed: int
+    batch_size: int
+    attacks: str
+    feature_layer: str | None
+    pool: str | None
+    rule: Rule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hashes:
+    """sha256 of models, data and settings."""
+
+    before: str
+    after: str
+    reference: list[str]
+    fit_data: str
+    test_data: str
+    config: str
+
+
+@dataclass(frozen=True)
+class EarlierAudit:
+    """Another audit of the same request, from the log.
+
+    Attributes:
+        after: hash of the audited model.
+        config: hash of its settings.
+        verdict: None when it did not finish.
+    """
+
+    after: str
+    config: str
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditRecord:
+    """Everything that an audit measured and said.
+
+    Attributes:
+        schema: name and version of the JSON form.
+        created: when the audit ran.
+        verdict: the word for all attacks together.
+        headline: the strongest attack in a sentence.
+        request: what was to be forgotten.
+        method: how the erased model was made, None when it does not say.
+        levels: what may be claimed, from the weakest to the strongest.
+        claims: sentences that may be quoted; none when no level holds.
+        goals: for a service that gives out features or scores.
+        can_still: what an attacker can still do.
+        next_steps: what to do now.
+        limits: of this audit.
+        reference: what the erased model is compared with.
+        attacks: strongest first.
+        details: settings and convergence of each attack, by model and attack.
+        scores: everything that is reported beside the attacks.
+        controls: planted cases and what the audit said about them.
+        informative: scores, and whether a fake passes them.
+        notes: warnings.
+        not_run: what was left out, and why.
+        figures: numbers behind the drawings.
+        settings: of the audit.
+        hashes: of models, data and settings.
+        attempts: earlier audits of the same request.
+        versions: of the libraries.
+        seconds: how long it took.
+    """
+
+    schema: str
+    created: str
+    verdict: Verdict
+    headline: str
+    request: AuditedRequest
+    method: AuditedMethod | None
+    levels: list[LevelResult]
+    claims: list[str]
+    goals: list[GoalResult]
+    can_still: list[str]
+    next_steps: list[str]
+    limits: list[str]
+    reference: Reference
+    attacks: list[AttackResult]
+    details: dict[str, dict[str, dict[str, Any]]]
+    scores: list[ScoreRow]
+    controls: list[Control]
+    informative: list[Informative]
+    notes: list[str]
+    not_run: list[NotRun]
+    figures: Figures
+    settings: Settings
+    hashes: Hashes
+    attempts: list[EarlierAudit]
+    versions: dict[str, str]
+    seconds: dict[str, float]
+    seal: str = ""
+
+    @property
+    def trusted(self) -> bool:
+        """Every self-test did what it should, and the reference can serve as one."""
+        return all(one.ok for one in self.controls) and self.reference.usable

@@ -1,0 +1,233 @@
+"""From what an audit measured to its record: levels, goals, claims, sentences, what was not run."""
+
+from __future__ import annotations
+
+from unspan.artifact import receipt as receipts
+from unspan.artifact.deletion import record_of
+from unspan.audit_record.drawings import Figures
+from unspan.audit_record.record import (
+    AuditedMethod,
+    AuditedRequest,
+    AuditRecord,
+    EarlierAudit,
+    GoalResult,
+    Hashes,
+    NotRun,
+    Reference,
+    Settings,
+)
+from unspan.audit_record.stored import SCHEMA
+from unspan.audit_record.vocabulary import ReferenceKind, ScoreGroup, Topic
+from unspan.auditing import statements
+from unspan.auditing.case import Case, relabelled
+from unspan.auditing.goals import goals
+from unspan.auditing.levels import Evidence, levels
+from unspan.auditing.measured import Measurements
+from unspan.auditing.scores import described
+from unspan.auditing.suite import explain
+from unspan.metrics.identity import AttackKind, ScoreKind
+from unspan.metrics.score import Score
+
+_HELD_OUT = "held-out test data"
+_FIFTH = "a held-out fifth of the data given (no test split)"
+_REFERENCE_NOTE = {
+    ReferenceKind.RANDOM: (
+        "the same architecture with random weights; a model retrained without the data would say"
+        " more, since features learned from other classes often separate one that was never seen"
+    ),
+    ReferenceKind.PIXELS: "the inputs themselves, averaged to 8 x 8 pixels",
+}
+_NO_MEMBERSHIP = NotRun(
+    [Topic.MEMBERSHIP],
+    "membership of single samples (RMIA)",
+    "needs class scores, labels, and models trained without the samples (--reference)",
+)
+_NO_LAYERS = NotRun(
+    [Topic.SWEEP],
+    "earlier layers",
+    "no layer that all models share was found before the features",
+)
+_NO_SCORES = NotRun(
+    [Topic.UTILITY, Topic.CAST],
+    "scores, casts, output signature",
+    "the model gives no class scores",
+)
+_NO_CLASS = NotRun(
+    [Topic.ATTACKS, Topic.PUBLISHED, Topic.RELEARNING],
+    "class probes (linear, kNN, MLP, few-shot, KR)",
+    "the request is of samples, not of a class",
+)
+_NO_GRADCAM = NotRun(
+    [Topic.GRADCAM],
+    "Grad-CAM pictures",
+    (
+        "not asked for: the pictures show forgotten samples, and a report holds none by default"
+        " (--gradcam 4 draws four)"
+    ),
+)
+_NO_TRAINING = NotRun(
+    [],
+    "recovery by fine-tuning, shadow models (U-LiRA)",
+    "need training; not part of the default audit",
+)
+
+
+def recorded(
+    case: Case,
+    found: Measurements,
+    settings: Settings,
+    hashes: Hashes,
+    attempts: list[EarlierAudit],
+    drawn: Figures,
+    seconds: dict[str, float],
+) -> AuditRecord:
+    """The record of an audit.
+
+    Args:
+        case: what it worked on.
+        found: what it measured.
+        settings: it was run with.
+        hashes: of models, data and settings.
+        attempts: earlier audits of the same request.
+        drawn: numbers behind the drawings.
+        seconds: how long it took.
+    """
+    judged = levels(_evidence(case, found))
+    split = _HELD_OUT if case.parts.held_out else _FIFTH
+    what = f"{case.request.kind} {', '.join(case.request.selector)}"
+    handed_out = [one.note for one in found.handed_out]
+    warned = [f"{note.capitalize()}." for note in handed_out]
+    any_level = any(one.holds for one in judged)
+    return AuditRecord(
+        schema=SCHEMA,
+        created=receipts.now(),
+        verdict=found.verdict,
+        headline=" ".join([*warned, statements.headline(found.attacks, case.kind)]),
+        request=_request(case, split),
+        method=_method(case),
+        levels=judged,
+        claims=statements.claims(judged, what, split),
+        goals=_goals(case, found),
+        can_still=_can_still(found),
+        next_steps=statements.next_steps(found.verdict, case.kind, any_level),
+        limits=_limits(case),
+        reference=_reference(case),
+        attacks=found.attacks,
+        details={
+            name: {one.attack: one.detail for one in own} for name, own in found.readings.items()
+        },
+        scores=found.scores,
+        controls=found.controls,
+        informative=found.informative,
+        notes=[*case.notes, *statements.attempted(attempts), *handed_out],
+        not_run=_not_run(case, found, drawn),
+        figures=drawn,
+        settings=settings,
+        hashes=hashes,
+        attempts=attempts,
+        versions=receipts.versions(),
+        seconds=seconds,
+    )
+
+
+def _evidence(case: Case, found: Measurements) -> Evidence:
+    changed = found.white_box.changed
+    fit_r2 = described(found.scores, ScoreKind.GUARDEDNESS_FIT, "after")
+    guarded = [fit_r2, _affine_area(found)]
+    return Evidence(
+        classes=case.test["before"].classes(),
+        usable=case.usable,
+        own_head=described(found.scores, ScoreKind.FORGET_ACCURACY, "after", "test forget"),
+        relabelled=relabelled(case),
+        casts=[one for one in found.scores if one.group is ScoreGroup.CAST],
+        guarded=[one for one in guarded if one is not None],
+        attacks=found.attacks,
+        earlier_layers=found.white_box.word,
+        weights_changed=None if changed is None else bool(changed),
+        samples=found.samples,
+    )
+
+
+def _affine_area(found: Measurements) -> Score | None:
+    """The one-against-the-rest AUC of the erased model as a score."""
+    for one in found.attacks:
+        if one.identity.kind is AttackKind.LINEAR_AGAINST_REST:
+            return Score(
+                name=one.attack,
+                value=one.erased,
+                low=one.erased_low,
+                high=one.erased_high,
+                unit="AUC",
+                split="test",
+                n=one.n,
+            )
+    return None
+
+
+def _request(case: Case, split: str) -> AuditedRequest:
+    tested = int(case.test["before"].forget.sum())
+    known = int(case.fit["before"].forget.sum())
+    return AuditedRequest(
+        kind=case.request.kind,
+        selector=list(case.request.selector),
+        samples=known if case.parts.held_out else known + tested,
+        test_samples=tested,
+        test=split,
+    )
+
+
+def _method(case: Case) -> AuditedMethod | None:
+    record = record_of(case.subjects[1].model)
+    if record is None:
+        return None
+    return AuditedMethod(record.receipt["method"]["name"], record.form)
+
+
+def _goals(case: Case, found: Measurements) -> list[GoalResult]:
+    if not case.by_class:
+        return []
+    retrained = case.kind is ReferenceKind.RETRAINED
+    return goals(found.attacks, found.scores, case.test["before"].classes(), retrained)
+
+
+def _can_still(found: Measurements) -> list[str]:
+    changed = found.white_box.changed
+    return statements.can_still(
+        found.attacks,
+        explain,
+        noise=described(found.scores, ScoreKind.NOISE, "after"),
+        mirror=described(found.scores, ScoreKind.MIRROR, "after"),
+        weights_changed=None if changed is None else bool(changed),
+        recovered=found.white_box.recovered,
+    )
+
+
+def _limits(case: Case) -> list[str]:
+    if case.parts.held_out:
+        return statements.LIMITS
+    return [*statements.LIMITS, statements.TEST_WAS_TRAINED_ON]
+
+
+def _reference(case: Case) -> Reference:
+    count = len(case.references)
+    if case.kind is ReferenceKind.RETRAINED:
+        models = "1 model" if count == 1 else f"{count} models"
+        note = f"{models} given as trained without the forgotten data"
+        if count < 3:
+            note += "; several seeds would tell how much training alone varies"
+    else:
+        note = _REFERENCE_NOTE[case.kind]
+    return Reference(case.kind, count, case.usable, note)
+
+
+def _not_run(case: Case, found: Measurements, drawn: Figures) -> list[NotRun]:
+    """What was left out of this audit; a new part of the audit is entered here."""
+    left_out = [
+        (_NO_MEMBERSHIP, found.samples is None),
+        (_NO_LAYERS, found.white_box.word is None),
+        (_NO_SCORES, case.test["after"].logits is None),
+        (_NO_CLASS, not case.by_class),
+        (_NO_GRADCAM, not drawn.gradcam),
+        (_NO_TRAINING, True),
+    ]
+    return [entry for entry, missing in left_out if missing]

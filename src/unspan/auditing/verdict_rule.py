@@ -1,0 +1,251 @@
+"""The verdict rule: how much of what the original knew is still recovered, against a reference that
+never knew it.
+
+For one attack, with O, E and R what it reads in the original, the erased and the reference model,
+the recoverable fraction is `rho = (E - R) / (O - R)`: 1 means nothing was removed, 0 means no more
+than the reference gives away, below 0 means less than a model that never saw the data, which is
+itself a trace.
+
+One attack (`verdict`), by the 95 % interval of rho:
+
+- NOT MEASURABLE: O and R are less than `ROOM` apart.
+- ERASED: the whole interval is at most `ERASED_BELOW`, and the attack still works on what was kept.
+- RETAINED: the whole interval is at least `RETAINED_ABOVE`.
+- INCONCLUSIVE: anything else.
+
+All attacks together (`overall`): RETAINED if one is, corrected for how many were tried; ERASED if
+every measurable one is and no other reads more than the reference; otherwise INCONCLUSIVE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from unspan.audit_record.record import AttackResult
+from unspan.audit_record.vocabulary import (
+    ERASED,
+    INCONCLUSIVE,
+    NOT_MEASURABLE,
+    RETAINED,
+    Verdict,
+)
+from unspan.metrics.score import Reading
+from unspan.report.formatting import percent
+
+ERASED_BELOW = 0.10  # of the recoverable fraction
+RETAINED_ABOVE = 0.25
+ROOM = 0.10  # smallest difference of original and reference that can be measured
+BLIND_BELOW = 0.5  # of its accuracy on retained samples in the original
+_RESAMPLES = 2000
+_DRAWN = 100_000  # positions drawn at a time
+_SMALL = 100  # below this many forget samples a bootstrap is too narrow: exact intervals widen it
+_TOO_CLOSE = (
+    "the reference reads the forgotten samples nearly as well as the original, so this attack"
+    " cannot tell"
+)
+_OVER_ERASED = "less is read than in the reference: over-erased, which is itself a trace"
+
+
+@dataclass(frozen=True)
+class _Interval:
+    """95 % interval of the recoverable fraction, and its lower end corrected for many attacks."""
+
+    low: float
+    high: float
+    corrected_low: float
+
+
+def verdict(
+    original: Reading,
+    erased: Reading,
+    references: Sequence[Reading],
+    *,
+    attacks: int = 1,
+    seed: int = 0,
+) -> AttackResult:
+    """Apply the rule to one attack.
+
+    Args:
+        original: of the model before.
+        erased: of the model after; row i is the same test sample everywhere.
+        references: of one or more models that never saw the forget data.
+        attacks: how many attacks are tried together.
+        seed: of the bootstrap.
+    """
+    reference = sum(one.value for one in references) / len(references)
+    low, high = erased.interval()
+    fractions, differences = _bootstrap(original, erased, references, seed)
+    result = AttackResult(
+        attack=erased.attack,
+        identity=erased.identity,
+        unit=erased.unit,
+        n=len(erased.forget),
+        original=original.value,
+        erased=erased.value,
+        erased_low=low,
+        erased_high=high,
+        reference=reference,
+        rho=None,
+        rho_low=None,
+        rho_high=None,
+        rho_low_corrected=None,
+        verdict=NOT_MEASURABLE,
+        exceeds=_ends(differences, 0.95)[0] > 0,
+        retain=erased.retain,
+        note=_TOO_CLOSE,
+    )
+    if original.value - reference < ROOM:
+        return result
+    interval = _interval(original, erased, reference, fractions, attacks)
+    word, note = judge(interval.low, interval.high), ""
+    if interval.high < 0:
+        note = _OVER_ERASED
+    if word == ERASED and blind(original, erased):
+        word, note = INCONCLUSIVE, _blind_note(original, erased)
+    return replace(
+        result,
+        rho=_fraction(erased.value, original.value, reference),
+        rho_low=interval.low,
+        rho_high=interval.high,
+        rho_low_corrected=interval.corrected_low,
+        verdict=word,
+        note=note,
+    )
+
+
+def judge(rho_low: float, rho_high: float) -> Verdict:
+    """The word for an interval of the recoverable fraction."""
+    if rho_high <= ERASED_BELOW:
+        return ERASED
+    return RETAINED if rho_low >= RETAINED_ABOVE else INCONCLUSIVE
+
+
+def blind(original: Reading, erased: Reading) -> bool:
+    """Whether an attack lost more than half of its accuracy on retained samples: the features were
+    made useless, or it was starved.
+    """
+    return (
+        erased.retain is not None
+        and original.retain is not None
+        and erased.retain < BLIND_BELOW * original.retain
+    )
+
+
+def overall(
+    original: Sequence[Reading],
+    erased: Sequence[Reading],
+    references: Sequence[Sequence[Reading]],
+    *,
+    seed: int = 0,
+) -> tuple[Verdict, list[AttackResult]]:
+    """The word for all attacks together, and the result of each; those that name samples first,
+    then by what they read.
+
+    RETAINED needs one attack that reads too much by its corrected interval (the first step of
+    Holm). ERASED needs every measurable attack below its bound, and no other attack above the
+    reference; no correction is needed there.
+
+    Args:
+        original: readings of the model before, one for each attack.
+        erased: of the model after.
+        references: for each attack, the readings of all references.
+        seed: of the bootstrap.
+    """
+    each = [
+        verdict(o, e, r, attacks=len(erased), seed=seed)
+        for o, e, r in zip(original, erased, references, strict=True)
+    ]
+    each.sort(key=lambda one: (one.unit == "share", one.erased), reverse=True)
+    measurable = [one for one in each if one.rho is not None]
+    others = [one for one in each if one.rho is None]
+    if not measurable:
+        return NOT_MEASURABLE, each
+    if any((one.rho_low_corrected or 0.0) >= RETAINED_ABOVE for one in measurable):
+        return RETAINED, each
+    if all(one.verdict == ERASED for one in measurable) and not any(one.exceeds for one in others):
+        return ERASED, each
+    return INCONCLUSIVE, each
+
+
+def _fraction(erased: float, original: float, reference: float) -> float:
+    """The recoverable fraction of one value."""
+    return (erased - reference) / (original - reference)
+
+
+def _interval(
+    original: Reading, erased: Reading, reference: float, fractions: Tensor, attacks: int
+) -> _Interval:
+    """The interval of the recoverable fraction: bootstrap, widened for few samples by the exact
+    interval of what the erased model gives.
+    """
+    level = 1 - 0.05 / attacks  # Bonferroni
+    low, high = _ends(fractions, 0.95)
+    corrected = _ends(fractions, level)[0]
+    if len(erased.forget) < _SMALL:
+        exact_low, exact_high = erased.interval()
+        exact_corrected = erased.interval(level)[0]
+        low = min(low, _fraction(exact_low, original.value, reference))
+        high = max(high, _fraction(exact_high, original.value, reference))
+        corrected = min(corrected, _fraction(exact_corrected, original.value, reference))
+    return _Interval(low, high, corrected)
+
+
+def _blind_note(original: Reading, erased: Reading) -> str:
+    return (
+        f"the attack fails on what was to be kept as well ({percent(erased.retain or 0)} against"
+        f" {percent(original.retain or 0)} before), so that it reads little says nothing"
+    )
+
+
+def _bootstrap(
+    original: Reading, erased: Reading, references: Sequence[Reading], seed: int
+) -> tuple[Tensor, Tensor]:
+    """`[2000]` recoverable fractions, and `[2000]` differences of erased and reference.
+
+    Each resample draws the test samples anew, the same ones for all models, and draws as many
+    references as there are, with replacement. So an interval holds the chance of the samples and,
+    where there are several references, that of training.
+    """
+    before = _resampled(original, seed)
+    after = _resampled(erased, seed)
+    each = torch.stack([_resampled(one, seed) for one in references], 1)  # [2000, references]
+    generator = torch.Generator().manual_seed(seed + 2)
+    chosen = torch.randint(len(references), each.shape, generator=generator)
+    reference = each.gather(1, chosen).mean(1)
+    apart = (before - reference).clamp_min(ROOM / 4)  # a resample may bring both together
+    return (after - reference) / apart, after - reference
+
+
+def _resampled(reading: Reading, seed: int) -> Tensor:
+    """The value of a reading in each resample.
+
+    An AUC depends on both groups; to first order its error is the sum of the errors that either
+    group makes alone (DeLong), so each group is resampled by itself.
+    """
+    forgotten = _means(reading.forget, seed)
+    if reading.rest is None:
+        return forgotten
+    return forgotten + _means(reading.rest, seed + 1) - reading.value
+
+
+def _means(values: Tensor, seed: int) -> Tensor:
+    """`[2000]` means of `n` of the values, drawn with replacement, some resamples at a time."""
+    generator = torch.Generator().manual_seed(seed)
+    n = len(values)
+    step = max(1, _DRAWN // n)
+    means = []
+    for start in range(0, _RESAMPLES, step):
+        size = min(step, _RESAMPLES - start)
+        rows = torch.randint(n, (size, n), generator=generator)
+        means.append(values[rows].mean(1))
+    return torch.cat(means)
+
+
+def _ends(values: Tensor, level: float) -> tuple[float, float]:
+    """The two ends that hold a share `level` of the values between them."""
+    tail = (1 - level) / 2
+    return float(values.quantile(tail)), float(values.quantile(1 - tail))

@@ -1,0 +1,5 @@
+"""Figures of a benchmark from the JSON of its cells, each as SVG and PDF."""
+
+from unspan.benchmark.figures.files import save
+
+__all__ = ["save"]

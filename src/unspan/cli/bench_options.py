@@ -1,0 +1,66 @@
+"""Options of the commands of `unspan bench`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Out = Annotated[
+    Path,
+    typer.Option(
+        "--out", "-o", help="Folder of results; several processes and machines may share it."
+    ),
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+Specs = Annotated[
+    list[str],
+    typer.Argument(
+        help=(
+            "Names of specs that come with unspan (unspan bench list), or TOML files; all for"
+            " every one of them."
+        )
+    ),
+]
+SpecsToShow = Annotated[
+    list[str] | None, typer.Argument(help="Specs to show; all that were run by default.")
+]
+Budget = Annotated[
+    str,
+    typer.Option(
+        help="smoke (digits, minutes), cpu (reduced, hours) or paper (the paper's settings)."
+    ),
+]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option(help="Folder with a folder for each dataset; else $UNSPAN_DATA, else the hub."),
+]
+Original = Annotated[
+    Path | None,
+    typer.Option(help="Weights (safetensors) of the original model; else it is trained and kept."),
+]
+Retrained = Annotated[
+    Path | None,
+    typer.Option(
+        help=(
+            "Weights of the model retrained without the forget data; else it is trained and kept."
+        )
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="List the cells with their state and an estimate of the cost, and stop.",
+    ),
+]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Compute cells again that ended with an error.")
+]
+Device = Annotated[
+    str | None,
+    typer.Option(help="cpu, cuda, cuda:1, mps; under torchrun each process takes its own GPU."),
+]
+BatchSize = Annotated[int, typer.Option(help="Samples a forward pass.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]

@@ -1,0 +1,134 @@
+"""What `unspan bench run` does: read the specs, compute what is missing, say how it went."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unspan.errors import DataError, InconclusiveError, ResourceError, UnspanError
+
+if TYPE_CHECKING:
+    from unspan.benchmark.grid import Spec
+    from unspan.benchmark.runner import Tally
+
+
+def run_specs(o: dict[str, Any]) -> None:
+    """Compute the cells of the specs, or list them for `--dry-run`.
+
+    Args:
+        o: values of the options by name.
+
+    Raises:
+        DataError: some of several specs were skipped; a single one raises what it met.
+        InconclusiveError: cells failed.
+        ResourceError: it was interrupted.
+    """
+    from unspan.benchmark.runner import estimate, own_cells
+    from unspan.benchmark.store import Store
+    from unspan.cli.render import cells, console
+
+    screen = console(o["quiet"])
+    given = {
+        name: path
+        for name, path in (("original", o["original"]), ("retrain", o["retrained"]))
+        if path is not None
+    }
+    specs, store = _specs(o, given), Store(o["out"])
+    device = o["device"] or own_cells()
+    failed, skipped = 0, []
+    for one in specs:
+        if o["dry_run"]:
+            cells(screen, one.title, estimate(one, store))
+            continue
+        try:
+            failed += _computed(o, one, store, given, device, screen).failed
+        except UnspanError as error:
+            if len(specs) == 1:
+                raise
+            skipped.append(one.name)
+            screen.print(f"Skipped: {error}", markup=False)
+        except KeyboardInterrupt:
+            raise ResourceError(
+                f"Stopped. Finished cells are kept in {o['out']}; the same command goes on from"
+                " there."
+            ) from None
+    if o["dry_run"]:
+        return
+    screen.print(f"Next: unspan bench report --out {o['out']}", markup=False)
+    _refuse_incomplete(o["out"], failed, skipped, len(specs))
+
+
+def _specs(o: dict[str, Any], given: dict[str, Path]) -> list[Spec]:
+    """The specs that were named, after the folder of results was checked."""
+    from unspan.benchmark.networks import digest
+    from unspan.benchmark.spec import check_given, find, load, shipped
+    from unspan.benchmark.store import FOLDERS
+    from unspan.system.output_paths import check_shared_folder
+
+    files = [Path(name) for name in o["spec"] if Path(name).is_file()]
+    folders = [o["data_root"]] if o["data_root"] is not None else []
+    check_shared_folder(
+        o["out"], FOLDERS, what="a folder of results", inputs=[*files, *folders, *given.values()]
+    )
+    hashes: dict[str, str | None] = {name: digest(path) for name, path in given.items()}
+    names = shipped() if o["spec"] == ["all"] else o["spec"]
+    specs = [load(find(name), o["budget"], hashes) for name in names]
+    check_given(specs, hashes)
+    return specs
+
+
+def _computed(
+    o: dict[str, Any],
+    spec: Spec,
+    store: Any,
+    given: dict[str, Path],
+    device: str | None,
+    screen: Any,
+) -> Tally:
+    """Compute what is missing of one spec, and print how it went."""
+    from unspan.benchmark.cell import Bench
+    from unspan.benchmark.runner import record, state, work
+    from unspan.cli.progress import line
+    from unspan.run import Run
+
+    def tell(text: str) -> None:
+        screen.print(text, markup=False)
+
+    tell(f"{spec.title}, budget {o['budget']}: {len(spec.cells())} cells in {o['out']}")
+    with line(screen) as report:
+        run = Run(device=device, batch_size=o["batch_size"], progress=report)
+        bench = Bench(store, run, o["data_root"], given)
+        bench.check([cell for cell in spec.cells() if state(store, cell) == "open"])
+        record(store, spec, _command())
+        tally = work(spec, bench, tell, again=o["retry_failed"])
+    tell(_outcome(tally))
+    return tally
+
+
+def _command() -> str:
+    """The command as it was typed, with names instead of this machine's folders."""
+    return " ".join(["unspan", *(arg.rstrip("/").rpartition("/")[2] for arg in sys.argv[1:])])
+
+
+def _outcome(tally: Tally) -> str:
+    others = ""
+    if tally.elsewhere:
+        others = (
+            f", {tally.elsewhere} are with other processes (start again when these are done, should"
+            " they have died)"
+        )
+    return f"{tally.done} of {tally.total} cells are done, {tally.failed} failed{others}."
+
+
+def _refuse_incomplete(out: Path, failed: int, skipped: list[str], count: int) -> None:
+    if skipped:
+        raise DataError(
+            f"{len(skipped)} of {count} specs were skipped: {', '.join(skipped)}. The reasons"
+            " stand above."
+        )
+    if failed:
+        raise InconclusiveError(
+            f"{failed} cells failed; their messages stand in {out}/cells/*.json and in the report."
+            " Mend the cause and run with --retry-failed."
+        )

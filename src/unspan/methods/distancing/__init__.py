@@ -1,0 +1,1 @@
+"""The parts of the method `dlfd`; its card and settings are in `unspan.methods.dlfd`."""

@@ -1,0 +1,156 @@
+"""The end of a report: what was not run, how to read the words, and the record of settings and
+hashes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from unspan.audit_record.record import AuditRecord, EarlierAudit, Rule
+from unspan.audit_record.vocabulary import Verdict
+from unspan.report.document import MARK, Cell, Section, Table, said
+from unspan.report.formatting import literal, percent
+
+_WORDS = {
+    "Interval": (
+        "The range in brackets, for a confidence of 95\u00a0%: if the audit were repeated with"
+        " other test samples, about 95 of 100 such ranges would hold the true value."
+    ),
+    "n": (
+        "How many test samples are behind a number. A low value among few samples says little:"
+        " that is why the interval stands beside it."
+    ),
+    "Reference": (
+        "A model, or the plain images, that never learned what was to be erased. It is the fair"
+        " zero: even such a model can often tell the samples apart."
+    ),
+    "Recoverable part": (
+        "How much of what the original gave away beyond the reference the erased model still gives"
+        " away: (after − reference) / (before − reference)."
+    ),
+    "AUC": "How well two groups are told apart: 0.5 is guessing, 1 is without error.",
+}
+_PATH = re.compile(
+    r"^(?:~|/|\\\\|[A-Za-z]:[\\/]|file:)|://[^/\s]*@|(?:^|[^\w.])/(?:home|root|Users|tmp|var|mnt|media|data)/"
+)
+
+
+def not_run(audit: AuditRecord) -> Section:
+    """Every audit that was left out, and why."""
+    title = "What was not run"
+    if not audit.not_run:
+        nothing = "The audit records nothing that was left out of this kind of audit."
+        return Section("not-run", title, [nothing])
+    rows = [
+        [Cell(literal(one.name, 120)), Cell(said(one.why) or "no reason was recorded")]
+        for one in audit.not_run
+    ]
+    table = Table("Audits that were not run, and why", ["Audit", "Why"], rows)
+    return Section("not-run", title, ["Nothing is claimed about these."], tables=[table])
+
+
+def how(audit: AuditRecord) -> Section:
+    """The words of the report, with the thresholds of the rule."""
+    rows = [[Cell(word), Cell(meaning)] for word, meaning in _WORDS.items()]
+    for verdict, meaning in _verdicts(audit.settings.rule).items():
+        rows.append([Cell(verdict, "", MARK[verdict]), Cell(meaning)])
+    table = Table("Words used in this report", ["Word", "Meaning"], rows)
+    return Section("how", "How to read this report", tables=[table])
+
+
+def _verdicts(rule: Rule) -> dict[Verdict, str]:
+    below, above = percent(rule.erased_below, 0), percent(rule.retained_above, 0)
+    return {
+        Verdict.RETAINED: (
+            "For at least one attack, the whole interval of the recoverable part is at or above"
+            f" {above}, also after correction for the number of attacks."
+        ),
+        Verdict.ERASED: (
+            "For every attack that could be measured, the whole interval of the recoverable part"
+            f" is at or below {below}; no other attack reads more than the reference."
+        ),
+        Verdict.INCONCLUSIVE: (
+            "Neither of the two: more test samples or more references are needed."
+        ),
+        Verdict.NOT_MEASURABLE: (
+            f"Original and reference are less than {100 * rule.room:.0f} points apart, so the"
+            " attack cannot tell."
+        ),
+    }
+
+
+def settings(audit: AuditRecord) -> Section:
+    """Settings, hashes, versions and times."""
+    request = audit.request
+    facts: list[tuple[str, Any]] = [
+        ("created", audit.created),
+        ("schema", audit.schema),
+        ("reference", audit.reference.kind),
+        ("seal", audit.seal),
+    ]
+    if request.kind == "class":
+        facts += [("class to be forgotten", one) for one in request.selector]
+    sources = [
+        ("Request and audit", facts),
+        ("Hashes", _flat(asdict(audit.hashes))),
+        ("Settings", _flat(asdict(audit.settings))),
+        ("Versions", _flat(audit.versions)),
+        ("Seconds", _flat(audit.seconds)),
+    ]
+    tables = []
+    for caption, source in sources:
+        rows = [
+            [Cell(literal(name.replace("_", " "), 120)), Cell(_setting(value))]
+            for name, value in source
+            if value is not None
+        ]
+        if rows:
+            tables.append(Table(caption, ["Name", "Value"], rows))
+    if audit.attempts:
+        tables.append(_earlier(audit.attempts))
+    lead = (
+        "The hashes say which files this report is about: compare them with those of the model in"
+        " use."
+    )
+    return Section("record", "Settings and hashes", [lead], tables=tables, folded=True)
+
+
+def _earlier(attempts: list[EarlierAudit]) -> Table:
+    rows = [
+        [
+            Cell(one.verdict or "not finished"),
+            Cell(literal(one.after, 80)),
+            Cell(literal(one.config, 80)),
+        ]
+        for one in attempts
+    ]
+    return Table(
+        "Other audits of this request in the log of the cache: other models or settings",
+        ["Verdict", "Erased model", "Settings"],
+        rows,
+    )
+
+
+def _flat(source: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]]:
+    """Names and values in alphabetical order; names of what lies inside are joined by a point."""
+    found: list[tuple[str, Any]] = []
+    for key, value in sorted(source.items()):
+        name = f"{above}.{key}" if above else key
+        if isinstance(value, Mapping):
+            found += _flat(value, name)
+        elif isinstance(value, list):
+            found.append((name, ", ".join(map(_setting, value)) or None))
+        else:
+            found.append((name, value))
+    return found
+
+
+def _setting(value: Any) -> str:
+    """A setting; where files lie is nobody's business and may name a person."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return "(a path, left out)" if _PATH.search(text) else literal(text, 400)
