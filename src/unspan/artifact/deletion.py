@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unspan.erasers import Eraser
 from unspan.errors import InconclusiveError
-from unspan.extraction import FeatureLayer
+from unspan.extraction import FeatureLayer, unwrap
 
 Form = Literal["projected", "folded", "trained"]
 Placement = Literal["hook", "weights", "head", "trained"]
@@ -40,9 +40,14 @@ class Record:
     eraser: Eraser | None = None
 
 
+def keep_record(record: Record, model: nn.Module) -> None:
+    """Let a record travel with the model it is about."""
+    setattr(model, RECORD, record)
+
+
 def record_of(model: nn.Module) -> Record | None:
-    """How a model was erased; None for one that was not. Wrappers are to be taken off before."""
-    found: Record | None = vars(model).get(RECORD)
+    """How a model was erased; None for one that was not."""
+    found: Record | None = vars(unwrap(model)).get(RECORD)
     return found
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unspan.artifact import receipt as receipts
-from unspan.artifact.deletion import RECORD, Deletion, Record
+from unspan.artifact.deletion import RECORD, Deletion, Record, keep_record
 from unspan.artifact.inspection import inspect
 from unspan.artifact.layout import WEIGHTS, private_folder
 from unspan.artifact.private import read_private
@@ -66,9 +66,7 @@ def load(
     if eraser is not None:
         carried = read_private(path, placement, inner, feature_layer).eraser or eraser
     receipt = {key: value for key, value in account.items() if key not in _OF_FILES}
-    setattr(
-        inner, RECORD, Record(feature_layer, account["form"], placement["kind"], receipt, carried)
-    )
+    keep_record(Record(feature_layer, account["form"], placement["kind"], receipt, carried), inner)
     return model.eval()
 
 

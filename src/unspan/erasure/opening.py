@@ -12,7 +12,7 @@ from torch import nn
 
 from unspan.artifact import receipt as receipts
 from unspan.artifact import reopen
-from unspan.artifact.deletion import RECORD, Deletion, Form, Record
+from unspan.artifact.deletion import Deletion, Form, Record, record_of
 from unspan.data.request import Request, as_request
 from unspan.erasers import Eraser, Projection
 from unspan.erasure import guard
@@ -198,12 +198,6 @@ def _recipe(
     if not recipe and record is not None:
         recipe = record.receipt["model"]["recipe"]
     return recipe or recipe_of(unwrap(original)) or {}
-
-
-def record_of(model: nn.Module) -> Record | None:
-    """How a model was erased, which it carries itself; None where it was not."""
-    record: Record | None = getattr(unwrap(model), RECORD, None)
-    return record
 
 
 def _without_eraser(

@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from unspan import dist
-from unspan.artifact.deletion import RECORD, Deletion, Form, Record
+from unspan.artifact.deletion import Deletion, Form, Record, keep_record
 from unspan.erasure import guard
 from unspan.erasure.account import account
 from unspan.erasure.change import Change
@@ -137,7 +137,7 @@ def _recorded(opened: Opened, change: Change, receipt: dict[str, Any]) -> Deleti
     """The deletion, whose model carries how it was erased."""
     kept = change.eraser if change.placement == "hook" else None
     record = Record(change.feature_layer, change.form, change.placement, receipt, kept)
-    setattr(opened.inner, RECORD, record)
+    keep_record(record, opened.inner)
     return Deletion(
         model=opened.copy,
         receipt=receipt,

@@ -6,11 +6,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from unspan.artifact.deletion import Deletion
+from unspan.artifact.deletion import Deletion, record_of
 from unspan.data.inputs import place
 from unspan.data.loading import batches, peek
 from unspan.data.request import as_request
-from unspan.erasure.opening import record_of
 from unspan.erasure.predictions import Pair
 from unspan.extraction import (
     Pool,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import Subset
 
 from unspan.artifact import load
-from unspan.artifact.deletion import Deletion, Record
+from unspan.artifact.deletion import Deletion, Record, record_of
 from unspan.data.request import as_request
 from unspan.erasure.comparing import (
     FEWEST,
@@ -21,7 +21,6 @@ from unspan.erasure.comparing import (
     compare_probes,
     outputs_of,
 )
-from unspan.erasure.opening import record_of
 from unspan.errors import ModelError, UsageError
 from unspan.extraction import CHILD, detach, unwrap
 from unspan.models.copying import copied

@@ -39,7 +39,10 @@ def load_weights(model: nn.Module, path: Path) -> list[str]:
         UnsafeFileError: The file is not safetensors.
     """
     state, notices = read_state(path)
-    assign(model, state)
+    try:
+        assign(model, state)
+    except ModelError as error:
+        raise ModelError(f"{path.name}: {error}") from error
     return notices
 
 
@@ -48,7 +51,9 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     state = read_safetensors(path)
     for name in state:
         if re.search("_fsdp_wrapped_module|_fsdp_param|_flat_param", name):
-            raise ModelError(f"{name!r} is a shard of FSDP training: consolidate the shards first")
+            raise ModelError(
+                f"{path.name}: {name!r} is a shard of FSDP training; consolidate the shards first"
+            )
     notices = []
     while prefix := _common(state, "module.") or _common(state, "_orig_mod."):
         state = {key.removeprefix(prefix): value for key, value in state.items()}

@@ -1,0 +1,95 @@
+"""Options of `unspan audit` alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unspan.cli.options import DATA, MODEL, RUN
+
+Before = Annotated[
+    str,
+    typer.Argument(
+        help=(
+            "The original: timm:NAME, torchvision:NAME, transformers:FOLDER_OR_ID or"
+            " python:pkg.mod:factory."
+        )
+    ),
+]
+After = Annotated[
+    Path,
+    typer.Argument(
+        help=(
+            "The erased model: an unspan folder, or weights (.safetensors) of the same"
+            " architecture."
+        )
+    ),
+]
+Data = Annotated[
+    str,
+    typer.Option(
+        help=(
+            "Folder of images (class/*.jpg), Parquet file or folder, Hugging Face id, or"
+            " python:pkg.mod:factory; with a test split if there is one."
+        ),
+        rich_help_panel=DATA,
+    ),
+]
+Out = Annotated[Path, typer.Option(help="Folder to write: report.html, report.md, audit.json.")]
+References = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help=(
+            "Weights of a model trained without the forgotten data, best several (repeat)."
+            " Random weights serve otherwise."
+        ),
+        rich_help_panel=MODEL,
+    ),
+]
+FailOn = Annotated[
+    str,
+    typer.Option(
+        help=(
+            "never, retained (exit 6) or inconclusive (also exit 7), so that a release can be"
+            " gated."
+        ),
+        rich_help_panel=RUN,
+    ),
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option(
+        help=(
+            "Folder for model outputs, so that a second audit runs no forward pass; holds"
+            " features of your data."
+        ),
+        rich_help_panel=RUN,
+    ),
+]
+Pictures = Annotated[bool, typer.Option(help="Draw t-SNE embeddings.", rich_help_panel=RUN)]
+Gradcam = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help=(
+            "Show so many forgotten test images with the regions either model uses (needs"
+            " captum). The report then holds these images."
+        ),
+        rich_help_panel=RUN,
+    ),
+]
+AllowOverlap = Annotated[
+    bool,
+    typer.Option(
+        "--allow-overlap",
+        help="Go on when test samples stand in the training data.",
+        rich_help_panel=RUN,
+    ),
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace an earlier audit in --out.", rich_help_panel=RUN),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print audit.json on standard output.")]

@@ -1,0 +1,117 @@
+"""What `unspan audit` runs: models and data opened, the audit, its files and its first screen."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unspan.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from torch import nn
+
+    from unspan.auditing.audit import Audit
+
+
+def run_audit(o: dict[str, Any], out: Console) -> Audit:
+    """Open what the options name, measure, write and show.
+
+    Args:
+        o: the options by name.
+        out: where the first screen is printed.
+    """
+    from unspan.auditing.audit import audit as audit_api
+    from unspan.auditing.write import check_target
+    from unspan.cli import render
+    from unspan.cli.opening import open_model
+    from unspan.cli.progress import progress
+    from unspan.cli.request import open_request
+    from unspan.run import Run
+
+    opened = open_model(o | {"model": o["before"], "trust_code": False})
+    erased = _after(o["after"], opened.model)
+    references = [_with_weights(opened.model, path) for path in o["reference"] or []]
+    splits, sources = open_request(o | {"forget": o["forget"] or _from_receipt(o)}, opened)
+    if "test" in sources and o["split"] != "test":
+        splits = splits.with_test(sources["test"])
+    names = opened.class_names
+    if splits.kind == "class":  # else the names of classes in the data may name who asked
+        names = getattr(next(iter(sources.values())), "class_names", None) or names
+    with progress(out) as report, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run = Run(
+            device=o["device"],
+            batch_size=o["batch_size"],
+            workers=o["workers"],
+            seed=o["seed"],
+            progress=report,
+        )
+        found = audit_api(
+            opened.model,
+            erased,
+            splits,
+            run,
+            references=references,
+            feature_layer=o["feature_layer"],
+            pool=o["pool"],
+            class_names=names,
+            cache=o["cache"],
+            allow_overlap=o["allow_overlap"],
+            pictures=o["pictures"],
+            gradcam=o["gradcam"],
+        )
+    check_target(o["out"], o["overwrite"], [])  # another audit may have been written meanwhile
+    found.save(o["out"])
+    render.verdict(out, found.record, o["out"])
+    return found
+
+
+def kept(cache: Path | None) -> str:
+    """What an interrupted audit leaves on disk."""
+    from unspan.auditing.collect import default_cache
+
+    folder = cache or default_cache()
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return "The report was not written."
+    return (
+        "The report was not written. Outputs that were measured, and the entry in the log of"
+        f" audits, are kept in {folder}; the same command goes on from there."
+    )
+
+
+def _after(path: Path, original: nn.Module) -> nn.Module:
+    from unspan.artifact import RECEIPT, load
+    from unspan.models.copying import copied
+
+    if (path / RECEIPT).is_file():
+        return load(path, model=copied(original))
+    if path.is_dir():
+        raise UsageError(
+            f"{path} is not an unspan folder; give one, or a .safetensors file of the same"
+            " architecture."
+        )
+    return _with_weights(original, path)
+
+
+def _with_weights(original: nn.Module, path: Path) -> nn.Module:
+    from unspan.models import load_weights
+    from unspan.models.copying import copied
+
+    model = copied(original)
+    load_weights(model, path)
+    return model.eval()
+
+
+def _from_receipt(o: dict[str, Any]) -> list[int] | None:
+    """The classes that the folder's receipt names, when the command line says nothing else."""
+    from unspan.artifact import RECEIPT, inspect
+
+    if (
+        any(o[name] for name in ("forget_index", "forget_ids", "forget_data"))
+        or not (o["after"] / RECEIPT).is_file()
+    ):
+        return None
+    request = inspect(o["after"])["request"]
+    return list(request["classes"]) or None
