@@ -51,7 +51,8 @@ def run(name: str, folder: Path) -> tuple[str, dict[str, Any]]:
     script = ROOT / "examples" / f"{name}.py"
     names: dict[str, Any] = {"__name__": name}
     parts = []
-    for kind, source in cells(script.read_text("utf-8")):
+    text = script.read_text("utf-8")
+    for kind, source in cells(text):
         if kind == "markdown":
             parts.append(source)
             continue
@@ -59,11 +60,12 @@ def run(name: str, folder: Path) -> tuple[str, dict[str, Any]]:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            exec(compile(source, str(script), "exec"), names)  # noqa: S102
+            before = text[: text.index(source)].count("\n")  # so that errors name the right line
+            exec(compile("\n" * before + source, str(script), "exec"), names)  # noqa: S102
         parts.append(f"```python\n{source}\n```")
         if printed.getvalue():
             parts.append(f"```text\n{printed.getvalue().rstrip()}\n```")
-        parts += [image(picture.name, text) for picture, text in pictures.SHOWN]
+        parts += [image(picture.name, said) for picture, said in pictures.SHOWN]
     parts.append(f"Source file: `examples/{name}.py`")
     return "\n\n".join(parts) + "\n", names
 

@@ -25,7 +25,7 @@ others = labels != FORGOTTEN
 models = {
     "original": model,
     "esc": unspan.erase(model, request, unspan.ESC()).model,
-    "resample": unspan.erase(model, request).model,
+    "resample": unspan.erase(model, request, key=bytes(32)).model,
     "retrained": digits.trained(images[others], labels[others], seed=1),
 }
 
