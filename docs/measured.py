@@ -12,8 +12,11 @@ import json
 import statistics
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from unspan.benchmark import packed
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -57,7 +60,7 @@ def bake() -> Row:
     cells = [table[f"baked, seed {seed}"] for seed in range(3)]
     found = [cell["measured"] for cell in cells]
     asked = [cell["asked twice"]["one answer"]["forget"]["value"] for cell in cells]
-    layer = [max(_values(list(one["layers"].values())[-1])) for one in found]
+    layer = [max(attack_values(list(one["layers"].values())[-1])) for one in found]
     return Row(
         "bake",
         tuple(100 * max(pair) for pair in zip(asked, layer, strict=True)),
@@ -66,7 +69,8 @@ def bake() -> Row:
     )
 
 
-def _values(layer: dict[str, Any]) -> list[float]:
+def attack_values(layer: dict[str, Any]) -> list[float]:
+    """What each attack of a cell reads, as shares."""
     return [reading["value"] for reading in layer.values() if isinstance(reading, dict)]
 
 
@@ -88,6 +92,11 @@ def shown(values: tuple[float, ...]) -> str:
     return f"{statistics.mean(values):.1f}{spread} %"
 
 
+def unbroken(value: str) -> str:
+    """The value with spaces at which no line of a narrow table breaks."""
+    return value.replace(" ", "\u00a0")
+
+
 def values() -> dict[str, str]:
     """Substitutions for the pages, such as `esc_attack`."""
     found = {}
@@ -98,7 +107,68 @@ def values() -> dict[str, str]:
             f"{key}_own": shown(row.own),
             f"{key}_others": shown(row.others),
         }
+    return found | benchmarked()
+
+
+# what pages say of the benchmark: name of the substitution, table, label of the row, key
+BENCHMARKED = (
+    ("kr_original", "table1a.cpu", "original", "KR D_f"),
+    ("kr_esc", "table1a.cpu", "esc", "KR D_ft"),
+    ("kr_esc_t", "table1a.cpu", "esc-t", "KR D_ft"),
+    ("d_ft_esc", "table1a.cpu", "esc", "D_ft"),
+    ("d_ft_esc_t", "table1a.cpu", "esc-t", "D_ft"),
+    ("d_rt_esc", "table1a.cpu", "esc", "D_rt"),
+    ("d_rt_esc_t", "table1a.cpu", "esc-t", "D_rt"),
+    ("d_r_original", "table1a.cpu", "original", "D_r"),
+    ("probe_original", "table1a.cpu", "original", "probe"),
+    ("probe_esc", "table1a.cpu", "esc", "probe"),
+    ("probe_esc_t", "table1a.cpu", "esc-t", "probe"),
+    ("probe_retrained", "table1a.cpu", "retrain", "probe"),
+    ("d_rt_p_5", "table2.cpu", "p = 5", "D_rt"),
+    ("d_rt_p_10", "table2.cpu", "p = 10", "D_rt"),
+    ("table5_original", "table5.cpu", "original", "D_t"),
+    ("table5_attack", "table5.cpu", "original", "MIA (balanced)"),
+)
+
+
+def benchmarked() -> dict[str, str]:
+    """Substitutions from tables of the benchmark, and what resample shows to other questions."""
+    found = {}
+    for name, table_name, label, key in BENCHMARKED:
+        found[name] = shown(tuple(one["value"] for one in readings(table_name, label, key)))
+    for name, network, question in (
+        ("two_views", "cifar10-allcnn", "two views"),
+        ("half_contrast", "cifar10-allcnn", "half contrast, one answer"),
+        ("half_contrast_fashion", "fashion-mnist-allcnn", "half contrast, one answer"),
+    ):
+        asked = [cell["asked"][question]["forget"] for cell in survivors(network)["resample"]]
+        found[f"resample_{name}"] = shown(tuple(100 * one["value"] for one in asked))
+    found["largest_cosine"] = f"{_largest_cosine():.2f}"
     return found
+
+
+@cache
+def _tables() -> tuple[packed.Values, packed.Values]:
+    return packed.read(ROOT / "results" / "bench")
+
+
+def results(table_name: str, label: str) -> list[dict[str, Any]]:
+    """The last step of every cell of a row: one a seed."""
+    specs, every = _tables()
+    row = next(one for one in specs[table_name]["rows"] if one["label"] == label)
+    return [every[cell]["steps"][-1] for cell in row["cells"]]
+
+
+def readings(table_name: str, label: str, key: str) -> list[dict[str, Any]]:
+    """Value, interval and n of one score of a row: one a seed."""
+    return [one["values"][key] for one in results(table_name, label)]
+
+
+def _largest_cosine(forgotten: int = 4) -> float:
+    """Between class means of retained classes before and after ESC."""
+    after = results("figure3.cpu", "esc")[0]["beside"]["cosines"]["after"]
+    kept = [row for place, row in enumerate(after) if place != forgotten]
+    return max(value for row in kept for place, value in enumerate(row) if place != forgotten)
 
 
 def table() -> str:
@@ -114,88 +184,13 @@ def table() -> str:
     return "\n".join(lines)
 
 
-NETWORKS = {
-    "cifar10-allcnn": "CIFAR-10, All-CNN, deer",
-    "cifar10-allcnn-retrained": "CIFAR-10, All-CNN retrained without deer",
-    "fashion-mnist-allcnn": "Fashion-MNIST, All-CNN, coat",
-    "cifar10-resnet": "CIFAR-10, ResNet, deer",
-    "fashion-mnist-groups": "Fashion-MNIST, All-CNN that knows groups of clothes, coat",
-}
-ASKED = ("one answer", "two views", "two views, log-probabilities", "half contrast, one answer")
-
-
-def page() -> str:
-    """The page of results: every row of `results/survive/`, and of the two altered questions."""
-    lines = [
-        "# Results",
-        "",
-        "Made from `results/survive/` (`python experiments/survive.py`). Test images, n = 1,000"
-        " of the"
-        " class and 9,000 others; mean and standard deviation over keys. Attackers have the"
-        " features"
-        " and labels of all training images.",
-        "",
-        "- strongest: the best of linear probes, neighbours, an MLP and trees, on the class",
-        "- AUC: forgotten against others, the best attack on features",
-        "- ten: a prototype of ten images of the class",
-        "- mirrored: AUC of the distance between the answers to an image and its mirror image",
-    ]
-    for network, title in NETWORKS.items():
-        lines += ["", f"## {title}", "", *_network(network)]
-        asked = _asked(network)
-        if asked:
-            lines += [
-                "",
-                "An MLP on 20,000 training images, percent of the class it reads:",
-                "",
-                *asked,
-            ]
-    return "\n".join(lines) + "\n"
-
-
-def _cells(network: str) -> dict[str, list[dict[str, Any]]]:
+def survivors(network: str) -> dict[str, list[dict[str, Any]]]:
     """The cells of a network by row."""
     found: dict[str, list[dict[str, Any]]] = {}
     for file in sorted((ROOT / "results" / "survive").glob(f"{network}.*.json")):
         cell = json.loads(file.read_text("utf-8"))
         found.setdefault(cell["row"], []).append(cell)
     return found
-
-
-def _network(network: str) -> list[str]:
-    lines = [
-        "| | strongest | AUC | ten | mirrored (AUC) | own answer | others |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row, cells in _cells(network).items():
-        strongest = tuple(100 * max(_values(cell["probes"])) for cell in cells)
-        area = tuple(max(_values(cell["AUC, features"])) for cell in cells)
-        ten = tuple(100 * cell["few-shot"]["few-shot prototype, m=10"]["value"] for cell in cells)
-        mirrored = tuple(cell["instability"]["mirrored"]["value"] for cell in cells)
-        own = tuple(100 * cell["own forget"] for cell in cells)
-        others = tuple(100 * cell["remaining"] for cell in cells)
-        figures = [shown(strongest), _plain(area), shown(ten), _plain(mirrored), shown(own)]
-        named = row.replace("drawn 0", "noise fraction 0")
-        lines.append(f"| {named} | {' | '.join([*figures, shown(others)])} |")
-    return lines
-
-
-def _asked(network: str) -> list[str]:
-    lines = []
-    for row, cells in _cells(network).items():
-        if not all("asked" in cell for cell in cells):
-            continue
-        shares = [
-            tuple(100 * cell["asked"][one]["forget"]["value"] for cell in cells) for one in ASKED
-        ]
-        named = row.replace("drawn 0", "noise fraction 0")
-        lines.append(f"| {named} | {' | '.join(shown(one) for one in shares)} |")
-    return [f"| | {' | '.join(ASKED)} |", "|---|---|---|---|---|", *lines] if lines else []
-
-
-def _plain(values: tuple[float, ...]) -> str:
-    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.2f}{spread}"
 
 
 def picture() -> None:

@@ -33,18 +33,30 @@ def model(num_classes: int = 10) -> nn.Module:
     return DigitsCNN(num_classes)
 
 
-def train(epochs: int = 12) -> None:
-    """Train for a few seconds and write `build/digits.safetensors`."""
-    torch.manual_seed(0)
-    net, train_set = model(), data()["train"]
-    images = torch.stack([image for image, _ in train_set])
-    labels = torch.stack([label for _, label in train_set])
+def tensors(split: Subset[tuple[torch.Tensor, ...]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images `[n, 1, 8, 8]` and labels `[n]` of a split."""
+    images, labels = zip(*split, strict=True)
+    return torch.stack(images), torch.stack(labels)
+
+
+def trained(
+    images: torch.Tensor, labels: torch.Tensor, num_classes: int = 10, seed: int = 0
+) -> nn.Module:
+    """A network trained on these images for a few seconds, in evaluation mode."""
+    torch.manual_seed(seed)
+    net = model(num_classes)
     optimiser = torch.optim.Adam(net.parameters(), lr=3e-3)
-    for _ in range(epochs):
+    for _ in range(12):
         for batch in torch.randperm(len(images)).split(64):
             optimiser.zero_grad()
             nn.functional.cross_entropy(net(images[batch]), labels[batch]).backward()
             optimiser.step()
+    return net.eval()
+
+
+def train() -> None:
+    """Train for a few seconds and write `build/digits.safetensors`."""
+    net = trained(*tensors(data()["train"]))
     WEIGHTS.parent.mkdir(exist_ok=True)
     save_file(net.state_dict(), WEIGHTS)
 

@@ -14,6 +14,9 @@ from torch.utils.data import TensorDataset
 from unspan.cli import app
 
 ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "tools"))
+from prose import sentences as counted  # noqa: E402 (what `make metrics` counts)
+
 README = ROOT / "README.md"
 PLAIN = (
     "index",
@@ -67,6 +70,74 @@ def test_numbers_are_those_of_the_results():
         [sys.executable, "docs/measured.py", "--check"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+# figures that nobody here measured: printed in a paper, settings and thresholds
+NOT_MEASURED = {
+    "README": {"10 %"},  # chance
+    "index": {"10 %"},
+    "resample": {"10 %"},
+    "audit": {"95 %"},  # of an interval
+    "protocol": {"95 %", "0.10", "0.25", "0.001", "0.5", "0.45", "0.55"},
+    "paper-map": {"98.4", "10.7", "0.0", "85.6", "86.1", "8.2", "25.1", "98.3", "0.35"},
+}
+FIGURE = re.compile(r"(?<![\d.=v-])(?:\d+(?:\.\d+)? ?%|\d+\.\d+(?![\d.]))")
+
+
+def typed_figures(page):
+    """Percentages and decimals of a page that are typed, not read from results when it is built."""
+    text = re.sub(r"<!-- begin.*?<!-- end.*?-->", "", page.read_text("utf-8"), flags=re.S)
+    text = re.sub(r"Python \d\.\d+ to \d\.\d+", "", text)
+    text = re.sub(r"^```.*?^```|`[^`]*`|\{\{.*?\}\}|\]\([^)]*\)", "", text, flags=re.M | re.S)
+    return set(FIGURE.findall(text)) - NOT_MEASURED.get(page.stem, set())
+
+
+def handwritten_pages():
+    """README and every page that no command writes."""
+    written = {"changelog.md", "contributing.md", "matrix.md", "artefacts.md"}
+    found = [page for page in (ROOT / "docs").rglob("*.md") if "generated" not in page.parts]
+    others = [ROOT / name / "README.md" for name in ("experiments", "benchmarks")]
+    return [README, *others, *sorted(page for page in found if page.name not in written)]
+
+
+@pytest.mark.parametrize(
+    "page", handwritten_pages(), ids=lambda page: f"{page.parent.name}-{page.stem}"
+)
+def test_no_measured_figure_is_typed(page):
+    assert not typed_figures(page), "read them from results/ in docs/measured.py"
+
+
+def test_a_typed_figure_is_seen(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "It reads 83.4 % of deer, {{ esc_attack }} or `0.5`, in Python 3.12: 12% and 7 %."
+    )
+    assert typed_figures(page) == {"83.4 %", "3.12", "12%", "7 %"}
+
+
+def test_substitutions_of_the_pages_exist():
+    known = subprocess.run(
+        [sys.executable, "-c", "import measured; print(*measured.values())"],
+        cwd=ROOT / "docs",
+        capture_output=True,
+        text=True,
+    )
+    assert known.returncode == 0, known.stderr
+    text = "".join(page.read_text("utf-8") for page in handwritten_pages())
+    used = set(re.findall(r"\{\{ (\w+) \}\}", text))
+    assert used and used <= set(known.stdout.split())
+
+
+def too_long(text):
+    """Sentences over the limit, as `make metrics` counts them."""
+    return [one for one in counted(text) if len(one.split()) > LONGEST]
+
+
+@pytest.mark.parametrize(
+    "page", handwritten_pages(), ids=lambda page: f"{page.parent.name}-{page.stem}"
+)
+def test_no_page_has_a_sentence_that_is_counted_as_long(page):
+    assert not too_long(page.read_text("utf-8"))
 
 
 def test_the_readme_fits_a_few_screens():
@@ -132,4 +203,23 @@ def test_the_site_has_a_page_for_every_method(tmp_path):
     for method in METHODS:
         page = (tmp_path / "methods" / f"{method.name}.md").read_text("utf-8")
         assert "**Idea.**" in page and "**Source.**" in page and "## Settings" in page
+        assert f"\n| {method.name} |" in page or method.name == "retrain"
+        assert "\n| retrained without deer |" in page and "aria-label=" in page
+        assert not too_long(page)
     assert "## unspan erase" in (tmp_path / "cli.md").read_text("utf-8")
+
+
+def test_the_python_of_the_quickstart_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(ROOT))
+    names = {}
+    for block in blocks(ROOT / "docs" / "quickstart.md", "python"):
+        if "unspan.audit(" not in block:  # the gallery runs an audit
+            exec(block, names)  # noqa: S102
+    named = names["again"](names["x"]).argmax(1)
+    threes = names["labels"] == 3
+    assert (named[threes] == 3).float().mean() < 0.1
+    assert (named == names["labels"])[~threes].float().mean() > 0.9
+    assert (
+        not names["before"].equal(names["after"]) and "Deletion: erased" in capsys.readouterr().out
+    )

@@ -18,10 +18,10 @@ _INTRO = """\
 # Which combinations work
 
 Every network below was trained briefly on four classes. Then one of four requests was carried out:
-a class, a folder of one person, a list of ids, or a class with a file of statistics in place of the
-retained data. The result was saved and loaded in a fresh process. It was compared bit for bit
-through every way to its features, and measured on test samples. `unspan verify` checked it, and it
-was exported.
+a class, a folder of one person, or a list of ids. The fourth is a class with a file of statistics
+in place of the retained data. The result was saved and loaded in a fresh process. It was compared
+bit for bit through every way to its features, and measured on test samples. `unspan verify` checked
+it, and it was exported.
 
 **works**: the class was named before and is not after, and everything else held. The other classes
 lose at most 15 points of 48 test samples. A number stands for a refusal: the command ended with the

@@ -10,9 +10,9 @@ Typical: Adam 1e-4, 1 epoch, batch 256, T 1, 30 % of D_r.
 Fails: outputs on forget samples become those of a random network, which is itself a mark (low
 confidence).
 Source: Chundawat et al., AAAI 2023; their release.
-Deviates: each sample asks only its own teacher; the mean is over samples, while the release also
-divides by the number of classes, to which its step size belongs (experiments/released). The
-incompetent teacher is never the network that ZRF compares with.
+Deviates: each sample asks only its own teacher. The mean is over samples. The release also divides
+by the number of classes, to which its step size belongs (experiments/released). The incompetent
+teacher is never the network that ZRF compares with.
 """
 
 from __future__ import annotations

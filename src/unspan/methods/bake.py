@@ -6,14 +6,15 @@ class as its target, and its features then follow the distribution of that class
 samples outnumber the forgotten ones in every region.
 
 Formula: the loss is `KL_T(f_0 || f)` on retained samples, plus `CE(f, j)` on forget samples, plus
-`weight` times the sum over layers of E. f_0 are the scores of the original without the forgotten
-classes, and `KL_T` is that of `scrub`. The target of a forget sample x is `j(x) = argmax over
-retained classes of f_0(x)`. `E = 2 E|f - r| - E|f - f'|` is the energy distance between forget
-features f and retained features r of the class j(f), where the covariance of retained features
-within classes is 1. Features are the pooled inputs of the last layers with weights.
+`weight` times the sum over layers of E. Here f_0 are the scores of the original without the
+forgotten classes, and `KL_T` is that of `scrub`. The target of a forget sample x is `j(x) = argmax
+over retained classes of f_0(x)`. `E = 2 E|f - r| - E|f - f'|` is the energy distance. Here f are
+features of forget samples, and r those of retained samples of the class j(f). They are scaled so
+that the covariance of retained ones within classes is 1. Features are the pooled inputs of the last
+layers with weights.
 
 Needs: forget and retain samples with labels. Cost: `passes` over the retain set, with
-`forget_batch` forget samples beside every `batch` retained ones; a forward pass of the original for
+`forget_batch` forget samples beside every `batch` retained ones. A forward pass of the original for
 each retained sample drawn, and one over the forget set.
 Typical: weight 0.9, SGD 0.02 falling along a cosine, 0.58 passes with batches of 128 and 32
 (All-CNN, CIFAR-10, one class of ten).

@@ -12,8 +12,8 @@ the rest.
 Source: Chen et al., "Boundary Unlearning", CVPR 2023; their release.
 Deviates: where the attack does not cross the boundary the best wrong class is taken (the release
 keeps the true label, which strengthens it). The step is eps times each channel's own range of
-values, so normalised inputs need no mean and deviation (the release clamps normalised images at 0
-and 1). BatchNorm is frozen. No curvature term and no confidence weights.
+values, so normalised inputs need no mean and deviation. The release clamps normalised images at 0
+and 1. BatchNorm is frozen. No curvature term and no confidence weights.
 """
 
 from __future__ import annotations

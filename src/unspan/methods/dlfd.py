@@ -2,23 +2,23 @@
 away from the forget set.
 
 Idea: raising the loss on the forget samples breaks the tie between useful features and labels
-("correlation collapse"). Instead, retained images are perturbed so that the distribution of their
-features lies far from that of the forget images in optimal transport, while the classifier still
-names them; the network is trained on those.
+("correlation collapse"). So retained images are perturbed instead, and the network is trained on
+those. Their features then lie far from those of the forget images in optimal transport, and the
+classifier still names them.
 Formula: `C_ij = 1 - cos(phi(x_i + d_i), phi(x_j^f))`, `T` the entropic optimal plan, `l_OT = <T,
-C>`; `d <- d + a sign(grad (w l_OT - lambda CE(f(x + d), y)))` for S steps within `|d| <= radius`;
-then a step on `CE(f(x + d), y)`. lambda grows linearly over the epoch. While the forgetting score
+C>`. `d <- d + a sign(grad (w l_OT - lambda CE(f(x + d), y)))` for S steps within `|d| <= radius`.
+Then a step on `CE(f(x + d), y)`. lambda grows linearly over the epoch. While the forgetting score
 `2 |MIA - 0.5|` is below `stop`, training is on clean images.
 Needs: forget, retain and held-out samples with labels (unseen in training, not those that are
 reported). Cost: S + 1 forward and backward passes a step.
-Typical: batch 32, SGD 8e-3, w 3, lambda 0 to 1, S 15, stop 0.15, save 0.09 (age); 64, 6e-3, 7, 0.5
-to 1, 20, 0.23, 0.23 (emotion).
+Typical: for age: batch 32, SGD 8e-3, w 3, lambda 0 to 1, S 15, stop 0.15, save 0.09. For emotion:
+batch 64, SGD 6e-3, w 7, lambda 0.5 to 1, S 20, stop 0.23, save 0.23.
 Fails: when no epoch part reaches `save` there is nothing to return, which is an error here. A run
 that was killed starts again.
 Source: Choi and Na, AAAI 2025 (arXiv 2409.14747); its release.
 Deviates: in the release the transport term is computed on unperturbed images, so it has no gradient
-(experiments/released does the same); features there are the logits; images are clamped to [0, 1]
-after normalisation; the membership attack is unbalanced.
+(experiments/released does the same). Features there are the logits. Images are clamped to [0, 1]
+after normalisation, and the membership attack is unbalanced.
 Here: the perturbed images, penultimate features, each channel's own range of values, a balanced
 attack. The plan is held fixed in the gradient (envelope theorem).
 """

@@ -8,7 +8,7 @@ Typical: p = 1.5 (d = 96: k = 1; d = 512: 7; d = 768: 11).
 Fails: an attacker who trains a probe to convergence reads the class almost as before; with the
 weights the projection is simply removed. On non-negative features the first direction is nearly the
 mean, shared by classes. Principal directions are those of the raw features, so columns of larger
-units come first; what is below 1e-5 of the largest stays (LEACE does not depend on units).
+units come first. What is below 1e-5 of the largest stays (LEACE does not depend on units).
 Source: Lee, Park, Jeon, Hwang, Park, "ESC: Erasing Space Concept for Knowledge Deletion", CVPR
 2025, eq. 1-3.
 Deviates: see docs/paper-map.md; the released code is reproduced in experiments/released.

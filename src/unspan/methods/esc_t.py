@@ -2,8 +2,8 @@
 
 Idea: instead of whole directions, switch off the entries of U that let the head recognise the
 forget data.
-Formula: `A = U * M`, `z -> A Aᵀ z`; M starts at 1 and descends on `-CE` of the forget samples that
-are still recognised, clipped to [0, 1]; the final mask is `M > tau`.
+Formula: `A = U * M`, `z -> A Aᵀ z`. M starts at 1 and descends on `-CE` of the forget samples that
+are still recognised, clipped to [0, 1]. The final mask is `M > tau`.
 Needs: forget samples with labels, a linear head. Cost: one forward pass plus epochs on cached
 features.
 Typical: tau 0.7, lr 1e-3, at most 50 epochs, batch 64.

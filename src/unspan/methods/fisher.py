@@ -2,10 +2,10 @@
 
 Idea: add Gaussian noise whose variance is the inverse of the Fisher information of the retained
 data.
-Formula: `F_j = E_{x in D_r} sum_y p(y|x) (d_j log p(y|x))^2`, `v_j = alpha min(1 / (F_j + 1e-8),
-cap)`, cap 1e3, in the head 1e2; weights of two or more dimensions share the mean of v over their
-inputs; the head and one-dimensional weights 10 v; head rows of a forgotten class have mean 0 and
-variance 1e-3. `theta' = theta + sqrt(v) noise`.
+Formula: `F_j = E_{x in D_r} sum_y p(y|x) (d_j log p(y|x))^2`. `v_j = alpha min(1 / (F_j + 1e-8),
+cap)`, cap 1e3, in the head 1e2. Weights of two or more dimensions share the mean of v over their
+inputs. The head and one-dimensional weights have 10 v. Head rows of a forgotten class have mean 0
+and variance 1e-3. `theta' = theta + sqrt(v) noise`.
 Needs: retain samples; labels are read, not used. Cost: C backward passes for every sample used; no
 training.
 Typical: alpha 1e-7 to 1e-6.
@@ -14,8 +14,8 @@ features move little. A row of weights shares its noise, and caps are absolute: 
 different units get noise that fits the typical one.
 Source: Golatkar, Achille, Soatto, "Eternal Sunshine of the Spotless Net", CVPR 2020;
 SelectiveForgetting.
-Deviates: gradients are per sample (a release squares means of batches), the expectation is the
-model's own, the head is found by reference, and several classes may be forgotten; a convolution
+Deviates: gradients are per sample (a release squares means of batches), and the expectation is the
+model's own. The head is found by reference, and several classes may be forgotten. A convolution
 shares its variance over kernel positions too (the release over input channels). BatchNorm
 statistics are not touched, as there.
 """

@@ -1,8 +1,8 @@
 """l1-sparse: fine-tune on the retained data while pulling all weights towards zero.
 
 Idea: a sparse model has less room for what it is not asked to keep.
-Formula: `CE(D_r) + g_e |theta|_1`, with `g_e = gamma (1 - (e - 1) / (E - E_0))` for the first E -
-E_0 epochs, then 0.
+Formula: `CE(D_r) + g_e |theta|_1`. `g_e = gamma (1 - (e - 1) / (E - E_0))` for the first E - E_0
+epochs, then 0.
 Needs: retain samples with labels. Cost: as finetune.
 Typical: gamma 5e-4 (searched in 1e-6 to 1e-4 elsewhere), SGD 0.01, 10 epochs, E_0 = 0.
 Fails: gamma too large wipes the network (the released command line defaults to 0.2); the

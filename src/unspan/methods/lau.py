@@ -3,10 +3,10 @@ features.
 
 Idea: attack the penultimate features of a forget sample until the head names another class, and
 teach the head that answer.
-Formula: `z' = clip(z + a sign(grad CE(g_t(z'), y)))` within `|z' - z|_inf <= eps`, `q = g_t(z')`;
-`(1 - lambda) CE(g(z), argmax q) + lambda T^2 KL(softmax(q / T) || softmax(g(z) / T))`; samples that
-are no longer recognised keep the student's own answer. The teacher g_t is a copy of the head,
-renewed in every epoch.
+Formula: `z' = clip(z + a sign(grad CE(g_t(z'), y)))` within `|z' - z|_inf <= eps`, `q = g_t(z')`.
+The loss is `(1 - lambda) CE(g(z), argmax q) + lambda T^2 KL(softmax(q / T) || softmax(g(z) / T))`.
+Samples that are no longer recognised keep the student's own answer. The teacher g_t is a copy of
+the head, renewed in every epoch.
 Needs: forget samples with labels. Cost: one forward pass, then the head alone.
 Typical: lambda 0.5, T 4, at most 10 epochs, ends when no sample is recognised.
 Fails: features do not change at all, so every probe reads the class as before. The step is of one
@@ -14,7 +14,7 @@ size for all features, so features in smaller units are moved further.
 Source: Kim, Lee, Woo, AAAI 2024 (arXiv 2312.16823); no official code, so the loss follows its
 description and a port.
 Deviates: eps is a share of the typical feature entry (median norm / sqrt(d)) and features are not
-clipped to [0, 1]; the divergence is a mean over samples; training ends on the whole forget set, not
+clipped to [0, 1]. The divergence is a mean over samples. Training ends on the whole forget set, not
 on one batch.
 """
 

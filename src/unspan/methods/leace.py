@@ -8,7 +8,7 @@ W (x - mu)`.
 Needs: forget and retain samples; no labels. Cost: one forward pass over both and an
 eigendecomposition of `[d, d]`.
 Typical: no settings.
-Fails: guards against affine probes of this one question only; multinomial, kNN and non-linear
+Fails: guards against affine probes of this one question only. Multinomial, kNN and non-linear
 probes read the class, and the boundary between retained classes is not considered.
 Source: Belrose et al., "LEACE: Perfect linear concept erasure in closed form", NeurIPS 2023,
 theorem 4.3.

@@ -7,7 +7,7 @@ Typical: SGD 1e-4, 5 epochs (Unlearn-Sparse GA); 1e-3 for one epoch elsewhere.
 Fails: the loss has no ceiling, so everything collapses when it runs on; losses far above natural
 ones mark the samples.
 Source: Thudi et al., EuroS&P 2022 (ESC's NG); Golatkar et al., CVPR 2020.
-Deviates: BatchNorm is frozen (statistics of one class would replace those of all), training ends
+Deviates: BatchNorm is frozen (statistics of one class would replace those of all). Training ends
 once at most `training.stop_at` of the forget samples is recognised, and `ceiling` stops pushing
 samples whose loss has reached it.
 """

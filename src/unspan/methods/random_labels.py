@@ -1,7 +1,7 @@
 """RL (random labels): teach the forget samples wrong answers.
 
 Idea: overwrite the association between sample and label by a random one.
-Formula: `y' ~ uniform over classes other than y (and other than all forgotten classes)`, `min
+Formula: `y' ~ uniform over classes other than y (and other than all forgotten classes)`. `min
 CE(f(x), y')` on D_f, with `use_retain` also `CE(f(x), y)` on D_r in the same shuffled pass.
 Needs: forget samples with labels; retain samples with `use_retain`. Cost: epochs over what it
 reads.

@@ -1,9 +1,9 @@
-"""Resample: move samples of the forgotten class into clusters of the other classes, so that a
-converged probe, given one answer an image, does not find them.
+"""Resample: move samples of the forgotten class into clusters of the other classes. A converged
+probe, given one answer an image, then hardly finds them.
 
 Idea: no affine map hides a class, since the region where it ends is a class of its own. Here every
-sample that is predicted as a forgotten class goes to a cluster of another class, and its features
-get the distribution that retained samples have there. Half of what distinguishes it is replaced by
+sample that is predicted as a forgotten class goes to a cluster of another class. Its features get
+the distribution that retained samples have there. Half of what distinguishes it is replaced by
 noise, chosen by a secret key, so that neighbours part. All other samples pass unchanged.
 
 Steps, for the features h `[d]` of one sample. `fit` takes them in order, and each is one function
@@ -31,20 +31,20 @@ in `resampling/gate.py` or `resampling/steps.py`:
 
 Formula: 1. gated where `max_{c in F} l_c > max_{c not in F} l_c`, l the scores of the head, F the
 forgotten classes. 2. cluster `j = argmax_k (r_k(h) + s l_k(h) + a_k)`, r random scores of variance
-1, s = `semantic_weight` (l_k standardised), a the offsets. 3. `x = h + e`, the covariance of e
-`q / (1 - q)` times that of h, q = `noise_fraction`. 4. `t = A_j (x - m_j)`, m_j and S_j mean and
-covariance of x in cluster j, `A_j = S_j^-1/2 (S_j^1/2 C_j S_j^1/2)^1/2 S_j^-1/2`, C_j the
-correlations there; then `u_i = Q_ji(t_i)` for each feature i. 5. `B_j u + b_j`, with B_j as A_j,
+1, s = `semantic_weight` (l_k standardised), a the offsets. 3. `x = h + e`, the covariance of e `q /
+(1 - q)` times that of h, q = `noise_fraction`. 4. `t = A_j (x - m_j)`, m_j and S_j mean and
+covariance of x in cluster j. `A_j = S_j^-1/2 (S_j^1/2 C_j S_j^1/2)^1/2 S_j^-1/2`, C_j the
+correlations there. Then `u_i = Q_ji(t_i)` for each feature i. 5. `B_j u + b_j`, with B_j as A_j,
 from the covariance of simulated u to that of the cluster.
-Needs: forget samples, no labels; and the retain set, or a file of its statistics (`unspan stats`),
-or the head alone (`statistics="head"`: every sample keeps its best remaining class and its margin,
-nothing else). Cost: one forward pass over each; two matrices `[d, d]` for each cluster.
+Needs: forget samples, no labels. And the retain set, or a file of its statistics (`unspan stats`),
+or the head alone. With `statistics="head"` every sample keeps its best remaining class and its
+margin, nothing else. Cost: one forward pass over each; two matrices `[d, d]` for each cluster.
 Typical: no settings; statistics from the retain set.
 Fails: whoever holds the weights takes the eraser off. Samples that the model itself predicts as
 another class pass the gate. Forgotten samples change more than others when an image is asked for
-again, mirrored or shifted: a probe trained on pairs of answers reads most of the class again (78 %
-on CIFAR-10; bake does not have this). Images at another contrast are not what the map was fitted
-to. With `statistics="head"` features serve no other purpose than the classes of the head.
+again, mirrored or shifted. A probe trained on pairs of answers reads most of the class again;
+`bake` does not have this. Images at another contrast are not what the map was fitted to. With
+`statistics="head"` features serve no other purpose than the classes of the head.
 Source: this project, docs/resample.md; transport between Gaussians: Dowson and Landau 1982.
 Deviates: none.
 """

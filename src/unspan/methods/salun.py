@@ -1,13 +1,13 @@
 """SalUn: random labels, but only for the weights that matter to the forget samples.
 
 Idea: weights on which the forget loss depends most are salient; train only those.
-Formula: `m = 1[|sum over D_f of grad CE| among the largest share rho of all weights]`, `theta =
+Formula: `m = 1[|sum over D_f of grad CE| among the largest share rho of all weights]`. `theta =
 theta_0 + m (theta - theta_0)`, trained with random labels on D_f and true ones on D_r.
 Needs: forget and retain samples with labels. Cost: one backward pass over D_f and epochs over both.
 Typical: rho 0.5, SGD 0.013, 10 epochs (random 10 % of CIFAR-10, ResNet-18).
 Fails: results hinge on the step size (many open reports of numbers that do not reproduce).
 Source: Fan et al., "SalUn", ICLR 2024; OPTML Unlearn-Saliency.
-Deviates: weights outside the mask are bit for bit the original's after every step; the release
+Deviates: weights outside the mask are bit for bit the original's after every step. The release
 masked gradients only, so weight decay and momentum moved them. Exactly the share rho is trained,
 also where gradients are equal. BatchNorm statistics are not weights and follow
 `training.batchnorm`.

@@ -12,7 +12,7 @@ Fails: `-KL` has no ceiling and can destroy the student; rewinding on the wrong 
 that was killed starts again.
 Source: Kurmanji et al., NeurIPS 2023; settings of their large-scale notebook.
 Deviates: `ceiling` limits the divergence a sample is pushed to. Rewinding (SCRUB+R) picks the epoch
-whose forget error is nearest to the last epoch's error on held-out samples of the class; the
+whose forget error is nearest to the last epoch's error on held-out samples of the class. The
 release's list of errors is one longer than its checkpoints.
 """
 

@@ -3,8 +3,8 @@ the retained ones.
 
 Idea: in each layer, project the directions of the forget activations out of the weight, but keep
 what retained data use.
-Formula: inputs R of a layer, `R = U S V'`, `r_i = s_i^2 / sum s^2`, `l_i = alpha r_i / ((alpha - 1)
-r_i + 1)`, `P = U diag(l) U'`; `P_dis = P_f (I - P_r)`; `W <- W (I - P_dis)'`.
+Formula: inputs R of a layer, `R = U S V'`, `r_i = s_i^2 / sum s^2`. `l_i = alpha r_i / ((alpha - 1)
+r_i + 1)`, `P = U diag(l) U'`. `P_dis = P_f (I - P_r)`; `W <- W (I - P_dis)'`.
 Needs: a few forget and retain samples; labels are read, not used. Cost: two forward passes over
 them and an eigendecomposition a layer.
 Typical: alpha_r 100 (30 to 1000), alpha_f 3 (1 to 100), about 900 samples of each.
@@ -12,7 +12,7 @@ Fails: both alphas must be chosen on validation data; biases and BatchNorm are n
 Directions are those of the raw inputs of a layer, so inputs of larger units come first.
 Source: Kodge, Saha, Roy, "Deep Unlearning", TMLR 2024.
 Deviates: Gram matrices are added over as many samples as are given, in float64, with all patches of
-a convolution (grouped ones group by group); all forgotten classes count (the release honours the
+a convolution (grouped ones group by group). All forgotten classes count (the release honours the
 first). All layers see the original's activations, as there.
 """
 

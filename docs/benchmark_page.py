@@ -1,0 +1,82 @@
+"""The page of the benchmark: tables and figures of `results/bench/report`, without the prints."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from measured import ROOT
+
+from unspan.benchmark import packed
+
+REPORT = ROOT / "results" / "bench" / "report"
+HEAD = """# Results of the benchmark
+
+Tables and figures of the papers at `--budget cpu`, as `unspan bench report` draws them. Bold is
+best, underlined second best. What the papers print, and why it differs: the
+[paper map](../paper-map.md).
+
+| column | meaning |
+|---|---|
+| D_f, D_r | accuracy in percent on training samples: to forget, to retain |
+| D_ft, D_rt, D_t | the same on test samples, and on all of them |
+| HM, HM_t | harmonic mean of the accuracy lost on D_f and kept on D_r; the same on test samples |
+| MIA | the published loss attack; 50 is chance |
+| KR | the published probe, which is not trained to convergence |
+| linear | a linear probe trained to convergence, on test samples of the class |
+| strongest | the best of it, an MLP and neighbours |
+| Avg Gap | mean difference to the retrained network |
+
+Test samples of CIFAR-10: n = 1,000 of the class and 9,000 others. After ±: deviation over three
+seeds; a row without it ran once. Intervals of every value are in `results/bench/tables/`."""
+
+ALTERNATIVES = {
+    "pareto": "What the strongest attack reads against retained accuracy, a mark for each method.",
+    "runtime": "Seconds of each method, as bars.",
+    "recovery": "Share that probes recover of each method, published and converged, as bars.",
+    "weights": "Relative change of all weights by method, as bars.",
+    "weights-layers": "Relative change of weights by method and layer, as shades.",
+    "cosines": "Cosines between class means before and after, a matrix for each method.",
+    "gradcam": "Images of deer with the regions that each network uses.",
+    "steps": "Accuracy and what is recovered after each of five requests, a line a method.",
+    "tsne": "Maps of test features by t-SNE, one for each method.",
+}
+
+
+def page() -> str:
+    """The page as Markdown: a section for each spec that ran."""
+    specs = packed.read(ROOT / "results" / "bench")[0]
+    parts = [HEAD]
+    for name in sorted(specs, key=packed.report_order):
+        parts += [f"## {_title(specs[name])}", *tables(name), *figures(name)]
+    return "\n\n".join(parts) + "\n"
+
+
+def tables(name: str) -> list[str]:
+    """The first table of every Markdown file of a spec: what was measured here."""
+    found = []
+    for file in sorted(REPORT.glob(f"{name}-*.md")):
+        text = file.read_text("utf-8")
+        title = re.sub(r"^#+ ", "", text.partition("\n")[0]).partition(", after ")[2]
+        table = next(part for part in text.split("\n\n") if part.startswith("|"))
+        table = (
+            table.replace(" ± ", "\u00a0±\u00a0").replace(" ↓", "\u00a0↓").replace(" ↑", "\u00a0↑")
+        )
+        found += [f"After {title}:", table] if title else [table]
+    return found
+
+
+def figures(name: str) -> list[str]:
+    """The drawings of a spec, with what they show as text alternative."""
+    files = sorted(REPORT.glob(f"{name}-*.svg"))
+    return [
+        f"![{_alternative(file.stem)}](../../results/bench/report/{file.name})" for file in files
+    ]
+
+
+def _title(spec: dict[str, Any]) -> str:
+    return re.sub(r"\s*\\?\[here: (.*?)\\?\]", r" (here: \1)", spec["title"])
+
+
+def _alternative(stem: str) -> str:
+    return ALTERNATIVES[stem.partition("-")[2]]
