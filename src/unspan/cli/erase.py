@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unspan.cli import erase_options as own
 from unspan.cli import options as option
-from unspan.cli.erasing import run
+from unspan.cli.erase_run import run_erase
 
 
 def erase(
@@ -63,4 +63,4 @@ def erase(
     Example: unspan erase --model timm:resnet18 --weights w.safetensors --data photos/ --forget cat
     --out erased/
     """
-    run(dict(locals()))
+    run_erase(dict(locals()))

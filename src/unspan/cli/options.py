@@ -1,7 +1,7 @@
 """Options of commands, each declared once: `weights: option.Weights = None`.
 
-First those that several commands share. Those of `unspan erase` alone are in `erase_options`, those
-of `unspan bench` in `bench_options`.
+First those that several commands share. Commands with many of their own have a file for them:
+`erase_options`, `audit_options`, `bench_options`.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ def test_every_method_stands_in_a_situation_with_a_summary_of_its_card() -> None
     listed = CliRunner().invoke(app, ["methods"]).output
     assert all(one.title in listed and one.advice in listed for one in catalogue.SITUATIONS)
     assert listed.count("[default]") == sum(bool(one.default) for one in catalogue.SITUATIONS)
-    assert "salun         random labels, but only" in listed
+    assert re.search(r"  salun +random labels, but only", listed)
     assert max(map(len, listed.splitlines())) <= 80
 
 
@@ -40,7 +41,8 @@ class Third(EraserMethod):
 def test_a_method_of_a_third_party_is_listed_apart(monkeypatch) -> None:
     monkeypatch.setattr(catalogue, "available", lambda: (*METHODS, Third))
     listed = CliRunner().invoke(app, ["methods"]).output
-    assert "Other methods" in listed and "third         `unspan methods`, completion" in listed
+    assert "Other methods" in listed
+    assert re.search(r"  third +`unspan methods`, completion", listed)
 
 
 def test_methods_without_labels_stand_where_labels_are_not_needed() -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from unspan.run import Run
 
 
-def run(o: dict[str, Any]) -> None:
+def run_erase(o: dict[str, Any]) -> None:
     """Refuse what can be refused before any work, then erase.
 
     Args:
