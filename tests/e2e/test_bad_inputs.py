@@ -632,7 +632,7 @@ def test_row_06_fewer_samples_than_dimensions(shell):
         next(row["after"] for row in one.receipt["evaluation"] if "retain" in row["split"])
         for one in (few, many)
     ]
-    assert kept[0] >= kept[1] - 0.03
+    assert kept[0] >= kept[1] - 0.06  # of 274 test samples
     assert "30 samples in 64 dimensions: at most" in few.err
 
 
@@ -1396,7 +1396,7 @@ def test_row_63_sigterm_in_a_process_of_its_own(shell):
     )
     env = os.environ | {
         "MARK": str(mark),
-        "PYTHONPATH": str(shell.world.root),
+        "PYTHONPATH": os.pathsep.join([str(shell.world.root), os.environ.get("PYTHONPATH", "")]),
         "OMP_NUM_THREADS": "1",
     }
     command = [sys.executable, "-c", "from unspan.cli import main; main()", *args]

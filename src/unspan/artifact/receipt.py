@@ -48,12 +48,12 @@ PROTECTS = {  # by the form, or by the eraser where it is not affine
             (
                 "against whoever asks for the same image again, mirrored, shifted or with much"
                 " noise, and compares the answers: what is forgotten changes more, and probes"
-                " trained on pairs of answers read most of a class again (figures: docs/resample.md);"
+                " trained on pairs of answers read most of a class again (docs/resample.md);"
                 " after bake, there, no more than of a network that never saw the class"
             ),
             (
                 "against whoever alters images, as by halving the contrast: the map is fitted on"
-                " unaltered ones, and a single answer says more then (figures: docs/resample.md)"
+                " unaltered ones, and a single answer says more then (docs/resample.md)"
             ),
             (
                 "against attacks that were not tried; those that were, and what they read of other"

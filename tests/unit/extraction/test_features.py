@@ -34,7 +34,9 @@ def test_the_place_is_searched_once_and_new_weights_do_not_matter(net, searched)
     assert torch.equal(unspan.features(net, x), first)
     net[4].weight.data.mul_(2)
     net.train()
-    assert torch.equal(unspan.features(net, x[:1]), first[:1]) and len(searched) == 1
+    # one row may be multiplied in another order than five
+    assert torch.allclose(unspan.features(net, x[:1]), first[:1], rtol=1e-6)
+    assert len(searched) == 1
     unspan.features(net, x, feature_layer="1:out")
     unspan.features(net, x)
     assert searched == [None, "1:out"]
