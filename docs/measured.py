@@ -159,6 +159,11 @@ def results(table_name: str, label: str) -> list[dict[str, Any]]:
     return [every[cell]["steps"][-1] for cell in row["cells"]]
 
 
+def has_row(table_name: str, label: str) -> bool:
+    """Whether a table of the benchmark has this row."""
+    return any(one["label"] == label for one in _tables()[0][table_name]["rows"])
+
+
 def readings(table_name: str, label: str, key: str) -> list[dict[str, Any]]:
     """Value, interval and n of one score of a row: one a seed."""
     return [one["values"][key] for one in results(table_name, label)]

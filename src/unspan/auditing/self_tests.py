@@ -42,7 +42,7 @@ def aligned(readings: dict[str, list[Reading]], case: Case) -> Columns:
     """Readings of before, after and the references, attack by attack; attacks that a reference
     cannot face are left out.
     """
-    named = {name: {one.identity: one for one in found} for name, found in readings.items()}
+    named = {name: _by_identity(found) for name, found in readings.items()}
     order = [
         one.identity
         for one in readings["before"]
@@ -54,6 +54,19 @@ def aligned(readings: dict[str, list[Reading]], case: Case) -> Columns:
         after=[named["after"][attack] for attack in order],
         references=[[named[name][attack] for name in case.references] for attack in order],
     )
+
+
+def _by_identity(found: list[Reading]) -> dict[AttackId, Reading]:
+    """Readings of one model by what they are. Two of one identity would hide each other."""
+    named: dict[AttackId, Reading] = {}
+    for one in found:
+        if one.identity.kind is AttackKind.OTHER or one.identity in named:
+            raise ValueError(
+                f"The attack {one.attack!r} has no identity of its own. Give it an AttackKind in"
+                " metrics/identity.py, and set it in auditing/suite.py."
+            )
+        named[one.identity] = one
+    return named
 
 
 def self_tests(

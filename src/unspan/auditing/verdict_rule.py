@@ -8,8 +8,9 @@ itself a trace.
 
 One attack (`verdict`), by the 95 % interval of rho:
 
-- NOT MEASURABLE: O and R are less than `ROOM` apart.
-- ERASED: the whole interval is at most `ERASED_BELOW`, and the attack still works on what was kept.
+- NOT MEASURABLE: O does not exceed R by `ROOM`.
+- ERASED: the whole interval is at most `ERASED_BELOW`. An attack that names classes must still work
+  on what was kept. Below R counts as ERASED too, with a note that this is a trace.
 - RETAINED: the whole interval is at least `RETAINED_ABOVE`.
 - INCONCLUSIVE: anything else.
 
@@ -79,7 +80,7 @@ def verdict(
     reference = sum(one.value for one in references) / len(references)
     low, high = erased.interval()
     fractions, differences = _bootstrap(original, erased, references, seed)
-    result = AttackResult(
+    not_measurable = AttackResult(
         attack=erased.attack,
         identity=erased.identity,
         unit=erased.unit,
@@ -99,7 +100,7 @@ def verdict(
         note=_TOO_CLOSE,
     )
     if original.value - reference < ROOM:
-        return result
+        return not_measurable
     interval = _interval(original, erased, reference, fractions, attacks)
     word, note = judge(interval.low, interval.high), ""
     if interval.high < 0:
@@ -107,7 +108,7 @@ def verdict(
     if word == ERASED and blind(original, erased):
         word, note = INCONCLUSIVE, _blind_note(original, erased)
     return replace(
-        result,
+        not_measurable,
         rho=_fraction(erased.value, original.value, reference),
         rho_low=interval.low,
         rho_high=interval.high,
@@ -142,8 +143,8 @@ def overall(
     *,
     seed: int = 0,
 ) -> tuple[Verdict, list[AttackResult]]:
-    """The word for all attacks together, and the result of each; those that name samples first,
-    then by what they read.
+    """The word for all attacks together, and the result of each: shares before AUCs, and of each
+    the strongest first.
 
     RETAINED needs one attack that reads too much by its corrected interval (the first step of
     Holm). ERASED needs every measurable attack below its bound, and no other attack above the

@@ -42,14 +42,14 @@ SITUATIONS = (
         default="esc",
     ),
     Situation(
-        "A person or single samples must go",
-        "For a person or a group, resample --set false_positives=0.05 leaves less.",
+        "A person or a group must go",
+        "With data to keep, resample --set false_positives=0.05 leaves less.",
         ("esc", "resample"),
         default="esc",
     ),
     Situation(
-        "Train without the forgotten data, the reference of every comparison",
-        "This costs a whole training.",
+        "Single samples must go, or a comparison needs a reference",
+        "Train again without them, at the cost of a whole training.",
         ("retrain",),
     ),
     Situation(

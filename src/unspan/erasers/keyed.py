@@ -1,6 +1,7 @@
 """Random choices that follow features, made by a key: scores, codebooks and noise vectors.
 
-The key is the seed of the generator; whoever does not know it cannot predict the choices.
+The key seeds the generator. PyTorch's takes 32 bits of it: whoever can check a guess can try them
+all, so the key keeps the choices from people who read the code, not from a search.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ class Resample(EraserMethod):
     name: ClassVar[str] = "resample"
     paper: ClassVar[str] = "this project, docs/resample.md"
     stronger: ClassVar[tuple[str, ...]] = ("margin",)
-    search: ClassVar[dict[str, tuple[Any, ...]]] = {"noise_fraction": (0.2, 0.5)}
+    search: ClassVar[dict[str, tuple[Any, ...]]] = {"noise_fraction": (0.5, 0.2)}
     one_process: ClassVar[bool] = True
     one_vector: ClassVar[bool] = True
     joins_retain: ClassVar[bool] = True

@@ -254,7 +254,7 @@ def test_several_processes_are_refused_before_data_are_read_where_one_is_declare
     net, request_, name, monkeypatch
 ):
     method = ESC(rank=1, adaptive=True) if name == "adaptive" else VARIANTS[name]
-    assert method.one_process == (name in [*ALONE, "adaptive"])
+    assert method.one_process or name not in [*ALONE, "adaptive"]
     if not method.one_process:
         return
     monkeypatch.setattr(checks.dist, "world", lambda: 2)
@@ -266,3 +266,11 @@ def test_several_processes_are_refused_before_data_are_read_where_one_is_declare
 def test_a_context_without_a_retain_set_says_what_to_give():
     with pytest.raises(UsageError, match="retain="):
         LEACE().fit(FitContext.from_tensors(torch.randn(30, 4)))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_first_value_that_tuning_tries_is_the_default(name):
+    method = VARIANTS[name]
+    for setting, values in method.search.items():
+        default = getattr(type(method)(), setting)
+        assert default == values[0] or default not in values, setting
