@@ -1,7 +1,8 @@
 """The numbers of a fitted map, bit for bit: code may be rewritten, results may not change.
 
-Sums depend on the processor and the linear algebra library, so the digests are compared only where
-a fixed computation gives the bits that it gave where they were recorded.
+Sums depend on the processor, the linear algebra library and torch. So the digests are compared only
+with a torch that is not older than the one they were recorded with, and where a fixed computation
+gives the same bits.
 """
 
 from hashlib import sha256
@@ -125,7 +126,8 @@ WANTED = {
 
 @pytest.fixture
 def recorded_here():
-    if arithmetic() != "0043f208bbf4656e":
+    release = tuple(int(part) for part in torch.__version__.split(".")[:2])
+    if release < (2, 13) or arithmetic() != "0043f208bbf4656e":
         pytest.skip("digests were recorded with other arithmetic")
 
 
