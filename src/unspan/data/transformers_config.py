@@ -12,7 +12,8 @@ _FILTER = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 _SHORTER_SIDE = re.compile("CLIP|ConvNext|ChineseCLIP|MobileNetV")
 _OTHER_RESIZE = re.compile("Levit|PoolFormer|Perceiver")
 _OTHER_STEPS = re.compile(
-    "do_(?!resize$|center_crop$|rescale$|normalize$|convert_rgb$|reduce_labels$)|include_top|rescale_offset"
+    "do_(?!resize$|center_crop$|rescale$|normalize$|convert_rgb$|reduce_labels$)"
+    "|include_top|rescale_offset"
 )
 
 

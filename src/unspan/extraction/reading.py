@@ -117,7 +117,8 @@ def describe(value: Any) -> str:
     if isinstance(value, Tensor):
         return f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
     if isinstance(value, dict) or hasattr(value, "keys"):
-        return "{" + ", ".join(f"{key}: {describe(value[key])}" for key in value.keys()) + "}"  # noqa: SIM118
+        keys = list(value.keys())  # an output class of a library may iterate over its values
+        return "{" + ", ".join(f"{key}: {describe(value[key])}" for key in keys) + "}"
     if isinstance(value, (tuple, list)):
         return "(" + ", ".join(map(describe, value)) + ")"
     return type(value).__name__

@@ -34,7 +34,8 @@ _WORDS = {
     "AUC": "How well two groups are told apart: 0.5 is guessing, 1 is without error.",
 }
 _PATH = re.compile(
-    r"^(?:~|/|\\\\|[A-Za-z]:[\\/]|file:)|://[^/\s]*@|(?:^|[^\w.])/(?:home|root|Users|tmp|var|mnt|media|data)/"
+    r"^(?:~|/|\\\\|[A-Za-z]:[\\/]|file:)|://[^/\s]*@"
+    r"|(?:^|[^\w.])/(?:home|root|Users|tmp|var|mnt|media|data)/"
 )
 
 
