@@ -1,9 +1,10 @@
 """Calls between modules of unspan while `unspan.erase` removes one class from a small network.
 
-    PYTHONPATH=src python tools/trace_erase.py [--list]
+    PYTHONPATH=src python tools/trace_erase.py [--list | --markdown]
 
 Prints JSON: the number of calls, how many of them are not made for every sample, the number of
-pairs of modules, and the pairs in the order of first use.
+pairs of modules, and with `--list` the pairs in the order of first use. `--markdown` prints the
+table of `docs/architecture.md`.
 """
 
 import json
@@ -73,6 +74,20 @@ def trace() -> Counter[tuple[str, str]]:
     return calls
 
 
+def markdown(calls: Counter[tuple[str, str]]) -> list[str]:
+    """A table for `docs/architecture.md`: each module in the order of its first call, and the
+    modules that it calls.
+    """
+    called: dict[str, list[str]] = {}
+    for source, target in calls:
+        called.setdefault(source, []).append(target.removesuffix(".__init__"))
+    lines = ["| module | calls |", "|---|---|"]
+    for source, targets in called.items():
+        name = source.removesuffix(".__init__")
+        lines.append(f"| `{name}` | {', '.join(f'`{one}`' for one in targets)} |")
+    return lines
+
+
 def main() -> None:
     """Print what one erase calls."""
     warnings.simplefilter("ignore")
@@ -80,6 +95,9 @@ def main() -> None:
     calls = trace()
     once = sum(count for count in calls.values() if count < SAMPLES)
     result: dict[str, object] = {"calls": calls.total(), "once": once, "pairs": len(calls)}
+    if "--markdown" in sys.argv:
+        print("\n".join(markdown(calls)))
+        return
     if "--list" in sys.argv:
         result["list"] = [f"{a} -> {b}: {n}" for (a, b), n in calls.items()]
     print(json.dumps(result, indent=1))
