@@ -29,8 +29,8 @@ class Record:
             before the head), `head` (absorbed by the head: the folded form) or `trained` (no
             eraser: the weights were changed).
         receipt: the latest receipt.
-        eraser: float64 eraser of all requests, kept here for `hook` only, where the model carries
-            it anyway.
+        eraser: float64 eraser of all requests where it is a module of the model; None where
+            weights took it up, since it tells what was erased.
     """
 
     feature_layer: FeatureLayer

@@ -11,15 +11,17 @@ One attack (`verdict`), by the 95 % interval of rho:
 - NOT MEASURABLE: O does not exceed R by `ROOM`.
 - ERASED: the whole interval is at most `ERASED_BELOW`. An attack that names classes must still work
   on what was kept. Below R counts as ERASED too, with a note that this is a trace.
-- RETAINED: the whole interval is at least `RETAINED_ABOVE`.
+- RETAINED: the whole interval is at least `RETAINED_ABOVE`, also when it is widened for how many
+  attacks were tried: of many attacks one reads too much by chance.
 - INCONCLUSIVE: anything else.
 
-All attacks together (`overall`): RETAINED if one is, corrected for how many were tried; ERASED if
-every measurable one is and no other reads more than the reference; otherwise INCONCLUSIVE.
+All attacks together (`overall`): RETAINED if one is; ERASED if every measurable one is and no other
+reads more than the reference; otherwise INCONCLUSIVE.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -41,7 +43,9 @@ ERASED_BELOW = 0.10  # of the recoverable fraction
 RETAINED_ABOVE = 0.25
 ROOM = 0.10  # smallest difference of original and reference that can be measured
 BLIND_BELOW = 0.5  # of its accuracy on retained samples in the original
-_RESAMPLES = 2000
+_RESAMPLES = 2000  # at least
+_BEYOND = 10  # resamples that lie beyond the end of an interval, at least
+_LEAST_APART = ROOM / 4  # of original and reference in a resample, which may bring them together
 _DRAWN = 100_000  # positions drawn at a time
 _SMALL = 100  # below this many forget samples a bootstrap is too narrow: exact intervals widen it
 _TOO_CLOSE = (
@@ -53,7 +57,7 @@ _OVER_ERASED = "less is read than in the reference: over-erased, which is itself
 
 @dataclass(frozen=True)
 class _Interval:
-    """95 % interval of the recoverable fraction, and its lower end corrected for many attacks."""
+    """95 % interval of the recoverable fraction, and its lower end widened for many attacks."""
 
     low: float
     high: float
@@ -79,7 +83,8 @@ def verdict(
     """
     reference = sum(one.value for one in references) / len(references)
     low, high = erased.interval()
-    fractions, differences = _bootstrap(original, erased, references, seed)
+    level = 1 - 0.05 / attacks  # Bonferroni
+    fractions, differences = _bootstrap(original, erased, references, _resamples(level), seed)
     not_measurable = AttackResult(
         attack=erased.attack,
         identity=erased.identity,
@@ -101,8 +106,8 @@ def verdict(
     )
     if original.value - reference < ROOM:
         return not_measurable
-    interval = _interval(original, erased, reference, fractions, attacks)
-    word, note = judge(interval.low, interval.high), ""
+    interval = _interval(original, erased, reference, fractions, level)
+    word, note = judge(interval.corrected_low, interval.high), ""
     if interval.high < 0:
         note = _OVER_ERASED
     if word == ERASED and blind(original, erased):
@@ -118,11 +123,17 @@ def verdict(
     )
 
 
-def judge(rho_low: float, rho_high: float) -> Verdict:
-    """The word for an interval of the recoverable fraction."""
-    if rho_high <= ERASED_BELOW:
+def judge(corrected_low: float, high: float) -> Verdict:
+    """The word for an interval of the recoverable fraction.
+
+    Args:
+        corrected_low: lower end, widened for how many attacks were tried. RETAINED follows from one
+            attack of many, so its error grows with them.
+        high: upper end of the 95 % interval. ERASED needs all attacks, so its error does not.
+    """
+    if high <= ERASED_BELOW:
         return ERASED
-    return RETAINED if rho_low >= RETAINED_ABOVE else INCONCLUSIVE
+    return RETAINED if corrected_low >= RETAINED_ABOVE else INCONCLUSIVE
 
 
 def blind(original: Reading, erased: Reading) -> bool:
@@ -146,10 +157,6 @@ def overall(
     """The word for all attacks together, and the result of each: shares before AUCs, and of each
     the strongest first.
 
-    RETAINED needs one attack that reads too much by its corrected interval (the first step of
-    Holm). ERASED needs every measurable attack below its bound, and no other attack above the
-    reference; no correction is needed there.
-
     Args:
         original: readings of the model before, one for each attack.
         erased: of the model after.
@@ -165,7 +172,7 @@ def overall(
     others = [one for one in each if one.rho is None]
     if not measurable:
         return NOT_MEASURABLE, each
-    if any((one.rho_low_corrected or 0.0) >= RETAINED_ABOVE for one in measurable):
+    if any(one.verdict == RETAINED for one in measurable):
         return RETAINED, each
     if all(one.verdict == ERASED for one in measurable) and not any(one.exceeds for one in others):
         return ERASED, each
@@ -178,12 +185,18 @@ def _fraction(erased: float, original: float, reference: float) -> float:
 
 
 def _interval(
-    original: Reading, erased: Reading, reference: float, fractions: Tensor, attacks: int
+    original: Reading, erased: Reading, reference: float, fractions: Tensor, level: float
 ) -> _Interval:
     """The interval of the recoverable fraction: bootstrap, widened for few samples by the exact
     interval of what the erased model gives.
+
+    Args:
+        original: reading of the model before.
+        erased: of the model after.
+        reference: mean value of the references.
+        fractions: of the resamples.
+        level: of the lower end that is widened for many attacks.
     """
-    level = 1 - 0.05 / attacks  # Bonferroni
     low, high = _ends(fractions, 0.95)
     corrected = _ends(fractions, level)[0]
     if len(erased.forget) < _SMALL:
@@ -202,47 +215,60 @@ def _blind_note(original: Reading, erased: Reading) -> str:
     )
 
 
+def _resamples(level: float) -> int:
+    """How many resamples an interval of this level needs, so that some lie beyond its ends."""
+    return max(_RESAMPLES, math.ceil(2 * _BEYOND / (1 - level)))
+
+
 def _bootstrap(
-    original: Reading, erased: Reading, references: Sequence[Reading], seed: int
+    original: Reading, erased: Reading, references: Sequence[Reading], resamples: int, seed: int
 ) -> tuple[Tensor, Tensor]:
-    """`[2000]` recoverable fractions, and `[2000]` differences of erased and reference.
+    """`[resamples]` recoverable fractions, and as many differences of erased and reference.
 
     Each resample draws the test samples anew, the same ones for all models, and draws as many
     references as there are, with replacement. So an interval holds the chance of the samples and,
     where there are several references, that of training.
     """
-    before = _resampled(original, seed)
-    after = _resampled(erased, seed)
-    each = torch.stack([_resampled(one, seed) for one in references], 1)  # [2000, references]
+    values = _resampled([original, erased, *references], resamples, seed)
+    before, after, each = values[:, 0], values[:, 1], values[:, 2:]
     generator = torch.Generator().manual_seed(seed + 2)
     chosen = torch.randint(len(references), each.shape, generator=generator)
     reference = each.gather(1, chosen).mean(1)
-    apart = (before - reference).clamp_min(ROOM / 4)  # a resample may bring both together
+    apart = (before - reference).clamp_min(_LEAST_APART)
     return (after - reference) / apart, after - reference
 
 
-def _resampled(reading: Reading, seed: int) -> Tensor:
-    """The value of a reading in each resample.
+def _resampled(readings: Sequence[Reading], resamples: int, seed: int) -> Tensor:
+    """The value of each reading in each resample, `[resamples, readings]`.
 
     An AUC depends on both groups; to first order its error is the sum of the errors that either
     group makes alone (DeLong), so each group is resampled by itself.
     """
-    forgotten = _means(reading.forget, seed)
-    if reading.rest is None:
+    forgotten = _paired_means([one.forget for one in readings], resamples, seed)
+    rests = [one.rest for one in readings if one.rest is not None]
+    if len(rests) < len(readings):
         return forgotten
-    return forgotten + _means(reading.rest, seed + 1) - reading.value
+    values = torch.tensor([one.value for one in readings], dtype=torch.float64)
+    return forgotten + _paired_means(rests, resamples, seed + 1) - values
 
 
-def _means(values: Tensor, seed: int) -> Tensor:
-    """`[2000]` means of `n` of the values, drawn with replacement, some resamples at a time."""
+def _paired_means(columns: Sequence[Tensor], resamples: int, seed: int) -> Tensor:
+    """Means `[resamples, columns]` of rows drawn with replacement, the same rows in each column.
+
+    Args:
+        columns: each `[n]`, the values of one model.
+        resamples: how often n rows are drawn.
+        seed: of the draws.
+    """
     generator = torch.Generator().manual_seed(seed)
-    n = len(values)
+    values = torch.stack([one.double() for one in columns])
+    n = values.shape[1]
     step = max(1, _DRAWN // n)
     means = []
-    for start in range(0, _RESAMPLES, step):
-        size = min(step, _RESAMPLES - start)
+    for start in range(0, resamples, step):
+        size = min(step, resamples - start)
         rows = torch.randint(n, (size, n), generator=generator)
-        means.append(values[rows].mean(1))
+        means.append(values[:, rows].mean(2).mT)
     return torch.cat(means)
 
 

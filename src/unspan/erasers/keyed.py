@@ -54,9 +54,10 @@ def draw_codebooks(z: Tensor, generator: torch.Generator) -> Tensor:
     The largest score of a codebook is a sample's code in it. All codes of a codebook are equally
     frequent among the features `z` `[n, d]`.
     """
-    equal = torch.ones(CODES)
+    equal_shares = torch.ones(CODES)
     books = [
-        balanced(random_scores(z, CODES, generator), z, equal, generator) for _ in range(CODEBOOKS)
+        balanced(random_scores(z, CODES, generator), z, equal_shares, generator)
+        for _ in range(CODEBOOKS)
     ]
     return torch.cat(books)
 

@@ -10,6 +10,8 @@ from unspan.erasers.gated import Gate
 from unspan.erasers.quantiles import interpolated
 
 CODEBOOKS = 3  # each names one code of a sample; together they pick its noise
+# by which the codes are multiplied and added: odd, so that another code is another noise vector
+_STRIDES = (1, 67, 2053)
 
 
 class Resampler(Gate):
@@ -23,15 +25,17 @@ class Resampler(Gate):
     3. `covariance_correction[j]` and `shifts[j]` give the covariance and the mean of the cluster,
        within bounds that keep small values small (`bounded`).
 
+    Standard units have no scale; all else is in the units of the features.
+
     Attributes:
         codebooks: `[3 M, d + 1]` affine scores; the largest of each third is one of M codes.
         noise: `[T, d]` noise vectors, which all combinations of codes share.
-        maps: `[K, d, d]`, or `[1, d, d]` shared by all clusters.
-        offsets: `[K, d]`.
+        maps: `[K, d, d]`, or `[1, d, d]` shared by all clusters; from features to standard units.
+        offsets: `[K, d]`, in standard units.
         knots: `[d, B]` ascending, in standard units.
-        quantiles: `[K, d, B]` ascending.
-        covariance_correction: `[K, d, d]` or `[1, d, d]`.
-        shifts: `[K, d]`, added after the covariance correction.
+        quantiles: `[K, d, B]` ascending, features.
+        covariance_correction: `[K, d, d]` or `[1, d, d]`, from features to features.
+        shifts: `[K, d]`, features; added after the covariance correction.
         length: `[]`, the norm that outputs get, for embeddings of one length; None leaves it free.
     """
 
@@ -93,8 +97,9 @@ def noise_index(scores: Tensor, count: int) -> Tensor:
             code.
         count: of noise vectors.
     """
-    first, second, third = scores.unflatten(1, (CODEBOOKS, -1)).argmax(2).unbind(1)
-    return (first + 67 * second + 2053 * third) % count
+    codes = scores.unflatten(1, (CODEBOOKS, -1)).argmax(2).unbind(1)
+    first, second, third = (stride * code for stride, code in zip(_STRIDES, codes, strict=True))
+    return (first + second + third) % count
 
 
 def affine_by_cluster(z: Tensor, maps: Tensor, offsets: Tensor, cluster: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unspan.erasers.linalg import root
 
+ENOUGH = 2  # samples a dimension: a covariance that rests on so many is used as it is
 _RIDGE = 1e-3  # of the mean variance
 _TINY_RIDGE = 1e-9  # of the mean variance; a covariance that has no more is constant
 _TEMPERATURES = (2.0, 1.0, 0.5, 0.25, 0.1, 0.05, 0.02)
@@ -24,16 +25,18 @@ def mean_and_covariance(z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def shrink_covariance(found: Tensor, towards: Tensor, n: float) -> Tensor:
-    """A covariance `[d, d]` mixed with another one, the more the fewer samples it rests on.
+    """A covariance `[d, d]` that rests on fewer than 2 d samples, mixed with another one.
 
-    `d^2 / n` samples of the other one are added; from n = 2 d on it stays as it is.
+    The other one counts as `d^2 / n` samples: as many as there are at n = d, more below. With 2 d
+    samples or more nothing is mixed in, so that what has enough samples depends on them alone.
 
     Args:
         found: `[d, d]`, of n samples.
         towards: `[d, d]`, the other one.
         n: samples behind `found`.
     """
-    extra = len(found) ** 2 / n if n < 2 * len(found) else 0.0
+    d = len(found)
+    extra = 0.0 if n >= ENOUGH * d else d**2 / n
     return (n * found + extra * towards) / (n + extra)
 
 

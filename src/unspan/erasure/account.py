@@ -52,7 +52,7 @@ def account(
         "forget_accuracy_before": seen.hits / seen.labelled if seen.labelled else None,
         "conversions": dict(seen.conversions),
         "run": {
-            "device": str(next((p.device for p in opened.inner.parameters()), "cpu")),
+            "device": str(next((p.device for p in opened.copy_module.parameters()), "cpu")),
             "batch_size": run.batch_size,
             "seed": run.seed,
             "max_samples": run.max_samples,
@@ -96,12 +96,12 @@ def _request(opened: Opened, change: Change) -> dict[str, Any]:
 
 
 def _model(opened: Opened, change: Change) -> dict[str, Any]:
-    before, example = opened.original_inner, change.example
+    before, example = opened.original_module, change.example
     return {
         "input": list(example.shape[1:]) if isinstance(example, Tensor) else None,
         "class": f"{type(before).__module__}.{type(before).__qualname__}",
         "sha256_before": state_hash(before.state_dict()),
-        "sha256_after": state_hash(opened.inner.state_dict()),
+        "sha256_after": state_hash(opened.copy_module.state_dict()),
         "recipe": opened.recipe,
     }
 
@@ -109,7 +109,7 @@ def _model(opened: Opened, change: Change) -> dict[str, Any]:
 def _notices(opened: Opened) -> list[str]:
     if opened.recipe:
         return []
-    kind = type(opened.original_inner).__name__
+    kind = type(opened.original_module).__name__
     return [
         f"the folder will not say how to build {kind}: load it with"
         f" unspan.load(folder, model={kind}(...))"

@@ -44,6 +44,11 @@ class Change:
     example: Any
     undo: Tensor | None = None
 
+    @property
+    def eraser_as_module(self) -> Eraser | None:
+        """The eraser where the copy carries it as a module; None where weights took it up."""
+        return self.eraser if self.placement == "hook" else None
+
 
 def figures_of(
     report: Mapping[str, Any],

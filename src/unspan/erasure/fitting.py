@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from unspan import dist
 from unspan.data.loading import batches, size_of
 from unspan.erasers import Eraser, Projection, compose
-from unspan.erasure.checks import check_recognised
 from unspan.erasure.locating import Located
 from unspan.erasure.opening import Opened
 from unspan.errors import UsageError
@@ -40,7 +39,6 @@ def fit_eraser(opened: Opened, located: Located, method: EraserMethod) -> Fitted
 
     Raises:
         InconclusiveError: the method found no usable map.
-        DataError: the model does not recognise what is to be forgotten.
         UsageError: nothing would be left.
     """
     request = located.request
@@ -56,7 +54,7 @@ def fit_eraser(opened: Opened, located: Located, method: EraserMethod) -> Fitted
         earlier_eraser=earlier,
         key=opened.key,
         seed=opened.run.seed,
-        model=opened.inner,
+        model=opened.copy_module,
         frozen_norms=opened.frozen_norms,
     )
     dist.agree("the settings", (repr(method), request.kind, request.selector, request.classes))
@@ -64,8 +62,6 @@ def fit_eraser(opened: Opened, located: Located, method: EraserMethod) -> Fitted
     fit = method.fit(context)
     seconds = time.perf_counter() - begun
     seen = seen_by_all(forget)
-    if opened.options.check_labels and opened.earlier_record is None:
-        check_recognised(seen, located.head, request)
     total = _with_earlier(opened.earlier_eraser, fit.eraser, located.feature_layer.dim)
     return Fitted(
         fit=fit,
@@ -88,7 +84,7 @@ def _earlier_eraser(opened: Opened, method: EraserMethod) -> Eraser | None:
 
 def _forget_features(opened: Opened, located: Located, earlier: Eraser | None) -> ModelFeatures:
     return ModelFeatures(
-        opened.inner,
+        opened.copy_module,
         located.feature_layer,
         located.batches,
         opened.run,
@@ -108,7 +104,7 @@ def _retain_features(
     limit = opened.run.max_samples if method.retain_limit is None else method.retain_limit
     run = replace(opened.run, max_samples=limit)
     return ModelFeatures(
-        opened.inner,
+        opened.copy_module,
         located.feature_layer,
         batches(data, run, shuffle=limit is not None),
         opened.run,

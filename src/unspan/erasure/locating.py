@@ -62,21 +62,21 @@ def locate_features(opened: Opened, method: EraserMethod) -> Located:
         DataError: labels beyond the outputs.
     """
     check_form(opened)
-    check_usable(opened.inner)
+    check_usable(opened.copy_module)
     request = readable(opened, method)
     notices = notices_of(request)
     shuffle = method.reads_shuffled
     first, stream = peek(batches(request.forget, opened.run, shuffle=shuffle, shard=False))
     if dist.world() > 1:  # every process looks at the same first samples, then reads its own part
         stream = batches(request.forget, opened.run)
-    inputs = example(first, opened.inner)
+    inputs = example(first, opened.copy_module)
     found, more = _feature_layer(opened, method, inputs)
     method.check(found.dim)
-    head = head_parameters(opened.inner, found)
+    head = head_parameters(opened.copy_module, found)
     if opened.options.check_labels:
-        check_classes(request, head, opened.inner)
-    check_fold(opened.inner, found, opened.options.form)
-    drift = described(lambda: unsteady(opened.inner, found, first, method), "steadiness")
+        check_classes(request, head, opened.copy_module)
+    check_fold(opened.copy_module, found, opened.options.form)
+    drift = described(lambda: unsteady(opened.copy_module, found, first, method), "steadiness")
     return Located(
         request=request,
         feature_layer=found,
@@ -145,7 +145,7 @@ def _feature_layer(
         pool = record.feature_layer.pool
     classes = opened.request.num_classes
     return find_feature_layer(
-        opened.inner, inputs, asked, pool, whole=method.one_vector, classes=classes
+        opened.copy_module, inputs, asked, pool, whole=method.one_vector, classes=classes
     )
 
 

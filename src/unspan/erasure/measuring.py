@@ -51,8 +51,8 @@ def _pair(opened: Opened, change: Change) -> Pair:
     before = change.feature_layer if record is None else record.feature_layer
     derived = record is None and opened.options.form == "projected" and not opened.trains
     return Pair(
-        opened.original_inner,
-        opened.inner,
+        opened.original_module,
+        opened.copy_module,
         before,
         change.feature_layer,
         change.eraser if derived else None,

@@ -47,8 +47,8 @@ class Opened:
     """What a request works on. The copy of the model is the only thing that later steps change.
 
     Attributes:
-        original: the model as it was given; unchanged.
-        copy: its copy, which is returned.
+        original: the model as it was given, wrappers and all; unchanged.
+        copy: its copy, wrapped alike; what the user gets back.
         request: as far as the method may read it.
         full_request: with the samples that were set apart.
         held: samples to keep that were set apart to measure damage; None where there are none.
@@ -81,13 +81,13 @@ class Opened:
     earlier_eraser: Eraser | None
 
     @property
-    def original_inner(self) -> nn.Module:
-        """The module inside `original`, without wrappers such as `torch.compile`."""
+    def original_module(self) -> nn.Module:
+        """The network inside `original`, without wrappers such as `torch.compile`."""
         return unwrap(self.original)
 
     @property
-    def inner(self) -> nn.Module:
-        """The module inside `copy`, without wrappers."""
+    def copy_module(self) -> nn.Module:
+        """The network inside `copy`, without wrappers: what the steps read and change."""
         return unwrap(self.copy)
 
     @property

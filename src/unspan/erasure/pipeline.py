@@ -1,7 +1,8 @@
 """erase(): a model and a request in, a drop-in model and its receipt out.
 
 open -> locate features -> fit -> install and verify (or train) -> measure -> record. Every step is
-a function from frozen results to a frozen result; only the copy of the model changes.
+a function from frozen results to a frozen result. Only the copy of the model changes: its modules
+or weights, and the record of the erasure that it carries.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from unspan.artifact.deletion import Deletion, Form, Record, keep_record
 from unspan.erasure import guard
 from unspan.erasure.account import account
 from unspan.erasure.change import Change
-from unspan.erasure.checks import check_processes
+from unspan.erasure.checks import check_processes, check_recognised
 from unspan.erasure.fitting import fit_eraser
 from unspan.erasure.locating import locate_features
 from unspan.erasure.measuring import measure_damage
@@ -68,13 +69,14 @@ def erase(
         measure: False measures, holds out and refuses nothing.
 
     Returns:
-        A `Deletion`; the input model is unchanged. Where the samples to keep lose more than
-        `max_drop`, or a class that was to be forgotten is named as before, its status is
-        `inconclusive`: a warning says why and what to change, and it cannot be saved.
+        A `Deletion`; the input model is unchanged. A result that was made and measured is returned
+        even if it must not be used: where the samples to keep lose more than `max_drop`, or a class
+        that was to be forgotten is named as before. Its status is then `inconclusive`, a warning
+        says why and what to change, and it cannot be saved.
 
     Raises:
-        InconclusiveError: a method found no usable result.
-        UnspanError: with an exit code and a line that says how to fix it.
+        InconclusiveError: no result was made: the method found none.
+        UnspanError: likewise, for data, model or arguments; with an exit code and how to fix it.
     """
     started = time.perf_counter()
     options = Options(
@@ -107,7 +109,10 @@ def _carried_out(opened: Opened, started: float) -> Deletion:
 
 
 def change_copy(opened: Opened) -> Change | None:
-    """Erase from the copy in place; None where earlier requests erased all of it already."""
+    """Erase from the copy in place; None where earlier requests erased all of it already.
+
+    The fit reads the forget samples, once. Whether the model recognises them is known only then.
+    """
     method = opened.method
     check_processes(method)
     if isinstance(method, TrainedMethod):
@@ -115,6 +120,8 @@ def change_copy(opened: Opened) -> Change | None:
     assert isinstance(method, EraserMethod)
     located = locate_features(opened, method)
     fitted = fit_eraser(opened, located, method)
+    if opened.options.check_labels and opened.earlier_record is None:
+        check_recognised(fitted.seen, located.head, located.request)
     if fitted.eraser is None:
         return None
     return install_eraser(opened, located, fitted, fitted.eraser)
@@ -135,9 +142,14 @@ def _unchanged(opened: Opened) -> Deletion:
 
 def _recorded(opened: Opened, change: Change, receipt: dict[str, Any]) -> Deletion:
     """The deletion, whose model carries how it was erased."""
-    kept = change.eraser if change.placement == "hook" else None
-    record = Record(change.feature_layer, change.form, change.placement, receipt, kept)
-    keep_record(record, opened.inner)
+    record = Record(
+        feature_layer=change.feature_layer,
+        form=change.form,
+        placement=change.placement,
+        receipt=receipt,
+        eraser=change.eraser_as_module,
+    )
+    keep_record(record, opened.copy_module)
     return Deletion(
         model=opened.copy,
         receipt=receipt,

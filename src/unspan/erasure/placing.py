@@ -19,7 +19,7 @@ def install_eraser(opened: Opened, located: Located, fitted: Fitted, eraser: Era
         ModelError: the copy does not give exactly the mapped features.
         UsageError: the form does not take this eraser.
     """
-    model, layer, form = opened.inner, located.feature_layer, opened.options.form
+    model, layer, form = opened.copy_module, located.feature_layer, opened.options.form
     before = outcomes(model, layer, located.example)
     clean, _ = read(model, layer, located.example)
     placement, undo = install(model, layer, eraser, form)

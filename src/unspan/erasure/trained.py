@@ -64,18 +64,18 @@ def train_weights(opened: Opened, method: TrainedMethod) -> Change:
     _check_request(opened, method)
     read = read_forget_set(opened)
     context = _context(opened, method, read)
-    frozen = not any(one.requires_grad for one in opened.inner.parameters())
+    frozen = not any(one.requires_grad for one in opened.copy_module.parameters())
     dist.agree(
         "the settings",
         (repr(method), read.request.kind, read.request.selector, read.request.classes),
     )
     begun = time.perf_counter()
-    with image_layout(opened.inner), torch.enable_grad():
+    with image_layout(opened.copy_module), torch.enable_grad():
         outcome = method.unlearn(context)
     seconds = time.perf_counter() - begun
     _check_finite(opened, method)
     notices = list(read.notices)
-    if frozen and list(opened.inner.parameters()):
+    if frozen and list(opened.copy_module.parameters()):
         notices.append(
             "no parameter of the model requires gradients: methods that train had nothing to change"
         )
@@ -105,7 +105,7 @@ def _check_request(opened: Opened, method: TrainedMethod) -> None:
             f" away. Give both requests together to {method.name} and start from the original, or"
             " use esc."
         )
-    check_usable(opened.inner)
+    check_usable(opened.copy_module)
     check_parts(opened.request, method.needs, method.name)
     if limit is not None:
         raise UsageError(
@@ -116,7 +116,7 @@ def _check_request(opened: Opened, method: TrainedMethod) -> None:
 
 def read_forget_set(opened: Opened) -> ForgetPass:
     """Read the forget set once: digests for the receipt, and whether the model recognises it."""
-    request, options, model = opened.request, opened.options, opened.inner
+    request, options, model = opened.request, opened.options, opened.copy_module
     if opened.earlier_receipts:
         request = without_earlier(request, opened.earlier_receipts)
     notices = notices_of(request)
@@ -147,9 +147,9 @@ def read_forget_set(opened: Opened) -> ForgetPass:
 def _context(opened: Opened, method: TrainedMethod, read: ForgetPass) -> TrainingContext:
     """The copy, the parts of the data that the method declared, and where its epochs are kept."""
     with torch.no_grad():
-        classes = class_scores(opened.inner, read.example).shape[1]
+        classes = class_scores(opened.copy_module, read.example).shape[1]
     return TrainingContext(
-        model=opened.inner,
+        model=opened.copy_module,
         feature_layer=read.feature_layer,
         parts=parts_of(read.request, method.needs),
         run=opened.run,
@@ -161,7 +161,7 @@ def _context(opened: Opened, method: TrainedMethod, read: ForgetPass) -> Trainin
 
 
 def _check_finite(opened: Opened, method: TrainedMethod) -> None:
-    for name, one in opened.inner.named_parameters():
+    for name, one in opened.copy_module.named_parameters():
         if not bool(torch.isfinite(one).all()):
             raise InconclusiveError(
                 f"{method.name}: {name} is infinite or NaN. Check the settings; the output was not"
@@ -188,7 +188,7 @@ def _figures(outcome: Outcome, context: TrainingContext, read: ForgetPass) -> di
 def _key(opened: Opened, method: TrainedMethod, feature_layer: FeatureLayer) -> str:
     """Hash of what decides the result; `TrainingContext.fingerprint` adds the samples."""
     content = [
-        state_hash(opened.inner.state_dict()),
+        state_hash(opened.copy_module.state_dict()),
         method.name,
         repr(method),
         feature_layer.to_dict(),

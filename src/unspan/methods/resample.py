@@ -34,8 +34,9 @@ forgotten classes. 2. cluster `j = argmax_k (r_k(h) + s l_k(h) + a_k)`, r random
 1, s = `semantic_weight` (l_k standardised), a the offsets. 3. `x = h + e`, the covariance of e `q /
 (1 - q)` times that of h, q = `noise_fraction`. 4. `t = A_j (x - m_j)`, m_j and S_j mean and
 covariance of x in cluster j. `A_j = S_j^-1/2 (S_j^1/2 C_j S_j^1/2)^1/2 S_j^-1/2`, C_j the
-correlations there. Then `u_i = Q_ji(t_i)` for each feature i. 5. `B_j u + b_j`, with B_j as A_j,
-from the covariance of simulated u to that of the cluster.
+correlations there. Then `u_i = Q_ji(t_i)` for each feature i: Q_ji leads from the quantiles of t_i,
+over all gated samples, to those of feature i in cluster j. 5. `B_j u + b_j`, with B_j as A_j, from
+the covariance of simulated u to that of the cluster.
 Needs: forget samples, no labels. And the retain set, or a file of its statistics (`unspan stats`),
 or the head alone. With `statistics="head"` every sample keeps its best remaining class and its
 margin, nothing else. Cost: one forward pass over each; two matrices `[d, d]` for each cluster.
@@ -213,7 +214,11 @@ class Resample(EraserMethod):
         scale: Tensor,
         generator: torch.Generator,
     ) -> Resampler:
-        """Steps 2 to 5, on features divided by their deviations; the eraser takes them as they are.
+        """Steps 2 to 5, on features divided by their deviations.
+
+        The eraser takes features as they are. So what it applies to features is divided by the
+        deviations, and what it gives as features is multiplied by them. The gate and the quantiles
+        of the retained samples were never divided; normal scores have no units.
 
         Args:
             gate: of step 1.

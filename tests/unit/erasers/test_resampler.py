@@ -46,3 +46,12 @@ def test_neighbours_with_the_same_codes_get_the_same_noise_and_others_do_not():
     ]
     assert float(chosen[0].double().mean()) > 0.97 and float(chosen[1].double().mean()) < 0.05
     assert len(noise_index(affine_scores(codebooks, z), 4096).unique()) > 1500
+
+
+@pytest.mark.parametrize("book", [0, 1, 2])
+def test_another_code_in_one_codebook_is_another_noise_vector(book):
+    codes = torch.randint(64, (64, 3), generator=torch.Generator().manual_seed(book))
+    codes[:] = codes[0]
+    codes[:, book] = torch.arange(64)
+    scores = torch.nn.functional.one_hot(codes, 64).flatten(1).double()
+    assert len(noise_index(scores, 4096).unique()) == 64

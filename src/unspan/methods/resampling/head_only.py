@@ -43,8 +43,8 @@ def fit_head_only(
     gated, _ = gate.split(features)
     size = features.square().mean(0).sqrt()
     scale = size.where(size > 0, torch.ones_like(size))
-    equal = torch.ones(len(gate.others))
-    assignment = spread_over_clusters(gated / scale, gate.others, equal, 0.0, generator)
+    equal_shares = torch.ones(len(gate.others))
+    assignment = spread_over_clusters(gated / scale, gate.others, equal_shares, 0.0, generator)
     made = features_of_classes(head, erased, scale)
     if not made.are_read(gate.forgotten, gate.others):
         weight = head[0]

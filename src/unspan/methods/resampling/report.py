@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from unspan.erasers.transport import ENOUGH
+
 _FEW_GATED = 0.5  # of the forget samples
 _MANY_MOVED = 0.03  # of the retained samples
 
@@ -22,7 +24,7 @@ def warnings_of(report: dict[str, Any], dim: int) -> tuple[str, ...]:
             f"the gate holds {report['moved']:.0%} of the retained samples as well, and moves them"
             " too; ask for less with margin or false_positives"
         )
-    if report.get("fewest_retained", math.inf) < 2 * dim:
+    if report.get("fewest_retained", math.inf) < ENOUGH * dim:
         found.append(
             f"the statistics of a cluster rest on {report['fewest_retained']} samples in"
             f" {dim} dimensions: what goes there can be told from real samples, and"

@@ -27,6 +27,8 @@ from unspan.erasers.transport import (
 from unspan.extraction.statistics import Statistics
 
 _SIMULATED = 4000  # samples of a cluster
+_FEWEST = 0.1  # samples of a cluster's share: full already, and a share of none has no logarithm
+_OWN = 0.5  # of a sample: what the covariance of a group of forget samples counts in its own map
 _CHUNK = 512  # samples that go through the maps of their clusters at a time
 
 
@@ -69,7 +71,7 @@ def cluster_capacity(retained: Statistics, missed: Tensor, samples: int) -> Tens
     """
     nearest = torch.cdist(missed, retained.mean).argmin(1)
     there = torch.bincount(nearest, minlength=len(retained.mean))
-    return (samples * retained.count / retained.count.sum() - there).clamp_min(0.1)
+    return (samples * retained.count / retained.count.sum() - there).clamp_min(_FEWEST)
 
 
 def spread_over_clusters(
@@ -155,8 +157,8 @@ def _maps_of_groups(groups: list[Tensor], within: Tensor, retained: Statistics) 
     maps = []
     for group, target, n in zip(groups, retained.correlation, retained.count.tolist()):
         source = within
-        if len(group) > 1:  # its own covariance holds for this group alone, so it counts half
-            source = shrink_covariance(group.mT.cov(), within, len(group) / 2)
+        if len(group) > 1:
+            source = shrink_covariance(group.mT.cov(), within, _OWN * len(group))
         maps.append(gaussian_transport(with_ridge(source), shrink_covariance(target, usual, n)))
     return torch.stack(maps)
 
