@@ -56,7 +56,9 @@ def audit(
 ) -> None:
     """Measure what an attacker can still get from an erased model, and write a report.
 
-    Example: unspan audit timm:resnet18 erased/ --weights w.safetensors --data photos/ --out audit/
+    Such as:
+
+    unspan audit timm:resnet18 erased/ --data photos/ --out audit/
     """
     options = dict(locals())
     if fail_on not in _FAILS:

@@ -60,7 +60,8 @@ def erase(
 ) -> None:
     """Erase a class, a person or samples from a model, and write the new model as a folder.
 
-    Example: unspan erase --model timm:resnet18 --weights w.safetensors --data photos/ --forget cat
-    --out erased/
+    Such as:
+
+    unspan erase --model timm:resnet18 --data photos/ --forget cat --out erased/
     """
     run_erase(dict(locals()))

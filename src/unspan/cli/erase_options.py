@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from unspan.cli.catalogue import NAMES, complete_method
-from unspan.cli.options import DATA, METHOD, REQUEST, RUN
+from unspan.cli.options import DATA, METHOD, REQUEST, RUN, SAFEGUARDS
 
 Data = Annotated[
     str | None,
@@ -78,7 +78,7 @@ MaxDrop = Annotated[
             " beyond it the output is not written (exit 7). By default 3 on average for a"
             " class, and 2 in any class for other requests."
         ),
-        rich_help_panel=RUN,
+        rich_help_panel=SAFEGUARDS,
     ),
 ]
 AllowOverlap = Annotated[
@@ -86,7 +86,7 @@ AllowOverlap = Annotated[
     typer.Option(
         "--allow-overlap",
         help="Go on when forget samples stand in the test split too.",
-        rich_help_panel=RUN,
+        rich_help_panel=SAFEGUARDS,
     ),
 ]
 AllowIdentifyingProjector = Annotated[
@@ -101,7 +101,7 @@ CheckLabels = Annotated[
     bool,
     typer.Option(
         help="Stop when the model does not recognise the labels to begin with.",
-        rich_help_panel=RUN,
+        rich_help_panel=SAFEGUARDS,
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]

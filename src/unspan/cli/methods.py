@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import Annotated
 
@@ -51,11 +52,27 @@ def _line(name: str, text: str, situation: Situation) -> str:
     return label.ljust(_INDENT) + summary[_INDENT:]
 
 
+def _wrapped(card: str) -> str:
+    """A card at 80 columns: its paragraphs, fields and numbered steps keep a line of their own."""
+    paragraphs = [re.split(r"\n(?=[A-Z]\w*: |\d\. )", one) for one in card.split("\n\n")]
+    return "\n\n".join("\n".join(map(_filled, blocks)) for blocks in paragraphs)
+
+
+def _filled(block: str) -> str:
+    return textwrap.fill(
+        " ".join(block.split()),
+        _WIDTH,
+        subsequent_indent="   " if block[:1].isdigit() else "",
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+
+
 def _show_card(name: str) -> None:
     from unspan.methods import by_name, listed
 
     method = by_name(name)
-    print(method.card().text)
+    print(_wrapped(method.card().text))
     rows = listed(method)
     if rows:
         print("\nSettings (--set NAME=VALUE) and their defaults:")

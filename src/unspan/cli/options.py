@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 MODEL, DATA, REQUEST, METHOD, RUN = "Model", "Data", "Request", "Method", "Run"
+SAFEGUARDS = "Safeguards"
 
 Model = Annotated[
     str,

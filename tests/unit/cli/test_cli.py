@@ -12,9 +12,11 @@ import pytest
 import torch
 from PIL import Image
 from transformers import ResNetConfig, ResNetForImageClassification
+from typer.main import get_command
+from typer.testing import CliRunner
 
 import unspan
-from unspan.cli import main
+from unspan.cli import app, main
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *args: object) -> int:
@@ -166,3 +168,21 @@ def test_freed_memory_is_kept_unless_the_user_chose(monkeypatch) -> None:
         kept, count = done.stdout.split()
         faults[kept] = int(count)
     assert "True" not in faults or faults["True"] < 0.5 * faults["False"], faults
+
+
+def commands(group, before=()):
+    """Every command, with the words that call it."""
+    for name, one in group.commands.items():
+        if hasattr(one, "commands"):
+            yield from commands(one, (*before, name))
+        else:
+            yield (*before, name)
+
+
+@pytest.mark.parametrize("words", list(commands(get_command(app))), ids=" ".join)
+def test_help_cuts_nothing_at_80_columns(words, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERMINAL_WIDTH", "80")
+    shown = CliRunner().invoke(app, [*words, "--help"]).output
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= 80

@@ -177,6 +177,14 @@ def test_the_list_and_the_cards_show_every_method_and_setting():
     assert "rho" in card and "weight_decay" in card and "Source:" in card
 
 
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_a_card_fits_a_terminal_and_loses_no_word(method):
+    shown = CliRunner().invoke(app, ["methods", method.name]).output
+    assert max(map(len, shown.splitlines())) <= 80
+    assert shown.split()[: len(method.card().text.split())] == method.card().text.split()
+    assert shown.count("\n\n") >= method.card().text.count("\n\n")
+
+
 @pytest.mark.parametrize("name", ["esc", "random-labels", "a-name-of-14-c", "n" * 40, "n" * 78])
 def test_a_name_of_any_length_stands_apart_from_its_summary(name):
     situation = Situation("title", "advice", (name,), default=name)
