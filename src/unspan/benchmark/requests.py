@@ -53,12 +53,12 @@ def _of_samples(
     data: Data, request: dict[str, Any], retain: int | None, holdout: float, whole_forget: bool
 ) -> Request:
     count = len(labels_of(data.train))
-    kept, held = _held(data, len(labels_of(data.test)), holdout)
-    gone = _gone(data, count, request)
+    kept, held = _split_test(data, len(labels_of(data.test)), holdout)
+    gone = _forget_positions(data, count, request)
     rest = torch.ones(count, dtype=torch.bool)
     rest[gone] = False
-    chosen, share = _some(rest.nonzero()[:, 0], retain)
-    gone = gone if whole_forget else _part(gone, share, 0)
+    chosen, share = _at_most(rest.nonzero()[:, 0], retain)
+    gone = gone if whole_forget else _share_of(gone, share, 0)
     return Request(
         forget=Subset(data.train, gone.sort().values.tolist()),
         retain=Subset(data.train, chosen.tolist()),
@@ -88,14 +88,14 @@ def _of_classes(
     whole_forget: bool,
 ) -> list[Request]:
     labels, tested = torch.tensor(labels_of(data.train)), torch.tensor(labels_of(data.test))
-    kept, held = _held(data, len(tested), holdout)
-    chosen, share = _some((~torch.isin(labels, torch.tensor(steps[0]))).nonzero()[:, 0], retain)
+    kept, held = _split_test(data, len(tested), holdout)
+    chosen, share = _at_most((~torch.isin(labels, torch.tensor(steps[0]))).nonzero()[:, 0], retain)
     found = []
     for number, step in enumerate(steps):
         so_far = torch.tensor([one for part in steps[: number + 1] for one in part])
         own = torch.isin(labels, torch.tensor(step)).nonzero()[:, 0]
         if not whole_forget and number == 0:
-            own = _part(own, share, 0)
+            own = _share_of(own, share, 0)
         elif not whole_forget:
             own = chosen[torch.isin(labels[chosen], torch.tensor(step))]
         is_forgotten = torch.isin(tested, so_far)
@@ -114,7 +114,7 @@ def _of_classes(
     return found
 
 
-def _gone(data: Data, n: int, request: dict[str, Any]) -> Tensor:
+def _forget_positions(data: Data, n: int, request: dict[str, Any]) -> Tensor:
     """Positions of a request of samples."""
     if "share" in request:
         count = max(1, round(request["share"] * n))
@@ -124,7 +124,7 @@ def _gone(data: Data, n: int, request: dict[str, Any]) -> Tensor:
     return torch.tensor(data.forget)
 
 
-def _held(data: Data, n: int, holdout: float) -> tuple[Tensor, Any]:
+def _split_test(data: Data, n: int, holdout: float) -> tuple[Tensor, Any]:
     """Positions of the test set that are reported, and what methods may choose by."""
     if data.holdout is not None or not holdout:
         return torch.arange(n), data.holdout
@@ -133,17 +133,17 @@ def _held(data: Data, n: int, holdout: float) -> tuple[Tensor, Any]:
     return order[count:].sort().values, Subset(data.test, order[:count].sort().values.tolist())
 
 
-def _some(places: Tensor, most: int | None) -> tuple[Tensor, float]:
+def _at_most(positions: Tensor, most: int | None) -> tuple[Tensor, float]:
     """At most so many of the positions, in order, and what share of them that is."""
-    if most is None or len(places) <= most:
-        return places, 1.0
-    order = torch.randperm(len(places), generator=generator(0, "retain"))
-    return places[order[:most]].sort().values, most / len(places)
+    if most is None or len(positions) <= most:
+        return positions, 1.0
+    order = torch.randperm(len(positions), generator=generator(0, "retain"))
+    return positions[order[:most]].sort().values, most / len(positions)
 
 
-def _part(places: Tensor, share: float, step: int) -> Tensor:
+def _share_of(positions: Tensor, share: float, step: int) -> Tensor:
     """A share of the positions to be forgotten, in order."""
     if share >= 1:
-        return places
-    order = torch.randperm(len(places), generator=generator(0, "forget", step))
-    return places[order[: max(1, round(share * len(places)))]].sort().values
+        return positions
+    order = torch.randperm(len(positions), generator=generator(0, "forget", step))
+    return positions[order[: max(1, round(share * len(positions)))]].sort().values

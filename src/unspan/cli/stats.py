@@ -74,7 +74,7 @@ def _drop(o: dict[str, Any]) -> None:
             f"--drop {' '.join(map(str, strange))}: {o['source']} holds {_named(held)}."
         )
     _check_output(o)
-    made = held.without(gone).save(o["out"])
+    made = held.without_classes(gone).save(o["out"])
     console = render.console(o["quiet"])
     render.facts(console, "Done", [("dropped", ", ".join(o["drop"])), ("written", made)])
 

@@ -11,6 +11,7 @@ it. `layout` says which axis of the tensor it meets holds the d features:
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -34,7 +35,7 @@ def _compile_with_hooks() -> None:
         torch.compiler.reset()
 
 
-class FeatureMap(nn.Module):
+class FeatureMap(nn.Module, ABC):
     """Base of the erasers: takes and returns any floating dtype on any device.
 
     It computes in float32 or wider, on the device of its own buffers.
@@ -66,9 +67,9 @@ class FeatureMap(nn.Module):
         with torch.autocast(own.device.type, enabled=False):
             return self.map_features(wide).to(z.dtype)
 
+    @abstractmethod
     def map_features(self, z: Tensor) -> Tensor:
         """The mapped features; `z` has the dtype of the buffers."""
-        raise NotImplementedError
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         def wide(tensor: Tensor) -> Tensor:

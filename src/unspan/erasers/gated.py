@@ -5,6 +5,7 @@ They are not affine, so they need the features as one vector a sample.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -53,6 +54,7 @@ class Gate(FeatureMap):
         cluster = linear(x, self.assignment).argmax(1)
         return self.erase(rows, x, gated, cluster).view_as(z)
 
+    @abstractmethod
     def erase(self, z: Tensor, x: Tensor, gated: Tensor, cluster: Tensor) -> Tensor:
         """The output `[n, d]` for features `z`.
 
@@ -62,7 +64,6 @@ class Gate(FeatureMap):
             gated: `[n]` bool, who is gated.
             cluster: `[n]` int64, where each would go.
         """
-        raise NotImplementedError
 
 
 class LogitMarginEraser(Gate):

@@ -57,7 +57,7 @@ def test_statistics_are_moments_of_clusters_of_what_the_head_names(case):
         assert torch.allclose(
             total / (len(own) - 1), own.T.cov(), atol=1e-4
         )  # within and between make the whole
-    assert set(found.without([3]).labels.tolist()) == {0, 1, 2, 4, 5} and found.length == 0
+    assert set(found.without_classes([3]).labels.tolist()) == {0, 1, 2, 4, 5} and found.length == 0
 
 
 def test_k_means_finds_separate_groups_and_leaves_small_ones_out():
@@ -137,7 +137,8 @@ def test_a_damaged_file_of_statistics_is_refused(path, spoil):
 
 def test_a_file_of_statistics_that_was_edited_is_refused(path):
     with safe_open(path, "pt") as file:
-        said, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        said = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     for name, part in {"mean": {"mean": tensors["mean"] + 1}, "length": {}}.items():
         save_file(
             tensors | part, path, metadata=said | ({"length": "5.0"} if name == "length" else {})

@@ -33,7 +33,10 @@ def test_bad_teaching_gives_every_sample_its_own_teacher(case):
         check_labels=False,
         measure=False,
     )
-    sure = lambda model, part: float(model(stacked(part)[0]).softmax(1).amax(1).mean())  # noqa: E731
+
+    def sure(model, part):
+        return float(model(stacked(part)[0]).softmax(1).amax(1).mean())
+
     assert (
         sure(done.model, request.forget) < sure(net, request.forget) - 0.2
         and sure(done.model, request.retain) > 0.7

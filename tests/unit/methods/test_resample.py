@@ -379,7 +379,7 @@ def test_clusters_leave_capacity_for_what_the_gate_misses(case):
     fit, _, head = case
     kept = statistics.of_stream(
         TensorFeatures(fit.features[~fit.forget], fit.labels[~fit.forget], 200), head
-    ).without([0])
+    ).without_classes([0])
     missed = kept.mean[3].expand(10, -1)
     wanted = cluster_capacity(kept, missed, 1000) - cluster_capacity(kept, missed[:0], 1000)
     assert float(wanted[3]) == -10 and float(wanted.sum()) == pytest.approx(-10)

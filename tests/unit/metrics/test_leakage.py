@@ -60,7 +60,10 @@ def test_a_class_is_read_from_its_directions_and_random_ones_read_nothing():
     found = subspace_leakage(directions(forget, 1), held, retained)
     assert found.interval()[0] > 0.7 and found.unit == "AUC"
     u = directions(forget, 1)
-    unit = lambda z: ((z.double() @ u).abs() / z.double().norm(dim=1, keepdim=True))[:, 0]  # noqa: E731
+
+    def unit(z):
+        return ((z.double() @ u).abs() / z.double().norm(dim=1, keepdim=True))[:, 0]
+
     truth = (unit(held)[:, None] > unit(retained)[None]).double().mean()
     assert found.value == pytest.approx(float(truth), abs=1e-9)
     assert subspace_leakage(torch.cat([u, 3 * u], 1), held, retained).value == pytest.approx(

@@ -50,7 +50,7 @@ class Statistics:
     model: str = ""
     class_names: tuple[str, ...] = ()
 
-    def without(self, classes: Sequence[int]) -> Statistics:
+    def without_classes(self, classes: Sequence[int]) -> Statistics:
         """The statistics of all other classes.
 
         Raises:

@@ -63,13 +63,13 @@ def retained_statistics(
         return _of_file(source, context, forget), None
     features, labels = sampled(context.require_retain())
     found = of_features(features, labels, context.head)
-    return found.without(erased_classes(context)), features
+    return found.without_classes(erased_classes(context)), features
 
 
 def _of_file(path: str, context: FitContext, forget: Tensor) -> Statistics:
     """A file describes the forget samples as well: their class is left out, or they are."""
     found = load_for(path, context.head, context.earlier_eraser, context.model)
-    found = found.without(erased_classes(context))
+    found = found.without_classes(erased_classes(context))
     if names_classes(context):
         return found
     head = None if context.head is None else head_rows(context.head)
