@@ -60,8 +60,8 @@ class Deletion:
         receipt: JSON-ready account of what was done.
         eraser: float64 map of all requests so far; None where a method changed the weights instead.
         key: secret of the request commitment; `save` keeps it beside the folder, not in it.
-        undo: rows that the affine layer lost, `[k, in + 1]`, needed to take another request; empty
-            otherwise.
+        undo: what weights lost, needed to take another request: rows of an affine layer `[k, in +
+            1]`, or the head before it was folded `[C, d + 1]`; None where the eraser is a module.
         recipe: how to build the architecture again, when it is known.
         epochs: folder of the epochs of a training; not needed any more once the result is saved.
         example: two inputs, with which `save` compares what it wrote; they are not stored.

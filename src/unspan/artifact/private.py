@@ -23,7 +23,7 @@ from unspan.artifact.layout import (
     private_hashes,
 )
 from unspan.artifact.publish import belongs, left_private
-from unspan.erasers import Eraser, Projection, from_buffers
+from unspan.erasers import Eraser, LinearMap, Projection, from_buffers
 from unspan.errors import ModelError
 from unspan.extraction import CHILD, FeatureLayer, head_parameters
 
@@ -43,7 +43,8 @@ class Private:
     Attributes:
         eraser: float64 eraser of all requests, None where there is none.
         key: secret of the request commitment.
-        undo: rows that an affine layer lost, `[k, in + 1]`.
+        undo: what weights lost: rows of an affine layer `[k, in + 1]`, or the head before it was
+            folded `[C, d + 1]`.
         problem: why nothing of it is used, None when all is well.
         there: the folder exists.
     """
@@ -107,14 +108,16 @@ def _agrees(
         return False
     if placement == "hook":
         return _same_buffers(eraser, inner)
-    if not isinstance(eraser, Projection):
-        return True  # what the weights were before is not kept
     if placement == "weights":
+        assert isinstance(eraser, Projection)
         return _took(eraser.basis, undo, inner.get_submodule(feature_layer.site))
     head = head_parameters(inner, feature_layer)
-    return head is None or _is_nothing(
-        head[0] @ eraser.basis, head[0], inner.get_parameter(f"{feature_layer.head}.weight").dtype
-    )
+    if head is None:
+        return True
+    dtype = inner.get_parameter(f"{feature_layer.head}.weight").dtype
+    if isinstance(eraser, Projection):
+        return _is_nothing(head[0] @ eraser.basis, head[0], dtype)
+    return isinstance(eraser, LinearMap) and _took_map(head[0], eraser.map, undo, dtype)
 
 
 def _orthonormal(basis: Tensor) -> bool:
@@ -142,6 +145,14 @@ def _took(basis: Tensor, undo: Tensor | None, site: nn.Module) -> bool:
         return False
     whole = bool(undo.isfinite().all())
     return whole and _is_nothing(basis.mT @ weight, weight, stored.dtype)
+
+
+def _took_map(head: Tensor, matrix: Tensor, undo: Tensor | None, dtype: torch.dtype) -> bool:
+    """The weight of a head `[C, d]` is the one of `undo`, mapped by a matrix `[d, d]`."""
+    if undo is None or undo.shape != (len(head), head.shape[1] + 1):
+        return False
+    whole = bool(undo.isfinite().all())
+    return whole and _is_nothing(head - undo[:, :-1] @ matrix.double(), head, dtype)
 
 
 def _is_nothing(left: Tensor, of: Tensor, dtype: torch.dtype) -> bool:

@@ -29,7 +29,7 @@ class Change:
         warnings: for the user.
         seconds: that the method took.
         example: two samples on the device of the model.
-        undo: rows that an affine layer lost.
+        undo: what weights lost, see `install`.
     """
 
     feature_layer: FeatureLayer

@@ -34,8 +34,14 @@ def check_fold(inner: nn.Module, feature_layer: FeatureLayer, form: str) -> None
 def install(
     inner: nn.Module, feature_layer: FeatureLayer, eraser: Eraser, form: str
 ) -> tuple[Placement, Tensor | None]:
-    """Write the eraser into the model. A projection also goes into the head: stripping the eraser
-    from the features does not bring the scores back.
+    """Write the eraser into the model, and say what its weights lost.
+
+    A projection also goes into the head: stripping the eraser from the features does not bring the
+    scores back.
+
+    Returns:
+        Where the eraser is, and what a further request needs: the rows that an affine layer lost,
+        or the whole head before it was folded. None where the eraser is a module.
     """
     if not isinstance(eraser, Affine):
         if form == "folded":
@@ -48,8 +54,9 @@ def install(
     head = _affine(inner, feature_layer.head) if feature_layer.head is not None else None
     if form == "folded":
         assert head is not None, "check_fold refuses a model without a head"
+        undo = _weight_and_bias(head)
         fold_input(head, eraser, eraser.offset if isinstance(eraser, LinearMap) else None)
-        return "head", None
+        return "head", undo
     if isinstance(eraser, Projection) and head is not None and is_own_weight(inner, head):
         fold_input(head, eraser)
     if feature_layer.affine and isinstance(eraser, Projection):
@@ -65,14 +72,23 @@ def _affine(inner: nn.Module, name: str) -> AffineLayer:
     return cast(AffineLayer, inner.get_submodule(name))
 
 
+def _weight_and_bias(layer: AffineLayer) -> Tensor:
+    """`[out, in + 1]` float64: the weight, and the bias as last column, 0 where there is none."""
+    weight = layer.weight.detach().double().cpu().flatten(1)
+    bias = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.detach().cpu()
+    return torch.cat([weight, bias.double()[:, None]], 1)
+
+
 def _lost_rows(site: AffineLayer, basis: Tensor) -> Tensor:
-    weight = site.weight.detach().double().cpu().flatten(1)
-    bias = (
-        torch.zeros(len(weight), dtype=torch.float64)
-        if site.bias is None
-        else site.bias.detach().double().cpu()
-    )
-    return basis.double().mT @ torch.cat([weight, bias[:, None]], 1)
+    return basis.double().mT @ _weight_and_bias(site)
+
+
+def restore_head(head: AffineLayer, before: Tensor) -> None:
+    """Bring a folded head back to its weight and bias `[C, d + 1]`, in place."""
+    with torch.no_grad():
+        head.weight.copy_(before[:, :-1].view_as(head.weight))
+        if head.bias is not None:
+            head.bias.copy_(before[:, -1])
 
 
 def restore_rows(site: AffineLayer, basis: Tensor, rows: Tensor) -> None:

@@ -17,7 +17,7 @@ from unspan.data.request import Request, as_request
 from unspan.erasers import Eraser, Projection
 from unspan.erasure import guard
 from unspan.erasure.collateral import Kept, set_apart
-from unspan.erasure.install import AffineLayer, restore_rows
+from unspan.erasure.install import AffineLayer, restore_head, restore_rows
 from unspan.errors import UsageError
 from unspan.extraction import Pool, detach, unwrap
 from unspan.methods import Method, TrainedMethod, recommended
@@ -214,17 +214,17 @@ def _without_eraser(
         return record, record.eraser
     if record.placement == "trained":
         return record, None
-    if earlier is None or (record.placement == "weights" and earlier.undo is None):
+    if earlier is None or earlier.undo is None or earlier.eraser is None:
         raise UsageError(
-            "This model was erased before, and the directions are not stored in it (they would"
+            "This model was erased before, and what its weights lost is not stored in it (it would"
             " describe what was erased). Pass the Deletion itself or its folder with the .private"
             " folder beside it, or erase both requests from the original."
         )
-    if (
-        record.placement == "weights"
-        and isinstance(earlier.eraser, Projection)
-        and earlier.undo is not None
-    ):
-        site = cast(AffineLayer, inner.get_submodule(record.feature_layer.site))
+    layer = record.feature_layer
+    if record.placement == "head":
+        assert layer.head is not None
+        restore_head(cast(AffineLayer, inner.get_submodule(layer.head)), earlier.undo)
+    elif isinstance(earlier.eraser, Projection):
+        site = cast(AffineLayer, inner.get_submodule(layer.site))
         restore_rows(site, earlier.eraser.basis, earlier.undo)
     return record, earlier.eraser

@@ -1,6 +1,8 @@
 """What a second request, a stranger's folder and impossible options must not do."""
 
 import json
+from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 import torch
@@ -8,7 +10,10 @@ from typer.testing import CliRunner
 
 import unspan
 from unspan.cli import app
+from unspan.erasers import LinearMap
 from unspan.errors import UsageError
+from unspan.extraction import find_feature_layer, read
+from unspan.methods import ESC, ESCT, LEACE, EraserMethod, Fit
 from unspan.zoo import DigitsCNN
 
 MODULE = """
@@ -141,3 +146,55 @@ def test_samples_and_unlabelled_heads_are_commented_on():
     assert any("not unlearned" in line for line in done.warnings)
     done = unspan.erase(DigitsCNN().eval(), torch.rand(40, 1, 8, 8), unspan.ESC(rank=1))
     assert any("feature_layer='output'" in line for line in done.warnings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Halved(EraserMethod):
+    """A map that does more when it is applied twice."""
+
+    name: ClassVar[str] = "halved"
+    paper: ClassVar[str] = "these tests"
+
+    @property
+    def needs(self):
+        return frozenset({"forget"})
+
+    def fit(self, context):
+        for _ in context.forget:
+            pass
+        matrix = 0.5 * torch.eye(context.dim, dtype=torch.float64)
+        offset = torch.linspace(-1, 1, context.dim, dtype=torch.float64)
+        return Fit(LinearMap(matrix, offset=offset))
+
+
+@pytest.mark.parametrize("form", ["folded", "projected"])
+@pytest.mark.parametrize("stored", [False, True], ids=["in memory", "from a folder"])
+@pytest.mark.parametrize(
+    "methods",
+    [
+        (Halved(), Halved()),
+        (ESCT(lr=0.5), ESCT(lr=0.5)),
+        (LEACE(), LEACE()),
+        (ESC(rank=1), LEACE()),
+    ],
+    ids=lambda methods: "+".join(method.name for method in methods),
+)
+def test_a_further_request_maps_the_original_scores_once(
+    digits_net, digits, tmp_path, methods, stored, form
+):
+    """However many requests there were, scores are the head's on the features after all maps."""
+    found = digits_net
+    for number, (label, method) in enumerate(zip((3, 5), methods, strict=True)):
+        request = unspan.Request.by_class(digits["train"], label)
+        deletion = unspan.erase(found, request, method, form=form, measure=False)
+        found = deletion
+        if stored:
+            found = deletion.save(tmp_path / str(number), allow_identifying_projector=True)
+    x = digits["test"][0][0][None].repeat(8, 1, 1, 1)
+    x = x + torch.rand(x.shape, generator=torch.Generator().manual_seed(0))
+    layer = find_feature_layer(digits_net, x)[0]
+    with torch.no_grad():
+        features, _ = read(digits_net, layer, x)
+        want = digits_net.get_submodule(layer.head)(deletion.eraser(features))
+        got = (unspan.load(found, model=DigitsCNN()) if stored else deletion.model)(x)
+    assert torch.allclose(got, want, atol=1e-4 * float(want.abs().max()))
