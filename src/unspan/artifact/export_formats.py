@@ -1,7 +1,6 @@
 """Formats that a model is exported to: one class for each, and the list of all at the end.
 
-Add a format here and nowhere else: `unspan.export` and `unspan export` take their choices from
-`FORMATS`.
+`unspan.export` and `unspan export` take their choices from `FORMATS`.
 """
 
 import zipfile

@@ -1,4 +1,4 @@
-"""The scores beside the attacks: utility, membership, representation, leakage, casts."""
+"""Scores of outputs: utility, membership, how fast the forgotten is learned again."""
 
 from __future__ import annotations
 

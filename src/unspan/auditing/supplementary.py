@@ -30,7 +30,7 @@ _NOISY = 500  # samples of each kind for the instability attack
 
 
 def other_scores(case: Case, readings: dict[str, list[Reading]]) -> list[ScoreRow]:
-    """Everything that is reported beside the attacks. A new score is entered here."""
+    """Everything that is reported beside the attacks, in the order of the report."""
     return [
         *_of_outputs(case),
         *scores.relearning(readings),

@@ -15,8 +15,12 @@ One attack (`verdict`), by the 95 % interval of rho:
   attacks were tried: of many attacks one reads too much by chance.
 - INCONCLUSIVE: anything else.
 
-All attacks together (`overall`): RETAINED if one is; ERASED if every measurable one is and no other
-reads more than the reference; otherwise INCONCLUSIVE.
+All attacks together (`overall`), the first that holds:
+
+- RETAINED: one attack is.
+- INCONCLUSIVE: one attack is, or one that is not measurable reads more than the reference.
+- ERASED: every measurable attack is.
+- NOT MEASURABLE: no attack is measurable.
 """
 
 from __future__ import annotations
@@ -85,7 +89,7 @@ def verdict(
     low, high = erased.interval()
     level = 1 - 0.05 / attacks  # Bonferroni
     fractions, differences = _bootstrap(original, erased, references, _resamples(level), seed)
-    not_measurable = AttackResult(
+    unjudged = AttackResult(
         attack=erased.attack,
         identity=erased.identity,
         unit=erased.unit,
@@ -105,7 +109,7 @@ def verdict(
         note=_TOO_CLOSE,
     )
     if original.value - reference < ROOM:
-        return not_measurable
+        return unjudged
     interval = _interval(original, erased, reference, fractions, level)
     word, note = judge(interval.corrected_low, interval.high), ""
     if interval.high < 0:
@@ -113,7 +117,7 @@ def verdict(
     if word == ERASED and blind(original, erased):
         word, note = INCONCLUSIVE, _blind_note(original, erased)
     return replace(
-        not_measurable,
+        unjudged,
         rho=_fraction(erased.value, original.value, reference),
         rho_low=interval.low,
         rho_high=interval.high,
@@ -170,13 +174,12 @@ def overall(
     each.sort(key=lambda one: (one.unit == "share", one.erased), reverse=True)
     measurable = [one for one in each if one.rho is not None]
     others = [one for one in each if one.rho is None]
-    if not measurable:
-        return NOT_MEASURABLE, each
-    if any(one.verdict == RETAINED for one in measurable):
+    words = {one.verdict for one in measurable}
+    if RETAINED in words:
         return RETAINED, each
-    if all(one.verdict == ERASED for one in measurable) and not any(one.exceeds for one in others):
-        return ERASED, each
-    return INCONCLUSIVE, each
+    if INCONCLUSIVE in words or any(one.exceeds for one in others):
+        return INCONCLUSIVE, each
+    return (ERASED if measurable else NOT_MEASURABLE), each
 
 
 def _fraction(erased: float, original: float, reference: float) -> float:

@@ -10,6 +10,7 @@ from unspan.erasers.gated import Gate
 from unspan.erasers.quantiles import interpolated
 
 CODEBOOKS = 3  # each names one code of a sample; together they pick its noise
+_SLACK = 0.9  # of the distance to a smallest value that is not 0: no two values fall on it
 # by which the codes are multiplied and added: odd, so that another code is another noise vector
 _STRIDES = (1, 67, 2053)
 
@@ -128,6 +129,6 @@ def bounded(u: Tensor, change: Tensor, low: Tensor, high: Tensor) -> Tensor:
     little would be a trace.
     """
     gap = (u - low).clamp_min(0)
-    moved = u + torch.clamp(change, torch.where(low == 0, -gap, -0.9 * gap), gap)
+    moved = u + torch.clamp(change, torch.where(low == 0, -gap, -_SLACK * gap), gap)
     moved = torch.lerp(torch.clamp(moved, low, high), moved, 0.1)
     return torch.where(low >= 0, moved.clamp_min(0), moved)

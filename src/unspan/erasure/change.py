@@ -77,4 +77,5 @@ def figures_of(
         "retained_used": retained_used,
     }
     known = {name: number for name, number in counted.items() if number is not None}
-    return {**known, **report, **known}
+    of_method = {name: value for name, value in report.items() if name not in known}
+    return known | of_method

@@ -107,18 +107,18 @@ def verify(
     feature_layer: FeatureLayer,
     eraser: Eraser,
     form: str,
-    clean: Tensor,
+    unerased: Tensor,
     inputs: Any,
 ) -> None:
     """The installed model must give exactly the mapped features, or nothing is returned."""
     got, _ = read(inner, feature_layer, inputs)
-    tolerance = 1e-3 if clean.dtype in (torch.float32, torch.float64) else 5e-2
+    tolerance = 1e-3 if unerased.dtype in (torch.float32, torch.float64) else 5e-2
     if form == "folded":
-        want = clean
-        right = bool((got - clean).abs().max() <= tolerance * clean.abs().max())
+        want = unerased
+        right = bool((got - unerased).abs().max() <= tolerance * unerased.abs().max())
     else:
-        want = placed(eraser, "last", clean)(clean)
-        right = is_mapped(eraser, "last", clean, got, tolerance)
+        want = placed(eraser, "last", unerased)(unerased)
+        right = is_mapped(eraser, "last", unerased, got, tolerance)
     if not right:
         raise ModelError(
             f"The eraser at '{feature_layer.site}' does not give the projected features (difference"

@@ -63,7 +63,7 @@ def locate_features(opened: Opened, method: EraserMethod) -> Located:
     """
     check_form(opened)
     check_usable(opened.copy_module)
-    request = readable(opened, method)
+    request = left_to_erase(opened, method)
     notices = notices_of(request)
     shuffle = method.reads_shuffled
     first, stream = peek(batches(request.forget, opened.run, shuffle=shuffle, shard=False))
@@ -100,7 +100,7 @@ def check_form(opened: Opened) -> None:
         )
 
 
-def readable(opened: Opened, method: EraserMethod) -> Request:
+def left_to_erase(opened: Opened, method: EraserMethod) -> Request:
     """The request, without what earlier requests erased where the method would move it again.
 
     Raises:

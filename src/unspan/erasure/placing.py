@@ -21,10 +21,10 @@ def install_eraser(opened: Opened, located: Located, fitted: Fitted, eraser: Era
     """
     model, layer, form = opened.copy_module, located.feature_layer, opened.options.form
     before = outcomes(model, layer, located.example)
-    clean, _ = read(model, layer, located.example)
+    unerased, _ = read(model, layer, located.example)
     placement, undo = install(model, layer, eraser, form)
     if located.steady:
-        verify(model, layer, eraser, form, clean, located.example)
+        verify(model, layer, eraser, form, unerased, located.example)
     after = outcomes(model, layer, located.example)
     return Change(
         feature_layer=layer,

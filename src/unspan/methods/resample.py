@@ -22,8 +22,8 @@ in `resampling/gate.py` or `resampling/steps.py`:
    with little noise keeps its codes.
 4. Map (`map_to_clusters`). A linear map, the optimal transport between two Gaussians, gives the
    correlations that retained samples have in the cluster. They are correlations of normal scores:
-   every feature is first mapped to a standard normal by its quantiles. Then an increasing piecewise
-   linear map takes each feature to its quantiles in the cluster.
+   each feature of the retained samples was mapped to a standard normal by its quantiles. Then an
+   increasing piecewise linear map takes each feature to its quantiles in the cluster.
 5. Covariance correction (`correct_covariance`). Step 4 ends feature by feature and breaks linear
    dependences, which whitening would show. A second optimal transport leads from the covariance
    that steps 3 and 4 give, found by simulation, to that of the cluster. No value moves by more than
@@ -34,8 +34,8 @@ forgotten classes. 2. cluster `j = argmax_k (r_k(h) + s l_k(h) + a_k)`, r random
 1, s = `semantic_weight` (l_k standardised), a the offsets. 3. `x = h + e`, the covariance of e `q /
 (1 - q)` times that of h, q = `noise_fraction`. 4. `t = A_j (x - m_j)`, m_j and S_j mean and
 covariance of x in cluster j. `A_j = S_j^-1/2 (S_j^1/2 C_j S_j^1/2)^1/2 S_j^-1/2`, C_j the
-correlations there. Then `u_i = Q_ji(t_i)` for each feature i: Q_ji leads from the quantiles of t_i,
-over all gated samples, to those of feature i in cluster j. 5. `B_j u + b_j`, with B_j as A_j, from
+correlations there. Then `u_i = Q_ji(t_i)` for each feature i. Q_ji leads from the quantiles of t_i
+over all gated samples to those of feature i in cluster j. 5. `B_j u + b_j`, with B_j as A_j, from
 the covariance of simulated u to that of the cluster.
 Needs: forget samples, no labels. And the retain set, or a file of its statistics (`unspan stats`),
 or the head alone. With `statistics="head"` every sample keeps its best remaining class and its
@@ -152,7 +152,7 @@ class Resample(EraserMethod):
         """
         if self.statistics == "head":
             return
-        require_square("Resample", dim, 8)
+        require_square("Resample", dim, matrices=8)
         if self.statistics == "retain":
             return
         width = load(self.statistics).mean.shape[1]

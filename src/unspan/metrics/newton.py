@@ -152,7 +152,10 @@ def _conjugate(
     """
 
     def towards(residual: Tensor) -> Tensor:
-        found = torch.cholesky_solve(residual[..., None], factor)[..., 0]
+        if len(factor) == 1:  # one block for all classes: one solve, with a column for each
+            found = torch.cholesky_solve(residual.mT, factor[0]).mT
+        else:
+            found = torch.cholesky_solve(residual[..., None], factor)[..., 0]
         return found - found.mean(0)
 
     step = torch.zeros_like(gradient)

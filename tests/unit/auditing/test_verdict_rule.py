@@ -58,6 +58,11 @@ def test_an_attack_that_cannot_tell_does_not_hide_the_others():
     assert word == RETAINED and [one.verdict for one in each].count(NOT_MEASURABLE) == 1
 
 
+def test_what_only_the_erased_model_gives_away_is_not_called_unmeasurable():
+    word, each = overall([hits(0.1)], [hits(0.9)], [[hits(0.1, seed=1)]])
+    assert each[0].verdict == NOT_MEASURABLE and each[0].exceeds and word == INCONCLUSIVE
+
+
 def test_references_spread_the_interval():
     o, e = hits(0.9), hits(0.3, seed=1)
     narrow = verdict(o, e, [hits(0.3, seed=1)] * 3)

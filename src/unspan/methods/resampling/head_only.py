@@ -12,7 +12,7 @@ from unspan.erasers.gated import features_of_classes
 from unspan.erasers.scores import undo_scale
 from unspan.errors import UsageError
 from unspan.methods.resampling.gate import GateRows
-from unspan.methods.resampling.steps import spread_over_clusters
+from unspan.methods.resampling.steps import spread_at_random
 
 
 def fit_head_only(
@@ -43,8 +43,7 @@ def fit_head_only(
     gated, _ = gate.split(features)
     size = features.square().mean(0).sqrt()
     scale = size.where(size > 0, torch.ones_like(size))
-    equal_shares = torch.ones(len(gate.others))
-    assignment = spread_over_clusters(gated / scale, gate.others, equal_shares, 0.0, generator)
+    assignment = spread_at_random(gated / scale, len(gate.others), generator)
     made = features_of_classes(head, erased, scale)
     if not made.are_read(gate.forgotten, gate.others):
         weight = head[0]

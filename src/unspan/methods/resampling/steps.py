@@ -28,7 +28,9 @@ from unspan.extraction.statistics import Statistics
 
 _SIMULATED = 4000  # samples of a cluster
 _FEWEST = 0.1  # samples of a cluster's share: full already, and a share of none has no logarithm
-_OWN = 0.5  # of a sample: what the covariance of a group of forget samples counts in its own map
+# what a forget sample counts in the covariance of its own group: the map is made for later samples
+# too, and a group's own covariance fits the samples of the fit better than those
+_OWN = 0.5
 _CHUNK = 512  # samples that go through the maps of their clusters at a time
 
 
@@ -98,6 +100,18 @@ def spread_over_clusters(
     return balanced(mixed, gated, shares, generator)
 
 
+def spread_at_random(gated: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Affine scores `[count, d + 1]` whose argmax spreads gated features evenly, by the key alone.
+
+    Args:
+        gated: `[n, d]`.
+        count: of clusters.
+        generator: keyed.
+    """
+    shares = torch.ones(count)
+    return balanced(random_scores(gated, count, generator), gated, shares, generator)
+
+
 # step 3: noise
 
 
@@ -133,9 +147,8 @@ def map_to_clusters(
         Maps `[K, d, d]` (or `[1, d, d]`), offsets `[K, d]`, and knots `[d, B]`: the quantiles of
         what the maps give, over all clusters.
     """
-    overall = x.mean(0)
     groups = [x[cluster == k] for k in range(len(retained.mean))]
-    means = torch.stack([(group.sum(0) + overall) / (len(group) + 1) for group in groups])
+    means = torch.stack([_mean_with_one_more(group, x.mean(0)) for group in groups])
     within = mean_and_covariance(x - means[cluster])[1]
     if retained.shares_covariance:
         maps = gaussian_transport(with_ridge(within), retained.correlation[0])[None]
@@ -146,6 +159,11 @@ def map_to_clusters(
     parts = zip(x.split(_CHUNK), cluster.split(_CHUNK))
     given = torch.cat([affine_by_cluster(part, maps, offsets, there) for part, there in parts])
     return maps, offsets, quantiles_of(given).contiguous()
+
+
+def _mean_with_one_more(group: Tensor, sample: Tensor) -> Tensor:
+    """Mean `[d]` of a group `[n, d]` and one more sample `[d]`; the group may be empty."""
+    return (group.sum(0) + sample) / (len(group) + 1)
 
 
 def _maps_of_groups(groups: list[Tensor], within: Tensor, retained: Statistics) -> Tensor:
@@ -172,7 +190,8 @@ def correct_covariance(
     """Step 5: maps from what steps 3 and 4 give to the covariance and mean of each cluster.
 
     What they give is simulated, cluster by cluster. Features are near linear dependence, which maps
-    feature by feature break, and who whitens them would see it.
+    feature by feature break, and who whitens them would see it. The covariance is met before the
+    eraser keeps small values small (`bounded`), and after it about.
 
     Args:
         retained: of the K clusters.
