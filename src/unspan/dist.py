@@ -26,12 +26,17 @@ def world() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def launched() -> int:
+    """Number of processes that torchrun starts, also before they have joined; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 @contextmanager
 def session(timeout: float) -> Iterator[None]:
     """Join the process group that torchrun describes; a no-op in a single process or when already
     joined.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+    if launched() == 1 or dist.is_initialized():
         yield
         return
     dist.init_process_group("gloo", timeout=timedelta(seconds=timeout))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -51,12 +52,20 @@ def record_of(model: nn.Module) -> Record | None:
     return found
 
 
+def check_receipt(receipt: Mapping[str, Any]) -> None:
+    """Stop where a receipt says that its result must not be used (InconclusiveError)."""
+    refused = receipt.get("collateral", {}).get("refused")
+    if refused is not None:
+        raise InconclusiveError(refused)
+
+
 @dataclass(repr=False)
 class Deletion:
     """The result of an erasure.
 
     Attributes:
-        model: same kind as the input, a separate object.
+        model: same kind as the input, a separate object; that of the deletion before where nothing
+            was left to erase.
         receipt: JSON-ready account of what was done.
         eraser: float64 map of all requests so far; None where a method changed the weights instead.
         key: secret of the request commitment; `save` keeps it beside the folder, not in it.
@@ -88,9 +97,7 @@ class Deletion:
             InconclusiveError: a class that was to be forgotten is named as before, or the samples
                 to keep lost more than `max_drop`; the message names the settings to change.
         """
-        refused = self.receipt.get("collateral", {}).get("refused")
-        if refused is not None:
-            raise InconclusiveError(refused)
+        check_receipt(self.receipt)
 
     def __repr__(self) -> str:
         """Six lines for a terminal; the key is not among them."""

@@ -51,7 +51,9 @@ _RESAMPLES = 2000  # at least
 _BEYOND = 10  # resamples that lie beyond the end of an interval, at least
 _LEAST_APART = ROOM / 4  # of original and reference in a resample, which may bring them together
 _DRAWN = 100_000  # positions drawn at a time
-_SMALL = 100  # below this many forget samples a bootstrap is too narrow: exact intervals widen it
+_SMALL = (
+    100  # below this many forget samples a bootstrap is too narrow: the reading's own widens it
+)
 _TOO_CLOSE = (
     "the reference reads the forgotten samples nearly as well as the original, so this attack"
     " cannot tell"
@@ -190,8 +192,8 @@ def _fraction(erased: float, original: float, reference: float) -> float:
 def _interval(
     original: Reading, erased: Reading, reference: float, fractions: Tensor, level: float
 ) -> _Interval:
-    """The interval of the recoverable fraction: bootstrap, widened for few samples by the exact
-    interval of what the erased model gives.
+    """The interval of the recoverable fraction: bootstrap, widened for few samples by the interval
+    of the erased model's reading (exact for a share, DeLong's for an AUC).
 
     Args:
         original: reading of the model before.

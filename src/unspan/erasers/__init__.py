@@ -12,6 +12,7 @@ from unspan.erasers.composition import (
     from_buffers,
     is_mapped,
     kind_of,
+    kinds,
     placed,
 )
 from unspan.erasers.feature_map import FeatureMap, Layout
@@ -37,5 +38,6 @@ __all__ = [
     "head_rows",
     "is_mapped",
     "kind_of",
+    "kinds",
     "placed",
 ]

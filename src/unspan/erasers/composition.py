@@ -113,6 +113,11 @@ def placed(eraser: Eraser, layout: Layout, like: Tensor) -> Eraser:
     return made
 
 
+def kinds() -> list[str]:
+    """Names of the classes that a method may return; a new one is entered in `_KINDS`."""
+    return [kind.__name__ for kind in _KINDS.values()]
+
+
 def kind_of(eraser: Eraser) -> str:
     """The kind of an eraser, as receipts name it; a chain names its parts, joined by `+`."""
     if isinstance(eraser, Chain):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from unspan import dist
 from unspan.data.loading import batches, size_of
-from unspan.erasers import Eraser, Projection, compose
+from unspan.erasers import Eraser, Projection, compose, kinds
 from unspan.erasure.locating import Located
 from unspan.erasure.opening import Opened
 from unspan.errors import UsageError
@@ -39,7 +39,7 @@ def fit_eraser(opened: Opened, located: Located, method: EraserMethod) -> Fitted
 
     Raises:
         InconclusiveError: the method found no usable map.
-        UsageError: nothing would be left.
+        UsageError: nothing would be left, or the method returned no eraser of unspan.
     """
     request = located.request
     earlier = _earlier_eraser(opened, method)
@@ -61,6 +61,11 @@ def fit_eraser(opened: Opened, located: Located, method: EraserMethod) -> Fitted
     begun = time.perf_counter()
     fit = method.fit(context)
     seconds = time.perf_counter() - begun
+    if not isinstance(fit.eraser, Eraser):
+        raise UsageError(
+            f"Method {method.name} returned a {type(fit.eraser).__name__}, which cannot be saved or"
+            f" folded: give one of {', '.join(kinds())} of unspan.erasers."
+        )
     seen = seen_by_all(forget)
     total = _with_earlier(opened.earlier_eraser, fit.eraser, located.feature_layer.dim)
     return Fitted(

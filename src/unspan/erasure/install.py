@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from unspan.artifact.deletion import Placement
 from unspan.erasers import Affine, Eraser, LinearMap, Projection, is_mapped, placed
 from unspan.errors import ModelError, UsageError
-from unspan.extraction import FeatureLayer, attach, is_own_weight, read
+from unspan.extraction import FeatureLayer, attach, head_parameters, is_own_weight, read
 from unspan.system.memory import is_wide
 
 AffineLayer = nn.Linear | nn.Conv2d
@@ -108,14 +108,33 @@ def verify(
     eraser: Eraser,
     form: str,
     unerased: Tensor,
+    head: tuple[Tensor, Tensor] | None,
     inputs: Any,
 ) -> None:
-    """The installed model must give exactly the mapped features, or nothing is returned."""
+    """The installed model must give the mapped features, or nothing is returned.
+
+    In the folded form features stay as they were, and the head must give the scores of the mapped
+    ones. Differences of a thousandth of the largest value pass (a twentieth in half precision).
+
+    Args:
+        inner: the model with the eraser.
+        feature_layer: where its features and head are.
+        eraser: what was installed.
+        form: `projected` or `folded`.
+        unerased: `[n, d]` features before.
+        head: weight and bias before.
+        inputs: that the features are of.
+    """
     got, _ = read(inner, feature_layer, inputs)
     tolerance = 1e-3 if unerased.dtype in (torch.float32, torch.float64) else 5e-2
     if form == "folded":
         want = unerased
-        right = bool((got - unerased).abs().max() <= tolerance * unerased.abs().max())
+        after = head_parameters(inner, feature_layer)
+        assert head is not None and after is not None, "check_fold refuses a model without a head"
+        z = unerased.double().cpu()
+        mapped = eraser(z) @ head[0].mT + head[1]
+        right = _near(got, unerased, tolerance)
+        right = right and _near(z @ after[0].mT + after[1], mapped, tolerance)
     else:
         want = placed(eraser, "last", unerased)(unerased)
         right = is_mapped(eraser, "last", unerased, got, tolerance)
@@ -125,6 +144,10 @@ def verify(
             f" {float((got - want).abs().max()):.2e}). Choose another place with"
             f" feature_layer='NAME:out'."
         )
+
+
+def _near(got: Tensor, want: Tensor, tolerance: float) -> bool:
+    return bool((got - want).abs().max() <= tolerance * want.abs().max().clamp_min(1e-12))
 
 
 def fold_output(module: AffineLayer, eraser: Affine) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from unspan.artifact import receipt as receipts
 from unspan.artifact import reopen
-from unspan.artifact.deletion import Deletion, Form, Record, record_of
+from unspan.artifact.deletion import Deletion, Form, Record, check_receipt, record_of
 from unspan.data.request import Request, as_request
 from unspan.erasers import Eraser, Projection
 from unspan.erasure import guard
@@ -133,6 +133,9 @@ def open_request(
     original = model if earlier is None else earlier.model
     _check_kinds(original, method)
     assert isinstance(original, nn.Module)
+    carried = record_of(original)
+    if carried is not None:
+        check_receipt(carried.receipt)
     trains = isinstance(method, TrainedMethod)
     recipe = _recipe(original, options.recipe, earlier)
     if not trains:

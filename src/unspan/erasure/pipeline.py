@@ -47,7 +47,9 @@ def erase(
     max_drop: guard.MaxDrop = "default",
     measure: bool = True,
 ) -> Deletion:
-    """Erase a request from a copy of a model, in one pass over the forget data.
+    """Erase a request from a copy of a model.
+
+    The fit reads the forget data once; measuring reads some of them again.
 
     Args:
         model: a classifier or embedding model; for a further request a `Deletion` or its folder.
@@ -58,7 +60,8 @@ def erase(
         feature_layer: head name, `NAME:out`, `output` or `output:KEY`, instead of the search.
         pool: `cls`, `mean` or `gap` when features are tokens or maps.
         form: `projected` cleans features and scores; `folded` changes the head's weights only.
-        key: secret for the request commitment; random by default.
+        key: secret for the request commitment and for choices of a method that nobody may predict;
+            by default that of the request before, else a random one.
         recipe: stored so that `unspan.load` can build the architecture.
         check_labels: stop when the model does not recognise the labelled class to begin with.
         resume: folder where a method that trains keeps its epochs, to go on after a kill; `save`

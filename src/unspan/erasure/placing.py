@@ -16,7 +16,7 @@ def install_eraser(opened: Opened, located: Located, fitted: Fitted, eraser: Era
     """Write the eraser into the copy, and compare the features before and after.
 
     Raises:
-        ModelError: the copy does not give exactly the mapped features.
+        ModelError: the copy does not give the mapped features.
         UsageError: the form does not take this eraser.
     """
     model, layer, form = opened.copy_module, located.feature_layer, opened.options.form
@@ -24,7 +24,7 @@ def install_eraser(opened: Opened, located: Located, fitted: Fitted, eraser: Era
     unerased, _ = read(model, layer, located.example)
     placement, undo = install(model, layer, eraser, form)
     if located.steady:
-        verify(model, layer, eraser, form, unerased, located.example)
+        verify(model, layer, eraser, form, unerased, located.head, located.example)
     after = outcomes(model, layer, located.example)
     return Change(
         feature_layer=layer,

@@ -96,6 +96,6 @@ def recommended(
         bool(request.classes)
         and request.retain is not None
         and form == "projected"
-        and dist.world() == 1
+        and dist.launched() == 1
     )
     return Resample if suited and not stays else ESC

@@ -38,7 +38,7 @@ class FitContext:
         earlier_classes: labels that earlier requests on this model erased.
         earlier_eraser: map of earlier requests that the features went through.
         key: secret of the request, for choices that nobody may predict.
-        seed: of every other random choice.
+        seed: of other random choices, where a method makes some.
         model: the network that the features come from; None where they are tensors.
         frozen_norms: its normalisation layers that keep their running statistics.
     """
@@ -146,14 +146,12 @@ class Method(ABC):
     Attributes:
         name: on the command line and in receipts.
         paper: where it was published, in one line.
-        stronger: settings that make it remove more when they are raised.
         search: values of settings that `--tune` chooses from; the first of each is the default.
         training: settings of the shared training loop; None where the method does not use it.
     """
 
     name: ClassVar[str]
     paper: ClassVar[str] = ""
-    stronger: ClassVar[tuple[str, ...]] = ()
     search: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     training: Training | None = None
 
@@ -164,6 +162,11 @@ class Method(ABC):
 
         A request without them is refused before the method is called.
         """
+
+    @property
+    def stronger(self) -> tuple[str, ...]:
+        """Settings that make it remove more when they are raised."""
+        return ()
 
     @property
     def one_process(self) -> bool:

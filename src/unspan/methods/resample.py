@@ -12,7 +12,8 @@ in `resampling/gate.py` or `resampling/steps.py`:
 1. Gate (`gate_of_head`). The sample is gated when it is predicted as a forgotten class. Where the
    request is no class of a head, a linear discriminant is fitted instead (`gate_of_samples`). From
    here on features are divided by their deviations, so that their units decide nothing.
-2. Cluster (`assign_clusters`). The retained samples of each class form up to eight clusters. A
+2. Cluster (`assign_clusters`). The retained samples that the head predicts as a class form up to
+   eight clusters; without a head their labels count. A
    gated sample goes to the one with the largest score. The score is a random one, made by the key,
    plus the model's own score of the cluster's class, plus an offset. The offsets fill the clusters
    in proportion to their retained samples. So forgotten samples are a minority everywhere, and a
@@ -27,7 +28,8 @@ in `resampling/gate.py` or `resampling/steps.py`:
 5. Covariance correction (`correct_covariance`). Step 4 ends feature by feature and breaks linear
    dependences, which whitening would show. A second optimal transport leads from the covariance
    that steps 3 and 4 give, found by simulation, to that of the cluster. No value moves by more than
-   its distance to the smallest in the cluster, so that zeros stay zeros.
+   its distance to the lowest quantile of the cluster, so that zeros stay zeros. Embeddings of one
+   length get that length again.
 
 Formula: 1. gated where `max_{c in F} l_c > max_{c not in F} l_c`, l the scores of the head, F the
 forgotten classes. 2. cluster `j = argmax_k (r_k(h) + s l_k(h) + a_k)`, r random scores of variance
@@ -39,7 +41,8 @@ over all gated samples to those of feature i in cluster j. 5. `B_j u + b_j`, wit
 the covariance of simulated u to that of the cluster.
 Needs: forget samples, no labels. And the retain set, or a file of its statistics (`unspan stats`),
 or the head alone. With `statistics="head"` every sample keeps its best remaining class and its
-margin, nothing else. Cost: one forward pass over each; two matrices `[d, d]` for each cluster.
+margin, nothing else; a gated one gets a class that the key chooses.
+Cost: one forward pass over each; two matrices `[d, d]` for each cluster.
 Typical: no settings; statistics from the retain set.
 Fails: whoever holds the weights takes the eraser off. Samples that the model itself predicts as
 another class pass the gate. Forgotten samples change more than others when an image is asked for
@@ -100,7 +103,8 @@ class Resample(EraserMethod):
             forget samples pass and moves more of the others.
         false_positives: share of other samples that a fitted gate moves, where no class of a head
             is the request.
-        max_retain_samples: retained samples that are read, drawn at random where there are more.
+        max_retain_samples: retained samples that `erase` reads, drawn at random where there are
+            more; the statistics take at most 50,000 of them, or 2^26 numbers.
     """
 
     statistics: str = "retain"
@@ -111,7 +115,6 @@ class Resample(EraserMethod):
     max_retain_samples: int = 50_000
     name: ClassVar[str] = "resample"
     paper: ClassVar[str] = "this project, docs/resample.md"
-    stronger: ClassVar[tuple[str, ...]] = ("margin",)
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"noise_fraction": (0.5, 0.2)}
     one_process: ClassVar[bool] = True
     one_vector: ClassVar[bool] = True
@@ -141,6 +144,11 @@ class Resample(EraserMethod):
         return frozenset({"forget", "retain"} if self.statistics == "retain" else {"forget"})
 
     @property
+    def stronger(self) -> tuple[str, ...]:
+        """What moves more samples: of a class the one, of samples the other."""
+        return () if self.statistics == "head" else ("margin", "false_positives")
+
+    @property
     def retain_limit(self) -> int:
         """Most retained samples that are read."""
         return self.max_retain_samples
@@ -166,8 +174,9 @@ class Resample(EraserMethod):
         """Read forget and retained samples, and fit the map in five steps (see the module).
 
         Raises:
-            UsageError: no retain set, statistics of another model, or `head` without a class of a
-                head.
+            DataError: fewer than 20 forget samples, or fewer than two clusters.
+            UsageError: no retain set, statistics of another model, `head` without a class of a
+                head, or a setting that this request does not use.
             InconclusiveError: the gate recognises fewer than 20 forget samples.
         """
         self._check_request(context)
@@ -264,7 +273,9 @@ class Resample(EraserMethod):
         )
 
     def _fit_to_head(self, context: FitContext, forget: Tensor, generator: torch.Generator) -> Fit:
-        """Without retained samples every sample keeps its best remaining class and its margin."""
+        """Without retained samples: the best remaining class and the margin; for a gated sample a
+        class that the key chooses.
+        """
         assert context.head is not None
         gate = _gate_of_classes(context, margin=0.0)
         erased = erased_classes(context)
@@ -277,6 +288,11 @@ class Resample(EraserMethod):
             raise UsageError(
                 "resample with statistics='head' needs a model with a head and a request of its"
                 " classes; give a retain set, or statistics of it (unspan stats)."
+            )
+        if not names_classes(context) and self.margin:
+            raise UsageError(
+                "margin widens the gate of a head; for samples of no class the gate is fitted to"
+                " them, and false_positives widens it."
             )
         if names_classes(context) and self.false_positives != Resample.false_positives:
             raise UsageError(

@@ -11,9 +11,10 @@ from typer.testing import CliRunner
 import unspan
 from unspan.cli import app
 from unspan.erasers import LinearMap
-from unspan.errors import UsageError
+from unspan.erasure import install
+from unspan.errors import InconclusiveError, ModelError, UsageError
 from unspan.extraction import find_feature_layer, read
-from unspan.methods import ESC, ESCT, LEACE, EraserMethod, Fit
+from unspan.methods import ESC, ESCT, LEACE, EraserMethod, Fit, Resample, recommended
 from unspan.zoo import DigitsCNN
 
 MODULE = """
@@ -198,3 +199,41 @@ def test_a_further_request_maps_the_original_scores_once(
         want = digits_net.get_submodule(layer.head)(deletion.eraser(features))
         got = (unspan.load(found, model=DigitsCNN()) if stored else deletion.model)(x)
     assert torch.allclose(got, want, atol=1e-4 * float(want.abs().max()))
+
+
+def test_the_model_of_a_refused_result_takes_no_further_request(digits_net, digits_request):
+    """The guard would compare with a model that is damaged already."""
+    with pytest.warns(UserWarning):
+        refused = unspan.erase(digits_net, digits_request, ESC(rank=60))
+    assert refused.receipt["status"] == "inconclusive"
+    for given in (refused, refused.model):
+        with pytest.raises(InconclusiveError):
+            unspan.erase(given, digits_request, ESC(rank=1))
+
+
+def test_a_method_that_returns_a_map_of_its_own_is_refused_by_name(digits_net, digits_request):
+    @dataclass(frozen=True, kw_only=True)
+    class Own(Halved):
+        def fit(self, context):
+            for _ in context.forget:
+                pass
+            return Fit(torch.nn.Identity())
+
+    with pytest.raises(UsageError, match="Identity.*Projection, LinearMap"):
+        unspan.erase(digits_net, digits_request, Own(), measure=False)
+
+
+def test_a_head_that_was_not_folded_right_is_noticed(digits_net, digits_request, monkeypatch):
+    def wrong(module, eraser, offset=None):
+        with torch.no_grad():
+            module.weight.mul_(-3)
+
+    monkeypatch.setattr(install, "fold_input", wrong)
+    with pytest.raises(ModelError):
+        unspan.erase(digits_net, digits_request, LEACE(), form="folded", measure=False)
+
+
+def test_the_default_under_torchrun_is_a_method_that_works_there(digits_request, monkeypatch):
+    assert recommended(digits_request) is Resample
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert recommended(digits_request) is ESC

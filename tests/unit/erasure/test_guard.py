@@ -357,7 +357,7 @@ def test_every_method_names_settings_that_it_has(method):
     from unspan.methods import listed
 
     names = {name for name, _ in listed(method)}
-    assert set(method.stronger) <= names
+    assert set(method().stronger) <= names
 
 
 # ---- on the command line -------------------------------------------------------------------------

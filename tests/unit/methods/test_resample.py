@@ -882,3 +882,21 @@ def test_a_class_whose_features_are_all_constant_gives_a_finite_map():
     assert all(float(one.abs().max()) < 1e9 for one in held.values())
     with torch.no_grad():
         assert bool(done.model(z).isfinite().all())
+
+
+def test_a_head_that_reads_another_class_as_the_forgotten_one_is_refused():
+    """Features of class 1 give class 0 ten times the score: nothing may be moved there."""
+    weight = torch.tensor([[10.0, 0.0], [1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    head = weight, torch.zeros(3, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(100, 2, generator=generator) * 0.1 + torch.tensor([3.0, 0.0])
+    context = FitContext.from_tensors(z, head=head, classes=(0,), key=b"k")
+    with pytest.raises(UsageError, match="cannot read them"):
+        Resample(statistics="head").fit(context)
+
+
+def test_a_setting_that_the_request_does_not_use_is_refused(digits_net, digits_request):
+    samples = replace(digits_request, classes=(), kind="samples", selector=())
+    with pytest.raises(UsageError, match="false_positives widens it"):
+        unspan.erase(digits_net, samples, Resample(margin=5.0), measure=False)
+    assert Resample(statistics="head").stronger == ()

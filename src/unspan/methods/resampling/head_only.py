@@ -1,4 +1,7 @@
-"""`resample` without a retain set: every sample keeps its best remaining class and its margin."""
+"""`resample` without a retain set: of a sample only its best remaining class and its margin stay.
+
+A gated sample gets a class that the key chooses instead.
+"""
 
 from __future__ import annotations
 
