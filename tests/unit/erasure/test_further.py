@@ -204,7 +204,7 @@ def test_a_further_request_maps_the_original_scores_once(
 def test_the_model_of_a_refused_result_takes_no_further_request(digits_net, digits_request):
     """The guard would compare with a model that is damaged already."""
     with pytest.warns(UserWarning):
-        refused = unspan.erase(digits_net, digits_request, ESC(rank=60))
+        refused = unspan.erase(digits_net, digits_request, ESC(rank=25))
     assert refused.receipt["status"] == "inconclusive"
     for given in (refused, refused.model):
         with pytest.raises(InconclusiveError):
