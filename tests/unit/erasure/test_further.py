@@ -12,7 +12,7 @@ import unspan
 from unspan.cli import app
 from unspan.erasers import LinearMap
 from unspan.erasure import install
-from unspan.errors import InconclusiveError, ModelError, UsageError
+from unspan.errors import ModelError, UsageError
 from unspan.extraction import find_feature_layer, read
 from unspan.methods import ESC, ESCT, LEACE, EraserMethod, Fit, Resample, recommended
 from unspan.zoo import DigitsCNN
@@ -199,16 +199,6 @@ def test_a_further_request_maps_the_original_scores_once(
         want = digits_net.get_submodule(layer.head)(deletion.eraser(features))
         got = (unspan.load(found, model=DigitsCNN()) if stored else deletion.model)(x)
     assert torch.allclose(got, want, atol=1e-4 * float(want.abs().max()))
-
-
-def test_the_model_of_a_refused_result_takes_no_further_request(digits_net, digits_request):
-    """The guard would compare with a model that is damaged already."""
-    with pytest.warns(UserWarning):
-        refused = unspan.erase(digits_net, digits_request, ESC(rank=25))
-    assert refused.receipt["status"] == "inconclusive"
-    for given in (refused, refused.model):
-        with pytest.raises(InconclusiveError):
-            unspan.erase(given, digits_request, ESC(rank=1))
 
 
 def test_a_method_that_returns_a_map_of_its_own_is_refused_by_name(digits_net, digits_request):

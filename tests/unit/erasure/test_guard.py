@@ -352,6 +352,16 @@ def test_epochs_of_a_refused_run_are_used_when_the_loss_is_accepted(model, data,
     assert any("went on after epoch 3" in line for line in done.warnings)
 
 
+def test_the_model_of_a_refused_result_takes_no_further_request(digits_net, digits_request):
+    """It carries its receipt: the guard would compare with a model that is damaged already."""
+    with pytest.warns(UserWarning):
+        result = unspan.erase(digits_net, digits_request, unspan.ESC(rank=25))
+    assert result.receipt["status"] == "inconclusive"
+    for given in (result, result.model):
+        with pytest.raises(InconclusiveError):
+            unspan.erase(given, digits_request, unspan.ESC(rank=1))
+
+
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_every_method_names_settings_that_it_has(method):
     from unspan.methods import listed
