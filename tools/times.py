@@ -39,7 +39,8 @@ def _phase(item, name):
         return
     line = {"test": item.nodeid, "phase": name}
     line |= {"cpu": round(after[0] - before[0], 3), "wall": round(after[1] - before[1], 3)}
-    with open(target, "a") as file:
+    # tests change the working directory
+    with open(item.config.invocation_params.dir / target, "a") as file:
         file.write(json.dumps(line) + "\n")
 
 

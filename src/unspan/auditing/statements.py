@@ -31,6 +31,7 @@ _COPIES = (
     "Copies of the training data, backups, logs, caches and models made from the original are not"
     " touched by this."
 )
+_TOO_CLOSE = "Original and reference are too close for it to tell"
 _NOTHING_MEASURED = (
     "Nothing could be measured against the reference, so nothing can be said about what is left."
 )
@@ -76,22 +77,22 @@ TEST_WAS_TRAINED_ON = (
 
 
 def headline(attacks: Sequence[AttackResult], reference: ReferenceKind) -> str:
-    """The strongest attack tried, with number, interval, n and reference; and the strongest that
-    could be judged, if another.
+    """The strongest attack tried, with number, interval, n and reference; and the one that decides,
+    if another: the strongest that says RETAINED, or that could be judged.
     """
     if not attacks:
         return "No attack was run, so nothing can be said about what is left."
     first = attacks[0]
-    judged = next((one for one in attacks if one.rho is not None), None)
+    measurable = [one for one in attacks if one.rho is not None]
+    retained = [one for one in measurable if one.verdict == RETAINED]
+    judged = next(iter([*retained, *measurable]), None)
     text = f"The strongest attack tried ({first.attack}) {_against(first, reference)}."
     if judged is None:
         return f"{text} {_NOTHING_MEASURED}"
     if judged is first:
         return text
-    return (
-        f"{text} Original and reference are too close for it to tell; the strongest that can"
-        f" ({judged.attack}) {_against(judged, reference)}."
-    )
+    why = "It does not decide" if first.rho is not None else _TOO_CLOSE
+    return f"{text} {why}; the strongest that does ({judged.attack}) {_against(judged, reference)}."
 
 
 def _against(one: AttackResult, reference: ReferenceKind) -> str:

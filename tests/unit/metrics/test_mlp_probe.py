@@ -2,12 +2,16 @@
 entropy it removes.
 """
 
+import itertools
 import math
 
 import pytest
 import torch
 from probe_data import planted, small
+from sklearn.neural_network import MLPClassifier
+from sklearn.preprocessing import StandardScaler
 
+import unspan
 from unspan.metrics import mlp
 from unspan.metrics.linear import linear_probe
 from unspan.metrics.mlp import fit_mlp, forward, mlp_probe
@@ -55,6 +59,14 @@ def test_information_of_a_perfect_reading_is_the_entropy_of_the_labels():
     assert detail["V-information, bits"] == pytest.approx(math.log2(5), abs=0.05)
 
 
+@pytest.fixture
+def at_best(monkeypatch):
+    """Networks are taken at their best step, not at the end."""
+    read = itertools.cycle([1.0, 0.0])
+    monkeypatch.setattr(mlp, "_accuracy", lambda *given: next(read))
+
+
+@pytest.mark.usefixtures("at_best")
 def test_networks_of_a_batch_are_those_trained_alone():
     fit, _ = planted(n=400, gap=2.0)
     both = fit_mlp(fit.features, fit.labels, 5, [7, 8])
@@ -63,19 +75,20 @@ def test_networks_of_a_batch_are_those_trained_alone():
     assert both.best[0] == alone.best[0] and float((a - b).abs().max()) < 1e-2
 
 
-def test_weights_kept_are_those_of_the_best_epoch(monkeypatch):
-    monkeypatch.setattr(mlp, "EPOCHS", 25)
-    monkeypatch.setattr(mlp, "PATIENCE", 25)
+@pytest.mark.usefixtures("at_best")
+def test_weights_kept_are_those_of_the_best_step(monkeypatch):
+    monkeypatch.setattr(mlp, "STEPS", 300)
     monkeypatch.setattr(mlp, "BATCH", 16)
     fit, _ = planted(n=150, gap=0.5)
     long = fit_mlp(fit.features, fit.labels, 5, [0])
-    assert 0 < long.best[0] < 25  # it overfits within 25 epochs
-    monkeypatch.setattr(mlp, "EPOCHS", long.best[0])
+    assert 0 < long.best[0] < 300  # it overfits within 300 steps
+    monkeypatch.setattr(mlp, "STEPS", long.best[0])
     short = fit_mlp(fit.features, fit.labels, 5, [0])
     assert all(torch.equal(a, b) for a, b in zip(long.layers, short.layers, strict=True))
 
 
-def test_each_network_is_kept_at_its_own_best_epoch(monkeypatch):
+@pytest.mark.usefixtures("at_best")
+def test_each_network_is_kept_at_its_own_best_step(monkeypatch):
     monkeypatch.setattr(mlp, "BATCH", 16)
     fit, _ = planted(n=150, gap=0.5)
     both = fit_mlp(fit.features, fit.labels, 5, [0, 5])
@@ -107,3 +120,55 @@ def test_cap_and_unlabelled_rows():
         seeds=1,
     )
     assert abs(reading.detail["fit rows"] - 200) <= 3
+
+
+def opposite_signs(seed, n, d=64):
+    """Class 1 where the first two of `d` columns have opposite signs: no line reads it."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, d, generator=generator)
+    sign = torch.randint(2, (n, 2), generator=generator)
+    x[:, :2] = 1.5 * (2 * sign - 1 + 0.3 * x[:, :2])
+    labels = sign[:, 0] ^ sign[:, 1]
+    return Outputs(features=x, logits=None, labels=labels, forget=labels == 1)
+
+
+def of_scikit_learn(fit, test):
+    """Accuracy of scikit-learn's network with its own defaults, mean of three seeds."""
+    scaler = StandardScaler().fit(fit.features.numpy())
+    known, asked = (scaler.transform(one.features.numpy()) for one in (fit, test))
+    read = []
+    for seed in range(3):
+        net = MLPClassifier(random_state=seed).fit(known, fit.labels.numpy())
+        read.append((net.predict(asked) == test.labels.numpy()).mean())
+    return sum(read) / 3
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_few_rows_are_read_at_least_as_well_as_by_scikit_learn():
+    """With rows this few, four passes without a lower loss are too few steps to stop after."""
+    fit, test = opposite_signs(0, 800), opposite_signs(1, 2000)
+    read = mlp_probe(fit, test).detail["accuracy"]
+    assert read >= 0.97 and read >= of_scikit_learn(fit, test)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_digits_after_leace_are_read_at_least_as_well_as_by_scikit_learn(digits_net, digits):
+    request = unspan.Request.by_class(digits["train"], 3)
+    erased = unspan.erase(digits_net, request, unspan.methods.LEACE(), measure=False).model
+    fit, test = (read_at(erased, digits[split]) for split in ("train", "test"))
+    hit = mlp_probe(fit, test)
+    rows = test.forget.numpy()
+    scaler = StandardScaler().fit(fit.features.numpy())
+    net = MLPClassifier(random_state=0).fit(
+        scaler.transform(fit.features.numpy()), fit.labels.numpy()
+    )
+    theirs = (net.predict(scaler.transform(test.features.numpy()))[rows] == 3).mean()
+    assert hit.value >= theirs - 0.02
+
+
+def read_at(model, data):
+    """Features of a model with labels; class 3 is the forgotten one."""
+    x, labels = (torch.stack([torch.as_tensor(one[part]) for one in data]) for part in (0, 1))
+    with torch.no_grad():
+        features = unspan.features(model, x)
+    return Outputs(features=features, logits=None, labels=labels, forget=labels == 3)
