@@ -6,11 +6,15 @@ from shared_fits import fresh_fits, shared_fits  # noqa: F401 (fixtures)
 from torch.utils.data import Subset, TensorDataset
 
 from unspan.erasure import guard
+from unspan.metrics import mlp
 
 # Only these are about what a deletion may cost. Others erase toy networks in ways that ruin them,
 # to look at something else: there the cost is measured and any is accepted.
 ABOUT_COST = ("test_guard", "test_collateral", "matrix", "test_request_forms")
 REFUSAL = guard.refusal
+# Only these ask what an MLP probe reads when it is trained to the end; others need some probe.
+ABOUT_MLP = ("test_mlp_probe", "test_resample", "test_bake")
+STEPS, PATIENCE = mlp.STEPS, mlp.PATIENCE
 
 
 # measured by `make durations`: FILE::NAME of a test, all its cases together, or of a fixture
@@ -30,6 +34,8 @@ def pytest_collection_modifyitems(items):
 def pytest_runtest_setup(item):
     about = any(name in item.nodeid for name in ABOUT_COST)
     guard.refusal = REFUSAL if about else (lambda found, method, resume: None)
+    long = any(name in item.nodeid for name in ABOUT_MLP)
+    mlp.STEPS, mlp.PATIENCE = (STEPS, PATIENCE) if long else (600, 150)
 
 
 @pytest.fixture
