@@ -19,11 +19,12 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 
-demo: $(VENV)/ready ## train a small network on real digits, erase one class, audit what is left (no network)
+demo: $(VENV)/ready ## train small networks on real digits, erase one class, audit what is left (no network)
 	$(BIN)/python -m examples.digits
 	$(BIN)/unspan erase --model python:examples.digits:model --weights build/digits.safetensors \
 	  --data python:examples.digits:data --forget 3 --out build/digits-erased --eval train,test --overwrite
 	$(BIN)/unspan audit python:examples.digits:model build/digits-erased --weights build/digits.safetensors \
+	  $(foreach seed,1 2 3,--reference build/digits-without-3-$(seed).safetensors) \
 	  --data python:examples.digits:data --out build/digits-audit --cache build/cache --overwrite
 
 test: $(VENV)/ready ## run the whole test suite

@@ -61,6 +61,13 @@ accurate on 9,000 test images. Each method ran at several strengths. From `resul
 ![Test accuracy against the forgetting score, by method.](../../results/collapse.svg)"""
 
 
+OPERATING = """## How often each word of an audit is said
+
+Digits, class 3: models of which the truth is known, in percent of 1,000 draws of the test samples
+and of the retrained networks. n is the number of forgotten test samples. From `results/operating/`
+(`python experiments/operating_characteristics.py`)."""
+
+
 def page() -> str:
     """The page as Markdown."""
     parts = [HEAD]
@@ -73,6 +80,7 @@ def page() -> str:
     for file, title in (("bake", "CIFAR-10, deer"), ("bake-fashion-mnist", "Fashion-MNIST, coat")):
         parts += [f"### {title}", _baked(ROOT / "results" / f"{file}.json")]
     parts.append("From `results/bake*.json` (`python experiments/bake.py`).")
+    parts += [OPERATING, (ROOT / "results" / "operating.md").read_text("utf-8")]
     parts += [LEAK, _leak(), COLLAPSE]
     return "\n\n".join(parts) + "\n"
 

@@ -50,9 +50,8 @@ def test_the_audit_compares_with_the_retrained_networks(ran):
     page, names = ran("audit_with_retrained_reference")
     found = names["found"]
     assert found.verdict != "RETAINED" and found.trusted
-    assert found.record.reference.count == 2
-    verdicts = [one.verdict for one in names["attacks"]]
-    assert "ERASED AT THIS LEVEL" in verdicts and "RETAINED" not in verdicts
+    assert found.record.reference.count == 3
+    assert found.verdict == "BELOW RETRAINED"
     assert all(one.erased < one.original for one in names["attacks"])
     assert " ".join(found.record.headline.split()) in " ".join(page.split())
 

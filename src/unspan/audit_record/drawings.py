@@ -12,7 +12,7 @@ class LayerReading:
     layer: str
     before: float
     after: float
-    reference: float
+    reference: float | None
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,32 @@ Unit = Literal["share", "AUC"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Advantage:
+    """What one kind of attacker gains over guessing, with his strongest attack in each model.
+
+    0 is guessing, 1 is always right; see `Reading.advantage`.
+
+    Attributes:
+        original: in the original.
+        erased: in the erased model.
+        reference: mean over the references, None where there is none.
+        low: lower end of the band in which one more retrained network would lie, None where none
+            was given.
+        high: upper end.
+        freedom: degrees of freedom behind the band.
+        strongest_before: the strongest attack on the original.
+    """
+
+    original: float
+    erased: float
+    reference: float | None
+    low: float | None
+    high: float | None
+    freedom: int | None
+    strongest_before: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class AttackResult:
     """How one attack reads the erased model.
 
@@ -35,15 +61,16 @@ class AttackResult:
         n: forget test samples.
         original: what the attack reads in the original.
         erased: in the erased model, with 95 % interval `erased_low` to `erased_high`.
-        reference: in the reference (mean over several).
-        rho: recoverable fraction, None when it is not measurable.
-        rho_low: lower end of its 95 % interval (paired bootstrap over test samples and references).
+        reference: in the reference (mean over several), None where there is none.
+        false_positives: share of retained samples taken for a forgotten class in the erased model,
+            None for an AUC.
+        verdict: the word for its kind of attacker, where this attack decides for it: it is the
+            strongest of its kind in the erased model. None otherwise.
+        advantage: what decides, None where this attack does not decide.
+        rho: share of the way from the retrained networks to the original at which the erased model
+            lies, by the advantages; None where it cannot be measured or this does not decide.
+        rho_low: lower end of its 95 % interval.
         rho_high: upper end.
-        rho_low_corrected: lower end with the error rate divided by the number of attacks tried
-            (Bonferroni).
-        verdict: one of the four words.
-        exceeds: more is read than in the reference, by the 95 % interval of the difference, however
-            little separates reference and original.
         retain: accuracy of the attack on retained samples in the erased model.
         note: one sentence when something needs saying.
         identity: which attack this is, for decisions.
@@ -58,13 +85,13 @@ class AttackResult:
     erased: float
     erased_low: float
     erased_high: float
-    reference: float
-    rho: float | None
-    rho_low: float | None
-    rho_high: float | None
-    rho_low_corrected: float | None
-    verdict: Verdict
-    exceeds: bool = False
+    reference: float | None
+    false_positives: float | None = None
+    verdict: Verdict | None = None
+    advantage: Advantage | None = None
+    rho: float | None = None
+    rho_low: float | None = None
+    rho_high: float | None = None
     retain: float | None = None
     note: str = ""
     identity: AttackId = AttackId(AttackKind.OTHER)
@@ -247,9 +274,9 @@ class Reference:
 class Rule:
     """Thresholds of the verdicts, see `auditing.verdict_rule`."""
 
-    erased_below: float
     retained_above: float
     room: float
+    guessing: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,8 +334,8 @@ class AuditRecord:
     Attributes:
         schema: name and version of the JSON form.
         created: when the audit ran.
-        verdict: the word for all attacks together.
-        headline: the strongest attack in a sentence.
+        verdict: the word for all attackers together.
+        headline: the attack that decides, in a sentence.
         request: what was to be forgotten.
         method: how the erased model was made, None when it does not say.
         levels: what may be claimed, from the weakest to the strongest.
@@ -318,7 +345,7 @@ class AuditRecord:
         next_steps: what to do now.
         limits: of this audit.
         reference: what the erased model is compared with.
-        attacks: strongest first.
+        attacks: those that decide first.
         details: settings and convergence of each attack, by model and attack.
         scores: everything that is reported beside the attacks.
         controls: planted cases and what the audit said about them.

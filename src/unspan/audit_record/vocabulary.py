@@ -6,15 +6,22 @@ from unspan.system.text_enum import TextEnum
 
 
 class Verdict(TextEnum):
-    """What an audit says about all attacks together, or about one."""
+    """What an audit says about all attackers together, or about one kind of them."""
 
-    ERASED = "ERASED AT THIS LEVEL"
+    LIKE_RETRAINED = "LIKE RETRAINED"
+    BELOW_RETRAINED = "BELOW RETRAINED"
     RETAINED = "RETAINED"
     INCONCLUSIVE = "INCONCLUSIVE"
     NOT_MEASURABLE = "NOT MEASURABLE"
 
+    @property
+    def erased(self) -> bool:
+        """Whether no attacker reads more than in a network that never learned."""
+        return self in (Verdict.LIKE_RETRAINED, Verdict.BELOW_RETRAINED)
 
-ERASED = Verdict.ERASED
+
+LIKE_RETRAINED = Verdict.LIKE_RETRAINED
+BELOW_RETRAINED = Verdict.BELOW_RETRAINED
 RETAINED = Verdict.RETAINED
 INCONCLUSIVE = Verdict.INCONCLUSIVE
 NOT_MEASURABLE = Verdict.NOT_MEASURABLE

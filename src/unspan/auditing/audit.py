@@ -23,7 +23,7 @@ from unspan.auditing.gradcam import panels
 from unspan.auditing.measured import measure
 from unspan.auditing.opening import open_case, open_models
 from unspan.auditing.recording import recorded
-from unspan.auditing.verdict_rule import ERASED_BELOW, RETAINED_ABOVE, ROOM
+from unspan.auditing.verdict_rule import GUESSING, RETAINED_ABOVE, ROOM
 from unspan.data.request import as_request
 from unspan.extraction import Pool
 from unspan.run import Run
@@ -41,7 +41,7 @@ class Audit:
 
     @property
     def verdict(self) -> Verdict:
-        """ERASED AT THIS LEVEL, RETAINED, INCONCLUSIVE or NOT MEASURABLE."""
+        """LIKE RETRAINED, BELOW RETRAINED, RETAINED, INCONCLUSIVE or NOT MEASURABLE."""
         return self.record.verdict
 
     @property
@@ -159,5 +159,5 @@ def _settings(run: Run, feature_layer: str | None, pool: Pool | None) -> Setting
         attacks="default",
         feature_layer=feature_layer,
         pool=pool,
-        rule=Rule(erased_below=ERASED_BELOW, retained_above=RETAINED_ABOVE, room=ROOM),
+        rule=Rule(retained_above=RETAINED_ABOVE, room=ROOM, guessing=GUESSING),
     )

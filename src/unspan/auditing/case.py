@@ -67,6 +67,11 @@ class Case:
         return self.request.kind == "class"
 
     @property
+    def is_compared(self) -> bool:
+        """There are networks retrained without the data, and none has seen it."""
+        return self.kind is ReferenceKind.RETRAINED and self.usable
+
+    @property
     def unseen(self) -> Tensor:
         """`[n]` bool: test rows that the original was never trained on."""
         forget = self.test["before"].forget

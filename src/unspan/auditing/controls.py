@@ -13,7 +13,7 @@ from torch import Tensor
 from unspan.audit_record.record import Control, Informative
 from unspan.audit_record.vocabulary import RETAINED, Expected
 from unspan.auditing.levels import chance_bound
-from unspan.auditing.verdict_rule import ROOM, overall, verdict
+from unspan.auditing.verdict_rule import ROOM, overall
 from unspan.metrics.identity import AttackId, AttackKind
 from unspan.metrics.linear import fit_linear
 from unspan.metrics.outputs import Outputs
@@ -54,17 +54,14 @@ def stretched(outputs: Outputs, seed: int) -> Outputs:
     )
 
 
-def hidden(original: Reading, found: Reading, references: Sequence[Reading], seed: int) -> Control:
+def hidden(original: Reading, found: Reading) -> Control:
     """Whether the whitened probe still reads features that only were stretched."""
-    one = verdict(original, found, references, seed=seed)
-    seen = one.verdict == RETAINED or (
-        one.rho is None and abs(found.value - original.value) < ROOM / 2
-    )
+    seen = found.advantage > original.advantage - ROOM / 2
     return Control(
         "features stretched by an invertible map (nothing is gone)",
         Expected.CAUGHT,
         seen,
-        "caught" if seen else f"not caught ({one.verdict})",
+        "caught" if seen else "not caught",
         f"{found.attack}:"
         f" {measured(found.value, *found.interval(), found.unit, len(found.forget)).line}",
     )
@@ -73,26 +70,37 @@ def hidden(original: Reading, found: Reading, references: Sequence[Reading], see
 def fakes(
     original: Sequence[Reading],
     references: Sequence[Sequence[Reading]],
-    edited: Sequence[Reading],
-    seed: int,
+    edited: Sequence[Reading] | None,
+    *,
+    retrained: bool,
+    chance: float,
 ) -> list[Control]:
     """Whether the untouched model and the head-only edit are caught.
+
+    Without retrained networks an edited head cannot be told from an erasure, and an untouched model
+    only where it names classes: what cannot be told is not planted.
 
     Args:
         original: readings of the original; an untouched "erased" model gives the same ones.
         references: as in `overall`.
-        edited: readings of the head-only edit, in the same order.
-        seed: of the bootstrap.
+        edited: readings of the head-only edit, in the same order; None without a head.
+        retrained: as in `overall`.
+        chance: likewise.
     """
+    planted = []
+    names = any(one.identity.kind is AttackKind.OWN_ANSWER for one in original)
+    if retrained or names:
+        planted.append(("untouched model handed in as erased", original))
+    if retrained and edited is not None:
+        told = "head-only edit (the class can no longer be named, features as before)"
+        planted.append((told, edited))
     rows = []
-    for name, readings in (
-        ("untouched model handed in as erased", original),
-        ("head-only edit (the class can no longer be named, features as before)", edited),
-    ):
-        word, each = overall(original, readings, references, seed=seed)
+    for name, readings in planted:
+        decision = overall(original, readings, references, retrained=retrained, chance=chance)
+        word = decision.verdict
         strongest = "no attack"
-        if each:
-            top = each[0]
+        if decision.attacks:
+            top = decision.attacks[0]
             read = measured(top.erased, top.erased_low, top.erased_high, top.unit, top.n).line
             strongest = f"{top.attack}: {read}"
         rows.append(
@@ -129,10 +137,10 @@ def _permuted(fit: Outputs, test: Outputs, seed: int) -> Tensor:
 
 
 def noise(
-    original: Reading, shuffled: Reading, references: Sequence[Reading], seed: int
+    original: Reading, shuffled: Reading, references: Sequence[Reading], *, retrained: bool
 ) -> Control:
     """Whether a probe that was trained on permuted labels reads nothing, as it should."""
-    found = verdict(original, shuffled, references, seed=seed)
+    found = overall([original], [shuffled], [references], retrained=retrained, chance=0.0)
     read = measured(shuffled.value, *shuffled.interval(), shuffled.unit, len(shuffled.forget))
     return Control(
         "permuted labels (there is nothing to find)",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from unspan.audit_record.record import AttackResult, GoalResult, ScoreRow
 from unspan.audit_record.vocabulary import GOAL_NAME, Goal
 from unspan.auditing.scores import described
-from unspan.metrics.identity import AttackKind, ScoreKind
+from unspan.metrics.identity import AttackKind, Family, ScoreKind
 from unspan.metrics.score import Score
 from unspan.metrics.stability import MIRROR, NOISE
 
@@ -45,7 +45,11 @@ def goals(
 
 
 def _probes(verdicts: Sequence[AttackResult], classes: int) -> GoalResult | None:
-    probes = [one for one in verdicts if one.unit == "share" and not one.identity.kind.few_shot]
+    probes = [
+        one
+        for one in verdicts
+        if one.unit == "share" and one.identity.attacker.family is Family.PROBES
+    ]
     if not probes:
         return None
     strongest = max(probes, key=lambda one: one.erased)
@@ -66,11 +70,15 @@ def _areas(goal: Goal, verdicts: Sequence[AttackResult], of_scores: bool) -> Goa
 
 
 def _taught_again(verdicts: Sequence[AttackResult]) -> GoalResult | None:
-    few = [one for one in verdicts if one.identity.kind.few_shot and one.identity.shots == SHOTS]
+    few = [
+        (one.erased - one.reference, one, one.reference)
+        for one in verdicts
+        if one.identity.kind.few_shot and one.identity.shots == SHOTS and one.reference is not None
+    ]
     if not few:
         return None
-    fastest = max(few, key=lambda one: one.erased - one.reference)
-    return _of_attack(Goal.TEACHING, "no more than the reference", fastest, fastest.reference)
+    _, fastest, bound = max(few, key=lambda found: found[0])
+    return _of_attack(Goal.TEACHING, "no more than the reference", fastest, bound)
 
 
 def _of_attack(goal: Goal, rule: str, attack: AttackResult, bound: float) -> GoalResult:

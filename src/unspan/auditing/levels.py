@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 
 from unspan.audit_record.record import AttackResult, LevelResult
 from unspan.audit_record.vocabulary import (
-    ERASED,
     INCONCLUSIVE,
+    NOT_MEASURABLE,
     RETAINED,
     Level,
     LevelState,
     Verdict,
 )
 from unspan.auditing.statements import read_of, written
+from unspan.metrics.identity import AttackKind
 from unspan.metrics.score import Score
 from unspan.report.formatting import measured, percent
 
@@ -30,7 +31,7 @@ TITLES = {
     Level.L4: "the weights changed, and the levels above hold at every layer that was tested",
     Level.S: "single samples of the request cannot be told from samples never seen",
 }
-_NO_REFERENCE = "the reference cannot serve as one"
+_NO_REFERENCE = "needs networks retrained without the data (--reference)"
 _SAMPLES_NEED = (
     "needs models that never saw the samples (--reference), class scores, labels and unseen test"
     " samples"
@@ -46,7 +47,7 @@ class Evidence:
 
     Attributes:
         classes: of the model.
-        usable: the reference can serve as one.
+        compared: there are retrained networks that can serve as reference.
         own_head: accuracy on forgotten test samples by the model's own head.
         relabelled: another output that stands for the forgotten samples, and the share of them it
             names.
@@ -60,7 +61,7 @@ class Evidence:
     """
 
     classes: int
-    usable: bool
+    compared: bool
     own_head: Score | None = None
     relabelled: tuple[int, float] | None = None
     casts: Sequence[Score] = ()
@@ -73,11 +74,15 @@ class Evidence:
 
 def levels(evidence: Evidence) -> list[LevelResult]:
     """Judge every level, from the weakest claim to the strongest."""
-    others = [one for one in evidence.attacks if one is not evidence.samples]
+    others = [
+        one
+        for one in evidence.attacks
+        if one.verdict is not None and one.identity.kind is not AttackKind.MEMBERSHIP
+    ]
     few_shot = [one for one in others if one.identity.kind.few_shot]
     probes = [one for one in others if not one.identity.kind.few_shot]
-    recovered = _against_reference(Level.L2, probes, evidence.usable)
-    relearned = _against_reference(Level.L3, few_shot, evidence.usable)
+    recovered = _against_reference(Level.L2, probes, evidence.compared)
+    relearned = _against_reference(Level.L3, few_shot, evidence.compared)
     return [
         _own_scores(evidence),
         _affine(evidence.guarded),
@@ -134,32 +139,38 @@ def _affine(guarded: Sequence[Score]) -> LevelResult:
     return _level(Level.L1, HOLDS if useless and guessing else FAILS, why)
 
 
-def _against_reference(level: Level, attacks: Sequence[AttackResult], usable: bool) -> LevelResult:
-    if not usable:
+def _against_reference(
+    level: Level, deciding: Sequence[AttackResult], compared: bool
+) -> LevelResult:
+    """By the attacks that decide, one for each kind of attacker."""
+    if not compared:
         return _level(level, NOT_TESTED, _NO_REFERENCE)
-    if not any(one.rho is not None for one in attacks):
-        why = "no attack could be measured against the reference"
-        return _level(level, NOT_TESTED, why)
-    more = [one for one in attacks if one.verdict == RETAINED or (one.rho is None and one.exceeds)]
+    able = [one for one in deciding if one.verdict != NOT_MEASURABLE]
+    if not able:
+        return _level(level, NOT_TESTED, "no attacker tells retrained networks from the original")
+    kinds = f"{len(able)} kind{'s' if len(able) > 1 else ''} of attackers"
+    more = [one for one in able if one.verdict == RETAINED]
     if more:
-        why = f"{len(more)} of {len(attacks)} attacks read more than the reference"
+        why = f"{len(more)} of {kinds} read more than retrained networks give away"
         return _level(level, FAILS, f"{why}; {_compared(more[0])}")
-    undecided = [one for one in attacks if one.verdict == INCONCLUSIVE]
+    undecided = [one for one in able if one.verdict == INCONCLUSIVE]
     if undecided:
-        why = f"{len(undecided)} of {len(attacks)} attacks do not decide"
+        why = f"{len(undecided)} of {kinds} do not decide"
         return _level(level, NOT_SHOWN, f"{why}; {_compared(undecided[0])}")
-    return _level(level, HOLDS, f"none of {len(attacks)} attacks reads more than the reference")
+    return _level(level, HOLDS, f"none of {kinds} reads more than retrained networks give away")
 
 
 def _compared(one: AttackResult) -> str:
-    erased, reference = written(one.erased, one.unit), written(one.reference, one.unit)
-    return f"{one.attack}: {erased} against {reference}"
+    erased = written(one.erased, one.unit)
+    if one.reference is None:
+        return f"{one.attack}: {erased}"
+    return f"{one.attack}: {erased} against {written(one.reference, one.unit)}"
 
 
 def _weights(evidence: Evidence, above: Sequence[LevelResult]) -> LevelResult:
     if evidence.weights_changed is False:
         return _level(Level.L4, FAILS, _WEIGHTS_UNCHANGED)
-    if not evidence.usable:
+    if not evidence.compared:
         return _level(Level.L4, NOT_TESTED, _NO_REFERENCE)
     word = evidence.earlier_layers
     if word is None or evidence.weights_changed is None:
@@ -168,7 +179,7 @@ def _weights(evidence: Evidence, above: Sequence[LevelResult]) -> LevelResult:
     why = f"earlier layers: {word}"
     if word == RETAINED or any(one.state is FAILS for one in above):
         return _level(Level.L4, FAILS, why)
-    if word == ERASED and all(one.holds for one in above):
+    if word.erased and all(one.holds for one in above):
         return _level(Level.L4, HOLDS, why)
     return _level(Level.L4, NOT_SHOWN, why)
 

@@ -8,20 +8,19 @@ from functools import partial
 
 from unspan.audit_record.record import AttackResult, Control, Informative, ScoreRow
 from unspan.audit_record.vocabulary import (
-    ERASED,
     INCONCLUSIVE,
     NOT_MEASURABLE,
     RETAINED,
-    ReferenceKind,
     Verdict,
 )
 from unspan.auditing.case import Case
+from unspan.auditing.levels import chance_bound
 from unspan.auditing.returned import Returned, unchanged
 from unspan.auditing.self_tests import aligned, self_tests
 from unspan.auditing.single_samples import single_samples
 from unspan.auditing.suite import class_attacks, explain, group_attacks
 from unspan.auditing.supplementary import other_scores, tell
-from unspan.auditing.verdict_rule import overall
+from unspan.auditing.verdict_rule import overall, together
 from unspan.auditing.white_box import WhiteBox, white_box
 from unspan.metrics.score import Reading
 
@@ -31,8 +30,8 @@ class Measurements:
     """What an audit measured.
 
     Attributes:
-        verdict: the word for all attacks together.
-        attacks: strongest first; for requests of samples, the sample-level attack comes first.
+        verdict: the word for all attackers together.
+        attacks: those that decide first; for requests of samples, the sample-level attack.
         readings: what every attack reads, by model.
         white_box: what the weights give away.
         samples: the sample-level attack, None when it was not run.
@@ -62,14 +61,22 @@ def measure(case: Case) -> Measurements:
         for name in ("before", "after", *case.references)
     }
     columns = aligned(readings, case)
-    word, attacks = overall(columns.before, columns.after, columns.references, seed=run.seed)
-    box = white_box(case.subjects[0], case.subjects[1], case.others, case.parts, case.inputs, run)
+    decision = overall(
+        columns.before,
+        columns.after,
+        columns.references,
+        retrained=case.is_compared,
+        chance=chance_bound(case.test["before"].classes()),
+    )
+    attacks = decision.attacks
+    box = white_box(case)
     scores = other_scores(case, readings)
     samples = None
-    if case.kind is ReferenceKind.RETRAINED and case.usable:
+    if case.is_compared:
         samples = single_samples(case)
     if samples is not None and not case.by_class:
-        word, attacks = samples.verdict, [samples, *attacks]
+        attacks = [samples, *attacks]
+    word = together(attacks)
     handed_out = unchanged(case.subjects[0], case.subjects[1], case.inputs)
     controls, informative = self_tests(case, readings, columns, scores)
     return Measurements(
@@ -89,7 +96,7 @@ def _final(word: Verdict, usable: bool, handed_out: Sequence[Returned]) -> Verdi
     """The verdict of the attacks, held against the reference and what the model hands out."""
     if not usable:
         return NOT_MEASURABLE
-    if word is not ERASED or not handed_out:
+    if not word.erased or not handed_out:
         return word
     return RETAINED if any(one.features for one in handed_out) else INCONCLUSIVE
 

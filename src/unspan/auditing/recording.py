@@ -32,10 +32,11 @@ _HELD_OUT = "held-out test data"
 _FIFTH = "a held-out fifth of the data given (no test split)"
 _REFERENCE_NOTE = {
     ReferenceKind.RANDOM: (
-        "the same architecture with random weights; a model retrained without the data would say"
-        " more, since features learned from other classes often separate one that was never seen"
+        "the same architecture with random weights, for comparison only: features learned from"
+        " other classes often separate one that was never seen, so only networks retrained without"
+        " the data can tell"
     ),
-    ReferenceKind.PIXELS: "the inputs themselves, averaged to 8 x 8 pixels",
+    ReferenceKind.PIXELS: "the inputs themselves, averaged to 8 x 8 pixels, for comparison only",
 }
 _NO_MEMBERSHIP = NotRun(
     [Topic.MEMBERSHIP],
@@ -102,7 +103,7 @@ def recorded(
         schema=SCHEMA,
         created=receipts.now(),
         verdict=found.verdict,
-        headline=" ".join([*warned, statements.headline(found.attacks, case.kind)]),
+        headline=" ".join([*warned, statements.headline(found.attacks, case.kind, found.verdict)]),
         request=_request(case, split),
         method=_method(case),
         levels=judged,
@@ -136,7 +137,7 @@ def _evidence(case: Case, found: Measurements) -> Evidence:
     guarded = [fit_r2, _affine_area(found)]
     return Evidence(
         classes=case.test["before"].classes(),
-        usable=case.usable,
+        compared=case.is_compared,
         own_head=described(found.scores, ScoreKind.FORGET_ACCURACY, "after", "test forget"),
         relabelled=relabelled(case),
         casts=[one for one in found.scores if one.group is ScoreGroup.CAST],
@@ -213,8 +214,10 @@ def _reference(case: Case) -> Reference:
     if case.kind is ReferenceKind.RETRAINED:
         models = "1 model" if count == 1 else f"{count} models"
         note = f"{models} given as trained without the forgotten data"
-        if count < 3:
-            note += "; several seeds would tell how much training alone varies"
+        if count == 1:
+            note += "; the spread of training is an expected one, since one seed does not show it"
+        elif count < 3:
+            note += "; three or more seeds would tell better how much training alone varies"
     else:
         note = _REFERENCE_NOTE[case.kind]
     return Reference(case.kind, count, case.usable, note)

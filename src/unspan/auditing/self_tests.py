@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from unspan.audit_record.record import Control, Informative, ScoreRow
 from unspan.auditing import controls, scores
@@ -11,6 +11,8 @@ from unspan.auditing.case import (
     own_accuracy,
 )
 from unspan.auditing.controls import stretched
+from unspan.auditing.levels import chance_bound
+from unspan.auditing.suite import own_answer
 from unspan.metrics.identity import AttackId, AttackKind, ScoreKind
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.probes import stratified
@@ -77,7 +79,11 @@ def self_tests(
     if case.test["before"].logits is not None and case.by_class:
         edited = _head_edit(case)
     found = controls.fakes(
-        columns.before, columns.references, _readings_of(edited, columns), case.run.seed
+        columns.before,
+        columns.references,
+        None if edited is None else _readings_of(edited, columns),
+        retrained=case.is_compared,
+        chance=chance_bound(case.test["before"].classes()),
     )
     if case.by_class:
         found += [_stretched(case, columns), _permuted(case, columns)]
@@ -91,14 +97,17 @@ def _head_edit(case: Case) -> tuple[Outputs, Outputs]:
     return controls.head_edit(fit, classes), controls.head_edit(test, classes)
 
 
-def _readings_of(edited: tuple[Outputs, Outputs] | None, columns: Columns) -> list[Reading]:
+def _readings_of(edited: tuple[Outputs, Outputs], columns: Columns) -> list[Reading]:
     """What attacks read of the edited head: only the scores are others than the original's."""
-    if edited is None:
-        return columns.before
     fit, test = edited
+    anew = {
+        AttackKind.SIGNATURE: lambda: replace(
+            signature(fit, test), identity=AttackId(AttackKind.SIGNATURE)
+        ),
+        AttackKind.OWN_ANSWER: lambda: own_answer(test)[0],
+    }
     return [
-        signature(fit, test) if one.identity.kind is AttackKind.SIGNATURE else one
-        for one in columns.before
+        anew[one.identity.kind]() if one.identity.kind in anew else one for one in columns.before
     ]
 
 
@@ -108,14 +117,16 @@ def _stretched(case: Case, columns: Columns) -> Control:
     known, seed = case.fit["before"], case.run.seed
     some = known.rows(stratified(known.labels, _STRETCHED, seed))
     read = whitened_probe(stretched(some, seed), stretched(case.test["before"], seed), seed)
-    return controls.hidden(columns.before[place], read, columns.references[place], seed)
+    return controls.hidden(columns.before[place], read)
 
 
 def _permuted(case: Case, columns: Columns) -> Control:
     case.run.report("control: permuted labels", 0, None)
     place = columns.attacks.index(AttackId(AttackKind.LINEAR))
     nothing = controls.permuted(case.fit["after"], case.test["after"], case.run.seed)
-    return controls.noise(columns.before[place], nothing, columns.references[place], case.run.seed)
+    return controls.noise(
+        columns.before[place], nothing, columns.references[place], retrained=case.is_compared
+    )
 
 
 def _informative(

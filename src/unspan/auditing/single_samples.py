@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unspan.audit_record.record import AttackResult
 from unspan.auditing.case import Case
-from unspan.auditing.verdict_rule import verdict
+from unspan.auditing.verdict_rule import judge_members
 from unspan.metrics.identity import AttackId, AttackKind
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.rmia import rmia_scores
@@ -22,15 +22,7 @@ def single_samples(case: Case) -> AttackResult | None:
     if not case.parts.unseen:
         return None
     found = sample_attack(case.fit, case.test, case.references, case.by_class)
-    if not found or found["after"].rest is None:
-        return None
-    never = Reading(
-        attack="",
-        unit="AUC",
-        forget=torch.full_like(found["after"].forget, 0.5),
-        rest=torch.full_like(found["after"].rest, 0.5),
-    )
-    return verdict(found["before"], found["after"], [never], seed=case.run.seed)
+    return judge_members(found["before"], found["after"]) if found else None
 
 
 def sample_attack(

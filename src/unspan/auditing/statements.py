@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 
 from unspan.audit_record.record import AttackResult, EarlierAudit, LevelResult
 from unspan.audit_record.vocabulary import (
-    ERASED,
+    BELOW_RETRAINED,
     INCONCLUSIVE,
+    LIKE_RETRAINED,
     NOT_MEASURABLE,
     RETAINED,
     ReferenceKind,
@@ -27,13 +28,13 @@ _BEFORE_THE_ERASER = (
     "Whoever holds the weights has the original features before the eraser: those layers are"
     " unchanged."
 )
+_HEAD_ONLY = (
+    "Only what the head says could be judged, and a head can be edited alone: the features could"
+    " not be told from those of retrained networks, nor from the original's."
+)
 _COPIES = (
     "Copies of the training data, backups, logs, caches and models made from the original are not"
     " touched by this."
-)
-_TOO_CLOSE = "Original and reference are too close for it to tell"
-_NOTHING_MEASURED = (
-    "Nothing could be measured against the reference, so nothing can be said about what is left."
 )
 _RETAINED_STEPS = [
     "Do not describe this model as one from which the data were deleted.",
@@ -43,21 +44,26 @@ _RETAINED_STEPS = [
     ),
     "Try a stronger method and audit again; all attempts belong into the record.",
 ]
+_KEEP = [
+    "State the level, the attacks, the data and the reference together with the result.",
+    "Keep this report with the model it names by hash, and check the pair with `unspan verify`.",
+]
 _NEXT: dict[Verdict, list[str]] = {
-    ERASED: [
-        "State the level, the attacks, the data and the reference together with the result.",
+    LIKE_RETRAINED: _KEEP,
+    BELOW_RETRAINED: [
         (
-            "Keep this report with the model it names by hash, and check the pair with `unspan"
-            " verify`."
+            "Say that the samples are suppressed, not that the model is like one that never saw"
+            " them: who knows such models can tell that something was erased."
         ),
+        *_KEEP,
     ],
     INCONCLUSIVE: [
-        "Do not claim an erasure. Give more test samples of the forgotten class, or several"
-        " retrained references (--reference), and audit again."
+        "Do not claim an erasure. Give three or more networks retrained without the data"
+        " (--reference), or more test samples of what was forgotten, and audit again."
     ],
     NOT_MEASURABLE: [
-        "The reference reads the samples as well as the original does. Give a model retrained"
-        " without them (--reference) or another test set."
+        "Retrained networks give the samples away as much as the original does. Give more of them"
+        " (--reference), or another test set."
     ],
 }
 _GIVE_A_REFERENCE = (
@@ -76,32 +82,31 @@ TEST_WAS_TRAINED_ON = (
 )
 
 
-def headline(attacks: Sequence[AttackResult], reference: ReferenceKind) -> str:
-    """The strongest attack tried, with number, interval, n and reference; and the one that decides,
-    if another: the strongest that says RETAINED, or that could be judged.
-    """
+def headline(attacks: Sequence[AttackResult], reference: ReferenceKind, verdict: Verdict) -> str:
+    """The attack that decides, with number, interval, n and reference."""
     if not attacks:
         return "No attack was run, so nothing can be said about what is left."
     first = attacks[0]
-    measurable = [one for one in attacks if one.rho is not None]
-    retained = [one for one in measurable if one.verdict == RETAINED]
-    judged = next(iter([*retained, *measurable]), None)
-    text = f"The strongest attack tried ({first.attack}) {_against(first, reference)}."
-    if judged is None:
-        return f"{text} {_NOTHING_MEASURED}"
-    if judged is first:
-        return text
-    why = "It does not decide" if first.rho is not None else _TOO_CLOSE
-    return f"{text} {why}; the strongest that does ({judged.attack}) {_against(judged, reference)}."
+    if verdict is INCONCLUSIVE and first.verdict is not INCONCLUSIVE:
+        return _HEAD_ONLY
+    text = f"What decides: {first.attack} {_against(first, reference)}."
+    if first.note:
+        return f"{text} {upper(first.note)}."
+    return text
 
 
 def _against(one: AttackResult, reference: ReferenceKind) -> str:
     what = "recognises" if one.unit == "share" else "separates"
-    return (
-        f"{what} the forgotten samples at {read_of(one)}; in the original model"
-        f" {written(one.original, one.unit)}, in the reference ({reference})"
-        f" {written(one.reference, one.unit)}"
+    alarms = ""
+    if one.false_positives is not None:
+        alarms = f", and takes {percent(one.false_positives)} of the others for them"
+    text = (
+        f"{what} the forgotten samples at {read_of(one)}{alarms}; in the original model"
+        f" {written(one.original, one.unit)}"
     )
+    if one.reference is None:
+        return text
+    return f"{text}, in the reference ({reference}) {written(one.reference, one.unit)}"
 
 
 def read_of(one: AttackResult) -> str:
@@ -148,8 +153,8 @@ def can_still(
     said: dict[str, str] = {}  # by explanation: the strongest attack of its kind speaks
     for one in attacks:
         text = explain(one.identity)
-        if one.verdict == RETAINED and one.rho is not None:
-            said.setdefault(text, _retained(one, one.rho, text))
+        if one.verdict == RETAINED:
+            said.setdefault(text, _retained(one, text))
     found = list(said.values())
     for trace, how in ((noise, _NOISE), (mirror, _MIRROR)):
         if trace is not None and (trace.low or 0.0) > TRACE_ABOVE:
@@ -162,16 +167,19 @@ def can_still(
     return [*found, _COPIES]
 
 
-def _retained(one: AttackResult, rho: float, explained: str) -> str:
+def _retained(one: AttackResult, explained: str) -> str:
     read = written(one.erased, one.unit)
     if one.unit == "share":
         told = f"{read} of the forgotten samples are recognised"
     else:
         told = f"they are told apart with {read}"
-    return (
-        f"{upper(explained)}: {told}, {percent(rho, 0)} of what the original gave away beyond the"
-        f" reference ({one.attack})."
-    )
+    part = ""
+    if one.rho is not None:
+        part = (
+            f", {percent(one.rho, 0)} of what the original gave away beyond networks that never"
+            " learned them"
+        )
+    return f"{upper(explained)}: {told}{part} ({one.attack})."
 
 
 def attempted(earlier: Sequence[EarlierAudit]) -> list[str]:

@@ -14,6 +14,7 @@ from unspan.metrics.linear import linear_auc, linear_probe
 from unspan.metrics.mlp import mlp_probe
 from unspan.metrics.neighbours import nearest
 from unspan.metrics.outputs import Outputs
+from unspan.metrics.probes import names_forgotten, share_reading
 from unspan.metrics.score import Reading
 from unspan.metrics.signature import signature
 from unspan.metrics.whitening import whitened_probe
@@ -31,6 +32,7 @@ _AFFINE = "somebody who sees features solves for the best affine guess of what w
 _AGAINST_REST = "somebody who sees features learns to tell forgotten samples from all others"
 _MLP = "somebody who sees features trains a small neural network on labelled examples"
 _NEIGHBOURS = "somebody who sees features compares them with labelled examples"
+_OWN_ANSWER = "somebody who asks the model sees which class it names"
 _SIGNATURE = (
     "somebody who sees only the scores of the model learns how they look for forgotten samples"
 )
@@ -47,6 +49,7 @@ EXPLAIN = {
     AttackKind.NEIGHBOURS: _NEIGHBOURS,
     AttackKind.NEIGHBOURS_AGAINST_REST: _NEIGHBOURS,
     AttackKind.SIGNATURE: _SIGNATURE,
+    AttackKind.OWN_ANSWER: _OWN_ANSWER,
     AttackKind.FEW_SHOT_PROTOTYPE: _FEW_SHOT,
     AttackKind.FEW_SHOT_STANDARDISED: _FEW_SHOT,
     AttackKind.FEW_SHOT_REFIT: _FEW_SHOT,
@@ -77,7 +80,7 @@ def class_attacks(fit: Outputs, test: Outputs, seed: int, report: Report) -> lis
     found.append(_as(AttackKind.MLP, mlp_probe(fit, test, seed)))
     report("few-shot relearning")
     found += [_few_shot(one) for one in fewshot(fit, test, seed)]
-    return found + _signature(fit, test, report)
+    return found + _signature(fit, test, report) + own_answer(test)
 
 
 def group_attacks(fit: Outputs, test: Outputs, seed: int, report: Report) -> list[Reading]:
@@ -100,6 +103,16 @@ def _signature(fit: Outputs, test: Outputs, report: Report) -> list[Reading]:
         return []
     report("output signature")
     return [_as(AttackKind.SIGNATURE, signature(fit, test))]
+
+
+def own_answer(test: Outputs) -> list[Reading]:
+    """What the model itself names; nothing where it has no scores."""
+    if test.logits is None:
+        return []
+    read = test.logits.argmax(1)
+    named = names_forgotten(read, test)
+    found = share_reading("the model's own answer", read == test.labels, test, named)
+    return [_as(AttackKind.OWN_ANSWER, found)]
 
 
 def _as(kind: AttackKind, reading: Reading) -> Reading:

@@ -1,97 +1,254 @@
-"""The verdict rule: how much of what the original knew is still recovered, against a reference that
-never knew it.
+"""The verdict rule: who can still tell the forgotten samples, compared with networks that never
+learned them.
 
-For one attack, with O, E and R what it reads in the original, the erased and the reference model,
-the recoverable fraction is `rho = (E - R) / (O - R)`: 1 means nothing was removed, 0 means no more
-than the reference gives away, below 0 means less than a model that never saw the data, which is
-itself a trace.
+Attacks of one kind of attacker form a family (`AttackId.family`). Of each family the strongest
+attack counts, in every model its own. Strength is the attacker's advantage over guessing
+(`Reading.advantage`): recall minus false positives, or `2 |AUC - 1/2|`.
 
-One attack (`verdict`), by the 95 % interval of rho:
+With retrained networks. O, E and R are the advantages in the original, the erased and the mean
+retrained network, and the band is where one more retrained network would lie (`bands.band`).
 
-- NOT MEASURABLE: O does not exceed R by `ROOM`.
-- ERASED: the whole interval is at most `ERASED_BELOW`. An attack that names classes must still work
-  on what was kept. Below R counts as ERASED too, with a note that this is a trace.
-- RETAINED: the whole interval is at least `RETAINED_ABOVE`, also when it is widened for how many
-  attacks were tried: of many attacks one reads too much by chance.
+- BELOW RETRAINED: E is under the band, and less than O by half of `ROOM`. More is hidden than a
+  network that never learned would hide.
+- RETAINED: E is over the band, and at least `RETAINED_ABOVE` of the way from R to O.
+- LIKE RETRAINED: E is inside, and the top of the band is below the midpoint of R and O.
+- NOT MEASURABLE: E is inside, nearer to R than to O, and the band is too wide to tell.
 - INCONCLUSIVE: anything else.
 
-All attacks together (`overall`), the first that holds:
+Without retrained networks only absolute bounds decide.
 
-- RETAINED: one attack is.
-- INCONCLUSIVE: one attack is, or one that is not measurable reads more than the reference.
-- ERASED: every measurable attack is.
-- NOT MEASURABLE: no attack is measurable.
+- RETAINED: the model itself still names the forgotten class more often than chance.
+- BELOW RETRAINED: the attacker gains at most `GUESSING` over guessing, with the upper end of his
+  interval. No retrained network gives away less than nothing.
+- INCONCLUSIVE: anything else.
+
+All families together (`together`): the first of RETAINED, INCONCLUSIVE, BELOW RETRAINED, LIKE
+RETRAINED and NOT MEASURABLE that one of them is. BELOW and LIKE RETRAINED need a family that reads
+features: who edits the head alone silences the others.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor
-
-from unspan.audit_record.record import AttackResult
+from unspan.audit_record.record import Advantage, AttackResult
 from unspan.audit_record.vocabulary import (
-    ERASED,
+    BELOW_RETRAINED,
     INCONCLUSIVE,
+    LIKE_RETRAINED,
     NOT_MEASURABLE,
     RETAINED,
     Verdict,
 )
+from unspan.auditing.bands import LEVEL, Band, band
+from unspan.metrics.identity import Attacker, AttackKind
 from unspan.metrics.score import Reading
-from unspan.report.formatting import percent
 
-ERASED_BELOW = 0.10  # of the recoverable fraction
-RETAINED_ABOVE = 0.25
-ROOM = 0.10  # smallest difference of original and reference that can be measured
+RETAINED_ABOVE = 0.25  # of the way from the retrained networks to the original
+GUESSING = 0.10  # advantage that counts as none
+ROOM = 0.10  # smallest advantage of the original that can be lost
+NEAR_HALF = 0.05  # of an AUC of single samples: nearer to 1/2 than this counts as 1/2
 BLIND_BELOW = 0.5  # of its accuracy on retained samples in the original
-_RESAMPLES = 2000  # at least
-_BEYOND = 10  # resamples that lie beyond the end of an interval, at least
-_LEAST_APART = ROOM / 4  # of original and reference in a resample, which may bring them together
-_DRAWN = 100_000  # positions drawn at a time
-_SMALL = (
-    100  # below this many forget samples a bootstrap is too narrow: the reading's own widens it
-)
-_TOO_CLOSE = (
-    "the reference reads the forgotten samples nearly as well as the original, so this attack"
-    " cannot tell"
-)
-_OVER_ERASED = "less is read than in the reference: over-erased, which is itself a trace"
+_ORDER = (RETAINED, INCONCLUSIVE, BELOW_RETRAINED, LIKE_RETRAINED, NOT_MEASURABLE)
+_BELOW = "less is read than in a network that never learned them, which is a trace itself"
+_WIDE = "retrained networks differ too much to tell them from the original by this"
+_MORE = "more is read than in retrained networks, but little of what the original gave away"
+_CLOSE = "retrained networks and the original lie too close together for this width of the band"
+_BLIND = "attacks fail on what was to be kept as well, so that they read little says nothing"
+_NO_REFERENCE = "only networks retrained without the data could tell"
 
 
 @dataclass(frozen=True)
-class _Interval:
-    """95 % interval of the recoverable fraction, and its lower end widened for many attacks."""
+class Judged:
+    """The word for one family.
 
-    low: float
-    high: float
-    corrected_low: float
+    Attributes:
+        verdict: the word.
+        note: why, where that needs saying.
+        rho: share of the way from the retrained networks to the original; None where there is none.
+        half: half of its interval.
+    """
+
+    verdict: Verdict
+    note: str = ""
+    rho: float | None = None
+    half: float | None = None
 
 
-def verdict(
-    original: Reading,
-    erased: Reading,
-    references: Sequence[Reading],
+@dataclass(frozen=True)
+class Decision:
+    """The word for all families, and every attack.
+
+    Attributes:
+        verdict: of all families together.
+        attacks: those that decide for their family first, by the order of their words.
+    """
+
+    verdict: Verdict
+    attacks: list[AttackResult]
+
+
+def overall(
+    original: Sequence[Reading],
+    erased: Sequence[Reading],
+    references: Sequence[Sequence[Reading]],
     *,
-    attacks: int = 1,
-    seed: int = 0,
-) -> AttackResult:
-    """Apply the rule to one attack.
+    retrained: bool,
+    chance: float,
+) -> Decision:
+    """Judge every family, and all together.
 
     Args:
-        original: of the model before.
-        erased: of the model after; row i is the same test sample everywhere.
-        references: of one or more models that never saw the forget data.
-        attacks: how many attacks are tried together.
-        seed: of the bootstrap.
+        original: readings of the model before, one for each attack.
+        erased: of the model after; row i of a reading is the same test sample in all models.
+        references: for each attack, the readings of all references.
+        retrained: the references were retrained without the data, and can serve as such.
+        chance: share up to which the model itself does not name a forgotten class.
     """
-    reference = sum(one.value for one in references) / len(references)
+    places: dict[Attacker, list[int]] = {}
+    for place, one in enumerate(erased):
+        places.setdefault(one.identity.attacker, []).append(place)
+    blind = _is_blind(original, erased)
+    found = []
+    for own in places.values():
+        before = max((original[place] for place in own), key=_advantage)
+        at = max(own, key=lambda place: erased[place].advantage)
+        networks = zip(*(references[place] for place in own), strict=True)
+        never = [max(network, key=_advantage) for network in networks]
+        around = None
+        if retrained:
+            sampling = [one.sampling_variance for one in never]
+            around = band([one.advantage for one in never], sampling, len(places))
+            judged = judge(before.advantage, erased[at].advantage, around)
+        else:
+            judged = judge_alone(erased[at], chance, len(places))
+        if blind and judged.verdict in (BELOW_RETRAINED, LIKE_RETRAINED):
+            judged = replace(judged, verdict=INCONCLUSIVE, note=_BLIND)
+        shown = _advantages(before, erased[at], never, around)
+        for place in own:
+            row = _row(original[place], erased[place], references[place])
+            found.append(_deciding(row, judged, shown) if place == at else row)
+    found.sort(key=_rank)
+    return Decision(together(found), found)
+
+
+def judge(original: float, erased: float, around: Band) -> Judged:
+    """The word for one family, with retrained networks.
+
+    Args:
+        original: advantage in the original.
+        erased: in the erased model.
+        around: where one more retrained network would lie.
+    """
+    apart = original - around.centre
+    is_apart = apart >= ROOM and original > around.high
+    rho = (erased - around.centre) / apart if is_apart else None
+    half = around.half / apart if is_apart else None
+    if erased < around.low and erased <= original - ROOM / 2:
+        return Judged(BELOW_RETRAINED, _BELOW)
+    if erased > around.high:
+        if rho is not None and rho >= RETAINED_ABOVE:
+            return Judged(RETAINED, "", rho, half)
+        return Judged(INCONCLUSIVE, _MORE, rho, half)
+    if not is_apart:
+        return Judged(NOT_MEASURABLE, _WIDE)
+    middle = around.centre + apart / 2
+    if around.high < middle:
+        return Judged(LIKE_RETRAINED, "", rho, half)
+    if erased > middle:
+        return Judged(INCONCLUSIVE, _CLOSE, rho, half)
+    return Judged(NOT_MEASURABLE, _WIDE, rho, half)
+
+
+def judge_alone(erased: Reading, chance: float, families: int) -> Judged:
+    """The word for one family, by absolute bounds.
+
+    Args:
+        erased: the strongest attack on the erased model.
+        chance: share up to which the model itself does not name a forgotten class.
+        families: how many are judged; the intervals are widened for them.
+    """
+    low, high = erased.interval(1 - LEVEL / families)
+    if erased.identity.kind is AttackKind.OWN_ANSWER and low > chance:
+        return Judged(RETAINED, "the model itself still names it")
+    if erased.unit == "AUC":
+        most = 2 * max(high - 0.5, 0.5 - low)
+    else:
+        most = high - (erased.false_positives or 0.0)
+    if most <= GUESSING:
+        return Judged(BELOW_RETRAINED, "no more is read than by guessing")
+    return Judged(INCONCLUSIVE, _NO_REFERENCE)
+
+
+def judge_members(original: Reading, erased: Reading) -> AttackResult:
+    """The word for an attack on single samples, where a model that never saw them gives AUC 1/2.
+
+    Args:
+        original: AUC of the request against samples never seen, in the original.
+        erased: in the erased model.
+    """
     low, high = erased.interval()
-    level = 1 - 0.05 / attacks  # Bonferroni
-    fractions, differences = _bootstrap(original, erased, references, _resamples(level), seed)
-    unjudged = AttackResult(
+    apart = original.value - 0.5
+    rho = None if apart < ROOM / 2 else (erased.value - 0.5) / apart
+    if low >= 0.5 - NEAR_HALF and high <= 0.5 + NEAR_HALF:
+        judged = Judged(LIKE_RETRAINED, "", rho)
+    elif rho is None:
+        judged = Judged(NOT_MEASURABLE, "the original does not give single samples away")
+    elif low > 0.5:
+        judged = Judged(RETAINED if rho >= RETAINED_ABOVE else INCONCLUSIVE, "", rho)
+    elif high < 0.5:
+        judged = Judged(BELOW_RETRAINED, _BELOW)
+    else:
+        judged = Judged(INCONCLUSIVE, "too few samples", rho)
+    row = replace(_row(original, erased, []), reference=0.5)
+    return _deciding(row, judged, _advantages(original, erased, [], None))
+
+
+def together(attacks: Sequence[AttackResult]) -> Verdict:
+    """The word for all families."""
+    words = {one.verdict for one in attacks}
+    word = next((one for one in _ORDER if one in words), NOT_MEASURABLE)
+    of_features = {
+        one.verdict for one in attacks if not one.identity.attacker.family.sees_the_head_only
+    }
+    if word.erased and not of_features & {BELOW_RETRAINED, LIKE_RETRAINED}:
+        return INCONCLUSIVE
+    return word
+
+
+def _advantage(one: Reading) -> float:
+    return one.advantage
+
+
+def _is_blind(original: Sequence[Reading], erased: Sequence[Reading]) -> bool:
+    """Whether the converged linear probe lost most of its accuracy on retained samples: the
+    features were made useless, or it was starved.
+    """
+    for before, after in zip(original, erased, strict=True):
+        if after.identity.kind is AttackKind.LINEAR and before.retain is not None:
+            return after.retain is not None and after.retain < BLIND_BELOW * before.retain
+    return False
+
+
+def _advantages(
+    before: Reading, after: Reading, never: Sequence[Reading], around: Band | None
+) -> Advantage:
+    return Advantage(
+        original=before.advantage,
+        erased=after.advantage,
+        reference=sum(map(_advantage, never)) / len(never) if never else None,
+        low=None if around is None else around.low,
+        high=None if around is None else around.high,
+        freedom=None if around is None else around.freedom,
+        strongest_before=before.attack,
+    )
+
+
+def _row(original: Reading, erased: Reading, references: Sequence[Reading]) -> AttackResult:
+    low, high = erased.interval()
+    known = [one.value for one in references]
+    return AttackResult(
         attack=erased.attack,
         identity=erased.identity,
         unit=erased.unit,
@@ -100,184 +257,30 @@ def verdict(
         erased=erased.value,
         erased_low=low,
         erased_high=high,
-        reference=reference,
-        rho=None,
-        rho_low=None,
-        rho_high=None,
-        rho_low_corrected=None,
-        verdict=NOT_MEASURABLE,
-        exceeds=_ends(differences, 0.95)[0] > 0,
+        reference=sum(known) / len(known) if known else None,
+        false_positives=erased.false_positives,
         retain=erased.retain,
-        note=_TOO_CLOSE,
     )
-    if original.value - reference < ROOM:
-        return unjudged
-    interval = _interval(original, erased, reference, fractions, level)
-    word, note = judge(interval.corrected_low, interval.high), ""
-    if interval.high < 0:
-        note = _OVER_ERASED
-    if word == ERASED and blind(original, erased):
-        word, note = INCONCLUSIVE, _blind_note(original, erased)
+
+
+def _deciding(row: AttackResult, judged: Judged, advantage: Advantage) -> AttackResult:
+    """The row of the attack that decides for its family."""
+    rho, half = judged.rho, judged.half
+    low = high = None
+    if rho is not None and half is not None:
+        low, high = rho - half, rho + half
     return replace(
-        unjudged,
-        rho=_fraction(erased.value, original.value, reference),
-        rho_low=interval.low,
-        rho_high=interval.high,
-        rho_low_corrected=interval.corrected_low,
-        verdict=word,
-        note=note,
+        row,
+        verdict=judged.verdict,
+        note=judged.note,
+        rho=rho,
+        rho_low=low,
+        rho_high=high,
+        advantage=advantage,
     )
 
 
-def judge(corrected_low: float, high: float) -> Verdict:
-    """The word for an interval of the recoverable fraction.
-
-    Args:
-        corrected_low: lower end, widened for how many attacks were tried. RETAINED follows from one
-            attack of many, so its error grows with them.
-        high: upper end of the 95 % interval. ERASED needs all attacks, so its error does not.
-    """
-    if high <= ERASED_BELOW:
-        return ERASED
-    return RETAINED if corrected_low >= RETAINED_ABOVE else INCONCLUSIVE
-
-
-def blind(original: Reading, erased: Reading) -> bool:
-    """Whether an attack lost more than half of its accuracy on retained samples: the features were
-    made useless, or it was starved.
-    """
-    return (
-        erased.retain is not None
-        and original.retain is not None
-        and erased.retain < BLIND_BELOW * original.retain
-    )
-
-
-def overall(
-    original: Sequence[Reading],
-    erased: Sequence[Reading],
-    references: Sequence[Sequence[Reading]],
-    *,
-    seed: int = 0,
-) -> tuple[Verdict, list[AttackResult]]:
-    """The word for all attacks together, and the result of each: shares before AUCs, and of each
-    the strongest first.
-
-    Args:
-        original: readings of the model before, one for each attack.
-        erased: of the model after.
-        references: for each attack, the readings of all references.
-        seed: of the bootstrap.
-    """
-    each = [
-        verdict(o, e, r, attacks=len(erased), seed=seed)
-        for o, e, r in zip(original, erased, references, strict=True)
-    ]
-    each.sort(key=lambda one: (one.unit == "share", one.erased), reverse=True)
-    measurable = [one for one in each if one.rho is not None]
-    others = [one for one in each if one.rho is None]
-    words = {one.verdict for one in measurable}
-    if RETAINED in words:
-        return RETAINED, each
-    if INCONCLUSIVE in words or any(one.exceeds for one in others):
-        return INCONCLUSIVE, each
-    return (ERASED if measurable else NOT_MEASURABLE), each
-
-
-def _fraction(erased: float, original: float, reference: float) -> float:
-    """The recoverable fraction of one value."""
-    return (erased - reference) / (original - reference)
-
-
-def _interval(
-    original: Reading, erased: Reading, reference: float, fractions: Tensor, level: float
-) -> _Interval:
-    """The interval of the recoverable fraction: bootstrap, widened for few samples by the interval
-    of the erased model's reading (exact for a share, DeLong's for an AUC).
-
-    Args:
-        original: reading of the model before.
-        erased: of the model after.
-        reference: mean value of the references.
-        fractions: of the resamples.
-        level: of the lower end that is widened for many attacks.
-    """
-    low, high = _ends(fractions, 0.95)
-    corrected = _ends(fractions, level)[0]
-    if len(erased.forget) < _SMALL:
-        exact_low, exact_high = erased.interval()
-        exact_corrected = erased.interval(level)[0]
-        low = min(low, _fraction(exact_low, original.value, reference))
-        high = max(high, _fraction(exact_high, original.value, reference))
-        corrected = min(corrected, _fraction(exact_corrected, original.value, reference))
-    return _Interval(low, high, corrected)
-
-
-def _blind_note(original: Reading, erased: Reading) -> str:
-    return (
-        f"the attack fails on what was to be kept as well ({percent(erased.retain or 0)} against"
-        f" {percent(original.retain or 0)} before), so that it reads little says nothing"
-    )
-
-
-def _resamples(level: float) -> int:
-    """How many resamples an interval of this level needs, so that some lie beyond its ends."""
-    return max(_RESAMPLES, math.ceil(2 * _BEYOND / (1 - level)))
-
-
-def _bootstrap(
-    original: Reading, erased: Reading, references: Sequence[Reading], resamples: int, seed: int
-) -> tuple[Tensor, Tensor]:
-    """`[resamples]` recoverable fractions, and as many differences of erased and reference.
-
-    Each resample draws the test samples anew, the same ones for all models, and draws as many
-    references as there are, with replacement. So an interval holds the chance of the samples and,
-    where there are several references, that of training.
-    """
-    values = _resampled([original, erased, *references], resamples, seed)
-    before, after, each = values[:, 0], values[:, 1], values[:, 2:]
-    generator = torch.Generator().manual_seed(seed + 2)
-    chosen = torch.randint(len(references), each.shape, generator=generator)
-    reference = each.gather(1, chosen).mean(1)
-    apart = (before - reference).clamp_min(_LEAST_APART)
-    return (after - reference) / apart, after - reference
-
-
-def _resampled(readings: Sequence[Reading], resamples: int, seed: int) -> Tensor:
-    """The value of each reading in each resample, `[resamples, readings]`.
-
-    An AUC depends on both groups; to first order its error is the sum of the errors that either
-    group makes alone (DeLong), so each group is resampled by itself.
-    """
-    forgotten = _paired_means([one.forget for one in readings], resamples, seed)
-    rests = [one.rest for one in readings if one.rest is not None]
-    if len(rests) < len(readings):
-        return forgotten
-    values = torch.tensor([one.value for one in readings], dtype=torch.float64)
-    return forgotten + _paired_means(rests, resamples, seed + 1) - values
-
-
-def _paired_means(columns: Sequence[Tensor], resamples: int, seed: int) -> Tensor:
-    """Means `[resamples, columns]` of rows drawn with replacement, the same rows in each column.
-
-    Args:
-        columns: each `[n]`, the values of one model.
-        resamples: how often n rows are drawn.
-        seed: of the draws.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    values = torch.stack([one.double() for one in columns])
-    n = values.shape[1]
-    step = max(1, _DRAWN // n)
-    means = []
-    for start in range(0, resamples, step):
-        size = min(step, resamples - start)
-        rows = torch.randint(n, (size, n), generator=generator)
-        means.append(values[:, rows].mean(2).mT)
-    return torch.cat(means)
-
-
-def _ends(values: Tensor, level: float) -> tuple[float, float]:
-    """The two ends that hold a share `level` of the values between them."""
-    tail = (1 - level) / 2
-    return float(values.quantile(tail)), float(values.quantile(1 - tail))
+def _rank(one: AttackResult) -> tuple[int, float]:
+    """Attacks that decide come first, by the order of their words, the strongest first."""
+    place = len(_ORDER) if one.verdict is None else _ORDER.index(one.verdict)
+    return place, -(one.erased if one.advantage is None else one.advantage.erased)

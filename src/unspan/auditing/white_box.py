@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -11,14 +11,13 @@ from torch.utils.data import Subset
 
 from unspan.audit_record.record import AttackResult
 from unspan.audit_record.vocabulary import Verdict
-from unspan.auditing.attack_split import Parts
+from unspan.auditing.case import Case
 from unspan.auditing.collect import Subject
 from unspan.auditing.sweep import changed, layer_outputs, layers, without_eraser
 from unspan.auditing.verdict_rule import overall
 from unspan.metrics.identity import AttackId, AttackKind
 from unspan.metrics.linear import linear_probe
 from unspan.metrics.score import Reading
-from unspan.run import Run
 
 _FIT, _TEST = 5000, 2000  # samples of the sweep, which passes them through every model once more
 
@@ -41,21 +40,16 @@ class WhiteBox:
     verdicts: list[AttackResult] = field(default_factory=list)
 
 
-def white_box(
-    before: Subject,
-    after: Subject,
-    references: Sequence[Subject],
-    parts: Parts,
-    inputs: Any,
-    run: Run,
-) -> WhiteBox:
+def white_box(case: Case) -> WhiteBox:
     """Compare weights, take the eraser off, and probe up to three earlier layers of all models."""
+    before, after = case.subjects
+    references, parts, run = case.others, case.parts, case.run
     same = [name for name, _ in before.model.named_parameters()] == [
         name for name, _ in after.model.named_parameters() if not name.endswith("unspan")
     ]
     different = changed(before.model, after.model, before.feature_layer.head) if same else None
-    recovered = without_eraser(after, before, inputs)
-    names = layers(before, inputs)
+    recovered = without_eraser(after, before, case.inputs)
+    names = layers(before, case.inputs)
     if not names or any(_missing(one, names) for one in (after, *references)):
         return WhiteBox(different, recovered)
     readings: dict[str, dict[str, Reading]] = {name: {} for name in names}
@@ -76,23 +70,20 @@ def white_box(
             run,
         )
         for name in names:
-            found = linear_probe(fit[name], test[name], run.seed)
-            readings[name][one.name] = Reading(
+            readings[name][one.name] = replace(
+                linear_probe(fit[name], test[name], run.seed),
                 attack=f"linear probe at {name}",
                 identity=AttackId(AttackKind.LINEAR_AT_LAYER, layer=name),
-                unit=found.unit,
-                forget=found.forget,
-                retain=found.retain,
-                detail=found.detail,
             )
-    word, verdicts = overall(
+    decision = overall(
         [readings[name]["before"] for name in names],
         [readings[name]["after"] for name in names],
         [[readings[name][one.name] for one in references] for name in names],
-        seed=run.seed,
+        retrained=case.is_compared,
+        chance=0.0,  # no layer before the head names a class by itself
     )
-    verdicts.sort(key=lambda one: list(names).index(str(one.identity.layer)))
-    return WhiteBox(different, recovered, word, verdicts)
+    verdicts = sorted(decision.attacks, key=lambda one: names.index(str(one.identity.layer)))
+    return WhiteBox(different, recovered, decision.verdict, verdicts)
 
 
 def _missing(one: Subject, names: Sequence[str]) -> bool:

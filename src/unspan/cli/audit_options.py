@@ -43,7 +43,7 @@ References = Annotated[
     typer.Option(
         help=(
             "Weights of a model trained without the forgotten data, best several (repeat)."
-            " Random weights serve otherwise."
+            " Three or more; without any almost nothing can be decided."
         ),
         rich_help_panel=MODEL,
     ),

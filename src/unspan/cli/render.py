@@ -177,13 +177,13 @@ def _attacks(out: Console, record: AuditRecord) -> None:
         low, high = (
             form.format(end).removesuffix("%") for end in (one.erased_low, one.erased_high)
         )
-        recovered = "-" if one.rho is None else f"{one.rho:.0%}"
+        part = "" if one.rho is None else f"{one.rho:.0%} "
         table.add_row(
             Text(one.attack),
             form.format(one.original),
             f"{form.format(one.erased)} [{low}, {high}]",
-            form.format(one.reference),
-            f"{recovered} {one.verdict}",
+            "-" if one.reference is None else form.format(one.reference),
+            f"{part}{one.verdict or ''}",
         )
     out.print(table)
     if len(record.attacks) > _ROWS:

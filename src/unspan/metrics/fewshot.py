@@ -15,7 +15,14 @@ from torch import Tensor
 from unspan.errors import DataError
 from unspan.metrics.linear import fit_linear
 from unspan.metrics.outputs import Outputs
-from unspan.metrics.probes import CHUNK, classes_of, moments, share_reading, stratified
+from unspan.metrics.probes import (
+    CHUNK,
+    classes_of,
+    moments,
+    names_forgotten,
+    share_reading,
+    stratified,
+)
 from unspan.metrics.score import Reading
 
 SHOTS = (1, 5, 10, 50)
@@ -93,14 +100,14 @@ def prototypes(
     for variant, unit in ((PROTOTYPE, torch.ones_like(scale)), (STANDARDISED, scale)):
         base = _nearest(test.features, means, unit)
         for m in shots:
-            hits = []
+            read = []
             for rows in _draws(pools, m, DRAWS, seed):
                 new = _nearest(test.features, fit.features[rows].double().mean(1), unit)
                 label = torch.where(
                     new[0] < base[0], torch.tensor(list(pools))[new[1]], known[base[1]]
                 )
-                hits.append(label == test.labels)
-            yield _reading(variant, m, torch.stack(hits), test)
+                read.append(label)
+            yield _reading(variant, m, torch.stack(read), test)
 
 
 def class_means(features: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
@@ -138,7 +145,7 @@ def refits(
     classes = classes_of(fit, test)
     rest = stratified(torch.where(fit.forget, -1, fit.labels), RETAINED, seed)
     for m in shots:
-        hits = []
+        read = []
         gradient = 0.0
         start = None
         for rows in _draws(pools, m, REFITS, seed):
@@ -156,21 +163,23 @@ def refits(
                 tolerance=1e-4,
                 start=start,
             )
-            hits.append(probe.predict(test.features) == test.labels)
+            read.append(probe.predict(test.features))
             gradient = max(gradient, probe.gradient)
             start = probe.theta
         yield _reading(
-            REFIT, m, torch.stack(hits), test, gradient=gradient, converged=gradient <= 1e-4
+            REFIT, m, torch.stack(read), test, gradient=gradient, converged=gradient <= 1e-4
         )
 
 
-def _reading(variant: str, m: int, hits: Tensor, test: Outputs, **detail: float) -> Reading:
-    """Mean over draws `[draws, n]`, with the range of the forget accuracy."""
+def _reading(variant: str, m: int, read: Tensor, test: Outputs, **detail: float) -> Reading:
+    """Mean over draws of the labels read `[draws, n]`, with the range of the forget accuracy."""
+    hits = read == test.labels
     each = hits[:, test.forget & (test.labels >= 0)].double().mean(1)
     return share_reading(
         f"{variant}, m={m}",
         hits.double().mean(0),
         test,
+        names_forgotten(read, test).double().mean(0),
         variant=variant,
         m=m,
         draws=len(hits),

@@ -23,6 +23,7 @@ class AttackKind(TextEnum):
     FEW_SHOT_STANDARDISED = "few_shot_prototype_standardised"
     FEW_SHOT_REFIT = "few_shot_head_refit"
     SIGNATURE = "output_signature"
+    OWN_ANSWER = "own_answer"
     MEMBERSHIP = "membership_of_single_samples"
     OTHER = "other"
 
@@ -34,6 +35,50 @@ class AttackKind(TextEnum):
             AttackKind.FEW_SHOT_STANDARDISED,
             AttackKind.FEW_SHOT_REFIT,
         )
+
+
+class Family(TextEnum):
+    """Kinds of attackers: what they have, and what they do with it."""
+
+    ANSWERS = "sees the answers"
+    SCORES = "learns from the scores"
+    PROBES = "trains on features"
+    FEATURES = "tells forgotten from others by features"
+    TEACHING = "teaches it again from examples"
+    SAMPLES = "knows single samples"
+
+    @property
+    def sees_the_head_only(self) -> bool:
+        """Whether an edit of the head alone can silence it, with every feature as before."""
+        return self in (Family.ANSWERS, Family.SCORES)
+
+
+_FAMILY = {
+    AttackKind.OWN_ANSWER: Family.ANSWERS,
+    AttackKind.SIGNATURE: Family.SCORES,
+    AttackKind.LINEAR_AGAINST_REST: Family.FEATURES,
+    AttackKind.AFFINE_AGAINST_REST: Family.FEATURES,
+    AttackKind.NEIGHBOURS_AGAINST_REST: Family.FEATURES,
+    AttackKind.MEMBERSHIP: Family.SAMPLES,
+    AttackKind.FEW_SHOT_PROTOTYPE: Family.TEACHING,
+    AttackKind.FEW_SHOT_STANDARDISED: Family.TEACHING,
+    AttackKind.FEW_SHOT_REFIT: Family.TEACHING,
+}
+
+
+@dataclass(frozen=True)
+class Attacker:
+    """One kind of attacker, whose strongest attack counts.
+
+    Attributes:
+        family: what he has and does.
+        shots: examples of each forgotten class that he has, where he teaches.
+        layer: where he reads an earlier layer.
+    """
+
+    family: Family
+    shots: int | None = None
+    layer: str | None = None
 
 
 class ScoreKind(TextEnum):
@@ -66,3 +111,8 @@ class AttackId:
     neighbours: int | None = None
     metric: str | None = None
     layer: str | None = None
+
+    @property
+    def attacker(self) -> Attacker:
+        """The kind of attacker that runs it."""
+        return Attacker(_FAMILY.get(self.kind, Family.PROBES), self.shots, self.layer)

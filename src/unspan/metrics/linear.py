@@ -18,7 +18,14 @@ from unspan.errors import UsageError
 from unspan.metrics.logistic import Problem
 from unspan.metrics.newton import Minimum, minimise
 from unspan.metrics.outputs import Outputs
-from unspan.metrics.probes import CHUNK, classes_of, moments, share_reading, shuffled
+from unspan.metrics.probes import (
+    CHUNK,
+    classes_of,
+    moments,
+    names_forgotten,
+    share_reading,
+    shuffled,
+)
 from unspan.metrics.score import Reading, auc_reading
 
 PENALTIES = (0.01, 1.0, 100.0)
@@ -184,7 +191,8 @@ def linear_probe(fit: Outputs, test: Outputs, seed: int = 0, *, check: bool = Fa
     """
     classes = classes_of(fit, test)
     probe = fit_linear(fit.features, fit.labels, classes, seed=seed)
-    hit = probe.predict(test.features) == test.labels
+    read = probe.predict(test.features)
+    hit = read == test.labels
     detail = probe.detail()
     if check:
         longer = fit_linear(
@@ -201,7 +209,8 @@ def linear_probe(fit: Outputs, test: Outputs, seed: int = 0, *, check: bool = Fa
         detail["moved"] = max(
             abs(float(moved[rows].mean())) for rows in (test.forget, ~test.forget) if rows.any()
         )
-    return share_reading("linear probe (converged)", hit, test, **detail)
+    named = names_forgotten(read, test)
+    return share_reading("linear probe (converged)", hit, test, named, **detail)
 
 
 def linear_auc(fit: Outputs, test: Outputs, seed: int = 0) -> Reading:

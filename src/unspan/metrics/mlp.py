@@ -19,12 +19,20 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from unspan.metrics.outputs import Outputs
-from unspan.metrics.probes import classes_of, moments, share_reading, shuffled, stratified
+from unspan.metrics.probes import (
+    classes_of,
+    moments,
+    names_forgotten,
+    share_reading,
+    shuffled,
+    stratified,
+)
 from unspan.metrics.score import Reading
 
 HIDDEN, RATE, BATCH = 128, 2e-3, 128
 DECAY = 2e-3  # of the weights: half of it times their squares is added to the loss
 STEPS = 4000  # at most
+LOWER = 1e-3  # nats by which a loss must fall to count as lower
 PATIENCE = 600  # steps without a lower validation loss, and at least four passes over the rows
 _ROWS = 2048
 
@@ -155,7 +163,8 @@ def _trained(
             _objective(layers, x[rows], labels[rows]).backward()
             adam.step()
             step += 1
-        lower = (found := _validated(layers, x, labels, held)) < losses
+        found = _validated(layers, x, labels, held)
+        lower = found < losses - LOWER
         losses = losses.where(~lower, found)
         at = at.where(~lower, torch.tensor(step))
         for kept, layer in zip(best, layers, strict=True):
@@ -233,7 +242,9 @@ def mlp_probe(
     log = probes.scores(test.features)
     labelled = test.labels >= 0
     answer = test.labels.clamp_min(0)
-    hit = (log.argmax(2) == test.labels).double().mean(0)
+    read = log.argmax(2)
+    hit = (read == test.labels).double().mean(0)
+    named = names_forgotten(read, test).double().mean(0)
     chance = (control.scores(test.features).argmax(2)[0] == test.labels).double()
     counts = torch.bincount(labels, minlength=classes).double() + 1  # no class has probability 0
     bits = (_own(log, answer).double().mean(0) - (counts / counts.sum()).log()[answer]) / math.log(
@@ -256,4 +267,4 @@ def mlp_probe(
         "V-information, bits": float(bits[labelled].mean()),
         "V-information of forget rows, bits": float(bits[labelled & test.forget].mean()),
     }
-    return share_reading("MLP probe", hit, test, **detail)
+    return share_reading("MLP probe", hit, test, named, **detail)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from unspan.metrics.outputs import Outputs
-from unspan.metrics.probes import classes_of, share_reading, shuffled
+from unspan.metrics.probes import classes_of, names_forgotten, share_reading, shuffled
 from unspan.metrics.score import Reading, auc_reading
 
 RETAINED = 2000  # retained test samples asked, drawn by the seed
@@ -54,10 +54,11 @@ def nearest(
         )
         labels = fit.labels[found]
         for k in ks:
-            hit = vote(labels[:, :k], classes) == part.labels
+            read = vote(labels[:, :k], classes)
+            hit, named = read == part.labels, names_forgotten(read, part)
             readings.append(
                 share_reading(
-                    f"kNN k={k}, {metric}", hit, part, k=k, metric=metric, asked=len(part)
+                    f"kNN k={k}, {metric}", hit, part, named, k=k, metric=metric, asked=len(part)
                 )
             )
         share = fit.forget[found].double().mean(1)

@@ -29,7 +29,9 @@ def classes_of(fit: Outputs, test: Outputs) -> int:
     return max(fit.classes(), test.classes(), int(fit.labels.max()) + 1, int(test.labels.max()) + 1)
 
 
-def share_reading(attack: str, hit: Tensor, test: Outputs, **detail: Any) -> Reading:
+def share_reading(
+    attack: str, hit: Tensor, test: Outputs, named: Tensor | None = None, **detail: Any
+) -> Reading:
     """Reading of a probe from its hits.
 
     Args:
@@ -37,6 +39,8 @@ def share_reading(attack: str, hit: Tensor, test: Outputs, **detail: Any) -> Rea
         hit: `[n]` 1 where the label was read, or the mean of several runs; unlabelled rows are left
             out.
         test: the test set.
+        named: `[n]` 1 where a forgotten class was read, right or wrong, or the mean of several
+            runs; None where that is not known.
         detail: JSON values for the report.
     """
     hit = hit.double()
@@ -47,9 +51,16 @@ def share_reading(attack: str, hit: Tensor, test: Outputs, **detail: Any) -> Rea
         attack=attack,
         unit="share",
         forget=hit[labelled & test.forget],
+        alarms=None if named is None or not rest.any() else named.double()[rest],
         retain=retain,
         detail=detail,
     )
+
+
+def names_forgotten(read: Tensor, test: Outputs) -> Tensor:
+    """Where labels that a probe reads are those of a forgotten class, of the shape of `read`."""
+    forgotten = test.labels[test.forget & (test.labels >= 0)].unique()
+    return torch.isin(read, forgotten)
 
 
 def shuffled(n: int, seed: int) -> Tensor:

@@ -12,6 +12,8 @@ them every epoch), and the head is trained apart from the model with a generator
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -66,7 +68,7 @@ def published_probe(fit: Outputs, test: Outputs, seed: int = 0) -> Reading:
         == part.labels
         for part in (fit, test)
     ]
-    detail: dict[str, float | None] = {}
+    detail: dict[str, Any] = {}
     for hit, part, names in zip(
         hits, (fit, test), (("D_f", "D_r", "HM"), ("D_ft", "D_rt", "HM_t")), strict=True
     ):

@@ -18,6 +18,7 @@ Better = Literal["lower", "higher", "reference", "none"]
 # of a sample; of 0.02, 0.05, 0.1 and 0.2 the smallest with about 93 % coverage for normal,
 # mixed and two-valued scores from 50 a group
 _MISS = 0.1
+_UNSEEN = 0.5  # squared deviations of what few samples did not show
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,8 @@ class Reading:
         forget: `[m]` float64 contribution of each forget test sample, in [0, 1].
         rest: `[r]` contribution of each retained test sample for an AUC (share of forget samples
             scored above), None for a share.
+        alarms: `[r]` 1 where a retained test sample is taken for a forgotten class, or the mean of
+            several runs; None where that is not known, and for an AUC.
         retain: accuracy of the same attack on the retained test samples, None when it has none.
         detail: JSON values: settings, convergence.
         identity: which attack this is, for decisions.
@@ -83,6 +86,7 @@ class Reading:
     unit: Literal["share", "AUC"]
     forget: Tensor
     rest: Tensor | None = None
+    alarms: Tensor | None = None
     retain: float | None = None
     detail: dict[str, Any] = field(default_factory=dict)
     identity: AttackId = AttackId(AttackKind.OTHER)
@@ -91,6 +95,31 @@ class Reading:
     def value(self) -> float:
         """Accuracy on the forget samples, or AUC of forget against the rest."""
         return float(self.forget.double().mean())
+
+    @property
+    def false_positives(self) -> float | None:
+        """Share of the retained test samples that are taken for a forgotten class."""
+        return None if self.alarms is None else float(self.alarms.mean())
+
+    @property
+    def advantage(self) -> float:
+        """What the attacker gains over guessing: 0 for one who guesses, 1 for one who is always
+        right.
+
+        Recall minus false positives for a share (Youden's J), and `2 |AUC - 1/2|` for an AUC, since
+        an attacker who sees an AUC below 1/2 turns his rule round.
+        """
+        if self.unit == "AUC":
+            return 2 * abs(self.value - 0.5)
+        return self.value - (self.false_positives or 0.0)
+
+    @property
+    def sampling_variance(self) -> float:
+        """Variance of the advantage over draws of the test samples (DeLong's for an AUC)."""
+        own = _variance_of_mean(self.forget)
+        if self.unit == "AUC":
+            return 4 * (own + (0.0 if self.rest is None else _variance_of_mean(self.rest)))
+        return own + (0.0 if self.alarms is None else _variance_of_mean(self.alarms))
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Clopper-Pearson for a share of hits; Hanley-McNeil/DeLong variance on the logit scale for
@@ -114,6 +143,12 @@ class Reading:
             n=len(self.forget),
             detail=self.detail,
         )
+
+
+def _variance_of_mean(values: Tensor) -> float:
+    """Of numbers in [0, 1]; half a miss is added, since few samples often show none."""
+    values = values.double()
+    return (float((values - values.mean()).square().sum()) + _UNSEEN) / max(len(values), 1) ** 2
 
 
 def share_interval(hits: float, n: int, level: float = 0.95) -> tuple[float, float]:

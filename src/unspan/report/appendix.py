@@ -63,22 +63,28 @@ def how(audit: AuditRecord) -> Section:
 
 
 def _verdicts(rule: Rule) -> dict[Verdict, str]:
-    below, above = percent(rule.erased_below, 0), percent(rule.retained_above, 0)
+    above, guessing = percent(rule.retained_above, 0), percent(rule.guessing, 0)
     return {
         Verdict.RETAINED: (
-            "For at least one attack, the whole interval of the recoverable part is at or above"
-            f" {above}, also after correction for the number of attacks."
+            "One kind of attacker reads more than one more retrained network would give away, by at"
+            f" least {above} of the way to the original. Without retrained networks: the model"
+            " itself still names what was forgotten."
         ),
-        Verdict.ERASED: (
-            "For every attack that could be measured, the whole interval of the recoverable part"
-            f" is at or below {below}; no other attack reads more than the reference."
+        Verdict.LIKE_RETRAINED: (
+            "What every kind of attacker reads lies where one more retrained network would lie, and"
+            " at least one kind would have seen the difference to the original."
+        ),
+        Verdict.BELOW_RETRAINED: (
+            "No kind of attacker reads more than that, and one reads less than any network that"
+            " never learned it would give away: it is suppressed, and this is a trace. Without"
+            f" retrained networks: no attacker gains more than {guessing} over guessing."
         ),
         Verdict.INCONCLUSIVE: (
-            "Neither of the two: more test samples or more references are needed."
+            "Neither of them: retrained networks, more of them, or more test samples are needed."
         ),
         Verdict.NOT_MEASURABLE: (
-            f"Original and reference are less than {100 * rule.room:.0f} points apart, so the"
-            " attack cannot tell."
+            "Retrained networks differ so much, or give away so much, that nobody can tell them"
+            " from the original by these attacks."
         ),
     }
 

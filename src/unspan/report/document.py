@@ -10,7 +10,8 @@ from unspan.audit_record.vocabulary import Topic, Verdict
 from unspan.report.formatting import literal, upper
 
 MARK = {
-    Verdict.ERASED: "yes",
+    Verdict.LIKE_RETRAINED: "yes",
+    Verdict.BELOW_RETRAINED: "yes",
     Verdict.RETAINED: "no",
     Verdict.INCONCLUSIVE: "open",
     Verdict.NOT_MEASURABLE: "none",

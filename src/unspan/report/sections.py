@@ -23,9 +23,9 @@ from unspan.report.formatting import (
 
 _PICTURE = re.compile(r"data:image/png;base64,iVBORw0KGgo[A-Za-z0-9+/]{20,4000000}={0,2}")
 _PART = (
-    "The recoverable part says how much of what the original gave away beyond the reference is"
-    " still there: 100\u00a0% means nothing was removed, 0\u00a0% means as little as in the"
-    " reference."
+    "Of each kind of attacker the strongest attack decides, in every model its own. Its recoverable"
+    " part says how much of what the original gave away beyond the retrained networks is still"
+    " there: 100\u00a0% means nothing was removed, 0\u00a0% as little as there."
 )
 _STOPPED = "NOT CONVERGED: this attack stopped early and could read more"
 _PERSONAL = (
@@ -67,7 +67,7 @@ def _attacks(audit: AuditRecord, against: str) -> Section:
         return Section("attacks", title, missing=why(audit, Topic.ATTACKS))
     note = said(audit.reference.note)
     lead = (
-        "Each row is one way to get at what was to be erased, the strongest first. Reference:"
+        "Each row is one way to get at what was to be erased; what decides comes first. Reference:"
         f" {against}. {joined(note)}".strip()
     )
     table = Table(
@@ -83,9 +83,8 @@ def _attacks(audit: AuditRecord, against: str) -> Section:
 
 def _attack(one: AttackResult) -> list[Cell]:
     kept = ""
-    if one.retain is not None:
-        right = measured(one.retain).value
-        kept = f"on what was to be kept, the same attack is right for {right}"
+    if one.false_positives is not None:
+        kept = f"it takes {measured(one.false_positives).value} of the others for the forgotten"
     values = [
         measured(one.original, unit=one.unit, n=one.n),
         measured(one.erased, one.erased_low, one.erased_high, one.unit, one.n),
@@ -95,10 +94,18 @@ def _attack(one: AttackResult) -> list[Cell]:
     warned = joined(said(one.note), "" if one.converged else _STOPPED)
     return [
         Cell(literal(one.attack, 80), joined(said(one.explain), kept)),
-        Cell(one.verdict, warned, MARK[one.verdict]),
+        _word(one, warned),
         *(Cell(value.value, value.interval) for value in values),
         Cell(thousands(one.n) if one.n else "unknown"),
     ]
+
+
+def _word(one: AttackResult, warned: str) -> Cell:
+    """The word for its kind of attacker, where it decides."""
+    if one.verdict is None:
+        return Cell("–", warned)
+    who = str(one.identity.attacker.family)
+    return Cell(one.verdict, joined(who, warned), MARK[one.verdict])
 
 
 def _relearning(audit: AuditRecord, found: Mapping[ScoreGroup, scores.Rows]) -> Section:

@@ -23,9 +23,12 @@ from unspan.report.sections import sections
 
 LOST_MUCH = 0.1  # of the accuracy on what was to be kept
 MEANING = {
-    Verdict.ERASED: (
-        "No attack that was fitted reads more than the reference does. This holds for the levels"
-        " named here, not beyond."
+    Verdict.LIKE_RETRAINED: (
+        "No attacker tried reads more of it than from networks that never learned it."
+    ),
+    Verdict.BELOW_RETRAINED: (
+        "No attacker tried reads it. Some read less than from a network that never learned it: it"
+        " is suppressed, and that it was can be seen."
     ),
     Verdict.RETAINED: "What was to be erased can still be read out of the new model.",
     Verdict.INCONCLUSIVE: "The measurements do not decide. No erasure may be claimed from them.",
@@ -33,10 +36,6 @@ MEANING = {
         "This audit cannot tell whether anything was erased. No erasure may be claimed from it."
     ),
 }
-_RETAINED_UNTRAINED = (
-    "More of what was to be erased can be read out of the new model than out of an untrained one."
-    " Whether a network retrained without it would give away as much was not measured."
-)
 _ASKED_TWICE = (
     "Who asks about the same image twice and compares finds traces of it (see the goals)."
 )
@@ -214,10 +213,8 @@ def _goals(audit: AuditRecord) -> str:
 
 def _meaning(audit: AuditRecord) -> str:
     word = audit.verdict
-    if word is Verdict.RETAINED and audit.reference.kind is not ReferenceKind.RETRAINED:
-        return _RETAINED_UNTRAINED
     traced = any(one.id in (Goal.NOISE, Goal.MIRROR) and not one.met for one in audit.goals)
-    if word is Verdict.ERASED and traced:
+    if word.erased and traced:
         return f"{MEANING[word]} {_ASKED_TWICE}"
     return MEANING[word]
 
@@ -289,7 +286,8 @@ def _early(audit: AuditRecord) -> list[str]:
 
 
 def _contradicted(audit: AuditRecord) -> list[str]:
+    """A record that was edited may say less than its attacks."""
     said_otherwise = any(one.verdict is Verdict.RETAINED for one in audit.attacks)
-    if audit.verdict is not Verdict.ERASED or not said_otherwise:
+    if not audit.verdict.erased or not said_otherwise:
         return []
     return ["Do not rely on this verdict: at least one attack in the table below says RETAINED."]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from unspan.audit_record import stored
 from unspan.audit_record.record import (
+    Advantage,
     AttackResult,
     AuditRecord,
     Control,
@@ -23,7 +24,7 @@ from unspan.audit_record.record import (
     NotRun,
     ScoreRow,
 )
-from unspan.audit_record.vocabulary import Expected
+from unspan.audit_record.vocabulary import Expected, Verdict
 from unspan.errors import DamagedRecord, UsageError
 from unspan.metrics.identity import AttackId
 
@@ -54,14 +55,18 @@ def test_json_and_back_is_the_same_record(record):
     attacks=st.lists(
         st.builds(
             AttackResult,
-            **{
-                name: number
-                for name in ("original", "erased", "erased_low", "erased_high", "reference")
-            },
+            **{name: number for name in ("original", "erased", "erased_low", "erased_high")},
             **{
                 name: number | st.none()
-                for name in ("rho", "rho_low", "rho_high", "rho_low_corrected", "retain")
+                for name in ("reference", "false_positives", "rho", "rho_low", "rho_high", "retain")
             },
+            verdict=st.none() | st.sampled_from(list(Verdict)),
+            advantage=st.none()
+            | st.builds(
+                Advantage,
+                **{name: number for name in ("original", "erased")},
+                **{name: number | st.none() for name in ("reference", "low", "high")},
+            ),
         ),
         max_size=2,
     ),

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from typer.testing import CliRunner
 
 import unspan
 from unspan.audit_record import stored
-from unspan.audit_record.vocabulary import ERASED, INCONCLUSIVE, RETAINED
+from unspan.audit_record.vocabulary import INCONCLUSIVE, LIKE_RETRAINED, NOT_MEASURABLE, RETAINED
 from unspan.auditing.controls import noise, permuted
 from unspan.auditing.verdict_rule import overall
 from unspan.auditing.verify import verify
@@ -41,18 +42,52 @@ def request_(digits_request):
 
 
 @pytest.fixture(scope="module")
-def audited(model, request_, tmp_path_factory):
+def retrained(request_):
+    """Three networks that never saw a three."""
+    return [trained(request_.retain, seed=seed) for seed in (1, 2, 3)]
+
+
+@pytest.fixture(scope="module")
+def audited(model, request_, retrained, tmp_path_factory):
     done = unspan.erase(model, request_, unspan.ESC(rank=1))
     folder = tmp_path_factory.mktemp("audit")
-    found = unspan.audit(model, done, request_, Run(), cache=folder / "cache", pictures=False)
+    found = unspan.audit(
+        model,
+        done,
+        request_,
+        Run(),
+        references=retrained,
+        cache=folder / "cache",
+        pictures=False,
+    )
     return done, found, folder
+
+
+def test_without_retrained_networks_an_edited_head_is_not_judged(model, request_, tmp_path):
+    """Random weights tell the class apart as well: only absolute bounds decide."""
+    done = unspan.erase(model, request_, unspan.ESC(rank=1))
+    found = unspan.audit(model, done, request_, Run(), cache=tmp_path, pictures=False)
+    assert found.verdict == INCONCLUSIVE
+    states = {one.level: one.state for one in found.record.levels}
+    assert states["L2"] == states["L3"] == "not tested"
+    assert "(--reference)" in " ".join(found.record.next_steps)
+
+
+def test_one_more_retrained_network_is_not_called_retained(model, request_, retrained, tmp_path):
+    another = trained(request_.retain, seed=4)
+    found = unspan.audit(
+        model, another, request_, Run(), references=retrained, cache=tmp_path, pictures=False
+    )
+    assert found.verdict in (LIKE_RETRAINED, NOT_MEASURABLE)
+    own = next(one for one in found.record.attacks if one.identity.kind == AttackKind.OWN_ANSWER)
+    assert own.verdict == LIKE_RETRAINED and own.erased == 0
 
 
 def test_erasing_the_head_only_is_not_called_an_erasure(audited):
     _, found, _ = audited
     assert found.verdict == RETAINED
-    decides = next(one for one in form(found)["attacks"] if one["verdict"] == RETAINED)
-    assert decides["attack"] in form(found)["headline"]
+    first = form(found)["attacks"][0]
+    assert first["verdict"] == RETAINED and first["attack"] in form(found)["headline"]
 
 
 def test_both_fakes_are_caught_and_noise_is_not(audited):
@@ -73,10 +108,18 @@ def test_claims_are_levels_that_hold(audited):
 
 
 def test_the_same_audit_twice_is_the_same_and_runs_no_forward_pass_for_outputs(
-    audited, model, request_, fresh_fits
+    audited, model, request_, retrained, fresh_fits
 ):
     done, found, folder = audited
-    again = unspan.audit(model, done, request_, Run(), cache=folder / "cache", pictures=False)
+    again = unspan.audit(
+        model,
+        done,
+        request_,
+        Run(),
+        references=retrained,
+        cache=folder / "cache",
+        pictures=False,
+    )
     volatile = ("created", "seconds", "seal")
     assert {k: v for k, v in form(again).items() if k not in volatile} == {
         k: v for k, v in form(found).items() if k not in volatile
@@ -152,7 +195,7 @@ def test_verify_finds_a_changed_audit_and_another_models_audit(folders, model):
 
     assert all(ok().values()), ok()
     text = (folders / "audit/audit.json").read_text()
-    (folders / "audit/audit.json").write_text(text.replace("RETAINED", "ERASED AT THIS LEVEL"))
+    (folders / "audit/audit.json").write_text(text.replace("RETAINED", "LIKE RETRAINED"))
     assert ok()["audit is as it was written"] is False
     (folders / "audit/audit.json").write_text(text.replace(stored.SCHEMA, "unspan.audit/9"))
     assert ok()["audit"] is None
@@ -193,6 +236,12 @@ def read(seed, kind, n=400):
     return [linear_probe(fit, test, seed), *nearest(fit, test, ks=(5,), seed=seed)[:1]]
 
 
+def against(original, erased, reference):
+    """The word for two attacks, with one retrained network."""
+    each = [[one] for one in reference]
+    return overall(original, erased, each, retrained=True, chance=0.3).verdict
+
+
 def test_fakes_are_caught_a_hundred_times_of_a_hundred():
     caught = 0
     for seed in range(0, 100):
@@ -206,7 +255,7 @@ def test_fakes_are_caught_a_hundred_times_of_a_hundred():
             )
             for one, o in zip(reference, original, strict=True)
         ]
-        caught += overall(original, original, [[one] for one in reference])[0] == RETAINED
+        caught += against(original, original, reference) == RETAINED
     assert caught == 100
 
 
@@ -215,7 +264,7 @@ def test_erased_features_are_flagged_at_most_five_times_in_a_hundred():
     for seed in range(100):
         pairs = [read(seed, "known"), read(seed, "gone"), read(seed, "gone")]
         # the erased model draws its own replacement: same rows, other features
-        flagged += overall(pairs[0], pairs[1], [[one] for one in pairs[2]])[0] == RETAINED
+        flagged += against(*pairs) == RETAINED
     assert flagged <= 5
 
 
@@ -224,14 +273,15 @@ def test_permuted_labels_are_flagged_at_most_once_in_twenty():
     for seed in range(20):
         fit, test = features(seed, "known", classes=10), features(999 + seed, "known", classes=10)
         gone = linear_probe(features(seed, "gone", classes=10), test, seed)
-        found = noise(linear_probe(fit, test, seed), permuted(fit, test, 100 * seed), [gone], seed)
+        shuffled = permuted(fit, test, 100 * seed)
+        found = noise(linear_probe(fit, test, seed), shuffled, [gone], retrained=True)
         flagged += found.found == "caught"
     assert flagged <= 1
 
 
 def test_words_for_the_erased_case():
     original, gone = read(1, "known", 2000), read(1, "gone", 2000)
-    assert overall(original, gone, [[one] for one in gone])[0] == ERASED
+    assert against(original, gone, gone) == LIKE_RETRAINED
 
 
 def rows_of(found, group, name):
@@ -455,27 +505,6 @@ def test_whitened_probe_reads_the_same_of_features_under_any_invertible_map():
     assert abs(plain.value - mixed.value) <= 0.01 and plain.value > 0.8
 
 
-def test_an_attack_that_fails_on_what_was_kept_as_well_never_says_erased():
-    from unspan.auditing.verdict_rule import verdict
-
-    generator = torch.Generator().manual_seed(0)
-
-    def share(value, retain):
-        from unspan.metrics.score import Reading
-
-        return Reading(
-            attack="a",
-            unit="share",
-            forget=(torch.rand(400, generator=generator) < value).double(),
-            retain=retain,
-        )
-
-    original, reference = share(0.9, 0.9), [share(0.1, 0.9)]
-    assert verdict(original, share(0.1, 0.88), reference).verdict == ERASED
-    found = verdict(original, share(0.1, 0.2), reference)
-    assert found.verdict == INCONCLUSIVE and "fails on what was to be kept" in found.note
-
-
 def test_a_destroyed_model_is_named_as_one_on_the_first_screen(model, request_, tmp_path):
     torch.manual_seed(5)
     found = unspan.audit(
@@ -563,33 +592,32 @@ def test_features_that_underflow_still_give_json(model, request_, tmp_path):
 
 
 def test_levels_that_are_not_decided_are_not_said_to_fail():
+    from unspan.audit_record.record import AttackResult
     from unspan.auditing.levels import Evidence, levels
-    from unspan.auditing.verdict_rule import verdict
-    from unspan.metrics.score import Reading
 
-    def share(value, seed):
-        hits = torch.rand(48, generator=torch.Generator().manual_seed(seed)) < value
-        return Reading(
-            attack="few-shot prototype, m=5",
-            unit="share",
-            forget=hits.double(),
-            retain=0.9,
-            identity=AttackId(AttackKind.FEW_SHOT_PROTOTYPE, shots=5),
-        )
-
-    open_ = verdict(share(0.98, 1), share(0.8, 2), [share(0.8, 3)])
-    found = {
-        one.level: one.state
-        for one in levels(Evidence(classes=10, usable=True, attacks=[open_], weights_changed=True))
-    }
-    assert (
-        found["L3"] == "not shown" and found["L0"] == "not tested" and found["L4"] == "not tested"
+    row = AttackResult(
+        attack="few-shot prototype, m=5",
+        unit="share",
+        n=48,
+        original=0.98,
+        erased=0.8,
+        erased_low=0.66,
+        erased_high=0.9,
+        reference=0.8,
+        identity=AttackId(AttackKind.FEW_SHOT_PROTOTYPE, shots=5),
+        verdict=INCONCLUSIVE,
     )
-    found = {
-        one.level: one.state
-        for one in levels(Evidence(classes=10, usable=False, attacks=[open_], weights_changed=True))
-    }
-    assert found["L3"] == "not tested"
+
+    def states(**given):
+        known = {"classes": 10, "compared": True, "attacks": [row], "weights_changed": True}
+        return {one.level: one.state for one in levels(Evidence(**known | given))}
+
+    found = states()
+    assert (found["L3"], found["L0"], found["L4"]) == ("not shown", "not tested", "not tested")
+    assert states(compared=False)["L3"] == "not tested"
+    assert states(attacks=[replace(row, verdict=None)])["L3"] == "not tested"
+    assert states(attacks=[replace(row, verdict=LIKE_RETRAINED)])["L3"] == "holds"
+    assert states(attacks=[replace(row, verdict=RETAINED)])["L3"] == "does not hold"
 
 
 def test_verify_notices_edited_pages_and_malformed_audits(folders, model):
@@ -601,16 +629,16 @@ def test_verify_notices_edited_pages_and_malformed_audits(folders, model):
 
     assert ok()["report.html says what the audit says"].ok is True
     page = folders / "audit/report.html"
-    page.write_text(page.read_text("utf-8").replace("RETAINED", "ERASED AT THIS LEVEL"), "utf-8")
+    page.write_text(page.read_text("utf-8").replace("RETAINED", "LIKE RETRAINED"), "utf-8")
     assert (
         ok()["report.html says what the audit says"].ok is False
         and ok()["report.md says what the audit says"].ok is True
     )
     text = (folders / "audit/audit.json").read_text("utf-8")
     (folders / "audit/audit.json").write_text(
-        text.replace('"verdict": "RETAINED"', '"verdict": "ERASED AT THIS LEVEL"'), "utf-8"
+        text.replace('"verdict": "RETAINED"', '"verdict": "LIKE RETRAINED"'), "utf-8"
     )
-    assert "ERASED" not in ok()["audit is of these weights"].detail
+    assert "LIKE" not in ok()["audit is of these weights"].detail
     (folders / "audit/audit.json").write_text(
         json.dumps({"schema": stored.SCHEMA, "seal": 5, "hashes": None})
     )

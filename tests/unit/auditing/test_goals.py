@@ -40,11 +40,6 @@ def verdict(attack, value, unit="share", reference=0.5):
         erased_low=value - 0.02,
         erased_high=value + 0.02,
         reference=reference,
-        rho=None,
-        rho_low=None,
-        rho_high=None,
-        rho_low_corrected=None,
-        exceeds=False,
         n=1000,
     )
 

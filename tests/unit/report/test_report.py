@@ -17,8 +17,8 @@ from PIL import Image
 from unspan import report
 from unspan.audit_record import stored
 from unspan.audit_record.vocabulary import (
-    ERASED,
     INCONCLUSIVE,
+    LIKE_RETRAINED,
     NOT_MEASURABLE,
     RETAINED,
     ReferenceKind,
@@ -56,7 +56,7 @@ EMPTY = {  # an audit that measured nothing
         "attacks": "default",
         "feature_layer": None,
         "pool": None,
-        "rule": {"erased_below": 0.1, "retained_above": 0.25, "room": 0.1},
+        "rule": {"retained_above": 0.25, "room": 0.1, "guessing": 0.1},
     },
     "hashes": {
         **{key: "" for key in ("before", "after", "fit_data", "test_data", "config")},
@@ -157,7 +157,8 @@ def test_the_first_screen_counts_the_goals_and_names_what_misses_one(thin):
     goals = [goal("mirror", 0.93, met=False), goal("noise", 0.5, met=True)]
     twice = [goal("mirror", 0.93, met=met) for met in (True, False)]
     assert [
-        "asks about the same image twice" in markdown(thin | {"verdict": ERASED, "goals": [one]})
+        "asks about the same image twice"
+        in markdown(thin | {"verdict": LIKE_RETRAINED, "goals": [one]})
         for one in twice
     ] == [False, True]
     for render in (markdown, html):
@@ -166,7 +167,7 @@ def test_the_first_screen_counts_the_goals_and_names_what_misses_one(thin):
         assert "Goals for a service: " not in render(thin | {"goals": []})
 
 
-@pytest.mark.parametrize("word", [ERASED, RETAINED, INCONCLUSIVE, NOT_MEASURABLE])
+@pytest.mark.parametrize("word", [LIKE_RETRAINED, RETAINED, INCONCLUSIVE, NOT_MEASURABLE])
 def test_every_verdict_has_its_own_word_colour_and_shape(word):
     sample = {"levels": []}
     seen = html(sample | {"verdict": word})
@@ -175,7 +176,7 @@ def test_every_verdict_has_its_own_word_colour_and_shape(word):
         re.search(
             r'<div class="verdict (\w+)">\s*<svg.*?</svg>', html(sample | {"verdict": other}), re.S
         )[0]
-        for other in (ERASED, RETAINED, INCONCLUSIVE, NOT_MEASURABLE)
+        for other in (LIKE_RETRAINED, RETAINED, INCONCLUSIVE, NOT_MEASURABLE)
         if other != word
     }
     assert (
@@ -276,7 +277,7 @@ def test_the_controls_are_counted(page, sample):
 
 def test_a_verdict_that_its_attacks_contradict_is_not_trusted(sample):
     assert "at least one attack in the table below says RETAINED" in first_screen(
-        html(sample | {"verdict": ERASED})
+        html(sample | {"verdict": LIKE_RETRAINED})
     )
 
 
@@ -293,7 +294,7 @@ def test_hashes_settings_and_thresholds_are_on_the_page(page, sample):
     hashes = [value for value in sample["hashes"].values() if isinstance(value, str)]
     assert len(hashes) == 5
     assert all(value in seen for value in [*hashes, *sample["hashes"]["reference"]])
-    assert "at or above 25 %" in seen and "<details open>" in page
+    assert "at least 25 % of the way" in seen and "<details open>" in page
 
 
 def test_no_share_of_zero_stands_alone(sample):
@@ -880,7 +881,7 @@ def test_the_first_screen_holds_verdict_request_attack_and_next_step(browser, pa
     assert len(ends) == 4 and max(ends) <= height
 
 
-@pytest.mark.parametrize("word", [ERASED, RETAINED, INCONCLUSIVE, NOT_MEASURABLE])
+@pytest.mark.parametrize("word", [LIKE_RETRAINED, RETAINED, INCONCLUSIVE, NOT_MEASURABLE])
 def test_the_first_screen_of_a_phone_holds_every_verdict(browser, sample, tmp_path, word):
     (tmp_path / "page.html").write_text(
         html(
