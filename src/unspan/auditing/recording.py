@@ -41,7 +41,10 @@ _REFERENCE_NOTE = {
 _NO_MEMBERSHIP = NotRun(
     [Topic.MEMBERSHIP],
     "membership of single samples (RMIA)",
-    "needs class scores, labels, and models trained without the samples (--reference)",
+    (
+        "needs class scores that differ, labels, twenty unseen samples of the class, and models"
+        " trained without the samples (--reference)"
+    ),
 )
 _NO_LAYERS = NotRun(
     [Topic.SWEEP],

@@ -16,9 +16,15 @@ from unspan.metrics.outputs import Outputs
 from unspan.metrics.rmia import rmia_scores
 from unspan.metrics.score import Reading, auc_reading
 
+_FEWEST = 10  # samples of a class in the population
+_TIED = 0.5  # of the scores on one value: the attack is saturated, and its AUC says nothing
+
 
 def single_samples(case: Case) -> AttackResult | None:
-    """The sample-level attack; an AUC of 0.5 is what a model that never saw the samples gives."""
+    """The sample-level attack; an AUC of 0.5 is what a model that never saw the samples gives.
+
+    None where it cannot be measured: no unseen samples, labels or scores, or scores that are tied.
+    """
     if not case.parts.unseen:
         return None
     found = sample_attack(case.fit, case.test, case.references, case.by_class)
@@ -34,33 +40,70 @@ def sample_attack(
     """RMIA with models that never saw the samples: AUC of the request against unseen samples, in
     the original and the erased model.
 
-    Unseen samples are test samples of the forgotten class for a class request, so that the class
-    itself tells nothing, else half of the other test samples; the population is the (other half of
-    the) retained test samples.
+    The population is of the sample's own class: to a model that forgot a class, samples of other
+    classes are all more probable, and every score would be 0. Half of the unseen samples of a class
+    are its population, and members are held against the other half. Unseen are test samples of the
+    forgotten class for a class request, else the retained test samples. Nothing where scores are
+    tied in either model, or no class has enough samples.
     """
     found = {}
     for name in ("before", "after"):
         known, tested = fit[name], test[name]
         if known.logits is None or bool((known.labels[known.forget] < 0).any()):
             return {}
-        population, outside = _unseen(tested.forget, by_class)
-        # by the model itself, and by every reference
-        in_population = _log_probabilities(test, name, references, population)
-        members = rmia_scores(
-            *_log_probabilities(fit, name, references, known.forget), *in_population
-        )
-        others = rmia_scores(*_log_probabilities(test, name, references, outside), *in_population)
+        unseen = tested.forget if by_class else ~tested.forget
+        members, others = _scores(fit, test, name, references, unseen, by_class)
+        if not len(members) or not len(others) or _is_tied(torch.cat([members, others])):
+            return {}
         area = auc_reading("membership of single samples (RMIA)", members, others)
         found[name] = replace(area, identity=AttackId(AttackKind.MEMBERSHIP))
     return found
 
 
-def _unseen(forget: Tensor, by_class: bool) -> tuple[Tensor, Tensor]:
-    """Test rows of the population, and those that members are held against."""
-    if by_class:
-        return ~forget, forget
-    half = torch.arange(len(forget)) % 2 == 0
-    return ~forget & half, ~forget & ~half
+def _scores(
+    fit: Mapping[str, Outputs],
+    test: Mapping[str, Outputs],
+    name: str,
+    references: Sequence[str],
+    unseen: Tensor,
+    by_class: bool,
+) -> tuple[Tensor, Tensor]:
+    """Scores of the members and of unseen samples, class by class."""
+    known, labels = fit[name], test[name].labels
+    members, others = [torch.empty(0).double()], [torch.empty(0).double()]
+    for label in known.labels[known.forget].unique().tolist():
+        own = ((labels == label) & unseen).nonzero()[:, 0]
+        population, outside = own[::2], own[1::2]
+        if len(population) < _FEWEST:
+            continue
+        mine = ((known.labels == label) & known.forget).nonzero()[:, 0]
+        among = _log_probabilities(test, name, references, population)
+        a = _trust(among[0], by_class)
+        of_members = _log_probabilities(fit, name, references, mine)
+        of_others = _log_probabilities(test, name, references, outside)
+        members.append(rmia_scores(*of_members, *among, a=a))
+        others.append(rmia_scores(*of_others, *among, a=a))
+    return torch.cat(members), torch.cat(others)
+
+
+def _trust(population: Tensor, by_class: bool) -> float:
+    """How far the references' probabilities count as they are: a of RMIA.
+
+    Where the model forgot the class as the references never knew it, all of them are small, and
+    only their ratio tells (a = 1). Otherwise a is that of the authors.
+
+    Args:
+        population: log-probabilities of the class by the audited model.
+        by_class: the references never saw the class.
+    """
+    is_forgotten = float(population.median().exp()) < 0.5
+    return 1.0 if by_class and is_forgotten else 0.3
+
+
+def _is_tied(scores: Tensor) -> bool:
+    """Whether most scores are one value."""
+    counts = scores.unique(return_counts=True)[1]
+    return int(counts.max()) > _TIED * len(scores)
 
 
 def _log_probabilities(
