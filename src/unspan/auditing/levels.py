@@ -15,7 +15,7 @@ from unspan.audit_record.vocabulary import (
     Verdict,
 )
 from unspan.auditing.statements import read_of, written
-from unspan.metrics.identity import AttackKind
+from unspan.metrics.identity import Family
 from unspan.metrics.score import Score
 from unspan.report.formatting import measured, percent
 
@@ -77,7 +77,7 @@ def levels(evidence: Evidence) -> list[LevelResult]:
     others = [
         one
         for one in evidence.attacks
-        if one.verdict is not None and one.identity.kind is not AttackKind.MEMBERSHIP
+        if one.verdict is not None and one.identity.attacker.family is not Family.SAMPLES
     ]
     few_shot = [one for one in others if one.identity.kind.few_shot]
     probes = [one for one in others if not one.identity.kind.few_shot]

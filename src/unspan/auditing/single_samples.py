@@ -12,6 +12,7 @@ from unspan.audit_record.record import AttackResult
 from unspan.auditing.case import Case
 from unspan.auditing.verdict_rule import judge_members
 from unspan.metrics.identity import AttackId, AttackKind
+from unspan.metrics.lira import lira_scores, scaled_logits
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.rmia import rmia_scores
 from unspan.metrics.score import Reading, auc_reading
@@ -36,28 +37,50 @@ def sample_attack(
     test: Mapping[str, Outputs],
     references: Sequence[str],
     by_class: bool,
-) -> dict[str, Reading]:
-    """RMIA with models that never saw the samples: AUC of the request against unseen samples, in
-    the original and the erased model.
+) -> dict[str, list[Reading]]:
+    """RMIA and LiRA with models that never saw the samples: AUC of the request against unseen
+    samples, in the original and the erased model.
 
-    The population is of the sample's own class: to a model that forgot a class, samples of other
-    classes are all more probable, and every score would be 0. Half of the unseen samples of a class
-    are its population, and members are held against the other half. Unseen are test samples of the
-    forgotten class for a class request, else the retained test samples. Nothing where scores are
-    tied in either model, or no class has enough samples.
+    The population of RMIA is of the sample's own class: to a model that forgot a class, samples of
+    other classes are all more probable, and every score would be 0. Half of the unseen samples of a
+    class are its population, and members are held against the other half. Unseen are test samples
+    of the forgotten class for a class request, else the retained test samples. Nothing where scores
+    are tied in either model, or no class has enough samples.
     """
     found = {}
     for name in ("before", "after"):
         known, tested = fit[name], test[name]
-        if known.logits is None or bool((known.labels[known.forget] < 0).any()):
+        if known.logits is None or known.logits.shape[1] < 2:
             return {}
-        unseen = tested.forget if by_class else ~tested.forget
+        if bool((known.labels[known.forget] < 0).any()):
+            return {}
+        unseen = (tested.forget if by_class else ~tested.forget) & (tested.labels >= 0)
         members, others = _scores(fit, test, name, references, unseen, by_class)
         if not len(members) or not len(others) or _is_tied(torch.cat([members, others])):
             return {}
         area = auc_reading("membership of single samples (RMIA)", members, others)
-        found[name] = replace(area, identity=AttackId(AttackKind.MEMBERSHIP))
+        surer = [
+            _likelihoods(outputs, name, references, rows)
+            for outputs, rows in ((fit, known.forget), (test, unseen))
+        ]
+        ratio = auc_reading("membership of single samples (LiRA)", *surer)
+        found[name] = [
+            replace(area, identity=AttackId(AttackKind.MEMBERSHIP)),
+            replace(ratio, identity=AttackId(AttackKind.MEMBERSHIP_LIKELIHOOD)),
+        ]
     return found
+
+
+def _likelihoods(
+    outputs: Mapping[str, Outputs], name: str, references: Sequence[str], rows: Tensor
+) -> Tensor:
+    """Scores `[n]` of LiRA for some rows."""
+
+    def sure(one: Outputs) -> Tensor:
+        assert one.logits is not None
+        return scaled_logits(one.logits[rows], one.labels[rows])
+
+    return lira_scores(sure(outputs[name]), torch.stack([sure(outputs[one]) for one in references]))
 
 
 def _scores(

@@ -181,14 +181,17 @@ def judge_alone(erased: Reading, chance: float, families: int) -> Judged:
     return Judged(INCONCLUSIVE, _NO_REFERENCE)
 
 
-def judge_members(original: Reading, erased: Reading) -> AttackResult:
-    """The word for an attack on single samples, where a model that never saw them gives AUC 1/2.
+def judge_members(originals: Sequence[Reading], attacks: Sequence[Reading]) -> AttackResult:
+    """The word for attacks on single samples, where a model that never saw them gives AUC 1/2.
+
+    The strongest attack decides, in each model its own.
 
     Args:
-        original: AUC of the request against samples never seen, in the original.
-        erased: in the erased model.
+        originals: AUC of the request against samples never seen, in the original, by attack.
+        attacks: in the erased model.
     """
-    low, high = erased.interval()
+    original, erased = max(originals, key=_advantage), max(attacks, key=_advantage)
+    low, high = erased.interval(1 - LEVEL / len(attacks))
     apart = original.value - 0.5
     rho = None if apart < ROOM / 2 else (erased.value - 0.5) / apart
     if low >= 0.5 - NEAR_HALF and high <= 0.5 + NEAR_HALF:

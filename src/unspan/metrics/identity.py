@@ -25,6 +25,7 @@ class AttackKind(TextEnum):
     SIGNATURE = "output_signature"
     OWN_ANSWER = "own_answer"
     MEMBERSHIP = "membership_of_single_samples"
+    MEMBERSHIP_LIKELIHOOD = "membership_by_likelihood_ratio"
     OTHER = "other"
 
     @property
@@ -60,6 +61,7 @@ _FAMILY = {
     AttackKind.AFFINE_AGAINST_REST: Family.FEATURES,
     AttackKind.NEIGHBOURS_AGAINST_REST: Family.FEATURES,
     AttackKind.MEMBERSHIP: Family.SAMPLES,
+    AttackKind.MEMBERSHIP_LIKELIHOOD: Family.SAMPLES,
     AttackKind.FEW_SHOT_PROTOTYPE: Family.TEACHING,
     AttackKind.FEW_SHOT_STANDARDISED: Family.TEACHING,
     AttackKind.FEW_SHOT_REFIT: Family.TEACHING,

@@ -192,11 +192,17 @@ def membership(shift, n=2000, seed=0):
     ("shift", "word"), [(1.0, RETAINED), (0.0, LIKE_RETRAINED), (-1.0, BELOW_RETRAINED)]
 )
 def test_single_samples_are_held_against_one_half(shift, word):
-    assert judge_members(membership(1.0), membership(shift, seed=1)).verdict == word
+    assert judge_members([membership(1.0)], [membership(shift, seed=1)]).verdict == word
+
+
+def test_the_strongest_attack_on_single_samples_decides():
+    weak, strong = membership(0.0, seed=1), membership(1.0, seed=2)
+    found = judge_members([membership(0.0), membership(1.0)], [weak, strong])
+    assert found.verdict == RETAINED and found.erased == strong.value
 
 
 def test_an_original_that_gives_no_sample_away_cannot_lose_any():
-    assert judge_members(membership(0.0), membership(1.0, 50)).verdict == NOT_MEASURABLE
+    assert judge_members([membership(0.0)], [membership(1.0, 50)]).verdict == NOT_MEASURABLE
 
 
 def words(**given):
