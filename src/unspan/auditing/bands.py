@@ -34,6 +34,21 @@ class Band:
     deviation: float
     freedom: int
 
+    def samples_for(self, half: float, samples: int) -> int | None:
+        """About how many test samples would make the band so narrow; None where no number would.
+
+        The part of the deviation that training adds stays, however many there are.
+
+        Args:
+            half: wanted, from the centre to either end.
+            samples: behind this band.
+        """
+        wanted = (self.deviation * half / self.half) ** 2 - _FLOOR**2
+        now = self.deviation**2 - _FLOOR**2
+        if wanted <= 0 or now <= 0:
+            return None
+        return math.ceil(samples * now / wanted)
+
     @property
     def low(self) -> float:
         """Lower end."""

@@ -49,6 +49,7 @@ RETAINED_ABOVE = 0.25  # of the way from the retrained networks to the original
 GUESSING = 0.10  # advantage that counts as none
 ROOM = 0.10  # smallest advantage of the original that can be lost
 NEAR_HALF = 0.05  # of an AUC of single samples: nearer to 1/2 than this counts as 1/2
+_MANY = 100_000  # test samples: nobody has more of one class
 BLIND_BELOW = 0.5  # of its accuracy on retained samples in the original
 _ORDER = (RETAINED, INCONCLUSIVE, BELOW_RETRAINED, LIKE_RETRAINED, NOT_MEASURABLE)
 _BELOW = "less is read than in a network that never learned them, which is a trace itself"
@@ -121,6 +122,9 @@ def overall(
             sampling = [one.sampling_variance for one in never]
             around = band([one.advantage for one in never], sampling, len(places))
             judged = judge(before.advantage, erased[at].advantage, around)
+            if judged.note in (_WIDE, _CLOSE):
+                more = _more(before.advantage, around, len(erased[at].forget))
+                judged = replace(judged, note=f"{judged.note}; {more}")
         else:
             judged = judge_alone(erased[at], chance, len(places))
         if blind and judged.verdict in (BELOW_RETRAINED, LIKE_RETRAINED):
@@ -159,6 +163,14 @@ def judge(original: float, erased: float, around: Band) -> Judged:
     if erased > middle:
         return Judged(INCONCLUSIVE, _CLOSE, rho, half)
     return Judged(NOT_MEASURABLE, _WIDE, rho, half)
+
+
+def _more(original: float, around: Band, samples: int) -> str:
+    """What would narrow the band to half of the way to the original."""
+    enough = around.samples_for((original - around.centre) / 2, samples)
+    if original <= around.centre or enough is None or enough > _MANY:
+        return "more test samples would not decide"
+    return f"about {enough:,} test samples of them would decide (now {samples:,})"
 
 
 def judge_alone(erased: Reading, chance: float, families: int) -> Judged:

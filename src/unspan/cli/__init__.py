@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 from typing import Annotated, Any
@@ -86,31 +87,51 @@ def main() -> None:
 
 
 def _explain(error: Exception) -> int:
-    """Print what went wrong in one line, and return the exit code."""
+    """Print what went wrong in one line, and return the exit code.
+
+    With `--json` the same stands on standard output, for programs.
+    """
     if "--debug" in sys.argv:
         import traceback
 
         traceback.print_exc()
-    if isinstance(error, UnspanError):
-        print(f"Error: {_one_line(error)}", file=sys.stderr)
-        return error.exit_code
-    if hasattr(error, "format_message"):  # a usage error of the argument parser
-        print(f"Error: {error.format_message()} See unspan --help.", file=sys.stderr)
-        return 2
     if type(error).__name__ in ("Abort", "Exit"):
         return int(getattr(error, "exit_code", ResourceError.exit_code))
+    message, code = _told(error)
+    print(f"Error: {message}", file=sys.stderr)
+    if "--json" in sys.argv:
+        print(json.dumps({"error": message, "exit_code": code}))
+    return code
+
+
+def _told(error: Exception) -> tuple[str, int]:
+    """What went wrong in one line, and the exit code."""
+    if isinstance(error, UnspanError):
+        return _one_line(error), error.exit_code
+    if type(error).__name__ == "MissingParameter":
+        return f"Missing {', '.join(_missing(error))}. See unspan --help.", 2
+    if hasattr(error, "format_message"):  # a usage error of the argument parser
+        return f"{error.format_message()} See unspan --help.", 2
     if isinstance(error, MemoryError) or "allocate memory" in str(error):
-        print(
-            f"Error: Out of memory ({_one_line(error)}); use a smaller --batch-size.",
-            file=sys.stderr,
+        return (
+            f"Out of memory ({_one_line(error)}); use a smaller --batch-size.",
+            ResourceError.exit_code,
         )
-        return ResourceError.exit_code
-    print(
-        f"Error: unexpected {type(error).__name__}: {_one_line(error)} Run again with --debug for"
-        " the traceback, and report it.",
-        file=sys.stderr,
-    )
-    return 1
+    unexpected = f"unexpected {type(error).__name__}: {_one_line(error)}"
+    return f"{unexpected} Run again with --debug for the traceback, and report it.", 1
+
+
+def _missing(error: Any) -> list[str]:
+    """All arguments and options that a command needs and was not given; the parser stops at one."""
+    given = {word.partition("=")[0] for word in sys.argv}
+    needed = [one for one in error.ctx.command.params if one.required]
+    arguments = [one for one in needed if one.param_type_name == "argument"]
+    options = [one for one in needed if one.param_type_name == "option"]
+    left = arguments[arguments.index(error.param) :] if error.param in arguments else []
+    return [
+        *(f"argument {one.name.upper()}" for one in left),
+        *(f"option {one.opts[0]}" for one in options if not given & set(one.opts)),
+    ]
 
 
 def _one_line(error: Exception) -> str:

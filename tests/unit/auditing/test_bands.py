@@ -51,3 +51,14 @@ def test_one_more_network_is_inside_as_often_as_said(networks, deviation):
         found = band(values, [0.0] * networks, 1)
         inside += found.low <= one <= found.high
     assert inside / 4000 >= (0.945 if deviation == 0.02 else 0.83)
+
+
+def test_so_many_samples_narrow_the_band_as_asked():
+    def of(samples):
+        return band([0.6, 0.6, 0.6], [0.25 / samples] * 3, 5)
+
+    now = of(50)
+    wanted = now.half / 2
+    enough = now.samples_for(wanted, 50)
+    assert of(enough).half == pytest.approx(wanted, rel=0.1)
+    assert now.samples_for(now.half / 100, 50) is None

@@ -73,6 +73,17 @@ def test_an_untouched_model_is_not_below_networks_that_read_more_than_it():
     assert judged(hits(0.85), hits(0.85), never).verdict == NOT_MEASURABLE
 
 
+def test_what_does_not_decide_says_how_many_samples_would():
+    never = [hits(share, 40, seed=seed) for seed, share in enumerate((0.6, 0.65, 0.6))]
+    (row,) = judged(hits(0.85, 40), hits(0.62, 40, seed=9), never).attacks
+    assert (
+        row.verdict == NOT_MEASURABLE and "test samples of them would decide (now 40)" in row.note
+    )
+    n = int(row.note.split("about ")[1].split()[0].replace(",", ""))
+    never = [hits(share, 2 * n, seed=seed) for seed, share in enumerate((0.6, 0.65, 0.6))]
+    assert judged(hits(0.85, 2 * n), hits(0.62, 2 * n, seed=9), never).verdict == LIKE_RETRAINED
+
+
 def test_three_images_decide_nothing():
     few = [hits(share, 3) for share in (0.0, 1 / 3, 0.0)]
     assert judged(hits(1.0, 3), hits(1 / 3, 3), few).verdict in (NOT_MEASURABLE, INCONCLUSIVE)

@@ -186,3 +186,28 @@ def test_help_cuts_nothing_at_80_columns(words, monkeypatch):
     shown = CliRunner().invoke(app, [*words, "--help"]).output
     assert "…" not in shown
     assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["erase"], ["option --model", "option --out"]),
+        (["erase", "--model", "timm:resnet18"], ["option --out"]),
+        (["audit"], ["argument BEFORE", "argument AFTER", "option --data", "option --out"]),
+        (["audit", "a", "b", "--data=d"], ["option --out"]),
+    ],
+    ids=" ".join,
+)
+def test_all_that_is_missing_is_named_at_once(monkeypatch, capsys, words, named):
+    assert run(monkeypatch, *words) == 2
+    said = capsys.readouterr().err
+    assert said == f"Error: Missing {', '.join(named)}. See unspan --help.\n"
+
+
+def test_a_program_reads_errors_as_json(monkeypatch, capsys, tmp_path):
+    words = ["erase", "--model", "python:nowhere:x", "--data", tmp_path / "no", "--forget", "3"]
+    code = run(monkeypatch, *words, "--out", tmp_path / "out", "--json")
+    told = capsys.readouterr()
+    found = json.loads(told.out)
+    assert found["exit_code"] == code != 0
+    assert told.err.strip().splitlines()[-1] == f"Error: {found['error']}"
