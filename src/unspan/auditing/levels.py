@@ -32,6 +32,7 @@ TITLES = {
     Level.S: "single samples of the request cannot be told from samples never seen",
 }
 _NO_REFERENCE = "needs networks retrained without the data (--reference)"
+_HEAD_ONLY = "only what the head says could be judged, and a head can be edited alone"
 _SAMPLES_NEED = (
     "needs models that never saw the samples (--reference), class scores, labels and unseen test"
     " samples"
@@ -157,6 +158,8 @@ def _against_reference(
     if undecided:
         why = f"{len(undecided)} of {kinds} do not decide"
         return _level(level, NOT_SHOWN, f"{why}; {_compared(undecided[0])}")
+    if all(one.identity.attacker.family.sees_the_head_only for one in able):
+        return _level(level, NOT_SHOWN, _HEAD_ONLY)
     return _level(level, HOLDS, f"none of {kinds} reads more than retrained networks give away")
 
 

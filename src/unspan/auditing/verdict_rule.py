@@ -1,7 +1,7 @@
 """The verdict rule: who can still tell the forgotten samples, compared with networks that never
 learned them.
 
-Attacks of one kind of attacker form a family (`AttackId.family`). Of each family the strongest
+Attacks of one kind of attacker form a family (`AttackId.attacker`). Of each family the strongest
 attack counts, in every model its own. Strength is the attacker's advantage over guessing
 (`Reading.advantage`): recall minus false positives, or `2 |AUC - 1/2|`.
 
@@ -69,12 +69,14 @@ class Judged:
         note: why, where that needs saying.
         rho: share of the way from the retrained networks to the original; None where there is none.
         half: half of its interval.
+        wide: a narrower band would decide.
     """
 
     verdict: Verdict
     note: str = ""
     rho: float | None = None
     half: float | None = None
+    wide: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def overall(
             sampling = [one.sampling_variance for one in never]
             around = band([one.advantage for one in never], sampling, len(places))
             judged = judge(before.advantage, erased[at].advantage, around)
-            if judged.note in (_WIDE, _CLOSE):
+            if judged.wide:
                 more = _more(before.advantage, around, len(erased[at].forget))
                 judged = replace(judged, note=f"{judged.note}; {more}")
         else:
@@ -156,13 +158,13 @@ def judge(original: float, erased: float, around: Band) -> Judged:
             return Judged(RETAINED, "", rho, half)
         return Judged(INCONCLUSIVE, _MORE, rho, half)
     if not is_apart:
-        return Judged(NOT_MEASURABLE, _WIDE)
+        return Judged(NOT_MEASURABLE, _WIDE, wide=True)
     middle = around.centre + apart / 2
     if around.high < middle:
         return Judged(LIKE_RETRAINED, "", rho, half)
     if erased > middle:
-        return Judged(INCONCLUSIVE, _CLOSE, rho, half)
-    return Judged(NOT_MEASURABLE, _WIDE, rho, half)
+        return Judged(INCONCLUSIVE, _CLOSE, rho, half, wide=True)
+    return Judged(NOT_MEASURABLE, _WIDE, rho, half, wide=True)
 
 
 def _more(original: float, around: Band, samples: int) -> str:

@@ -619,6 +619,13 @@ def test_levels_that_are_not_decided_are_not_said_to_fail():
     assert states(attacks=[replace(row, verdict=LIKE_RETRAINED)])["L3"] == "holds"
     assert states(attacks=[replace(row, verdict=RETAINED)])["L3"] == "does not hold"
 
+    def of(kind):
+        return replace(row, verdict=LIKE_RETRAINED, identity=AttackId(kind))
+
+    answers, probe = of(AttackKind.OWN_ANSWER), of(AttackKind.LINEAR)
+    assert states(attacks=[answers])["L2"] == "not shown"  # a head can be edited alone
+    assert states(attacks=[answers, probe])["L2"] == "holds"
+
 
 def test_verify_notices_edited_pages_and_malformed_audits(folders, model):
     def ok():
