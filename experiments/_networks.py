@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -89,11 +90,29 @@ def network(
     return model.eval()
 
 
-def train(model: nn.Module, fit: Split, epochs: int, *, batch: int = 128, lr: float = 0.1) -> None:
-    """SGD with Nesterov momentum, weight decay 5e-4, one cycle, flips and shifts of up to 3 pixels,
-    bf16.
+def train(
+    model: nn.Module,
+    fit: Split,
+    epochs: int,
+    *,
+    batch: int = 128,
+    lr: float = 0.1,
+    change: Callable[[Tensor], Tensor] | None = None,
+    checkpoint: Path | None = None,
+) -> None:
+    """SGD with Nesterov momentum, weight decay 5e-4 and one cycle; bf16 where the CPU has it.
+
+    Args:
+        model: Changed in place.
+        fit: Images `[n, 3, 32, 32]` and labels `[n]`.
+        epochs: Passes over the images.
+        batch: Images a step.
+        lr: Highest learning rate.
+        change: Alters the images of a step; by default flips and shifts of up to 3 pixels.
+        checkpoint: Written after every epoch; a run that finds it goes on from there.
     """
     x, y = fit
+    change = flipped_and_shifted if change is None else change
     model.train().to(memory_format=torch.channels_last)
     optimiser = torch.optim.SGD(
         model.parameters(), lr=lr, momentum=0.9, nesterov=True, weight_decay=5e-4
@@ -101,15 +120,13 @@ def train(model: nn.Module, fit: Split, epochs: int, *, batch: int = 128, lr: fl
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, lr, total_steps=epochs * math.ceil(len(x) / batch)
     )
-    for epoch in range(epochs):
+    first = 0 if checkpoint is None else _resumed(checkpoint, model, optimiser, schedule)
+    fast = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    for epoch in range(first, epochs):
         total = 0.0
         for index in torch.randperm(len(x)).split(batch):
-            images = x[index].flip(3) if torch.rand(()) < 0.5 else x[index]
-            row, column = torch.randint(0, 7, (2,))
-            images = F.pad(images, (3, 3, 3, 3))[
-                :, :, row : row + 32, column : column + 32
-            ].contiguous(memory_format=torch.channels_last)
-            with torch.autocast("cpu", torch.bfloat16):
+            images = change(x[index]).contiguous(memory_format=torch.channels_last)
+            with torch.autocast("cpu", torch.bfloat16, enabled=fast):
                 scores = model(images)
             loss = F.cross_entropy(scores.float(), y[index])
             optimiser.zero_grad()
@@ -118,3 +135,31 @@ def train(model: nn.Module, fit: Split, epochs: int, *, batch: int = 128, lr: fl
             schedule.step()
             total += loss.item() * len(index)
         print(f"epoch {epoch + 1}: loss {total / len(x):.3f}", flush=True)
+        if checkpoint is not None:
+            state = [part.state_dict() for part in (model, optimiser, schedule)]
+            part = checkpoint.with_suffix(".part")
+            torch.save({"epoch": epoch + 1, "state": state, "draws": torch.get_rng_state()}, part)
+            part.replace(checkpoint)
+
+
+def flipped_and_shifted(images: Tensor) -> Tensor:
+    """All images of a step moved by the same few pixels, and half of the steps mirrored."""
+    images = images.flip(3) if torch.rand(()) < 0.5 else images
+    row, column = torch.randint(0, 7, (2,))
+    return F.pad(images, (3, 3, 3, 3))[:, :, row : row + 32, column : column + 32]
+
+
+def flipped(images: Tensor) -> Tensor:
+    """Every image mirrored with probability one half."""
+    return torch.where(torch.rand(len(images), 1, 1, 1) < 0.5, images.flip(3), images)
+
+
+def _resumed(checkpoint: Path, *parts: Any) -> int:
+    """Epochs that are done; the parts are put into the state after them."""
+    if not checkpoint.is_file():
+        return 0
+    kept = torch.load(checkpoint)
+    for part, state in zip(parts, kept["state"], strict=True):
+        part.load_state_dict(state)
+    torch.set_rng_state(kept["draws"])
+    return int(kept["epoch"])
