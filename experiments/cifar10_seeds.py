@@ -1,8 +1,8 @@
 """Further seeds of the CIFAR-10 network: trained on all classes, and without one of them.
 
 All-CNN by the recipe of the weights that are given: ten epochs, batches of 128, SGD with Nesterov
-momentum 0.9, weight decay 5e-4, one cycle up to 0.1, flips. Seed 0 is the given network. Weights are
-kept in a folder, and a run that was stopped goes on with the epoch it was in.
+momentum 0.9, weight decay 5e-4, one cycle up to 0.1, flips. Seed 0 is the given network. Weights
+are kept in a folder, and a run that was stopped goes on with the epoch it was in.
 
     python experiments/cifar10_seeds.py --without 4 --seeds 1 2 3 4
     python experiments/cifar10_seeds.py --seeds 1 2

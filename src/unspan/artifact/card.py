@@ -27,6 +27,7 @@ def card(account: dict[str, Any]) -> str:
         f"- **Request**: {request['kind']}: {what} ({request['samples_read']} samples read)",
         f"- **Method**: {account['method']['name']}, {how(fit)}",
         f"- **Read**: {read_of(fit)}; **used**: {used_of(fit)}",
+        f"- **Target**: {account.get('target', 'not recorded')}",
         f"- **Form**: {account['form']}; {_plain(account['placement']['where'])}",
         f"- **Earlier requests on this model**: {len(account['previous'])}",
         "",

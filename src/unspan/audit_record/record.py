@@ -21,6 +21,7 @@ from unspan.audit_record.vocabulary import (
 )
 from unspan.metrics.identity import AttackId, AttackKind, ScoreKind
 from unspan.metrics.score import Score
+from unspan.system.target import Target
 
 Unit = Literal["share", "AUC"]
 
@@ -247,10 +248,12 @@ class AuditedMethod:
     Attributes:
         name: of the method.
         form: where the eraser sits: `projected`, `trained`, …
+        target: what it aimed at; None where its receipt does not say.
     """
 
     name: str
     form: str
+    target: Target | None
 
 
 @dataclass(frozen=True)
@@ -387,6 +390,17 @@ class AuditRecord:
     versions: dict[str, str]
     seconds: dict[str, float]
     seal: str = ""
+
+    @property
+    def target_met(self) -> bool | None:
+        """Whether the verdict is what the erasure aimed at; None where one of both is open."""
+        target = None if self.method is None else self.method.target
+        undecided = self.verdict in (Verdict.INCONCLUSIVE, Verdict.NOT_MEASURABLE)
+        if target is None or undecided:
+            return None
+        if target is Target.SUPPRESS:
+            return self.verdict.erased
+        return self.verdict is Verdict.LIKE_RETRAINED
 
     @property
     def trusted(self) -> bool:

@@ -27,6 +27,7 @@ from unspan.auditing.scores import described
 from unspan.auditing.suite import explain
 from unspan.metrics.identity import AttackKind, ScoreKind
 from unspan.metrics.score import Score
+from unspan.system.target import Target
 
 _HELD_OUT = "held-out test data"
 _FIFTH = "a held-out fifth of the data given (no test split)"
@@ -184,7 +185,9 @@ def _method(case: Case) -> AuditedMethod | None:
     record = record_of(case.subjects[1].model)
     if record is None:
         return None
-    return AuditedMethod(record.receipt["method"]["name"], record.form)
+    target = record.receipt.get("target")
+    named = None if target is None else Target(target)
+    return AuditedMethod(record.receipt["method"]["name"], record.form, named)
 
 
 def _goals(case: Case, found: Measurements) -> list[GoalResult]:

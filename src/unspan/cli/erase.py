@@ -41,6 +41,7 @@ def erase(
     tune: own.Tune = None,
     settings: own.Settings = None,
     form: own.Form = "projected",
+    target: own.Target = None,
     device: option.Device = None,
     batch_size: option.BatchSize = 64,
     workers: option.Workers = 0,

@@ -177,6 +177,16 @@ Settings = Annotated[
         rich_help_panel=METHOD,
     ),
 ]
+Target = Annotated[
+    str | None,
+    typer.Option(
+        help=(
+            "What an audit is to find: suppress (nobody reads the samples) or like-retrained (no"
+            " more and no less than in a model that never saw them). The method's own by default."
+        ),
+        rich_help_panel=METHOD,
+    ),
+]
 Form = Annotated[
     str,
     typer.Option(

@@ -19,6 +19,7 @@ from unspan.cli.planning import (
 )
 from unspan.cli.showing import show
 from unspan.errors import UsageError
+from unspan.system.target import as_target
 
 if TYPE_CHECKING:
     from unspan.artifact.deletion import Deletion
@@ -45,6 +46,8 @@ def run_erase(o: dict[str, Any]) -> None:
     from unspan.cli.request import input_paths
 
     max_drop_of(o["max_drop"])
+    if o["target"] is not None:
+        as_target(o["target"])
     o["data"] = o["data"] or o["forget_data"]
     if o["data"] is None:
         raise UsageError("Give the data with --data, or the samples to forget with --forget-data.")
@@ -171,6 +174,7 @@ def _deletion(o: dict[str, Any], prepared: _Prepared, run: Run) -> Deletion:
         feature_layer=o["feature_layer"],
         pool=o["pool"],
         form=o["form"],
+        target=o["target"],
         key=prepared.key,
         recipe=opened.recipe,
         check_labels=o["check_labels"],

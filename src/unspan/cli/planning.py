@@ -102,6 +102,7 @@ def plan(
         ),
         ("reads", ", ".join(sorted(settings.needs)).replace("_", " ")),
         ("method", repr(settings) + why),
+        ("target", o["target"] or settings.target),
         ("form", o["form"]),
         ("output", o["out"]),
     ]

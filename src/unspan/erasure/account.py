@@ -42,6 +42,7 @@ def account(
             "settings": asdict(cast(Any, opened.method)),
             "fit": change.figures,
         },
+        "target": opened.target.value,
         "form": change.form,
         "placement": _placement(change),
         "removed_rank": eraser.basis.shape[1] if isinstance(eraser, Projection) else None,

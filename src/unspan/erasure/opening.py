@@ -25,6 +25,7 @@ from unspan.models import recipe_of
 from unspan.models.copying import copied, refuse_adapters
 from unspan.models.frozen_norms import frozen_norms
 from unspan.run import Run
+from unspan.system.target import Target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,7 @@ class Options:
     feature_layer: str | None = None
     pool: Pool | None = None
     form: Form = "projected"
+    target: Target | None = None
     key: bytes | None = None
     recipe: dict[str, Any] | None = None
     check_labels: bool = True
@@ -94,6 +96,11 @@ class Opened:
     def trains(self) -> bool:
         """Whether the method changes weights."""
         return isinstance(self.method, TrainedMethod)
+
+    @property
+    def target(self) -> Target:
+        """What the erasure aims at: as asked, or as the method does."""
+        return self.options.target or self.method.target
 
     @property
     def earlier_receipts(self) -> list[dict[str, Any]]:

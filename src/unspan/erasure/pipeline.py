@@ -29,6 +29,7 @@ from unspan.erasure.trained import train_weights
 from unspan.extraction import Pool, eval_mode
 from unspan.methods import EraserMethod, Method, TrainedMethod
 from unspan.run import Run
+from unspan.system.target import as_target
 
 
 def erase(
@@ -40,6 +41,7 @@ def erase(
     feature_layer: str | None = None,
     pool: Pool | None = None,
     form: Form = "projected",
+    target: str | None = None,
     key: bytes | None = None,
     recipe: dict[str, Any] | None = None,
     check_labels: bool = True,
@@ -60,6 +62,9 @@ def erase(
         feature_layer: head name, `NAME:out`, `output` or `output:KEY`, instead of the search.
         pool: `cls`, `mean` or `gap` when features are tokens or maps.
         form: `projected` cleans features and scores; `folded` changes the head's weights only.
+        target: what the audit is to find: `suppress` (nobody reads the samples) or `like-retrained`
+            (no more and no less than in a model that never saw them). By default what the method
+            aims at; the receipt says it.
         key: secret for the request commitment and for choices of a method that nobody may predict;
             by default that of the request before, else a random one.
         recipe: stored so that `unspan.load` can build the architecture.
@@ -86,6 +91,7 @@ def erase(
         feature_layer=feature_layer,
         pool=pool,
         form=form,
+        target=None if target is None else as_target(target),
         key=key,
         recipe=recipe,
         check_labels=check_labels,

@@ -19,6 +19,7 @@ from unspan.erasers import Eraser
 from unspan.erasers.linalg import Spectrum
 from unspan.errors import UsageError
 from unspan.extraction.stream import FeatureStream, TensorFeatures
+from unspan.system.target import Target
 from unspan.training.context import Outcome, TrainingContext
 from unspan.training.settings import Training
 
@@ -146,12 +147,14 @@ class Method(ABC):
     Attributes:
         name: on the command line and in receipts.
         paper: where it was published, in one line.
+        target: what it aims at, unless a request says otherwise.
         search: values of settings that `--tune` chooses from; the first of each is the default.
         training: settings of the shared training loop; None where the method does not use it.
     """
 
     name: ClassVar[str]
     paper: ClassVar[str] = ""
+    target: ClassVar[Target] = Target.LIKE_RETRAINED
     search: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     training: Training | None = None
 
@@ -207,6 +210,7 @@ class EraserMethod(Method):
             requests are united; otherwise erasers follow one another.
     """
 
+    target: ClassVar[Target] = Target.SUPPRESS
     one_vector: ClassVar[bool] = False
     joins_retain: ClassVar[bool] = False
     projects: ClassVar[bool] = False

@@ -31,6 +31,7 @@ from unspan.data.inputs import place
 from unspan.errors import InconclusiveError, UsageError
 from unspan.extraction import eval_mode, read
 from unspan.methods.base import TrainedMethod
+from unspan.system.target import Target
 from unspan.training.context import Outcome, TrainingContext
 
 
@@ -57,6 +58,7 @@ class LAU(TrainedMethod):
     batch: int = 64
     name: ClassVar[str] = "lau"
     paper: ClassVar[str] = "Kim, Lee, Woo, AAAI 2024, arXiv 2312.16823"
+    target: ClassVar[Target] = Target.SUPPRESS
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (0.01, 1e-3, 1e-4), "radius": (0.5, 0.2)}
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels"})
     stronger: ClassVar[tuple[str, ...]] = ("lr", "epochs")

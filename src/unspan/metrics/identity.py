@@ -24,6 +24,8 @@ class AttackKind(TextEnum):
     FEW_SHOT_REFIT = "few_shot_head_refit"
     SIGNATURE = "output_signature"
     OWN_ANSWER = "own_answer"
+    LINEAR_OF_VIEWS = "linear_probe_of_altered_copies"
+    ANSWER_OF_VIEWS = "own_answer_of_altered_copies"
     MEMBERSHIP = "membership_of_single_samples"
     MEMBERSHIP_LIKELIHOOD = "membership_by_likelihood_ratio"
     OTHER = "other"
@@ -46,17 +48,21 @@ class Family(TextEnum):
     PROBES = "trains on features"
     FEATURES = "tells forgotten from others by features"
     TEACHING = "teaches it again from examples"
+    VIEWS = "asks with altered copies and trains on features"
+    VIEWS_ANSWERS = "asks with altered copies and sees the answers"
     SAMPLES = "knows single samples"
 
     @property
     def sees_the_head_only(self) -> bool:
         """Whether an edit of the head alone can silence it, with every feature as before."""
-        return self in (Family.ANSWERS, Family.SCORES)
+        return self in (Family.ANSWERS, Family.SCORES, Family.VIEWS_ANSWERS)
 
 
 _FAMILY = {
     AttackKind.OWN_ANSWER: Family.ANSWERS,
     AttackKind.SIGNATURE: Family.SCORES,
+    AttackKind.LINEAR_OF_VIEWS: Family.VIEWS,
+    AttackKind.ANSWER_OF_VIEWS: Family.VIEWS_ANSWERS,
     AttackKind.LINEAR_AGAINST_REST: Family.FEATURES,
     AttackKind.AFFINE_AGAINST_REST: Family.FEATURES,
     AttackKind.NEIGHBOURS_AGAINST_REST: Family.FEATURES,

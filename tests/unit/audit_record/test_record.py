@@ -27,6 +27,7 @@ from unspan.audit_record.record import (
 from unspan.audit_record.vocabulary import Expected, Verdict
 from unspan.errors import DamagedRecord, UsageError
 from unspan.metrics.identity import AttackId
+from unspan.system.target import Target
 
 SAMPLE = Path(__file__).parents[2] / "data" / "audit-sample.json"
 text = st.text(max_size=20)
@@ -212,3 +213,25 @@ def test_a_record_is_trusted_when_all_controls_are_in_order_and_the_reference_ca
     assert not dataclasses.replace(record, reference=unusable).trusted
     missed = [Control("x", Expected.CAUGHT, False, "", "")]
     assert not dataclasses.replace(record, controls=missed).trusted
+
+
+@pytest.mark.parametrize(
+    ("target", "verdict", "met"),
+    [
+        (Target.SUPPRESS, Verdict.BELOW_RETRAINED, True),
+        (Target.SUPPRESS, Verdict.LIKE_RETRAINED, True),
+        (Target.SUPPRESS, Verdict.RETAINED, False),
+        (Target.SUPPRESS, Verdict.INCONCLUSIVE, None),
+        (Target.LIKE_RETRAINED, Verdict.LIKE_RETRAINED, True),
+        (Target.LIKE_RETRAINED, Verdict.BELOW_RETRAINED, False),
+        (Target.LIKE_RETRAINED, Verdict.NOT_MEASURABLE, None),
+        (None, Verdict.LIKE_RETRAINED, None),
+    ],
+)
+def test_whether_the_target_is_met_follows_from_the_verdict(record, target, verdict, met):
+    method = dataclasses.replace(record.method, target=target)
+    assert dataclasses.replace(record, method=method, verdict=verdict).target_met is met
+
+
+def test_without_a_method_no_target_is_met(record):
+    assert dataclasses.replace(record, method=None).target_met is None

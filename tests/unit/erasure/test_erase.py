@@ -28,7 +28,8 @@ from unspan.erasers import LinearMap
 from unspan.erasers.linalg import Moments, sin_theta, spectrum, union
 from unspan.errors import DataError, UnspanError, UsageError
 from unspan.extraction import unwrap
-from unspan.methods import ESCT
+from unspan.methods import ESCT, Finetune
+from unspan.training.settings import Training
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -615,3 +616,26 @@ def test_labels_that_the_model_does_not_know_are_an_error(digits):
         ).receipt["status"]
         == "erased"
     )
+
+
+@pytest.mark.parametrize(
+    ("asked", "method", "expected"),
+    [
+        (None, unspan.ESC(rank=1), "suppress"),
+        (None, Finetune(training=Training(lr=0.01, epochs=1)), "like-retrained"),
+        ("like-retrained", unspan.ESC(rank=1), "like-retrained"),
+        ("suppress", Finetune(training=Training(lr=0.01, epochs=1)), "suppress"),
+    ],
+)
+def test_the_receipt_says_what_was_aimed_at(asked, method, expected):
+    model, data = mlp().eval(), TensorDataset(torch.randn(60, 8), torch.arange(60) % 5)
+    request = unspan.Request.by_class(data, 2)
+    found = unspan.erase(
+        model, request, method, target=asked, check_labels=False, measure=False, max_drop=None
+    )
+    assert found.receipt["target"] == expected
+
+
+def test_an_unknown_target_is_refused_with_those_there_are():
+    with pytest.raises(UsageError, match="suppress, like-retrained"):
+        unspan.erase(mlp(), torch.randn(9, 8), unspan.ESC(rank=1), target="gone")

@@ -504,7 +504,7 @@ STRINGS = [f"{one}{end}" for one in ATTACKS for end in ("", " 2", '"', ">")]
 
 STEER = {  # words that the program chooses, and that steer the report
     *("unit", "verdict", "model", "group", "schema", "kind", "expect", "better", "level"),
-    *("state", "topics", "id"),
+    *("state", "topics", "id", "target"),
 }
 
 
