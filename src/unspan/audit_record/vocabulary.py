@@ -55,7 +55,7 @@ class Goal(TextEnum):
     SCORES = "scores_against_rest"
     TEACHING = "teaching_again"
     NOISE = "noise"
-    MIRROR = "mirror"
+    VIEWS = "views"
     RETAIN_ACCURACY = "retain_accuracy"
 
 
@@ -65,7 +65,7 @@ GOAL_NAME = {
     Goal.SCORES: "forgotten against rest, from scores",
     Goal.TEACHING: "taught again from 10 examples",
     Goal.NOISE: "the same input with little noise, who moves more",
-    Goal.MIRROR: "the same image mirrored, who moves more",
+    Goal.VIEWS: "trained probe with ten views of an image",
     Goal.RETAIN_ACCURACY: "right on what was to be kept",
 }
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 PRIOR_FREEDOM = 8  # degrees of freedom behind the expected deviation
 _SHARED = 0.5  # of the variance over test samples: seeds err on many of the same samples
 _FLOOR = 0.02  # deviation that training adds, however many the samples
+MOST_NETWORKS = 20  # retrained for an audit: more are not asked for
 LEVEL = 0.05  # error of all intervals of an audit together
 
 
@@ -27,12 +28,16 @@ class Band:
         half: from the centre to either end.
         deviation: between networks, moderated.
         freedom: degrees of freedom behind it.
+        networks: that were given.
+        intervals: how many bands one audit draws.
     """
 
     centre: float
     half: float
     deviation: float
     freedom: int
+    networks: int
+    intervals: int
 
     def samples_for(self, half: float, samples: int) -> int | None:
         """About how many test samples would make the band so narrow; None where no number would.
@@ -48,6 +53,18 @@ class Band:
         if wanted <= 0 or now <= 0:
             return None
         return math.ceil(samples * now / wanted)
+
+    def networks_for(self, half: float) -> int | None:
+        """How many retrained networks would make the band so narrow, if they differ as the given
+        ones do; None where `MOST_NETWORKS` would not.
+
+        Args:
+            half: wanted, from the centre to either end.
+        """
+        for count in range(self.networks + 1, MOST_NETWORKS + 1):
+            if _half(self.deviation, count, self.intervals) <= half:
+                return count
+        return None
 
     @property
     def low(self) -> float:
@@ -74,12 +91,21 @@ def band(values: Sequence[float], sampling: Sequence[float], intervals: int) -> 
     squares = sum((value - centre) ** 2 for value in values)
     freedom = PRIOR_FREEDOM + n - 1
     variance = (PRIOR_FREEDOM * expected + squares) / freedom
-    half = _quantile(freedom, intervals) * math.sqrt(variance * (1 + 1 / n))
-    return Band(centre, half, math.sqrt(variance), freedom)
+    deviation = math.sqrt(variance)
+    return Band(
+        centre=centre,
+        half=_half(deviation, n, intervals),
+        deviation=deviation,
+        freedom=freedom,
+        networks=n,
+        intervals=intervals,
+    )
 
 
-def _quantile(freedom: int, intervals: int) -> float:
-    """Of Student's t, so that all intervals together miss with probability `LEVEL`."""
+def _half(deviation: float, networks: int, intervals: int) -> float:
+    """Half of the band: Student's t, so that all bands together miss with probability `LEVEL`."""
     from scipy.special import stdtrit  # slow to import
 
-    return float(stdtrit(freedom, 1 - LEVEL / 2 / max(intervals, 1)))
+    freedom = PRIOR_FREEDOM + networks - 1
+    step = float(stdtrit(freedom, 1 - LEVEL / 2 / max(intervals, 1)))
+    return step * deviation * math.sqrt(1 + 1 / networks)

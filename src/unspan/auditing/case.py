@@ -38,6 +38,9 @@ class Case:
         kind: what the references are.
         fit: outputs on what the attacker knows, by model.
         test: outputs on what he is judged on, by model.
+        fit_views: the same of some samples, averaged over ten views; empty where inputs are no
+            images.
+        test_views: of some samples that he is judged on.
         inputs: the first forgotten test samples.
         labels: theirs, None where there are none.
         class_names: for the report.
@@ -55,6 +58,8 @@ class Case:
     kind: ReferenceKind
     fit: dict[str, Outputs]
     test: dict[str, Outputs]
+    fit_views: dict[str, Outputs]
+    test_views: dict[str, Outputs]
     inputs: Any
     class_names: Sequence[str] | None
     notes: list[str]

@@ -19,6 +19,7 @@ from torch.utils.data import Subset
 
 from unspan.artifact.deletion import record_of
 from unspan.auditing.partial import Partial
+from unspan.auditing.views import VIEWS, mean_of
 from unspan.data.batch import Batch
 from unspan.data.inputs import first_rows, place
 from unspan.data.loading import batches, size_of
@@ -39,7 +40,7 @@ from unspan.metrics.outputs import Outputs
 from unspan.run import Run
 from unspan.system.digests import state_hash
 
-_VERSION = 2  # of the files in the cache
+_VERSION = 3  # of the files in the cache
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,13 @@ def default_cache() -> Path:
 
 
 def collect(
-    subjects: Sequence[Subject], forget: Any, retain: Any, run: Run, cache: Path, stage: str
+    subjects: Sequence[Subject],
+    forget: Any,
+    retain: Any,
+    run: Run,
+    cache: Path,
+    stage: str,
+    over_views: bool = False,
 ) -> tuple[dict[str, Outputs], str, set[bytes]]:
     """Outputs of every subject on the forget rows, then the retain rows, of one split.
 
@@ -111,6 +118,7 @@ def collect(
         run: device, batch size.
         cache: folder of the cache; created, readable by its owner only.
         stage: name for the progress display.
+        over_views: outputs are means over ten views of each image, see `views`.
 
     Returns:
         Outputs by subject name, the digest of the data, and the digests of its samples.
@@ -120,7 +128,7 @@ def collect(
         OutputError: the cache cannot be written.
     """
     data, samples = _data_digest([forget, retain], run)
-    folders = {one.name: cache / _key(one, data, run) for one in subjects}
+    folders = {one.name: cache / _key(one, data, run, over_views) for one in subjects}
     absent = {
         folders[one.name]: one
         for one in subjects
@@ -136,6 +144,7 @@ def collect(
                 run,
                 {one.name: folders[one.name] for one in missing},
                 stage,
+                over_views,
             )
         except OSError as error:
             raise OutputError(
@@ -145,10 +154,11 @@ def collect(
     return {one.name: _open(folders[one.name]) for one in subjects}, data, samples
 
 
-def _key(one: Subject, data: str, run: Run) -> str:
+def _key(one: Subject, data: str, run: Run, over_views: bool) -> str:
     content = json.dumps(
         [
             _VERSION,
+            over_views,
             type(one.model).__qualname__,
             one.digest,
             one.feature_layer.to_dict(),
@@ -194,6 +204,7 @@ def _measure(
     run: Run,
     folders: dict[str, Path],
     stage: str,
+    over_views: bool,
 ) -> None:
     """Outputs of all subjects in one pass, from the first row that one of them lacks."""
     sizes = [0 if part is None else size_of(part, run) for part in parts]
@@ -209,7 +220,7 @@ def _measure(
         for rows, gone, batch in _rows(parts, [size or 0 for size in sizes], start, run):
             for one in subjects:
                 if rows.stop > partial[one.name].done:
-                    outputs = _outputs(one, batch)
+                    outputs = _outputs(one, batch, over_views)
                     partial[one.name].write(rows, *outputs, batch.labels, gone)
             run.report(stage, rows.stop, n)
         for done in partial.values():
@@ -245,8 +256,17 @@ def _rows(
                 yield rows, is_forget, batch
 
 
-def _outputs(one: Subject, batch: Batch) -> tuple[Tensor, Tensor | None]:
-    with eval_mode(one.model), arranged(one.model, batch.inputs) as inputs:
+def _outputs(one: Subject, batch: Batch, over_views: bool) -> tuple[Tensor, Tensor | None]:
+    if not over_views:
+        return _answers(one, batch, batch.inputs)
+    found = [_answers(one, batch, change(batch.inputs)) for change in VIEWS]
+    scores = [told for _, told in found if told is not None]
+    return mean_of([features for features, _ in found], scores)
+
+
+def _answers(one: Subject, batch: Batch, given: Any) -> tuple[Tensor, Tensor | None]:
+    """Features and scores of the inputs of a batch, or of altered ones."""
+    with eval_mode(one.model), arranged(one.model, given) as inputs:
         features, output = read(one.model, one.feature_layer, inputs)
     features = features[: len(batch)].float().cpu()
     if not bool(torch.isfinite(features).all()):

@@ -11,7 +11,7 @@ from unspan.audit_record.vocabulary import GOAL_NAME, Goal
 from unspan.auditing.scores import described
 from unspan.metrics.identity import AttackKind, Family, ScoreKind
 from unspan.metrics.score import Score
-from unspan.metrics.stability import MIRROR, NOISE
+from unspan.metrics.stability import NOISE
 
 CHANCE_PLUS = 0.05  # of a trained probe, above guessing
 AREA = 0.60  # of an AUC, either way
@@ -33,28 +33,28 @@ def goals(
             teaching again.
     """
     found = [
-        _probes(verdicts, classes),
+        _probes(Goal.PROBES, verdicts, classes, Family.PROBES),
         _areas(Goal.FEATURES, verdicts, of_scores=False),
         _areas(Goal.SCORES, verdicts, of_scores=True),
         _taught_again(verdicts) if retrained else None,
         _asked_twice(Goal.NOISE, NOISE, described(rows, ScoreKind.NOISE, "after")),
-        _asked_twice(Goal.MIRROR, MIRROR, described(rows, ScoreKind.MIRROR, "after")),
+        _probes(Goal.VIEWS, verdicts, classes, Family.VIEWS),
         _kept(rows),
     ]
     return [one for one in found if one is not None]
 
 
-def _probes(verdicts: Sequence[AttackResult], classes: int) -> GoalResult | None:
+def _probes(
+    goal: Goal, verdicts: Sequence[AttackResult], classes: int, family: Family
+) -> GoalResult | None:
     probes = [
-        one
-        for one in verdicts
-        if one.unit == "share" and one.identity.attacker.family is Family.PROBES
+        one for one in verdicts if one.unit == "share" and one.identity.attacker.family is family
     ]
     if not probes:
         return None
     strongest = max(probes, key=lambda one: one.erased)
     bound = 1 / classes + CHANCE_PLUS
-    return _of_attack(Goal.PROBES, "at most 5 points above chance", strongest, bound)
+    return _of_attack(goal, "at most 5 points above chance", strongest, bound)
 
 
 def _areas(goal: Goal, verdicts: Sequence[AttackResult], of_scores: bool) -> GoalResult | None:

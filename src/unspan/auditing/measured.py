@@ -18,7 +18,7 @@ from unspan.auditing.levels import chance_bound
 from unspan.auditing.returned import Returned, unchanged
 from unspan.auditing.self_tests import aligned, self_tests
 from unspan.auditing.single_samples import single_samples
-from unspan.auditing.suite import class_attacks, explain, group_attacks
+from unspan.auditing.suite import class_attacks, explain, group_attacks, view_attacks
 from unspan.auditing.supplementary import other_scores, tell
 from unspan.auditing.verdict_rule import overall, together
 from unspan.auditing.white_box import WhiteBox, white_box
@@ -54,12 +54,7 @@ class Measurements:
 
 def measure(case: Case) -> Measurements:
     """Run every attack on every model, and judge."""
-    run = case.run
-    suite = class_attacks if case.by_class else group_attacks
-    readings = {
-        name: suite(case.fit[name], case.test[name], run.seed, partial(tell, run, name))
-        for name in ("before", "after", *case.references)
-    }
+    readings = {name: _attacked(case, name) for name in ("before", "after", *case.references)}
     columns = aligned(readings, case)
     decision = overall(
         columns.before,
@@ -90,6 +85,18 @@ def measure(case: Case) -> Measurements:
         controls=controls,
         informative=informative,
     )
+
+
+def _attacked(case: Case, name: str) -> list[Reading]:
+    """What every attack reads of one model."""
+    suite = class_attacks if case.by_class else group_attacks
+    seed, report = case.run.seed, partial(tell, case.run, name)
+    found = suite(case.fit[name], case.test[name], seed, report)
+    if name not in case.fit_views:
+        return found
+    report("altered copies")
+    fit, test = case.fit_views[name], case.test_views[name]
+    return found + view_attacks(fit, test, seed, by_class=case.by_class)
 
 
 def _final(word: Verdict, usable: bool, handed_out: Sequence[Returned]) -> Verdict:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from unspan.artifact.deletion import Deletion
 from unspan.audit_record.record import Hashes
 from unspan.audit_record.vocabulary import ReferenceKind
+from unspan.auditing import views
 from unspan.auditing.attack_split import Parts, parts
 from unspan.auditing.case import (
     Case,
@@ -26,10 +27,13 @@ from unspan.data.inputs import first_rows
 from unspan.data.loading import batches, peek
 from unspan.data.request import Request, digests_of, shared_samples
 from unspan.extraction import Pool
+from unspan.metrics.outputs import Outputs
 from unspan.run import Run
 
 _KNOWN = "outputs, what the attacker knows"
 _JUDGED = "outputs, what he is judged on"
+_KNOWN_VIEWS = "altered copies, what the attacker knows"
+_JUDGED_VIEWS = "altered copies, what he is judged on"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +134,7 @@ def open_case(
     seen = []
     if models.kind is ReferenceKind.RETRAINED:
         seen = comparable(test, names, request.kind == "class")
+    fit_views, test_views = _views(everyone, models, run, cache)
     return Case(
         request=request,
         parts=given,
@@ -140,6 +145,8 @@ def open_case(
         kind=models.kind,
         fit=fit,
         test=test,
+        fit_views=fit_views,
+        test_views=test_views,
         inputs=models.inputs,
         class_names=class_names,
         notes=[*models.notes, *shared, *seen],
@@ -152,6 +159,24 @@ def open_case(
             test_data=test_digest,
             config="",
         ),
+    )
+
+
+def _views(
+    everyone: Sequence[Subject], models: Models, run: Run, cache: Path
+) -> tuple[dict[str, Outputs], dict[str, Outputs]]:
+    """Outputs of some samples averaged over ten views, where the inputs are images."""
+    if not views.are_images(models.inputs):
+        return {}, {}
+    given = models.parts
+
+    def averaged(forget: Any, retain: Any, counts: tuple[int, int], stage: str) -> Any:
+        parts = (views.some(forget, counts[0]), views.some(retain, counts[1]))
+        return collect(everyone, *parts, run, cache, stage, over_views=True)[0]
+
+    return (
+        averaged(given.fit_forget, given.fit_retain, views.KNOWN, _KNOWN_VIEWS),
+        averaged(given.test_forget, given.test_retain, views.JUDGED, _JUDGED_VIEWS),
     )
 
 

@@ -62,6 +62,9 @@ _NO_CLASS = NotRun(
     "class probes (linear, kNN, MLP, few-shot, KR)",
     "the request is of samples, not of a class",
 )
+_NO_VIEWS = NotRun(
+    [], "altered copies (ten views of an image)", "the inputs are no images, or there is no network"
+)
 _NO_GRADCAM = NotRun(
     [Topic.GRADCAM],
     "Grad-CAM pictures",
@@ -203,7 +206,6 @@ def _can_still(found: Measurements) -> list[str]:
         found.attacks,
         explain,
         noise=described(found.scores, ScoreKind.NOISE, "after"),
-        mirror=described(found.scores, ScoreKind.MIRROR, "after"),
         weights_changed=None if changed is None else bool(changed),
         recovered=found.white_box.recovered,
     )
@@ -236,6 +238,7 @@ def _not_run(case: Case, found: Measurements, drawn: Figures) -> list[NotRun]:
         (_NO_LAYERS, found.white_box.word is None),
         (_NO_SCORES, case.test["after"].logits is None),
         (_NO_CLASS, not case.by_class),
+        (_NO_VIEWS, not case.test_views),
         (_NO_GRADCAM, not drawn.gradcam),
         (_NO_TRAINING, True),
     ]

@@ -12,7 +12,7 @@ from unspan.auditing.case import (
 )
 from unspan.auditing.controls import stretched
 from unspan.auditing.levels import chance_bound
-from unspan.auditing.suite import own_answer
+from unspan.auditing.suite import answer_of_views, own_answer
 from unspan.metrics.identity import AttackId, AttackKind, ScoreKind
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.probes import stratified
@@ -81,7 +81,7 @@ def self_tests(
     found = controls.fakes(
         columns.before,
         columns.references,
-        None if edited is None else _readings_of(edited, columns),
+        None if edited is None else _readings_of(edited, case, columns),
         retrained=case.is_compared,
         chance=chance_bound(case.test["before"].classes()),
     )
@@ -97,14 +97,20 @@ def _head_edit(case: Case) -> tuple[Outputs, Outputs]:
     return controls.head_edit(fit, classes), controls.head_edit(test, classes)
 
 
-def _readings_of(edited: tuple[Outputs, Outputs], columns: Columns) -> list[Reading]:
+def _readings_of(edited: tuple[Outputs, Outputs], case: Case, columns: Columns) -> list[Reading]:
     """What attacks read of the edited head: only the scores are others than the original's."""
     fit, test = edited
+
+    def of_views() -> Reading:
+        views = controls.head_edit(case.test_views["before"], case.request.classes)
+        return answer_of_views(views)[0]
+
     anew = {
         AttackKind.SIGNATURE: lambda: replace(
             signature(fit, test), identity=AttackId(AttackKind.SIGNATURE)
         ),
         AttackKind.OWN_ANSWER: lambda: own_answer(test)[0],
+        AttackKind.ANSWER_OF_VIEWS: of_views,
     }
     return [
         anew[one.identity.kind]() if one.identity.kind in anew else one for one in columns.before

@@ -20,7 +20,6 @@ from unspan.report.formatting import measured, percent, upper
 
 TRACE_ABOVE = 0.6  # lower end of an AUC from which asking twice counts as a way in
 _NOISE = "adds tiny noise to an input and watches how far the features move"
-_MIRROR = "asks for an image and for its mirror image and compares the two answers"
 _TAKEN_OFF = (
     "Whoever holds the weights takes the eraser off and has the original features, bit for bit."
 )
@@ -136,7 +135,6 @@ def can_still(
     explain: Callable[[AttackId], str],
     *,
     noise: Score | None,
-    mirror: Score | None,
     weights_changed: bool | None,
     recovered: float | None,
 ) -> list[str]:
@@ -146,7 +144,6 @@ def can_still(
         attacks: strongest first.
         explain: a sentence for an attack.
         noise: the instability attack on the erased model under noise, where it was run.
-        mirror: the same with the mirror image.
         weights_changed: weights before the eraser differ from the original's.
         recovered: share of original features that come back without the eraser.
     """
@@ -156,10 +153,9 @@ def can_still(
         if one.verdict == RETAINED:
             said.setdefault(text, _retained(one, text))
     found = list(said.values())
-    for trace, how in ((noise, _NOISE), (mirror, _MIRROR)):
-        if trace is not None and (trace.low or 0.0) > TRACE_ABOVE:
-            read = measured(trace.value, trace.low, trace.high, "AUC", trace.n).line
-            found.append(f"Somebody who {how} finds forgotten samples: AUC {read}.")
+    if noise is not None and (noise.low or 0.0) > TRACE_ABOVE:
+        read = measured(noise.value, noise.low, noise.high, "AUC", noise.n).line
+        found.append(f"Somebody who {_NOISE} finds forgotten samples: AUC {read}.")
     if recovered == 1.0:
         found.append(_TAKEN_OFF)
     elif weights_changed is False:

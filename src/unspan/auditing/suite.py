@@ -36,6 +36,14 @@ _OWN_ANSWER = "somebody who asks the model sees which class it names"
 _SIGNATURE = (
     "somebody who sees only the scores of the model learns how they look for forgotten samples"
 )
+_VIEWS = (
+    "somebody who asks for each image and for nine altered copies trains a linear classifier on the"
+    " mean of the features"
+)
+_ANSWER_OF_VIEWS = (
+    "somebody who asks for each image and for nine altered copies takes the class that is likeliest"
+    " over all answers"
+)
 _FEW_SHOT = (
     "somebody with a few examples of the forgotten class adds it to a classifier of the other"
     " classes"
@@ -50,6 +58,8 @@ EXPLAIN = {
     AttackKind.NEIGHBOURS_AGAINST_REST: _NEIGHBOURS,
     AttackKind.SIGNATURE: _SIGNATURE,
     AttackKind.OWN_ANSWER: _OWN_ANSWER,
+    AttackKind.LINEAR_OF_VIEWS: _VIEWS,
+    AttackKind.ANSWER_OF_VIEWS: _ANSWER_OF_VIEWS,
     AttackKind.FEW_SHOT_PROTOTYPE: _FEW_SHOT,
     AttackKind.FEW_SHOT_STANDARDISED: _FEW_SHOT,
     AttackKind.FEW_SHOT_REFIT: _FEW_SHOT,
@@ -105,14 +115,38 @@ def _signature(fit: Outputs, test: Outputs, report: Report) -> list[Reading]:
     return [_as(AttackKind.SIGNATURE, signature(fit, test))]
 
 
+def view_attacks(fit: Outputs, test: Outputs, seed: int, *, by_class: bool) -> list[Reading]:
+    """Attacks with ten views of each image.
+
+    Args:
+        fit: outputs of samples that the attacker knows, averaged over the views.
+        test: of those that he is judged on.
+        seed: of the probe.
+        by_class: the request is a class; otherwise samples are told apart from the rest.
+    """
+    read = linear_probe(fit, test, seed) if by_class else linear_auc(fit, test, seed)
+    probe = replace(read, attack="linear probe, ten views of an image")
+    found = [_as(AttackKind.LINEAR_OF_VIEWS, probe)]
+    return found + answer_of_views(test) if by_class else found
+
+
 def own_answer(test: Outputs) -> list[Reading]:
     """What the model itself names; nothing where it has no scores."""
+    return _answer(test, AttackKind.OWN_ANSWER, "the model's own answer")
+
+
+def answer_of_views(test: Outputs) -> list[Reading]:
+    """What the model names over ten views of an image; nothing where it has no scores."""
+    name = "the model's own answer, ten views of an image"
+    return _answer(test, AttackKind.ANSWER_OF_VIEWS, name)
+
+
+def _answer(test: Outputs, kind: AttackKind, name: str) -> list[Reading]:
     if test.logits is None:
         return []
     read = test.logits.argmax(1)
     named = names_forgotten(read, test)
-    found = share_reading("the model's own answer", read == test.labels, test, named)
-    return [_as(AttackKind.OWN_ANSWER, found)]
+    return [_as(kind, share_reading(name, read == test.labels, test, named))]
 
 
 def _as(kind: AttackKind, reading: Reading) -> Reading:

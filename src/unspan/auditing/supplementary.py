@@ -23,7 +23,7 @@ from unspan.extraction import arranged, eval_mode, head_parameters, logits_of, r
 from unspan.metrics.identity import ScoreKind
 from unspan.metrics.leakage import null_directions
 from unspan.metrics.score import Reading
-from unspan.metrics.stability import MIRROR, disturbed, instability
+from unspan.metrics.stability import disturbed, instability
 from unspan.run import Run
 
 _NOISY = 500  # samples of each kind for the instability attack
@@ -173,9 +173,7 @@ def _zrf(case: Case) -> list[ScoreRow]:
 
 
 def _stability(case: Case) -> list[ScoreRow]:
-    """Do features of forgotten samples move more than others under tiny noise on the input, or, of
-    images, when the mirror image is asked for?
-    """
+    """Do features of forgotten samples move more than others under tiny noise on the input?"""
     if not (isinstance(case.inputs, Tensor) and case.inputs.is_floating_point()):
         return []
     kept = {"forget": case.parts.test_forget, "retain": case.parts.test_retain}
@@ -191,11 +189,6 @@ def _stability(case: Case) -> list[ScoreRow]:
     for one in (*case.subjects, *case.others):
         with eval_mode(one.model):
             clean, noisy = disturbed(partial(_features, one), x, seed=case.run.seed)
-            mirrored = (
-                torch.cat([_features(one, part.flip(3)).flatten(1) for part in x.split(256)])
-                if x.ndim == 4
-                else None
-            )
         rows.append(
             scores.row(
                 ScoreGroup.STABILITY,
@@ -204,15 +197,6 @@ def _stability(case: Case) -> list[ScoreRow]:
                 ScoreKind.NOISE,
             )
         )
-        if mirrored is not None:
-            rows.append(
-                scores.row(
-                    ScoreGroup.STABILITY,
-                    one.name,
-                    instability(clean, mirrored, mark, MIRROR).score("test"),
-                    ScoreKind.MIRROR,
-                )
-            )
     return rows
 
 

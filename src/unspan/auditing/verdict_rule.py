@@ -169,10 +169,17 @@ def judge(original: float, erased: float, around: Band) -> Judged:
 
 def _more(original: float, around: Band, samples: int) -> str:
     """What would narrow the band to half of the way to the original."""
-    enough = around.samples_for((original - around.centre) / 2, samples)
-    if original <= around.centre or enough is None or enough > _MANY:
-        return "more test samples would not decide"
-    return f"about {enough:,} test samples of them would decide (now {samples:,})"
+    half = (original - around.centre) / 2
+    enough = around.samples_for(half, samples) if half > 0 else None
+    networks = around.networks_for(half) if half > 0 else None
+    ways = []
+    if enough is not None and enough <= _MANY:
+        ways.append(f"about {enough:,} test samples of them (now {samples:,})")
+    if networks is not None:
+        ways.append(f"about {networks} retrained networks (now {around.networks})")
+    if not ways:
+        return "neither more test samples nor more retrained networks would decide"
+    return f"{' or '.join(ways)} would decide"
 
 
 def judge_alone(erased: Reading, chance: float, families: int) -> Judged:

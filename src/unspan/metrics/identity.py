@@ -97,7 +97,6 @@ class ScoreKind(TextEnum):
     GUARDEDNESS_FIT = "linear_guardedness_fit"
     KR = "knowledge_retention"
     NOISE = "instability_under_noise"
-    MIRROR = "instability_mirrored"
     PUBLISHED_MEMBERSHIP = "published_membership_accuracy"
     OTHER = "other"
 

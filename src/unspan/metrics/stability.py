@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from unspan.errors import DataError, UsageError
 from unspan.metrics.score import Reading, auc_reading
 
-NOISE, MIRROR = "instability", "instability, mirrored"
+NOISE = "instability"
 
 
 def movement_gain(clean: Tensor, noisy: Tensor) -> Tensor:

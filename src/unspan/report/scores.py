@@ -43,7 +43,7 @@ GROUPS = {  # group: title, first paragraph, caption
     ScoreGroup.STABILITY: (
         "Does a second question give the erased samples away?",
         (
-            "The same input with a little noise, or the mirrored image: if erased samples move more"
+            "The same input with a little noise: if erased samples move more"
             " than others, they can be recognised by it."
         ),
         "Asked twice: value and 95\u00a0% interval",

@@ -36,9 +36,7 @@ MEANING = {
         "This audit cannot tell whether anything was erased. No erasure may be claimed from it."
     ),
 }
-_ASKED_TWICE = (
-    "Who asks about the same image twice and compares finds traces of it (see the goals)."
-)
+_ASKED_TWICE = "Who asks about the same image more than once finds traces of it (see the goals)."
 _LEVELS = {
     LevelState.HOLDS: "Levels that hold",
     LevelState.FAILS: "Levels that do not hold",
@@ -213,7 +211,7 @@ def _goals(audit: AuditRecord) -> str:
 
 def _meaning(audit: AuditRecord) -> str:
     word = audit.verdict
-    traced = any(one.id in (Goal.NOISE, Goal.MIRROR) and not one.met for one in audit.goals)
+    traced = any(one.id in (Goal.NOISE, Goal.VIEWS) and not one.met for one in audit.goals)
     if word.erased and traced:
         return f"{MEANING[word]} {_ASKED_TWICE}"
     return MEANING[word]

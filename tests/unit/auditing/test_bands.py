@@ -62,3 +62,19 @@ def test_so_many_samples_narrow_the_band_as_asked():
     enough = now.samples_for(wanted, 50)
     assert of(enough).half == pytest.approx(wanted, rel=0.1)
     assert now.samples_for(now.half / 100, 50) is None
+
+
+def apart(networks, deviation):
+    """So many values with that deviation."""
+    values = torch.arange(networks, dtype=torch.float64)
+    return (0.6 + deviation * (values - values.mean()) / values.std()).tolist()
+
+
+def test_so_many_networks_narrow_the_band_as_asked():
+    now = band(apart(2, 0.03), [0.001] * 2, 5)
+    wanted = 0.85 * now.half
+    enough = now.networks_for(wanted)
+    assert enough > 3
+    around = {n: band(apart(n, 0.03), [0.001] * n, 5).half for n in (enough - 1, enough)}
+    assert around[enough] <= wanted < around[enough - 1]
+    assert now.networks_for(now.half / 100) is None

@@ -7,9 +7,7 @@ import pytest
 from unspan.audit_record.record import AttackResult, ScoreRow
 from unspan.audit_record.vocabulary import INCONCLUSIVE, ScoreGroup
 from unspan.auditing.goals import goals
-from unspan.auditing.statements import can_still
 from unspan.metrics.identity import AttackId, AttackKind, ScoreKind
-from unspan.metrics.score import Score
 
 IDS = {
     "kNN k=1, L2": AttackId(AttackKind.NEIGHBOURS, neighbours=1, metric="L2"),
@@ -21,10 +19,10 @@ IDS = {
     "few-shot head refit, m=10": AttackId(AttackKind.FEW_SHOT_REFIT, shots=10),
     "linear probe (converged)": AttackId(AttackKind.LINEAR),
     "affine predictor, forget against rest": AttackId(AttackKind.AFFINE_AGAINST_REST),
+    "linear probe, ten views": AttackId(AttackKind.LINEAR_OF_VIEWS),
 }
 KINDS = {
     "instability": ScoreKind.NOISE,
-    "instability, mirrored": ScoreKind.MIRROR,
     "retain accuracy": ScoreKind.RETAIN_ACCURACY,
 }
 
@@ -67,6 +65,7 @@ def by_title(found):
 FINE = [
     verdict("kNN k=1, L2", 0.12),
     verdict("MLP probe", 0.03),
+    verdict("linear probe, ten views", 0.12),
     verdict("kNN k=20, L2, forget against rest", 0.55, "AUC"),
     verdict("output signature", 0.57, "AUC"),
     verdict("few-shot prototype, m=10", 0.07),
@@ -74,7 +73,6 @@ FINE = [
 ]
 ROWS = [
     score("stability", "instability", "after", 0.52, "test", "AUC"),
-    score("stability", "instability, mirrored", "after", 0.53, "test", "AUC"),
     score("utility", "retain accuracy", "before", 0.85),
     score("utility", "retain accuracy", "after", 0.86),
 ]
@@ -141,24 +139,11 @@ def test_lost_accuracy_and_movement_miss_theirs():
     assert goals([], [], 10, True) == []
 
 
-def test_answers_that_part_when_the_mirror_image_is_asked_for_miss_theirs():
-    rows = [
-        score("stability", "instability", "after", 0.52, "test", "AUC"),
-        score("stability", "instability, mirrored", "after", 0.92, "test", "AUC"),
-    ]
-    assert {name: one.met for name, one in by_title(goals([], rows, 10, True)).items()} == {
-        "the same input with little noise, who moves more": True,
-        "the same image mirrored, who moves more": False,
+def test_altered_copies_that_give_the_class_away_miss_theirs():
+    found = by_title(goals([verdict("linear probe, ten views", 0.5)], [], 10, True))
+    assert {name: one.met for name, one in found.items()} == {
+        "trained probe with ten views of an image": False
     }
-    said = can_still(
-        [],
-        str,
-        noise=None,
-        mirror=Score(name="instability, mirrored", value=0.92, low=0.9, high=0.94, n=1000),
-        weights_changed=None,
-        recovered=None,
-    )
-    assert "mirror image" in said[0] and "0.92" in said[0]
 
 
 def test_an_area_below_a_half_is_read_the_other_way_round():

@@ -76,9 +76,7 @@ def test_an_untouched_model_is_not_below_networks_that_read_more_than_it():
 def test_what_does_not_decide_says_how_many_samples_would():
     never = [hits(share, 40, seed=seed) for seed, share in enumerate((0.6, 0.65, 0.6))]
     (row,) = judged(hits(0.85, 40), hits(0.62, 40, seed=9), never).attacks
-    assert (
-        row.verdict == NOT_MEASURABLE and "test samples of them would decide (now 40)" in row.note
-    )
+    assert row.verdict == NOT_MEASURABLE and "test samples of them (now 40)" in row.note
     n = int(row.note.split("about ")[1].split()[0].replace(",", ""))
     never = [hits(share, 2 * n, seed=seed) for seed, share in enumerate((0.6, 0.65, 0.6))]
     assert judged(hits(0.85, 2 * n), hits(0.62, 2 * n, seed=9), never).verdict == LIKE_RETRAINED
@@ -141,7 +139,7 @@ def test_what_only_the_erased_model_gives_away_is_not_called_unmeasurable():
 @settings(deadline=None, max_examples=200)
 def test_the_words_are_in_order_of_what_is_left(original, erased, centre, half):
     """More left never gives a weaker word, and inside the band nothing is RETAINED."""
-    around = Band(centre, half, half / 4, 10)
+    around = Band(centre=centre, half=half, deviation=half / 4, freedom=10, networks=3, intervals=5)
     order = [BELOW_RETRAINED, LIKE_RETRAINED, NOT_MEASURABLE, INCONCLUSIVE, RETAINED]
     words = [judge(original, value, around).verdict for value in (erased, min(1, erased + 0.1))]
     assert order.index(words[0]) <= order.index(words[1])
