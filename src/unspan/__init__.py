@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from unspan.artifact import inspect, load
     from unspan.artifact.deletion import Deletion
     from unspan.artifact.exporter import export
-    from unspan.auditing.audit import Audit, audit
+    from unspan.auditing.audit import Audit, audit, audit_outputs
     from unspan.data.request import Request
     from unspan.erasure.pipeline import erase
     from unspan.erasure.reading import features
@@ -85,6 +85,7 @@ _HOME = {
     "Run": "run",
     "UnspanError": "errors",
     "audit": "auditing.audit",
+    "audit_outputs": "auditing.audit",
     "erase": "erasure.pipeline",
     "export": "artifact.exporter",
     "features": "erasure.reading",

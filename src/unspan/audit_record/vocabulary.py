@@ -76,6 +76,7 @@ class ReferenceKind(TextEnum):
     RETRAINED = "retrained"
     RANDOM = "random weights"
     PIXELS = "raw pixels"
+    NONE = "none"
 
 
 class ScoreGroup(TextEnum):

@@ -18,7 +18,9 @@ from unspan.audit_record.record import AuditRecord, Rule, Settings
 from unspan.audit_record.vocabulary import Verdict
 from unspan.auditing import figures
 from unspan.auditing.attempts import begin
+from unspan.auditing.case import Case
 from unspan.auditing.collect import default_cache
+from unspan.auditing.given_outputs import case_of_outputs
 from unspan.auditing.gradcam import panels
 from unspan.auditing.measured import measure
 from unspan.auditing.opening import open_case, open_models
@@ -134,7 +136,65 @@ def audit(
         shown = panels(models.before, models.after, models.inputs, models.labels, gradcam)
     case = open_case(models, request, run, cache, class_names, allow_overlap)
     settings = _settings(run, feature_layer, pool)
-    asked = [request.kind, *map(str, request.selector)]
+    return _audited(case, settings, cache, shown, pictures, started)
+
+
+def audit_outputs(
+    before: str | Path,
+    after: str | Path,
+    *,
+    references: Sequence[str | Path] = (),
+    classes: Sequence[int] = (),
+    class_names: Sequence[str] | None = None,
+    run: Run | None = None,
+    cache: Path | None = None,
+    pictures: bool = True,
+) -> Audit:
+    """Measure the same as `audit` from stored outputs, where the models are not here.
+
+    What needs the models themselves is left out, and the report says so: earlier layers, casts,
+    noise and altered copies.
+
+    Args:
+        before: outputs of the original, a `.npz` file as in `auditing.given_outputs`.
+        after: of the erased model.
+        references: of models trained without the forgotten data, best several.
+        classes: labels to be forgotten; none where the files mark the forgotten samples.
+        class_names: names of the labels, for the report.
+        run: seed and progress.
+        cache: folder of the log of audits.
+        pictures: embeddings (t-SNE), which take some seconds.
+
+    Raises:
+        UnspanError: with an exit code and a line that says how to fix it.
+    """
+    started = time.perf_counter()
+    run = run or Run()
+    others = [Path(one) for one in references]
+    case = case_of_outputs(Path(before), Path(after), others, run, tuple(classes), class_names)
+    settings = _settings(run, None, None)
+    return _audited(case, settings, cache or default_cache(), [], pictures, started)
+
+
+def _audited(
+    case: Case,
+    settings: Settings,
+    cache: Path,
+    shown: list[dict[str, Any]],
+    pictures: bool,
+    started: float,
+) -> Audit:
+    """Enter the audit in the log, measure and record.
+
+    Args:
+        case: models or outputs, and what was asked.
+        settings: of the audit.
+        cache: folder of the log.
+        shown: pictures with the regions that either model uses.
+        pictures: embeddings.
+        started: when the audit began.
+    """
+    asked = [case.request.kind, *case.request.selector]
     compared = asdict(settings) | {"reference": case.kind, "references": case.hashes.reference}
     attempt = begin(cache, case.hashes.before, case.hashes.after, asked, compared)
     found = measure(case)

@@ -24,16 +24,56 @@ from unspan.report.formatting import percent
 from unspan.run import Run
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What was to be forgotten.
+
+    Attributes:
+        kind: `class`, `samples` or `data`.
+        selector: class names, or a count of samples.
+        classes: labels that are forgotten; none for requests of samples.
+    """
+
+    kind: str
+    selector: tuple[str, ...]
+    classes: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """The models of an audit, and the first samples they are tried on.
+
+    Attributes:
+        before: the original.
+        after: the erased model.
+        others: the reference models; empty when the inputs themselves are the reference.
+        kind: what the references are.
+        parts: which samples the attacker knows, and which he is judged on.
+        inputs: the first forgotten test samples.
+        labels: theirs, None where there are none.
+        notes: what the receipt of the erased model says against this audit.
+    """
+
+    before: Subject
+    after: Subject
+    others: list[Subject]
+    kind: ReferenceKind
+    parts: Parts
+    inputs: Any
+    labels: Tensor | None
+    notes: list[str]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Case:
     """Everything an audit works on.
 
     Attributes:
         request: what was to be forgotten.
-        parts: which samples the attacker knows, and which he is judged on.
         run: device, batch size, seed, progress.
-        subjects: the original and the erased model.
-        others: the reference models; empty when the inputs themselves are the reference.
+        models: and the samples they are tried on; None where only outputs were given.
+        held_out: what he is judged on was never trained on by the original.
+        unseen_retained: the retained samples of it were not.
         references: names of the references in `fit` and `test`.
         kind: what the references are.
         fit: outputs on what the attacker knows, by model.
@@ -41,26 +81,23 @@ class Case:
         fit_views: the same of some samples, averaged over ten views; empty where inputs are no
             images.
         test_views: of some samples that he is judged on.
-        inputs: the first forgotten test samples.
-        labels: theirs, None where there are none.
         class_names: for the report.
         notes: warnings from opening.
         usable: no reference has seen the forgotten data.
         hashes: of models and data, without the settings.
     """
 
-    request: Request
-    parts: Parts
+    request: Asked
     run: Run
-    subjects: tuple[Subject, Subject]
-    others: list[Subject]
+    models: Models | None
+    held_out: bool
+    unseen_retained: bool
     references: list[str]
     kind: ReferenceKind
     fit: dict[str, Outputs]
     test: dict[str, Outputs]
     fit_views: dict[str, Outputs]
     test_views: dict[str, Outputs]
-    inputs: Any
     class_names: Sequence[str] | None
     notes: list[str]
     usable: bool
@@ -80,7 +117,7 @@ class Case:
     def unseen(self) -> Tensor:
         """`[n]` bool: test rows that the original was never trained on."""
         forget = self.test["before"].forget
-        return torch.ones_like(forget) if self.parts.held_out else ~forget & self.parts.unseen
+        return torch.ones_like(forget) if self.held_out else ~forget & self.unseen_retained
 
 
 def provenance(before: Subject, after: Subject, request: Request) -> list[str]:
@@ -109,14 +146,17 @@ def provenance(before: Subject, after: Subject, request: Request) -> list[str]:
     return []
 
 
-def check_distinct(references: Sequence[Subject]) -> None:
-    """Several references tell how much training varies only when they differ (UsageError)."""
-    for number, one in enumerate(references):
-        twin = next((other for other in references[:number] if other.digest == one.digest), None)
+def check_distinct(references: Sequence[tuple[str, str]]) -> None:
+    """Several references tell how much training varies only when they differ (UsageError).
+
+    Args:
+        references: name and hash of each.
+    """
+    for number, (name, digest) in enumerate(references):
+        twin = next((other for other, known in references[:number] if known == digest), None)
         if twin is not None:
             raise UsageError(
-                f"{one.name} and {twin.name} are the same model; give models trained with different"
-                " seeds."
+                f"{twin} and {name} are the same model; give models trained with different seeds."
             )
 
 

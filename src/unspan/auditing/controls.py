@@ -17,7 +17,7 @@ from unspan.auditing.verdict_rule import ROOM, overall
 from unspan.metrics.identity import AttackId, AttackKind
 from unspan.metrics.linear import fit_linear
 from unspan.metrics.outputs import Outputs
-from unspan.metrics.probes import CHUNK
+from unspan.metrics.probes import CHUNK, names_forgotten, share_reading
 from unspan.metrics.score import Reading
 from unspan.report.formatting import measured, percent
 
@@ -121,19 +121,18 @@ def permuted(fit: Outputs, test: Outputs, seed: int) -> Reading:
     One alone says little: a compact class is given to whichever label chance made its most frequent
     one.
     """
-    each = [_permuted(fit, test, seed + i) for i in range(_PERMUTATIONS)]
-    return Reading(
-        attack="linear probe on permuted labels",
-        unit="share",
-        forget=torch.stack(each).mean(0),
-        identity=AttackId(AttackKind.LINEAR_PERMUTED),
-    )
+    each = torch.stack([_permuted(fit, test, seed + i) for i in range(_PERMUTATIONS)])
+    hit = (each == test.labels).double().mean(0)
+    named = names_forgotten(each, test).double().mean(0)
+    found = share_reading("linear probe on permuted labels", hit, test, named)
+    return replace(found, identity=AttackId(AttackKind.LINEAR_PERMUTED))
 
 
 def _permuted(fit: Outputs, test: Outputs, seed: int) -> Tensor:
+    """`[n]` labels that one such probe reads."""
     labels = fit.labels[torch.randperm(len(fit), generator=torch.Generator().manual_seed(seed))]
     probe = fit_linear(fit.features, labels, fit.classes(), c=(1.0,), seed=seed)
-    return (probe.predict(test.features[test.forget]) == test.labels[test.forget]).double()
+    return probe.predict(test.features)
 
 
 def noise(

@@ -89,9 +89,12 @@ def _matrix(one: Outputs) -> list[list[float | None]]:
 
 
 def _changes(case: Case) -> list[LayerChange]:
-    old, new = (one.model.state_dict() for one in case.subjects)
+    if case.models is None:
+        return []
+    before, after = case.models.before, case.models.after
+    old, new = before.model.state_dict(), after.model.state_dict()
     try:
-        rows = weight_change(old, new, head=case.subjects[0].feature_layer.head)
+        rows = weight_change(old, new, head=before.feature_layer.head)
     except DataError:
         return []
     return [

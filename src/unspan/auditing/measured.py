@@ -72,7 +72,10 @@ def measure(case: Case) -> Measurements:
     if samples is not None and not case.by_class:
         attacks = [samples, *attacks]
     word = together(attacks)
-    handed_out = unchanged(case.subjects[0], case.subjects[1], case.inputs)
+    models = case.models
+    handed_out = []
+    if models is not None:
+        handed_out = unchanged(models.before, models.after, models.inputs)
     controls, informative = self_tests(case, readings, columns, scores)
     return Measurements(
         verdict=_final(word, case.usable, handed_out),

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from unspan.artifact.deletion import Deletion
 from unspan.audit_record.record import Hashes
 from unspan.audit_record.vocabulary import ReferenceKind
 from unspan.auditing import views
-from unspan.auditing.attack_split import Parts, parts
+from unspan.auditing.attack_split import parts
 from unspan.auditing.case import (
+    Asked,
     Case,
+    Models,
     check_distinct,
     comparable,
     provenance,
@@ -34,31 +35,6 @@ _KNOWN = "outputs, what the attacker knows"
 _JUDGED = "outputs, what he is judged on"
 _KNOWN_VIEWS = "altered copies, what the attacker knows"
 _JUDGED_VIEWS = "altered copies, what he is judged on"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Models:
-    """The models of an audit, and the first samples they are tried on.
-
-    Attributes:
-        before: the original.
-        after: the erased model.
-        others: the reference models; empty when the inputs themselves are the reference.
-        kind: what the references are.
-        parts: which samples the attacker knows, and which he is judged on.
-        inputs: the first forgotten test samples.
-        labels: theirs, None where there are none.
-        notes: what the receipt of the erased model says against this audit.
-    """
-
-    before: Subject
-    after: Subject
-    others: list[Subject]
-    kind: ReferenceKind
-    parts: Parts
-    inputs: Any
-    labels: Tensor | None
-    notes: list[str]
 
 
 def open_models(
@@ -85,7 +61,7 @@ def open_models(
     original, erased = opened("before", before), opened("after", _model(after))
     notes = provenance(original, erased, request)
     others = [opened(f"reference {i + 1}", one) for i, one in enumerate(references)]
-    check_distinct(others)
+    check_distinct([(one.name, one.digest) for one in others])
     kind = ReferenceKind.RETRAINED
     if not others:
         others, kind = random_reference(original, example, run, feature_layer, pool)
@@ -136,18 +112,17 @@ def open_case(
         seen = comparable(test, names, request.kind == "class")
     fit_views, test_views = _views(everyone, models, run, cache)
     return Case(
-        request=request,
-        parts=given,
+        request=Asked(request.kind, tuple(map(str, request.selector)), request.classes),
         run=run,
-        subjects=(models.before, models.after),
-        others=models.others,
+        models=models,
+        held_out=given.held_out,
+        unseen_retained=given.unseen,
         references=names,
         kind=models.kind,
         fit=fit,
         test=test,
         fit_views=fit_views,
         test_views=test_views,
-        inputs=models.inputs,
         class_names=class_names,
         notes=[*models.notes, *shared, *seen],
         usable=not seen,

@@ -37,6 +37,10 @@ _REFERENCE_NOTE = {
         " other classes often separate one that was never seen, so only networks retrained without"
         " the data can tell"
     ),
+    ReferenceKind.NONE: (
+        "no other model was given, so that only absolute bounds decide; networks retrained without"
+        " the data could tell more"
+    ),
     ReferenceKind.PIXELS: "the inputs themselves, averaged to 8 x 8 pixels, for comparison only",
 }
 _NO_MEMBERSHIP = NotRun(
@@ -51,6 +55,11 @@ _NO_LAYERS = NotRun(
     [Topic.SWEEP],
     "earlier layers",
     "no layer that all models share was found before the features",
+)
+_NO_MODELS = NotRun(
+    [Topic.SWEEP, Topic.LEAKAGE, Topic.CAST, Topic.STABILITY],
+    "earlier layers, the eraser taken off, casts, noise on the input",
+    "outputs were given, not models",
 )
 _NO_SCORES = NotRun(
     [Topic.UTILITY, Topic.CAST],
@@ -101,7 +110,7 @@ def recorded(
         seconds: how long it took.
     """
     judged = levels(_evidence(case, found))
-    split = _HELD_OUT if case.parts.held_out else _FIFTH
+    split = _HELD_OUT if case.held_out else _FIFTH
     what = f"{case.request.kind} {', '.join(case.request.selector)}"
     handed_out = [one.note for one in found.handed_out]
     warned = [f"{note.capitalize()}." for note in handed_out]
@@ -178,14 +187,14 @@ def _request(case: Case, split: str) -> AuditedRequest:
     return AuditedRequest(
         kind=case.request.kind,
         selector=list(case.request.selector),
-        samples=known if case.parts.held_out else known + tested,
+        samples=known if case.held_out else known + tested,
         test_samples=tested,
         test=split,
     )
 
 
 def _method(case: Case) -> AuditedMethod | None:
-    record = record_of(case.subjects[1].model)
+    record = None if case.models is None else record_of(case.models.after.model)
     if record is None:
         return None
     target = record.receipt.get("target")
@@ -212,7 +221,7 @@ def _can_still(found: Measurements) -> list[str]:
 
 
 def _limits(case: Case) -> list[str]:
-    if case.parts.held_out:
+    if case.held_out:
         return statements.LIMITS
     return [*statements.LIMITS, statements.TEST_WAS_TRAINED_ON]
 
@@ -235,7 +244,8 @@ def _not_run(case: Case, found: Measurements, drawn: Figures) -> list[NotRun]:
     """What was left out of this audit; a new part of the audit is entered here."""
     left_out = [
         (_NO_MEMBERSHIP, found.samples is None),
-        (_NO_LAYERS, found.white_box.word is None),
+        (_NO_MODELS, case.models is None),
+        (_NO_LAYERS, case.models is not None and found.white_box.word is None),
         (_NO_SCORES, case.test["after"].logits is None),
         (_NO_CLASS, not case.by_class),
         (_NO_VIEWS, not case.test_views),

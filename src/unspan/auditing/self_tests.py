@@ -153,7 +153,7 @@ def _informative(
         edited_own=edited_own,
         published=None if published is None else published.value,
         converged=_linear(readings["after"]),
-        reference=_linear(readings[case.references[0]]),
+        reference=_linear(readings[case.references[0]]) if case.references else None,
         classes=before.classes(),
         n=int(before.forget.sum()),
     )

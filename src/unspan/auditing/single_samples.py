@@ -26,7 +26,7 @@ def single_samples(case: Case) -> AttackResult | None:
 
     None where it cannot be measured: no unseen samples, labels or scores, or scores that are tied.
     """
-    if not case.parts.unseen:
+    if not case.unseen_retained:
         return None
     found = sample_attack(case.fit, case.test, case.references, case.by_class)
     return judge_members(found["before"], found["after"]) if found else None

@@ -12,7 +12,7 @@ from unspan.artifact.deletion import Record, record_of
 from unspan.audit_record.record import ScoreRow
 from unspan.audit_record.vocabulary import ReferenceKind, ScoreGroup
 from unspan.auditing import feature_scores, published, scores
-from unspan.auditing.case import Case
+from unspan.auditing.case import Case, Models
 from unspan.auditing.collect import Subject, subject
 from unspan.auditing.reference import random_weights
 from unspan.data.inputs import first_rows
@@ -35,9 +35,7 @@ def other_scores(case: Case, readings: dict[str, list[Reading]]) -> list[ScoreRo
         *_of_outputs(case),
         *scores.relearning(readings),
         *_of_features(case),
-        *_of_files(case),
-        *_zrf(case),
-        *_stability(case),
+        *([] if case.models is None else _of_models(case, case.models)),
     ]
 
 
@@ -55,7 +53,7 @@ def _of_outputs(case: Case) -> list[ScoreRow]:
             rows += _retention(case, name, rows)
     if bool((case.unseen & ~case.test["before"].forget).any()):
         rows += _table_five(case, rows)
-    record = record_of(case.subjects[1].model)
+    record = None if case.models is None else record_of(case.models.after.model)
     return rows if record is None else rows + published.run_time(record.receipt)
 
 
@@ -95,9 +93,14 @@ def _of_features(case: Case) -> list[ScoreRow]:
     return rows
 
 
-def _of_files(case: Case) -> list[ScoreRow]:
+def _of_models(case: Case, models: Models) -> list[ScoreRow]:
+    """What needs the models themselves, not their outputs alone."""
+    return [*_of_files(case, models), *_zrf(case, models), *_stability(case, models)]
+
+
+def _of_files(case: Case, models: Models) -> list[ScoreRow]:
     """What the delivered weights give away, as they are and after casts."""
-    before, after = case.subjects
+    before, after = models.before, models.after
     original = head_parameters(before.model, before.feature_layer)
     head = head_parameters(after.model, after.feature_layer)
     directions = _directions(record_of(after.model), original, head)
@@ -133,7 +136,7 @@ def _directions(
     return null_directions(original[0], head[0])
 
 
-def _zrf(case: Case) -> list[ScoreRow]:
+def _zrf(case: Case, models: Models) -> list[ScoreRow]:
     """ZRF against three networks with random weights."""
     before = case.test["before"]
     if before.logits is None:
@@ -143,11 +146,11 @@ def _zrf(case: Case) -> list[ScoreRow]:
         for seed in range(3):
             one = subject(
                 f"random {seed}",
-                random_weights(case.subjects[0].model, 1000 + seed),
-                first_rows(case.inputs, 2),
+                random_weights(models.before.model, 1000 + seed),
+                first_rows(models.inputs, 2),
             )
             rows = []
-            for batch in batches(case.parts.test_forget, case.run, shard=False):
+            for batch in batches(models.parts.test_forget, case.run, shard=False):
                 with eval_mode(one.model), arranged(one.model, batch.inputs) as inputs:
                     output = read(one.model, one.feature_layer, inputs)[1]
                 logits = logits_of(output)
@@ -172,11 +175,11 @@ def _zrf(case: Case) -> list[ScoreRow]:
     )
 
 
-def _stability(case: Case) -> list[ScoreRow]:
+def _stability(case: Case, models: Models) -> list[ScoreRow]:
     """Do features of forgotten samples move more than others under tiny noise on the input?"""
-    if not (isinstance(case.inputs, Tensor) and case.inputs.is_floating_point()):
+    if not (isinstance(models.inputs, Tensor) and models.inputs.is_floating_point()):
         return []
-    kept = {"forget": case.parts.test_forget, "retain": case.parts.test_retain}
+    kept = {"forget": models.parts.test_forget, "retain": models.parts.test_retain}
     inputs = {
         kind: torch.cat(
             [batch.inputs[: len(batch)] for batch in batches(data, _limited(case.run), shard=False)]
@@ -186,7 +189,7 @@ def _stability(case: Case) -> list[ScoreRow]:
     x = torch.cat([inputs["forget"], inputs["retain"]])
     mark = torch.arange(len(x)) < len(inputs["forget"])
     rows = []
-    for one in (*case.subjects, *case.others):
+    for one in (models.before, models.after, *models.others):
         with eval_mode(one.model):
             clean, noisy = disturbed(partial(_features, one), x, seed=case.run.seed)
         rows.append(

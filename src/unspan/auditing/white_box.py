@@ -42,14 +42,16 @@ class WhiteBox:
 
 def white_box(case: Case) -> WhiteBox:
     """Compare weights, take the eraser off, and probe up to three earlier layers of all models."""
-    before, after = case.subjects
-    references, parts, run = case.others, case.parts, case.run
+    if case.models is None:
+        return WhiteBox(None, None)
+    models, run = case.models, case.run
+    before, after, references, parts = models.before, models.after, models.others, models.parts
     same = [name for name, _ in before.model.named_parameters()] == [
         name for name, _ in after.model.named_parameters() if not name.endswith("unspan")
     ]
     different = changed(before.model, after.model, before.feature_layer.head) if same else None
-    recovered = without_eraser(after, before, case.inputs)
-    names = layers(before, case.inputs)
+    recovered = without_eraser(after, before, models.inputs)
+    names = layers(before, models.inputs)
     if not names or any(_missing(one, names) for one in (after, *references)):
         return WhiteBox(different, recovered)
     readings: dict[str, dict[str, Reading]] = {name: {} for name in names}

@@ -121,10 +121,16 @@ def _told(error: Exception) -> tuple[str, int]:
     return f"{unexpected} Run again with --debug for the traceback, and report it.", 1
 
 
+_UNLESS = {"--data": "--outputs"}  # an option that is needed where there is no other of a command
+
+
 def _missing(error: Any) -> list[str]:
     """All arguments and options that a command needs and was not given; the parser stops at one."""
     given = {word.partition("=")[0] for word in sys.argv}
-    needed = [one for one in error.ctx.command.params if one.required]
+    params = error.ctx.command.params
+    known = {option for one in params for option in one.opts}
+    spared = {option for option, other in _UNLESS.items() if other not in known or other in given}
+    needed = [one for one in params if one.required or set(one.opts) & (set(_UNLESS) - spared)]
     arguments = [one for one in needed if one.param_type_name == "argument"]
     options = [one for one in needed if one.param_type_name == "option"]
     left = arguments[arguments.index(error.param) :] if error.param in arguments else []

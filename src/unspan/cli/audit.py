@@ -20,8 +20,9 @@ _FAILS: dict[str, set[Verdict]] = {
 def audit(
     before: own.Before,
     after: own.After,
-    data: own.Data,
     out: own.Out,
+    data: own.Data = None,
+    outputs: own.Outputs = False,
     weights: option.Weights = None,
     reference: own.References = None,
     num_classes: option.NumClasses = None,
@@ -59,12 +60,16 @@ def audit(
     Such as:
 
     unspan audit timm:resnet18 erased/ --data photos/ --out audit/
+
+    unspan audit before.npz after.npz --outputs --forget 3 --out audit/
     """
     options = dict(locals())
     if fail_on not in _FAILS:
         raise UsageError(f"--fail-on {fail_on}: use {', '.join(_FAILS)}.")
+    if data is None and not outputs:
+        raise UsageError("Missing option --data. See unspan --help.")
     from unspan.auditing.write import check_target
-    from unspan.cli.audit_run import kept, run_audit
+    from unspan.cli.audit_run import kept, run_audit, run_outputs
     from unspan.cli.interrupts import interruptible
     from unspan.cli.render import console
     from unspan.cli.request import input_paths
@@ -76,7 +81,7 @@ def audit(
         refuse_inside(cache, inputs)
     shown = console(quiet)
     with interruptible(lambda: kept(cache)):
-        found = run_audit(options, shown)
+        found = run_outputs(options, shown) if outputs else run_audit(options, shown)
     if as_json:
         print(found.to_json(), end="")
     if found.verdict in _FAILS[fail_on]:

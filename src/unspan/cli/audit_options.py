@@ -14,7 +14,7 @@ Before = Annotated[
     typer.Argument(
         help=(
             "The original: timm:NAME, torchvision:NAME, transformers:FOLDER_OR_ID or"
-            " python:pkg.mod:factory."
+            " python:pkg.mod:factory; with --outputs a .npz file."
         )
     ),
 ]
@@ -23,18 +23,29 @@ After = Annotated[
     typer.Argument(
         help=(
             "The erased model: an unspan folder, or weights (.safetensors) of the same"
-            " architecture."
+            " architecture; with --outputs a .npz file."
         )
     ),
 ]
 Data = Annotated[
-    str,
+    str | None,
     typer.Option(
         help=(
             "Folder of images (class/*.jpg), Parquet file or folder, Hugging Face id, or"
-            " python:pkg.mod:factory; with a test split if there is one."
+            " python:pkg.mod:factory; with a test split if there is one. Needed without --outputs."
         ),
         rich_help_panel=DATA,
+    ),
+]
+Outputs = Annotated[
+    bool,
+    typer.Option(
+        "--outputs",
+        help=(
+            "BEFORE, AFTER and every --reference are .npz files of outputs, for models that are not"
+            " here: behind an API, in ONNX, in another framework."
+        ),
+        rich_help_panel=MODEL,
     ),
 ]
 Out = Annotated[Path, typer.Option(help="Folder to write: report.html, report.md, audit.json.")]
@@ -42,7 +53,7 @@ References = Annotated[
     list[Path] | None,
     typer.Option(
         help=(
-            "Weights of a model trained without the forgotten data, best several (repeat)."
+            "Weights (or outputs) of a model trained without the forgotten data (repeat)."
             " Three or more; without any almost nothing can be decided."
         ),
         rich_help_panel=MODEL,

@@ -6,7 +6,29 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unspan.data.class_file import read_class_names
 from unspan.errors import UsageError
+
+_OF_MODELS = (
+    "data",
+    "weights",
+    "num_classes",
+    "feature_layer",
+    "pool",
+    "image_column",
+    "text_column",
+    "label_column",
+    "id_column",
+    "size",
+    "mean",
+    "std",
+    "forget_index",
+    "forget_ids",
+    "forget_data",
+    "device",
+    "gradcam",
+    "allow_overlap",
+)  # options that say nothing about stored outputs
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,6 +88,56 @@ def run_audit(o: dict[str, Any], out: Console) -> Audit:
     found.save(o["out"])
     render.verdict(out, found.record, o["out"])
     return found
+
+
+def run_outputs(o: dict[str, Any], out: Console) -> Audit:
+    """Audit stored outputs, write and show.
+
+    Args:
+        o: the options by name.
+        out: where the first screen is printed.
+    """
+    from unspan.auditing.audit import audit_outputs
+    from unspan.auditing.write import check_target
+    from unspan.cli import render
+    from unspan.cli.progress import progress
+    from unspan.run import Run
+
+    needless = [name for name in _OF_MODELS if o[name]]
+    if needless:
+        option = needless[0].replace("_", "-")
+        raise UsageError(
+            f"--{option} is about models or data, and --outputs gives neither: leave it out."
+        )
+    names = None if o["classes"] is None else read_class_names(o["classes"])
+    classes = [_label(one, names) for one in o["forget"] or []]
+    with progress(out) as report, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = audit_outputs(
+            o["before"],
+            o["after"],
+            references=o["reference"] or [],
+            classes=classes,
+            class_names=names,
+            run=Run(seed=o["seed"], progress=report),
+            cache=o["cache"],
+            pictures=o["pictures"],
+        )
+    check_target(o["out"], o["overwrite"], [])
+    found.save(o["out"])
+    render.verdict(out, found.record, o["out"])
+    return found
+
+
+def _label(text: str, names: list[str] | None) -> int:
+    """The label of a class that is given as a number, or by name where there are names."""
+    if names is not None and text in names:
+        return names.index(text)
+    if text.isdecimal():
+        return int(text)
+    raise UsageError(
+        f"--forget {text}: with --outputs give the label, a whole number, or a name of --classes."
+    )
 
 
 def kept(cache: Path | None) -> str:

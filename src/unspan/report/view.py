@@ -150,6 +150,7 @@ def reference(audit: AuditRecord) -> str:
     return {
         ReferenceKind.RETRAINED: f"{models} retrained without these data",
         ReferenceKind.RANDOM: f"{models} of the same shape with random weights",
+        ReferenceKind.NONE: "no other model",
         ReferenceKind.PIXELS: "the images themselves, without any network",
     }[audit.reference.kind]
 

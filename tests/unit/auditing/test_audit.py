@@ -279,6 +279,16 @@ def test_permuted_labels_are_flagged_at_most_once_in_twenty():
     assert flagged <= 1
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+def test_permuted_labels_pass_where_chance_names_a_class_often(classes):
+    """Who names one of two classes at random is right half of the time, and wrong as often."""
+    fit, test = (features(seed, "known", classes=classes) for seed in (1, 2))
+    shuffled = permuted(fit, test, 0)
+    assert shuffled.value > 0.2 and abs(shuffled.advantage) < 0.2
+    gone = linear_probe(features(3, "gone", classes=classes), test, 0)
+    assert noise(linear_probe(fit, test, 0), shuffled, [gone], retrained=True).ok
+
+
 def test_words_for_the_erased_case():
     original, gone = read(1, "known", 2000), read(1, "gone", 2000)
     assert against(original, gone, gone) == LIKE_RETRAINED

@@ -193,7 +193,9 @@ def test_help_cuts_nothing_at_80_columns(words, monkeypatch):
     [
         (["erase"], ["option --model", "option --out"]),
         (["erase", "--model", "timm:resnet18"], ["option --out"]),
-        (["audit"], ["argument BEFORE", "argument AFTER", "option --data", "option --out"]),
+        (["audit"], ["argument BEFORE", "argument AFTER", "option --out", "option --data"]),
+        (["audit", "--outputs"], ["argument BEFORE", "argument AFTER", "option --out"]),
+        (["audit", "a", "b", "--out=o"], ["option --data"]),
         (["audit", "a", "b", "--data=d"], ["option --out"]),
     ],
     ids=" ".join,

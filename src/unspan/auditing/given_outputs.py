@@ -1,0 +1,182 @@
+"""Outputs of models that are not here: behind an API, in ONNX, in another framework.
+
+One `.npz` file a model, with one row a sample, the same samples in the same order in every file:
+
+- `fit_features` `[n, d]`, `fit_scores` `[n, C]`, `fit_labels` `[n]`, `fit_forget` `[n]`: what the
+  attacker learns from, best the training data;
+- `test_features`, `test_scores`, `test_labels`, `test_forget`: what he is judged on, which no model
+  was trained on.
+
+Scores are logits or log-probabilities. Of features and scores one is enough: without features the
+attacker trains on the scores. Labels and forget marks are needed in the first file only, and marks
+nowhere where classes are to be forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unspan.audit_record.record import Hashes
+from unspan.audit_record.vocabulary import ReferenceKind
+from unspan.auditing.case import Asked, Case, check_distinct, comparable
+from unspan.errors import DataError, UsageError
+from unspan.metrics.outputs import Outputs
+from unspan.run import Run
+from unspan.system.digests import file_hash
+
+_PARTS = ("fit", "test")
+_NAMES = ("features", "scores", "labels", "forget")
+_Arrays = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class GivenOutputs:
+    """Outputs of one model.
+
+    Attributes:
+        fit: on what the attacker learns from.
+        test: on what he is judged on.
+        digest: sha256 of the file.
+    """
+
+    fit: Outputs
+    test: Outputs
+    digest: str
+
+
+def case_of_outputs(
+    before: Path,
+    after: Path,
+    references: Sequence[Path],
+    run: Run,
+    classes: Sequence[int],
+    class_names: Sequence[str] | None,
+) -> Case:
+    """The case of an audit without models.
+
+    Args:
+        before: outputs of the original.
+        after: of the erased model.
+        references: of models trained without the forgotten data.
+        run: seed and progress.
+        classes: labels to be forgotten; none where the files mark the forgotten samples.
+        class_names: for the report.
+
+    Raises:
+        UsageError: a file that cannot be read, or lacks an array.
+        DataError: files that do not hold the same samples, or nothing to forget or to keep.
+    """
+    first = _arrays(before)
+    shared = {name: first[name] for name in first if name.split("_")[1] in ("labels", "forget")}
+    paths = {"before": before, "after": after}
+    paths |= {f"reference {number + 1}": path for number, path in enumerate(references)}
+    given = {name: _given(path, shared, classes) for name, path in paths.items()}
+    names = [name for name in paths if name not in ("before", "after")]
+    check_distinct([(name, given[name].digest) for name in names])
+    fit = {name: one.fit for name, one in given.items()}
+    test = {name: one.test for name, one in given.items()}
+    seen = comparable(test, names, bool(classes)) if names else []
+    named = [str(class_names[label] if class_names else label) for label in classes]
+    hidden = "the audit was given outputs: what needs the models themselves was not tested"
+    return Case(
+        request=Asked("class" if classes else "samples", tuple(named), tuple(classes)),
+        run=run,
+        models=None,
+        held_out=True,
+        unseen_retained=True,
+        references=names,
+        kind=ReferenceKind.RETRAINED if names else ReferenceKind.NONE,
+        fit=fit,
+        test=test,
+        fit_views={},
+        test_views={},
+        class_names=class_names,
+        notes=[hidden, *seen],
+        usable=not seen,
+        hashes=Hashes(
+            before=given["before"].digest,
+            after=given["after"].digest,
+            reference=[given[name].digest for name in names],
+            fit_data="",
+            test_data="",
+            config="",
+        ),
+    )
+
+
+def _arrays(path: Path) -> dict[str, Tensor]:
+    """The arrays of a file by name, none of them of Python objects."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            known = [f"{part}_{name}" for part in _PARTS for name in _NAMES]
+            return {name: torch.from_numpy(stored[name]) for name in known if name in stored}
+    except (OSError, ValueError, TypeError, EOFError) as error:
+        raise UsageError(
+            f"{path} cannot be read as outputs: {error}. Write it with numpy.savez, one array for"
+            " each name; see the page 'Outputs alone' of the documentation."
+        ) from error
+
+
+def _given(path: Path, shared: _Arrays, classes: Sequence[int]) -> GivenOutputs:
+    found = {**shared, **_arrays(path)}
+    for name, kept in shared.items():
+        if not torch.equal(found[name], kept):
+            raise DataError(
+                f"{path}: {name} differs from that of the first file. All files must hold the same"
+                " samples in the same order."
+            )
+    fit, test = (_outputs(path, part, found, classes) for part in _PARTS)
+    return GivenOutputs(fit, test, "sha256:" + file_hash(path))
+
+
+def _outputs(path: Path, part: str, found: _Arrays, classes: Sequence[int]) -> Outputs:
+    features, scores = found.get(f"{part}_features"), found.get(f"{part}_scores")
+    labels, marks = found.get(f"{part}_labels"), found.get(f"{part}_forget")
+    told = features if features is not None else scores
+    if told is None:
+        raise UsageError(f"{path}: give {part}_features, {part}_scores, or both.")
+    if labels is None and (classes or marks is None):
+        raise UsageError(f"{path}: give {part}_labels, which say the class of each sample.")
+    if not classes and marks is None:
+        raise UsageError(
+            f"{path}: give {part}_forget, true for each sample that was to be forgotten, or name"
+            " classes (--forget)."
+        )
+    n = len(told)
+    for name in _NAMES:
+        one = found.get(f"{part}_{name}")
+        if one is not None and (len(one) != n or one.ndim != (2 if one is told else one.ndim)):
+            raise DataError(
+                f"{path}: {part}_{name} has shape {list(one.shape)}, and the file has {n} samples"
+                f" in {part}. Give one row a sample."
+            )
+    labels = torch.full((n,), -1) if labels is None else labels.long()
+    if classes:
+        marks = torch.isin(labels, torch.tensor(list(classes)))
+    assert marks is not None
+    marks = marks.bool()
+    if not bool(marks.any()) or bool(marks.all()):
+        raise DataError(
+            f"{path}: {int(marks.sum())} of {n} samples in {part} were to be forgotten. An audit"
+            " needs some to forget and some to keep."
+        )
+    logits = None if scores is None else _finite(path, f"{part}_scores", scores)
+    given = _finite(path, f"{part}_{'scores' if features is None else 'features'}", told)
+    order = torch.argsort((~marks).int(), stable=True)  # the forgotten samples first
+    whole = Outputs(features=given, logits=logits, labels=labels, forget=marks)
+    return whole.rows(order)
+
+
+def _finite(path: Path, name: str, values: Tensor) -> Tensor:
+    if values.ndim != 2 or not bool(torch.isfinite(values.float()).all()):
+        raise DataError(
+            f"{path}: {name} has shape {list(values.shape)} or holds NaN or infinity. Give finite"
+            " numbers, one row a sample."
+        )
+    return values.float()

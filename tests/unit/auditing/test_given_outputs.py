@@ -1,0 +1,258 @@
+"""Audits of outputs alone: the same numbers as with the models, and every fault named."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+from typer.testing import CliRunner
+
+import unspan
+from unspan.audit_record.vocabulary import ReferenceKind, Topic, Verdict
+from unspan.cli import app, main
+from unspan.errors import DataError, UsageError
+from unspan.zoo import DigitsCNN
+
+
+def outputs(seed=0, n=240, hidden=False, classes=3):
+    """Arrays of a made-up model whose scores name the class, or hide class 0."""
+    found = {}
+    for part, count in (("fit", n), ("test", n // 2)):
+        generator = torch.Generator().manual_seed(100 + count)
+        labels = torch.arange(count) % classes
+        noise = torch.Generator().manual_seed(seed)
+        features = torch.randn(count, 6, generator=generator) + 2 * torch.eye(6)[labels]
+        features = features + 0.1 * torch.randn(count, 6, generator=noise)
+        if hidden:
+            moved = 2 * torch.eye(6)[torch.randint(1, classes, (count,), generator=noise)]
+            features = torch.where(
+                (labels == 0)[:, None], features - 2 * torch.eye(6)[0] + moved, features
+            )
+        found |= {
+            f"{part}_features": features.numpy(),
+            f"{part}_scores": features[:, :classes].numpy(),
+            f"{part}_labels": labels.numpy(),
+        }
+    return found
+
+
+def written(folder, **arrays):
+    paths = {}
+    for name, one in arrays.items():
+        paths[name] = folder / f"{name}.npz"
+        np.savez(paths[name], **one)
+    return paths
+
+
+@pytest.fixture
+def files(tmp_path):
+    return written(
+        tmp_path,
+        before=outputs(),
+        after=outputs(1, hidden=True),
+        **{f"retrained{i}": outputs(10 + i, hidden=True) for i in range(3)},
+    )
+
+
+def audited(files, **given):
+    references = [path for name, path in files.items() if name.startswith("retrained")]
+    return unspan.audit_outputs(
+        files["before"],
+        files["after"],
+        **{"references": references, "classes": [0], "pictures": False} | given,
+    )
+
+
+def test_outputs_of_an_erased_and_of_an_untouched_model(files, tmp_path):
+    found = audited(files, cache=tmp_path / "cache")
+    assert found.verdict in (Verdict.LIKE_RETRAINED, Verdict.NOT_MEASURABLE, Verdict.INCONCLUSIVE)
+    assert found.trusted and found.record.reference.count == 3
+    untouched = audited(files | {"after": files["before"]}, cache=tmp_path / "cache")
+    assert untouched.verdict is Verdict.RETAINED
+    left_out = {topic for one in found.record.not_run for topic in one.topics}
+    assert {Topic.SWEEP, Topic.LEAKAGE, Topic.STABILITY} <= left_out
+    assert found.to_html() and found.to_markdown()
+
+
+def test_without_references_only_absolute_bounds_decide(files, tmp_path):
+    found = audited(files, references=[], cache=tmp_path / "cache")
+    assert found.record.reference.kind is ReferenceKind.NONE
+    assert found.verdict is not Verdict.LIKE_RETRAINED
+    seen = audited(files | {"after": files["before"]}, references=[], cache=tmp_path / "cache")
+    assert seen.verdict is Verdict.RETAINED
+
+
+def test_scores_alone_are_enough(files, tmp_path):
+    """What an API answers."""
+    answers = {}
+    for name in files:
+        stored = np.load(files[name])
+        answers[name] = {key: stored[key] for key in stored if not key.endswith("features")}
+    found = audited(written(tmp_path, **answers), cache=tmp_path / "cache")
+    assert {one.identity.kind.value for one in found.record.attacks} >= {
+        "own_answer",
+        "output_signature",
+        "linear_probe",
+    }
+
+
+def test_labels_and_marks_are_needed_once(files, tmp_path):
+    lean = {}
+    for name in files:
+        stored = np.load(files[name])
+        lean[name] = {key: stored[key] for key in stored}
+        if name != "before":
+            del lean[name]["fit_labels"], lean[name]["test_labels"]
+    whole = audited(files, cache=tmp_path / "cache")
+    again = audited(written(tmp_path, **lean), cache=tmp_path / "cache")
+    assert [one.erased for one in again.record.attacks] == [
+        one.erased for one in whole.record.attacks
+    ]
+
+
+def test_marked_samples_are_a_request_of_samples(files, tmp_path):
+    marked = {}
+    for name in files:
+        stored = np.load(files[name])
+        marked[name] = {key: stored[key] for key in stored}
+        for part in ("fit", "test"):
+            marked[name][f"{part}_forget"] = np.arange(len(stored[f"{part}_labels"])) < 30
+    found = audited(written(tmp_path, **marked), classes=[], cache=tmp_path / "cache")
+    assert found.record.request.kind == "samples" and found.record.request.test_samples == 30
+
+
+def test_the_same_numbers_as_with_the_models(tmp_path):
+    torch.manual_seed(0)
+    models = {name: DigitsCNN().eval() for name in ("before", "after", "retrained0")}
+    x, labels = torch.rand(200, 1, 8, 8), torch.arange(200) % 10
+    fit, test = (TensorDataset(x[rows], labels[rows]) for rows in (slice(120), slice(120, 200)))
+    request = unspan.Request.by_class(fit, 3).with_test(test)
+    by_models = unspan.audit(
+        models["before"],
+        models["after"],
+        request,
+        references=[models["retrained0"]],
+        pictures=False,
+        cache=tmp_path / "cache",
+    )
+    files = {}
+    for name, model in models.items():
+        files[name] = {}
+        for part, data in (("fit", fit), ("test", test)):
+            given, marks = data.tensors
+            with torch.no_grad():
+                files[name][f"{part}_scores"] = model(given).numpy()
+            files[name][f"{part}_features"] = unspan.features(model, given).numpy()
+            files[name][f"{part}_labels"] = marks.numpy()
+    paths = written(tmp_path, **files)
+    alone = audited(paths, classes=[3], cache=tmp_path / "cache")
+    known = {one.identity: one for one in alone.record.attacks}
+    views = [one for one in by_models.record.attacks if one.identity not in known]
+    assert {"views" in one.attack for one in views} == {True}
+    for one in by_models.record.attacks:
+        if one.identity in known:
+            assert known[one.identity].erased == pytest.approx(one.erased, abs=1e-6), one.attack
+            assert known[one.identity].reference == pytest.approx(one.reference, abs=1e-6)
+
+
+def broken(change):
+    def write(arrays):
+        return change(arrays) or arrays
+
+    return write
+
+
+FAULTS = {
+    "no labels": (lambda a: a.pop("fit_labels"), UsageError, "fit_labels"),
+    "no features and no scores": (
+        lambda a: (a.pop("test_features"), a.pop("test_scores")),
+        UsageError,
+        "give test_features, test_scores",
+    ),
+    "another number of rows": (
+        lambda a: a.update(test_scores=a["test_scores"][:-1]),
+        DataError,
+        "one row a sample",
+    ),
+    "NaN": (
+        lambda a: a.update(fit_features=np.full_like(a["fit_features"], np.nan)),
+        DataError,
+        "NaN",
+    ),
+    "nothing to forget": (
+        lambda a: a.update(test_labels=np.ones_like(a["test_labels"])),
+        DataError,
+        "0 of 120 samples",
+    ),
+    "one dimension": (
+        lambda a: a.update(fit_scores=a["fit_scores"][:, 0]),
+        DataError,
+        "fit_scores",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_fault_of_a_file_is_named(fault, tmp_path):
+    change, error, said = FAULTS[fault]
+    arrays = outputs()
+    change(arrays)
+    files = written(tmp_path, before=arrays, after=arrays)
+    with pytest.raises(error, match=said):
+        audited(files, cache=tmp_path / "cache")
+
+
+def test_files_of_other_samples_are_refused(tmp_path):
+    other = outputs(1)
+    other["test_labels"] = other["test_labels"][::-1].copy()
+    with pytest.raises(DataError, match="test_labels differs"):
+        audited(written(tmp_path, before=outputs(), after=other), cache=tmp_path / "cache")
+
+
+def test_the_same_file_twice_is_no_second_reference(tmp_path):
+    files = written(
+        tmp_path, before=outputs(), after=outputs(1), retrained0=outputs(2), retrained1=outputs(2)
+    )
+    with pytest.raises(UsageError, match="the same model"):
+        audited(files, cache=tmp_path / "cache")
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04 broken"])
+def test_what_is_no_file_of_outputs_is_refused(content, tmp_path):
+    (tmp_path / "before.npz").write_bytes(content)
+    with pytest.raises(UsageError, match="cannot be read as outputs"):
+        unspan.audit_outputs(tmp_path / "before.npz", tmp_path / "before.npz", classes=[0])
+
+
+def test_arrays_of_python_objects_are_not_read(tmp_path):
+    np.savez(tmp_path / "x.npz", fit_labels=np.array([{}, {}], dtype=object))
+    with pytest.raises(UsageError, match="cannot be read as outputs"):
+        unspan.audit_outputs(tmp_path / "x.npz", tmp_path / "x.npz", classes=[0])
+
+
+def test_the_command(files, tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("cat\ndog\nowl\n")
+    out = tmp_path / "audit"
+    words = ["audit", files["before"], files["before"], "--outputs", "--forget", "cat"]
+    words += ["--classes", names, "--out", out, "--no-pictures", "--fail-on", "retained"]
+    words += ["--cache", tmp_path / "cache"]
+    assert CliRunner().invoke(app, list(map(str, words))).exit_code == 6
+    record = json.loads((out / "audit.json").read_text())
+    assert record["request"]["selector"] == ["cat"] and record["verdict"] == "RETAINED"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--forget", "deer"], "give the label, a whole number"),
+        (["--forget", "0", "--data", "photos"], "--data is about models or data"),
+        (["--forget", "0", "--feature-layer", "fc"], "--feature-layer is about models or data"),
+    ],
+)
+def test_options_that_say_nothing_are_refused(words, said, files, tmp_path, monkeypatch, capsys):
+    given = ["audit", str(files["before"]), str(files["after"]), "--outputs", *words]
+    monkeypatch.setattr("sys.argv", ["unspan", *given, "--out", str(tmp_path / "audit")])
+    assert main() == 2
+    assert said in capsys.readouterr().err
