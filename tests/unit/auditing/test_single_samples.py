@@ -149,3 +149,14 @@ def test_rates_of_false_positives_need_enough_unseen_samples():
     ]
     assert [one.value is None for one in rows] == 2 * [False, True, True]
     assert "10000 needed" in rows[2].note and "1000 needed" in rows[1].note
+
+
+def test_a_reference_is_judged_by_the_others_alone():
+    fit, test = models(leak=1.5)
+    found = attacked(fit, test)
+    assert list(found) == list(MODELS)
+    for part in (fit, test):
+        part["after"] = part["reference 1"]
+    alone = sample_attack(fit, test, ["reference 2"], by_class=True)
+    assert list(alone) == ["before", "after"]
+    assert torch.equal(alone["after"][1].members, found["reference 1"][1].members)
