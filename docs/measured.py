@@ -107,7 +107,25 @@ def values() -> dict[str, str]:
             f"{key}_own": shown(row.own),
             f"{key}_others": shown(row.others),
         }
-    return found | benchmarked()
+    return found | benchmarked() | membership()
+
+
+def membership() -> dict[str, str]:
+    """What pages say of `experiments/membership.py`, with the most networks."""
+    found = json.loads((ROOT / "results" / "membership.json").read_text("utf-8"))
+    values = {}
+    for row in found["attacks"]:
+        kind = row["target"]
+        values |= {
+            f"lira_offline_{kind}": f"{row['LiRA, offline']:.2f}",
+            f"lira_unseen_{kind}": f"{row['LiRA, online, unseen by all']:.2f}",
+            f"lira_swapped_{kind}": f"{row['LiRA, online, swapped']:.2f}",
+        }
+    null = found["challenge"][0]
+    return values | {
+        "challenge_models": str(null["models"]),
+        "challenge_null": f"{null['forgetting quality']:.2f}",
+    }
 
 
 # what pages say of the benchmark: name of the substitution, table, label of the row, key

@@ -67,6 +67,16 @@ Digits, class 3: models of which the truth is known, in percent of 1,000 draws o
 and of the retrained networks. n is the number of forgotten test samples. From `results/operating/`
 (`python experiments/operating_characteristics.py`)."""
 
+MEMBERSHIP = """## Which single samples were in the training data
+
+Digits, 200 random samples; small networks. AUC of each attack on networks that learned the samples
+and on retrained ones, by the number of other networks of each kind that the attacker has. 0.5 is
+guessing. Swapped networks were trained on other samples in place of the 200.
+
+Below: the score of the 2023 unlearning challenge. 1 means that no rule tells a network from
+retrained ones by any sample. The first row is what retraining itself gets. From
+`results/membership.json` (`python experiments/membership.py`)."""
+
 
 def page() -> str:
     """The page as Markdown."""
@@ -81,6 +91,7 @@ def page() -> str:
         parts += [f"### {title}", _baked(ROOT / "results" / f"{file}.json")]
     parts.append("From `results/bake*.json` (`python experiments/bake.py`).")
     parts += [OPERATING, (ROOT / "results" / "operating.md").read_text("utf-8")]
+    parts += [MEMBERSHIP, (ROOT / "results" / "membership.md").read_text("utf-8")]
     parts += [LEAK, _leak(), COLLAPSE]
     return "\n\n".join(parts) + "\n"
 

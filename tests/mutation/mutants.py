@@ -28,6 +28,48 @@ LINEAR_PROBE = "tests/unit/metrics/test_linear_probe.py"
 # its file and its name
 MUTANTS: list[Mutant] = [
     (
+        "metrics/rmia.py",
+        "own * size / (size - 1)",
+        "own",
+        "tests/unit/metrics/test_membership.py",
+        "test_each_sample_of_the_population_is_compared_with_the_others",
+    ),
+    (
+        "metrics/lira.py",
+        "torch.where(count >= OWN_VARIANCE, own, shared)",
+        "shared.expand_as(own)",
+        "tests/unit/metrics/test_lira.py",
+        "test_ratios_are_those_of_the_paper_written_out",
+    ),
+    (
+        "metrics/membership.py",
+        "(members.double() > ordered[place]).sum()",
+        "(members.double() >= ordered[place]).sum()",
+        "tests/unit/metrics/test_membership.py",
+        "test_ties_with_non_members_are_no_detections",
+    ),
+    (
+        "auditing/single_samples.py",
+        "for one in references if one != name]",
+        "for one in references]",
+        "tests/unit/auditing/test_single_samples.py",
+        "test_a_reference_is_judged_by_the_others_alone",
+    ),
+    (
+        "auditing/verdict_rule.py",
+        "one.interval(1 - LEVEL / len(attacks))",
+        "one.interval()",
+        "tests/unit/auditing/test_verdict_rule.py",
+        "test_intervals_of_single_samples_hold_for_all_attacks_together",
+    ),
+    (
+        "metrics/challenge.py",
+        "_one_threshold(higher, lower), _two_thresholds(narrow, wide)",
+        "_one_threshold(higher, lower), _one_threshold(higher, lower)",
+        "tests/unit/metrics/test_challenge.py",
+        "test_epsilon_is_the_best_over_all_rules_written_out",
+    ),
+    (
         "methods/descent.py",
         "return cross_entropy(scores",
         "return -cross_entropy(scores",

@@ -116,7 +116,7 @@ def _arrays(path: Path) -> dict[str, Tensor]:
         with np.load(path, allow_pickle=False) as stored:
             known = [f"{part}_{name}" for part in _PARTS for name in _NAMES]
             return {name: torch.from_numpy(stored[name]) for name in known if name in stored}
-    except (OSError, ValueError, TypeError, EOFError) as error:
+    except (OSError, ValueError, TypeError, EOFError, BadZipFile) as error:
         raise UsageError(
             f"{path} cannot be read as outputs: {error}. Write it with numpy.savez, one array for"
             " each name; see the page 'Outputs alone' of the documentation."

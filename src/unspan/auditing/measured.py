@@ -66,9 +66,11 @@ def measure(case: Case) -> Measurements:
     attacks = decision.attacks
     box = white_box(case)
     scores = other_scores(case, readings)
+    single = single_samples(case) if case.is_compared else None
     samples = None
-    if case.is_compared:
-        samples = single_samples(case)
+    if single is not None:
+        samples = single.result
+        scores += single.rows
     if samples is not None and not case.by_class:
         attacks = [samples, *attacks]
     word = together(attacks)

@@ -45,7 +45,7 @@ _REFERENCE_NOTE = {
 }
 _NO_MEMBERSHIP = NotRun(
     [Topic.MEMBERSHIP],
-    "membership of single samples (RMIA)",
+    "membership of single samples (RMIA, LiRA)",
     (
         "needs class scores that differ, labels, twenty unseen samples of the class, and models"
         " trained without the samples (--reference)"

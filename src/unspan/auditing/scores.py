@@ -26,6 +26,7 @@ from unspan.metrics.score import Reading, Score
 
 Head = tuple[Tensor, Tensor]
 Row = ScoreRow
+UNSEEN_SPLIT = "train forget against unseen"
 
 
 def row(group: ScoreGroup, model: str, score: Score, kind: ScoreKind = ScoreKind.OTHER) -> Row:
@@ -103,7 +104,6 @@ def membership(name: str, fit: Outputs, test: Outputs, unseen: Tensor, seed: int
             trained on.
         seed: of cuts and splits.
     """
-    split = "train forget against unseen"
     try:
         members, others = losses(fit.rows(fit.forget)), losses(test.rows(unseen))
     except DataError as error:
@@ -111,15 +111,17 @@ def membership(name: str, fit: Outputs, test: Outputs, unseen: Tensor, seed: int
             row(
                 ScoreGroup.MEMBERSHIP,
                 name,
-                Score(name="membership, loss attack", value=None, split=split, note=str(error)),
+                Score(
+                    name="membership, loss attack", value=None, split=UNSEEN_SPLIT, note=str(error)
+                ),
             )
         ]
-    published = published_loss_attack(members, others, split, seed=seed)
+    published = published_loss_attack(members, others, UNSEEN_SPLIT, seed=seed)
     return [
         row(ScoreGroup.MEMBERSHIP, name, published, ScoreKind.PUBLISHED_MEMBERSHIP),
         *(
             row(ScoreGroup.MEMBERSHIP, name, score)
-            for score in loss_attack(members, others, split, seed=seed)
+            for score in loss_attack(members, others, UNSEEN_SPLIT, seed=seed)
         ),
     ]
 

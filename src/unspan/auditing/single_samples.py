@@ -3,25 +3,81 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from unspan.audit_record.record import AttackResult
+from unspan.audit_record.record import AttackResult, ScoreRow
+from unspan.audit_record.vocabulary import ScoreGroup
 from unspan.auditing.case import Case
+from unspan.auditing.scores import UNSEEN_SPLIT, row
 from unspan.auditing.verdict_rule import judge_members
 from unspan.metrics.identity import AttackId, AttackKind
-from unspan.metrics.lira import lira_scores, scaled_logits
+from unspan.metrics.lira import lira_scores, log_probability, scaled_logits
+from unspan.metrics.membership import membership_scores
 from unspan.metrics.outputs import Outputs
-from unspan.metrics.rmia import rmia_scores
+from unspan.metrics.rmia import DEFAULT_A, rmia_leave_one_out
 from unspan.metrics.score import Reading, auc_reading
 
-_FEWEST = 10  # samples of a class in the population
+FEWEST = 20  # unseen samples of a class: fewer are no population
+_TELLS = 50  # samples of the request, and unseen ones, that tell which a is best
+_GRID = sorted((step / 10 for step in range(11)), key=lambda a: abs(a - DEFAULT_A))
 _TIED = 0.5  # of the scores on one value: the attack is saturated, and its AUC says nothing
+Pair = tuple[Tensor, Tensor]  # scaled logits of the request, and of unseen samples, of one class
+_NAMES = {AttackKind.MEMBERSHIP: "RMIA", AttackKind.MEMBERSHIP_LIKELIHOOD: "LiRA"}
 
 
-def single_samples(case: Case) -> AttackResult | None:
+@dataclass(frozen=True)
+class SampleAttack:
+    """What one attack says of each sample, by one model. Higher means that it was trained on.
+
+    Attributes:
+        kind: which attack.
+        members: `[m]` scores of the request.
+        others: `[r]` scores of samples that no model saw; the same samples for every attack.
+        note: for the reader.
+    """
+
+    kind: AttackKind
+    members: Tensor
+    others: Tensor
+    note: str = ""
+
+    @property
+    def reading(self) -> Reading:
+        """The AUC; 0.5 is what a model that never saw the samples gives."""
+        name = f"membership of single samples ({_NAMES[self.kind]})"
+        area = auc_reading(name, self.members, self.others)
+        return replace(area, identity=AttackId(self.kind))
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether most scores are one value."""
+        scores = torch.cat([self.members, self.others])
+        return int(scores.unique(return_counts=True)[1].max()) > _TIED * len(scores)
+
+    def rows(self, model: str) -> list[ScoreRow]:
+        """AUC and true positives at low false-positive rates, for the report."""
+        found = membership_scores(_NAMES[self.kind], self.members, self.others, UNSEEN_SPLIT)
+        noted = [one if one.note else replace(one, note=self.note) for one in found]
+        return [row(ScoreGroup.MEMBERSHIP, model, one) for one in noted]
+
+
+@dataclass(frozen=True)
+class SingleSamples:
+    """The sample-level attack of an audit.
+
+    Attributes:
+        result: how the strongest attack reads the erased model.
+        rows: every attack on every model.
+    """
+
+    result: AttackResult
+    rows: list[ScoreRow]
+
+
+def single_samples(case: Case) -> SingleSamples | None:
     """The sample-level attack; an AUC of 0.5 is what a model that never saw the samples gives.
 
     None where it cannot be measured: no unseen samples, labels or scores, or scores that are tied.
@@ -29,7 +85,11 @@ def single_samples(case: Case) -> AttackResult | None:
     if not case.unseen_retained:
         return None
     found = sample_attack(case.fit, case.test, case.references, case.by_class)
-    return judge_members(found["before"], found["after"]) if found else None
+    if not found:
+        return None
+    before, after = ([one.reading for one in found[name]] for name in ("before", "after"))
+    rows = [line for name, own in found.items() for one in own for line in one.rows(name)]
+    return SingleSamples(judge_members(before, after), rows)
 
 
 def sample_attack(
@@ -37,110 +97,128 @@ def sample_attack(
     test: Mapping[str, Outputs],
     references: Sequence[str],
     by_class: bool,
-) -> dict[str, list[Reading]]:
-    """RMIA and LiRA with models that never saw the samples: AUC of the request against unseen
-    samples, in the original and the erased model.
+) -> dict[str, list[SampleAttack]]:
+    """RMIA and LiRA with models that never saw the samples, by model: the original, the erased one,
+    and each reference with the others as references, which shows what the attacks read where there
+    is nothing.
 
     The population of RMIA is of the sample's own class: to a model that forgot a class, samples of
-    other classes are all more probable, and every score would be 0. Half of the unseen samples of a
-    class are its population, and members are held against the other half. Unseen are test samples
-    of the forgotten class for a class request, else the retained test samples. Nothing where scores
-    are tied in either model, or no class has enough samples.
+    other classes are all more probable, and every score would be 0. Both attacks are judged on the
+    same samples. Unseen are test samples of the forgotten class for a class request, else the
+    retained test samples. Nothing where scores are tied in the original or the erased model, or no
+    class has enough samples.
     """
-    found = {}
     for name in ("before", "after"):
-        known, tested = fit[name], test[name]
-        if known.logits is None or known.logits.shape[1] < 2:
+        logits = fit[name].logits
+        if logits is None or logits.shape[1] < 2:
             return {}
-        if bool((known.labels[known.forget] < 0).any()):
+    known, tested = fit["before"], test["before"]
+    if bool((known.labels[known.forget] < 0).any()):
+        return {}
+    unseen = (tested.forget if by_class else ~tested.forget) & (tested.labels >= 0)
+    classes = _classes(known, tested.labels, unseen)
+    if not classes:
+        return {}
+    sure = _scaled(fit, test, classes)
+    a, why = _chosen(sure["before"], [sure[one] for one in references])
+    found = {}
+    for name in ("before", "after", *references):
+        never = [sure[one] for one in references if one != name]
+        if not never:
+            continue
+        attacks = [_rmia(sure[name], never, a, why, by_class), _lira(sure[name], never)]
+        is_tied = any(one.is_tied for one in attacks)
+        if is_tied and name in ("before", "after"):
             return {}
-        unseen = (tested.forget if by_class else ~tested.forget) & (tested.labels >= 0)
-        members, others = _scores(fit, test, name, references, unseen, by_class)
-        if not len(members) or not len(others) or _is_tied(torch.cat([members, others])):
-            return {}
-        area = auc_reading("membership of single samples (RMIA)", members, others)
-        surer = [
-            _likelihoods(outputs, name, references, rows)
-            for outputs, rows in ((fit, known.forget), (test, unseen))
-        ]
-        ratio = auc_reading("membership of single samples (LiRA)", *surer)
-        found[name] = [
-            replace(area, identity=AttackId(AttackKind.MEMBERSHIP)),
-            replace(ratio, identity=AttackId(AttackKind.MEMBERSHIP_LIKELIHOOD)),
-        ]
+        if not is_tied:
+            found[name] = attacks
     return found
 
 
-def _likelihoods(
-    outputs: Mapping[str, Outputs], name: str, references: Sequence[str], rows: Tensor
-) -> Tensor:
-    """Scores `[n]` of LiRA for some rows."""
+def _classes(known: Outputs, labels: Tensor, unseen: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Rows of the request and unseen rows, for each class that has enough of these."""
+    found = []
+    for label in known.labels[known.forget].unique().tolist():
+        own = ((labels == label) & unseen).nonzero()[:, 0]
+        if len(own) >= FEWEST:
+            found.append((((known.labels == label) & known.forget).nonzero()[:, 0], own))
+    return found
 
-    def sure(one: Outputs) -> Tensor:
+
+def _scaled(
+    fit: Mapping[str, Outputs],
+    test: Mapping[str, Outputs],
+    classes: Sequence[tuple[Tensor, Tensor]],
+) -> dict[str, list[Pair]]:
+    """Scaled logits of the request and of unseen samples, for each class, by model."""
+
+    def sure(one: Outputs, rows: Tensor) -> Tensor:
         assert one.logits is not None
         return scaled_logits(one.logits[rows], one.labels[rows])
 
-    return lira_scores(sure(outputs[name]), torch.stack([sure(outputs[one]) for one in references]))
+    return {
+        name: [(sure(fit[name], mine), sure(test[name], own)) for mine, own in classes]
+        for name in fit
+    }
 
 
-def _scores(
-    fit: Mapping[str, Outputs],
-    test: Mapping[str, Outputs],
-    name: str,
-    references: Sequence[str],
-    unseen: Tensor,
+def _chosen(original: Sequence[Pair], references: Sequence[Sequence[Pair]]) -> tuple[float, str]:
+    """The a of RMIA that tells most in the original, and a note.
+
+    Its authors choose a by an attack on another model of which they know what it saw. References
+    saw nothing of the request and all of the rest, so the original is the one such model here. The
+    erased model has no part in the choice.
+    """
+    members, others = (sum(len(pair[place]) for pair in original) for place in (0, 1))
+    if min(members, others) < _TELLS:
+        return DEFAULT_A, f"a = {DEFAULT_A:g}, not chosen: fewer than {_TELLS} samples a side"
+    areas = {}
+    for a in _GRID:
+        scores = _rmia_scores(original, references, [a] * len(original))
+        areas[a] = auc_reading("", *scores).value
+    best = max(areas, key=areas.__getitem__)
+    return best, f"a = {best:g}, chosen on the original"
+
+
+def _rmia(
+    audited: Sequence[Pair],
+    references: Sequence[Sequence[Pair]],
+    a: float,
+    why: str,
     by_class: bool,
-) -> tuple[Tensor, Tensor]:
-    """Scores of the members and of unseen samples, class by class."""
-    known, labels = fit[name], test[name].labels
-    members, others = [torch.empty(0).double()], [torch.empty(0).double()]
-    for label in known.labels[known.forget].unique().tolist():
-        own = ((labels == label) & unseen).nonzero()[:, 0]
-        population, outside = own[::2], own[1::2]
-        if len(population) < _FEWEST:
-            continue
-        mine = ((known.labels == label) & known.forget).nonzero()[:, 0]
-        among = _log_probabilities(test, name, references, population)
-        a = _trust(among[0], by_class)
-        of_members = _log_probabilities(fit, name, references, mine)
-        of_others = _log_probabilities(test, name, references, outside)
-        members.append(rmia_scores(*of_members, *among, a=a))
-        others.append(rmia_scores(*of_others, *among, a=a))
-    return torch.cat(members), torch.cat(others)
-
-
-def _trust(population: Tensor, by_class: bool) -> float:
-    """How far the references' probabilities count as they are: a of RMIA.
-
-    Where the model forgot the class as the references never knew it, all of them are small, and
-    only their ratio tells (a = 1). Otherwise a is that of the authors.
-
-    Args:
-        population: log-probabilities of the class by the audited model.
-        by_class: the references never saw the class.
+) -> SampleAttack:
+    """RMIA with a = 1 for a class that the model forgot as the references never knew it: all
+    probabilities are small then, and only their ratio tells.
     """
-    is_forgotten = float(population.median().exp()) < 0.5
-    return 1.0 if by_class and is_forgotten else 0.3
+    forgotten = [by_class and float(others.median()) < 0 for _, others in audited]
+    each = [1.0 if gone else a for gone in forgotten]
+    note = "a = 1, where the class was forgotten" if any(forgotten) else why
+    return SampleAttack(AttackKind.MEMBERSHIP, *_rmia_scores(audited, references, each), note)
 
 
-def _is_tied(scores: Tensor) -> bool:
-    """Whether most scores are one value."""
-    counts = scores.unique(return_counts=True)[1]
-    return int(counts.max()) > _TIED * len(scores)
-
-
-def _log_probabilities(
-    outputs: Mapping[str, Outputs], name: str, references: Sequence[str], rows: Tensor
+def _rmia_scores(
+    audited: Sequence[Pair], references: Sequence[Sequence[Pair]], a: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
-    """`[n]` log-probabilities of the true class by a model, and `[references, n]` by each
-    reference.
-    """
-    own = _log_probability(outputs[name], rows)
-    theirs = torch.stack([_log_probability(outputs[one], rows) for one in references])
-    return own, theirs
+    """Scores of members and of unseen samples, each class with an a of its own."""
+    scores = []
+    for place, own in enumerate(audited):
+        members, others = (
+            (log_probability(own[side]), log_probability(_stacked(references, place, side)))
+            for side in (0, 1)
+        )
+        scores.append(rmia_leave_one_out(members, others, a=a[place]))
+    return torch.cat([one[0] for one in scores]), torch.cat([one[1] for one in scores])
 
 
-def _log_probability(one: Outputs, rows: Tensor) -> Tensor:
-    assert one.logits is not None
-    every = one.logits[rows].double().log_softmax(1)
-    return every.gather(1, one.labels[rows][:, None]).squeeze(1)
+def _lira(audited: Sequence[Pair], references: Sequence[Sequence[Pair]]) -> SampleAttack:
+    """LiRA, with one variance for members and unseen samples of all classes."""
+    own = [part for pair in audited for part in pair]
+    theirs = [_stacked(references, place, side) for place in range(len(audited)) for side in (0, 1)]
+    scores = lira_scores(torch.cat(own), torch.cat(theirs, 1)).split([len(part) for part in own])
+    members, others = torch.cat(scores[::2]), torch.cat(scores[1::2])
+    return SampleAttack(AttackKind.MEMBERSHIP_LIKELIHOOD, members, others)
+
+
+def _stacked(references: Sequence[Sequence[Pair]], place: int, side: int) -> Tensor:
+    """Scaled logits `[references, n]` of one class, of the request (0) or of unseen samples (1)."""
+    return torch.stack([one[place][side] for one in references])

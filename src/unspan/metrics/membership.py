@@ -5,7 +5,7 @@ two-sided.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ from unspan.errors import DataError
 from unspan.metrics.binary_logistic import fit_logistic
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.score import Reading, Score, auc_reading, share_interval, unmeasured
+
+RATES = (0.01, 0.001)  # false-positive rates at which attacks are read
 
 
 def losses(outputs: Outputs) -> Tensor:
@@ -94,10 +96,10 @@ def loss_attack(
     *,
     splits: int = 5,
     seed: int = 0,
-    fpr: float = 0.01,
+    rates: Sequence[float] = RATES,
     clip: float = 100.0,
 ) -> list[Score]:
-    """Balanced accuracy, AUC and TPR at a low FPR of a two-sided loss attack; lower is better, 0.5
+    """Balanced accuracy, AUC and TPR at low FPR of a two-sided loss attack; lower is better, 0.5
     (TPR: the FPR) is chance.
 
     Losses are clipped, standardised on the fit part, and given with their squares to a logistic
@@ -112,7 +114,7 @@ def loss_attack(
         split: which samples.
         splits: random halvings, stratified by group.
         seed: of the halvings.
-        fpr: false-positive rate; TPR is given only when `r >= 10 / fpr`.
+        rates: false-positive rates; a TPR is given only when `r >= 10 / rate`.
         clip: losses beyond it are cut, in nats.
 
     Raises:
@@ -125,15 +127,17 @@ def loss_attack(
         return [
             unmeasured(_BALANCED, reason, better="lower", split=split, n=n),
             unmeasured(_AUC, reason, unit="AUC", better="lower", split=split, n=n),
-            tpr_at_fpr(members, others, split, fpr=fpr),
+            *(tpr_at_fpr(members, others, split, fpr=rate) for rate in rates),
         ]
     groups = [part.double().clamp(-clip, clip) for part in (members, others)]
     if any(bool(part.isnan().any()) for part in groups):
         raise DataError("A loss is NaN: look for NaN in the class scores.")
     generator = torch.Generator().manual_seed(seed)
     halvings = [_halve(groups, generator) for _ in range(splits)]
-    rate = tpr_at_fpr(*halvings[0].scored, split, fpr=fpr)
-    return [*_over_halves(halvings, 2 * (smaller // 2), split, n, clip), rate]
+    return [
+        *_over_halves(halvings, 2 * (smaller // 2), split, n, clip),
+        *(tpr_at_fpr(*halvings[0].scored, split, fpr=rate) for rate in rates),
+    ]
 
 
 _BALANCED = "membership balanced accuracy"
@@ -227,10 +231,36 @@ def _both_sides(values: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
     return torch.stack([z, z.square()], 1)
 
 
-def tpr_at_fpr(members: Tensor, others: Tensor, split: str, *, fpr: float = 0.01) -> Score:
+def membership_scores(
+    attack: str, members: Tensor, others: Tensor, split: str, *, rates: Sequence[float] = RATES
+) -> list[Score]:
+    """AUC and TPR at low FPR of an attack that scores each sample; lower is better, an AUC of 0.5
+    and a TPR equal to the FPR are chance.
+
+    Args:
+        attack: name.
+        members: `[m]` scores of forget samples, higher means member.
+        others: `[r]` scores of samples that no model saw.
+        split: which samples.
+        rates: false-positive rates; each needs `r >= 10 / rate`, else its value is None.
+    """
+    name = f"{attack} AUC"
+    n = len(members) + len(others)
+    if min(len(members), len(others)) == 0:
+        area = unmeasured(name, "a group is empty.", unit="AUC", better="lower", split=split, n=n)
+    else:
+        area = replace(auc_reading(name, members, others).score(split), n=n)
+    low = (tpr_at_fpr(members, others, split, fpr=rate, attack=attack) for rate in rates)
+    return [area, *low]
+
+
+def tpr_at_fpr(
+    members: Tensor, others: Tensor, split: str, *, fpr: float = 0.01, attack: str = "membership"
+) -> Score:
     """Share of members above the score that at most `fpr` of the non-members exceed; lower is
     better, `fpr` is chance.
 
+    The threshold is one of the non-members' scores, and members that tie with it are not counted.
     The interval also counts that the threshold is estimated: order statistics that enclose the true
     quantile with 97.5 %, and exact shares of members above either with 97.5 %. Wider than 95 %,
     never narrower.
@@ -240,8 +270,9 @@ def tpr_at_fpr(members: Tensor, others: Tensor, split: str, *, fpr: float = 0.01
         others: `[r]` scores of non-members; fewer than `10 / fpr` give value None.
         split: which samples.
         fpr: false-positive rate.
+        attack: name.
     """
-    name = f"membership TPR at {100 * fpr:g} % FPR"
+    name = f"{attack} TPR at {100 * fpr:g} % FPR"
     n = len(others)
     need = round(10 / fpr)
     if n < need or len(members) == 0:

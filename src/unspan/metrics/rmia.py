@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from unspan.errors import DataError, UsageError
-from unspan.metrics.membership import tpr_at_fpr
-from unspan.metrics.score import Score, auc_reading
+
+DEFAULT_A = 0.3  # of the authors, where it is not chosen
 
 
 def rmia_scores(
@@ -18,7 +18,7 @@ def rmia_scores(
     audited_population: Tensor,
     reference_population: Tensor,
     *,
-    a: float = 0.3,
+    a: float = DEFAULT_A,
     gamma: float = 1.0,
 ) -> Tensor:
     """Share of population samples z that x dominates: `P_z[(p_x / q_x) / (p_z / q_z) > gamma]`,
@@ -65,46 +65,27 @@ def rmia_scores(
     return torch.searchsorted(z, (x - math.log(gamma)).contiguous(), right=False).double() / len(z)
 
 
+def rmia_leave_one_out(
+    members: tuple[Tensor, Tensor], population: tuple[Tensor, Tensor], *, a: float = DEFAULT_A
+) -> tuple[Tensor, Tensor]:
+    """RMIA scores of members `[n]`, and of the population itself `[z]`, gamma 1.
+
+    Each sample of the population is compared with the others of it, so that none has to be set
+    aside. Where members and population do not differ, the AUC of the two is 1/2.
+
+    Args:
+        members: log-probabilities `[n]` in the audited model and `[m, n]` in the references.
+        population: `[z]` and `[m, z]`, of samples that no model was trained on; z at least 2.
+        a: as in `rmia_scores`.
+    """
+    size = len(population[0])
+    if size < 2:
+        raise DataError(f"A population of {size} leaves no other sample to compare with.")
+    own = rmia_scores(*population, *population, a=a)  # no sample dominates itself
+    return rmia_scores(*members, *population, a=a), own * size / (size - 1)
+
+
 def _ratio(audited: Tensor, references: Tensor, a: float) -> Tensor:
     """`log(p / q)`."""
     out = references.double().exp().mean(0)
     return audited.double() - torch.log(((1 + a) * out + 1 - a) / 2).clamp_min(-700)
-
-
-def rmia(
-    members: Tensor, others: Tensor, split: str, *, rates: tuple[float, ...] = (0.01, 0.001)
-) -> list[Score]:
-    """AUC and TPR at low FPR of RMIA scores; lower is better, an AUC of 0.5 and a TPR equal to the
-    FPR are chance.
-
-    Args:
-        members: `[m]` `rmia_scores` of forget samples.
-        others: `[r]` of samples that neither the audited nor the reference models saw.
-        split: which samples.
-        rates: false-positive rates; each needs `r >= 10 / rate`, else its value is None.
-    """
-    n = len(members) + len(others)
-    if min(len(members), len(others)) == 0:
-        area = Score(
-            name="RMIA AUC",
-            value=None,
-            unit="AUC",
-            better="lower",
-            split=split,
-            n=n,
-            note="not measurable: a group is empty.",
-        )
-    else:
-        reading = auc_reading("RMIA AUC", members, others)
-        low, high = reading.interval()
-        area = Score(
-            name="RMIA AUC",
-            value=reading.value,
-            low=low,
-            high=high,
-            unit="AUC",
-            better="lower",
-            split=split,
-            n=n,
-        )
-    return [area, *(tpr_at_fpr(members, others, split, fpr=rate) for rate in rates)]

@@ -472,6 +472,18 @@ def test_membership_of_a_class_request_is_judged_within_the_class(model, request
     assert 0.3 < area < 0.7
 
 
+def test_attacks_on_single_samples_stand_beside_what_they_read_in_the_references(audited):
+    found = audited[1]
+    for attack in ("RMIA", "LiRA"):
+        rows = rows_of(found, "membership", f"{attack} AUC")
+        assert set(rows) == {"before", "after", *(f"reference {i}" for i in (1, 2, 3))}
+        assert all(one["low"] < one["value"] < one["high"] for one in rows.values())
+    sizes = {one["n"] for one in rows_of(found, "membership", "RMIA AUC").values()}
+    assert sizes == {one["n"] for one in rows_of(found, "membership", "LiRA AUC").values()}
+    rates = rows_of(found, "membership", "LiRA TPR at 1 % FPR")
+    assert "1000 needed" in rates["after"]["note"]
+
+
 # ---- what a first reviewer got past the audit, or could not read in it ---------------------------
 
 

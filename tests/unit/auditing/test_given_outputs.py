@@ -156,13 +156,6 @@ def test_the_same_numbers_as_with_the_models(tmp_path):
             assert known[one.identity].reference == pytest.approx(one.reference, abs=1e-6)
 
 
-def broken(change):
-    def write(arrays):
-        return change(arrays) or arrays
-
-    return write
-
-
 FAULTS = {
     "no labels": (lambda a: a.pop("fit_labels"), UsageError, "fit_labels"),
     "no features and no scores": (
@@ -254,5 +247,7 @@ def test_the_command(files, tmp_path):
 def test_options_that_say_nothing_are_refused(words, said, files, tmp_path, monkeypatch, capsys):
     given = ["audit", str(files["before"]), str(files["after"]), "--outputs", *words]
     monkeypatch.setattr("sys.argv", ["unspan", *given, "--out", str(tmp_path / "audit")])
-    assert main() == 2
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
     assert said in capsys.readouterr().err

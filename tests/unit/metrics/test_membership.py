@@ -14,9 +14,15 @@ from sklearn.linear_model import LogisticRegression
 from unspan.errors import DataError, UsageError
 from unspan.metrics.binary_logistic import fit_logistic
 from unspan.metrics.member_rate import entropy, member_rate
-from unspan.metrics.membership import loss_attack, losses, published_loss_attack, tpr_at_fpr
+from unspan.metrics.membership import (
+    loss_attack,
+    losses,
+    membership_scores,
+    published_loss_attack,
+    tpr_at_fpr,
+)
 from unspan.metrics.outputs import Outputs
-from unspan.metrics.rmia import rmia, rmia_scores
+from unspan.metrics.rmia import rmia_leave_one_out, rmia_scores
 
 SHIFT = 0.3583  # of a standard normal: AUC 0.60
 
@@ -84,7 +90,7 @@ def test_no_leak_is_reported_as_none(size):
     areas = []
     for run in range(200):
         member, other = (torch.randn(size, generator=generator).exp() for _ in range(2))
-        accuracy, area, _ = loss_attack(member, other, "s", splits=3, seed=run)
+        accuracy, area, *_ = loss_attack(member, other, "s", splits=3, seed=run)
         covered += area.low <= 0.5 <= area.high
         wrong += not accuracy.low <= 0.5 <= accuracy.high
         areas.append(area.value)
@@ -141,7 +147,7 @@ def test_unequal_groups_do_not_put_a_floor_under_the_attack():
     """The release of DLFD gets |MIA - 0.5| = 0.2297 from the counts 332 and 123 alone."""
     member, other = draw(1, 332).exp(), draw(2, 123).exp()
     assert abs(published_loss_attack(member, other, "s").value - 0.5) < 0.15
-    accuracy, area, _ = loss_attack(member, other, "s")
+    accuracy, area, *_ = loss_attack(member, other, "s")
     assert accuracy.low <= 0.5 <= accuracy.high and area.low <= 0.5 <= area.high
 
 
@@ -168,7 +174,7 @@ def test_infinite_losses_are_clipped_and_nan_is_refused():
     assert published_loss_attack(member, other, "s").value is None
     with pytest.raises(DataError, match="NaN"):
         loss_attack(member * torch.nan, other, "s")
-    assert [one.value for one in loss_attack(member[:5], other[:5], "s")] == [None] * 3
+    assert [one.value for one in loss_attack(member[:5], other[:5], "s")] == [None] * 4
 
 
 def test_losses_are_cross_entropies():
@@ -272,9 +278,9 @@ def test_rmia_is_calibrated_and_finds_a_planted_leak():
                     log_p(hard + draw_one(500) + lift), log_p(hard + draw_one(2, 500)), z, z_refs
                 )
             )
-        area = rmia(groups[0], groups[1], "s")[0]
+        area = membership_scores("RMIA", groups[0], groups[1], "s")[0]
         covered += area.low <= 0.5 <= area.high
-        leak = rmia(groups[2], groups[1], "s")[0]
+        leak = membership_scores("RMIA", groups[2], groups[1], "s")[0]
         found += leak.low > 0.5
         assert leak.value < 0.75
     assert covered >= 186 and found >= 180
@@ -291,4 +297,52 @@ def test_rmia_survives_underflow_and_refuses_what_is_no_log_probability():
         rmia_scores(x, refs[0], z, z_refs)
     with pytest.raises(UsageError, match="gamma"):
         rmia_scores(x, refs, z, z_refs, gamma=0.5)
-    assert [one.value for one in rmia(x, x, "s")[1:]] == [None, None]
+    assert [one.value for one in membership_scores("RMIA", x, x, "s")[1:]] == [None, None]
+
+
+def test_no_model_has_an_area_where_a_group_is_empty():
+    found = membership_scores("RMIA", torch.zeros(0), torch.ones(3), "s")
+    assert [one.value for one in found] == [None] * 3 and "empty" in found[0].note
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 3), st.sampled_from([0.0, 0.3, 1.0]))
+def test_each_sample_of_the_population_is_compared_with_the_others(seed, m, a):
+    rng = np.random.default_rng(seed)
+    parts = [np.log(rng.uniform(0.01, 1, shape)) for shape in ((9,), (m, 9), (14,), (m, 14))]
+    x, refs, z, z_refs = (torch.from_numpy(part) for part in parts)
+    members, others = rmia_leave_one_out((x, refs), (z, z_refs), a=a)
+    assert torch.equal(members, rmia_scores(x, refs, z, z_refs, a=a))
+    for place in range(14):
+        rest = [i for i in range(14) if i != place]
+        one = rmia_scores(z[[place]], z_refs[:, [place]], z[rest], z_refs[:, rest], a=a)
+        assert float(others[place]) == pytest.approx(float(one))
+    with pytest.raises(DataError, match="population of 1"):
+        rmia_leave_one_out((x, refs), (z[:1], z_refs[:, :1]), a=a)
+
+
+def test_leaving_one_out_keeps_the_area_of_no_leak_at_one_half():
+    """Also of many small classes together, whose samples all reach the same few values."""
+    generator = torch.Generator().manual_seed(0)
+    covered, areas = 0, []
+    for _ in range(200):
+        groups = ([], [])
+        for _ in range(5):
+            draws = [torch.randn(3, size, generator=generator) - 1 for size in (12, 20)]
+            parts = [(log_p(one[0]), log_p(one[1:])) for one in draws]
+            for group, scores in zip(groups, rmia_leave_one_out(*parts), strict=True):
+                group.append(scores)
+        area = membership_scores("RMIA", *(torch.cat(group) for group in groups), "s")[0]
+        areas.append(area.value)
+        covered += area.low <= 0.5 <= area.high
+    assert sum(areas) / 200 == pytest.approx(0.5, abs=0.01) and covered >= 186
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([0.01, 0.002]))
+def test_scores_of_members_never_move_the_threshold(seed, rate):
+    """Whether a member is found depends on its own score and on the non-members alone."""
+    members, others = draw(seed, 60) * 3, draw(seed + 1, 5000)
+    alone = [tpr_at_fpr(one[None], others, "s", fpr=rate).value for one in members]
+    together = tpr_at_fpr(members, others, "s", fpr=rate).value
+    assert together == pytest.approx(sum(alone) / len(members))
