@@ -1,165 +1,207 @@
 """How often each word of an audit is said of models of which the truth is known.
 
-Digits, class 3. Subjects: the original, the original with an edited head, ESC, LEACE, resample,
-bake, a network retrained without the class by another seed, and random weights. Attacks are fitted
-once for each model. Then test samples are drawn anew, and retrained networks at random from those
-that are not the subject; each time the verdict rule is asked. One JSON for each number of
-references and of test samples, and a table of all.
+Requests of a class: digits (class 3) and CIFAR-10 (deer). Subjects: the original, the original with
+an edited head, ESC, LEACE, resample, bake, a network retrained without the class by another seed,
+and random weights. Requests of samples: 200 digits. Attacks are fitted once for each model. Then
+test samples are drawn anew, and retrained networks at random from those that are not the subject;
+each time the verdict rule is asked. One JSON for each number of references and of test samples, and
+a table of all.
+
+CIFAR-10 needs `../shared` and the networks of `cifar10_seeds.py`, and some minutes for each model.
 
     python experiments/operating_characteristics.py --draws 1000
+    python experiments/operating_characteristics.py --data cifar10
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
-import pickle
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from _operating import (
+    RETRAINED,
+    SEEDS,
+    UNTOUCHED,
+    Attacked,
+    SampleReadings,
+    cifar10_bench,
+    class_readings,
+    digits_bench,
+    sample_readings,
+)
+from torch import Tensor
 
-import unspan
-from examples.digits import FORGOTTEN, data, tensors, trained
-from unspan.artifact.deletion import record_of
 from unspan.audit_record.vocabulary import Verdict
-from unspan.auditing.controls import head_edit
 from unspan.auditing.levels import chance_bound
-from unspan.auditing.reference import random_weights
-from unspan.auditing.suite import class_attacks
-from unspan.auditing.verdict_rule import overall
-from unspan.extraction import find_feature_layer, read
-from unspan.methods import ESC, LEACE, Bake, Method, Resample
-from unspan.metrics.outputs import Outputs
+from unspan.auditing.verdict_rule import judge_members, overall, together
 from unspan.metrics.score import Reading
 
-SEEDS = range(1, 6)  # of retrained networks
-METHODS: dict[str, Method] = {
-    "ESC": ESC(rank=1),
-    "LEACE": LEACE(),
-    "resample": Resample(),
-    "bake": Bake(),
-}
+DATA = ("digits", "cifar10", "digit-samples")
 REFERENCES = (1, 3)
-SIZES = (20, None)  # forgotten test samples; None takes all
-RETRAINED = "retrained, another seed"
+SIZES = {
+    "digits": (20, None),
+    "cifar10": (50, 200, None),
+    "digit-samples": (None,),
+}  # forgotten test samples; None takes all
+CLASSES = 10
 WORDS = [str(word) for word in Verdict]
 
 
-def outputs(net: nn.Module, images: Tensor, labels: Tensor) -> Outputs:
-    """Features and scores, the forgotten class first."""
-    record = record_of(net)
-    layer = find_feature_layer(net, images[:2])[0] if record is None else record.feature_layer
-    order = torch.argsort((labels != FORGOTTEN).int(), stable=True)
-    with torch.no_grad():
-        features, scores = read(net, layer, images[order])
-    labels = labels[order]
-    return Outputs(
-        features=features.float(), logits=scores, labels=labels, forget=labels == FORGOTTEN
-    )
+@dataclass(frozen=True)
+class Row:
+    """How often each word was said, for one number of references and of test samples.
+
+    Attributes:
+        data: and request.
+        references: retrained networks of each verdict.
+        networks: retrained networks in all.
+        samples: forgotten test samples.
+        draws: verdicts for each subject.
+        shares: of the draws, by subject and word.
+    """
+
+    data: str
+    references: int
+    networks: int
+    samples: int
+    draws: int
+    shares: dict[str, dict[str, float]]
 
 
-def readings() -> dict[str, list[list[Reading]]]:
-    """What every attack reads of each subject; several networks where seeds differ."""
-    splits = data()
-    known, tested = (tensors(splits[name]) for name in ("train", "test"))
-    rest = known[1] != FORGOTTEN
+class Draw:
+    """Test samples drawn anew, the same ones in all models.
 
-    def attacked(net: nn.Module) -> list[Reading]:
-        return class_attacks(outputs(net, *known), outputs(net, *tested), 0, lambda stage: None)
+    Args:
+        generator: of the draws.
+        size: forgotten samples; None draws as many as there are.
+    """
 
-    original = trained(*known)
-    request = unspan.Request.by_class(splits["train"], FORGOTTEN)
-    edited = [head_edit(outputs(original, *part), [FORGOTTEN]) for part in (known, tested)]
-    found = {
-        "untouched": [attacked(original)],
-        "head edited": [class_attacks(edited[0], edited[1], 0, lambda stage: None)],
-    }
-    for name, method in METHODS.items():
-        found[name] = [attacked(unspan.erase(original, request, method, measure=False).model)]
-        print(f"{name}: attacked", flush=True)
-    found[RETRAINED] = [
-        attacked(trained(known[0][rest], known[1][rest], seed=seed)) for seed in SEEDS
-    ]
-    found["random weights"] = [attacked(random_weights(original, 1))]
-    return found
+    def __init__(self, generator: torch.Generator, size: int | None):
+        self._generator, self._size = generator, size
+        self._rows: dict[tuple[str, int], Tensor] = {}
 
-
-def drawn(
-    models: Sequence[list[Reading]], size: int | None, generator: torch.Generator
-) -> list[list[Reading]]:
-    """The readings of several models on test samples drawn anew, the same in all of them."""
-    rows: dict[tuple[str, int], Tensor] = {}
-
-    def positions(group: str, n: int, count: int) -> Tensor:
-        if (group, n) not in rows:
-            rows[group, n] = torch.randint(n, (count,), generator=generator)
-        return rows[group, n]
-
-    def one(reading: Reading) -> Reading:
+    def of(self, reading: Reading) -> Reading:
+        """What an attack reads of the drawn samples."""
         n = len(reading.forget)
-        forget = reading.forget[positions("forget", n, size or n)]
+        forget = reading.forget[self._drawn("forget", n, min(self._size or n, n))]
         alarms, rest = (
-            None if part is None else part[positions("rest", len(part), len(part))]
+            None if part is None else part[self._drawn("rest", len(part), len(part))]
             for part in (reading.alarms, reading.rest)
         )
         if rest is not None:  # to first order an AUC moves by the sum of what both groups move it
             forget = (forget + rest.mean() - reading.value).clamp(0, 1)
         return replace(reading, forget=forget, alarms=alarms, rest=rest)
 
-    return [[one(reading) for reading in found] for found in models]
+    def _drawn(self, group: str, n: int, count: int) -> Tensor:
+        if (group, n) not in self._rows:
+            self._rows[group, n] = torch.randint(n, (count,), generator=self._generator)
+        return self._rows[group, n]
 
 
-def words(
-    found: dict[str, list[list[Reading]]], name: str, references: int, size: int | None, draws: int
+def class_words(
+    found: Attacked, name: str, references: int, size: int | None, draws: int
 ) -> Iterator[Verdict]:
-    """The verdict on a subject, draw by draw."""
-    original, networks = found["untouched"][0], found[RETRAINED]
+    """The verdict on a subject of a class request, draw by draw."""
+    original, networks = found[UNTOUCHED][0], found[RETRAINED]
     for seed in range(draws):
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(networks), generator=generator).tolist()
-        subject = found[name][0]
-        if name == RETRAINED:
-            subject = networks[order.pop()]
-        compared = [networks[place] for place in order[:references]]
-        before, after, *never = drawn([original, subject, *compared], size, generator)
+        subject = networks[order.pop()] if name == RETRAINED else found[name][0]
+        draw = Draw(generator, size)
+        models = [original, subject, *(networks[place] for place in order[:references])]
+        before, after, *never = [[draw.of(one) for one in readings] for readings in models]
         each = list(zip(*never, strict=True))
-        yield overall(before, after, each, retrained=True, chance=chance_bound(10)).verdict
+        bound = chance_bound(CLASSES)
+        yield overall(before, after, each, retrained=True, chance=bound).verdict
 
 
-def measured(
-    found: dict[str, list[list[Reading]]], references: int, size: int | None, draws: int
-) -> dict[str, object]:
-    """How often each word is said of each subject."""
+def sample_words(
+    found: dict[str, list[SampleReadings]], name: str, references: int, draws: int
+) -> Iterator[Verdict]:
+    """The verdict on a subject of a sample request, draw by draw."""
+    networks = found[RETRAINED]
+    for seed in range(draws):
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(networks), generator=generator).tolist()
+        subject = networks[order.pop()] if name == RETRAINED else found[name][0]
+        choice = tuple(sorted(order[:references]))
+        draw = Draw(generator, None)
+        groups = [found[UNTOUCHED][0], subject, *(networks[place] for place in choice)]
+        before, after, *never = [[draw.of(one) for one in each.group] for each in groups]
+        decision = overall(
+            before, after, list(zip(*never, strict=True)), retrained=True, chance=0.0
+        )
+        rows = decision.attacks
+        if choice in subject.members:
+            of_both = [[draw.of(one) for one in each] for each in subject.members[choice]]
+            rows = [judge_members(*of_both), *rows]
+        yield together(rows)
+
+
+def class_rows(data: str, found: Attacked, draws: int) -> Iterator[Row]:
+    """One row for each number of references that leaves a network over, and of test samples."""
+    networks = len(found[RETRAINED])
+    for references in sorted({min(one, networks - 1) for one in REFERENCES}):
+        for size in SIZES[data]:
+            said = {name: class_words(found, name, references, size, draws) for name in found}
+            samples = size or max(len(one.forget) for one in found[UNTOUCHED][0])
+            yield _row(data, references, networks, samples, said, draws)
+
+
+def sample_rows(draws: int) -> Iterator[Row]:
+    """The same for a request of samples."""
+    choices = [
+        choice for size in REFERENCES for choice in itertools.combinations(range(len(SEEDS)), size)
+    ]
+    found = sample_readings(choices)
+    samples = len(found[UNTOUCHED][0].group[0].forget)
+    for references in REFERENCES:
+        said = {name: sample_words(found, name, references, draws) for name in found}
+        yield _row("digit-samples", references, len(SEEDS), samples, said, draws)
+
+
+def _row(
+    data: str,
+    references: int,
+    networks: int,
+    samples: int,
+    said: dict[str, Iterator[Verdict]],
+    draws: int,
+) -> Row:
     shares = {}
-    for name in found:
-        counted = Counter(str(word) for word in words(found, name, references, size, draws))
+    for name, words in said.items():
+        counted = Counter(map(str, words))
         shares[name] = {word: counted[word] / draws for word in WORDS}
-        print(f"{references} references, {size or 'all'}: {name} {dict(counted)}", flush=True)
-    samples = len(found["untouched"][0][0].forget) if size is None else size
-    return {
-        "data": "digits",
-        "references": references,
-        "samples": samples,
-        "draws": draws,
-        "shares": shares,
-    }
+        print(f"{data}, {references} references, n = {samples}: {name} {dict(counted)}", flush=True)
+    return Row(data, references, networks, samples, draws, shares)
 
 
-def table(rows: Sequence[dict[str, object]]) -> str:
-    """All results as Markdown, in percent of the draws."""
+def table(rows: Sequence[Row]) -> str:
+    """All rows as Markdown, in percent of the draws."""
     lines = [
-        f"| references | n | subject | {' | '.join(WORDS)} |",
-        "|---:|---:|---|" + "---:|" * len(WORDS),
+        f"| data | references | n | subject | {' | '.join(WORDS)} |",
+        "|---|---:|---:|---|" + "---:|" * len(WORDS),
     ]
     for row in rows:
-        for name, shares in row["shares"].items():  # type: ignore[attr-defined]
+        for name, shares in row.shares.items():
             cells = " | ".join(f"{100 * shares[word]:.1f}" for word in WORDS)
-            lines.append(f"| {row['references']} | {row['samples']} | {name} | {cells} |")
+            lines.append(
+                f"| {row.data} | {row.references} of {row.networks} | {row.samples} | {name}"
+                f" | {cells} |"
+            )
     return "\n".join(lines) + "\n"
+
+
+def stored(folder: Path) -> list[Row]:
+    """All rows of earlier runs, in the order of the data."""
+    rows = [Row(**json.loads(path.read_text("utf-8"))) for path in folder.glob("*.json")]
+    return sorted(rows, key=lambda row: (DATA.index(row.data), row.references, row.samples))
 
 
 def main() -> None:
@@ -167,24 +209,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--data", nargs="+", choices=DATA, default=["digits", "digit-samples"])
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--out", type=Path, default=Path("results/operating"))
-    parser.add_argument("--cache", type=Path, default=Path("build/operating-digits.pickle"))
+    parser.add_argument("--cache", type=Path, default=Path("build/operating"))
+    parser.add_argument("--networks", type=Path, default=Path("build/cifar10-seeds"))
     given = parser.parse_args()
     torch.set_num_threads(1)
     given.out.mkdir(parents=True, exist_ok=True)
-    if not given.cache.is_file():
-        given.cache.parent.mkdir(parents=True, exist_ok=True)
-        given.cache.write_bytes(pickle.dumps(readings()))
-    found = pickle.loads(given.cache.read_bytes())  # noqa: S301 - written by this script
-    rows = []
-    for references in REFERENCES:
-        for size in SIZES:
-            row = measured(found, references, size, given.draws)
-            name = f"digits-{references}-references-{row['samples']}.json"
-            (given.out / name).write_text(json.dumps(row, indent=1) + "\n", "utf-8")
-            rows.append(row)
-    (given.out.parent / "operating.md").write_text(table(rows), "utf-8")
+    for name in given.data:
+        if name == "digit-samples":
+            found = sample_rows(given.draws)
+        else:
+            bench = digits_bench() if name == "digits" else cifar10_bench(given.networks)
+            found = class_rows(name, class_readings(bench, given.cache), given.draws)
+        for row in found:
+            path = given.out / f"{name}-{row.references}-references-{row.samples}.json"
+            path.write_text(json.dumps(asdict(row), indent=1) + "\n", "utf-8")
+    (given.out.parent / "operating.md").write_text(table(stored(given.out)), "utf-8")
 
 
 if __name__ == "__main__":
