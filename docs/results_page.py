@@ -63,8 +63,10 @@ accurate on 9,000 test images. Each method ran at several strengths. From `resul
 
 OPERATING = """## How often each word of an audit is said
 
-Digits, class 3: models of which the truth is known, in percent of 1,000 draws of the test samples
-and of the retrained networks. n is the number of forgotten test samples. From `results/operating/`
+Models of which the truth is known, in percent of the draws of the test samples and of the retrained
+networks. References are drawn from the networks that are not the subject; n is the number of
+forgotten test samples. Data: digits (class 3), CIFAR-10 (JPEG copy, All-CNN, deer), and a request of
+200 single digits. From `results/operating/`
 (`python experiments/operating_characteristics.py`)."""
 
 MEMBERSHIP = """## Which single samples were in the training data
