@@ -15,18 +15,20 @@ from unspan.artifact.deletion import Deletion
 from unspan.audit_record import stored
 from unspan.audit_record.drawings import GradcamPicture
 from unspan.audit_record.record import AuditRecord, Rule, Settings
-from unspan.audit_record.vocabulary import Verdict
+from unspan.audit_record.vocabulary import ReferenceKind, Verdict
 from unspan.auditing import figures
 from unspan.auditing.attempts import begin
 from unspan.auditing.collect import default_cache
 from unspan.auditing.gradcam import panels
 from unspan.auditing.measured import measure
-from unspan.auditing.opening import open_case, open_models
+from unspan.auditing.opening import Models, open_case, open_models
 from unspan.auditing.recording import recorded
+from unspan.auditing.steps import Work, planned, step
 from unspan.auditing.verdict_rule import GUESSING, RETAINED_ABOVE, ROOM
-from unspan.data.request import as_request
+from unspan.data.request import Request, as_request
 from unspan.extraction import Pool
 from unspan.run import Run
+from unspan.system.steps import Step
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ def audit(
     shown = []
     if gradcam:  # before the long work, since it may be refused
         shown = panels(models.before, models.after, models.inputs, models.labels, gradcam)
+    run.plan(_steps(models, request))
     case = open_case(models, request, run, cache, class_names, allow_overlap)
     settings = _settings(run, feature_layer, pool)
     asked = [request.kind, *map(str, request.selector)]
@@ -139,6 +142,7 @@ def audit(
     attempt = begin(cache, case.hashes.before, case.hashes.after, asked, compared)
     found = measure(case)
     attempt.end(found.verdict)
+    run.begin(step(Work.FIGURES))
     drawn = figures.data(case, found.readings, found.white_box, pictures)
     record = recorded(
         case,
@@ -150,6 +154,15 @@ def audit(
         {"total": round(time.perf_counter() - started, 1)},
     )
     return Audit(stored.sealed(record))
+
+
+def _steps(models: Models, request: Request) -> tuple[Step, ...]:
+    """All steps of the audit of these models."""
+    networks = ["before", "after", *(one.name for one in models.others)]
+    names = [*networks, "pixels"] if models.kind is ReferenceKind.PIXELS else networks
+    retrained = models.kind is ReferenceKind.RETRAINED
+    by_class = request.kind == "class"
+    return planned(names, networks, by_class=by_class, retrained=retrained)
 
 
 def _settings(run: Run, feature_layer: str | None, pool: Pool | None) -> Settings:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 from unspan.audit_record.record import AttackResult, Control, Informative, ScoreRow
 from unspan.audit_record.vocabulary import (
@@ -18,11 +17,13 @@ from unspan.auditing.levels import chance_bound
 from unspan.auditing.returned import Returned, unchanged
 from unspan.auditing.self_tests import aligned, self_tests
 from unspan.auditing.single_samples import single_samples
+from unspan.auditing.steps import Work, step
 from unspan.auditing.suite import class_attacks, explain, group_attacks
-from unspan.auditing.supplementary import other_scores, tell
+from unspan.auditing.supplementary import other_scores
 from unspan.auditing.verdict_rule import overall, together
 from unspan.auditing.white_box import WhiteBox, white_box
 from unspan.metrics.score import Reading
+from unspan.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,7 @@ def measure(case: Case) -> Measurements:
     run = case.run
     suite = class_attacks if case.by_class else group_attacks
     readings = {
-        name: suite(case.fit[name], case.test[name], run.seed, partial(tell, run, name))
+        name: suite(case.fit[name], case.test[name], run.seed, _begins(run, name))
         for name in ("before", "after", *case.references)
     }
     columns = aligned(readings, case)
@@ -73,6 +74,7 @@ def measure(case: Case) -> Measurements:
     scores = other_scores(case, readings)
     samples = None
     if case.is_compared:
+        run.begin(step(Work.SAMPLES))
         samples = single_samples(case)
     if samples is not None and not case.by_class:
         attacks = [samples, *attacks]
@@ -90,6 +92,11 @@ def measure(case: Case) -> Measurements:
         controls=controls,
         informative=informative,
     )
+
+
+def _begins(run: Run, name: str) -> Callable[[Work], None]:
+    """Tells that an attack on a model begins."""
+    return lambda work: run.begin(step(work, name))
 
 
 def _final(word: Verdict, usable: bool, handed_out: Sequence[Returned]) -> Verdict:

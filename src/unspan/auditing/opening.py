@@ -22,14 +22,12 @@ from unspan.auditing.case import (
     with_pixels,
 )
 from unspan.auditing.collect import Subject, collect, subject
+from unspan.auditing.steps import JUDGED, KNOWN
 from unspan.data.inputs import first_rows
 from unspan.data.loading import batches, peek
 from unspan.data.request import Request, digests_of, shared_samples
 from unspan.extraction import Pool
 from unspan.run import Run
-
-_KNOWN = "outputs, what the attacker knows"
-_JUDGED = "outputs, what he is judged on"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,11 +111,13 @@ def open_case(
     """
     given = models.parts
     everyone = [models.before, models.after, *models.others]
+    run.begin(KNOWN)
     fit, fit_digest, known = collect(
-        everyone, given.fit_forget, given.fit_retain, run, cache, _KNOWN
+        everyone, given.fit_forget, given.fit_retain, run, cache, str(KNOWN)
     )
+    run.begin(JUDGED)
     test, test_digest, tested = collect(
-        everyone, given.test_forget, given.test_retain, run, cache, _JUDGED
+        everyone, given.test_forget, given.test_retain, run, cache, str(JUDGED)
     )
     # the fifth held out of data without stored digests may hold copies of the rest
     by_place = not given.held_out and digests_of(given.fit_forget) is None

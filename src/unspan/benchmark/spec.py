@@ -18,6 +18,7 @@ from unspan.benchmark.spec_text import (
     read_toml,
 )
 from unspan.errors import UsageError
+from unspan.system.closest import meant
 from unspan.methods import by_name
 from unspan.training.settings import Training
 
@@ -44,8 +45,8 @@ def find(name: str) -> Path:
     if name.removesuffix(".toml") in known:
         return known[name.removesuffix(".toml")]
     raise UsageError(
-        f"{name}: no such file, and no spec of that name comes with unspan. Known:"
-        f" {', '.join(known)}."
+        f"{name}: no such file, and no spec of that name comes with unspan.{meant(name, known)}"
+        f" Known: {', '.join(known)}."
     )
 
 

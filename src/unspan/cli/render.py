@@ -20,15 +20,32 @@ _ROWS = 8  # of the attack table on a terminal, strongest first
 
 
 def console(quiet: bool) -> Console:
-    """Where people read: standard error, so that --json owns standard output."""
-    return Console(file=sys.stderr, quiet=quiet, highlight=False, soft_wrap=True)
+    """Where people read: standard error, so that --json owns standard output.
+
+    A terminal wraps at words; in a log file a paragraph stays one line.
+    """
+    return Console(
+        file=sys.stderr, quiet=quiet, highlight=False, soft_wrap=not sys.stderr.isatty()
+    )
 
 
 def facts(out: Console, title: str, rows: Iterable[tuple[str, Any]]) -> None:
     """A titled list of names and values."""
     out.print(Text(title, style="bold"))
     for name, value in rows:
-        out.print(Text(f"  {name:<12} "), Text(str(value)), sep="")
+        hanging(out, f"  {name:<12} ", str(value))
+
+
+def hanging(out: Console, label: str, text: str) -> None:
+    """A paragraph after a label; on a terminal its further lines begin below its first word."""
+    if out.soft_wrap:
+        out.print(Text(label), Text(text), sep="")
+        return
+    grid = Table.grid(expand=True)
+    grid.add_column(width=len(label), no_wrap=True)
+    grid.add_column(ratio=1, overflow="fold")
+    grid.add_row(Text(label), Text(text))
+    out.print(grid)
 
 
 def cells(out: Console, title: str, rows: list[tuple[Any, Any, str, float | None]]) -> None:
@@ -143,7 +160,7 @@ def bullets(out: Console, title: str, lines: Iterable[str]) -> None:
     if lines:
         out.print(Text(title, style="bold"))
         for line in lines:
-            out.print(Text(f"  - {line}"))
+            hanging(out, "  - ", line)
 
 
 def verdict(out: Console, record: AuditRecord, folder: Path) -> None:
