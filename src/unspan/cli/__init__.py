@@ -13,6 +13,7 @@ import typer
 
 from unspan.cli.audit import audit
 from unspan.cli.bench import bench
+from unspan.cli.compare import compare
 from unspan.cli.erase import erase
 from unspan.cli.export import export
 from unspan.cli.inspect import inspect
@@ -57,7 +58,7 @@ def _unspan(
     pass
 
 
-for command in (erase, audit, verify, recheck, inspect, export, stats, methods):
+for command in (erase, audit, compare, verify, recheck, inspect, export, stats, methods):
     app.command()(command)
 app.add_typer(
     bench,
