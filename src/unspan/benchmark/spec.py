@@ -18,8 +18,8 @@ from unspan.benchmark.spec_text import (
     read_toml,
 )
 from unspan.errors import UsageError
-from unspan.system.closest import meant
 from unspan.methods import by_name
+from unspan.system.closest import meant
 from unspan.training.settings import Training
 
 SPECS = Path(__file__).with_name("specs")

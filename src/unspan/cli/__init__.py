@@ -112,9 +112,7 @@ def _say(message: str) -> None:
     """Print to people: wrapped at words on a terminal, one line in a log file."""
     if sys.stderr.isatty():
         width = shutil.get_terminal_size().columns
-        message = textwrap.fill(
-            message, width, break_long_words=False, break_on_hyphens=False
-        )
+        message = textwrap.fill(message, width, break_long_words=False, break_on_hyphens=False)
     print(message, file=sys.stderr)
 
 

@@ -68,30 +68,15 @@ def _show(out: Console, found: Comparison) -> None:
     from rich.text import Text
 
     from unspan.cli import render
-    from unspan.report.comparison_page import (
-        agreement,
-        called,
-        gained,
-        lead,
-        lost,
-        place,
-        share,
-        title,
-    )
+    from unspan.report.comparison_page import agreement, called, lead, numbers, title
 
-    numbers = ("before", "now", "retrained", "wrong", "cost", "place")
-    table = render.table(title(found), ("audit", "verdict"), numbers)
+    columns = ("before", "now", "retrained", "wrong", "cost", "place")
+    table = render.table(title(found), ("audit", "verdict"), columns)
     for one in found.audits:
-        gain, wrong = one.decides, one.false_positives
         table.add_row(
             Text(f"{one.letter} {called(one)}, {one.created[:10]}"),
             Text(one.verdict),
-            gained(gain and gain.before),
-            gained(gain and gain.now),
-            gained(gain and gain.retrained),
-            share(wrong and wrong.false_positives),
-            lost(one.cost),
-            place(one),
+            *numbers(one),
         )
     out.print(table)
     out.print(Text(_KEY))

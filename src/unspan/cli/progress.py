@@ -175,7 +175,7 @@ class _Part:
         return f" ({self.done:,} so far, of an unknown number)" if self.done else ""
 
     def left(self, now: float) -> float | None:
-        """Seconds left at the pace so far; None where there is no pace, no known end, or no rest."""
+        """Seconds left at the pace so far; None without a pace, a known end, or a rest."""
         fresh, spent = self.done - self.first, now - self.began
         if self.total is None or self.done >= self.total or fresh <= 0 or spent <= 0:
             return None

@@ -25,9 +25,7 @@ def console(quiet: bool) -> Console:
 
     A terminal wraps at words; in a log file a paragraph stays one line.
     """
-    return Console(
-        file=sys.stderr, quiet=quiet, highlight=False, soft_wrap=not sys.stderr.isatty()
-    )
+    return Console(file=sys.stderr, quiet=quiet, highlight=False, soft_wrap=not sys.stderr.isatty())
 
 
 def facts(out: Console, title: str, rows: Iterable[tuple[str, Any]]) -> None:

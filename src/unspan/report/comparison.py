@@ -208,12 +208,15 @@ def _shared(aspect: Aspect, records: Sequence[AuditRecord]) -> Shared:
 
 def _refused(given: Sequence[Given], shared: Sequence[Shared]) -> list[str]:
     """Why the audits cannot be ranked."""
-    found = [f"not the same {one.aspect}" for one in shared if one.aspect in NEEDED and not one.same]
+    found = [
+        f"not the same {one.aspect}" for one in shared if one.aspect in NEEDED and not one.same
+    ]
     letters = dict(zip(_LETTERS, given, strict=False))
     tests = (
         ("the file was changed after it was written", lambda one: not one.intact),
         ("no retrained network to compare with", lambda one: not _is_retrained(one.record)),
         ("the audit cannot be relied on (a self-test failed)", lambda one: not one.record.trusted),
+        ("no attack decides", lambda one: not any(map(_decides, one.record.attacks))),
         ("nothing could be measured", lambda one: one.record.verdict is Verdict.NOT_MEASURABLE),
     )
     for why, is_so in tests:
@@ -260,9 +263,14 @@ def _outcome(letter: str, given: Given) -> Outcome:
         trusted=record.trusted,
         intact=given.intact,
         levels=[one.level for one in record.levels if one.holds],
-        gains=[_gain(one) for one in record.attacks if one.verdict is not None and one.advantage],
+        gains=[_gain(one) for one in record.attacks if _decides(one)],
         cost=_cost(record),
     )
+
+
+def _decides(one: AttackResult) -> bool:
+    """Whether an attack is the strongest of its kind of attacker."""
+    return one.verdict is not None and one.advantage is not None
 
 
 def _gain(one: AttackResult) -> Gain:

@@ -140,6 +140,22 @@ def agreement(shared: Shared) -> str:
     return f"{shared.aspect}: differ{allowed} ({differing(shared)})"
 
 
+def numbers(one: Outcome) -> list[str]:
+    """What an audit found in six short texts: what the attacker who decides gained before, now and
+    in retrained networks; false positives, cost and place.
+    """
+    gain, wrong = one.decides, one.false_positives
+    gains = [NONE] * 3
+    if gain is not None:
+        gains = [gained(value) for value in (gain.before, gain.now, gain.retrained)]
+    return [
+        *gains,
+        share(None if wrong is None else wrong.false_positives),
+        lost(one.cost),
+        place(one),
+    ]
+
+
 def share(value: float | None) -> str:
     """A share in percent; a dash where there is none."""
     return NONE if value is None else percent(value).replace(SPACE, "")
@@ -158,7 +174,9 @@ def _outcomes(found: Comparison) -> Table:
         "retained accuracy",
         "levels that hold",
     ]
-    return Table("What each audit found. " + _GAIN, columns, [_outcome(one) for one in found.audits])
+    return Table(
+        "What each audit found. " + _GAIN, columns, [_outcome(one) for one in found.audits]
+    )
 
 
 def _outcome(one: Outcome) -> list[Cell]:
@@ -217,7 +235,8 @@ def _gains(found: Comparison) -> Table:
 def _gain(gain: Gain) -> Cell:
     never = "" if gain.retrained is None else f"retrained {gained(gain.retrained)}, "
     return Cell(
-        f"{gained(gain.now)} {_interval(gain)}", f"{never}before {gained(gain.before)}: {gain.verdict}"
+        f"{gained(gain.now)} {_interval(gain)}",
+        f"{never}before {gained(gain.before)}: {gain.verdict}",
     )
 
 

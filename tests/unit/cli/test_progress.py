@@ -215,15 +215,18 @@ def test_an_erasure_begins_the_steps_that_it_planned(digits_net, digits_request,
     settings = {"training": Training(lr=0.01, epochs=1)} if name == "boundary" else {}
     method = by_name(name)(**settings)
     unspan.erase(
-        digits_net, digits_request, method, unspan.Run(progress=heard), measure=measure, max_drop=None
+        digits_net,
+        digits_request,
+        method,
+        unspan.Run(progress=heard),
+        measure=measure,
+        max_drop=None,
     )
     assert heard.began == heard.plan == list(planned_erasure(method, measure=measure))
 
 
 @pytest.mark.parametrize("retrained", [False, True])
-def test_an_audit_begins_the_steps_that_it_planned(
-    digits_net, digits_request, tmp_path, retrained
-):
+def test_an_audit_begins_the_steps_that_it_planned(digits_net, digits_request, tmp_path, retrained):
     heard = Heard()
     done = unspan.erase(digits_net, digits_request, unspan.ESC(rank=1), max_drop=None)
     torch.manual_seed(3)
