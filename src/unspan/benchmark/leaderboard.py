@@ -42,7 +42,8 @@ class _Row:
     """A method with its numbers."""
 
     label: str
-    about: str
+    reads: str
+    ran: str
     failed: str
     cells: list[_Cell]
 
@@ -106,7 +107,7 @@ def _grid(table: Table, fold: Fold) -> _Grid:
             _cell(line.numbers.get(one.key), one, places.get((number, one.key)), table.meant)
             for one in columns
         ]
-        rows.append(_Row(line.label, _about(line), line.failed, cells))
+        rows.append(_Row(line.label, _KIND[line.needs_retain], _ran(line), line.failed, cells))
     summary = _SUMMARY[fold]
     return _Grid(
         summary=summary,
@@ -118,10 +119,9 @@ def _grid(table: Table, fold: Fold) -> _Grid:
     )
 
 
-def _about(line: Line) -> str:
-    """What a method reads, and how often it ran."""
-    ran = f"{line.seeds} of {line.wanted} seeds" if line.seeds else "not run"
-    return f"{_KIND[line.needs_retain]}, {ran}"
+def _ran(line: Line) -> str:
+    """How often a method ran."""
+    return f"{line.seeds} of {line.wanted} seeds" if line.seeds else "not run"
 
 
 def _cell(one: Number | None, column: Column, place: int | None, meant: str) -> _Cell:

@@ -84,7 +84,7 @@ def drawn(found: Comparison) -> Figure | None:
     """The attacker that decides, audit by audit."""
     lines = [
         Line(
-            name=literal(f"{one.letter}  {called(one)}: {gain.attacker}"),
+            name=literal(f"{one.letter}  {called(one)}"),
             unit="share",
             at={"before": gain.before, "after": gain.now, "reference": gain.retrained},
             low=gain.low,
@@ -210,7 +210,7 @@ def _cost(cost: Cost | None) -> Cell:
         return Cell("not measured")
     worst = ""
     if cost.worst_change is not None:
-        worst = f"; worst class {literal(cost.worst)} {100 * cost.worst_change:+.1f}"
+        worst = f"; worst class {literal(cost.worst)}: {100 * cost.worst_change:+.1f}"
     return Cell(
         f"{lost(cost)} points",
         f"{percent(cost.before)} to {percent(cost.after)}, n{SPACE}={SPACE}"
