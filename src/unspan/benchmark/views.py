@@ -118,11 +118,11 @@ def incremental(name: str, title: str, rows: Sequence[Filled]) -> list[Table]:
 
 _CLASS_NOTE = (
     "strongest attack: the best of the converged linear probe, an MLP and kNN (k = 1, 5, 20) at"
-    " naming test samples of the forgotten classes. Its false positives: retained test samples that"
-    " it takes for a forgotten class; – where a cell was measured before they were kept. D_ft, D_rt:"
-    " accuracy in percent on forgotten and retained test samples, D_f, D_r on training samples. MIA:"
-    " the published loss attack, 50 is chance. KR: the published probe. It is not trained to"
-    " convergence, so nothing is marked as best there."
+    " naming test samples of the forgotten classes. Its false positives: retained test samples"
+    " that it takes for a forgotten class; – where a cell was measured before they were kept."
+    " D_ft, D_rt: accuracy in percent on forgotten and retained test samples, D_f, D_r on training"
+    " samples. MIA: the published loss attack, 50 is chance. KR: the published probe. It is not"
+    " trained to convergence, so nothing is marked as best there."
 )
 _SAMPLE_NOTE = (
     "MIA (member rate): share of forget samples that an attack fitted on retained against test"
