@@ -118,7 +118,8 @@ def incremental(name: str, title: str, rows: Sequence[Filled]) -> list[Table]:
 
 _CLASS_NOTE = (
     "strongest attack: the best of the converged linear probe, an MLP and kNN (k = 1, 5, 20) at"
-    " naming test samples of the forgotten classes. Its false positives: retained test samples"
+    " naming test samples of the forgotten classes. Below the retrained row more is hidden than by"
+    " never having learned them, which is a trace. Its false positives: retained test samples"
     " that it takes for a forgotten class; – where a cell was measured before they were kept."
     " D_ft, D_rt: accuracy in percent on forgotten and retained test samples, D_f, D_r on training"
     " samples. MIA: the published loss attack, 50 is chance. KR: the published probe. It is not"
