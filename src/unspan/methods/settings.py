@@ -34,9 +34,9 @@ def configured(
         if name not in own.keys() | of_loop:
             known = sorted(own.keys() | of_loop)
             raise UsageError(
-                f"{(said or {}).get(name, name)} does not belong to method"
-                f" {kind.name}.{meant(name, known)} Its settings: {', '.join(known) or 'none'}. See"
-                f" unspan methods {kind.name}."
+                f"{(said or {}).get(name, name)} does not belong to method {kind.name}; its"
+                f" settings: {', '.join(known) or 'none'}.{meant(name, known)} See unspan methods"
+                f" {kind.name}."
             )
     arguments = {name: value for name, value in values.items() if name in own}
     try:

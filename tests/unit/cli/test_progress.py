@@ -225,6 +225,7 @@ def test_an_erasure_begins_the_steps_that_it_planned(digits_net, digits_request,
     assert heard.began == heard.plan == list(planned_erasure(method, measure=measure))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("retrained", [False, True])
 def test_an_audit_begins_the_steps_that_it_planned(digits_net, digits_request, tmp_path, retrained):
     heard = Heard()
