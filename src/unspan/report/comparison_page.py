@@ -6,7 +6,8 @@ import re
 
 from markupsafe import Markup
 
-from unspan.report.comparison import NEEDED, Comparison, Cost, Gain, Outcome, Shared
+from unspan.report.agreement import NEEDED, Shared
+from unspan.report.comparison import Comparison, Cost, Gain, Outcome
 from unspan.report.document import MARK, Cell, Figure, Table
 from unspan.report.dumbbells import Line, dumbbells
 from unspan.report.formatting import SPACE, joined, literal, percent, thousands

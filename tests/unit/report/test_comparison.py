@@ -15,7 +15,8 @@ from unspan.audit_record.vocabulary import ReferenceKind, Verdict
 from unspan.cli import app
 from unspan.errors import UsageError
 from unspan.metrics.identity import AttackId, AttackKind, ScoreKind
-from unspan.report.comparison import Aspect, Given, compared
+from unspan.report.agreement import Aspect
+from unspan.report.comparison import Given, compared
 from unspan.report.comparison_files import of_files, to_json
 from unspan.report.comparison_page import html, markdown, tables
 
