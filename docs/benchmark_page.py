@@ -8,12 +8,15 @@ from typing import Any
 from measured import ROOT
 
 from unspan.benchmark import packed
+from unspan.benchmark.figures import alternative
+from unspan.benchmark.tables import escaped
 
 REPORT = ROOT / "results" / "bench" / "report"
 HEAD = """# Results of the benchmark
 
 Tables and figures of the papers at `--budget cpu`, as `unspan bench report` draws them. Bold is
-best, underlined second best. What the papers print, and why it differs: the
+best, underlined second best. The published probe (KR) stands in the files of
+`results/bench/report`. What the papers print, and why it differs: the
 [paper map](../paper-map.md).
 
 | column | meaning |
@@ -22,25 +25,13 @@ best, underlined second best. What the papers print, and why it differs: the
 | D_ft, D_rt, D_t | the same on test samples, and on all of them |
 | HM, HM_t | harmonic mean of the accuracy lost on D_f and kept on D_r; the same on test samples |
 | MIA | the published loss attack; 50 is chance |
-| KR | the published probe, which is not trained to convergence |
 | linear | a linear probe trained to convergence, on test samples of the class |
-| strongest | the best of it, an MLP and neighbours |
+| strongest attack | the best of it, an MLP and neighbours |
+| its false positives | retained test samples that it takes for the class; – where not kept |
 | Avg Gap | mean difference to the retrained network |
 
 Test samples of CIFAR-10: n = 1,000 of the class and 9,000 others. After ±: deviation over three
 seeds; a row without it ran once. Intervals of every value are in `results/bench/tables/`."""
-
-ALTERNATIVES = {
-    "pareto": "What the strongest attack reads against retained accuracy, a mark for each method.",
-    "runtime": "Seconds of each method, as bars.",
-    "recovery": "Share that probes recover of each method, published and converged, as bars.",
-    "weights": "Relative change of all weights by method, as bars.",
-    "weights-layers": "Relative change of weights by method and layer, as shades.",
-    "cosines": "Cosines between class means before and after, a matrix for each method.",
-    "gradcam": "Images of deer with the regions that each network uses.",
-    "steps": "Accuracy and what is recovered after each of five requests, a line a method.",
-    "tsne": "Maps of test features by t-SNE, one for each method.",
-}
 
 
 def page() -> str:
@@ -70,13 +61,9 @@ def figures(name: str) -> list[str]:
     """The drawings of a spec, with what they show as text alternative."""
     files = sorted(REPORT.glob(f"{name}-*.svg"))
     return [
-        f"![{_alternative(file.stem)}](../../results/bench/report/{file.name})" for file in files
+        f"![{escaped(alternative(file))}](../../results/bench/report/{file.name})" for file in files
     ]
 
 
 def _title(spec: dict[str, Any]) -> str:
     return re.sub(r"\s*\\?\[here: (.*?)\\?\]", r" (here: \1)", spec["title"])
-
-
-def _alternative(stem: str) -> str:
-    return ALTERNATIVES[stem.partition("-")[2]]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 
 import torch
 
 from unspan.errors import UsageError
+from unspan.system.steps import Step, StepListener
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,8 @@ class Run:
         seed: of every random choice.
         max_samples: stop after this many samples; required for data without a length.
         timeout: seconds after which a silent loader worker or process ends the run.
-        progress: called as `progress(stage, done, total)`; total is None when unknown.
+        progress: called as `progress(stage, done, total)`; total is None when unknown. A
+            `StepListener` also hears of the steps.
     """
 
     device: str | None = None
@@ -50,6 +52,18 @@ class Run:
         """Tell the progress listener, if there is one."""
         if self.progress is not None:
             self.progress(stage, done, total)
+
+    def plan(self, steps: Sequence[Step]) -> None:
+        """Tell which steps will come, where the listener counts steps."""
+        if isinstance(self.progress, StepListener):
+            self.progress.planned(steps)
+
+    def begin(self, step: Step) -> None:
+        """Tell that a step begins; the one before is over."""
+        if isinstance(self.progress, StepListener):
+            self.progress.begun(step)
+        else:
+            self.report(str(step), 0, None)
 
 
 def _check_device(device: str) -> None:

@@ -15,7 +15,7 @@ from unspan.artifact.deletion import Deletion
 from unspan.audit_record import stored
 from unspan.audit_record.drawings import GradcamPicture
 from unspan.audit_record.record import AuditRecord, Rule, Settings
-from unspan.audit_record.vocabulary import Verdict
+from unspan.audit_record.vocabulary import ReferenceKind, Verdict
 from unspan.auditing import figures
 from unspan.auditing.attempts import begin
 from unspan.auditing.case import Case
@@ -23,12 +23,15 @@ from unspan.auditing.collect import default_cache
 from unspan.auditing.given_outputs import case_of_outputs
 from unspan.auditing.gradcam import panels
 from unspan.auditing.measured import measure
-from unspan.auditing.opening import open_case, open_models
+from unspan.auditing.opening import Models, open_case, open_models
 from unspan.auditing.recording import recorded
+from unspan.auditing.steps import Work, planned, step
 from unspan.auditing.verdict_rule import GUESSING, RETAINED_ABOVE, ROOM
-from unspan.data.request import as_request
+from unspan.auditing.views import are_images
+from unspan.data.request import Request, as_request
 from unspan.extraction import Pool
 from unspan.run import Run
+from unspan.system.steps import Step
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,7 @@ def audit(
     shown = []
     if gradcam:  # before the long work, since it may be refused
         shown = panels(models.before, models.after, models.inputs, models.labels, gradcam)
+    run.plan(_steps(models, request))
     case = open_case(models, request, run, cache, class_names, allow_overlap)
     settings = _settings(run, feature_layer, pool)
     return _audited(case, settings, cache, shown, pictures, started)
@@ -172,6 +176,17 @@ def audit_outputs(
     run = run or Run()
     others = [Path(one) for one in references]
     case = case_of_outputs(Path(before), Path(after), others, run, tuple(classes), class_names)
+    names = list(case.fit)
+    run.plan(
+        planned(
+            names,
+            names,
+            by_class=case.by_class,
+            retrained=case.is_compared,
+            images=False,
+            models=False,
+        )
+    )
     settings = _settings(run, None, None)
     return _audited(case, settings, cache or default_cache(), [], pictures, started)
 
@@ -199,6 +214,7 @@ def _audited(
     attempt = begin(cache, case.hashes.before, case.hashes.after, asked, compared)
     found = measure(case)
     attempt.end(found.verdict)
+    case.run.begin(step(Work.FIGURES))
     drawn = figures.data(case, found.readings, found.white_box, pictures)
     record = recorded(
         case,
@@ -210,6 +226,16 @@ def _audited(
         {"total": round(time.perf_counter() - started, 1)},
     )
     return Audit(stored.sealed(record))
+
+
+def _steps(models: Models, request: Request) -> tuple[Step, ...]:
+    """All steps of the audit of these models."""
+    networks = ["before", "after", *(one.name for one in models.others)]
+    names = [*networks, "pixels"] if models.kind is ReferenceKind.PIXELS else networks
+    retrained = models.kind is ReferenceKind.RETRAINED
+    by_class = request.kind == "class"
+    images = are_images(models.inputs)
+    return planned(names, networks, by_class=by_class, retrained=retrained, images=images)
 
 
 def _settings(run: Run, feature_layer: str | None, pool: Pool | None) -> Settings:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 from unspan.audit_record.record import AttackResult, Control, Informative, ScoreRow
 from unspan.audit_record.vocabulary import (
@@ -18,11 +17,13 @@ from unspan.auditing.levels import chance_bound
 from unspan.auditing.returned import Returned, unchanged
 from unspan.auditing.self_tests import aligned, self_tests
 from unspan.auditing.single_samples import single_samples
+from unspan.auditing.steps import Work, step
 from unspan.auditing.suite import class_attacks, explain, group_attacks, view_attacks
-from unspan.auditing.supplementary import other_scores, tell
+from unspan.auditing.supplementary import other_scores
 from unspan.auditing.verdict_rule import overall, together
 from unspan.auditing.white_box import WhiteBox, white_box
 from unspan.metrics.score import Reading
+from unspan.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +67,10 @@ def measure(case: Case) -> Measurements:
     attacks = decision.attacks
     box = white_box(case)
     scores = other_scores(case, readings)
-    single = single_samples(case) if case.is_compared else None
-    samples = None
+    single = samples = None
+    if case.is_compared:
+        case.run.begin(step(Work.SAMPLES))
+        single = single_samples(case)
     if single is not None:
         samples = single.result
         scores += single.rows
@@ -95,13 +98,18 @@ def measure(case: Case) -> Measurements:
 def _attacked(case: Case, name: str) -> list[Reading]:
     """What every attack reads of one model."""
     suite = class_attacks if case.by_class else group_attacks
-    seed, report = case.run.seed, partial(tell, case.run, name)
-    found = suite(case.fit[name], case.test[name], seed, report)
+    seed, begins = case.run.seed, _begins(case.run, name)
+    found = suite(case.fit[name], case.test[name], seed, begins)
     if name not in case.fit_views:
         return found
-    report("altered copies")
+    begins(Work.VIEWS)
     fit, test = case.fit_views[name], case.test_views[name]
     return found + view_attacks(fit, test, seed, by_class=case.by_class)
+
+
+def _begins(run: Run, name: str) -> Callable[[Work], None]:
+    """Tells that an attack on a model begins."""
+    return lambda work: run.begin(step(work, name))
 
 
 def _final(word: Verdict, usable: bool, handed_out: Sequence[Returned]) -> Verdict:

@@ -24,17 +24,14 @@ from unspan.auditing.case import (
     with_pixels,
 )
 from unspan.auditing.collect import Subject, collect, subject
+from unspan.auditing.steps import JUDGED, JUDGED_VIEWS, KNOWN, KNOWN_VIEWS
 from unspan.data.inputs import first_rows
 from unspan.data.loading import batches, peek
 from unspan.data.request import Request, digests_of, shared_samples
 from unspan.extraction import Pool
 from unspan.metrics.outputs import Outputs
 from unspan.run import Run
-
-_KNOWN = "outputs, what the attacker knows"
-_JUDGED = "outputs, what he is judged on"
-_KNOWN_VIEWS = "altered copies, what the attacker knows"
-_JUDGED_VIEWS = "altered copies, what he is judged on"
+from unspan.system.steps import Step
 
 
 def open_models(
@@ -93,11 +90,13 @@ def open_case(
     """
     given = models.parts
     everyone = [models.before, models.after, *models.others]
+    run.begin(KNOWN)
     fit, fit_digest, known = collect(
-        everyone, given.fit_forget, given.fit_retain, run, cache, _KNOWN
+        everyone, given.fit_forget, given.fit_retain, run, cache, str(KNOWN)
     )
+    run.begin(JUDGED)
     test, test_digest, tested = collect(
-        everyone, given.test_forget, given.test_retain, run, cache, _JUDGED
+        everyone, given.test_forget, given.test_retain, run, cache, str(JUDGED)
     )
     # the fifth held out of data without stored digests may hold copies of the rest
     by_place = not given.held_out and digests_of(given.fit_forget) is None
@@ -145,13 +144,14 @@ def _views(
         return {}, {}
     given = models.parts
 
-    def averaged(forget: Any, retain: Any, counts: tuple[int, int], stage: str) -> Any:
+    def averaged(forget: Any, retain: Any, counts: tuple[int, int], stage: Step) -> Any:
+        run.begin(stage)
         parts = (views.some(forget, counts[0]), views.some(retain, counts[1]))
-        return collect(everyone, *parts, run, cache, stage, over_views=True)[0]
+        return collect(everyone, *parts, run, cache, str(stage), over_views=True)[0]
 
     return (
-        averaged(given.fit_forget, given.fit_retain, views.KNOWN, _KNOWN_VIEWS),
-        averaged(given.test_forget, given.test_retain, views.JUDGED, _JUDGED_VIEWS),
+        averaged(given.fit_forget, given.fit_retain, views.KNOWN, KNOWN_VIEWS),
+        averaged(given.test_forget, given.test_retain, views.JUDGED, JUDGED_VIEWS),
     )
 
 

@@ -12,6 +12,7 @@ from unspan.auditing.case import (
 )
 from unspan.auditing.controls import stretched
 from unspan.auditing.levels import chance_bound
+from unspan.auditing.steps import Work, step
 from unspan.auditing.suite import answer_of_views, own_answer
 from unspan.metrics.identity import AttackId, AttackKind, ScoreKind
 from unspan.metrics.outputs import Outputs
@@ -118,7 +119,7 @@ def _readings_of(edited: tuple[Outputs, Outputs], case: Case, columns: Columns) 
 
 
 def _stretched(case: Case, columns: Columns) -> Control:
-    case.run.report("control: stretched features", 0, None)
+    case.run.begin(step(Work.STRETCHED))
     place = columns.attacks.index(AttackId(AttackKind.LINEAR_WHITENED))
     known, seed = case.fit["before"], case.run.seed
     some = known.rows(stratified(known.labels, _STRETCHED, seed))
@@ -127,7 +128,7 @@ def _stretched(case: Case, columns: Columns) -> Control:
 
 
 def _permuted(case: Case, columns: Columns) -> Control:
-    case.run.report("control: permuted labels", 0, None)
+    case.run.begin(step(Work.PERMUTED))
     place = columns.attacks.index(AttackId(AttackKind.LINEAR))
     nothing = controls.permuted(case.fit["after"], case.test["after"], case.run.seed)
     return controls.noise(

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from unspan.auditing.steps import Work
 from unspan.metrics.fewshot import PROTOTYPE, REFIT, STANDARDISED, fewshot
 from unspan.metrics.guardedness import affine_auc
 from unspan.metrics.identity import AttackId, AttackKind
@@ -19,7 +20,7 @@ from unspan.metrics.score import Reading
 from unspan.metrics.signature import signature
 from unspan.metrics.whitening import whitened_probe
 
-Report = Callable[[str], None]
+Report = Callable[[Work], None]
 
 _LINEAR = (
     "somebody who sees features trains a linear classifier on labelled examples, to convergence"
@@ -78,17 +79,17 @@ def explain(attack: AttackId) -> str:
 
 def class_attacks(fit: Outputs, test: Outputs, seed: int, report: Report) -> list[Reading]:
     """Attacks on a class: the attacker has labelled examples of all classes."""
-    report("linear probe")
+    report(Work.LINEAR)
     found = [
         _as(AttackKind.LINEAR, linear_probe(fit, test, seed)),
         _as(AttackKind.LINEAR_WHITENED, whitened_probe(fit, test, seed)),
         *_against_rest(fit, test, seed),
     ]
-    report("nearest neighbours")
+    report(Work.NEIGHBOURS)
     found += [_neighbours(one) for one in nearest(fit, test, seed=seed)]
-    report("MLP probe")
+    report(Work.MLP)
     found.append(_as(AttackKind.MLP, mlp_probe(fit, test, seed)))
-    report("few-shot relearning")
+    report(Work.FEW_SHOT)
     found += [_few_shot(one) for one in fewshot(fit, test, seed)]
     return found + _signature(fit, test, report) + own_answer(test)
 
@@ -97,7 +98,7 @@ def group_attacks(fit: Outputs, test: Outputs, seed: int, report: Report) -> lis
     """Attacks on a group of samples (a person, a folder): told apart from the rest, by features and
     by scores.
     """
-    report("linear probe")
+    report(Work.LINEAR)
     return _against_rest(fit, test, seed) + _signature(fit, test, report)
 
 
@@ -111,7 +112,7 @@ def _against_rest(fit: Outputs, test: Outputs, seed: int) -> list[Reading]:
 def _signature(fit: Outputs, test: Outputs, report: Report) -> list[Reading]:
     if fit.logits is None:
         return []
-    report("output signature")
+    report(Work.SIGNATURE)
     return [_as(AttackKind.SIGNATURE, signature(fit, test))]
 
 

@@ -15,6 +15,7 @@ from unspan.auditing import feature_scores, published, scores
 from unspan.auditing.case import Case, Models
 from unspan.auditing.collect import Subject, subject
 from unspan.auditing.reference import random_weights
+from unspan.auditing.steps import Work, step
 from unspan.data.inputs import first_rows
 from unspan.data.loading import batches
 from unspan.erasers import Projection
@@ -43,7 +44,7 @@ def _of_outputs(case: Case) -> list[ScoreRow]:
     """Utility, membership, and the scores that papers print, for every model with outputs."""
     rows: list[ScoreRow] = []
     for name in ("before", "after", *_networks(case)):
-        case.run.report(f"{name}: other scores", 0, None)
+        case.run.begin(step(Work.SCORES, name))
         fit, test = case.fit[name], case.test[name]
         original = case.test["before"] if name == "after" else None
         unseen = case.unseen & (test.forget == case.by_class)
@@ -141,6 +142,7 @@ def _zrf(case: Case, models: Models) -> list[ScoreRow]:
     before = case.test["before"]
     if before.logits is None:
         return []
+    case.run.begin(step(Work.UNTRAINED))
     random = []
     try:
         for seed in range(3):
@@ -190,6 +192,7 @@ def _stability(case: Case, models: Models) -> list[ScoreRow]:
     mark = torch.arange(len(x)) < len(inputs["forget"])
     rows = []
     for one in (models.before, models.after, *models.others):
+        case.run.begin(step(Work.STABILITY, one.name))
         with eval_mode(one.model):
             clean, noisy = disturbed(partial(_features, one), x, seed=case.run.seed)
         rows.append(
@@ -206,11 +209,6 @@ def _stability(case: Case, models: Models) -> list[ScoreRow]:
 def _features(one: Subject, batch: Tensor) -> Tensor:
     with arranged(one.model, batch) as inputs:
         return read(one.model, one.feature_layer, inputs)[0].float().cpu()
-
-
-def tell(run: Run, name: str, stage: str) -> None:
-    """Report a stage of the work on one model."""
-    run.report(f"{name}: {stage}", 0, None)
 
 
 def _limited(run: Run) -> Run:

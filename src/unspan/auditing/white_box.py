@@ -13,6 +13,7 @@ from unspan.audit_record.record import AttackResult
 from unspan.audit_record.vocabulary import Verdict
 from unspan.auditing.case import Case
 from unspan.auditing.collect import Subject
+from unspan.auditing.steps import Work, step
 from unspan.auditing.sweep import changed, layer_outputs, layers, without_eraser
 from unspan.auditing.verdict_rule import overall
 from unspan.metrics.identity import AttackId, AttackKind
@@ -55,8 +56,8 @@ def white_box(case: Case) -> WhiteBox:
     if not names or any(_missing(one, names) for one in (after, *references)):
         return WhiteBox(different, recovered)
     readings: dict[str, dict[str, Reading]] = {name: {} for name in names}
-    for number, one in enumerate((before, after, *references)):
-        run.report("earlier layers", number, 2 + len(references))
+    for one in (before, after, *references):
+        run.begin(step(Work.LAYERS, one.name))
         fit = layer_outputs(
             one,
             names,

@@ -1,18 +1,82 @@
 """One page with every table: sorted by the column that is clicked, readable without scripts,
 nothing loaded from elsewhere.
+
+What decides stands open: the strongest attack with its false positives, what the model itself
+names, and what it keeps. Further columns and the published probe are folded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 
-from unspan.benchmark.table_values import Table
+from unspan.benchmark.table_values import Column, Fold, Line, Number, Table
 from unspan.benchmark.tables import ranks
 from unspan.report.palette import DARK, LIGHT, variables
+
+_KIND = {True: "reads retained data", False: "forget data only", None: "reference"}
+_RANK = {0: "best", 1: "second"}
+_ARROW = {"lower": " ↓", "higher": " ↑", "none": ""}
+_SUMMARY = {
+    Fold.OPEN: "",
+    Fold.MORE: "More columns",
+    Fold.KR: "KR, the published probe, not trained to convergence",
+}
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """A number: its text, what it is sorted by, its rank, and what is printed beside it."""
+
+    text: str
+    value: float | str
+    rank: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A method with its numbers."""
+
+    label: str
+    reads: str
+    ran: str
+    failed: str
+    cells: list[_Cell]
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """The columns of one fold.
+
+    Attributes:
+        summary: what a reader clicks to see it; empty for columns that stand open.
+        caption: what it shows.
+        heads: titles of the columns, with their direction.
+        better: `lower`, `higher` or `none`, by column.
+        rows: of all methods.
+        printed: it is printed too.
+    """
+
+    summary: str
+    caption: str
+    heads: list[str]
+    better: list[str]
+    rows: list[_Row]
+    printed: bool
+
+
+@dataclass(frozen=True)
+class _Board:
+    """A table of a benchmark."""
+
+    title: str
+    budget: str
+    note: str
+    grids: list[_Grid]
 
 
 def leaderboard(boards: Sequence[tuple[str, Table]]) -> str:
@@ -24,50 +88,51 @@ def leaderboard(boards: Sequence[tuple[str, Table]]) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template("leaderboard.html.j2").render(
-        boards=[(budget, table, _lines(table)) for budget, table in boards],
+        boards=[_board(budget, table) for budget, table in boards],
         light=variables(LIGHT),
         dark=variables(DARK),
     )
 
 
-def _lines(table: Table) -> list[dict[str, Any]]:
-    """Lines with the text, the sorting value and the rank of every cell, and what is printed beside
-    it.
-    """
-    found, places = [], ranks(table)
+def _board(budget: str, table: Table) -> _Board:
+    grids = [_grid(table, fold) for fold in Fold if table.columns_of(fold)]
+    return _Board(table.title, budget, table.note, grids)
+
+
+def _grid(table: Table, fold: Fold) -> _Grid:
+    columns, places = table.columns_of(fold), ranks(table)
+    rows = []
     for number, line in enumerate(table.lines):
-        cells = []
-        for column in table.columns:
-            one = line.numbers.get(column.key)
-            text = (
-                "–"
-                if one is None
-                else f"{one.mean:.{column.digits}f}"
-                + ("" if one.std is None else f" ± {one.std:.{column.digits}f}")
-            )
-            hint = (
-                ""
-                if one is None or one.printed is None
-                else f"printed: {one.printed}{' (doubtful)' if one.doubtful else ''}, {table.meant}"
-            )
-            cells.append(
-                {
-                    "text": text,
-                    "value": "" if one is None else one.mean,
-                    "rank": {0: "best", 1: "second"}.get(places.get((number, column.key), 2), ""),
-                    "hint": hint,
-                }
-            )
-        kind = {True: "reads retained data", False: "forget data only", None: "reference"}[
-            line.needs_retain
+        cells = [
+            _cell(line.numbers.get(one.key), one, places.get((number, one.key)), table.meant)
+            for one in columns
         ]
-        found.append(
-            {
-                "label": line.label,
-                "kind": kind,
-                "seeds": f"{line.seeds} of {line.wanted}",
-                "cells": cells,
-                "failed": line.failed,
-            }
-        )
-    return found
+        rows.append(_Row(line.label, _KIND[line.needs_retain], _ran(line), line.failed, cells))
+    summary = _SUMMARY[fold]
+    return _Grid(
+        summary=summary,
+        caption=f"{table.title}: {summary}" if summary else table.title,
+        heads=[f"{one.title}{_ARROW[one.better]}" for one in columns],
+        better=[one.better for one in columns],
+        rows=rows,
+        printed=fold is not Fold.KR,
+    )
+
+
+def _ran(line: Line) -> str:
+    """How often a method ran."""
+    return f"{line.seeds} of {line.wanted} seeds" if line.seeds else "not run"
+
+
+def _cell(one: Number | None, column: Column, place: int | None, meant: str) -> _Cell:
+    if one is None:
+        return _Cell("–", "", "", "")
+    text = f"{one.mean:.{column.digits}f}"
+    if one.std is not None:
+        text += f" ± {one.std:.{column.digits}f}"
+    hint = ""
+    if one.printed is not None:
+        doubt = " (doubtful)" if one.doubtful else ""
+        hint = f"printed: {one.printed}{doubt}, {meant}"
+    rank = "" if place is None else _RANK.get(place, "")
+    return _Cell(text, one.mean, rank, hint)

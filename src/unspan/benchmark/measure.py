@@ -134,6 +134,7 @@ def _probes(fit: Outputs, test: Outputs, share: float, seed: int) -> Values:
     found |= {name: _reading(one) for name, one in attacks.items()}
     strongest = max(attacks, key=lambda name: attacks[name].value)
     found["strongest"] = found[strongest] | {"attack": strongest}
+    found["false positives"] = _false_positives(attacks[strongest], test)
     return found
 
 
@@ -232,6 +233,15 @@ def _share(hit: Tensor) -> dict[str, Any]:
 def _reading(one: Reading) -> dict[str, Any]:
     low, high = one.interval()
     return {"value": 100 * one.value, "low": 100 * low, "high": 100 * high, "n": len(one.forget)}
+
+
+def _false_positives(one: Reading, test: Outputs) -> dict[str, Any]:
+    """Share of retained test samples that an attack takes for a forgotten class."""
+    wrong, n = one.false_positives, int((~test.forget).sum())
+    if wrong is None:
+        return _plain(None)
+    low, high = share_interval(wrong * n, n)
+    return {"value": 100 * wrong, "low": 100 * low, "high": 100 * high, "n": n}
 
 
 def _score(one: Score) -> dict[str, Any]:

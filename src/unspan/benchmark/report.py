@@ -130,7 +130,9 @@ def _write_table(table: Table, folder: Path) -> list[Path]:
 def _shown(drawn: Sequence[Path]) -> list[str]:
     """Lines of the page that show figures."""
     images = [
-        f"![{escaped(path.stem)}]({quote(path.name)})" for path in drawn if path.suffix == ".svg"
+        f"![{escaped(figures.alternative(path))}]({quote(path.name)})"
+        for path in drawn
+        if path.suffix == ".svg"
     ]
     return [*(images or ["(no cell has what this figure needs yet)"]), ""]
 

@@ -19,6 +19,7 @@ from unspan.benchmark.spec_text import (
 )
 from unspan.errors import UsageError
 from unspan.methods import by_name
+from unspan.system.closest import meant
 from unspan.training.settings import Training
 
 SPECS = Path(__file__).with_name("specs")
@@ -44,8 +45,8 @@ def find(name: str) -> Path:
     if name.removesuffix(".toml") in known:
         return known[name.removesuffix(".toml")]
     raise UsageError(
-        f"{name}: no such file, and no spec of that name comes with unspan. Known:"
-        f" {', '.join(known)}."
+        f"{name}: no such file, and no spec of that name comes with unspan.{meant(name, known)}"
+        f" Known: {', '.join(known)}."
     )
 
 

@@ -7,9 +7,22 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 REFERENCES = ("original", "retrain")  # never best or second best
+
+
+class Fold(Enum):
+    """Where a column stands on a page: open, among further columns, or with the published probe.
+
+    What is read from the published probe is never marked as best: it is not trained to
+    convergence, so that a low value says little.
+    """
+
+    OPEN = "open"
+    MORE = "more"
+    KR = "KR"
 
 
 @dataclass(frozen=True)
@@ -23,6 +36,7 @@ class Column:
         block: heading above several columns.
         digits: after the point.
         optional: left out of a table where no cell has it.
+        fold: where it stands on a page.
     """
 
     key: str
@@ -31,6 +45,7 @@ class Column:
     block: str = ""
     digits: int = 1
     optional: bool = False
+    fold: Fold = Fold.OPEN
 
 
 @dataclass(frozen=True)
@@ -96,6 +111,10 @@ class Table:
     lines: tuple[Line, ...]
     note: str = ""
     meant: str = ""
+
+    def columns_of(self, *folds: Fold) -> tuple[Column, ...]:
+        """The columns that stand in these places of a page."""
+        return tuple(one for one in self.columns if one.fold in folds)
 
 
 @dataclass(frozen=True)

@@ -9,62 +9,63 @@ import io
 import re
 from collections.abc import Sequence
 
-from unspan.benchmark.table_values import REFERENCES, Column, Line, Number, Table
+from unspan.benchmark.table_values import REFERENCES, Column, Fold, Line, Number, Table
 
+_READ = (Fold.OPEN, Fold.MORE)  # columns that a reader sees without opening anything
 _ARROWS = {"lower": " ↓", "higher": " ↑", "none": ""}
 
 
 def markdown(table: Table) -> str:
-    """A table, and below it the printed values with our difference to them, where there are any."""
-    head = ["method", "D_r", "seeds", *(_head(column) for column in table.columns)]
-    places = ranks(table)
-    body = [
-        [
-            _label(line),
-            _marks(line),
-            _seeds(line),
-            *(
-                _marked(
-                    _text(line.numbers.get(column.key), column),
-                    places.get((number, column.key)),
-                    "**",
-                    "<u>",
-                    "</u>",
-                )
-                for column in table.columns
-            ),
-        ]
-        for number, line in enumerate(table.lines)
-    ]
-    parts = [f"### {escaped(table.title)}", "", *_pipes(head, body)]
+    """A table, its columns of the published probe folded, and below it the printed values with our
+    difference to them, where there are any.
+    """
+    parts = [f"### {escaped(table.title)}", "", *_measured(table, table.columns_of(*_READ))]
     if table.note:
         parts += ["", escaped(table.note)]
     failed = [escaped(f"{line.label}: {line.failed}") for line in table.lines if line.failed]
     parts += ["", "Failed cells: " + "; ".join(failed)] if failed else []
+    published = table.columns_of(Fold.KR)
+    if published:
+        body = _measured(table, published)
+        parts += ["", *_folded("KR, the published probe, not trained to convergence", body)]
     compared = [
         column
         for column in table.columns
         if any(_printed(line, column) is not None for line in table.lines)
     ]
     if compared:
-        rows = [
-            [
-                escaped(line.label),
-                *(_difference(line.numbers.get(column.key), column) for column in compared),
-            ]
-            for line in table.lines
-            if any(_printed(line, column) is not None for column in compared)
-        ]
-        parts += [
-            "",
-            (
-                f"Printed in the paper ({escaped(table.meant)}), and ours minus printed (`?`: the"
-                " print is doubtful):"
-            ),
-            "",
-            *_pipes(["method", *(_head(column) for column in compared)], rows),
-        ]
+        said = f"Printed in the paper ({escaped(table.meant)}), and ours minus printed"
+        parts += ["", *_folded(f"{said} (`?`: the print is doubtful)", _compared(table, compared))]
     return "\n".join(parts) + "\n"
+
+
+def _measured(table: Table, columns: Sequence[Column]) -> list[str]:
+    """Lines of Markdown: what was measured, best bold, second best underlined."""
+    places = ranks(table)
+    body = []
+    for number, line in enumerate(table.lines):
+        row = [_label(line), _marks(line), _seeds(line)]
+        for column in columns:
+            text = _text(line.numbers.get(column.key), column)
+            place = places.get((number, column.key))
+            row.append(_marked(text, place, "**", "<u>", "</u>"))
+        body.append(row)
+    return _pipes(["method", "D_r", "seeds", *map(_head, columns)], body)
+
+
+def _compared(table: Table, columns: Sequence[Column]) -> list[str]:
+    """Lines of Markdown: what is printed, and how far ours is from it."""
+    rows = []
+    for line in table.lines:
+        if any(_printed(line, column) is not None for column in columns):
+            gaps = (_difference(line.numbers.get(column.key), column) for column in columns)
+            rows.append([escaped(line.label), *gaps])
+    return _pipes(["method", *map(_head, columns)], rows)
+
+
+def _folded(title: str, lines: Sequence[str]) -> list[str]:
+    """Lines that a reader opens."""
+    return ["<details>", f"<summary>{title}</summary>", "", *lines, "", "</details>"]
 
 
 def comma_separated(table: Table) -> str:
@@ -153,12 +154,12 @@ def latex(table: Table) -> str:
 
 
 def ranks(table: Table) -> dict[tuple[int, str], int]:
-    """0 for the best, 1 for the second best line of a column that has a direction; references take
-    no part.
+    """0 for the best, 1 for the second best line of a column that has a direction; references and
+    the published probe take no part.
     """
     found = {}
     for column in table.columns:
-        if column.better == "none":
+        if column.better == "none" or column.fold is Fold.KR:
             continue
         known = sorted(
             {

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
+import textwrap
 from typing import Annotated, Any
 
 import typer
 
 from unspan.cli.audit import audit
 from unspan.cli.bench import bench
+from unspan.cli.compare import compare
 from unspan.cli.erase import erase
 from unspan.cli.export import export
 from unspan.cli.inspect import inspect
@@ -21,6 +24,7 @@ from unspan.cli.stats import stats
 from unspan.cli.verify import verify
 from unspan.cli.version import show_version
 from unspan.errors import ResourceError, UnspanError
+from unspan.system.closest import meant
 
 app = typer.Typer(
     name="unspan",
@@ -54,7 +58,7 @@ def _unspan(
     pass
 
 
-for command in (erase, audit, verify, recheck, inspect, export, stats, methods):
+for command in (erase, audit, compare, verify, recheck, inspect, export, stats, methods):
     app.command()(command)
 app.add_typer(
     bench,
@@ -81,7 +85,7 @@ def main() -> None:
     except KeyboardInterrupt:
         code = _INTERRUPTED
     if code == _INTERRUPTED:
-        print("Interrupted before the end.", file=sys.stderr)
+        _say("Interrupted before the end.")
         sys.exit(ResourceError.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -98,10 +102,18 @@ def _explain(error: Exception) -> int:
     if type(error).__name__ in ("Abort", "Exit"):
         return int(getattr(error, "exit_code", ResourceError.exit_code))
     message, code = _told(error)
-    print(f"Error: {message}", file=sys.stderr)
+    _say(f"Error: {message}")
     if "--json" in sys.argv:
         print(json.dumps({"error": message, "exit_code": code}))
     return code
+
+
+def _say(message: str) -> None:
+    """Print to people: wrapped at words on a terminal, one line in a log file."""
+    if sys.stderr.isatty():
+        width = shutil.get_terminal_size().columns
+        message = textwrap.fill(message, width, break_long_words=False, break_on_hyphens=False)
+    print(message, file=sys.stderr)
 
 
 def _told(error: Exception) -> tuple[str, int]:
@@ -110,6 +122,8 @@ def _told(error: Exception) -> tuple[str, int]:
         return _one_line(error), error.exit_code
     if type(error).__name__ == "MissingParameter":
         return f"Missing {', '.join(_missing(error))}. See unspan --help.", 2
+    if type(error).__name__ == "NoSuchOption":
+        return f"{_unknown_option(error)} See unspan --help.", 2
     if hasattr(error, "format_message"):  # a usage error of the argument parser
         return f"{error.format_message()} See unspan --help.", 2
     if isinstance(error, MemoryError) or "allocate memory" in str(error):
@@ -119,6 +133,12 @@ def _told(error: Exception) -> tuple[str, int]:
         )
     unexpected = f"unexpected {type(error).__name__}: {_one_line(error)}"
     return f"{unexpected} Run again with --debug for the traceback, and report it.", 1
+
+
+def _unknown_option(error: Any) -> str:
+    """Which option the command does not have, and those it may be."""
+    known = [name for one in error.ctx.command.params for name in one.opts if name[:2] == "--"]
+    return f"No such option: {error.option_name}.{meant(error.option_name, known)}"
 
 
 _UNLESS = {"--data": "--outputs"}  # an option that is needed where there is no other of a command

@@ -10,6 +10,8 @@ from typer.core import TyperGroup
 
 from unspan.cli import bench_options as option
 from unspan.cli.bench_run import run_specs
+from unspan.errors import UsageError
+from unspan.system.closest import closest
 
 
 class _Spec(TyperGroup):
@@ -22,7 +24,19 @@ class _Spec(TyperGroup):
         )
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        return super().resolve_command(ctx, args if args[0] in self.commands else ["run", *args])
+        if args[0] in self.commands:
+            return super().resolve_command(ctx, args)
+        _refuse_mistyped(args[0], list(self.commands))
+        return super().resolve_command(ctx, ["run", *args])
+
+
+def _refuse_mistyped(word: str, commands: list[str]) -> None:
+    """Refuse what is neither a spec nor a file but looks like a command."""
+    from unspan.benchmark.spec import shipped
+
+    meant = closest(word, [*commands, *shipped()])
+    if meant and meant[0] in commands and not Path(word).is_file():
+        raise UsageError(f"No such command or spec '{word}'. Did you mean {' or '.join(meant)}?")
 
 
 bench = typer.Typer(
@@ -89,7 +103,6 @@ def pack(out: option.Out = Path("bench-results"), debug: option.Debug = False) -
     """
     from unspan.benchmark.store import FOLDERS, Store
     from unspan.cli.render import console
-    from unspan.errors import UsageError
     from unspan.system.output_paths import check_shared_folder
 
     check_shared_folder(out, FOLDERS, what="a folder of results")

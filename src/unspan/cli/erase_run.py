@@ -6,7 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unspan.cli.measuring import measure, names_of, public_names, splits_to_measure
+from unspan.cli.measuring import (
+    measure,
+    names_of,
+    public_names,
+    splits_to_measure,
+    step_of,
+)
 from unspan.cli.planning import (
     implied_method,
     key_of,
@@ -19,6 +25,7 @@ from unspan.cli.planning import (
 )
 from unspan.cli.showing import show
 from unspan.errors import UsageError
+from unspan.system.steps import Step
 from unspan.system.target import as_target
 
 if TYPE_CHECKING:
@@ -57,6 +64,9 @@ def run_erase(o: dict[str, Any]) -> None:
     was_there = _written_at(out)
     with interruptible(lambda: _kept(out, was_there)), dist.session(300.0):
         _erase(o, method, console(o["quiet"] or dist.rank() != 0))
+
+
+TUNE = Step("trying settings")
 
 
 @dataclass(frozen=True)
@@ -103,6 +113,7 @@ def _erase(o: dict[str, Any], method: Method | None, out: Any) -> None:
             max_samples=o["max_samples"],
             progress=report,
         )
+        run.plan(_steps(o, prepared))
         deletion = _deletion(o, prepared, run)
         if dist.rank() != 0:
             return
@@ -113,6 +124,14 @@ def _erase(o: dict[str, Any], method: Method | None, out: Any) -> None:
         allow_identifying_projector=o["allow_identifying_projector"],
     )
     show(o, deletion, out)
+
+
+def _steps(o: dict[str, Any], prepared: _Prepared) -> list[Step]:
+    """What the command does, in order: settings are tried, a copy is changed and measured."""
+    from unspan.erasure.steps import planned
+
+    erasing = planned(prepared.method, measure=True)
+    return [*([TUNE] if o["tune"] else []), *erasing, *map(step_of, prepared.wanted)]
 
 
 def _prepared(o: dict[str, Any], method: Method | None, out: Any) -> _Prepared:
@@ -165,6 +184,7 @@ def _deletion(o: dict[str, Any], prepared: _Prepared, run: Run) -> Deletion:
     opened, method = prepared.opened, prepared.method
     trials: list[dict[str, Any]] = []
     if o["tune"]:
+        run.begin(TUNE)
         method, trials = tuned(o, opened.model, prepared.request, run)
     deletion = erase_api(
         opened.start,

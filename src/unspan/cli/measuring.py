@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unspan.errors import DataError, UsageError
+from unspan.system.steps import Step
 
 if TYPE_CHECKING:
     from unspan.artifact.deletion import Deletion
@@ -23,6 +24,11 @@ def splits_to_measure(o: dict[str, Any], sources: dict[str, Any]) -> list[str]:
     if unknown:
         raise UsageError(f"--eval {','.join(unknown)}: the data has {', '.join(sources)}.")
     return str(o["evaluate"]).split(",")
+
+
+def step_of(split: str) -> Step:
+    """The step in which a split is measured."""
+    return Step("measuring", split)
 
 
 def public_names(
@@ -70,6 +76,7 @@ def measure(
         return []
     pair, measured = pair_of(original, deletion.model), []
     for name in wanted:
+        run.begin(step_of(name))
         forget, retain = _parts(name, o["split"], splits, sources)
         kept, gone = apart(retain, _earlier(deletion, splits))
         for part, data in ((Part.FORGET, forget), (Part.EARLIER, gone), (Part.RETAIN, kept)):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -20,30 +21,61 @@ _ROWS = 8  # of the attack table on a terminal, strongest first
 
 
 def console(quiet: bool) -> Console:
-    """Where people read: standard error, so that --json owns standard output."""
-    return Console(file=sys.stderr, quiet=quiet, highlight=False, soft_wrap=True)
+    """Where people read: standard error, so that --json owns standard output.
+
+    A terminal wraps at words; in a log file a paragraph stays one line.
+    """
+    return Console(file=sys.stderr, quiet=quiet, highlight=False, soft_wrap=not sys.stderr.isatty())
 
 
 def facts(out: Console, title: str, rows: Iterable[tuple[str, Any]]) -> None:
     """A titled list of names and values."""
     out.print(Text(title, style="bold"))
     for name, value in rows:
-        out.print(Text(f"  {name:<12} "), Text(str(value)), sep="")
+        hanging(out, f"  {name:<12} ", str(value))
+
+
+def hanging(out: Console, label: str, text: str) -> None:
+    """A paragraph after a label; on a terminal its further lines begin below its first word."""
+    if out.soft_wrap:
+        out.print(Text(label), Text(text), sep="")
+        return
+    grid = Table.grid(expand=True)
+    grid.add_column(width=len(label), no_wrap=True)
+    grid.add_column(ratio=1, overflow="fold")
+    grid.add_row(Text(label), Text(text))
+    out.print(grid)
+
+
+def table(title: str, wrapped: Sequence[str], numbers: Sequence[str] = ()) -> Table:
+    """An empty table that 80 columns hold.
+
+    Args:
+        title: above it.
+        wrapped: first columns, of texts; they are narrowed when there is no room.
+        numbers: columns after them, right-aligned, each in one line.
+    """
+    made = Table(
+        title=Text(title),
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    for name in wrapped:
+        made.add_column(name, overflow="fold")
+    for name in numbers:
+        made.add_column(name, justify="right", no_wrap=True)
+    return made
 
 
 def cells(out: Console, title: str, rows: list[tuple[Any, Any, str, float | None]]) -> None:
     """Cells of a benchmark with their state and what they should cost."""
     from unspan.system.durations import duration
 
-    table = Table(title=Text(title), title_justify="left")
-    for name in ("method", "pair", "seed", "state", "estimate", "cell"):
-        table.add_column(
-            name,
-            justify="right" if name in ("seed", "estimate") else "left",
-            no_wrap=name == "cell",
-        )
+    shown = table(title, ("method", "pair"), ("seed", "state", "estimate", "cell"))
     for row, cell, state, seconds in rows:
-        table.add_row(
+        shown.add_row(
             Text(row.label),
             Text(row.pair),
             str(cell.seed),
@@ -51,7 +83,7 @@ def cells(out: Console, title: str, rows: list[tuple[Any, Any, str, float | None
             "-" if state == "done" else "?" if seconds is None else duration(seconds),
             cell.id,
         )
-    out.print(table)
+    out.print(shown)
     left = [seconds for _, _, state, seconds in rows if state != "done"]
     known = [seconds for seconds in left if seconds is not None]
     cost = [f"about {duration(sum(known))} in one process"] * bool(known) + [
@@ -70,71 +102,66 @@ def accuracies(
     """Shares before and after by samples; names of classes where a row is of one."""
     from unspan.artifact.card import change, row_name
 
-    table = Table(title="Accuracy before and after, on the same samples", title_justify="left")
-    for name in ("samples", "n", "before", "after", "95 % interval", "change"):
-        table.add_column(name, justify="left" if name == "samples" else "right")
+    title = "Accuracy before and after, on the same samples"
+    shown = table(
+        title, ["samples"], ("n", "before", "after", "95 % interval", "change, in points")
+    )
     for row in rows:
         said = row_name(row, names)
-        table.add_row(
+        shown.add_row(
             Text(said if row["measure"] == "accuracy" else f"{said} ({row['measure']})"),
             str(row["n"]),
             f"{row['before']:.1%}",
             f"{row['after']:.1%}",
             f"{row['low']:.1%} to {row['high']:.1%}",
-            change(row),
+            change(row).removesuffix(" points"),
         )
-    out.print(table)
+    out.print(shown)
 
 
 def trials(out: Console, rows: list[dict[str, Any]]) -> None:
     """Settings that were tried, the best first."""
-    table = Table(title="Tuning, on validation samples", title_justify="left")
-    for name in ("settings", "forget", "retain", "HM", "seconds"):
-        table.add_column(name, justify="left" if name == "settings" else "right")
+    shown = table("Tuning, on validation samples", ["settings"], ("forget", "retain", "HM", "s"))
     for row in sorted(rows, key=lambda one: -one["score"]):
         text = ", ".join(f"{name}={value}" for name, value in row["settings"].items()) or "defaults"
-        shown = ("-" if row[name] is None else f"{row[name]:.1%}" for name in ("forget", "retain"))
-        table.add_row(
-            Text(text),
-            *shown,
-            Text(row["error"][:40]) if row["error"] else f"{row['score']:.1%}",
+        shares = ("-" if row[name] is None else f"{row[name]:.1%}" for name in ("forget", "retain"))
+        shown.add_row(
+            Text(f"{text}: {row['error']}" if row["error"] else text),
+            *shares,
+            "failed" if row["error"] else f"{row['score']:.1%}",
             f"{row['seconds']:.1f}",
         )
-    out.print(table)
+    out.print(shown)
 
 
 def history(out: Console, rows: list[dict[str, Any]]) -> None:
     """What happened from epoch to epoch; accuracies are of at most 2,000 samples."""
-    table = Table(title="Training", title_justify="left")
-    for name in ("epoch", "loss", "forget accuracy", "retain accuracy", "seconds"):
-        table.add_column(name, justify="right")
+    columns = ("epoch", "loss", "forget accuracy", "retain accuracy", "seconds")
+    shown = table("Training", (), columns)
     for row in rows:
         shares = (
             "-" if row.get(name) is None else f"{row[name]:.1%}"
             for name in ("forget_accuracy", "retain_accuracy")
         )
-        table.add_row(
+        shown.add_row(
             str(row["epoch"]),
-            f"{row['loss']:.4f}",
+            f"{row['loss']:.4g}",
             *shares,
             f"{row['seconds']:.1f}" if "seconds" in row else "-",
         )
-    out.print(table)
+    out.print(shown)
 
 
 def route_table(out: Console, routes: dict[str, str]) -> None:
     """Ways to features and what they see."""
-    table = Table(
-        title="Ways to take features from the new model (each one was tried)", title_justify="left"
-    )
-    table.add_column("way")
-    table.add_column("sees")
+    title = "Ways to take features from the new model (each one was tried)"
+    shown = table(title, ("way", "sees"))
     for name, seen in sorted(routes.items()):
-        table.add_row(
+        shown.add_row(
             Text(name), Text("ORIGINAL features" if seen == "original" else f"{seen} features")
         )
-    table.add_row(Text("any layer before the eraser"), Text("ORIGINAL features"))
-    out.print(table)
+    shown.add_row(Text("any layer before the eraser"), Text("ORIGINAL features"))
+    out.print(shown)
 
 
 def bullets(out: Console, title: str, lines: Iterable[str]) -> None:
@@ -143,7 +170,7 @@ def bullets(out: Console, title: str, lines: Iterable[str]) -> None:
     if lines:
         out.print(Text(title, style="bold"))
         for line in lines:
-            out.print(Text(f"  - {line}"))
+            hanging(out, "  - ", line)
 
 
 def verdict(out: Console, record: AuditRecord, folder: Path) -> None:
@@ -166,25 +193,23 @@ def verdict(out: Console, record: AuditRecord, folder: Path) -> None:
 
 def _attacks(out: Console, record: AuditRecord) -> None:
     """What the strongest attacks read, one line each."""
-    table = Table(
-        title=f"What attacks read of the forgotten samples (reference: {record.reference.kind})",
-        title_justify="left",
+    title = f"What attacks read of the forgotten samples (reference: {record.reference.kind})"
+    shown = table(
+        title, ["attack"], ("original", "erased, 95 % interval", "reference", "recovered")
     )
-    for name in ("attack", "original", "erased, 95 % interval", "reference", "recovered"):
-        table.add_column(name, justify="left" if name == "attack" else "right")
     for one in record.attacks[:_ROWS]:
         form = "{:.1%}" if one.unit == "share" else "{:.3f}"
         low, high = (
             form.format(end).removesuffix("%") for end in (one.erased_low, one.erased_high)
         )
         part = "" if one.rho is None else f"{one.rho:.0%} "
-        table.add_row(
+        shown.add_row(
             Text(one.attack),
             form.format(one.original),
             f"{form.format(one.erased)} [{low}, {high}]",
             "-" if one.reference is None else form.format(one.reference),
             f"{part}{one.verdict or ''}",
         )
-    out.print(table)
+    out.print(shown)
     if len(record.attacks) > _ROWS:
         out.print(Text(f"{len(record.attacks) - _ROWS} more attacks are in the report."))

@@ -21,8 +21,6 @@ def verify(
 
     Exit codes: 0 all checks hold, 1 one does not, 2 something could not be checked.
     """
-    from rich.text import Text
-
     from unspan.auditing.verify import verify as run
     from unspan.cli import render
 
@@ -33,7 +31,7 @@ def verify(
         out = render.console(quiet=False)
         for one in checks:
             word = {True: "holds", False: "FAILS", None: "not checked"}[one.ok]
-            out.print(Text(f"{word:<12} {one.name}: {one.detail}"))
+            render.hanging(out, f"{word:<12} ", f"{one.name}: {one.detail}")
     if any(one.ok is False for one in checks):
         raise typer.Exit(1)
     if any(one.ok is None for one in checks):

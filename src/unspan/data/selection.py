@@ -1,7 +1,6 @@
 """Which samples are meant: class selectors, files of ids, and ids matched to samples."""
 
 import csv
-import difflib
 import io
 import re
 from collections import defaultdict
@@ -14,6 +13,7 @@ from unspan.data.class_names import composed, find_name
 from unspan.data.images import IMAGE_SUFFIXES, printable
 from unspan.data.protocols import ArrayLike
 from unspan.errors import DataError, UsageError
+from unspan.system.closest import closest
 
 
 def listed(selectors: Any) -> list[Any]:
@@ -119,7 +119,7 @@ def _class_label(index: int, names: Sequence[str]) -> str:
 def _class_hint(selector: str, names: list[str], num_classes: int) -> str:
     if not names:
         return f"the data has no class names, give an index from 0 to {num_classes - 1}"
-    if close := difflib.get_close_matches(selector, names, n=3):
+    if close := closest(selector, names):
         return f"did you mean {_listed(map(printable, close))}?"
     return f"classes are {_listed(map(printable, names))} (0 to {num_classes - 1})"
 

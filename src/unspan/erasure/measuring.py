@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from unspan.erasure import guard
+from unspan.erasure import guard, steps
 from unspan.erasure.change import Change
 from unspan.erasure.opening import Opened
 from unspan.erasure.predictions import Pair
@@ -30,6 +30,7 @@ def measure_damage(opened: Opened, change: Change) -> Measured | None:
     """Compare the model before and after; None where `measure=False` was asked for."""
     if not opened.options.measure:
         return None
+    opened.run.begin(steps.MEASURE)
     begun = time.perf_counter()
     finding = guard.measured(
         _pair(opened, change),

@@ -16,7 +16,7 @@ from torch import nn
 
 from unspan import dist
 from unspan.artifact.deletion import Deletion, Form, Record, keep_record
-from unspan.erasure import guard
+from unspan.erasure import guard, steps
 from unspan.erasure.account import account
 from unspan.erasure.change import Change
 from unspan.erasure.checks import check_processes, check_recognised
@@ -122,17 +122,21 @@ def change_copy(opened: Opened) -> Change | None:
 
     The fit reads the forget samples, once. Whether the model recognises them is known only then.
     """
-    method = opened.method
+    method, run = opened.method, opened.run
+    run.plan(steps.planned(method, measure=opened.options.measure))
     check_processes(method)
     if isinstance(method, TrainedMethod):
         return train_weights(opened, method)
     assert isinstance(method, EraserMethod)
+    run.begin(steps.LOCATE)
     located = locate_features(opened, method)
+    run.begin(steps.FIT)
     fitted = fit_eraser(opened, located, method)
     if opened.options.check_labels and opened.earlier_record is None:
         check_recognised(fitted.seen, located.head, located.request)
     if fitted.eraser is None:
         return None
+    run.begin(steps.INSTALL)
     return install_eraser(opened, located, fitted, fitted.eraser)
 
 

@@ -14,6 +14,7 @@ from unspan import dist
 from unspan.artifact import receipt as receipts
 from unspan.data.loading import batches, peek, size_of
 from unspan.data.request import Request
+from unspan.erasure import steps
 from unspan.erasure.change import Change, figures_of
 from unspan.erasure.checks import (
     check_classes,
@@ -62,7 +63,9 @@ def train_weights(opened: Opened, method: TrainedMethod) -> Change:
         InconclusiveError: weights that are not finite.
     """
     _check_request(opened, method)
+    opened.run.begin(steps.READ)
     read = read_forget_set(opened)
+    opened.run.begin(steps.TRAIN)
     context = _context(opened, method, read)
     frozen = not any(one.requires_grad for one in opened.copy_module.parameters())
     dist.agree(

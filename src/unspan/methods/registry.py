@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import is_dataclass
-from difflib import get_close_matches
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from operator import attrgetter
@@ -16,6 +15,7 @@ from operator import attrgetter
 from unspan.errors import UnspanError, UsageError
 from unspan.methods.base import NEEDS, EraserMethod, Method, TrainedMethod
 from unspan.methods.builtin import METHODS
+from unspan.system.closest import meant
 from unspan.system.user_code import import_user_module
 
 GROUP = "unspan.methods"
@@ -46,9 +46,7 @@ def by_name(name: str) -> type[Method]:
         if method.name == name:
             return method
     names = [method.name for method in known]
-    close = get_close_matches(name, names, n=3)
-    meant = f" Did you mean {' or '.join(close)}?" if close else ""
-    raise UsageError(f"Unknown method '{name}'.{meant} Methods: {', '.join(names)}.")
+    raise UsageError(f"Unknown method '{name}'.{meant(name, names)} Methods: {', '.join(names)}.")
 
 
 def checked(found: object, origin: str) -> type[Method]:

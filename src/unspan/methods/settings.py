@@ -10,6 +10,7 @@ from typing import Any
 
 from unspan.errors import UsageError
 from unspan.methods.base import Method
+from unspan.system.closest import meant
 from unspan.training.settings import Training
 
 
@@ -31,10 +32,11 @@ def configured(
     of_loop = set() if loop is None else {field.name for field in fields(loop)}
     for name in values:
         if name not in own.keys() | of_loop:
-            known = ", ".join(sorted(own.keys() | of_loop)) or "none"
+            known = sorted(own.keys() | of_loop)
             raise UsageError(
                 f"{(said or {}).get(name, name)} does not belong to method {kind.name}; its"
-                f" settings: {known}. See unspan methods {kind.name}."
+                f" settings: {', '.join(known) or 'none'}.{meant(name, known)} See unspan methods"
+                f" {kind.name}."
             )
     arguments = {name: value for name, value in values.items() if name in own}
     try:

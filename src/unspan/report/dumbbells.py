@@ -30,7 +30,7 @@ _LAYERS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Line:
+class Line:
     """One line of a drawing.
 
     Attributes:
@@ -66,11 +66,11 @@ def attacks(audit: AuditRecord) -> Figure | None:
             f" The {STRONGEST} strongest of {len(audit.attacks)} attacks are drawn; the table has"
             " all."
         )
-    return _figure("attacks", "What each attack reads", caption, shown)
+    return dumbbells("attacks", "What each attack reads", caption, shown)
 
 
-def _of_attack(one: AttackResult) -> _Line:
-    return _Line(
+def _of_attack(one: AttackResult) -> Line:
+    return Line(
         name=literal(one.attack),
         unit=one.unit,
         at={
@@ -88,11 +88,11 @@ def _of_attack(one: AttackResult) -> _Line:
 def sweep(audit: AuditRecord) -> Figure | None:
     """The same probe at every layer."""
     shown = [_of_layer(one) for one in audit.figures.sweep[:LAYERS]]
-    return _figure("sweep", "What a probe reads at each layer", _LAYERS, shown)
+    return dumbbells("sweep", "What a probe reads at each layer", _LAYERS, shown)
 
 
-def _of_layer(one: LayerReading) -> _Line:
-    return _Line(
+def _of_layer(one: LayerReading) -> Line:
+    return Line(
         name=literal(one.layer),
         unit="share",
         at={
@@ -103,12 +103,13 @@ def _of_layer(one: LayerReading) -> _Line:
     )
 
 
-def _figure(key: str, title: str, caption: str, lines: list[_Line]) -> Figure | None:
+def dumbbells(key: str, title: str, caption: str, lines: list[Line]) -> Figure | None:
+    """A figure of lines; None where there is nothing to draw."""
     drawn = [one for one in lines if one.at["after"] is not None]
     return Figure(title, caption, partial(_panels, key, title, drawn)) if drawn else None
 
 
-def _panels(key: str, title: str, drawn: list[_Line]) -> list[Panel]:
+def _panels(key: str, title: str, drawn: list[Line]) -> list[Panel]:
     """One panel for shares and one for AUCs."""
     shares = [one for one in drawn if one.unit == "share"]
     areas = [one for one in drawn if one.unit == "AUC"]
@@ -122,7 +123,7 @@ def _panels(key: str, title: str, drawn: list[_Line]) -> list[Panel]:
     return panels
 
 
-def _panel(key: str, title: str, lines: list[_Line]) -> str:
+def _panel(key: str, title: str, lines: list[Line]) -> str:
     height = 34 + 42 * len(lines) + 28
     with drawing():
         figure, (axes,) = canvas(height, 14, right=20, top=34, bottom=28)
@@ -140,7 +141,7 @@ def _panel(key: str, title: str, lines: list[_Line]) -> str:
         return inline(figure, key, title, told, halo=True)
 
 
-def _extent(lines: Sequence[_Line]) -> list[float]:
+def _extent(lines: Sequence[Line]) -> list[float]:
     values = []
     for one in lines:
         values += one.drawn
@@ -149,7 +150,7 @@ def _extent(lines: Sequence[_Line]) -> list[float]:
     return values
 
 
-def _draw(axes: Any, place: int, one: _Line) -> None:
+def _draw(axes: Any, place: int, one: Line) -> None:
     ends = [min(one.drawn), max(one.drawn)]
     axes.plot(ends, [place, place], color=INK["line"], linewidth=2.2, zorder=1)
     if one.low is not None and one.high is not None and one.low <= one.high:
@@ -176,7 +177,7 @@ def _draw(axes: Any, place: int, one: _Line) -> None:
     )
 
 
-def _told(one: _Line) -> str:
+def _told(one: Line) -> str:
     """The line in words, for people who do not see the drawing."""
     parts = []
     for model in MODELS:

@@ -58,7 +58,7 @@ def _section(section: Section) -> list[str]:
         line for text in (section.missing, *section.lead) if text for line in (plain(text), "")
     ]
     for table in section.tables:
-        lines += _table(table)
+        lines += grid(table)
     for listing in section.listings:
         lines += [
             f"**{plain(listing.title)}**",
@@ -72,7 +72,8 @@ def _section(section: Section) -> list[str]:
     return lines[:-1] if lines and not lines[-1] else lines
 
 
-def _table(table: Table) -> list[str]:
+def grid(table: Table) -> list[str]:
+    """Lines of a table, a blank one last."""
     head = [
         f"| {' | '.join(plain(name) for name in table.columns)} |",
         f"|{'---|' * len(table.columns)}",

@@ -67,6 +67,14 @@ AUDIT = Artefact(
     written_by="`unspan audit`, `Audit.save`",
     about="Every measurement with its verdict. Both reports are drawn from audit.json.",
 )
+COMPARISON = Artefact(
+    title="Comparison of audits",
+    files=("compare.json", "compare.html", "compare.md"),
+    schema="unspan.comparison/1",
+    where="`schema` in compare.json",
+    written_by="`unspan compare`",
+    about="Audits side by side: what they agree in, what each found, and their order.",
+)
 ATTEMPTS = Artefact(
     title="Attempts log",
     files=("attempts.jsonl",),
@@ -122,6 +130,7 @@ ARTEFACTS = (
     PRIVATE_STATE,
     STATISTICS,
     AUDIT,
+    COMPARISON,
     ATTEMPTS,
     CHECKPOINT,
     BENCH_CELL,

@@ -213,9 +213,16 @@ class _Loop:
                         total += loss * size
                         count += size
                     done += 1
-                    context.run.report(f"{self.name}, epoch {epoch}", done, steps)
+                    self._report(epoch, done, steps)
         dist.same_buffers(context.model)
         return dist.mean(total, count)
+
+    def _report(self, epoch: int, done: int, steps: int) -> None:
+        """How much of all epochs is done, in minibatches; a method may end before the last."""
+        epochs = self.settings.epochs
+        self.context.run.report(
+            f"{self.name}, epoch {epoch} of {epochs}", (epoch - 1) * steps + done, epochs * steps
+        )
 
     def _step(
         self,

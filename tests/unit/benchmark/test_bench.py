@@ -22,14 +22,15 @@ from browser import BINARY, Browser
 
 from unspan.benchmark import store as stores
 from unspan.benchmark.cell import Bench
+from unspan.benchmark.figures import alternative
 from unspan.benchmark.grid import Cell
 from unspan.benchmark.report import filled, report
 from unspan.benchmark.runner import estimate, own_cells, record, state, work
 from unspan.benchmark.spec import check_given, find, load, printed, shipped
 from unspan.benchmark.spec_text import KINDS
 from unspan.benchmark.store import Store
-from unspan.benchmark.table_values import Column, Line, Number, Table
-from unspan.benchmark.tables import comma_separated, latex, markdown
+from unspan.benchmark.table_values import Column, Fold, Line, Number, Table
+from unspan.benchmark.tables import comma_separated, escaped, latex, markdown
 from unspan.benchmark.views import CLASS, TABLES, VIEWS
 from unspan.cli import main
 from unspan.errors import OutputError, UsageError
@@ -260,6 +261,9 @@ def test_values_are_what_they_say(ran):
     assert values["strongest"]["value"] == max(
         values[name]["value"] for name in ("probe", "MLP", "kNN-1", "kNN-5", "kNN-20")
     )
+    wrong = values["false positives"]
+    assert 0 <= wrong["low"] <= wrong["value"] <= wrong["high"] < 50
+    assert wrong["n"] == values["D_rt"]["n"]
     original, retrained = (
         store.read("cell", spec.rows[i].cells[0].id)["steps"][-1]["values"] for i in (0, 1)
     )
@@ -605,11 +609,19 @@ def test_the_report_draws_everything(ran):
     for path in files:
         if path.suffix == ".svg":
             assert "esc" in path.read_text(), path.name
+            assert f"![{escaped(alternative(path))}]" in page, path.name
     with pytest.raises(UsageError, match="known: small.paper"):
         report(store.root, ["other"])
 
 
-CLASSES = tuple(one.key for one in CLASS)
+CLASSES = tuple(one.key for one in CLASS if one.fold is Fold.OPEN)
+
+
+def test_what_decides_stands_first_and_the_published_probe_last():
+    assert CLASSES == ("strongest", "false positives", "D_ft", "D_rt", "seconds")
+    folds = [one.fold for one in CLASS]
+    assert folds == sorted(folds, key=list(Fold).index)
+    assert {one.fold for one in CLASS if one.key.startswith("KR")} == {Fold.KR}
 
 
 @pytest.mark.skipif(BINARY is None, reason="needs Chromium (Debian package chromium)")
@@ -625,7 +637,7 @@ def test_the_leaderboard_sorts_stays_inside_and_loads_nothing(ran):
                 "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
             ), width
             assert browser.requests() == [page.resolve().as_uri()]
-        place = 3 + CLASSES.index("D_rt")
+        place = 1 + CLASSES.index("D_rt")
         read = (
             "[...document.querySelector('tbody').rows].map(r =>"
             f" Number(r.children[{place}].dataset.value))"

@@ -1,5 +1,5 @@
 """Figures of a benchmark from the JSON of its cells, each as SVG and PDF."""
 
-from unspan.benchmark.figures.files import save
+from unspan.benchmark.figures.files import alternative, save
 
-__all__ = ["save"]
+__all__ = ["alternative", "save"]

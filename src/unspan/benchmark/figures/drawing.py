@@ -1,15 +1,120 @@
-"""What the figures share: colours, marks, axes, names of points, legends."""
+"""What the figures share: colours, marks, axes, names of points, error bars, legends."""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from unspan.benchmark.table_values import Column, Filled, lines
 
-Drawn = list[tuple[str, Any]]  # (name, matplotlib figure)
-NEUTRAL, FORGET_ONLY, RETAIN, SECOND = "#5f6b79", "#0f5aa8", "#c46a00", "#9b1c4a"
+# of Okabe and Ito: told apart with every common colour vision, and by marks besides
+NEUTRAL, FORGET_ONLY, RETAIN, SECOND = "#5f6b79", "#0072B2", "#D55E00", "#CC79A7"
+COLOURS = (FORGET_ONLY, RETAIN, "#009E73", SECOND, "#56B4E9", "#E69F00", NEUTRAL)
 MARKS = "osD^vP*Xh<>pd8"
+ERRORS = (
+    "Lines: one deviation over seeds to both sides; where a method ran once, its 95 % interval."
+)
+SEEDS = "Lines: one deviation over seeds to both sides; a method without a line ran once."
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure of a view.
+
+    Attributes:
+        name: what is added to the name of its files; empty where a view has one figure.
+        figure: of matplotlib.
+        told: what is seen, in words, for people who do not see it.
+    """
+
+    name: str
+    figure: Any
+    told: str
+
+
+Drawn = list[Drawing]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A value of a row with its error bar.
+
+    Attributes:
+        mean: over the seeds.
+        below: length of the bar to the left or down, 0 where it is unknown.
+        above: to the right or up.
+    """
+
+    mean: float
+    below: float = 0.0
+    above: float = 0.0
+
+    def above_zero(self) -> Spread:
+        """The same with a bar that ends at 0, for what cannot be negative."""
+        return Spread(self.mean, min(self.below, self.mean), self.above)
+
+    def times(self, factor: float) -> Spread:
+        """The same on another scale."""
+        return Spread(factor * self.mean, factor * self.below, factor * self.above)
+
+
+def spread_of(one: Filled, key: str, step: int = -1) -> Spread | None:
+    """A number of a row with one deviation over the seeds; of one seed, with its interval."""
+    found = lines([one], (Column(key, key),), step)[0].numbers.get(key)
+    if found is None:
+        return None
+    if found.std is not None:
+        return Spread(found.mean, found.std, found.std)
+    value = one.results[0]["steps"][step]["values"].get(key, {})
+    low, high = value.get("low"), value.get("high")
+    if low is None or high is None:
+        return Spread(found.mean)
+    return Spread(found.mean, max(found.mean - low, 0.0), max(high - found.mean, 0.0))
+
+
+def over_seeds(values: Sequence[float]) -> Spread:
+    """The mean of values with one deviation."""
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return Spread(statistics.fmean(values), deviation, deviation)
+
+
+def bars_of(spreads: Sequence[Spread]) -> list[list[float]]:
+    """Lengths of error bars as matplotlib takes them."""
+    return [[one.below for one in spreads], [one.above for one in spreads]]
+
+
+def forgotten(rows: Sequence[Filled], default: str = "the forgotten samples") -> str:
+    """Names of the classes that were to be forgotten."""
+    for one in rows:
+        for result in one.results:
+            asked = result["cell"]["request"]
+            labels = [label for step in asked.get("steps", []) for label in step]
+            labels = labels or list(asked.get("classes", []))
+            if labels:
+                return ", ".join(class_name(result, label) for label in labels)
+    return default
+
+
+def class_name(result: Any, label: int) -> str:
+    """Name of a class of a cell; its number where it has none."""
+    names = result.get("classes") or []
+    return str(names[label]) if label < len(names) else str(label)
+
+
+def headed(figure: Any, axes: Any, title: str, errors: str = "") -> None:
+    """Put a title above, and what error bars mean below; called when all else is drawn."""
+    axes.set_title(title, loc="left", fontsize=9)
+    if errors:
+        explained(figure, errors)
+
+
+def explained(figure: Any, text: str) -> None:
+    """Put a line below everything that is drawn."""
+    figure.draw_without_rendering()
+    lowest = figure.get_tightbbox().y0 / figure.get_figheight()
+    figure.text(0.01, lowest - 0.03, text, fontsize=7, color=NEUTRAL, va="top")
 
 
 def new_axes(width: float, height: float) -> tuple[Any, Any]:
@@ -38,7 +143,7 @@ def plain_ticks(value: float, _place: int) -> str:
 
 def place_names(axes: Any, points: Sequence[tuple[float, float]], names: Sequence[str]) -> None:
     """Write a name beside every point, where it covers the fewest others."""
-    axes.figure.canvas.draw()
+    axes.figure.draw_without_rendering()
     pixels, scale = axes.transData.transform(points), 72 / axes.figure.dpi
     taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in pixels]
     for (x, y), point, name in zip(pixels, points, names, strict=True):

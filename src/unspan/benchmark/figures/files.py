@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape, unescape
 
 from unspan.benchmark.figures.bars import recovery, runtime, weights
 from unspan.benchmark.figures.curves import pareto, steps
-from unspan.benchmark.figures.drawing import Drawn
+from unspan.benchmark.figures.drawing import Drawing, Drawn
 from unspan.benchmark.figures.panels import cosines, gradcam, tsne
 from unspan.benchmark.table_values import Filled
 
@@ -45,13 +47,27 @@ def save(view: str, name: str, title: str, rows: Sequence[Filled], folder: Path)
         for number, pair in enumerate(pairs, 1):
             own = [one for one in rows if one.results and one.row["pair"] == pair]
             which = f"-{number}" if len(pairs) > 1 else ""
-            for suffix, figure in DRAW[view](f"{title}: {pair}" if which else title, own):
-                for kind in ("svg", "pdf"):
-                    path = folder / f"{name}-{view}{which}{suffix}.{kind}"
-                    figure.savefig(
-                        path,
-                        metadata={"Date": None} if kind == "svg" else {"CreationDate": None},
-                        bbox_inches="tight",
-                    )
-                    found.append(path)
+            headline = f"{title}: {pair}" if which else title
+            for one in DRAW[view](headline, own):
+                stem = folder / f"{name}-{view}{which}{one.name}"
+                found += _written(stem, headline, one)
     return found
+
+
+def _written(stem: Path, title: str, one: Drawing) -> list[Path]:
+    """A figure as SVG, which says what is seen, and as PDF."""
+    vector, page = (stem.with_name(f"{stem.name}.{kind}") for kind in ("svg", "pdf"))
+    one.figure.savefig(vector, metadata={"Date": None}, bbox_inches="tight")
+    one.figure.savefig(page, metadata={"CreationDate": None}, bbox_inches="tight")
+    text = vector.read_text("utf-8")
+    told = f"<title>{escape(title)}</title>\n <desc>{escape(one.told)}</desc>\n "
+    begun, head, rest = text.partition("<svg ")
+    tag, end, body = rest.partition(">")
+    vector.write_text(f'{begun}{head}role="img" {tag}{end}\n {told}{body.lstrip()}', "utf-8")
+    return [vector, page]
+
+
+def alternative(vector: Path) -> str:
+    """What is seen on a figure, in words, as its SVG says it."""
+    found = re.search(r"<desc>(.*?)</desc>", vector.read_text("utf-8"), re.DOTALL)
+    return unescape(found[1]) if found else ""

@@ -1,0 +1,145 @@
+"""What the leaderboard shows first, folds, marks as best and prints."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+import pytest
+from browser import BINARY, Browser
+
+from unspan.benchmark.leaderboard import leaderboard
+from unspan.benchmark.spec import find, load
+from unspan.benchmark.table_values import Fold, Line, Number, Table
+from unspan.benchmark.tables import latex, markdown, ranks
+from unspan.benchmark.views import CLASS, SETTINGS, STEP
+
+
+def table(columns=CLASS, methods=("original", "esc", "bake")):
+    lines = tuple(
+        Line(
+            name,
+            name,
+            None if name == "original" else True,
+            "pair",
+            {one.key: Number(10.0 * place + at, 0.5, 3) for at, one in enumerate(columns)},
+            3,
+            3,
+        )
+        for place, name in enumerate(methods)
+    )
+    return Table("t", "A table", columns, lines, "a note")
+
+
+class Seen(HTMLParser):
+    """Cells with the folded blocks that they stand in."""
+
+    def __init__(self):
+        super().__init__()
+        self.inside, self.cells, self.heads, self.classes = [], [], [], []
+        self.last = ""
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "details":
+            self.inside.append(dict(attrs).get("class", "details"))
+        if tag in ("td", "th"):
+            self.last = tag
+        if tag == "td":
+            self.classes.append((tuple(self.inside), dict(attrs).get("class", "")))
+
+    def handle_endtag(self, tag):
+        if tag == "details":
+            self.inside.pop()
+
+    def handle_data(self, data):
+        if self.last == "th" and data.strip():
+            self.heads.append((tuple(self.inside), data.strip()))
+
+
+def seen(page):
+    found = Seen()
+    found.feed(page)
+    return found
+
+
+def test_what_decides_stands_open_with_false_positives_beside_recall():
+    heads = [text for inside, text in seen(leaderboard([("cpu", table())])).heads if not inside]
+    assert heads[:6] == [
+        "method",
+        "strongest attack ↓",
+        "its false positives",
+        "D_ft ↓",
+        "D_rt ↑",
+        "seconds ↓",
+    ]
+
+
+@pytest.mark.parametrize("columns", [CLASS, SETTINGS, STEP])
+def test_the_published_probe_is_folded_and_never_best(columns):
+    published = {one.key for one in columns if one.key.startswith("KR")}
+    assert published and {one.key for one in columns if one.fold is Fold.KR} == published
+    one = table(columns)
+    assert not {key for _, key in ranks(one)} & published
+    found = seen(leaderboard([("cpu", one)]))
+    folded = [mark for inside, mark in found.classes if "aside" in inside]
+    assert len(folded) == 3 * len(published) and set(folded) == {""}
+    assert {mark for inside, mark in found.classes if "aside" not in inside} > {"best"}
+    text = markdown(one)
+    summary = "<summary>KR, the published probe, not trained to convergence</summary>"
+    shown, _, rest = text.partition(summary)
+    assert "KR D" not in shown and "KR HM" not in shown
+    assert "KR HM" in rest and "**" not in rest and "<u>" not in rest
+    row = next(line for line in latex(one).splitlines() if line.startswith("esc"))
+    marked = [one.count("textbf") + one.count("underline") for one in row.split(" & ")[2:]]
+    assert [bool(count) for count in marked] == [
+        (1, one.key) in ranks(table(columns)) for one in columns
+    ]
+
+
+@pytest.mark.parametrize("name", ["table1a", "table1b", "table1c", "fashion", "figure1", "figure5"])
+@pytest.mark.parametrize("budget", ["smoke", "cpu", "paper"])
+def test_the_methods_of_this_library_stand_beside_the_published_ones(name, budget):
+    methods = {row.method for row in load(find(name), budget).rows}
+    assert {"resample", "bake", "esc"} <= methods
+
+
+def test_a_number_that_no_cell_has_is_a_dash_and_not_a_rank():
+    one = table()
+    for line in one.lines:
+        del line.numbers["false positives"]
+    page = leaderboard([("cpu", one)])
+    assert page.count('<td data-value="">–</td>') == 3
+
+
+@pytest.mark.skipif(BINARY is None, reason="needs Chromium (Debian package chromium)")
+def test_deciding_columns_are_printed_and_the_published_probe_is_not(tmp_path):
+    page = tmp_path / "page.html"
+    many = tuple(f"method-{place}" for place in range(12))
+    page.write_text(leaderboard([("cpu", table(methods=many))]), "utf-8")
+    browser = Browser()
+    try:
+        browser.open(page, 1000, 700)  # about a sheet of A4, landscape
+        browser.call("Emulation.setEmulatedMedia", media="print")
+        shown = (
+            "[...document.querySelectorAll('thead th')].filter(one =>"
+            " one.checkVisibility({contentVisibilityAuto: true}) &&"
+            " one.getBoundingClientRect().right <= innerWidth).map(one => one.textContent)"
+        )
+        heads = browser.js(shown)
+        assert heads[1:6] == [
+            "strongest attack ↓",
+            "its false positives",
+            "D_ft ↓",
+            "D_rt ↑",
+            "seconds ↓",
+        ]
+        folded = (
+            "[...document.querySelectorAll('details.aside')].some(one => one.checkVisibility())"
+        )
+        assert browser.js(folded) is False
+        for width in (390, 768, 1280):
+            browser.open(page, width, 800)
+            assert browser.js(
+                "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+            ), width
+    finally:
+        browser.close()
