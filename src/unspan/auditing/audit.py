@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import date
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from unspan.auditing import figures
 from unspan.auditing.attempts import begin
 from unspan.auditing.collect import default_cache
 from unspan.auditing.gradcam import panels
+from unspan.auditing.identity import Files, identity
 from unspan.auditing.measured import measure
 from unspan.auditing.opening import open_case, open_models
 from unspan.auditing.recording import recorded
@@ -101,7 +103,10 @@ def audit(
     cache: Path | None = None,
     allow_overlap: bool = False,
     pictures: bool = True,
-    gradcam: int = 0,
+    include_images: int = 0,
+    by: str = "",
+    valid_until: date | None = None,
+    files: Files | None = None,
 ) -> Audit:
     """Measure what an attacker can still get from `after` of what `before` knew.
 
@@ -119,8 +124,12 @@ def audit(
         cache: folder for outputs; see `collect.default_cache`.
         allow_overlap: go on when test samples stand in the training data too; the report says so.
         pictures: embeddings (t-SNE), which take some seconds.
-        gradcam: how many forgotten test images to show with the regions either model uses; the
-            report then holds them.
+        include_images: how many forgotten test images to show with the regions either model uses;
+            the report then holds them.
+        by: who makes the audit, for the report.
+        valid_until: last day on which the report may be used.
+        files: the models were read from; the report names them with their hashes. A folder or file
+            given as `after` is named without it.
 
     Raises:
         UnspanError: with an exit code and a line that says how to fix it.
@@ -130,8 +139,9 @@ def audit(
     cache = cache or default_cache()
     models = open_models(before, after, references, request, run, feature_layer, pool)
     shown = []
-    if gradcam:  # before the long work, since it may be refused
-        shown = panels(models.before, models.after, models.inputs, models.labels, gradcam)
+    if include_images:  # before the long work, since it may be refused
+        shown = panels(models.before, models.after, models.inputs, models.labels, include_images)
+    about = identity(models.after.model, _files(after, files), by, valid_until)
     case = open_case(models, request, run, cache, class_names, allow_overlap)
     settings = _settings(run, feature_layer, pool)
     asked = [request.kind, *map(str, request.selector)]
@@ -147,9 +157,16 @@ def audit(
         replace(case.hashes, config=attempt.config),
         attempt.earlier,
         replace(drawn, gradcam=[GradcamPicture(**one) for one in shown]),
+        about,
         {"total": round(time.perf_counter() - started, 1)},
     )
     return Audit(stored.sealed(record))
+
+
+def _files(after: nn.Module | Deletion | str | Path, files: Files | None) -> Files:
+    if files is not None:
+        return files
+    return Files(erased=Path(after)) if isinstance(after, (str, Path)) else Files()
 
 
 def _settings(run: Run, feature_layer: str | None, pool: Pool | None) -> Settings:

@@ -23,6 +23,7 @@ def run_audit(o: dict[str, Any], out: Console) -> Audit:
         out: where the first screen is printed.
     """
     from unspan.auditing.audit import audit as audit_api
+    from unspan.auditing.identity import Files
     from unspan.auditing.write import check_target
     from unspan.cli import render
     from unspan.cli.opening import open_model
@@ -60,7 +61,12 @@ def run_audit(o: dict[str, Any], out: Console) -> Audit:
             cache=o["cache"],
             allow_overlap=o["allow_overlap"],
             pictures=o["pictures"],
-            gradcam=o["gradcam"],
+            include_images=o["include_images"],
+            by=o["by"],
+            valid_until=None if o["valid_until"] is None else o["valid_until"].date(),
+            files=Files(
+                erased=o["after"], original=o["weights"], references=tuple(o["reference"] or ())
+            ),
         )
     check_target(o["out"], o["overwrite"], [])  # another audit may have been written meanwhile
     found.save(o["out"])
