@@ -113,6 +113,12 @@ class AttackResult:
     reference_low: float | None = None
     reference_high: float | None = None
 
+    @property
+    def shows_a_trace(self) -> bool:
+        """Whether less is read than one more retrained network would give away."""
+        compared = self.advantage is not None and self.advantage.low is not None
+        return compared and self.verdict is Verdict.BELOW_RETRAINED
+
 
 @dataclass(frozen=True)
 class LevelResult:

@@ -59,8 +59,9 @@ class AccessResult:
         n: forgotten test samples behind the number, 0 where there is none.
         value: what he reads in the erased model, with 95 % interval `low` to `high`.
         guessing: what guessing gives.
-        original: what he read in the original.
-        reference: in networks that never learned them (mean); None without such networks.
+        original: what he read in the original, from `original_low` to `original_high`.
+        reference: in the reference (mean of several), from `reference_low` to `reference_high`;
+            None where there is none.
         trace: he sees that something was erased: less is read than in such networks, or the erased
             samples move more than there.
     """
@@ -76,7 +77,11 @@ class AccessResult:
     high: float | None = None
     guessing: float | None = None
     original: float | None = None
+    original_low: float | None = None
+    original_high: float | None = None
     reference: float | None = None
+    reference_low: float | None = None
+    reference_high: float | None = None
     trace: bool = False
 
 

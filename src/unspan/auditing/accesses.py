@@ -117,9 +117,7 @@ def _advantage(one: AttackResult) -> float:
     return one.erased if one.advantage is None else one.advantage.erased
 
 
-def _measured(
-    access: Access, answer: Obtainable, one: AttackResult, classes: int
-) -> AccessResult:
+def _measured(access: Access, answer: Obtainable, one: AttackResult, classes: int) -> AccessResult:
     return AccessResult(
         access=access,
         answer=answer,
@@ -132,8 +130,12 @@ def _measured(
         high=one.erased_high,
         guessing=_guessing(one.unit, classes),
         original=one.original,
+        original_low=one.original_low,
+        original_high=one.original_high,
         reference=one.reference,
-        trace=one.verdict is Verdict.BELOW_RETRAINED,
+        reference_low=one.reference_low,
+        reference_high=one.reference_high,
+        trace=one.shows_a_trace,
     )
 
 
@@ -179,9 +181,12 @@ def is_trace(after: ScoreRow, others: Sequence[ScoreRow]) -> bool:
         others: of the original and the references.
     """
     low = after.low or 0.0
-    if low <= TRACE_ABOVE:
-        return False
-    return all(low > (one.value if one.high is None else one.high or 0.0) for one in others)
+    return low > TRACE_ABOVE and all(low > _top(one) for one in others)
+
+
+def _top(one: ScoreRow) -> float:
+    """The upper end of its interval, else the value itself."""
+    return (one.value if one.high is None else one.high) or 0.0
 
 
 def _asked_twice(after: ScoreRow, others: Sequence[ScoreRow]) -> AccessResult:
@@ -227,16 +232,12 @@ def _copies(seen: Seen) -> AccessResult:
     found = AccessResult(access=Access.COPIES, answer=YES, basis=Basis.NOT_TOUCHED)
     if not deciding:
         return found
-    one = _clearest(features or deciding)
+    read = _measured(Access.COPIES, YES, _clearest(features or deciding), seen.classes)
     return replace(
-        found,
-        attack=one.attack,
-        unit=one.unit,
-        n=one.n,
-        value=one.original,
-        low=one.original_low,
-        high=one.original_high,
-        guessing=_guessing(one.unit, seen.classes),
-        original=one.original,
-        reference=one.reference,
+        read,
+        basis=Basis.NOT_TOUCHED,
+        value=read.original,
+        low=read.original_low,
+        high=read.original_high,
+        trace=False,
     )

@@ -18,7 +18,7 @@ from unspan.audit_record.record import (
     Settings,
 )
 from unspan.audit_record.stored import SCHEMA
-from unspan.audit_record.summary import AccessResult, Cost, EvidenceStrength, Identity
+from unspan.audit_record.summary import Cost, EvidenceStrength, Identity
 from unspan.audit_record.vocabulary import ReferenceKind, ScoreGroup, Topic
 from unspan.auditing import statements
 from unspan.auditing.accesses import Seen, accesses, is_trace

@@ -13,6 +13,7 @@ from unspan.audit_record.record import AuditRecord, EarlierAudit, Rule
 from unspan.audit_record.vocabulary import Verdict
 from unspan.report.document import MARK, Cell, Section, Table, said
 from unspan.report.formatting import literal, percent
+from unspan.report.words.rest import Rest
 
 _WORDS = {
     "Interval": (
@@ -29,7 +30,7 @@ _WORDS = {
     ),
     "Recoverable part": (
         "How much of what the original gave away beyond the reference the erased model still gives"
-        " away: (after − reference) / (before − reference)."
+        " away: (after − reference) / (before − reference). Shown between 0 and 100\u00a0%."
     ),
     "AUC": "How well two groups are told apart: 0.5 is guessing, 1 is without error.",
 }
@@ -44,13 +45,20 @@ def not_run(audit: AuditRecord) -> Section:
     title = "What was not run"
     if not audit.not_run:
         nothing = "The audit records nothing that was left out of this kind of audit."
-        return Section("not-run", title, [nothing])
+        return Section("not-run", title, [nothing], contents=Rest.NOT_RUN_SHORT.value)
     rows = [
         [Cell(literal(one.name, 120)), Cell(said(one.why) or "no reason was recorded")]
         for one in audit.not_run
     ]
     table = Table("Audits that were not run, and why", ["Audit", "Why"], rows)
-    return Section("not-run", title, ["Nothing is claimed about these."], tables=[table])
+    return Section(
+        "not-run",
+        title,
+        ["Nothing is claimed about these."],
+        tables=[table],
+        folded=True,
+        contents=Rest.NOT_RUN_SHORT.value,
+    )
 
 
 def how(audit: AuditRecord) -> Section:
@@ -59,7 +67,54 @@ def how(audit: AuditRecord) -> Section:
     for verdict, meaning in _verdicts(audit.settings.rule).items():
         rows.append([Cell(verdict, "", MARK[verdict]), Cell(meaning)])
     table = Table("Words used in this report", ["Word", "Meaning"], rows)
-    return Section("how", "How to read this report", tables=[table])
+    return Section(
+        "how",
+        "How to read this report",
+        tables=[table],
+        folded=True,
+        contents=Rest.WORDS_SHORT.value,
+    )
+
+
+def files(audit: AuditRecord) -> Section:
+    """Which files the report is about, and what its other hashes are hashes of."""
+    about, hashes = audit.identity, audit.hashes
+    named = [(Rest.OF_ERASED.value, about.model), (Rest.OF_ORIGINAL.value, about.original)]
+    for place, reference in enumerate(about.references):
+        named.append((Rest.OF_REFERENCE.format(number=place + 1), reference))
+    rows = [
+        [Cell(role), Cell(_setting(one.name)), Cell(literal(one.sha256, 64))]
+        for role, one in named
+        if one is not None
+    ]
+    columns = [Rest.ROLE.value, Rest.FILE.value, Rest.FILE_HASH.value]
+    tables = [Table(Rest.FILES_CAPTION.value, columns, rows)] if rows else []
+    contents = [
+        (Rest.OF_TENSORS.format(model=Rest.OF_ERASED.value), hashes.after),
+        (Rest.OF_TENSORS.format(model=Rest.OF_ORIGINAL.value), hashes.before),
+    ]
+    for place, one in enumerate(hashes.reference):
+        model = Rest.OF_REFERENCE.format(number=place + 1)
+        contents.append((Rest.OF_TENSORS.format(model=model), one))
+    contents += [
+        (Rest.OF_TEST.value, hashes.test_data),
+        (Rest.OF_FIT.value, hashes.fit_data),
+        (Rest.OF_CONFIG.value, hashes.config),
+        (Rest.OF_SEAL.value, audit.seal),
+    ]
+    held = [[Cell(what), Cell(_setting(value))] for what, value in contents if value]
+    if held:
+        heads = [Rest.OF_WHAT.value, Rest.HASH.value]
+        tables.append(Table(Rest.HASHES_CAPTION.value, heads, held))
+    lead = [Rest.FILES_LEAD.value if rows else Rest.NO_FILES.value, Rest.TENSOR_LEAD.value]
+    return Section(
+        "files",
+        Rest.FILES.value,
+        lead,
+        tables=tables,
+        folded=True,
+        contents=Rest.FILES.value,
+    )
 
 
 def _verdicts(rule: Rule) -> dict[Verdict, str]:
@@ -96,13 +151,11 @@ def settings(audit: AuditRecord) -> Section:
         ("created", audit.created),
         ("schema", audit.schema),
         ("reference", audit.reference.kind),
-        ("seal", audit.seal),
     ]
     if request.kind == "class":
         facts += [("class to be forgotten", one) for one in request.selector]
     sources = [
         ("Request and audit", facts),
-        ("Hashes", _flat(asdict(audit.hashes))),
         ("Settings", _flat(asdict(audit.settings))),
         ("Versions", _flat(audit.versions)),
         ("Seconds", _flat(audit.seconds)),
@@ -118,11 +171,7 @@ def settings(audit: AuditRecord) -> Section:
             tables.append(Table(caption, ["Name", "Value"], rows))
     if audit.attempts:
         tables.append(_earlier(audit.attempts))
-    lead = (
-        "The hashes say which files this report is about: compare them with those of the model in"
-        " use."
-    )
-    return Section("record", "Settings and hashes", [lead], tables=tables, folded=True)
+    return Section("record", "Settings and versions", tables=tables, folded=True)
 
 
 def _earlier(attempts: list[EarlierAudit]) -> Table:

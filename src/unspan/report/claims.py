@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from unspan.audit_record.record import AuditRecord, GoalResult
 from unspan.audit_record.vocabulary import Expected, LevelState, Topic
-from unspan.report.document import Cell, Listing, Section, Table, said, sentences, why
+from unspan.report.document import (
+    Cell,
+    Listing,
+    Section,
+    Table,
+    number_cell,
+    said,
+    sentences,
+    why,
+)
 from unspan.report.formatting import joined, literal, measured, upper
 
 _LEVEL_MARK = {
@@ -28,7 +37,8 @@ def levels(audit: AuditRecord, against: str) -> Section:
     """
     title = "What may be claimed"
     if not audit.levels:
-        return Section("levels", title, missing=why(audit, Topic.LEVELS))
+        missing = why(audit, Topic.LEVELS)
+        return Section("levels", title, missing=missing, contents="What may be claimed")
     rows = [
         [
             Cell(one.level),
@@ -44,7 +54,15 @@ def levels(audit: AuditRecord, against: str) -> Section:
         rows,
     )
     lead = [] if audit.claims else ["This audit supports no claim of erasure."]
-    return Section("levels", title, lead, listings=_listings(audit, against), tables=[table])
+    return Section(
+        "levels",
+        title,
+        lead,
+        listings=_listings(audit, against),
+        tables=[table],
+        folded=True,
+        contents="What may be claimed",
+    )
 
 
 def _listings(audit: AuditRecord, against: str) -> list[Listing]:
@@ -56,7 +74,6 @@ def _listings(audit: AuditRecord, against: str) -> list[Listing]:
         Listing("What may be said, and nothing beyond it", sentences(audit.claims), basis),
         Listing("What an attacker can still do", sentences(audit.can_still)),
         Listing("Limits", sentences(audit.limits)),
-        Listing("Next steps", sentences(audit.next_steps)),
     ]
     return [one for one in found if one.lines]
 
@@ -72,8 +89,8 @@ def goals(audit: AuditRecord) -> list[Section]:
             [
                 Cell(upper(said(one.goal))),
                 _met(one),
-                Cell(read.value, read.interval),
-                Cell(measured(one.bound, unit=one.unit).value),
+                number_cell(read),
+                number_cell(measured(one.bound, unit=one.unit)),
                 Cell(literal(one.what, 120)),
             ]
         )
@@ -82,15 +99,16 @@ def goals(audit: AuditRecord) -> list[Section]:
         ["Goal", "Result", "Measured", "Bound", "Worst case"],
         rows,
     )
-    return [Section("goals", "Goals for a service", [_GOALS], tables=[table])]
+    title = "Goals for a service"
+    return [Section("goals", title, [_GOALS], tables=[table], folded=True, contents="Goals")]
 
 
 def _met(one: GoalResult) -> Cell:
     if not one.met:
         return Cell("not met", "", "no")
     if one.sure:
-        return Cell("met", "", "yes")
-    return Cell("met", "its interval reaches beyond", "open")
+        return Cell("surely met", "", "yes")
+    return Cell("perhaps met", "its interval reaches beyond", "open")
 
 
 def controls(audit: AuditRecord) -> Section:
@@ -98,7 +116,8 @@ def controls(audit: AuditRecord) -> Section:
     title = "Did this audit test itself?"
     listings = _blind(audit)
     if not audit.controls:
-        return Section("controls", title, listings=listings, missing=why(audit, Topic.CONTROLS))
+        missing = why(audit, Topic.CONTROLS)
+        return Section("controls", title, listings=listings, missing=missing, contents="Self-tests")
     failed = [literal(one.name, 120) for one in audit.controls if not one.ok]
     alert = ""
     if failed:
@@ -117,7 +136,16 @@ def controls(audit: AuditRecord) -> Section:
         ["Planted", "Expected", "Found", "Number"],
         rows,
     )
-    return Section("controls", title, _counted(audit), alert, listings, [table])
+    return Section(
+        "controls",
+        title,
+        _counted(audit),
+        alert,
+        listings,
+        [table],
+        folded=True,
+        contents="Self-tests",
+    )
 
 
 def _counted(audit: AuditRecord) -> list[str]:

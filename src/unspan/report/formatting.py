@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 from unspan.metrics.score import share_interval
 
@@ -150,11 +150,19 @@ def _interval(low: float | None, high: float | None, scale: float, digits: int) 
 
 
 def fraction(rho: Any, low: Any, high: Any) -> Measured:
-    """The recoverable part in whole percent."""
+    """The recoverable part in whole percent; what lies beyond 0 and 100 % is shown as these."""
     at, start, end = number(rho), number(low), number(high)
     if at is None:
         return Measured("not measurable")
-    return Measured(percent(at, 0), _interval(start, end, 100, 0))
+    return Measured(percent(_inside(at), 0), _interval(_inside(start), _inside(end), 100, 0))
+
+
+@overload
+def _inside(value: float) -> float: ...
+@overload
+def _inside(value: None) -> None: ...
+def _inside(value: float | None) -> float | None:
+    return None if value is None else min(max(value, 0.0), 1.0)
 
 
 def upper(text: str) -> str:

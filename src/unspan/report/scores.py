@@ -9,7 +9,16 @@ from unspan.audit_record.record import AttackResult, AuditRecord, ScoreRow
 from unspan.audit_record.vocabulary import RETAINED, ScoreGroup, Topic
 from unspan.metrics.identity import AttackKind, ScoreKind
 from unspan.report import dumbbells, figures, maps
-from unspan.report.document import Cell, Figure, Section, Table, said, why
+from unspan.report.document import (
+    Cell,
+    Figure,
+    Section,
+    Table,
+    count_cell,
+    number_cell,
+    said,
+    why,
+)
 from unspan.report.formatting import (
     BETTER,
     Measured,
@@ -19,6 +28,7 @@ from unspan.report.formatting import (
     thousands,
     upper,
 )
+from unspan.report.words.rest import Rest
 
 Rows = list[ScoreRow]
 GROUPS = {  # group: title, first paragraph, caption
@@ -94,7 +104,7 @@ def _section(
 ) -> Section:
     if not tables and not pictures:
         return Section(topic.value, title, missing=why(audit, topic))
-    return Section(topic.value, title, [lead], tables=tables, figures=pictures)
+    return Section(topic.value, title, [lead], tables=tables, figures=pictures, folded=True)
 
 
 def _pictures(audit: AuditRecord) -> list[Figure]:
@@ -106,8 +116,8 @@ def _layers(audit: AuditRecord) -> list[Table]:
     """What a probe reads at earlier layers."""
     lines = []
     for one in audit.figures.sweep:
-        read = [measured(value).value for value in (one.before, one.after, one.reference)]
-        lines.append([Cell(literal(one.layer, 60)), *map(Cell, read)])
+        read = [measured(value) for value in (one.before, one.after, one.reference)]
+        lines.append([Cell(literal(one.layer, 60)), *map(number_cell, read)])
     if not lines:
         return []
     return [
@@ -136,15 +146,15 @@ def _line(name: str, split: str, own: Mapping[str, ScoreRow], models: list[str])
     notes = dict.fromkeys(said(one.note) for one in own.values())
     sizes = dict.fromkeys(thousands(value.n) for value in values.values() if value.n)
     better = BETTER[next(iter(own.values())).better]
-    cells = [Cell("–")] * len(models)
+    cells = [Cell("–", number=True)] * len(models)
     for place, model in enumerate(models):
         if model in values:
-            cells[place] = Cell(values[model].value, values[model].interval)
+            cells[place] = number_cell(values[model])
     return [
         Cell(name, joined(better, *notes)),
         Cell(split or "all"),
         *cells,
-        Cell(" / ".join(sizes) or "–"),
+        Cell(" / ".join(sizes) or "–", number=True),
     ]
 
 
@@ -170,10 +180,18 @@ def published(audit: AuditRecord, scores: Mapping[ScoreGroup, Rows]) -> Section:
     title = "Published scores: compatibility — not converged"
     found = scores.get(ScoreGroup.PUBLISHED, [])
     if not found:
-        return Section("published", title, missing=why(audit, Topic.PUBLISHED))
+        missing = why(audit, Topic.PUBLISHED)
+        return Section("published", title, missing=missing, contents=Rest.MORE_SHORT.value)
     caption = "Published scores (compatibility — not converged): value and 95\u00a0% interval"
     lead = [PUBLISHED, *_beside(audit, found)]
-    return Section("published", title, lead, tables=[score_table(caption, found)])
+    return Section(
+        "published",
+        title,
+        lead,
+        tables=[score_table(caption, found)],
+        folded=True,
+        contents=Rest.MORE_SHORT.value,
+    )
 
 
 def _beside(audit: AuditRecord, found: Rows) -> list[str]:
@@ -237,6 +255,8 @@ def utility(audit: AuditRecord, scores: Mapping[ScoreGroup, Rows]) -> Section:
         tables=tables,
         figures=[figure] if figure else [],
         missing="" if tables else why(audit, Topic.UTILITY),
+        folded=bool(tables),
+        contents="Cost",
     )
 
 
@@ -249,10 +269,10 @@ def _class_line(one: ClassAccuracy) -> list[Cell]:
     mark = "forget" if one.forget else ""
     return [
         Cell(literal(one.name, 60), "to be forgotten" if one.forget else "", mark),
-        Cell(before.value, before.interval),
-        Cell(after.value, after.interval),
-        Cell(points),
-        Cell(thousands(one.n) if one.n else "unknown"),
+        number_cell(before),
+        number_cell(after),
+        Cell(points, number=True),
+        count_cell(one.n),
     ]
 
 

@@ -367,7 +367,9 @@ def test_the_log_names_other_models_that_were_tried_for_the_same_request(model, 
 
 def test_grad_cam_shows_samples_only_when_asked(model, request_, tmp_path):
     done = unspan.erase(model, request_, unspan.ESC(rank=1))
-    shown = unspan.audit(model, done, request_, Run(), cache=tmp_path, pictures=False, include_images=2)
+    shown = unspan.audit(
+        model, done, request_, Run(), cache=tmp_path, pictures=False, include_images=2
+    )
     pictures = form(shown)["figures"]["gradcam"]
     assert len(pictures) == 2 and not any(
         "Grad-CAM" in one["name"] for one in form(shown)["not_run"]
@@ -389,7 +391,9 @@ def test_grad_cam_of_what_is_no_picture_stops_before_the_work(digits, tmp_path):
         torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10)
     ).eval()
     with pytest.raises(UsageError, match="Grad-CAM needs images"):
-        unspan.audit(net, net, unspan.Request.by_class(flat, 3), Run(), cache=tmp_path, include_images=1)
+        unspan.audit(
+            net, net, unspan.Request.by_class(flat, 3), Run(), cache=tmp_path, include_images=1
+        )
     assert not list(tmp_path.iterdir())
 
 
