@@ -8,6 +8,7 @@ from unspan.audit_record.record import Reference
 from unspan.audit_record.summary import AccessResult, EvidenceStrength, NextStep
 from unspan.audit_record.vocabulary import (
     Access,
+    Basis,
     Obtainable,
     ReferenceKind,
     Saying,
@@ -21,6 +22,7 @@ _MORE_SAMPLES = (Weakness.FEW_SAMPLES, Weakness.VERY_FEW_SAMPLES)
 
 
 def next_steps(
+    verdict: Verdict,
     accesses: Sequence[AccessResult],
     evidence: EvidenceStrength,
     reference: Reference,
@@ -31,6 +33,7 @@ def next_steps(
     """What to do now, the most urgent first.
 
     Args:
+        verdict: of the audit.
         accesses: who can still get what.
         evidence: how much the verdict can carry.
         reference: what the erased model is compared with.
@@ -40,7 +43,11 @@ def next_steps(
     answers = {one.access: one.answer for one in accesses}
     more = {one for one, answer in answers.items() if answer is Obtainable.YES}
     closed = {one for one, answer in answers.items() if answer is Obtainable.NO}
-    again = bool(more & {Access.NAMED, Access.FEATURES})
+    again = verdict is Verdict.RETAINED or bool(more & {Access.NAMED, Access.FEATURES})
+    by_repeats = any(
+        one.access is Access.REPEATS and one.basis is not Basis.FROM_OTHER_ACCESS
+        for one in accesses
+    )
     retrained = reference.count if reference.kind is ReferenceKind.RETRAINED else 0
     if not reference.usable:
         retrained = 0
@@ -50,7 +57,7 @@ def next_steps(
         (NextStep(Step.ERASE_AGAIN), again),
         (NextStep(Step.KEEP_SCORES), Access.SCORES in more and Access.NAMED not in more),
         (NextStep(Step.KEEP_FEATURES), Access.FEATURES not in closed),
-        (NextStep(Step.LIMIT_REPEATS), Access.REPEATS in more and not again),
+        (NextStep(Step.LIMIT_REPEATS), Access.REPEATS in more and by_repeats),
         (NextStep(Step.KEEP_FILE), Access.FILE not in closed),
         (NextStep(Step.DELETE_COPIES), True),
         (

@@ -128,6 +128,7 @@ def recorded(
         accesses=answers,
         cost=_cost(found, drawn),
         next_steps=next_steps(
+            found.verdict,
             answers,
             strength,
             reference,

@@ -154,9 +154,9 @@ def verdict(out: Console, record: AuditRecord, folder: Path) -> None:
 
     out.print(Text(conclusion(record), style="bold"))
     out.print(Text(first.meaning(record)))
-    facts(out, First.CODE.value, [("", first.code(record))])
-    facts(out, First.AIM.value, [("", first.aim(record))])
-    facts(out, First.EVIDENCE.value, [("", first.evidence(record))])
+    out.print(Text(f"{First.CODE.value}: {first.code(record)}"))
+    out.print(Text(f"{First.AIM.value}: {first.aim(record)}"))
+    out.print(Text(f"{First.EVIDENCE.value}: {first.evidence(record)}"))
     out.print(Text(First.WHO.value, style="bold"))
     for row in who.accesses(record).rows:
         name, answer, now = row[:3]

@@ -16,31 +16,30 @@ def answers(audit: AuditRecord) -> dict[Access, Obtainable]:
 
 
 def conclusion(audit: AuditRecord) -> str:
-    """The verdict in one or two plain sentences."""
+    """The verdict in a few plain sentences."""
     if audit.verdict is Verdict.NOT_MEASURABLE:
         return First.UNMEASURABLE.value
-    found = answers(audit)
-    file = IN_FILE[found.get(Access.FILE, Obtainable.CANNOT_TELL)]
-    return f"{in_use(audit)} {file}"
+    file = IN_FILE[answers(audit).get(Access.FILE, Obtainable.CANNOT_TELL)]
+    return " ".join([*(one.value for one in in_use(audit)), file])
 
 
-def in_use(audit: AuditRecord) -> First:
+def in_use(audit: AuditRecord) -> list[First]:
     """What normal use of the model shows."""
     found = answers(audit)
     if found.get(Access.NAMED) is YES:
-        return First.USE_NAMED
-    if found.get(Access.FEATURES) is YES:
-        hidden = found.get(Access.NAMED) is NO
-        return First.USE_FEATURES if hidden else First.USE_FEATURES_ALONE
-    if found.get(Access.SCORES) is YES:
-        return First.USE_SCORES
+        return [First.STILL_NAMED]
+    named = [First.NOT_NAMED] if found.get(Access.NAMED) is NO else []
+    scores, features = found.get(Access.SCORES) is YES, found.get(Access.FEATURES) is YES
+    if scores and features:
+        return [*named, First.IN_BOTH]
+    if scores or features:
+        return [*named, First.IN_SCORES if scores else First.IN_FEATURES]
     if audit.verdict is Verdict.RETAINED:
-        return First.USE_READABLE
+        return [First.READABLE]
     if not audit.verdict.erased:
-        return First.USE_OPEN
-    if found.get(Access.REPEATS) is YES:
-        return First.USE_REPEATS
-    return First.USE_HIDDEN
+        return [*named, First.NO_MORE_SHOWN] if named else [First.NOT_SHOWN]
+    repeated = found.get(Access.REPEATS) is YES
+    return [First.IN_REPEATS if repeated else First.HIDDEN]
 
 
 def mark(audit: AuditRecord) -> str:

@@ -138,6 +138,6 @@ def evidence(audit: AuditRecord) -> str:
     if where:
         tested = First.TESTED_ON.format(samples=tested, where=where)
     able = First.DECIDED.format(able=len(found.deciding), tried=tried)
-    parts = [tested, First.COMPARED.format(reference=reference(audit)), able]
-    rest = "; ".join(words.WEAKNESS[one] for one in found.weaknesses)
-    return joined(f"{words.STRENGTH[found.strength]}: {'; '.join(parts)}", rest)
+    compared = First.COMPARED.format(reference=reference(audit))
+    rest = (words.WEAKNESS[one] for one in found.weaknesses)
+    return joined(words.STRENGTH[found.strength], tested, compared, able, *rest)

@@ -12,7 +12,7 @@ from unspan.report.formatting import Measured, literal, measured, number, thousa
 from unspan.report.words import first as words
 from unspan.report.words.first import First
 
-_USES = (Access.NAMED, Access.SCORES, Access.FEATURES, Access.REPEATS)
+_USES = (Access.NAMED, Access.FEATURES, Access.SCORES, Access.REPEATS)  # as they decide
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,7 @@ def _read(
 def decisive(audit: AuditRecord) -> AccessResult | None:
     """The access whose number decides: the first that still gets it in use, else by features."""
     known = [one for one in audit.accesses if one.value is not None and one.access in _USES]
+    known.sort(key=lambda one: _USES.index(one.access))
     for one in known:
         if one.answer is Obtainable.YES:
             return one

@@ -41,7 +41,7 @@ class First(TextEnum):
     NO_DELETION = "no number: the model has no receipt"
     IN_MEMORY = "model in memory, no file"
     NO_HASH = "none: there is no file"
-    NOBODY = "not said (--by)"
+    NOBODY = "not said"
     UNTIL_CHANGE = "weights, data or interface change"
     UNTIL_DATE = "weights, data or interface change; at latest {date}"
     # verdict
@@ -109,17 +109,19 @@ class First(TextEnum):
     )
     # the plain sentence: what normal use shows; `IN_FILE` has what the file shows
     UNMEASURABLE = "This audit cannot tell whether it is gone."
-    USE_NAMED = "Still in the answers."
-    USE_FEATURES = "Hidden in the answers. Still in the features."
-    USE_FEATURES_ALONE = "Still in the features."
-    USE_SCORES = "Still in the scores."
-    USE_REPEATS = "Hidden from one question. Not from repeated ones."
-    USE_OPEN = "Not shown to be hidden in normal use."
-    USE_HIDDEN = "Hidden in normal use."
-    USE_READABLE = "Still readable."
+    STILL_NAMED = "Still in the answers."
+    NOT_NAMED = "No longer named."
+    IN_SCORES = "Still in the scores."
+    IN_FEATURES = "Still in the features."
+    IN_BOTH = "Still in the scores and the features."
+    IN_REPEATS = "Hidden from one question. Not from repeated ones."
+    NO_MORE_SHOWN = "Nothing more is shown to be hidden."
+    NOT_SHOWN = "Not shown to be erased."
+    HIDDEN = "Hidden in normal use."
+    READABLE = "Still readable."
     NONE = "none"
     TRACED = "met, with a trace for whoever {who}"
-    ONE_MORE_REFERENCE = "Audit again with 1 more network retrained without the data (--reference)."
+    ONE_MORE_REFERENCE = "Audit again with 1 more network retrained without the data."
     PARTLY_TESTED = "tested with noise only, not with altered copies"
     MAY_NAMED = "the model’s own answer named {what} in {hits} of {n} test samples of it."
     REFERENCE_RETRAINED = "{models} retrained without these data"
@@ -223,9 +225,7 @@ STEP = {
     Step.DELETE_COPIES: (
         "Delete old model files, backups, and features or vectors made with the old model."
     ),
-    Step.MORE_REFERENCES: (
-        "Audit again with {count} more networks retrained without the data (--reference)."
-    ),
+    Step.MORE_REFERENCES: ("Audit again with {count} more networks retrained without the data."),
     Step.MORE_SAMPLES: "Audit again with more test samples of what was forgotten (now {count}).",
     Step.KEEP_REPORT: "Keep this report with the model it is about.",
     Step.VERIFY: "Keep this report with the file. Check both: unspan verify FOLDER --audit AUDIT",
