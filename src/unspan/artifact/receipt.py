@@ -205,7 +205,7 @@ def distinct(digests: bytes | bytearray) -> int:
 def number(receipt: Mapping[str, Any]) -> str:
     """The number of a deletion: the first eight digits of the sha256 of its receipt.
 
-    Of a folder they are the first that `sha256sum receipt.json` prints.
+    A folder adds to the receipt, so its deletion has the number of receipt.json there.
     """
     return hashlib.sha256(canonical(receipt).encode()).hexdigest()[:8]
 

@@ -29,8 +29,8 @@ class Identity:
     """What an audit is about, and who made it.
 
     Attributes:
-        deletion: number of the deletion: the first eight digits of the sha256 of its receipt; None
-            without a receipt.
+        deletion: number of the deletion: the first eight digits of the sha256 of receipt.json, or
+            of the receipt that travels with a model in memory; None without a receipt.
         model: file of the audited model; None where it came from memory.
         original: file of the original's weights; None where they came from elsewhere.
         references: files of the references, as far as they came from files.

@@ -11,7 +11,7 @@ from torch import nn
 
 from unspan.artifact import receipt as receipts
 from unspan.artifact.deletion import record_of
-from unspan.artifact.layout import WEIGHTS
+from unspan.artifact.layout import RECEIPT, WEIGHTS
 from unspan.audit_record.summary import AuditedFile, Identity
 from unspan.system.digests import file_hash
 
@@ -40,15 +40,22 @@ def identity(erased: nn.Module, files: Files, by: str, valid_until: date | None)
         by: who makes the audit.
         valid_until: last day.
     """
-    record = record_of(erased)
     return Identity(
-        deletion=None if record is None else receipts.number(record.receipt),
+        deletion=_number(erased, files.erased),
         model=_file(files.erased),
         original=_file(files.original),
         references=[AuditedFile(one.name, file_hash(one)) for one in files.references],
         by=by,
         valid_until=None if valid_until is None else valid_until.isoformat(),
     )
+
+
+def _number(erased: nn.Module, path: Path | None) -> str | None:
+    """By the receipt in the folder, else by the one that travels with the model."""
+    if path is not None and path.is_dir():
+        return file_hash(path / RECEIPT)[:8]
+    record = record_of(erased)
+    return None if record is None else receipts.number(record.receipt)
 
 
 def _file(path: Path | None) -> AuditedFile | None:

@@ -133,7 +133,7 @@ def recorded(
             strength,
             reference,
             samples=request.test_samples,
-            has_folder=identity.deletion is not None,
+            has_folder=identity.deletion is not None and identity.model is not None,
         ),
         not_to_say=not_to_say(found.verdict, answers),
         can_still=_can_still(found),
