@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from unspan.audit_record.record import AuditRecord
 from unspan.audit_record.summary import NextStep
-from unspan.audit_record.vocabulary import GOAL_NAME, Access, Level, Step
+from unspan.audit_record.vocabulary import GOAL_NAME, Access, Level, Step, Strength
 from unspan.report.first import reference, when
-from unspan.report.formatting import literal, measured, number, thousands
+from unspan.report.formatting import Measured, literal, measured, number, thousands
 from unspan.report.words import first as words
 from unspan.report.words.first import First
 
@@ -18,7 +18,7 @@ def cost(audit: AuditRecord) -> list[str]:
         return [First.NO_COST.value]
     before = measured(found.before, found.before_low, found.before_high, n=found.n)
     after = measured(found.after, found.after_low, found.after_high, n=found.n)
-    lines = [First.KEPT.format(before=before.line, after=after.line)]
+    lines = [First.KEPT.format(before=_plain(before), after=_plain(after), n=thousands(found.n))]
     worst = found.worst
     if worst is None:
         return lines
@@ -27,7 +27,15 @@ def cost(audit: AuditRecord) -> list[str]:
     old = measured(worst.before, n=worst.n)
     new = measured(worst.after, worst.low, worst.high, n=worst.n)
     name = f"“{literal(worst.name, 60)}”"
-    return [*lines, First.WORST.format(name=name, before=old.line, after=new.line)]
+    lost = First.WORST.format(
+        name=name, before=_plain(old), after=_plain(new), n=thousands(worst.n)
+    )
+    return [*lines, lost]
+
+
+def _plain(read: Measured) -> str:
+    """A value with its interval."""
+    return f"{read.value} {read.interval}".strip()
 
 
 def goals(audit: AuditRecord) -> list[str]:
@@ -60,20 +68,33 @@ def step(one: NextStep) -> str:
 def may_say(audit: AuditRecord) -> list[str]:
     """Sentences that the levels that hold allow, with date, n and reference."""
     held = [one.level for one in audit.levels if one.holds] if audit.trusted else []
-    told = [_may(level, audit) for level in held] or [First.NO_CLAIM.value]
+    if not held:
+        return [_quoted(First.NO_CLAIM.value, audit)]
+    told = [_quoted(_may(level, audit), audit) for level in held]
+    if audit.evidence.strength is not Strength.WEAK:
+        return told
+    why = "; ".join(words.WEAKNESS[one] for one in audit.evidence.weaknesses)
+    return [*told, First.SAY_WEAK.format(why=why)]
+
+
+def _quoted(text: str, audit: AuditRecord) -> str:
+    """A sentence that stands for itself: with the date, and the deletion that it is about."""
     date = when(audit.created).partition(" ")[0]
-    if not date:
-        return [First.QUOTED.format(text=text) for text in told]
-    return [First.QUOTED.format(text=First.ON_DATE.format(date=date, text=text)) for text in told]
+    about = audit.identity.deletion
+    if about is not None:
+        text = First.OF_DELETION.format(date=date, number=literal(about, 40), text=text)
+    else:
+        text = First.ON_DATE.format(date=date, text=text)
+    return First.QUOTED.format(text=text)
 
 
 def _may(level: Level, audit: AuditRecord) -> str:
-    n = thousands(audit.request.test_samples)
+    n, forgotten = thousands(audit.request.test_samples), _forgotten(audit)
     named = next((one for one in audit.accesses if one.access is Access.NAMED), None)
     if level is Level.L0 and named is not None and named.value is not None and named.n:
         hits = thousands(round((number(named.value) or 0.0) * named.n))
-        return First.MAY_NAMED.format(what=_forgotten(audit), hits=hits, n=thousands(named.n))
-    return words.MAY[level].format(n=n, reference=reference(audit))
+        return First.MAY_NAMED.format(what=forgotten, hits=hits, n=thousands(named.n))
+    return words.MAY[level].format(n=n, what=forgotten, reference=reference(audit))
 
 
 def _forgotten(audit: AuditRecord) -> str:

@@ -88,8 +88,10 @@ class First(TextEnum):
     NOT_GIVEN = "none given"
     # cost
     COST = "What it cost"
-    KEPT = "Retained test samples that the model gets right: {before} before, {after} now."
-    WORST = "Retained class that lost most: {name}, {before} before, {after} now."
+    KEPT = "Right on retained test samples: {before} before, {after} now (n\u00a0=\u00a0{n})."
+    WORST = (
+        "Retained class that lost most: {name}, {before} before, {after} now (n\u00a0=\u00a0{n})."
+    )
     NONE_LOST = "No retained class lost accuracy on its test samples."
     NO_COST = "Not measured: the model gives no class scores, or retained samples were not given."
     GOALS = "Goals for a service: {sure} surely met, {perhaps} perhaps, {missed} not."
@@ -100,6 +102,8 @@ class First(TextEnum):
     MAY_NOT = "You may not say"
     QUOTED = "“{text}”"
     ON_DATE = "On {date}, in this audit: {text}"
+    OF_DELETION = "On {date}, audit of deletion {number}: {text}"
+    SAY_WEAK = "Say with it that the evidence is weak: {why}."
     THE_CLASS = "the class “{name}”"
     THE_CLASSES = "what was to be forgotten"
     NO_CLAIM = "the model was audited. The audit supports no claim of erasure."
@@ -231,10 +235,10 @@ STEP = {
     Step.VERIFY: "Keep this report with the file. Check both: unspan verify FOLDER --audit AUDIT",
 }
 MAY = {
-    Level.L0: "the model’s own scores no longer name it, in {n} test samples.",
-    Level.L1: "no affine probe tells it from the rest, in {n} test samples.",
-    Level.L2: "no tested attack on features or scores reads more than from {reference}.",
-    Level.L3: "it is relearned from a few examples no faster than by {reference}.",
+    Level.L0: "the model’s own scores no longer name {what}, in {n} test samples.",
+    Level.L1: "no affine probe tells {what} from the rest, in {n} test samples.",
+    Level.L2: "no tested attack on features or scores reads more of {what} than from {reference}.",
+    Level.L3: "{what} is relearned from a few examples no faster than by {reference}.",
     Level.L4: "the levels above hold at the earlier layers that were tested, too.",
     Level.S: "single samples of the request are not told from samples never seen.",
 }
