@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from unspan.audit_record.record import AuditRecord
 from unspan.audit_record.vocabulary import Topic, Verdict
 from unspan.report.formatting import Measured, literal, thousands, upper
+from unspan.report.words.parts import Part
 
 MARK = {
     Verdict.LIKE_RETRAINED: "yes",
@@ -165,5 +166,5 @@ def why(audit: AuditRecord, topic: Topic) -> str:
     """Why a part of an audit was not run: the first reason recorded for it."""
     for one in audit.not_run:
         if topic in one.topics and one.why:
-            return f"Not run: {said(one.why)}"
-    return "Not run; no reason was recorded."
+            return Part.NOT_RUN_BECAUSE.format(why=said(one.why))
+    return Part.NOT_RUN_NO_REASON.value

@@ -22,15 +22,9 @@ from unspan.report.document import (
     why,
 )
 from unspan.report.formatting import literal, measured, thousands, upper
+from unspan.report.words.parts import Part
 
 _PICTURE = re.compile(r"data:image/png;base64,iVBORw0KGgo[A-Za-z0-9+/]{20,4000000}={0,2}")
-_PERSONAL = (
-    "These pictures come from the audited data and may be personal data: treat this file"
-    " accordingly."
-)
-_ILLUSTRATES = (
-    "Marked regions matter more for the answer of the model. This illustrates; it is no test."
-)
 
 
 def sections(audit: AuditRecord, against: str) -> list[Section]:
@@ -60,7 +54,7 @@ def sections(audit: AuditRecord, against: str) -> list[Section]:
 
 
 def _relearning(audit: AuditRecord, found: Mapping[ScoreGroup, scores.Rows]) -> Section:
-    title = "How fast can it be taught again?"
+    title = Part.RELEARNING_TITLE.value
     own = found.get(ScoreGroup.RELEARNING, [])
     tables = []
     curves = audit.figures.relearn
@@ -68,7 +62,7 @@ def _relearning(audit: AuditRecord, found: Mapping[ScoreGroup, scores.Rows]) -> 
     if figure is not None and curves is not None:
         tables.append(_relearned(curves.shots, figures.relearned(audit), audit))
     if own:
-        caption = "Examples needed to read half of what the original gives away"
+        caption = Part.NEEDED_CAPTION.value
         tables.append(scores.score_table(caption, own))
     return Section(
         "relearning",
@@ -87,14 +81,14 @@ def _relearned(shots: list[int], curves: dict[str, list[float]], audit: AuditRec
         read = [measured(known[place], n=n) for known in curves.values()]
         rows.append([Cell(thousands(shot)), *map(number_cell, read), count_cell(n)])
     return Table(
-        "Forgotten test samples recognised after training on a few examples: mean over draws",
-        ["Examples", *(model.capitalize() for model in curves), "n"],
+        Part.RELEARNED_CAPTION.value,
+        [Part.EXAMPLES.value, *(model.capitalize() for model in curves), "n"],
         rows,
     )
 
 
 def _gradcam(audit: AuditRecord) -> Section:
-    title = "Example images: where the model looks (Grad-CAM)"
+    title = Part.IMAGES_TITLE.value
     pictures = audit.figures.gradcam
     if not pictures:
         return Section("gradcam", title, missing=why(audit, Topic.GRADCAM))
@@ -104,15 +98,19 @@ def _gradcam(audit: AuditRecord) -> Section:
         for one in pictures
         for address in (one.image, one.before, one.after)
     )
-    alert = f"Pictures left out because they are no PNG data: {refused}." if refused else ""
+    alert = Part.PICTURES_LEFT_OUT.format(refused=refused) if refused else ""
     drawn = [one for one in shown if one is not None]
-    lead = [_PERSONAL] if drawn else []
+    lead = [Part.PERSONAL.value] if drawn else []
     return Section("gradcam", title, lead, alert, figures=drawn, folded=True)
 
 
 def _picture(one: GradcamPicture) -> Figure | None:
     caption = literal(one.caption, 120)
-    named = (("Image", one.image), ("Before", one.before), ("After erasing", one.after))
+    named = (
+        (Part.IMAGE.value, one.image),
+        (Part.BEFORE.value, one.before),
+        (Part.AFTER_ERASING.value, one.after),
+    )
     panels = [
         Panel(name, image=address, alt=f"{name}: {caption}")
         for name, address in named
@@ -120,7 +118,9 @@ def _picture(one: GradcamPicture) -> Figure | None:
     ]
     if not panels:
         return None
-    return Figure(upper(caption) or "Example", _ILLUSTRATES, panels.copy, pictures=True)
+    return Figure(
+        upper(caption) or Part.EXAMPLE.value, Part.ILLUSTRATES.value, panels.copy, pictures=True
+    )
 
 
 def is_picture(address: str) -> bool:
