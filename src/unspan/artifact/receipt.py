@@ -202,6 +202,14 @@ def distinct(digests: bytes | bytearray) -> int:
     return len(np.unique(np.frombuffer(digests, _SHA256)))
 
 
+def number(receipt: Mapping[str, Any]) -> str:
+    """The number of a deletion: the first eight digits of the sha256 of its receipt.
+
+    A folder adds to the receipt, so its deletion has the number of receipt.json there.
+    """
+    return hashlib.sha256(canonical(receipt).encode()).hexdigest()[:8]
+
+
 def now() -> str:
     """UTC time, to the second."""
     return datetime.now(timezone.utc).replace(microsecond=0).isoformat()

@@ -9,12 +9,20 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from unspan.audit_record.drawings import Figures
+from unspan.audit_record.summary import (
+    AccessResult,
+    Cost,
+    EvidenceStrength,
+    Identity,
+    NextStep,
+)
 from unspan.audit_record.vocabulary import (
     Expected,
     Goal,
     Level,
     LevelState,
     ReferenceKind,
+    Saying,
     ScoreGroup,
     Topic,
     Verdict,
@@ -60,9 +68,11 @@ class AttackResult:
         attack: name.
         unit: `share` or `AUC`.
         n: forget test samples.
-        original: what the attack reads in the original.
+        original: what the attack reads in the original, with 95 % interval `original_low` to
+            `original_high`.
         erased: in the erased model, with 95 % interval `erased_low` to `erased_high`.
-        reference: in the reference (mean over several), None where there is none.
+        reference: in the reference (mean over several), None where there is none; `reference_low`
+            to `reference_high` covers the 95 % interval of each.
         false_positives: share of retained samples taken for a forgotten class in the erased model,
             None for an AUC.
         verdict: the word for its kind of attacker, where this attack decides for it: it is the
@@ -98,6 +108,16 @@ class AttackResult:
     identity: AttackId = AttackId(AttackKind.OTHER)
     explain: str = ""
     converged: bool = True
+    original_low: float | None = None
+    original_high: float | None = None
+    reference_low: float | None = None
+    reference_high: float | None = None
+
+    @property
+    def shows_a_trace(self) -> bool:
+        """Whether less is read than one more retrained network would give away."""
+        compared = self.advantage is not None and self.advantage.low is not None
+        return compared and self.verdict is Verdict.BELOW_RETRAINED
 
 
 @dataclass(frozen=True)
@@ -337,15 +357,20 @@ class AuditRecord:
     Attributes:
         schema: name and version of the JSON form.
         created: when the audit ran.
+        identity: which files it is about, and who made it.
         verdict: the word for all attackers together.
+        evidence: how much the verdict can carry.
         headline: the attack that decides, in a sentence.
         request: what was to be forgotten.
         method: how the erased model was made, None when it does not say.
         levels: what may be claimed, from the weakest to the strongest.
         claims: sentences that may be quoted; none when no level holds.
         goals: for a service that gives out features or scores.
-        can_still: what an attacker can still do.
+        accesses: who can still get what, one row for each access.
+        cost: on retained samples; None where the model gives no class scores.
         next_steps: what to do now.
+        not_to_say: what may not be said.
+        can_still: what an attacker can still do, in sentences.
         limits: of this audit.
         reference: what the erased model is compared with.
         attacks: those that decide first.
@@ -365,15 +390,20 @@ class AuditRecord:
 
     schema: str
     created: str
+    identity: Identity
     verdict: Verdict
+    evidence: EvidenceStrength
     headline: str
     request: AuditedRequest
     method: AuditedMethod | None
     levels: list[LevelResult]
     claims: list[str]
     goals: list[GoalResult]
+    accesses: list[AccessResult]
+    cost: Cost | None
+    next_steps: list[NextStep]
+    not_to_say: list[Saying]
     can_still: list[str]
-    next_steps: list[str]
     limits: list[str]
     reference: Reference
     attacks: list[AttackResult]

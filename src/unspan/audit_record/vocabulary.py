@@ -116,3 +116,80 @@ class Expected(TextEnum):
 
     CAUGHT = "caught"
     PASSED = "passed"
+
+
+class Access(TextEnum):
+    """What somebody has of a model, from the least to the most."""
+
+    NAMED = "sees which class is named"
+    SCORES = "sees all scores"
+    FEATURES = "trains on features"
+    REPEATS = "asks again or alters images"
+    FILE = "holds the model file"
+    COPIES = "holds old copies"
+
+
+class Obtainable(TextEnum):
+    """Whether somebody can still get what was forgotten."""
+
+    YES = "yes"
+    NO = "no"
+    CANNOT_TELL = "cannot tell"
+
+
+class Basis(TextEnum):
+    """What an answer rests on."""
+
+    MEASURED = "measured"
+    NOT_TESTED = "not tested"
+    ERASER_COMES_OFF = "the eraser comes off"
+    WEIGHTS_UNCHANGED = "the weights are unchanged"
+    FROM_OTHER_ACCESS = "he has another access as well"
+    NOT_TOUCHED = "not touched by an erasure"
+
+
+class Strength(TextEnum):
+    """How much a verdict can carry."""
+
+    WEAK = "weak"
+    FAIR = "fair"
+    STRONG = "strong"
+
+
+class Weakness(TextEnum):
+    """What keeps the evidence of an audit from being stronger."""
+
+    NOT_TRUSTED = "a self-test failed, none was run, or the reference cannot serve as one"
+    UNDECIDED = "the attacks do not decide"
+    NO_REFERENCE = "no retrained network to compare with"
+    FEW_REFERENCES = "fewer than three retrained networks"
+    VERY_FEW_SAMPLES = "very few test samples"
+    FEW_SAMPLES = "few test samples"
+    PARTLY_UNDECIDED = "some kinds of attackers do not decide"
+    HEAD_ONLY = "no attack on features decides"
+    NOT_HELD_OUT = "the test samples were trained on"
+
+
+class Step(TextEnum):
+    """What to do after an audit."""
+
+    DO_NOT_RELY = "do not rely on this audit"
+    ERASE_AGAIN = "erase again or retrain"
+    KEEP_SCORES = "do not give out scores"
+    KEEP_FEATURES = "do not give out features"
+    LIMIT_REPEATS = "limit repeated questions"
+    KEEP_FILE = "do not give away the file"
+    DELETE_COPIES = "delete old copies"
+    MORE_REFERENCES = "audit with more retrained networks"
+    MORE_SAMPLES = "audit with more test samples"
+    KEEP_REPORT = "keep the report with the file"
+    VERIFY = "check file and report"
+
+
+class Saying(TextEnum):
+    """What an audit does not allow to say."""
+
+    DELETED = "deleted"
+    NEVER_SEEN = "never seen"
+    FILE_IS_SAFE = "the file is safe"
+    LAWFUL = "lawful"

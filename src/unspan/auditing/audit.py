@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import date
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from unspan.artifact.deletion import Deletion
 from unspan.audit_record import stored
 from unspan.audit_record.drawings import GradcamPicture
 from unspan.audit_record.record import AuditRecord, Rule, Settings
+from unspan.audit_record.summary import Identity
 from unspan.audit_record.vocabulary import ReferenceKind, Verdict
 from unspan.auditing import figures
 from unspan.auditing.attempts import begin
@@ -22,6 +24,7 @@ from unspan.auditing.case import Case
 from unspan.auditing.collect import default_cache
 from unspan.auditing.given_outputs import case_of_outputs
 from unspan.auditing.gradcam import panels
+from unspan.auditing.identity import Files, identity
 from unspan.auditing.measured import measure
 from unspan.auditing.opening import Models, open_case, open_models
 from unspan.auditing.recording import recorded
@@ -106,7 +109,10 @@ def audit(
     cache: Path | None = None,
     allow_overlap: bool = False,
     pictures: bool = True,
-    gradcam: int = 0,
+    include_images: int = 0,
+    by: str = "",
+    valid_until: date | None = None,
+    files: Files | None = None,
 ) -> Audit:
     """Measure what an attacker can still get from `after` of what `before` knew.
 
@@ -124,8 +130,12 @@ def audit(
         cache: folder for outputs; see `collect.default_cache`.
         allow_overlap: go on when test samples stand in the training data too; the report says so.
         pictures: embeddings (t-SNE), which take some seconds.
-        gradcam: how many forgotten test images to show with the regions either model uses; the
-            report then holds them.
+        include_images: how many forgotten test images to show with the regions either model uses;
+            the report then holds them.
+        by: who makes the audit, for the report.
+        valid_until: last day on which the report may be used.
+        files: the models were read from; the report names them with their hashes. A folder or file
+            given as `after` is named without it.
 
     Raises:
         UnspanError: with an exit code and a line that says how to fix it.
@@ -135,12 +145,13 @@ def audit(
     cache = cache or default_cache()
     models = open_models(before, after, references, request, run, feature_layer, pool)
     shown = []
-    if gradcam:  # before the long work, since it may be refused
-        shown = panels(models.before, models.after, models.inputs, models.labels, gradcam)
+    if include_images:  # before the long work, since it may be refused
+        shown = panels(models.before, models.after, models.inputs, models.labels, include_images)
+    about = identity(models.after.model, _files(after, files), by, valid_until)
     run.plan(_steps(models, request))
     case = open_case(models, request, run, cache, class_names, allow_overlap)
     settings = _settings(run, feature_layer, pool)
-    return _audited(case, settings, cache, shown, pictures, started)
+    return _audited(case, settings, about, cache, shown, pictures, started)
 
 
 def audit_outputs(
@@ -153,6 +164,8 @@ def audit_outputs(
     run: Run | None = None,
     cache: Path | None = None,
     pictures: bool = True,
+    by: str = "",
+    valid_until: date | None = None,
 ) -> Audit:
     """Measure the same as `audit` from stored outputs, where the models are not here.
 
@@ -168,6 +181,8 @@ def audit_outputs(
         run: seed and progress.
         cache: folder of the log of audits.
         pictures: embeddings (t-SNE), which take some seconds.
+        by: who makes the audit, for the report.
+        valid_until: last day on which the report may be used.
 
     Raises:
         UnspanError: with an exit code and a line that says how to fix it.
@@ -188,12 +203,15 @@ def audit_outputs(
         )
     )
     settings = _settings(run, None, None)
-    return _audited(case, settings, cache or default_cache(), [], pictures, started)
+    files = Files(erased=Path(after), original=Path(before), references=others)
+    about = identity(None, files, by, valid_until)
+    return _audited(case, settings, about, cache or default_cache(), [], pictures, started)
 
 
 def _audited(
     case: Case,
     settings: Settings,
+    about: Identity,
     cache: Path,
     shown: list[dict[str, Any]],
     pictures: bool,
@@ -204,6 +222,7 @@ def _audited(
     Args:
         case: models or outputs, and what was asked.
         settings: of the audit.
+        about: which files it is about, and who made it.
         cache: folder of the log.
         shown: pictures with the regions that either model uses.
         pictures: embeddings.
@@ -223,6 +242,7 @@ def _audited(
         replace(case.hashes, config=attempt.config),
         attempt.earlier,
         replace(drawn, gradcam=[GradcamPicture(**one) for one in shown]),
+        about,
         {"total": round(time.perf_counter() - started, 1)},
     )
     return Audit(stored.sealed(record))
@@ -236,6 +256,12 @@ def _steps(models: Models, request: Request) -> tuple[Step, ...]:
     by_class = request.kind == "class"
     images = are_images(models.inputs)
     return planned(names, networks, by_class=by_class, retrained=retrained, images=images)
+
+
+def _files(after: nn.Module | Deletion | str | Path, files: Files | None) -> Files:
+    if files is not None:
+        return files
+    return Files(erased=Path(after)) if isinstance(after, (str, Path)) else Files()
 
 
 def _settings(run: Run, feature_layer: str | None, pool: Pool | None) -> Settings:

@@ -44,7 +44,7 @@ def panels(
     """
     if find_spec("captum") is None:
         raise UsageError(
-            "captum is not installed: pip install 'unspan[captum]', or leave --gradcam out."
+            "captum is not installed: pip install 'unspan[captum]', or leave --include-images out."
         )
     if (
         not (isinstance(inputs, Tensor) and inputs.ndim == 4 and inputs.shape[1] in (1, 3))

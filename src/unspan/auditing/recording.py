@@ -12,14 +12,19 @@ from unspan.audit_record.record import (
     EarlierAudit,
     GoalResult,
     Hashes,
+    LevelResult,
     NotRun,
     Reference,
     Settings,
 )
 from unspan.audit_record.stored import SCHEMA
+from unspan.audit_record.summary import Cost, EvidenceStrength, Identity
 from unspan.audit_record.vocabulary import ReferenceKind, ScoreGroup, Topic
 from unspan.auditing import statements
+from unspan.auditing.accesses import Seen, accesses, is_trace
+from unspan.auditing.advice import next_steps, not_to_say
 from unspan.auditing.case import Case, relabelled
+from unspan.auditing.evidence import evidence
 from unspan.auditing.goals import goals
 from unspan.auditing.levels import Evidence, levels
 from unspan.auditing.measured import Measurements
@@ -79,7 +84,7 @@ _NO_GRADCAM = NotRun(
     "Grad-CAM pictures",
     (
         "not asked for: the pictures show forgotten samples, and a report holds none by default"
-        " (--gradcam 4 draws four)"
+        " (--include-images 4 shows four)"
     ),
 )
 _NO_TRAINING = NotRun(
@@ -96,6 +101,7 @@ def recorded(
     hashes: Hashes,
     attempts: list[EarlierAudit],
     drawn: Figures,
+    identity: Identity,
     seconds: dict[str, float],
 ) -> AuditRecord:
     """The record of an audit.
@@ -107,6 +113,7 @@ def recorded(
         hashes: of models, data and settings.
         attempts: earlier audits of the same request.
         drawn: numbers behind the drawings.
+        identity: which files it is about, and who made it.
         seconds: how long it took.
     """
     judged = levels(_evidence(case, found))
@@ -114,21 +121,36 @@ def recorded(
     what = f"{case.request.kind} {', '.join(case.request.selector)}"
     handed_out = [one.note for one in found.handed_out]
     warned = [f"{note.capitalize()}." for note in handed_out]
-    any_level = any(one.holds for one in judged)
+    request = _request(case, split)
+    reference = _reference(case)
+    strength = _strength(case, found, request, reference)
+    answers = accesses(_seen(case, found, judged))
     return AuditRecord(
         schema=SCHEMA,
         created=receipts.now(),
+        identity=identity,
         verdict=found.verdict,
+        evidence=strength,
         headline=" ".join([*warned, statements.headline(found.attacks, case.kind, found.verdict)]),
-        request=_request(case, split),
+        request=request,
         method=_method(case),
         levels=judged,
         claims=statements.claims(judged, what, split),
         goals=_goals(case, found),
+        accesses=answers,
+        cost=_cost(found, drawn),
+        next_steps=next_steps(
+            found.verdict,
+            answers,
+            strength,
+            reference,
+            samples=request.test_samples,
+            has_folder=identity.deletion is not None and identity.model is not None,
+        ),
+        not_to_say=not_to_say(found.verdict, answers),
         can_still=_can_still(found),
-        next_steps=statements.next_steps(found.verdict, case.kind, any_level),
         limits=_limits(case),
-        reference=_reference(case),
+        reference=reference,
         attacks=found.attacks,
         details={
             name: {one.attack: one.detail for one in own} for name, own in found.readings.items()
@@ -144,6 +166,52 @@ def recorded(
         attempts=attempts,
         versions=receipts.versions(),
         seconds=seconds,
+    )
+
+
+def _strength(
+    case: Case, found: Measurements, request: AuditedRequest, reference: Reference
+) -> EvidenceStrength:
+    return evidence(
+        found.verdict,
+        found.attacks,
+        reference,
+        samples=request.test_samples,
+        held_out=case.held_out,
+        trusted=bool(found.controls) and all(one.ok for one in found.controls),
+    )
+
+
+def _seen(case: Case, found: Measurements, judged: list[LevelResult]) -> Seen:
+    changed = found.white_box.changed
+    return Seen(
+        classes=case.test["before"].classes(),
+        attacks=found.attacks,
+        levels=judged,
+        scores=found.scores,
+        layers=found.white_box.verdicts,
+        layers_word=found.white_box.word,
+        weights_changed=None if changed is None else bool(changed),
+        recovered=found.white_box.recovered,
+    )
+
+
+def _cost(found: Measurements, drawn: Figures) -> Cost | None:
+    """Accuracy on the retained test samples, and the retained class that lost most."""
+    before = described(found.scores, ScoreKind.RETAIN_ACCURACY, "before", "test retain")
+    after = described(found.scores, ScoreKind.RETAIN_ACCURACY, "after", "test retain")
+    if before is None or after is None or before.value is None or after.value is None:
+        return None
+    kept = [one for one in drawn.per_class if not one.forget]
+    return Cost(
+        n=after.n,
+        before=before.value,
+        before_low=before.low,
+        before_high=before.high,
+        after=after.value,
+        after_low=after.low,
+        after_high=after.high,
+        worst=min(kept, key=lambda one: one.after - one.before, default=None),
     )
 
 
@@ -214,10 +282,17 @@ def _can_still(found: Measurements) -> list[str]:
     return statements.can_still(
         found.attacks,
         explain,
-        noise=described(found.scores, ScoreKind.NOISE, "after"),
+        noise=_trace(found, ScoreKind.NOISE),
         weights_changed=None if changed is None else bool(changed),
         recovered=found.white_box.recovered,
     )
+
+
+def _trace(found: Measurements, kind: ScoreKind) -> Score | None:
+    """The movement of erased samples, where neither the original nor a reference shows the same."""
+    after = described(found.scores, kind, "after")
+    others = [one for one in found.scores if one.kind is kind and one.model != "after"]
+    return after if after is not None and is_trace(after, others) else None
 
 
 def _limits(case: Case) -> list[str]:

@@ -5,15 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from unspan.audit_record.record import AttackResult, EarlierAudit, LevelResult
-from unspan.audit_record.vocabulary import (
-    BELOW_RETRAINED,
-    INCONCLUSIVE,
-    LIKE_RETRAINED,
-    NOT_MEASURABLE,
-    RETAINED,
-    ReferenceKind,
-    Verdict,
-)
+from unspan.audit_record.vocabulary import INCONCLUSIVE, RETAINED, ReferenceKind, Verdict
 from unspan.metrics.identity import AttackId
 from unspan.metrics.score import Score
 from unspan.report.formatting import measured, percent, upper
@@ -34,40 +26,6 @@ _HEAD_ONLY = (
 _COPIES = (
     "Copies of the training data, backups, logs, caches and models made from the original are not"
     " touched by this."
-)
-_RETAINED_STEPS = [
-    "Do not describe this model as one from which the data were deleted.",
-    (
-        "If features leave your service, close that route or retrain without the data; if only top"
-        " labels leave it, level L0 may be enough."
-    ),
-    "Try a stronger method and audit again; all attempts belong into the record.",
-]
-_KEEP = [
-    "State the level, the attacks, the data and the reference together with the result.",
-    "Keep this report with the model it names by hash, and check the pair with `unspan verify`.",
-]
-_NEXT: dict[Verdict, list[str]] = {
-    LIKE_RETRAINED: _KEEP,
-    BELOW_RETRAINED: [
-        (
-            "Say that the samples are suppressed, not that the model is like one that never saw"
-            " them: who knows such models can tell that something was erased."
-        ),
-        *_KEEP,
-    ],
-    INCONCLUSIVE: [
-        "Do not claim an erasure. Give three or more networks retrained without the data"
-        " (--reference), or more test samples of what was forgotten, and audit again."
-    ],
-    NOT_MEASURABLE: [
-        "Retrained networks give the samples away as much as the original does. Give more of them"
-        " (--reference), or another test set."
-    ],
-}
-_GIVE_A_REFERENCE = (
-    "Give a model retrained without the data (--reference): without one this audit cannot tell what"
-    " was learned of them from what the other data teach."
 )
 LIMITS = [
     "Only the attacks listed were tried; others may do better.",
@@ -188,23 +146,3 @@ def attempted(earlier: Sequence[EarlierAudit]) -> list[str]:
         f"This request was audited before with other models or settings, {len(earlier)}"
         f" time{'s' if len(earlier) > 1 else ''}: {counted}"
     ]
-
-
-def next_steps(verdict: Verdict, reference: ReferenceKind, any_level: bool) -> list[str]:
-    """What to do now.
-
-    Args:
-        verdict: of the audit.
-        reference: what the erased model was compared with.
-        any_level: at least one level holds.
-    """
-    if verdict is not RETAINED:
-        return list(_NEXT[verdict])
-    first, *others = _RETAINED_STEPS
-    said = (
-        "What may be said is listed under the levels that hold."
-        if any_level
-        else "This audit supports no claim of erasure."
-    )
-    steps = [f"{first} {said}", *others]
-    return steps if reference is ReferenceKind.RETRAINED else [*steps, _GIVE_A_REFERENCE]

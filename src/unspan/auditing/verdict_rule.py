@@ -275,7 +275,9 @@ def _advantages(
 
 def _row(original: Reading, erased: Reading, references: Sequence[Reading]) -> AttackResult:
     low, high = erased.interval()
+    original_low, original_high = original.interval()
     known = [one.value for one in references]
+    around = [one.interval() for one in references]
     return AttackResult(
         attack=erased.attack,
         identity=erased.identity,
@@ -288,6 +290,10 @@ def _row(original: Reading, erased: Reading, references: Sequence[Reading]) -> A
         reference=sum(known) / len(known) if known else None,
         false_positives=erased.false_positives,
         retain=erased.retain,
+        original_low=original_low,
+        original_high=original_high,
+        reference_low=min((ends[0] for ends in around), default=None),
+        reference_high=max((ends[1] for ends in around), default=None),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -80,16 +81,22 @@ Cache = Annotated[
     ),
 ]
 Pictures = Annotated[bool, typer.Option(help="Draw t-SNE embeddings.", rich_help_panel=RUN)]
-Gradcam = Annotated[
+IncludeImages = Annotated[
     int,
     typer.Option(
         min=0,
+        metavar="N",
         help=(
-            "Show so many forgotten test images with the regions either model uses (needs"
-            " captum). The report then holds these images."
+            "Show N forgotten test images with the regions either model uses (needs captum)."
+            " Without it the report holds no image."
         ),
         rich_help_panel=RUN,
     ),
+]
+By = Annotated[str, typer.Option(help="Who makes the audit, for the report.")]
+ValidUntil = Annotated[
+    datetime | None,
+    typer.Option(formats=["%Y-%m-%d"], help="Last day on which the report may be used."),
 ]
 AllowOverlap = Annotated[
     bool,

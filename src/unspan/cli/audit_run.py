@@ -26,11 +26,13 @@ _OF_MODELS = (
     "forget_ids",
     "forget_data",
     "device",
-    "gradcam",
+    "include_images",
     "allow_overlap",
 )  # options that say nothing about stored outputs
 
 if TYPE_CHECKING:
+    from datetime import date, datetime
+
     from rich.console import Console
     from torch import nn
 
@@ -45,6 +47,7 @@ def run_audit(o: dict[str, Any], out: Console) -> Audit:
         out: where the first screen is printed.
     """
     from unspan.auditing.audit import audit as audit_api
+    from unspan.auditing.identity import Files
     from unspan.auditing.write import check_target
     from unspan.cli import render
     from unspan.cli.opening import open_model
@@ -82,7 +85,12 @@ def run_audit(o: dict[str, Any], out: Console) -> Audit:
             cache=o["cache"],
             allow_overlap=o["allow_overlap"],
             pictures=o["pictures"],
-            gradcam=o["gradcam"],
+            include_images=o["include_images"],
+            by=o["by"],
+            valid_until=_day(o["valid_until"]),
+            files=Files(
+                erased=o["after"], original=o["weights"], references=tuple(o["reference"] or ())
+            ),
         )
     check_target(o["out"], o["overwrite"], [])  # another audit may have been written meanwhile
     found.save(o["out"])
@@ -122,11 +130,17 @@ def run_outputs(o: dict[str, Any], out: Console) -> Audit:
             run=Run(seed=o["seed"], progress=report),
             cache=o["cache"],
             pictures=o["pictures"],
+            by=o["by"],
+            valid_until=_day(o["valid_until"]),
         )
     check_target(o["out"], o["overwrite"], [])
     found.save(o["out"])
     render.verdict(out, found.record, o["out"])
     return found
+
+
+def _day(given: datetime | None) -> date | None:
+    return None if given is None else given.date()
 
 
 def _label(text: str, names: list[str] | None) -> int:

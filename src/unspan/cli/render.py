@@ -174,19 +174,28 @@ def bullets(out: Console, title: str, lines: Iterable[str]) -> None:
 
 
 def verdict(out: Console, record: AuditRecord, folder: Path) -> None:
-    """The first screen of an audit: word, headline, attacks, levels, controls, next step."""
-    out.print(Text(record.verdict, style="bold"))
-    out.print(Text(record.headline))
+    """The first screen of an audit, in the words of its report."""
+    from unspan.report import advice, first, who
+    from unspan.report.conclusion import conclusion
+    from unspan.report.words.first import First
+
+    out.print(Text(conclusion(record), style="bold"))
+    out.print(Text(first.meaning(record)))
+    out.print(Text(f"{First.CODE.value}: {first.code(record)}"))
+    out.print(Text(f"{First.AIM.value}: {first.aim(record)}"))
+    out.print(Text(f"{First.EVIDENCE.value}: {first.evidence(record)}"))
+    out.print(Text(First.WHO.value, style="bold"))
+    for row in who.accesses(record).rows:
+        name, answer, now = row[:3]
+        read = f"{now.text} {now.sub}".strip()
+        out.print(Text(f"  {answer.text:<12} {name.text}: {read}"))
     _attacks(out, record)
-    bullets(
-        out,
-        "Levels",
-        (f"{one.level} {one.state}: {one.title} ({one.why})" for one in record.levels),
-    )
+    bullets(out, First.COST.value, [*advice.cost(record), *advice.goals(record)])
+    bullets(out, First.NEXT.value, advice.steps(record))
+    bullets(out, First.MAY.value, advice.may_say(record))
+    bullets(out, First.MAY_NOT.value, advice.may_not_say(record))
     fakes = [one for one in record.controls if one.expect is Expected.CAUGHT]
     out.print(Text(f"The audit caught {sum(one.ok for one in fakes)} of {len(fakes)} fakes."))
-    bullets(out, "An attacker can still", record.can_still)
-    bullets(out, "Next", record.next_steps)
     bullets(out, "Notes", record.notes)
     out.print(Text(f"Written: {folder}/report.html, report.md, audit.json"))
 

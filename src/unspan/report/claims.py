@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from unspan.audit_record.record import AuditRecord, GoalResult
 from unspan.audit_record.vocabulary import Expected, LevelState, Topic
-from unspan.report.document import Cell, Listing, Section, Table, said, sentences, why
+from unspan.report.document import (
+    Cell,
+    Listing,
+    Section,
+    Table,
+    number_cell,
+    said,
+    sentences,
+    why,
+)
 from unspan.report.formatting import joined, literal, measured, upper
+from unspan.report.words.parts import Part
 
 _LEVEL_MARK = {
     LevelState.HOLDS: "yes",
@@ -13,10 +23,6 @@ _LEVEL_MARK = {
     LevelState.NOT_SHOWN: "open",
     LevelState.NOT_TESTED: "none",
 }
-_GOALS = (
-    "What a service needs that gives out features or scores, whatever a reference does. A verdict"
-    " above compares with the reference; these goals do so only for teaching again."
-)
 
 
 def levels(audit: AuditRecord, against: str) -> Section:
@@ -26,9 +32,10 @@ def levels(audit: AuditRecord, against: str) -> Section:
         audit: the record.
         against: the reference in words.
     """
-    title = "What may be claimed"
+    title = Part.MAY_BE_CLAIMED.value
     if not audit.levels:
-        return Section("levels", title, missing=why(audit, Topic.LEVELS))
+        missing = why(audit, Topic.LEVELS)
+        return Section("levels", title, missing=missing, contents=Part.MAY_BE_CLAIMED.value)
     rows = [
         [
             Cell(one.level),
@@ -39,24 +46,28 @@ def levels(audit: AuditRecord, against: str) -> Section:
         for one in audit.levels
     ]
     table = Table(
-        "Levels of erasure, from the weakest claim to the strongest",
-        ["Level", "Result", "Meaning", "Measurement"],
+        Part.LEVELS_CAPTION.value,
+        [Part.LEVEL.value, Part.RESULT.value, Part.MEANING.value, Part.MEASUREMENT.value],
         rows,
     )
-    lead = [] if audit.claims else ["This audit supports no claim of erasure."]
-    return Section("levels", title, lead, listings=_listings(audit, against), tables=[table])
+    lead = [] if audit.claims else [Part.NO_CLAIM.value]
+    return Section(
+        "levels",
+        title,
+        lead,
+        listings=_listings(audit, against),
+        tables=[table],
+        folded=True,
+        contents=Part.MAY_BE_CLAIMED.value,
+    )
 
 
 def _listings(audit: AuditRecord, against: str) -> list[Listing]:
-    basis = (
-        f"Basis: data {literal(audit.hashes.test_data, 24)}; reference: {against}; numbers,"
-        " intervals and n in the tables of this report."
-    )
+    basis = Part.BASIS.format(test_data=literal(audit.hashes.test_data, 24), against=against)
     found = [
-        Listing("What may be said, and nothing beyond it", sentences(audit.claims), basis),
-        Listing("What an attacker can still do", sentences(audit.can_still)),
-        Listing("Limits", sentences(audit.limits)),
-        Listing("Next steps", sentences(audit.next_steps)),
+        Listing(Part.MAY_BE_SAID.value, sentences(audit.claims), basis),
+        Listing(Part.ATTACKER_CAN_STILL.value, sentences(audit.can_still)),
+        Listing(Part.LIMITS.value, sentences(audit.limits)),
     ]
     return [one for one in found if one.lines]
 
@@ -72,37 +83,56 @@ def goals(audit: AuditRecord) -> list[Section]:
             [
                 Cell(upper(said(one.goal))),
                 _met(one),
-                Cell(read.value, read.interval),
-                Cell(measured(one.bound, unit=one.unit).value),
+                number_cell(read),
+                number_cell(measured(one.bound, unit=one.unit)),
                 Cell(literal(one.what, 120)),
             ]
         )
     table = Table(
-        "Goals, and what was measured for each",
-        ["Goal", "Result", "Measured", "Bound", "Worst case"],
+        Part.GOALS_CAPTION.value,
+        [
+            Part.GOAL.value,
+            Part.RESULT.value,
+            Part.MEASURED.value,
+            Part.BOUND.value,
+            Part.WORST_CASE.value,
+        ],
         rows,
     )
-    return [Section("goals", "Goals for a service", [_GOALS], tables=[table])]
+    title = Part.GOALS_TITLE.value
+    return [
+        Section(
+            "goals",
+            title,
+            [Part.GOALS_LEAD.value],
+            tables=[table],
+            folded=True,
+            contents=Part.GOALS.value,
+        )
+    ]
 
 
 def _met(one: GoalResult) -> Cell:
     if not one.met:
-        return Cell("not met", "", "no")
+        return Cell(Part.NOT_MET.value, "", "no")
     if one.sure:
-        return Cell("met", "", "yes")
-    return Cell("met", "its interval reaches beyond", "open")
+        return Cell(Part.SURELY_MET.value, "", "yes")
+    return Cell(Part.PERHAPS_MET.value, Part.INTERVAL_REACHES.value, "open")
 
 
 def controls(audit: AuditRecord) -> Section:
     """Whether the audit caught what was planted."""
-    title = "Did this audit test itself?"
+    title = Part.CONTROLS_TITLE.value
     listings = _blind(audit)
     if not audit.controls:
-        return Section("controls", title, listings=listings, missing=why(audit, Topic.CONTROLS))
+        missing = why(audit, Topic.CONTROLS)
+        return Section(
+            "controls", title, listings=listings, missing=missing, contents=Part.SELF_TESTS.value
+        )
     failed = [literal(one.name, 120) for one in audit.controls if not one.ok]
     alert = ""
     if failed:
-        alert = f"Do not rely on this report: the audit failed its own test ({'; '.join(failed)})."
+        alert = Part.DO_NOT_RELY.format(failed="; ".join(failed))
     rows = [
         [
             Cell(upper(literal(one.name, 160))),
@@ -113,23 +143,32 @@ def controls(audit: AuditRecord) -> Section:
         for one in audit.controls
     ]
     table = Table(
-        "Planted cases and what the audit said about them",
-        ["Planted", "Expected", "Found", "Number"],
+        Part.CONTROLS_CAPTION.value,
+        [Part.PLANTED.value, Part.EXPECTED.value, Part.FOUND.value, Part.NUMBER.value],
         rows,
     )
-    return Section("controls", title, _counted(audit), alert, listings, [table])
+    return Section(
+        "controls",
+        title,
+        _counted(audit),
+        alert,
+        listings,
+        [table],
+        folded=True,
+        contents=Part.SELF_TESTS.value,
+    )
 
 
 def _counted(audit: AuditRecord) -> list[str]:
     """How many fakes were caught, and how many cases raised no false alarm."""
     lead = []
-    for kind, before, after in (
-        (Expected.CAUGHT, "The audit caught", "fakes: models that only look erased"),
-        (Expected.PASSED, "It raised no false alarm in", "cases with nothing to find"),
+    for kind, text in (
+        (Expected.CAUGHT, Part.AUDIT_CAUGHT),
+        (Expected.PASSED, Part.NO_FALSE_ALARM),
     ):
         own = [one.ok for one in audit.controls if one.expect is kind]
         if own:
-            lead.append(f"{before} {sum(own)} of {len(own)} {after}.")
+            lead.append(text.format(right=sum(own), count=len(own)))
     return lead
 
 
@@ -139,5 +178,5 @@ def _blind(audit: AuditRecord) -> list[Listing]:
         for one in audit.informative
         if not one.informative
     ]
-    title = "Scores that a fake passes here, so they say nothing about what is left"
+    title = Part.BLIND_TITLE.value
     return [Listing(title, blind)] if blind else []

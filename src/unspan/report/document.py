@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from unspan.audit_record.record import AuditRecord
 from unspan.audit_record.vocabulary import Topic, Verdict
-from unspan.report.formatting import literal, upper
+from unspan.report.formatting import Measured, literal, thousands, upper
+from unspan.report.words.parts import Part
 
 MARK = {
     Verdict.LIKE_RETRAINED: "yes",
@@ -28,11 +29,13 @@ class Cell:
         sub: a second, smaller line.
         mark: `yes`, `no`, `open`, `forget` or empty: adds colour and a sign to the words, never
             replaces them.
+        number: it holds a number, which stands to the right.
     """
 
     text: str
     sub: str = ""
     mark: str = ""
+    number: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,10 @@ class Table:
     columns: list[str]
     rows: list[list[Cell]]
     long: bool = False
+
+    def is_number(self, place: int) -> bool:
+        """Whether a column holds numbers, by its first row."""
+        return bool(self.rows) and self.rows[0][place].number
 
 
 @dataclass(frozen=True)
@@ -114,7 +121,8 @@ class Section:
         tables: tables.
         figures: figures.
         missing: why there is nothing, when nothing was measured.
-        folded: in a details block, open at first.
+        folded: in a details block, closed at first, open in print.
+        contents: its name in the contents bar; empty for a part of the section before.
     """
 
     key: str
@@ -126,6 +134,22 @@ class Section:
     figures: list[Figure] = field(default_factory=list)
     missing: str = ""
     folded: bool = False
+    contents: str = ""
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing was measured for it."""
+        return not (self.lead or self.listings or self.tables or self.figures)
+
+
+def number_cell(read: Measured) -> Cell:
+    """A measurement with its interval."""
+    return Cell(read.value, read.interval, number=True)
+
+
+def count_cell(n: int) -> Cell:
+    """A number of samples."""
+    return Cell(thousands(n) if n else "unknown", number=True)
 
 
 def sentences(lines: Sequence[str]) -> list[str]:
@@ -142,5 +166,5 @@ def why(audit: AuditRecord, topic: Topic) -> str:
     """Why a part of an audit was not run: the first reason recorded for it."""
     for one in audit.not_run:
         if topic in one.topics and one.why:
-            return f"Not run: {said(one.why)}"
-    return "Not run; no reason was recorded."
+            return Part.NOT_RUN_BECAUSE.format(why=said(one.why))
+    return Part.NOT_RUN_NO_REASON.value

@@ -15,18 +15,12 @@ from unspan.report.axes import LABEL, MODELS, auc_axis, legend, look, share, sha
 from unspan.report.document import Figure, Panel
 from unspan.report.formatting import fraction, literal, measured
 from unspan.report.svg import INK, WIDTH, canvas, drawing, fitted, inline, key_line
+from unspan.report.words.drawn import Drawn
 
 LAYERS = 40  # in one drawing
 STRONGEST = 12  # attacks in one drawing
-_ATTACKS = (
-    "Circle: before. Diamond with line: after erasing, with its 95\u00a0% interval. Triangle: the"
-    " reference, which never had these data. The nearer the diamond is to the circle, the less was"
-    " removed."
-)
-_LAYERS = (
-    "Layers from input to output. A diamond inside its circle means that the layer still carries"
-    " what was to be removed."
-)
+_ATTACKS = Drawn.ATTACKS_CAPTION.value
+_LAYERS = Drawn.LAYERS_CAPTION.value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +56,8 @@ def attacks(audit: AuditRecord) -> Figure | None:
     shown = [_of_attack(one) for one in audit.attacks[:STRONGEST]]
     caption = _ATTACKS
     if len(audit.attacks) > STRONGEST:
-        caption += (
-            f" The {STRONGEST} strongest of {len(audit.attacks)} attacks are drawn; the table has"
-            " all."
-        )
-    return dumbbells("attacks", "What each attack reads", caption, shown)
+        caption += Drawn.STRONGEST_DRAWN.format(strongest=STRONGEST, attacks=len(audit.attacks))
+    return dumbbells("attacks", Drawn.EACH_ATTACK.value, caption, shown)
 
 
 def _of_attack(one: AttackResult) -> Line:
@@ -88,7 +79,7 @@ def _of_attack(one: AttackResult) -> Line:
 def sweep(audit: AuditRecord) -> Figure | None:
     """The same probe at every layer."""
     shown = [_of_layer(one) for one in audit.figures.sweep[:LAYERS]]
-    return dumbbells("sweep", "What a probe reads at each layer", _LAYERS, shown)
+    return dumbbells("sweep", Drawn.EACH_LAYER.value, _LAYERS, shown)
 
 
 def _of_layer(one: LayerReading) -> Line:
@@ -113,12 +104,12 @@ def _panels(key: str, title: str, drawn: list[Line]) -> list[Panel]:
     """One panel for shares and one for AUCs."""
     shares = [one for one in drawn if one.unit == "share"]
     areas = [one for one in drawn if one.unit == "AUC"]
-    over = "As share of samples recognised" if areas else ""
+    over = Drawn.AS_SHARE.value if areas else ""
     panels = []
     if shares:
         panels.append(Panel(over, _panel(f"{key}-share", title, shares)))
     if areas:
-        over = "As AUC: 0.5 is guessing, 1 is certain"
+        over = Drawn.AS_AUC.value
         panels.append(Panel(over, _panel(f"{key}-auc", title, areas)))
     return panels
 

@@ -24,13 +24,11 @@ from unspan.report.axes import (
 from unspan.report.document import Figure, Panel
 from unspan.report.formatting import literal, measured, percent
 from unspan.report.svg import INK, TEXT, canvas, drawing, fitted, inline, key_line, room
+from unspan.report.words.drawn import Drawn
 
 LAYERS = 40  # in one drawing
 LARGEST = 1e9  # change of a layer that is drawn
-_RELEARN = (
-    "Share of forgotten test samples recognised when the attacker has a few examples. A solid line"
-    " above the dotted one means faster than in the reference."
-)
+_RELEARN = Drawn.RELEARN_CAPTION.value
 
 
 def per_class(audit: AuditRecord) -> Figure | None:
@@ -44,18 +42,12 @@ def per_class(audit: AuditRecord) -> Figure | None:
         return None
     shown = _chosen(found)
     part = (
-        f" {len(shown)} of {len(found)} classes are drawn: the forgotten ones and those that"
-        " changed most; the table has all."
+        Drawn.CLASSES_DRAWN.format(shown=len(shown), found=len(found))
         if len(shown) < len(found)
         else ""
     )
-    caption = (
-        "Outlined bars: before. Filled bars: after, with the 95\u00a0% interval as a dark line."
-        f" {FORGOTTEN.strip()} marks what was to be forgotten.{part}"
-    )
-    return Figure(
-        "What the model itself names, class by class", caption, partial(_per_class, shown)
-    )
+    caption = Drawn.PER_CLASS_CAPTION.format(forgotten=FORGOTTEN.strip(), part=part)
+    return Figure(Drawn.PER_CLASS_TITLE.value, caption, partial(_per_class, shown))
 
 
 def _per_class(shown: list[ClassAccuracy]) -> list[Panel]:
@@ -80,11 +72,11 @@ def _per_class(shown: list[ClassAccuracy]) -> list[Panel]:
         entries = [
             bar("before", "none", INK["before"]),
             bar("after", INK["after"], "none"),
-            bar("after, forgotten", INK["forget"], "none"),
+            bar(Drawn.AFTER_FORGOTTEN.value, INK["forget"], "none"),
         ]
         key_line(figure, entries, height, 1.2)
         told = "; ".join(_told(one) for one in shown)
-        title = "Accuracy of every class before and after"
+        title = Drawn.ACCURACY_EVERY_CLASS.value
         return [Panel("", inline(figure, "per-class", title, told))]
 
 
@@ -92,7 +84,7 @@ def _told(one: ClassAccuracy) -> str:
     """A class in words, for people who do not see the drawing."""
     before = measured(one.before, n=one.n).line
     after = measured(one.after, one.low, one.high, "share", one.n).line
-    forgotten = " (to be forgotten)" if one.forget else ""
+    forgotten = Drawn.FORGOTTEN.value if one.forget else ""
     return f"{one.name}{forgotten}: {before} before, {after} after"
 
 
@@ -112,15 +104,10 @@ def layer_change(audit: AuditRecord) -> Figure | None:
     if not drawn:
         return None
     same = sum(value == 0 for _, value in drawn)
-    note = (
-        f" {same} of {len(drawn)} layers did not change: whoever holds the weights has what those"
-        " layers know."
-        if same
-        else ""
-    )
+    note = Drawn.LAYERS_UNCHANGED.format(same=same, drawn=len(drawn)) if same else ""
     return Figure(
-        "Where the weights changed",
-        f"Relative change of the weights of each layer, from input to output.{note}",
+        Drawn.WEIGHTS_CHANGED.value,
+        Drawn.WEIGHTS_CAPTION.format(note=note),
         partial(_layer_change, drawn),
     )
 
@@ -148,9 +135,7 @@ def _layer_change(drawn: list[tuple[str, float]]) -> list[Panel]:
         axes.xaxis.set_major_formatter(lambda tick, _: f"{tick:.3g}")
         axes.grid(axis="x")
         told = "; ".join(f"{name}: {value:.3g}" for name, value in drawn)
-        return [
-            Panel("", inline(figure, "layer-change", "Change of the weights, layer by layer", told))
-        ]
+        return [Panel("", inline(figure, "layer-change", Drawn.CHANGE_WEIGHTS_LAYER.value, told))]
 
 
 def relearn(audit: AuditRecord) -> Figure | None:
@@ -159,7 +144,7 @@ def relearn(audit: AuditRecord) -> Figure | None:
     if audit.figures.relearn is None or not curves:
         return None
     return Figure(
-        "Accuracy on the forgotten data after a few examples",
+        Drawn.ACCURACY_FORGOTTEN_DATA.value,
         _RELEARN,
         partial(_relearn, audit.figures.relearn.shots, curves),
     )
@@ -186,7 +171,7 @@ def _relearn(shots: list[int], curves: dict[str, list[float]]) -> list[Panel]:
             axes.plot(range(len(shots)), known, clip_on=False, zorder=3, **look(model, line=True))
         axes.set_xticks(range(len(shots)), [f"{shot:,}" for shot in shots])
         axes.set_xlim(-0.15, max(len(shots) - 0.85, 0.5))
-        axes.set_xlabel("examples the attacker has", fontsize=TEXT)
+        axes.set_xlabel(Drawn.EXAMPLES_ATTACKER.value, fontsize=TEXT)
         share_axis(axes, "y")
         key_line(figure, [legend(model, line=True) for model in curves], 232, 1.8)
         told = "; ".join(
@@ -197,8 +182,6 @@ def _relearn(shots: list[int], curves: dict[str, list[float]]) -> list[Panel]:
         return [
             Panel(
                 "",
-                inline(
-                    figure, "relearn", "Accuracy on the forgotten data after a few examples", told
-                ),
+                inline(figure, "relearn", Drawn.ACCURACY_FORGOTTEN_DATA.value, told),
             )
         ]

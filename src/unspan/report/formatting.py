@@ -6,17 +6,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 from unspan.metrics.score import share_interval
+from unspan.report.words.parts import Part
 
 SPACE = "\u00a0"  # keeps a number and its unit on one line
 _KEPT = {"\u00a0", "\u202f"}
 BETTER = {
-    "lower": "↓ lower is better",
-    "higher": "↑ higher is better",
-    "reference": "≈ nearer to the reference is better",
-    "none": "describes only",
+    "lower": Part.LOWER.value,
+    "higher": Part.HIGHER.value,
+    "reference": Part.NEARER.value,
+    "none": Part.DESCRIBES.value,
 }
 
 
@@ -92,7 +93,7 @@ class Measured:
         )
 
 
-MISSING = Measured("not measured")
+MISSING = Measured(Part.NOT_MEASURED.value)
 
 
 def measured(
@@ -127,7 +128,7 @@ def measured(
             and _rounded(100 * at, 1) in ("0.0", "100.0")
         ):
             if not size or not hits:
-                return Measured(f"below 0.1{SPACE}%" if at < 0.5 else f"above 99.9{SPACE}%", n=size)
+                return Measured((Part.ALMOST_NONE if at < 0.5 else Part.ALMOST_ALL).value, n=size)
             start, end = share_interval(at * size, size)
         return Measured(percent(at), _interval(start, end, 100, 1), size)
     if unit == "AUC":
@@ -150,11 +151,19 @@ def _interval(low: float | None, high: float | None, scale: float, digits: int) 
 
 
 def fraction(rho: Any, low: Any, high: Any) -> Measured:
-    """The recoverable part in whole percent."""
+    """The recoverable part in whole percent; what lies beyond 0 and 100 % is shown as these."""
     at, start, end = number(rho), number(low), number(high)
     if at is None:
-        return Measured("not measurable")
-    return Measured(percent(at, 0), _interval(start, end, 100, 0))
+        return Measured(Part.NOT_MEASURABLE.value)
+    return Measured(percent(_inside(at), 0), _interval(_inside(start), _inside(end), 100, 0))
+
+
+@overload
+def _inside(value: float) -> float: ...
+@overload
+def _inside(value: None) -> None: ...
+def _inside(value: float | None) -> float | None:
+    return None if value is None else min(max(value, 0.0), 1.0)
 
 
 def upper(text: str) -> str:

@@ -14,13 +14,14 @@ from unspan.report.document import Figure, Panel
 from unspan.report.formatting import literal
 from unspan.report.palette import SHADE
 from unspan.report.svg import INK, TEXT, WIDTH, canvas, drawing, fitted, inline, room, width
+from unspan.report.words.drawn import Drawn
 
 WRITTEN = 12  # classes up to which the cells of a matrix carry their number
 POINTS = 1500  # in one drawing
 FARTHEST = 1e9  # coordinates beyond are left out
 Point = tuple[float, float, int]
 Matrix = list[list["float | None"]]
-_OVER = {"before": "Before", "after": "After erasing"}
+_OVER = {"before": Drawn.BEFORE.value, "after": Drawn.AFTER_ERASING.value}
 
 
 def cosine(audit: AuditRecord) -> Figure | None:
@@ -40,17 +41,13 @@ def cosine(audit: AuditRecord) -> Figure | None:
         return None
     keep = _nearest(classes, next(iter(matrices.values())), gone)
     part = (
-        f" {len(keep)} of {len(classes)} classes are drawn: the forgotten ones and those nearest to"
-        " them."
+        Drawn.NEAREST_DRAWN.format(keep=len(keep), classes=len(classes))
         if len(keep) < len(classes)
         else ""
     )
-    caption = (
-        "Cosine between mean features: 1 is the same direction, 0 is unrelated, below 0 (other"
-        f" colour) is opposed. This describes; it is no test.{part}"
-    )
+    caption = Drawn.COSINE_CAPTION.format(part=part)
     return Figure(
-        "How similar the classes look inside the model",
+        Drawn.COSINE_TITLE.value,
         caption,
         lambda: [
             Panel(_OVER[model], _cells(model, classes, matrix, keep, gone))
@@ -92,11 +89,14 @@ def _cells(model: str, classes: list[str], matrix: Matrix, keep: list[int], gone
             spine.set_visible(False)
         bold(axes.set_xticks(range(len(keep)), labels, rotation=90), marked)
         bold(axes.set_yticks(range(len(keep)), labels), marked)
-        told = "; ".join(f"{classes[i]} is nearest to {_closest(classes, matrix, i)}" for i in keep)
+        told = "; ".join(
+            Drawn.NEAREST.format(name=classes[i], nearest=_closest(classes, matrix, i))
+            for i in keep
+        )
         return inline(
             figure,
             f"cosine-{model}",
-            f"Cosine between the mean features of the classes, {model}",
+            Drawn.COSINE_OF.format(model=model),
             told,
         )
 
@@ -116,7 +116,7 @@ def _closest(classes: list[str], matrix: Matrix, i: int) -> str:
         ((value, j) for j, value in enumerate(matrix[i]) if j != i and value is not None),
         default=None,
     )
-    return f"{classes[best[1]]} ({best[0]:.2f})" if best else "none (not measured)"
+    return f"{classes[best[1]]} ({best[0]:.2f})" if best else Drawn.NONE_MEASURED.value
 
 
 def _short(value: float) -> str:
@@ -149,13 +149,9 @@ def embedding(audit: AuditRecord) -> Figure | None:
     clouds = {model: points for model, points in clouds.items() if points}
     if not clouds:
         return None
-    caption = (
-        f"Features drawn in two dimensions ({literal(source.method, 40)});"
-        " triangles are samples that were to be forgotten. Distances in such pictures can mislead:"
-        " this describes, it is no test."
-    )
+    caption = Drawn.EMBEDDING_CAPTION.format(method=literal(source.method, 40))
     return Figure(
-        "Where the samples lie inside the model",
+        Drawn.EMBEDDING_TITLE.value,
         caption,
         lambda: [
             Panel(_OVER[model], _cloud(model, classes, points, gone))
@@ -197,11 +193,15 @@ def _cloud(model: str, classes: list[str], points: Sequence[Point], gone: set[st
         for spine in axes.spines.values():
             spine.set_visible(True)
         _place_names(axes, points, classes, gone)
-        told = "Mean position of each class: " + "; ".join(
+        told = Drawn.MEAN_POSITION_EACH.value + "; ".join(
             f"{classes[i]} ({x:.1f}, {y:.1f})" for i, x, y in _middles(points)
         )
         return inline(
-            figure, f"embedding-{model}", f"Features in two dimensions, {model}", told, halo=True
+            figure,
+            f"embedding-{model}",
+            Drawn.FEATURES_TWO_DIMENSIONS.format(model=model),
+            told,
+            halo=True,
         )
 
 

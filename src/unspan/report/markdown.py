@@ -4,10 +4,14 @@ ticket.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from unspan.audit_record.record import AuditRecord
 from unspan.report.document import Cell, Section, Table
-from unspan.report.formatting import joined, literal
+from unspan.report.formatting import literal
 from unspan.report.view import view
+from unspan.report.who import Bar
+from unspan.report.words.first import First
 
 _SAFE = {"&": "&amp;", "<": "&lt;", ">": "&gt;", **{mark: f"\\{mark}" for mark in "\\|`*_[]#~$!"}}
 
@@ -20,31 +24,48 @@ def markdown(audit: AuditRecord) -> str:
     """
     seen = view(audit)
     lines = [
-        f"# Audit of a deletion: {seen.verdict}",
+        f"# {plain(First.TITLE.value)}: {plain(seen.conclusion)}",
+        "",
+        *(f"- **{plain(one.name)}**: {plain(one.value)}" for one in seen.identity),
         "",
         plain(seen.meaning),
         "",
-        plain(seen.levels),
+        *(f"- **{plain(one.name)}**: {plain(one.value)}" for one in seen.facts),
         "",
-        *(line for notice in seen.notices for line in (f"> **Warning.** {plain(notice)}", "")),
-        f"- **What was asked**: {plain(joined(seen.asked, seen.tested))}",
-        (
-            "- **What an attacker can still do**:"
-            f" {plain(seen.headline or seen.missing or 'see the table')}"
-        ),
+        *(line for notice in (*seen.warnings, *seen.notes) for line in (_warning(notice), "")),
+        *_heading(First.WHO),
+        *(grid(seen.accesses) if seen.accesses.rows else [plain(First.NO_ANSWERS.value), ""]),
+        *_heading(First.BARS),
+        plain(seen.bars_of),
+        "",
+        *(f"- {plain(one.name)}: {plain(joined_bar(one))}" for one in seen.bars),
+        "",
+        plain(seen.headline),
+        *_list(First.COST, seen.cost),
+        *_list(First.NEXT, seen.next_steps),
+        *_list(First.MAY, seen.may_say),
+        *_list(First.MAY_NOT, seen.may_not_say),
     ]
-    if seen.strongest:
-        best = seen.strongest
-        lines.append(
-            f"- **Strongest attack**: {plain(best.attack)}: {plain(best.after.line)}; before"
-            f" {plain(best.before.line)}; reference ({plain(seen.reference)})"
-            f" {plain(best.reference.line)}; recoverable part {plain(best.part.line)}"
-        )
-    if seen.next_steps:
-        lines.append(f"- **Next step**: {plain(seen.next_steps[0])}")
     for section in seen.sections:
         lines += ["", f"## {plain(section.title)}", "", *_section(section)]
-    return "\n".join([*lines, "", "Measured facts and their limits, not legal advice.", ""])
+    return "\n".join([*lines, "", plain(First.FOOTER.value), ""])
+
+
+def _heading(title: First) -> list[str]:
+    return ["", f"## {plain(title.value)}", ""]
+
+
+def _list(title: First, found: Sequence[str]) -> list[str]:
+    return [*_heading(title), *(f"- {plain(one)}" for one in found)]
+
+
+def _warning(text: str) -> str:
+    return f"> **{plain(First.WARNING.value)}** {plain(text)}"
+
+
+def joined_bar(one: Bar) -> str:
+    """Value and interval of a bar."""
+    return f"{one.value} {one.interval}".strip()
 
 
 def plain(text: str) -> str:
@@ -53,7 +74,7 @@ def plain(text: str) -> str:
 
 
 def _section(section: Section) -> list[str]:
-    lines = [f"> **Warning.** {plain(section.alert)}", ""] if section.alert else []
+    lines = [_warning(section.alert), ""] if section.alert else []
     lines += [
         line for text in (section.missing, *section.lead) if text for line in (plain(text), "")
     ]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from unspan.audit_record.record import AuditRecord
 from unspan.report.palette import DARK, LIGHT, variables
 from unspan.report.view import view
+from unspan.report.words.first import First
 
-SIGNS = {"yes": "✓", "no": "✗", "open": "?", "none": "–", "forget": "▸"}
+_SEAL = re.compile("sha256:[0-9a-f]{64}")
+SIGNS = {"yes": "✓", "no": "!", "open": "?", "none": "–", "forget": "▸"}
 
 
 def environment() -> Environment:
@@ -33,8 +37,18 @@ def html(audit: AuditRecord) -> str:
     """
     page = environment().get_template("page.html.j2")
     return page.render(
-        view=view(audit), light=Markup(variables(LIGHT)), dark=Markup(variables(DARK)), signs=SIGNS
+        view=view(audit),
+        first=First,
+        stamp=_stamp(audit.seal),
+        light=Markup(variables(LIGHT)),
+        dark=Markup(variables(DARK)),
+        signs=SIGNS,
     )
+
+
+def _stamp(seal: str) -> str:
+    """The seal of the audit for the foot of printed pages; nothing else gets into the style."""
+    return First.STAMP.format(seal=seal) if _SEAL.fullmatch(seal) else First.NO_STAMP.value
 
 
 def _own(text: str) -> Markup:

@@ -9,7 +9,16 @@ from unspan.audit_record.record import AttackResult, AuditRecord, ScoreRow
 from unspan.audit_record.vocabulary import RETAINED, ScoreGroup, Topic
 from unspan.metrics.identity import AttackKind, ScoreKind
 from unspan.report import dumbbells, figures, maps
-from unspan.report.document import Cell, Figure, Section, Table, said, why
+from unspan.report.document import (
+    Cell,
+    Figure,
+    Section,
+    Table,
+    count_cell,
+    number_cell,
+    said,
+    why,
+)
 from unspan.report.formatting import (
     BETTER,
     Measured,
@@ -19,46 +28,37 @@ from unspan.report.formatting import (
     thousands,
     upper,
 )
+from unspan.report.words.parts import Part
+from unspan.report.words.rest import Rest
 
 Rows = list[ScoreRow]
 GROUPS = {  # group: title, first paragraph, caption
     ScoreGroup.MEMBERSHIP: (
-        "Can it be told which samples were in the training data?",
-        (
-            "Membership inference: an attacker guesses from the outputs whether a sample was used"
-            " for training. An AUC of 0.5 is guessing."
-        ),
-        "Membership inference: value and 95\u00a0% interval",
+        Part.MEMBERSHIP_TITLE.value,
+        Part.MEMBERSHIP_LEAD.value,
+        Part.MEMBERSHIP_CAPTION.value,
     ),
     ScoreGroup.LEAKAGE: (
-        "What the delivered files give away",
-        "Whether somebody who holds the exported files can find out what was erased.",
-        "Leakage of the files: value and 95\u00a0% interval",
+        Part.LEAKAGE_TITLE.value,
+        Part.LEAKAGE_LEAD.value,
+        Part.LEAKAGE_CAPTION.value,
     ),
     ScoreGroup.CAST: (
-        "After rounding the weights",
-        "Whether a smaller number format brings the erased knowledge back.",
-        "After casts: value and 95\u00a0% interval",
+        Part.CAST_TITLE.value,
+        Part.CAST_LEAD.value,
+        Part.CAST_CAPTION.value,
     ),
     ScoreGroup.STABILITY: (
-        "Does a second question give the erased samples away?",
-        (
-            "The same input with a little noise: if erased samples move more"
-            " than others, they can be recognised by it."
-        ),
-        "Asked twice: value and 95\u00a0% interval",
+        Part.STABILITY_TITLE.value,
+        Part.STABILITY_LEAD.value,
+        Part.STABILITY_CAPTION.value,
     ),
     ScoreGroup.REPRESENTATION: (
-        "How far the features moved",
-        "These numbers and pictures describe; none of them is a test.",
-        "Distance between models",
+        Part.MOVED_TITLE.value,
+        Part.MOVED_LEAD.value,
+        Part.MOVED_CAPTION.value,
     ),
 }
-PUBLISHED = (
-    "These scores are computed as the papers describe, so that results can be compared. They are"
-    " not the basis of the verdict: the published probe stops before it has learned what it could,"
-    " so a low value does not mean that the knowledge is gone."
-)
 
 
 def grouped(audit: AuditRecord) -> dict[ScoreGroup, Rows]:
@@ -79,8 +79,8 @@ def groups(audit: AuditRecord, scores: Mapping[ScoreGroup, Rows]) -> list[Sectio
         found.append(_section(audit, Topic(group.value), title, lead, tables, pictures))
     sweep = dumbbells.sweep(audit)
     drawn = [sweep] if sweep else []
-    lead = "What can be read before the last layer."
-    layers = _section(audit, Topic.SWEEP, "Layer by layer", lead, _layers(audit), drawn)
+    lead = Part.LAYERS_LEAD.value
+    layers = _section(audit, Topic.SWEEP, Part.LAYER_BY_LAYER.value, lead, _layers(audit), drawn)
     return [*found, layers]
 
 
@@ -94,7 +94,7 @@ def _section(
 ) -> Section:
     if not tables and not pictures:
         return Section(topic.value, title, missing=why(audit, topic))
-    return Section(topic.value, title, [lead], tables=tables, figures=pictures)
+    return Section(topic.value, title, [lead], tables=tables, figures=pictures, folded=True)
 
 
 def _pictures(audit: AuditRecord) -> list[Figure]:
@@ -106,14 +106,14 @@ def _layers(audit: AuditRecord) -> list[Table]:
     """What a probe reads at earlier layers."""
     lines = []
     for one in audit.figures.sweep:
-        read = [measured(value).value for value in (one.before, one.after, one.reference)]
-        lines.append([Cell(literal(one.layer, 60)), *map(Cell, read)])
+        read = [measured(value) for value in (one.before, one.after, one.reference)]
+        lines.append([Cell(literal(one.layer, 60)), *map(number_cell, read)])
     if not lines:
         return []
     return [
         Table(
-            "Forgotten test samples that a linear probe recognises, layer by layer",
-            ["Layer", "Before", "After erasing", "Reference"],
+            Part.LAYERS_CAPTION.value,
+            [Part.LAYER.value, Part.BEFORE.value, Part.AFTER_ERASING.value, Part.REFERENCE.value],
             lines,
         )
     ]
@@ -128,7 +128,7 @@ def score_table(caption: str, found: Rows) -> Table:
         own[literal(one.model, 40)] = one
     titles = [_title(model, models) for model in models]
     rows = [_line(name, split, own, models) for (name, split), own in lines.items()]
-    return Table(caption, ["Score", "Samples", *titles, "n"], rows)
+    return Table(caption, [Part.SCORE.value, Part.SAMPLES.value, *titles, "n"], rows)
 
 
 def _line(name: str, split: str, own: Mapping[str, ScoreRow], models: list[str]) -> list[Cell]:
@@ -136,15 +136,15 @@ def _line(name: str, split: str, own: Mapping[str, ScoreRow], models: list[str])
     notes = dict.fromkeys(said(one.note) for one in own.values())
     sizes = dict.fromkeys(thousands(value.n) for value in values.values() if value.n)
     better = BETTER[next(iter(own.values())).better]
-    cells = [Cell("–")] * len(models)
+    cells = [Cell("–", number=True)] * len(models)
     for place, model in enumerate(models):
         if model in values:
-            cells[place] = Cell(values[model].value, values[model].interval)
+            cells[place] = number_cell(values[model])
     return [
         Cell(name, joined(better, *notes)),
         Cell(split or "all"),
         *cells,
-        Cell(" / ".join(sizes) or "–"),
+        Cell(" / ".join(sizes) or "–", number=True),
     ]
 
 
@@ -157,8 +157,8 @@ def _models(found: Rows) -> list[str]:
 
 def _title(model: str, models: list[str]) -> str:
     if model == "reference 1" and "reference 2" not in models:
-        return "Reference"
-    return upper(model) or "Model"
+        return Part.REFERENCE.value
+    return upper(model) or Part.MODEL.value
 
 
 def _value(one: ScoreRow) -> Measured:
@@ -167,13 +167,21 @@ def _value(one: ScoreRow) -> Measured:
 
 def published(audit: AuditRecord, scores: Mapping[ScoreGroup, Rows]) -> Section:
     """Scores as printed in papers, and what an attack that runs to its end says beside them."""
-    title = "Published scores: compatibility — not converged"
+    title = Part.PUBLISHED_TITLE.value
     found = scores.get(ScoreGroup.PUBLISHED, [])
     if not found:
-        return Section("published", title, missing=why(audit, Topic.PUBLISHED))
-    caption = "Published scores (compatibility — not converged): value and 95\u00a0% interval"
-    lead = [PUBLISHED, *_beside(audit, found)]
-    return Section("published", title, lead, tables=[score_table(caption, found)])
+        missing = why(audit, Topic.PUBLISHED)
+        return Section("published", title, missing=missing, contents=Rest.MORE_SHORT.value)
+    caption = Part.PUBLISHED_CAPTION.value
+    lead = [Part.PUBLISHED_LEAD.value, *_beside(audit, found)]
+    return Section(
+        "published",
+        title,
+        lead,
+        tables=[score_table(caption, found)],
+        folded=True,
+        contents=Rest.MORE_SHORT.value,
+    )
 
 
 def _beside(audit: AuditRecord, found: Rows) -> list[str]:
@@ -195,9 +203,12 @@ def _beside(audit: AuditRecord, found: Rows) -> list[str]:
         return []
     read = measured(attack.erased, attack.erased_low, attack.erased_high, attack.unit, attack.n)
     return [
-        f"Here {literal(score.name, 80)} reads {_value(score).line}, which alone would look like"
-        f" an erasure. Another attack ({literal(attack.attack, 80)}) reads {read.line} from the"
-        " same model: the knowledge is still there."
+        Part.PUBLISHED_BESIDE.format(
+            score=literal(score.name, 80),
+            low=_value(score).line,
+            attack=literal(attack.attack, 80),
+            read=read.line,
+        )
     ]
 
 
@@ -209,10 +220,8 @@ def _linear_first(one: AttackResult) -> tuple[bool, bool]:
 def utility(audit: AuditRecord, scores: Mapping[ScoreGroup, Rows]) -> Section:
     """What the model itself names, and what the erasure cost the other classes."""
     captions = {
-        ScoreGroup.OUTPUT: "What the model itself still names: value and 95\u00a0% interval",
-        ScoreGroup.UTILITY: (
-            "Accuracy and calibration of the model itself: value and 95\u00a0% interval"
-        ),
+        ScoreGroup.OUTPUT: Part.OUTPUT_CAPTION.value,
+        ScoreGroup.UTILITY: Part.UTILITY_CAPTION.value,
     }
     tables = [
         score_table(caption, scores[group])
@@ -223,8 +232,8 @@ def utility(audit: AuditRecord, scores: Mapping[ScoreGroup, Rows]) -> Section:
     if classes:
         tables.append(
             Table(
-                "Accuracy of the model itself, class by class",
-                ["Class", "Before", "After", "Points", "n"],
+                Part.CLASSES_CAPTION.value,
+                [Part.CLASS.value, Part.BEFORE.value, Part.AFTER.value, Part.POINTS.value, "n"],
                 [_class_line(one) for one in classes],
                 long=len(classes) > 12,
             )
@@ -232,11 +241,13 @@ def utility(audit: AuditRecord, scores: Mapping[ScoreGroup, Rows]) -> Section:
     figure = figures.per_class(audit)
     return Section(
         "utility",
-        "What the model itself names, and what the erasure cost",
+        Part.UTILITY_TITLE.value,
         _worst(classes),
         tables=tables,
         figures=[figure] if figure else [],
         missing="" if tables else why(audit, Topic.UTILITY),
+        folded=bool(tables),
+        contents=Part.COST.value,
     )
 
 
@@ -248,11 +259,11 @@ def _class_line(one: ClassAccuracy) -> list[Cell]:
         points = "0.0"
     mark = "forget" if one.forget else ""
     return [
-        Cell(literal(one.name, 60), "to be forgotten" if one.forget else "", mark),
-        Cell(before.value, before.interval),
-        Cell(after.value, after.interval),
-        Cell(points),
-        Cell(thousands(one.n) if one.n else "unknown"),
+        Cell(literal(one.name, 60), Part.FORGOTTEN.value if one.forget else "", mark),
+        number_cell(before),
+        number_cell(after),
+        Cell(points, number=True),
+        count_cell(one.n),
     ]
 
 
@@ -262,10 +273,9 @@ def _worst(classes: list[ClassAccuracy]) -> list[str]:
         return []
     worst = min(kept, key=lambda one: one.after - one.before)
     if worst.after >= worst.before:
-        return ["No class that was to be kept lost accuracy."]
+        return [Part.NONE_LOST.value]
     before = measured(worst.before, n=worst.n)
     after = measured(worst.after, worst.low, worst.high, "share", worst.n)
     return [
-        f"Largest loss in a class that was to be kept: {literal(worst.name, 60)}. Before:"
-        f" {before.line}. After: {after.line}."
+        Part.LARGEST_LOSS.format(name=literal(worst.name, 60), before=before.line, after=after.line)
     ]

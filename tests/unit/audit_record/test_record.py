@@ -24,6 +24,7 @@ from unspan.audit_record.record import (
     NotRun,
     ScoreRow,
 )
+from unspan.audit_record.summary import AccessResult, NextStep
 from unspan.audit_record.vocabulary import Expected, Verdict
 from unspan.errors import DamagedRecord, UsageError
 from unspan.metrics.identity import AttackId
@@ -126,7 +127,7 @@ def places(value, at=()):
 FREE = ("details", "versions", "seconds", "detail", "curves")  # their names are not fixed
 HAS_A_DEFAULT = {
     field.name
-    for kind in (AuditRecord, AttackResult, AttackId, ScoreRow)
+    for kind in (AuditRecord, AttackResult, AttackId, ScoreRow, AccessResult, NextStep)
     for field in dataclasses.fields(kind)
     if field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
 }

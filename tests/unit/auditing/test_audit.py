@@ -9,8 +9,19 @@ from torch.utils.data import TensorDataset
 from typer.testing import CliRunner
 
 import unspan
+from unspan.artifact import receipt as receipts
 from unspan.audit_record import stored
-from unspan.audit_record.vocabulary import INCONCLUSIVE, LIKE_RETRAINED, NOT_MEASURABLE, RETAINED
+from unspan.audit_record.summary import AuditedFile, NextStep
+from unspan.audit_record.vocabulary import (
+    INCONCLUSIVE,
+    LIKE_RETRAINED,
+    NOT_MEASURABLE,
+    RETAINED,
+    Access,
+    Obtainable,
+    Step,
+    Strength,
+)
 from unspan.auditing.controls import noise, permuted
 from unspan.auditing.verdict_rule import overall
 from unspan.auditing.verify import verify
@@ -21,6 +32,7 @@ from unspan.metrics.linear import linear_probe
 from unspan.metrics.neighbours import nearest
 from unspan.metrics.outputs import Outputs
 from unspan.run import Run
+from unspan.system.digests import file_hash
 from unspan.zoo import DigitsCNN
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("shared_fits")]
@@ -70,7 +82,8 @@ def test_without_retrained_networks_an_edited_head_is_not_judged(model, request_
     assert found.verdict == INCONCLUSIVE
     states = {one.level: one.state for one in found.record.levels}
     assert states["L2"] == states["L3"] == "not tested"
-    assert "(--reference)" in " ".join(found.record.next_steps)
+    assert NextStep(Step.MORE_REFERENCES, 3) in found.record.next_steps
+    assert found.record.evidence.strength is Strength.WEAK
 
 
 def test_one_more_retrained_network_is_not_called_retained(model, request_, retrained, tmp_path):
@@ -105,6 +118,20 @@ def test_claims_are_levels_that_hold(audited):
         next(one for one in account["levels"] if one["level"] == "L4")["state"] == "does not hold"
     )
     assert any("bit for bit" in line for line in account["can_still"])
+
+
+def test_who_can_still_get_what_is_recorded_with_the_number_of_the_deletion(audited):
+    done, found, _ = audited
+    answers = {one.access: one.answer for one in found.record.accesses}
+    assert list(answers) == list(Access)
+    for access in (Access.FEATURES, Access.FILE, Access.COPIES):
+        assert answers[access] is Obtainable.YES
+    assert answers[Access.NAMED] is not Obtainable.YES
+    assert found.record.identity.deletion == receipts.number(done.receipt)
+    assert found.record.identity.model is None  # it came from memory
+    cost = found.record.cost
+    assert cost is not None and cost.worst is not None and not cost.worst.forget
+    assert 0.9 < cost.before_low < cost.before < cost.before_high
 
 
 def test_the_same_audit_twice_is_the_same_and_runs_no_forward_pass_for_outputs(
@@ -377,7 +404,9 @@ def test_the_log_names_other_models_that_were_tried_for_the_same_request(model, 
 
 def test_grad_cam_shows_samples_only_when_asked(model, request_, tmp_path):
     done = unspan.erase(model, request_, unspan.ESC(rank=1))
-    shown = unspan.audit(model, done, request_, Run(), cache=tmp_path, pictures=False, gradcam=2)
+    shown = unspan.audit(
+        model, done, request_, Run(), cache=tmp_path, pictures=False, include_images=2
+    )
     pictures = form(shown)["figures"]["gradcam"]
     assert len(pictures) == 2 and not any(
         "Grad-CAM" in one["name"] for one in form(shown)["not_run"]
@@ -399,7 +428,9 @@ def test_grad_cam_of_what_is_no_picture_stops_before_the_work(digits, tmp_path):
         torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10)
     ).eval()
     with pytest.raises(UsageError, match="Grad-CAM needs images"):
-        unspan.audit(net, net, unspan.Request.by_class(flat, 3), Run(), cache=tmp_path, gradcam=1)
+        unspan.audit(
+            net, net, unspan.Request.by_class(flat, 3), Run(), cache=tmp_path, include_images=1
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -699,9 +730,23 @@ def test_a_gate_stays_closed_when_the_audit_cannot_be_relied_on(folders, model, 
             "--no-pictures",
             "--fail-on",
             "retained",
+            "--by",
+            "A. Auditor",
+            "--valid-until",
+            "2027-05-25",
         ],
     )
     assert found.exit_code == 7, found.output
+    about = stored.read(tmp_path / "gate/audit.json").identity
+    assert (about.by, about.valid_until) == ("A. Auditor", "2027-05-25")
+    assert about.model == AuditedFile(
+        "erased/model.safetensors", file_hash(folders / "erased/model.safetensors")
+    )
+    weights = AuditedFile("w.safetensors", file_hash(folders / "w.safetensors"))
+    assert about.original == weights and about.references == [weights]
+    assert file_hash(folders / "erased/receipt.json").startswith(str(about.deletion))
+    for shown in ("Who can still get what?", "You may not say", "Do not rely on this audit"):
+        assert shown in found.output
     inside = CliRunner().invoke(
         app,
         [

@@ -9,21 +9,17 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
-import html5lib
 import pytest
 from browser import BINARY, Browser
 from PIL import Image
+from report_pages import first_screen, html, markdown, parsed, words
 
-from unspan import report
-from unspan.audit_record import stored
 from unspan.audit_record.vocabulary import (
     INCONCLUSIVE,
     LIKE_RETRAINED,
     NOT_MEASURABLE,
     RETAINED,
-    ReferenceKind,
 )
-from unspan.auditing.statements import next_steps
 from unspan.report.formatting import measured
 from unspan.report.page import environment
 from unspan.report.palette import DARK, LIGHT, MARKS, SHADE, TEXT, contrast, mixed
@@ -33,47 +29,6 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT.parent / "src" / "unspan" / "report"
 BANNED = ("gdpr compliant", "proof", "permanently", "irreversibl")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-
-
-EMPTY = {  # an audit that measured nothing
-    "schema": stored.SCHEMA,
-    "created": "",
-    "verdict": NOT_MEASURABLE.value,
-    "headline": "",
-    "request": {"kind": "class", "selector": [], "samples": 0, "test_samples": 0, "test": ""},
-    "method": None,
-    **{
-        key: []
-        for key in ("levels", "claims", "goals", "can_still", "next_steps", "limits", "attacks")
-    },
-    **{key: [] for key in ("scores", "controls", "informative", "notes", "not_run", "attempts")},
-    "reference": {"kind": "random weights", "count": 1, "usable": True, "note": ""},
-    "details": {},
-    "figures": {},
-    "settings": {
-        "seed": 0,
-        "batch_size": 64,
-        "attacks": "default",
-        "feature_layer": None,
-        "pool": None,
-        "rule": {"retained_above": 0.25, "room": 0.1, "guessing": 0.1},
-    },
-    "hashes": {
-        **{key: "" for key in ("before", "after", "fit_data", "test_data", "config")},
-        "reference": [],
-    },
-    "versions": {},
-    "seconds": {},
-}
-
-
-def html(form):
-    """The page of an audit; what the form does not name was not measured."""
-    return report.html(stored.from_dict(EMPTY | form))
-
-
-def markdown(form):
-    return report.markdown(stored.from_dict(EMPTY | form))
 
 
 @pytest.fixture(scope="module")
@@ -95,43 +50,20 @@ def page(sample):
     return html(sample)
 
 
-def parsed(text):
-    return html5lib.parse(text, namespaceHTMLElements=False)
-
-
-def words(text):
-    """Visible text, with spaces as people read them."""
-    tree = parsed(text)
-    for parent in tree.iter():
-        for child in [
-            one for one in parent if one.tag in ("style", "{http://www.w3.org/2000/svg}svg")
-        ]:
-            child.text = ""
-            for inner in list(child):
-                child.remove(inner)
-    return " ".join(" ".join(tree.itertext()).replace("\u00a0", " ").split())
-
-
-def first_screen(text):
-    return words(text[: text.index('<section id="attacks"')])
-
-
 # What it says
 
 
-def test_the_first_screen_answers_the_four_questions(page):
+def test_the_first_screen_answers_its_questions(page):
     seen = first_screen(page)
     for needed in (
-        "RETAINED",
-        "Forget the class deer",
-        "5,000 samples",
-        "83.3 % [80.8, 85.6] n = 1,000",
-        "83.5 %",
-        "64.0 %",
-        "1 model retrained without these data",
-        "Do not describe this model",
-        "Recoverable part: 99 % [93, 105]",
-        "Levels that hold: L0. Levels that do not hold: L1, L2, L3, L4. Not tested: S.",
+        "No longer named. Still in the scores and the features. Not gone from the file.",
+        "RETAINED. Levels that hold: L0. Levels that do not hold: L1, L2, L3, L4. Not tested: S.",
+        "Forget the class “deer” (5,000 samples)",
+        "Fair. 1,000 samples (held-out test data)",
+        "83.3 % [80.8, 85.6], n = 1,000",
+        "Compared with 1 model retrained without these data",
+        "Erase again by another method",
+        "“The data were deleted from the model.”",
     ):
         assert needed in seen, needed
 
@@ -154,16 +86,12 @@ def goal(name, value, met, title="a goal: at most 0.60", unit="AUC"):
 
 
 def test_the_first_screen_counts_the_goals_and_names_what_misses_one(thin):
-    goals = [goal("mirror", 0.93, met=False), goal("noise", 0.5, met=True)]
-    twice = [goal("mirror", 0.93, met=met) for met in (True, False)]
-    assert [
-        "asks about the same image twice"
-        in markdown(thin | {"verdict": LIKE_RETRAINED, "goals": [one]})
-        for one in twice
-    ] == [False, True]
+    unsure = goal("noise", 0.5, met=True) | {"sure": False}
+    goals = [goal("features_against_rest", 0.93, met=False), goal("probes", 0.5, True), unsure]
     for render in (markdown, html):
-        missed = "Not met: the same image mirrored, who moves more (0.930)."
-        assert f"1 of 2 met. {missed}" in render(thin | {"goals": goals})
+        seen = render(thin | {"goals": goals})
+        assert "Goals for a service: 1 surely met, 1 perhaps, 1 not." in seen
+        assert "Not met: forgotten against rest, from features (0.930)." in seen
         assert "Goals for a service: " not in render(thin | {"goals": []})
 
 
@@ -179,25 +107,8 @@ def test_every_verdict_has_its_own_word_colour_and_shape(word):
         for other in (LIKE_RETRAINED, RETAINED, INCONCLUSIVE, NOT_MEASURABLE)
         if other != word
     }
-    assert (
-        f"<h1><small>Verdict</small>{word}</h1>" in seen
-        and banner[0] not in others
-        and len(others) == 3
-    )
-
-
-def test_the_first_screen_shows_the_strongest_attack_tried_even_when_the_reference_cannot_judge_it(
-    thin,
-):
-    blind = thin["attacks"][0] | {
-        "rho": None,
-        "rho_low": None,
-        "rho_high": None,
-        "erased": 0.999,
-        "verdict": NOT_MEASURABLE,
-    }
-    seen = first_screen(html(thin | {"attacks": [blind, *thin["attacks"]]}))
-    assert "99.9 %" in seen and "not measurable" in seen
+    assert f"Verdict code {word}." in first_screen(seen)
+    assert banner[0] not in others and len(others) == 3
 
 
 def test_every_reference_has_its_own_column(thin):
@@ -294,7 +205,7 @@ def test_hashes_settings_and_thresholds_are_on_the_page(page, sample):
     hashes = [value for value in sample["hashes"].values() if isinstance(value, str)]
     assert len(hashes) == 5
     assert all(value in seen for value in [*hashes, *sample["hashes"]["reference"]])
-    assert "at least 25 % of the way" in seen and "<details open>" in page
+    assert "at least 25 % of the way" in seen and "<details>" in page
 
 
 def test_no_share_of_zero_stands_alone(sample):
@@ -306,6 +217,8 @@ def test_no_share_of_zero_stands_alone(sample):
             "erased_low": 0.0,
             "erased_high": 0.0037,
             "reference": 0.0,
+            "reference_low": 0.0,
+            "reference_high": 0.0037,
             "unit": "share",
             "retain": 0.0,
         }
@@ -445,6 +358,14 @@ def test_hundreds_of_classes_stay_drawable(sample):
     assert "20 of 300 classes are drawn" in words(seen) and "class 299" in seen and len(seen) < 2e6
 
 
+def assert_links_stay(tree):
+    """Links lead to sections of the page; the first skips to the evidence."""
+    ids = {one.get("id") for one in tree.iter()}
+    links = [one.get("href") for one in tree.iter("a")]
+    assert links[0] == "#attacks" and len(links) > 5
+    assert all(one.startswith("#") and one[1:] in ids for one in links)
+
+
 # Hostile text
 
 ATTACKS = [
@@ -504,7 +425,8 @@ STRINGS = [f"{one}{end}" for one in ATTACKS for end in ("", " 2", '"', ">")]
 
 STEER = {  # words that the program chooses, and that steer the report
     *("unit", "verdict", "model", "group", "schema", "kind", "expect", "better", "level"),
-    *("state", "topics", "id", "target"),
+    *("state", "topics", "id", "target", "access", "answer", "basis", "strength", "weaknesses"),
+    *("deciding", "undecided", "step", "not_to_say"),
 }
 
 
@@ -556,9 +478,8 @@ def test_two_hundred_hostile_strings_are_shown_and_nothing_else(sample):
             "set",
             "comment",
         }
-        assert [one.get("href") for one in tree.iter("a")] == ["#attacks"] and len(
-            list(tree.iter("style"))
-        ) == 1
+        assert_links_stay(tree)
+        assert len(list(tree.iter("style"))) == 1
         assert len(list(tree.iter("meta"))) == 5 and len(list(tree.iter("title"))) == 1
         for one in tree.iter():
             for name, value in one.attrib.items():
@@ -588,7 +509,7 @@ def test_hostile_class_names_are_readable_where_they_matter(thin):
         changed["figures"]["per_class"][4]["name"] = name
         seen = first_screen(html(changed))
         shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
-        assert f"Forget the class {shown}" in seen
+        assert f"Forget the class “{shown}”" in seen
         assert "49" not in seen
 
 
@@ -697,7 +618,7 @@ def test_tables_figures_and_landmarks_are_accessible(page):
         all(one.get("alt") for one in tree.iter("img"))
         and len(list(tree.iter("main"))) == len(list(tree.iter("h1"))) == 1
     )
-    assert [one.get("href") for one in tree.iter("a")] == ["#attacks"] and "attacks" in ids
+    assert_links_stay(tree)
     targets = {
         value
         for one in plots
@@ -755,11 +676,15 @@ def test_the_same_audit_gives_the_same_page_in_another_process_that_draws_late(s
 def test_markdown_says_the_same(sample):
     seen = markdown(sample).replace("\u00a0", " ").replace("\\", "")
     for needed in (
-        "# Audit of a deletion: RETAINED",
+        "# Audit of a deletion: No longer named. Still in the scores and the features.",
+        "- **SHA-256 of the file**: 9d9d",
+        "Sees the answers: which class is named",
         "83.3 % [80.8, 85.6], n = 1,000",
         "compatibility — not converged",
         "The audit caught 2 of 2 fakes",
-        "Do not describe this model",
+        "Do not give the model file to others.",
+        "“The data were deleted from the model.”",
+        "C12.2.3",
         "| L0 | holds |",
     ):
         assert needed in seen
@@ -778,6 +703,8 @@ OVERLAPS = """
     const node = walker.currentNode, host = node.parentElement;
     if (!node.data.trim() || host.closest('title, desc, .skip')) continue;
     if (!host.checkVisibility({contentVisibilityAuto: true})) continue;
+    const head = host.closest('thead');  // for screen readers only, where cells name themselves
+    if (head && getComputedStyle(head).clipPath !== 'none') continue;
     const range = document.createRange();
     range.selectNodeContents(node);
     const scroller = host.closest('.scroll');
@@ -869,39 +796,6 @@ def test_nothing_overlaps_overflows_or_leaves_the_page(browser, pages, name, wid
             "Page.javascriptDialogOpening",
         )
     ]
-
-
-@pytest.mark.parametrize("width, height", [(390, 844), (1280, 800)])
-def test_the_first_screen_holds_verdict_request_attack_and_next_step(browser, pages, width, height):
-    browser.open(pages / "sample.html", width, height)
-    ends = browser.js(
-        "[...document.querySelectorAll('.verdict, .card')].map(one =>"
-        " one.getBoundingClientRect().bottom)"
-    )
-    assert len(ends) == 4 and max(ends) <= height
-
-
-@pytest.mark.parametrize("word", [LIKE_RETRAINED, RETAINED, INCONCLUSIVE, NOT_MEASURABLE])
-def test_the_first_screen_of_a_phone_holds_every_verdict(browser, sample, tmp_path, word):
-    (tmp_path / "page.html").write_text(
-        html(
-            sample
-            | {
-                "verdict": word,
-                "next_steps": next_steps(word, ReferenceKind.RETRAINED, True),
-                "figures": {},
-                "attacks": [sample["attacks"][0] | {"verdict": word}],
-            }
-        )
-    )
-    browser.open(tmp_path / "page.html", 390, 844)
-    assert (
-        browser.js(
-            "Math.max(...[...document.querySelectorAll('.verdict, .card')].map(one =>"
-            " one.getBoundingClientRect().bottom))"
-        )
-        <= 844
-    )
 
 
 def test_the_checks_of_this_file_can_fail(browser, tmp_path):
