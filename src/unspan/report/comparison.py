@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from unspan.audit_record.record import AttackResult, AuditRecord, ScoreRow
+from unspan.audit_record.record import AttackResult, AuditRecord
+from unspan.audit_record.summary import Cost
 from unspan.audit_record.vocabulary import Level, ReferenceKind, Verdict
-from unspan.metrics.identity import ScoreKind
 from unspan.report.agreement import NEEDED, Shared, in_common
 from unspan.system.schemas import COMPARISON
 
@@ -64,25 +64,6 @@ class Gain:
     def beyond(self) -> float:
         """What is gained beyond a retrained network."""
         return self.now - (self.retrained or 0.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """What the deletion cost the retained test samples.
-
-    Attributes:
-        before: accuracy of the original.
-        after: of the erased model.
-        n: samples.
-        worst: name of the class that lost most, empty where classes were not measured.
-        worst_change: its change, in [-1, 1].
-    """
-
-    before: float
-    after: float
-    n: int
-    worst: str = ""
-    worst_change: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +210,7 @@ def _outcome(letter: str, given: Given) -> Outcome:
         intact=given.intact,
         levels=[one.level for one in record.levels if one.holds],
         gains=[_gain(one) for one in record.attacks if _decides(one)],
-        cost=_cost(record),
+        cost=record.cost,
     )
 
 
@@ -261,29 +242,3 @@ def _gain(one: AttackResult) -> Gain:
         false_positives=one.false_positives,
         n=one.n,
     )
-
-
-def _cost(record: AuditRecord) -> Cost | None:
-    before, after = (_retained(record.scores, model) for model in ("before", "after"))
-    if before is None or after is None or before.value is None or after.value is None:
-        return None
-    kept = [one for one in record.figures.per_class if not one.forget]
-    worst = min(kept, key=lambda one: one.after - one.before, default=None)
-    return Cost(
-        before=before.value,
-        after=after.value,
-        n=after.n,
-        worst="" if worst is None else worst.name,
-        worst_change=None if worst is None else worst.after - worst.before,
-    )
-
-
-def _retained(scores: Sequence[ScoreRow], model: str) -> ScoreRow | None:
-    """Accuracy of a model on retained test samples."""
-    for one in scores:
-        if one.kind is ScoreKind.RETAIN_ACCURACY and (one.model, one.split) == (
-            model,
-            "test retain",
-        ):
-            return one
-    return None

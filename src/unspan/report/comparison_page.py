@@ -6,8 +6,9 @@ import re
 
 from markupsafe import Markup
 
+from unspan.audit_record.summary import Cost
 from unspan.report.agreement import NEEDED, Shared
-from unspan.report.comparison import Comparison, Cost, Gain, Outcome
+from unspan.report.comparison import Comparison, Gain, Outcome
 from unspan.report.document import MARK, Cell, Figure, Table
 from unspan.report.dumbbells import Line, dumbbells
 from unspan.report.formatting import SPACE, joined, literal, percent, thousands
@@ -210,8 +211,9 @@ def _cost(cost: Cost | None) -> Cell:
     if cost is None:
         return Cell("not measured")
     worst = ""
-    if cost.worst_change is not None:
-        worst = f"; worst class {literal(cost.worst)}: {100 * cost.worst_change:+.1f}"
+    if cost.worst is not None:
+        change = cost.worst.after - cost.worst.before
+        worst = f"; worst class {literal(cost.worst.name)}: {100 * change:+.1f}"
     return Cell(
         f"{lost(cost)} points",
         f"{percent(cost.before)} to {percent(cost.after)}, n{SPACE}={SPACE}"

@@ -14,7 +14,7 @@ from unspan.audit_record import stored
 from unspan.audit_record.vocabulary import ReferenceKind, Verdict
 from unspan.cli import app
 from unspan.errors import UsageError
-from unspan.metrics.identity import AttackId, AttackKind, ScoreKind
+from unspan.metrics.identity import AttackId, AttackKind
 from unspan.report.agreement import Aspect
 from unspan.report.comparison import Given, compared
 from unspan.report.comparison_files import of_files, to_json
@@ -181,31 +181,10 @@ def test_the_attacker_who_decides_comes_first_and_false_positives_are_of_one_who
     assert len(one.gains) == 2
 
 
-def test_the_cost_is_of_retained_test_samples_with_the_worst_class():
-    row = next(one for one in SAMPLE.scores if one.model == "before")
-    rows = [
-        replace(
-            row,
-            kind=ScoreKind.RETAIN_ACCURACY,
-            model=model,
-            split=split,
-            value=value,
-            n=9000,
-        )
-        for model, split, value in (
-            ("before", "train retain", 0.99),
-            ("before", "test retain", 0.85),
-            ("after", "train retain", 0.10),
-            ("after", "test retain", 0.84),
-        )
-    ]
-    found = compared(given(audit(), audit(scores=rows))).audits
-    assert found[0].cost is None
-    cost = found[1].cost
-    assert (cost.before, cost.after, cost.n) == (0.85, 0.84, 9000)
-    kept = [one for one in SAMPLE.figures.per_class if not one.forget]
-    assert cost.worst_change == min(one.after - one.before for one in kept)
-    assert cost.worst in {one.name for one in kept}
+def test_the_cost_is_that_of_the_record():
+    found = compared(given(audit(), audit(cost=None))).audits
+    assert found[0].cost == SAMPLE.cost
+    assert found[1].cost is None
 
 
 # ---- the page ------------------------------------------------------------------------------------
