@@ -482,6 +482,27 @@ MUTANTS: list[Mutant] = [
         TRAINING,
         "test_two_processes_train_to_the_weights_of_one",
     ),
+    (
+        "auditing/accesses.py",
+        "if failed and found.answer is NO else found",
+        "if False else found",
+        "tests/unit/auditing/test_accesses.py",
+        "test_a_level_that_does_not_hold_is_never_answered_with_no",
+    ),
+    (
+        "auditing/advice.py",
+        "Access.SCORES in more and Access.NAMED not in more",
+        "Access.SCORES in more",
+        "tests/unit/auditing/test_accesses.py",
+        "test_no_step_and_no_saying_contradicts_a_level",
+    ),
+    (
+        "report/conclusion.py",
+        'return "yes" if all(closed) and solid else "part"',
+        'return "yes"',
+        "tests/unit/report/test_first_screen.py",
+        "test_green_needs_every_answer_no_and_evidence_that_is_not_weak",
+    ),
 ]
 
 

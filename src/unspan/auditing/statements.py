@@ -130,7 +130,7 @@ def _retained(one: AttackResult, explained: str) -> str:
     part = ""
     if one.rho is not None:
         part = (
-            f", {percent(one.rho, 0)} of what the original gave away beyond networks that never"
+            f", {percent(min(max(one.rho, 0.0), 1.0), 0)} of what the original gave away beyond networks that never"
             " learned them"
         )
     return f"{upper(explained)}: {told}{part} ({one.attack})."
