@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from unspan.audit_record.record import Reference
-from unspan.audit_record.summary import AccessResult, EvidenceStrength, NextStep
+from unspan.audit_record.summary import AccessResult, EvidenceStrength, Identity, NextStep
 from unspan.audit_record.vocabulary import (
     Access,
     Basis,
@@ -26,9 +26,8 @@ def next_steps(
     accesses: Sequence[AccessResult],
     evidence: EvidenceStrength,
     reference: Reference,
-    *,
     samples: int,
-    has_folder: bool,
+    about: Identity,
 ) -> list[NextStep]:
     """What to do now, the most urgent first.
 
@@ -38,7 +37,7 @@ def next_steps(
         evidence: how much the verdict can carry.
         reference: what the erased model is compared with.
         samples: forgotten test samples.
-        has_folder: the erased model has a receipt, so that `unspan verify` can check it.
+        about: the files of the audit; `unspan verify` checks a folder with a receipt.
     """
     answers = {one.access: one.answer for one in accesses}
     more = {one for one, answer in answers.items() if answer is Obtainable.YES}
@@ -65,9 +64,13 @@ def next_steps(
             retrained < ENOUGH_REFERENCES,
         ),
         (NextStep(Step.MORE_SAMPLES, samples), few),
-        (NextStep(Step.VERIFY if has_folder else Step.KEEP_REPORT), True),
+        (NextStep(Step.VERIFY if _is_folder(about) else Step.KEEP_REPORT), True),
     ]
     return [step for step, wanted in steps if wanted]
+
+
+def _is_folder(about: Identity) -> bool:
+    return about.deletion is not None and about.model is not None
 
 
 def not_to_say(verdict: Verdict, accesses: Sequence[AccessResult]) -> list[Saying]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from unspan.artifact import receipt as receipts
 from unspan.artifact.deletion import record_of
 from unspan.audit_record.drawings import Figures
@@ -12,24 +14,23 @@ from unspan.audit_record.record import (
     EarlierAudit,
     GoalResult,
     Hashes,
-    LevelResult,
     NotRun,
     Reference,
     Settings,
 )
 from unspan.audit_record.stored import SCHEMA
-from unspan.audit_record.summary import Cost, EvidenceStrength, Identity
+from unspan.audit_record.summary import Identity
 from unspan.audit_record.vocabulary import ReferenceKind, ScoreGroup, Topic
 from unspan.auditing import statements
-from unspan.auditing.accesses import Seen, accesses, is_trace
+from unspan.auditing.accesses import accesses, is_trace
 from unspan.auditing.advice import next_steps, not_to_say
 from unspan.auditing.case import Case, relabelled
-from unspan.auditing.evidence import evidence
 from unspan.auditing.goals import goals
 from unspan.auditing.levels import Evidence, levels
 from unspan.auditing.measured import Measurements
 from unspan.auditing.scores import described
 from unspan.auditing.suite import explain
+from unspan.auditing.summarising import cost, seen, strength
 from unspan.metrics.identity import AttackKind, ScoreKind
 from unspan.metrics.score import Score
 from unspan.system.target import Target
@@ -119,46 +120,37 @@ def recorded(
     judged = levels(_evidence(case, found))
     split = _HELD_OUT if case.held_out else _FIFTH
     what = f"{case.request.kind} {', '.join(case.request.selector)}"
-    handed_out = [one.note for one in found.handed_out]
-    warned = [f"{note.capitalize()}." for note in handed_out]
     request = _request(case, split)
     reference = _reference(case)
-    strength = _strength(case, found, request, reference)
-    answers = accesses(_seen(case, found, judged))
+    carried = strength(case, found, request, reference)
+    answers = accesses(seen(case, found, judged))
     return AuditRecord(
         schema=SCHEMA,
         created=receipts.now(),
         identity=identity,
         verdict=found.verdict,
-        evidence=strength,
-        headline=" ".join([*warned, statements.headline(found.attacks, case.kind, found.verdict)]),
+        evidence=carried,
+        headline=_headline(case, found),
         request=request,
         method=_method(case),
         levels=judged,
         claims=statements.claims(judged, what, split),
         goals=_goals(case, found),
         accesses=answers,
-        cost=_cost(found, drawn),
+        cost=cost(found, drawn),
         next_steps=next_steps(
-            found.verdict,
-            answers,
-            strength,
-            reference,
-            samples=request.test_samples,
-            has_folder=identity.deletion is not None and identity.model is not None,
+            found.verdict, answers, carried, reference, request.test_samples, identity
         ),
         not_to_say=not_to_say(found.verdict, answers),
         can_still=_can_still(found),
         limits=_limits(case),
         reference=reference,
         attacks=found.attacks,
-        details={
-            name: {one.attack: one.detail for one in own} for name, own in found.readings.items()
-        },
+        details=_details(found),
         scores=found.scores,
         controls=found.controls,
         informative=found.informative,
-        notes=[*case.notes, *statements.attempted(attempts), *handed_out],
+        notes=_notes(case, found, attempts),
         not_run=_not_run(case, found, drawn),
         figures=drawn,
         settings=settings,
@@ -169,50 +161,18 @@ def recorded(
     )
 
 
-def _strength(
-    case: Case, found: Measurements, request: AuditedRequest, reference: Reference
-) -> EvidenceStrength:
-    return evidence(
-        found.verdict,
-        found.attacks,
-        reference,
-        samples=request.test_samples,
-        held_out=case.held_out,
-        trusted=bool(found.controls) and all(one.ok for one in found.controls),
-    )
+def _headline(case: Case, found: Measurements) -> str:
+    warned = [f"{one.note.capitalize()}." for one in found.handed_out]
+    return " ".join([*warned, statements.headline(found.attacks, case.kind, found.verdict)])
 
 
-def _seen(case: Case, found: Measurements, judged: list[LevelResult]) -> Seen:
-    changed = found.white_box.changed
-    return Seen(
-        classes=case.test["before"].classes(),
-        attacks=found.attacks,
-        levels=judged,
-        scores=found.scores,
-        layers=found.white_box.verdicts,
-        layers_word=found.white_box.word,
-        weights_changed=None if changed is None else bool(changed),
-        recovered=found.white_box.recovered,
-    )
+def _details(found: Measurements) -> dict[str, dict[str, dict[str, Any]]]:
+    return {name: {one.attack: one.detail for one in own} for name, own in found.readings.items()}
 
 
-def _cost(found: Measurements, drawn: Figures) -> Cost | None:
-    """Accuracy on the retained test samples, and the retained class that lost most."""
-    before = described(found.scores, ScoreKind.RETAIN_ACCURACY, "before", "test retain")
-    after = described(found.scores, ScoreKind.RETAIN_ACCURACY, "after", "test retain")
-    if before is None or after is None or before.value is None or after.value is None:
-        return None
-    kept = [one for one in drawn.per_class if not one.forget]
-    return Cost(
-        n=after.n,
-        before=before.value,
-        before_low=before.low,
-        before_high=before.high,
-        after=after.value,
-        after_low=after.low,
-        after_high=after.high,
-        worst=min(kept, key=lambda one: one.after - one.before, default=None),
-    )
+def _notes(case: Case, found: Measurements, attempts: list[EarlierAudit]) -> list[str]:
+    handed_out = [one.note for one in found.handed_out]
+    return [*case.notes, *statements.attempted(attempts), *handed_out]
 
 
 def _evidence(case: Case, found: Measurements) -> Evidence:

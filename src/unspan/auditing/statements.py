@@ -129,10 +129,8 @@ def _retained(one: AttackResult, explained: str) -> str:
         told = f"they are told apart with {read}"
     part = ""
     if one.rho is not None:
-        part = (
-            f", {percent(min(max(one.rho, 0.0), 1.0), 0)} of what the original gave away beyond networks that never"
-            " learned them"
-        )
+        kept = percent(min(max(one.rho, 0.0), 1.0), 0)
+        part = f", {kept} of what the original gave away beyond networks that never learned them"
     return f"{upper(explained)}: {told}{part} ({one.attack})."
 
 

@@ -14,6 +14,7 @@ from unspan.audit_record.record import (
     Reference,
     ScoreRow,
 )
+from unspan.audit_record.summary import AuditedFile, Identity
 from unspan.audit_record.vocabulary import (
     Access,
     Basis,
@@ -37,6 +38,14 @@ from unspan.metrics.identity import AttackId, AttackKind, ScoreKind
 from unspan.metrics.score import Score
 
 YES, NO, CANNOT_TELL = Obtainable.YES, Obtainable.NO, Obtainable.CANNOT_TELL
+FOLDER = Identity(
+    deletion="0123abcd",
+    model=AuditedFile("erased/model.safetensors", "0" * 64),
+    original=None,
+    references=[],
+    by="",
+    valid_until=None,
+)
 RETRAINED = Reference(ReferenceKind.RETRAINED, 3, True, "")
 ONE_OF = {  # an attack for each access
     Access.NAMED: AttackKind.OWN_ANSWER,
@@ -294,7 +303,7 @@ def test_no_step_and_no_saying_contradicts_a_level(
     kind = ReferenceKind.RETRAINED if compared else ReferenceKind.RANDOM
     reference = Reference(kind, count, True, "")
     carried = evidence(verdict, attacks, reference, samples=samples, held_out=True, trusted=trusted)
-    planned = next_steps(verdict, found, carried, reference, samples=samples, has_folder=True)
+    planned = next_steps(verdict, found, carried, reference, samples, FOLDER)
     steps = {one.step: one.count for one in planned}
     unsaid = not_to_say(verdict, found)
 
@@ -316,4 +325,7 @@ def test_no_step_and_no_saying_contradicts_a_level(
     assert steps.get(Step.MORE_REFERENCES) == (missing if missing > 0 else None)
     assert Step.DELETE_COPIES in steps and planned[-1].step is Step.VERIFY
     assert Saying.DELETED in unsaid
+    memory = replace(FOLDER, model=None)
+    kept = next_steps(verdict, found, carried, reference, samples, memory)
+    assert kept[-1].step is Step.KEEP_REPORT
     assert all(one.value is None or math.isfinite(one.value) for one in found)
