@@ -180,12 +180,12 @@ class SampleReadings:
 
     Attributes:
         group: attacks that tell the samples from the rest, on held-out ones.
-        members: membership attacks on the original and on the subject, with each choice of
-            retrained networks; nothing where they could not be run.
+        members: membership attacks on the original, the subject and the retrained networks, with
+            each choice of these; nothing where they could not be run.
     """
 
     group: list[Reading]
-    members: Mapping[tuple[int, ...], tuple[list[Reading], list[Reading]]]
+    members: Mapping[tuple[int, ...], list[list[Reading]]]
 
 
 def sample_readings(choices: Sequence[tuple[int, ...]]) -> dict[str, list[SampleReadings]]:
@@ -229,8 +229,7 @@ def sample_readings(choices: Sequence[tuple[int, ...]]) -> dict[str, list[Sample
                 fits, tests = ({key: one[i] for key, one in both.items()} for i in (0, 1))
                 told = sample_attack(fits, tests, names, False)
                 if told:
-                    of_both = ([one.reading for one in told[key]] for key in ("before", "after"))
-                    members[choice] = tuple(of_both)
+                    members[choice] = [[one.reading for one in own] for own in told.values()]
             group = group_attacks(fit, test, 0, lambda stage: None)
             found[name].append(SampleReadings(group, members))
     return found

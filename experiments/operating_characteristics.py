@@ -39,7 +39,8 @@ from torch import Tensor
 
 from unspan.audit_record.vocabulary import Verdict
 from unspan.auditing.levels import chance_bound
-from unspan.auditing.verdict_rule import judge_members, overall, together
+from unspan.auditing.member_rule import judge_members
+from unspan.auditing.verdict_rule import overall, together
 from unspan.metrics.score import Reading
 
 DATA = ("digits", "cifar10", "digit-samples")
@@ -139,8 +140,8 @@ def sample_words(
         )
         rows = decision.attacks
         if choice in subject.members:
-            of_both = [[draw.of(one) for one in each] for each in subject.members[choice]]
-            rows = [judge_members(*of_both), *rows]
+            told = [[draw.of(one) for one in each] for each in subject.members[choice]]
+            rows = [judge_members(told[0], told[1], told[2:]), *rows]
         yield together(rows)
 
 

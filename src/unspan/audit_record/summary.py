@@ -84,6 +84,14 @@ class AccessResult:
     reference_high: float | None = None
     trace: bool = False
 
+    @property
+    def above_guessing(self) -> bool:
+        """He reads more than guessing gives, with the whole interval; an AUC either way."""
+        if self.guessing is None or self.low is None or self.high is None:
+            return False
+        below = self.unit == "AUC" and self.high < self.guessing
+        return self.low > self.guessing or below
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvidenceStrength:

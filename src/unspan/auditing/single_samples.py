@@ -11,8 +11,8 @@ from torch import Tensor
 from unspan.audit_record.record import AttackResult, ScoreRow
 from unspan.audit_record.vocabulary import ScoreGroup
 from unspan.auditing.case import Case
+from unspan.auditing.member_rule import judge_members
 from unspan.auditing.scores import UNSEEN_SPLIT, row
-from unspan.auditing.verdict_rule import judge_members
 from unspan.metrics.identity import AttackId, AttackKind
 from unspan.metrics.lira import lira_scores, log_probability, scaled_logits
 from unspan.metrics.membership import membership_scores
@@ -87,9 +87,10 @@ def single_samples(case: Case) -> SingleSamples | None:
     found = sample_attack(case.fit, case.test, case.references, case.by_class)
     if not found:
         return None
-    before, after = ([one.reading for one in found[name]] for name in ("before", "after"))
+    read = {name: [one.reading for one in own] for name, own in found.items()}
+    never = [read[name] for name in case.references if name in read]
     rows = [line for name, own in found.items() for one in own for line in one.rows(name)]
-    return SingleSamples(judge_members(before, after), rows)
+    return SingleSamples(judge_members(read["before"], read["after"], never), rows)
 
 
 def sample_attack(

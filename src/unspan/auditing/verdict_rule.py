@@ -48,11 +48,10 @@ from unspan.metrics.score import Reading
 RETAINED_ABOVE = 0.25  # of the way from the retrained networks to the original
 GUESSING = 0.10  # advantage that counts as none
 ROOM = 0.10  # smallest advantage of the original that can be lost
-NEAR_HALF = 0.05  # of an AUC of single samples: nearer to 1/2 than this counts as 1/2
 _MANY = 100_000  # test samples: nobody has more of one class
 BLIND_BELOW = 0.5  # of its accuracy on retained samples in the original
 _ORDER = (RETAINED, INCONCLUSIVE, BELOW_RETRAINED, LIKE_RETRAINED, NOT_MEASURABLE)
-_BELOW = "less is read than in a network that never learned them, which is a trace itself"
+BELOW = "less is read than in a network that never learned them, which is a trace itself"
 _WIDE = "retrained networks differ too much to tell them from the original by this"
 _MORE = "more is read than in retrained networks, but little of what the original gave away"
 _CLOSE = "retrained networks and the original lie too close together for this width of the band"
@@ -131,10 +130,10 @@ def overall(
             judged = judge_alone(erased[at], chance, len(places))
         if blind and judged.verdict in (BELOW_RETRAINED, LIKE_RETRAINED):
             judged = replace(judged, verdict=INCONCLUSIVE, note=_BLIND)
-        shown = _advantages(before, erased[at], never, around)
+        shown = advantages(before, erased[at], never, around)
         for place in own:
-            row = _row(original[place], erased[place], references[place])
-            found.append(_deciding(row, judged, shown) if place == at else row)
+            row = row_of(original[place], erased[place], references[place])
+            found.append(deciding(row, judged, shown) if place == at else row)
     found.sort(key=_rank)
     return Decision(together(found), found)
 
@@ -152,7 +151,7 @@ def judge(original: float, erased: float, around: Band) -> Judged:
     rho = (erased - around.centre) / apart if is_apart else None
     half = around.half / apart if is_apart else None
     if erased < around.low and erased <= original - ROOM / 2:
-        return Judged(BELOW_RETRAINED, _BELOW)
+        return Judged(BELOW_RETRAINED, BELOW)
     if erased > around.high:
         if rho is not None and rho >= RETAINED_ABOVE:
             return Judged(RETAINED, "", rho, half)
@@ -202,37 +201,6 @@ def judge_alone(erased: Reading, chance: float, families: int) -> Judged:
     return Judged(INCONCLUSIVE, _NO_REFERENCE)
 
 
-def judge_members(originals: Sequence[Reading], attacks: Sequence[Reading]) -> AttackResult:
-    """The word for attacks on single samples, where a model that never saw them gives AUC 1/2.
-
-    The attack decides whose interval reaches furthest from 1/2; one that tells samples apart comes
-    first. All intervals hold together with 95 %, and that of the result is one of them.
-
-    Args:
-        originals: AUC of the request against samples never seen, in the original, by attack.
-        attacks: in the erased model.
-    """
-    original = max(originals, key=_advantage)
-    each = [(one, *one.interval(1 - LEVEL / len(attacks))) for one in attacks]
-    leaking = [one for one in each if one[1] > 0.5 and one[2] > 0.5 + NEAR_HALF]
-    erased, low, high = max(leaking or each, key=lambda one: max(one[2] - 0.5, 0.5 - one[1]))
-    apart = original.value - 0.5
-    rho = None if apart < ROOM / 2 else (erased.value - 0.5) / apart
-    if low >= 0.5 - NEAR_HALF and high <= 0.5 + NEAR_HALF:
-        judged = Judged(LIKE_RETRAINED, "", rho)
-    elif rho is None:
-        judged = Judged(NOT_MEASURABLE, "the original does not give single samples away")
-    elif low > 0.5:
-        judged = Judged(RETAINED if rho >= RETAINED_ABOVE else INCONCLUSIVE, "", rho)
-    elif high < 0.5:
-        judged = Judged(BELOW_RETRAINED, _BELOW)
-    else:
-        judged = Judged(INCONCLUSIVE, "too few samples", rho)
-    row = _row(original, erased, [])
-    row = replace(row, reference=0.5, erased_low=low, erased_high=high)
-    return _deciding(row, judged, _advantages(original, erased, [], None))
-
-
 def together(attacks: Sequence[AttackResult]) -> Verdict:
     """The word for all families."""
     words = {one.verdict for one in attacks}
@@ -259,9 +227,10 @@ def _is_blind(original: Sequence[Reading], erased: Sequence[Reading]) -> bool:
     return False
 
 
-def _advantages(
+def advantages(
     before: Reading, after: Reading, never: Sequence[Reading], around: Band | None
 ) -> Advantage:
+    """What one kind of attacker gains, by model."""
     return Advantage(
         original=before.advantage,
         erased=after.advantage,
@@ -273,7 +242,8 @@ def _advantages(
     )
 
 
-def _row(original: Reading, erased: Reading, references: Sequence[Reading]) -> AttackResult:
+def row_of(original: Reading, erased: Reading, references: Sequence[Reading]) -> AttackResult:
+    """The row of an attack, before anything is decided."""
     low, high = erased.interval()
     original_low, original_high = original.interval()
     known = [one.value for one in references]
@@ -297,7 +267,7 @@ def _row(original: Reading, erased: Reading, references: Sequence[Reading]) -> A
     )
 
 
-def _deciding(row: AttackResult, judged: Judged, advantage: Advantage) -> AttackResult:
+def deciding(row: AttackResult, judged: Judged, advantage: Advantage) -> AttackResult:
     """The row of the attack that decides for its family."""
     rho, half = judged.rho, judged.half
     low = high = None

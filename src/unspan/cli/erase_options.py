@@ -181,8 +181,8 @@ Target = Annotated[
     str | None,
     typer.Option(
         help=(
-            "What an audit is to find: suppress (nobody reads the samples) or like-retrained (no"
-            " more and no less than in a model that never saw them). The method's own by default."
+            "What an audit is to find: suppress (nobody reads more than in a model that never saw"
+            " the samples) or like-retrained (no less either). The method's own by default."
         ),
         rich_help_panel=METHOD,
     ),

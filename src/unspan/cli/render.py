@@ -185,10 +185,11 @@ def verdict(out: Console, record: AuditRecord, folder: Path) -> None:
     out.print(Text(f"{First.AIM.value}: {first.aim(record)}"))
     out.print(Text(f"{First.EVIDENCE.value}: {first.evidence(record)}"))
     out.print(Text(First.WHO.value, style="bold"))
-    for row in who.accesses(record).rows:
-        name, answer, now = row[:3]
+    rows = who.accesses(record).rows
+    width = max((len(row[1].text) for row in rows), default=0)
+    for name, answer, now, *_ in rows:
         read = f"{now.text} {now.sub}".strip()
-        out.print(Text(f"  {answer.text:<12} {name.text}: {read}"))
+        out.print(Text(f"  {answer.text:<{width}}  {name.text}: {read}"))
     _attacks(out, record)
     bullets(out, First.COST.value, [*advice.cost(record), *advice.goals(record)])
     bullets(out, First.NEXT.value, advice.steps(record))

@@ -62,9 +62,9 @@ def erase(
         feature_layer: head name, `NAME:out`, `output` or `output:KEY`, instead of the search.
         pool: `cls`, `mean` or `gap` when features are tokens or maps.
         form: `projected` cleans features and scores; `folded` changes the head's weights only.
-        target: what the audit is to find: `suppress` (nobody reads the samples) or `like-retrained`
-            (no more and no less than in a model that never saw them). By default what the method
-            aims at; the receipt says it.
+        target: what the audit is to find: `suppress` (nobody reads more than in a model that never
+            saw the samples) or `like-retrained` (no less either). By default what the method aims
+            at; the receipt says it.
         key: secret for the request commitment and for choices of a method that nobody may predict;
             by default that of the request before, else a random one.
         recipe: stored so that `unspan.load` can build the architecture.

@@ -73,14 +73,19 @@ def _access(one: AccessResult, audit: AuditRecord) -> list[Cell]:
 
 
 def answer(one: AccessResult, audit: AuditRecord) -> Cell:
-    """Yes, no or cannot tell; no colour promises more than the evidence carries."""
+    """Yes, no, no more than retrained networks give, or cannot tell; no colour promises more than
+    the evidence carries.
+    """
     word = words.ANSWER[one.answer]
     if one.answer is Obtainable.YES:
         return Cell(word, First.TRACES.value if one.trace else "", "no")
     if one.answer is Obtainable.CANNOT_TELL:
         return Cell(word, "", "open")
     weak = audit.evidence.strength is Strength.WEAK
-    return Cell(word, First.WEAK.value if weak else "", "open" if weak else "yes")
+    sub = First.WEAK.value if weak else ""
+    if one.above_guessing:  # what other data teach of it: a plain no would be misread
+        return Cell(First.NO_MORE.value, sub, "open")
+    return Cell(word, sub, "open" if weak else "yes")
 
 
 def _why(one: AccessResult) -> str:

@@ -9,8 +9,8 @@ from unspan.system.text_enum import TextEnum
 class Target(TextEnum):
     """What the erased model is meant to be."""
 
-    SUPPRESS = "suppress"  # nobody reads the samples any more; less than retraining leaves is fine
-    LIKE_RETRAINED = "like-retrained"  # as if it had never been trained on them
+    SUPPRESS = "suppress"  # nobody reads more than in a model that never saw them; less is fine
+    LIKE_RETRAINED = "like-retrained"  # no more and no less
 
 
 def as_target(value: str) -> Target:

@@ -173,6 +173,32 @@ def test_green_needs_every_answer_no_and_evidence_that_is_not_weak(record):
     assert [mark(replace(closed, verdict=word)) for word in Verdict][2:] == ["no", "open", "none"]
 
 
+@pytest.mark.parametrize(
+    ("unit", "guessing", "low", "high", "shown"),
+    [
+        ("share", 0.1, 0.56, 0.83, "no more than retrained"),
+        ("share", 0.1, 0.02, 0.17, "no"),
+        ("AUC", 0.5, 0.2, 0.4, "no more than retrained"),
+        ("AUC", 0.5, 0.4, 0.6, "no"),
+        ("share", None, 0.5, 0.6, "no"),
+    ],
+)
+def test_a_plain_no_stands_only_where_nothing_is_read(record, unit, guessing, low, high, shown):
+    """A network that never saw a class can still give it away by what other data taught it."""
+    one = replace(
+        record.accesses[2],
+        answer=Obtainable.NO,
+        unit=unit,
+        guessing=guessing,
+        value=(low + high) / 2,
+        low=low,
+        high=high,
+    )
+    cell = who.answer(one, strong(record))
+    assert cell.text == shown
+    assert cell.mark == ("yes" if shown == "no" else "open")
+
+
 def test_no_answer_is_green_over_weak_evidence(record):
     one = replace(record.accesses[0], answer=Obtainable.NO)
     assert who.answer(one, strong(record)).mark == "yes"
@@ -183,7 +209,10 @@ def test_no_answer_is_green_over_weak_evidence(record):
 
 
 def test_the_aim_is_said_with_whether_it_is_met_and_the_trace(record):
-    assert first.aim(record) == "Suppressed (nobody reads it any more): not met."
+    assert (
+        first.aim(record)
+        == "Suppressed (nobody reads more than a network that never learned it gives): not met."
+    )
     hidden = replace(answered(record, Obtainable.NO), verdict=Verdict.BELOW_RETRAINED)
     assert first.aim(hidden).endswith(": met.")
     rows = [replace(one, trace=one.access is Access.FEATURES) for one in hidden.accesses]

@@ -96,6 +96,7 @@ class First(TextEnum):
     NO_COST = "Not measured: the model gives no class scores, or retained samples were not given."
     GOALS = "Goals for a service: {sure} surely met, {perhaps} perhaps, {missed} not."
     NOT_MET = "Not met: {names}."
+    NO_MORE = "no more than retrained"
     # what next, what may be said
     NEXT = "Do this next"
     MAY = "You may say"
@@ -176,8 +177,8 @@ MEANING = {
         "No attacker tried reads more of it than from networks that never learned it."
     ),
     Verdict.BELOW_RETRAINED: (
-        "No attacker tried reads it. Some read even less than from a network that never learned it:"
-        " one can see that something was suppressed."
+        "No attacker tried reads more of it than from networks that never learned it. Some read"
+        " less: one can see that something was suppressed."
     ),
     Verdict.RETAINED: "What was to be erased can still be read out of the new model.",
     Verdict.INCONCLUSIVE: "The measurements do not decide. No erasure may be claimed from them.",
@@ -192,7 +193,7 @@ LEVELS = {
     LevelState.NOT_TESTED: "Not tested",
 }
 TARGET = {
-    Target.SUPPRESS: "suppressed (nobody reads it any more)",
+    Target.SUPPRESS: "suppressed (nobody reads more than a network that never learned it gives)",
     Target.LIKE_RETRAINED: "like retrained (as if it had never been learned)",
 }
 TARGET_MET = {True: "met", False: "not met", None: "not decided"}

@@ -1,0 +1,141 @@
+"""The verdict rule for single samples: can they be told from samples that no model saw?
+
+The attacker's AUC is 1/2 in a model that never saw them, but for what chance and the choice of the
+samples do to it. Networks retrained without them, attacked on the same samples, show how much that
+is: two or more of them give a band (`bands.band`).
+
+- LIKE RETRAINED: the interval lies within `NEAR_HALF` of 1/2, or the AUC lies in the band, whose
+  top is below the midpoint of retrained networks and the original.
+- RETAINED: the interval lies above 1/2 and the AUC above the band, at least `RETAINED_ABOVE` of the
+  way from 1/2 to the original.
+- BELOW RETRAINED: the interval lies below 1/2, and the AUC below the band.
+- NOT MEASURABLE: the original does not give the samples away.
+- INCONCLUSIVE: anything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from unspan.audit_record.record import AttackResult
+from unspan.audit_record.vocabulary import (
+    BELOW_RETRAINED,
+    INCONCLUSIVE,
+    LIKE_RETRAINED,
+    NOT_MEASURABLE,
+    RETAINED,
+)
+from unspan.auditing.bands import LEVEL, Band, band
+from unspan.auditing.verdict_rule import (
+    BELOW,
+    RETAINED_ABOVE,
+    ROOM,
+    Judged,
+    advantages,
+    deciding,
+    row_of,
+)
+from unspan.metrics.score import Reading
+
+NEAR_HALF = 0.05  # an AUC nearer to 1/2 than this counts as 1/2
+_HALF = 0.5
+_AS_RETRAINED = "no more is read than in retrained networks, but they vary too much to tell"
+
+
+@dataclass(frozen=True)
+class _Attack:
+    """One attack on the erased model.
+
+    Attributes:
+        reading: its AUC.
+        low: lower end of the interval, which holds for all attacks together.
+        high: upper end.
+        around: where one more retrained network would lie; None with fewer than two.
+    """
+
+    reading: Reading
+    low: float
+    high: float
+    around: Band | None
+
+    @property
+    def tells(self) -> bool:
+        """It tells the samples apart, and more than chance and the choice of them explain."""
+        beyond = self.around is None or self.reading.value > self.around.high
+        return self.low > _HALF and beyond
+
+    @property
+    def reach(self) -> float:
+        """How far its interval reaches from 1/2, either way."""
+        return max(self.high - _HALF, _HALF - self.low)
+
+
+def judge_members(
+    originals: Sequence[Reading],
+    attacks: Sequence[Reading],
+    references: Sequence[Sequence[Reading]] = (),
+) -> AttackResult:
+    """The word for the attacks on single samples.
+
+    The attack decides whose interval reaches furthest from 1/2; one that tells samples apart comes
+    first. All intervals hold together with 95 %, and that of the result is one of them.
+
+    Args:
+        originals: AUC of the request against samples never seen, in the original, by attack.
+        attacks: in the erased model.
+        references: in each retrained network, with the others as its references; none where there
+            are fewer than two.
+    """
+    original = max(originals, key=lambda one: one.advantage)
+    each = [
+        _Attack(one, *one.interval(1 - LEVEL / len(attacks)), around)
+        for one, around in zip(attacks, _bands(references, len(attacks)), strict=True)
+    ]
+    telling = [one for one in each if one.tells and one.high > _HALF + NEAR_HALF]
+    found = max(telling or each, key=lambda one: one.reach)
+    judged = _judged(original, found)
+    erased = found.reading
+    row = replace(
+        row_of(original, erased, []),
+        reference=_HALF if found.around is None else found.around.centre,
+        erased_low=found.low,
+        erased_high=found.high,
+    )
+    return deciding(row, judged, advantages(original, erased, [], None))
+
+
+def _bands(references: Sequence[Sequence[Reading]], attacks: int) -> list[Band | None]:
+    """Where the AUC of each attack on one more retrained network would lie."""
+    if len(references) < 2:
+        return [None] * attacks
+    return [
+        band(
+            [one.value for one in same],
+            [one.sampling_variance / 4 for one in same],  # of the AUC; of the advantage it is 4 x
+            attacks,
+        )
+        for same in zip(*references, strict=True)
+    ]
+
+
+def _judged(original: Reading, found: _Attack) -> Judged:
+    apart = original.value - _HALF
+    rho = None if apart < ROOM / 2 else (found.reading.value - _HALF) / apart
+    around = found.around
+    if found.reach <= NEAR_HALF:
+        return Judged(LIKE_RETRAINED, "", rho)
+    if rho is None:
+        return Judged(NOT_MEASURABLE, "the original does not give single samples away")
+    if around is not None and around.low <= found.reading.value <= around.high:
+        told_apart = around.high < (around.centre + original.value) / 2
+        return (
+            Judged(LIKE_RETRAINED, "", rho)
+            if told_apart
+            else Judged(INCONCLUSIVE, _AS_RETRAINED, rho)
+        )
+    if found.tells:
+        return Judged(RETAINED if rho >= RETAINED_ABOVE else INCONCLUSIVE, "", rho)
+    if found.high < _HALF:
+        return Judged(BELOW_RETRAINED, BELOW)
+    return Judged(INCONCLUSIVE, "too few samples", rho)
