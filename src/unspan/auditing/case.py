@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,6 +33,7 @@ class Case:
         request: what was to be forgotten.
         parts: which samples the attacker knows, and which he is judged on.
         run: device, batch size, seed, progress.
+        cache: folder of outputs.
         subjects: the original and the erased model.
         others: the reference models; empty when the inputs themselves are the reference.
         references: names of the references in `fit` and `test`.
@@ -49,6 +51,7 @@ class Case:
     request: Request
     parts: Parts
     run: Run
+    cache: Path
     subjects: tuple[Subject, Subject]
     others: list[Subject]
     references: list[str]

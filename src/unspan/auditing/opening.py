@@ -134,6 +134,7 @@ def open_case(
         request=request,
         parts=given,
         run=run,
+        cache=cache,
         subjects=(models.before, models.after),
         others=models.others,
         references=names,

@@ -13,13 +13,13 @@ from unspan.audit_record.record import ScoreRow
 from unspan.audit_record.vocabulary import ReferenceKind, ScoreGroup
 from unspan.auditing import feature_scores, published, scores
 from unspan.auditing.case import Case
-from unspan.auditing.collect import Subject, subject
+from unspan.auditing.collect import Subject, collect, subject
 from unspan.auditing.reference import random_weights
 from unspan.data.inputs import first_rows
 from unspan.data.loading import batches
 from unspan.erasers import Projection
 from unspan.errors import UnspanError
-from unspan.extraction import arranged, eval_mode, head_parameters, logits_of, read
+from unspan.extraction import arranged, eval_mode, head_parameters, read
 from unspan.metrics.identity import ScoreKind
 from unspan.metrics.leakage import null_directions
 from unspan.metrics.score import Reading
@@ -138,24 +138,8 @@ def _zrf(case: Case) -> list[ScoreRow]:
     before = case.test["before"]
     if before.logits is None:
         return []
-    random = []
-    try:
-        for seed in range(3):
-            one = subject(
-                f"random {seed}",
-                random_weights(case.subjects[0].model, 1000 + seed),
-                first_rows(case.inputs, 2),
-            )
-            rows = []
-            for batch in batches(case.parts.test_forget, case.run, shard=False):
-                with eval_mode(one.model), arranged(one.model, batch.inputs) as inputs:
-                    output = read(one.model, one.feature_layer, inputs)[1]
-                logits = logits_of(output)
-                if logits is None:
-                    return []
-                rows.append(logits[: len(batch)].flatten(1).float().cpu())
-            random.append(torch.cat(rows))
-    except UnspanError:
+    random = _answers_of_random_networks(case)
+    if not random:
         return []
     forgotten = {
         name: case.test[name].rows(before.forget).logits
@@ -170,6 +154,23 @@ def _zrf(case: Case) -> list[ScoreRow]:
         },
         random,
     )
+
+
+def _answers_of_random_networks(case: Case) -> list[Tensor]:
+    """Scores `[n, C]` of three networks with random weights; none where such networks give none."""
+    example = first_rows(case.inputs, 2)
+    try:
+        networks = [
+            subject(f"random {seed}", random_weights(case.subjects[0].model, 1000 + seed), example)
+            for seed in range(3)
+        ]
+        found, *_ = collect(
+            networks, case.parts.test_forget, None, case.run, case.cache, "networks never trained"
+        )
+    except UnspanError:  # features that are not finite with random weights
+        return []
+    scores = [found[one.name].logits for one in networks]
+    return [one for one in scores if one is not None]
 
 
 def _stability(case: Case) -> list[ScoreRow]:

@@ -12,14 +12,16 @@ from torch.utils.data import Subset
 from unspan.audit_record.record import AttackResult
 from unspan.audit_record.vocabulary import Verdict
 from unspan.auditing.case import Case
-from unspan.auditing.collect import Subject
-from unspan.auditing.sweep import changed, layer_outputs, layers, without_eraser
+from unspan.auditing.collect import Subject, collect
+from unspan.auditing.sweep import by_layer, changed, layer_reader, layers, without_eraser
 from unspan.auditing.verdict_rule import overall
 from unspan.metrics.identity import AttackId, AttackKind
 from unspan.metrics.linear import linear_probe
 from unspan.metrics.score import Reading
 
 _FIT, _TEST = 5000, 2000  # samples of the sweep, which passes them through every model once more
+_KNOWN = "earlier layers, what the attacker knows"
+_JUDGED = "earlier layers, what he is judged on"
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class WhiteBox:
 def white_box(case: Case) -> WhiteBox:
     """Compare weights, take the eraser off, and probe up to three earlier layers of all models."""
     before, after = case.subjects
-    references, parts, run = case.others, case.parts, case.run
+    references = case.others
     same = [name for name, _ in before.model.named_parameters()] == [
         name for name, _ in after.model.named_parameters() if not name.endswith("unspan")
     ]
@@ -52,29 +54,7 @@ def white_box(case: Case) -> WhiteBox:
     names = layers(before, case.inputs)
     if not names or any(_missing(one, names) for one in (after, *references)):
         return WhiteBox(different, recovered)
-    readings: dict[str, dict[str, Reading]] = {name: {} for name in names}
-    for number, one in enumerate((before, after, *references)):
-        run.report("earlier layers", number, 2 + len(references))
-        fit = layer_outputs(
-            one,
-            names,
-            _some(parts.fit_forget, _FIT // 10),
-            _some(parts.fit_retain, _FIT - _FIT // 10),
-            run,
-        )
-        test = layer_outputs(
-            one,
-            names,
-            _some(parts.test_forget, _TEST // 2),
-            _some(parts.test_retain, _TEST // 2),
-            run,
-        )
-        for name in names:
-            readings[name][one.name] = replace(
-                linear_probe(fit[name], test[name], run.seed),
-                attack=f"linear probe at {name}",
-                identity=AttackId(AttackKind.LINEAR_AT_LAYER, layer=name),
-            )
+    readings = _readings_by_layer(case, names)
     decision = overall(
         [readings[name]["before"] for name in names],
         [readings[name]["after"] for name in names],
@@ -84,6 +64,43 @@ def white_box(case: Case) -> WhiteBox:
     )
     verdicts = sorted(decision.attacks, key=lambda one: names.index(str(one.identity.layer)))
     return WhiteBox(different, recovered, decision.verdict, verdicts)
+
+
+def _readings_by_layer(case: Case, names: Sequence[str]) -> dict[str, dict[str, Reading]]:
+    """What a linear probe reads at each layer, of each model."""
+    everyone = [*case.subjects, *case.others]
+    parts, reader = case.parts, layer_reader(names)
+    fit, *_ = collect(
+        everyone,
+        _some(parts.fit_forget, _FIT // 10),
+        _some(parts.fit_retain, _FIT - _FIT // 10),
+        case.run,
+        case.cache,
+        _KNOWN,
+        reader,
+    )
+    test, *_ = collect(
+        everyone,
+        _some(parts.test_forget, _TEST // 2),
+        _some(parts.test_retain, _TEST // 2),
+        case.run,
+        case.cache,
+        _JUDGED,
+        reader,
+    )
+    readings: dict[str, dict[str, Reading]] = {name: {} for name in names}
+    for number, one in enumerate(everyone):
+        case.run.report("earlier layers", number, len(everyone))
+        known, tested = (
+            by_layer(found[one.name], one, names, case.inputs) for found in (fit, test)
+        )
+        for name in names:
+            readings[name][one.name] = replace(
+                linear_probe(known[name], tested[name], case.run.seed),
+                attack=f"linear probe at {name}",
+                identity=AttackId(AttackKind.LINEAR_AT_LAYER, layer=name),
+            )
+    return readings
 
 
 def _missing(one: Subject, names: Sequence[str]) -> bool:
