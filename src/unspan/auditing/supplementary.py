@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import TensorDataset
 
 from unspan.artifact.deletion import Record, record_of
 from unspan.audit_record.record import ScoreRow
@@ -19,11 +20,11 @@ from unspan.data.inputs import first_rows
 from unspan.data.loading import batches
 from unspan.erasers import Projection
 from unspan.errors import UnspanError
-from unspan.extraction import arranged, eval_mode, head_parameters, read
+from unspan.extraction import head_parameters
 from unspan.metrics.identity import ScoreKind
 from unspan.metrics.leakage import null_directions
 from unspan.metrics.score import Reading
-from unspan.metrics.stability import MIRROR, disturbed, instability
+from unspan.metrics.stability import MIRROR, NOISE, instability, noise_for
 from unspan.run import Run
 
 _NOISY = 500  # samples of each kind for the instability attack
@@ -179,47 +180,37 @@ def _stability(case: Case) -> list[ScoreRow]:
     """
     if not (isinstance(case.inputs, Tensor) and case.inputs.is_floating_point()):
         return []
-    kept = {"forget": case.parts.test_forget, "retain": case.parts.test_retain}
-    inputs = {
-        kind: torch.cat(
-            [batch.inputs[: len(batch)] for batch in batches(data, _limited(case.run), shard=False)]
+    forget, retain = _first(case, case.parts.test_forget), _first(case, case.parts.test_retain)
+    x = torch.cat([forget, retain])
+    marks = case.test["before"].forget
+    rows = torch.cat([marks.nonzero()[: len(forget), 0], (~marks).nonzero()[: len(retain), 0]])
+    noisy = _features_of(case, x + noise_for(x, seed=case.run.seed), len(forget), NOISE)
+    altered = [(ScoreKind.NOISE, NOISE, noisy)]
+    if x.ndim == 4:
+        altered.append(
+            (ScoreKind.MIRROR, MIRROR, _features_of(case, x.flip(3), len(forget), MIRROR))
         )
-        for kind, data in kept.items()
-    }
-    x = torch.cat([inputs["forget"], inputs["retain"]])
-    mark = torch.arange(len(x)) < len(inputs["forget"])
-    rows = []
+    found = []
     for one in (*case.subjects, *case.others):
-        with eval_mode(one.model):
-            clean, noisy = disturbed(partial(_features, one), x, seed=case.run.seed)
-            mirrored = (
-                torch.cat([_features(one, part.flip(3)).flatten(1) for part in x.split(256)])
-                if x.ndim == 4
-                else None
-            )
-        rows.append(
-            scores.row(
-                ScoreGroup.STABILITY,
-                one.name,
-                instability(clean, noisy, mark).score("test"),
-                ScoreKind.NOISE,
-            )
-        )
-        if mirrored is not None:
-            rows.append(
-                scores.row(
-                    ScoreGroup.STABILITY,
-                    one.name,
-                    instability(clean, mirrored, mark, MIRROR).score("test"),
-                    ScoreKind.MIRROR,
-                )
-            )
-    return rows
+        clean = case.test[one.name].features[rows]
+        for kind, attack, features in altered:
+            score = instability(clean, features[one.name], marks[rows], attack).score("test")
+            found.append(scores.row(ScoreGroup.STABILITY, one.name, score, kind))
+    return found
 
 
-def _features(one: Subject, batch: Tensor) -> Tensor:
-    with arranged(one.model, batch) as inputs:
-        return read(one.model, one.feature_layer, inputs)[0].float().cpu()
+def _first(case: Case, data: Any) -> Tensor:
+    """Inputs of the first samples."""
+    some = batches(data, _limited(case.run), shard=False)
+    return torch.cat([batch.inputs[: len(batch)] for batch in some])
+
+
+def _features_of(case: Case, x: Tensor, forgotten: int, stage: str) -> dict[str, Tensor]:
+    """Features of altered inputs by model, the first `forgotten` rows of the request."""
+    everyone = [*case.subjects, *case.others]
+    parts = TensorDataset(x[:forgotten]), TensorDataset(x[forgotten:])
+    found, *_ = collect(everyone, *parts, case.run, case.cache, stage)
+    return {name: one.features for name, one in found.items()}
 
 
 def tell(run: Run, name: str, stage: str) -> None:

@@ -87,9 +87,7 @@ def by_layer(
         few = place(first_rows(inputs, 2), input_like(one.model, first_rows(inputs, 2)))
         widths = [part.shape[1] for part in _layers_of(one, names, few)]
     parts = outputs.features.split(widths, 1)
-    return {
-        name: replace(outputs, features=part) for name, part in zip(names, parts, strict=True)
-    }
+    return {name: replace(outputs, features=part) for name, part in zip(names, parts, strict=True)}
 
 
 def _layers_of(one: Subject, names: Sequence[str], inputs: Any) -> list[Tensor]:

@@ -1,8 +1,8 @@
 """Modules that two models have in common, run once for both.
 
 An eraser is often all that differs between two models: what comes before it then gives the same
-tensors to the last bit, and needs no second computation. Every module that differs runs, and so does
-everything behind it whose inputs differ.
+tensors to the last bit, and needs no second computation. Every module that differs runs, and so
+does everything behind it whose inputs differ.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What two models have in common runs once, and either model still gives its own outputs to the bit."""
+"""What two models share runs once, and either model still gives its own outputs to the bit."""
 
 import copy
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 
-
 from unspan.errors import DataError, UsageError
 from unspan.metrics.binary_logistic import fit_logistic
 from unspan.metrics.member_rate import _named_by_support, entropy, member_rate
