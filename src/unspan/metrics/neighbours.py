@@ -18,7 +18,6 @@ from unspan.metrics.score import Reading, auc_reading
 
 RETAINED = 2000  # retained test samples asked, drawn by the seed
 _QUERIES, _ROWS = 512, 4096  # a block of scores is 8 MiB
-_GROUPS = 256  # of columns, when the largest of a row are sought
 # candidates beyond k that float32 rounding may have misplaced; the order among them is found in
 # float64
 _SPARE = 12
@@ -117,9 +116,9 @@ def neighbours(features: Tensor, rows: Tensor, asked: Tensor, k: int, *, cosine:
         where = torch.zeros(len(part), 0, dtype=torch.int64)
         for index, block, length in blocks or _prepared(features, rows, centre, cosine):
             score = torch.addmm(-length / 2, towards, block.mT)  # larger is nearer
-            columns = _largest(score, min(width, score.shape[1]))
-            best = torch.cat([best, score.gather(1, columns)], 1)
-            where = torch.cat([where, index[columns]], 1)
+            top = score.topk(min(width, score.shape[1]), 1)
+            best = torch.cat([best, top.values], 1)
+            where = torch.cat([where, index[top.indices]], 1)
             kept = best.topk(min(width, best.shape[1]), 1)
             best = kept.values
             where = where.gather(1, kept.indices)
@@ -132,23 +131,6 @@ def neighbours(features: Tensor, rows: Tensor, asked: Tensor, k: int, *, cosine:
             )
         )
     return torch.cat(result)
-
-
-def _largest(score: Tensor, count: int) -> Tensor:
-    """Columns `[m, count]` of the largest entries of each row, in no order.
-
-    As `topk`, in less time: the largest `count` entries lie in the `count` groups of columns whose
-    maxima are largest.
-    """
-    size, rest = divmod(score.shape[1], _GROUPS)
-    if rest or size < 2 or count >= _GROUPS // 2:
-        return score.topk(count, 1, sorted=False).indices
-    grouped = score.view(len(score), size, _GROUPS)  # group g: columns g, g + _GROUPS, ...
-    chosen = grouped.amax(1).topk(count, 1, sorted=False).indices
-    columns = chosen[:, None] + _GROUPS * torch.arange(size)[:, None]
-    columns = columns.flatten(1)
-    best = score.gather(1, columns).topk(count, 1, sorted=False).indices
-    return columns.gather(1, best)
 
 
 def _prepared(
