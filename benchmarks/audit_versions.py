@@ -4,7 +4,7 @@
       python:unspan.zoo:AllCNN ERASED --weights W --reference R --data DATA
 
 What follows the options is what `unspan audit` is given, without --out and --cache. Both versions
-start at the same time, on one thread each, so that other load hits both alike; compared is CPU time.
+start at the same time, on one thread each, so other load hits both alike. Compared is CPU time.
 Both read the same erased model. The first audit of a version fills its cache, the second reads
 it.
 """

@@ -66,7 +66,7 @@ def minimise(
     taken = float("inf")
     spent = 0
     count = max(_CURVATURE, 4 * problem.features.shape[1])
-    worth = count * problem.features.shape[1] / (8 * len(problem.labels))  # products
+    worth = problem.factor_worth(count)
     if start is not None:
         theta = start
         value, gradient = problem.evaluate(theta, penalty, torch.float64, chances)
