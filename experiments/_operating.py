@@ -21,7 +21,7 @@ from torch.utils.data import TensorDataset
 import unspan
 from unspan.auditing import views
 from unspan.auditing.attack_split import Parts, parts
-from unspan.auditing.collect import Subject, collect, subject
+from unspan.auditing.collect import OVER_VIEWS, Subject, collect, subject
 from unspan.auditing.controls import head_edit
 from unspan.auditing.reference import random_weights
 from unspan.auditing.single_samples import sample_attack
@@ -170,7 +170,7 @@ def _outputs(one: Subject, given: Parts, run: Run, cache: Path) -> tuple[Outputs
     found = [collect([one], *part, run, cache, "")[0]["model"] for part in (known, judged)]
     for part, counts in ((known, views.KNOWN), (judged, views.JUDGED)):
         few = [views.some(data, count) for data, count in zip(part, counts, strict=True)]
-        found.append(collect([one], *few, run, cache, "", over_views=True)[0]["model"])
+        found.append(collect([one], *few, run, cache, "", OVER_VIEWS)[0]["model"])
     return tuple(found)
 
 

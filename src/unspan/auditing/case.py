@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -71,6 +72,7 @@ class Case:
     Attributes:
         request: what was to be forgotten.
         run: device, batch size, seed, progress.
+        cache: folder of outputs; None where only outputs were given.
         models: and the samples they are tried on; None where only outputs were given.
         held_out: what he is judged on was never trained on by the original.
         unseen_retained: the retained samples of it were not.
@@ -89,6 +91,7 @@ class Case:
 
     request: Asked
     run: Run
+    cache: Path | None
     models: Models | None
     held_out: bool
     unseen_retained: bool

@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from unspan.data.loading import batches, size_of
 from unspan.data.request import digests_of
 from unspan.errors import DataError, OutputError
 from unspan.extraction import (
+    EqualModules,
     FeatureLayer,
     Pool,
     arranged,
@@ -40,7 +41,7 @@ from unspan.metrics.outputs import Outputs
 from unspan.run import Run
 from unspan.system.digests import state_hash
 
-_VERSION = 3  # of the files in the cache
+_VERSION = 2  # of the files in the cache
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,19 @@ class Subject:
     model: nn.Module
     feature_layer: FeatureLayer
     digest: str
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What is read of a model in a pass.
+
+    Attributes:
+        name: tells it apart in the cache; empty for features and scores.
+        read: from a model and a batch to `[n, d]` and scores `[n, C]` or None, float32 on the CPU.
+    """
+
+    name: str
+    read: Callable[[Subject, Batch], tuple[Tensor, Tensor | None]]
 
 
 def subject(
@@ -105,7 +119,7 @@ def collect(
     run: Run,
     cache: Path,
     stage: str,
-    over_views: bool = False,
+    reader: Reader | None = None,
 ) -> tuple[dict[str, Outputs], str, set[bytes]]:
     """Outputs of every subject on the forget rows, then the retain rows, of one split.
 
@@ -118,7 +132,7 @@ def collect(
         run: device, batch size.
         cache: folder of the cache; created, readable by its owner only.
         stage: name for the progress display.
-        over_views: outputs are means over ten views of each image, see `views`.
+        reader: what is read of a model; None for features and scores.
 
     Returns:
         Outputs by subject name, the digest of the data, and the digests of its samples.
@@ -128,7 +142,8 @@ def collect(
         OutputError: the cache cannot be written.
     """
     data, samples = _data_digest([forget, retain], run)
-    folders = {one.name: cache / _key(one, data, run, over_views) for one in subjects}
+    reader = reader or Reader("", _outputs)
+    folders = {one.name: cache / _key(one, data, run, reader.name) for one in subjects}
     absent = {
         folders[one.name]: one
         for one in subjects
@@ -144,7 +159,7 @@ def collect(
                 run,
                 {one.name: folders[one.name] for one in missing},
                 stage,
-                over_views,
+                reader,
             )
         except OSError as error:
             raise OutputError(
@@ -154,20 +169,17 @@ def collect(
     return {one.name: _open(folders[one.name]) for one in subjects}, data, samples
 
 
-def _key(one: Subject, data: str, run: Run, over_views: bool) -> str:
-    content = json.dumps(
-        [
-            _VERSION,
-            over_views,
-            type(one.model).__qualname__,
-            one.digest,
-            one.feature_layer.to_dict(),
-            data,
-            run.batch_size,
-            torch.__version__,
-        ],
-        sort_keys=True,
-    )
+def _key(one: Subject, data: str, run: Run, what: str) -> str:
+    parts = [
+        _VERSION,
+        type(one.model).__qualname__,
+        one.digest,
+        one.feature_layer.to_dict(),
+        data,
+        run.batch_size,
+        torch.__version__,
+    ]
+    content = json.dumps([*parts, what] if what else parts, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
@@ -204,7 +216,7 @@ def _measure(
     run: Run,
     folders: dict[str, Path],
     stage: str,
-    over_views: bool,
+    reader: Reader,
 ) -> None:
     """Outputs of all subjects in one pass, from the first row that one of them lacks."""
     sizes = [0 if part is None else size_of(part, run) for part in parts]
@@ -217,11 +229,13 @@ def _measure(
         for one in subjects:
             partial[one.name] = Partial(folders[one.name], n)
         start = min(one.done for one in partial.values())
+        together = EqualModules([one.model for one in subjects])
         for rows, gone, batch in _rows(parts, [size or 0 for size in sizes], start, run):
-            for one in subjects:
-                if rows.stop > partial[one.name].done:
-                    outputs = _outputs(one, batch, over_views)
-                    partial[one.name].write(rows, *outputs, batch.labels, gone)
+            with together.one_batch():
+                for one in subjects:
+                    if rows.stop > partial[one.name].done:
+                        outputs = reader.read(one, batch)
+                        partial[one.name].write(rows, *outputs, batch.labels, gone)
             run.report(stage, rows.stop, n)
         for done in partial.values():
             done.publish()
@@ -256,9 +270,11 @@ def _rows(
                 yield rows, is_forget, batch
 
 
-def _outputs(one: Subject, batch: Batch, over_views: bool) -> tuple[Tensor, Tensor | None]:
-    if not over_views:
-        return _answers(one, batch, batch.inputs)
+def _outputs(one: Subject, batch: Batch) -> tuple[Tensor, Tensor | None]:
+    return _answers(one, batch, batch.inputs)
+
+
+def _over_views(one: Subject, batch: Batch) -> tuple[Tensor, Tensor | None]:
     found = [_answers(one, batch, change(batch.inputs)) for change in VIEWS]
     scores = [told for _, told in found if told is not None]
     return mean_of([features for features, _ in found], scores)
@@ -277,6 +293,10 @@ def _answers(one: Subject, batch: Batch, given: Any) -> tuple[Tensor, Tensor | N
         )
     scores = scores_at(one.model, one.feature_layer, features, output)
     return features, None if scores is None else scores[: len(batch)].float().cpu()
+
+
+OVER_VIEWS = Reader("ten views of an image", _over_views)
+"""Means over ten views of each image, see `auditing.views`."""
 
 
 def _open(folder: Path) -> Outputs:

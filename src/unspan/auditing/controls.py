@@ -17,11 +17,12 @@ from unspan.auditing.verdict_rule import ROOM, overall
 from unspan.metrics.identity import AttackId, AttackKind
 from unspan.metrics.linear import fit_linear
 from unspan.metrics.outputs import Outputs
-from unspan.metrics.probes import CHUNK, names_forgotten, share_reading
+from unspan.metrics.probes import CHUNK, names_forgotten, share_reading, stratified
 from unspan.metrics.score import Reading
 from unspan.report.formatting import measured, percent
 
 _PERMUTATIONS = 10
+_PERMUTED = 10_000  # rows of a probe on permuted labels: more rows would find nothing as well
 
 
 def head_edit(outputs: Outputs, classes: Sequence[int]) -> Outputs:
@@ -121,7 +122,8 @@ def permuted(fit: Outputs, test: Outputs, seed: int) -> Reading:
     One alone says little: a compact class is given to whichever label chance made its most frequent
     one.
     """
-    each = torch.stack([_permuted(fit, test, seed + i) for i in range(_PERMUTATIONS)])
+    some = fit.rows(stratified(fit.labels, _PERMUTED, seed)) if len(fit) > _PERMUTED else fit
+    each = torch.stack([_permuted(some, test, seed + i) for i in range(_PERMUTATIONS)])
     hit = (each == test.labels).double().mean(0)
     named = names_forgotten(each, test).double().mean(0)
     found = share_reading("linear probe on permuted labels", hit, test, named)

@@ -26,7 +26,7 @@ from unspan.metrics.similarity import class_cosine, weight_change
 if TYPE_CHECKING:
     from unspan.auditing.case import Case
 
-_POINTS = 800  # samples of an embedding
+_POINTS = 400  # samples of an embedding; t-SNE costs seconds, and the picture is small
 _FEWEST = 50  # of them
 _SHOWN = 20  # classes of a matrix that can still be read
 

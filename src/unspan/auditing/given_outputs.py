@@ -88,6 +88,7 @@ def case_of_outputs(
     return Case(
         request=Asked("class" if classes else "samples", tuple(named), tuple(classes)),
         run=run,
+        cache=None,
         models=None,
         held_out=True,
         unseen_retained=True,

@@ -23,7 +23,7 @@ from unspan.auditing.case import (
     random_reference,
     with_pixels,
 )
-from unspan.auditing.collect import Subject, collect, subject
+from unspan.auditing.collect import OVER_VIEWS, Subject, collect, subject
 from unspan.auditing.steps import JUDGED, JUDGED_VIEWS, KNOWN, KNOWN_VIEWS
 from unspan.data.inputs import first_rows
 from unspan.data.loading import batches, peek
@@ -113,6 +113,7 @@ def open_case(
     return Case(
         request=Asked(request.kind, tuple(map(str, request.selector)), request.classes),
         run=run,
+        cache=cache,
         models=models,
         held_out=given.held_out,
         unseen_retained=given.unseen,
@@ -147,7 +148,7 @@ def _views(
     def averaged(forget: Any, retain: Any, counts: tuple[int, int], stage: Step) -> Any:
         run.begin(stage)
         parts = (views.some(forget, counts[0]), views.some(retain, counts[1]))
-        return collect(everyone, *parts, run, cache, str(stage), over_views=True)[0]
+        return collect(everyone, *parts, run, cache, str(stage), OVER_VIEWS)[0]
 
     return (
         averaged(given.fit_forget, given.fit_retain, views.KNOWN, KNOWN_VIEWS),

@@ -79,18 +79,24 @@ class Partial:
             self._save()
 
     def publish(self) -> None:
-        """Everything is written: move the folder to its place."""
+        """Everything is written: move the folder to its place.
+
+        What tells how far the measurement came goes last, so that a kill at any point leaves a
+        folder that is taken up again or one that is finished.
+        """
         self._save()
         self._arrays.clear()
         (self._folder / "done.json").write_text(json.dumps({"rows": self._n}), "utf-8")
-        for name in (_PROGRESS, _LOCK):
-            (self._folder / name).unlink(missing_ok=True)
         try:
             os.rename(self._folder, self._target)
         except OSError:
-            if not (self._target / "done.json").is_file():  # a broken folder, no faster process
-                shutil.rmtree(self._target, ignore_errors=True)
-                os.rename(self._folder, self._target)
+            if (self._target / "done.json").is_file():  # another process was faster
+                shutil.rmtree(self._folder, ignore_errors=True)
+                return
+            shutil.rmtree(self._target, ignore_errors=True)  # a broken folder
+            os.rename(self._folder, self._target)
+        for name in (_PROGRESS, _LOCK):
+            (self._target / name).unlink(missing_ok=True)
 
     def close(self, *, keep: bool = True) -> None:
         """Let go of the files; what is not finished stays for the next process if `keep`."""

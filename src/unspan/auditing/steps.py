@@ -19,6 +19,7 @@ class Work(TextEnum):
     SIGNATURE = "output signature"
     VIEWS = "altered copies"
     VIEWS_OUTPUTS = "outputs of altered copies"
+    LAYERS_OUTPUTS = "outputs of earlier layers"
     LAYERS = "earlier layers"
     SCORES = "other scores"
     UNTRAINED = "three untrained networks"
@@ -33,6 +34,8 @@ KNOWN = Step(Work.OUTPUTS, "known data")
 JUDGED = Step(Work.OUTPUTS, "test data")
 KNOWN_VIEWS = Step(Work.VIEWS_OUTPUTS, "known data")
 JUDGED_VIEWS = Step(Work.VIEWS_OUTPUTS, "test data")
+LAYERS_KNOWN = Step(Work.LAYERS_OUTPUTS, "known data")
+LAYERS_JUDGED = Step(Work.LAYERS_OUTPUTS, "test data")
 _ON_CLASS = (Work.LINEAR, Work.NEIGHBOURS, Work.MLP, Work.FEW_SHOT, Work.SIGNATURE)
 _ON_GROUP = (Work.LINEAR, Work.SIGNATURE)
 _SHOWN = {"before": "original", "after": "erased model"}
@@ -67,10 +70,10 @@ def planned(
         *((KNOWN, JUDGED) if models else ()),
         *((KNOWN_VIEWS, JUDGED_VIEWS) if images else ()),
         *(one for name in names for one in _attacks_on(name, attacks, images and name in networks)),
+        *((LAYERS_KNOWN, LAYERS_JUDGED) if models else ()),
         *(step(Work.LAYERS, name) for name in networks if models),
         *(step(Work.SCORES, name) for name in networks),
-        *((step(Work.UNTRAINED),) if models else ()),
-        *(step(Work.STABILITY, name) for name in networks if models),
+        *((step(Work.UNTRAINED), step(Work.STABILITY)) if models else ()),
         *((step(Work.SAMPLES),) if retrained else ()),
         *((step(Work.STRETCHED), step(Work.PERMUTED)) if by_class else ()),
         step(Work.FIGURES),

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import TensorDataset
 
 from unspan.artifact.deletion import Record, record_of
 from unspan.audit_record.record import ScoreRow
 from unspan.audit_record.vocabulary import ReferenceKind, ScoreGroup
 from unspan.auditing import feature_scores, published, scores
 from unspan.auditing.case import Case, Models
-from unspan.auditing.collect import Subject, subject
+from unspan.auditing.collect import Subject, collect, subject
 from unspan.auditing.reference import random_weights
 from unspan.auditing.steps import Work, step
 from unspan.data.inputs import first_rows
 from unspan.data.loading import batches
 from unspan.erasers import Projection
 from unspan.errors import UnspanError
-from unspan.extraction import arranged, eval_mode, head_parameters, logits_of, read
+from unspan.extraction import head_parameters
 from unspan.metrics.identity import ScoreKind
 from unspan.metrics.leakage import null_directions
+from unspan.metrics.outputs import Outputs
 from unspan.metrics.score import Reading
-from unspan.metrics.stability import disturbed, instability
+from unspan.metrics.stability import NOISE, instability, noise_for
 from unspan.run import Run
 
 _NOISY = 500  # samples of each kind for the instability attack
@@ -143,24 +146,8 @@ def _zrf(case: Case, models: Models) -> list[ScoreRow]:
     if before.logits is None:
         return []
     case.run.begin(step(Work.UNTRAINED))
-    random = []
-    try:
-        for seed in range(3):
-            one = subject(
-                f"random {seed}",
-                random_weights(models.before.model, 1000 + seed),
-                first_rows(models.inputs, 2),
-            )
-            rows = []
-            for batch in batches(models.parts.test_forget, case.run, shard=False):
-                with eval_mode(one.model), arranged(one.model, batch.inputs) as inputs:
-                    output = read(one.model, one.feature_layer, inputs)[1]
-                logits = logits_of(output)
-                if logits is None:
-                    return []
-                rows.append(logits[: len(batch)].flatten(1).float().cpu())
-            random.append(torch.cat(rows))
-    except UnspanError:
+    random = _answers_of_random_networks(case, models)
+    if not random:
         return []
     forgotten = {
         name: case.test[name].rows(before.forget).logits
@@ -177,38 +164,54 @@ def _zrf(case: Case, models: Models) -> list[ScoreRow]:
     )
 
 
+def _answers_of_random_networks(case: Case, models: Models) -> list[Tensor]:
+    """Scores `[n, C]` of three networks with random weights; none where such networks give none."""
+    example = first_rows(models.inputs, 2)
+    try:
+        networks = [
+            subject(f"random {seed}", random_weights(models.before.model, 1000 + seed), example)
+            for seed in range(3)
+        ]
+        found = _collected(case, networks, models.parts.test_forget, None, Work.UNTRAINED)
+    except UnspanError:  # features that are not finite with random weights
+        return []
+    scores = [found[one.name].logits for one in networks]
+    return [one for one in scores if one is not None]
+
+
 def _stability(case: Case, models: Models) -> list[ScoreRow]:
     """Do features of forgotten samples move more than others under tiny noise on the input?"""
     if not (isinstance(models.inputs, Tensor) and models.inputs.is_floating_point()):
         return []
-    kept = {"forget": models.parts.test_forget, "retain": models.parts.test_retain}
-    inputs = {
-        kind: torch.cat(
-            [batch.inputs[: len(batch)] for batch in batches(data, _limited(case.run), shard=False)]
-        )
-        for kind, data in kept.items()
-    }
-    x = torch.cat([inputs["forget"], inputs["retain"]])
-    mark = torch.arange(len(x)) < len(inputs["forget"])
-    rows = []
-    for one in (models.before, models.after, *models.others):
-        case.run.begin(step(Work.STABILITY, one.name))
-        with eval_mode(one.model):
-            clean, noisy = disturbed(partial(_features, one), x, seed=case.run.seed)
-        rows.append(
-            scores.row(
-                ScoreGroup.STABILITY,
-                one.name,
-                instability(clean, noisy, mark).score("test"),
-                ScoreKind.NOISE,
-            )
-        )
-    return rows
+    parts, everyone = models.parts, [models.before, models.after, *models.others]
+    forget, retain = _first(case, parts.test_forget), _first(case, parts.test_retain)
+    x = torch.cat([forget, retain])
+    marks = case.test["before"].forget
+    rows = torch.cat([marks.nonzero()[: len(forget), 0], (~marks).nonzero()[: len(retain), 0]])
+    noisy = x + noise_for(x, seed=case.run.seed)
+    asked, others = TensorDataset(noisy[: len(forget)]), TensorDataset(noisy[len(forget) :])
+    case.run.begin(step(Work.STABILITY))
+    moved = _collected(case, everyone, asked, others, Work.STABILITY)
+    found = []
+    for one in everyone:
+        clean = case.test[one.name].features[rows]
+        score = instability(clean, moved[one.name].features, marks[rows], NOISE).score("test")
+        found.append(scores.row(ScoreGroup.STABILITY, one.name, score, ScoreKind.NOISE))
+    return found
 
 
-def _features(one: Subject, batch: Tensor) -> Tensor:
-    with arranged(one.model, batch) as inputs:
-        return read(one.model, one.feature_layer, inputs)[0].float().cpu()
+def _first(case: Case, data: Any) -> Tensor:
+    """Inputs of the first samples."""
+    some = batches(data, _limited(case.run), shard=False)
+    return torch.cat([batch.inputs[: len(batch)] for batch in some])
+
+
+def _collected(
+    case: Case, networks: Sequence[Subject], forget: Any, retain: Any, work: Work
+) -> dict[str, Outputs]:
+    """Outputs of networks by name, kept in the cache."""
+    assert case.cache is not None
+    return collect(networks, forget, retain, case.run, case.cache, str(work))[0]
 
 
 def _limited(run: Run) -> Run:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from unspan.artifact.deletion import record_of
-from unspan.auditing.collect import Subject
-from unspan.data.inputs import place
-from unspan.data.loading import batches
+from unspan.auditing.collect import Reader, Subject
+from unspan.data.batch import Batch
+from unspan.data.inputs import first_rows, place
 from unspan.extraction import CHILD, arranged, detach, eval_mode, forward, input_like, read
 from unspan.metrics.outputs import Outputs
 from unspan.models.copying import copied
-from unspan.run import Run
 
 _LAYERS = 3
 
@@ -61,13 +61,37 @@ def layers(one: Subject, inputs: Any) -> list[str]:
     )
 
 
-def layer_outputs(
-    one: Subject, names: Sequence[str], forget: Any, retain: Any, run: Run
+def layer_reader(names: Sequence[str]) -> Reader:
+    """Reads pooled outputs of modules (mean over positions or tokens), side by side."""
+
+    def read_layers(one: Subject, batch: Batch) -> tuple[Tensor, None]:
+        with eval_mode(one.model), arranged(one.model, batch.inputs) as inputs:
+            found = _layers_of(one, names, inputs)
+        return torch.cat([part[: len(batch)].float().cpu() for part in found], 1), None
+
+    return Reader("layers " + ", ".join(names), read_layers)
+
+
+def by_layer(
+    outputs: Outputs, one: Subject, names: Sequence[str], inputs: Any
 ) -> dict[str, Outputs]:
-    """Pooled outputs of modules (mean over positions or tokens), forget rows first."""
-    rows: dict[str, list[Tensor]] = {name: [] for name in names}
-    labels: list[Tensor] = []
-    marks: list[Tensor] = []
+    """What `layer_reader` read of a model, layer by layer.
+
+    Args:
+        outputs: pooled outputs of all layers side by side.
+        one: the model.
+        names: of the layers.
+        inputs: some samples, which tell how wide the layers are.
+    """
+    with eval_mode(one.model):
+        few = place(first_rows(inputs, 2), input_like(one.model, first_rows(inputs, 2)))
+        widths = [part.shape[1] for part in _layers_of(one, names, few)]
+    parts = outputs.features.split(widths, 1)
+    return {name: replace(outputs, features=part) for name, part in zip(names, parts, strict=True)}
+
+
+def _layers_of(one: Subject, names: Sequence[str], inputs: Any) -> list[Tensor]:
+    """Pooled outputs `[n, d]` of modules in one forward pass."""
     seen: dict[str, Tensor] = {}
     handles = [
         one.model.get_submodule(name).register_forward_hook(
@@ -76,25 +100,11 @@ def layer_outputs(
         for name in names
     ]
     try:
-        with eval_mode(one.model):
-            for is_forget, part in ((True, forget), (False, retain)):
-                for batch in batches(part, run, shard=False):
-                    with arranged(one.model, batch.inputs) as inputs:
-                        forward(one.model, inputs)
-                    for name in names:
-                        rows[name].append(_pooled(seen[name])[: len(batch)].float().cpu())
-                    labels.append(
-                        batch.labels if batch.labels is not None else torch.full((len(batch),), -1)
-                    )
-                    marks.append(torch.full((len(batch),), is_forget))
+        forward(one.model, inputs)
     finally:
         for handle in handles:
             handle.remove()
-    y, f = torch.cat(labels), torch.cat(marks)
-    return {
-        name: Outputs(features=torch.cat(rows[name]), logits=None, labels=y, forget=f)
-        for name in names
-    }
+    return [_pooled(seen[name]) for name in names]
 
 
 def _pooled(out: Tensor) -> Tensor:

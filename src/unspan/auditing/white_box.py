@@ -11,16 +11,20 @@ from torch.utils.data import Subset
 
 from unspan.audit_record.record import AttackResult
 from unspan.audit_record.vocabulary import Verdict
-from unspan.auditing.case import Case
-from unspan.auditing.collect import Subject
-from unspan.auditing.steps import Work, step
-from unspan.auditing.sweep import changed, layer_outputs, layers, without_eraser
+from unspan.auditing.case import Case, Models
+from unspan.auditing.collect import Subject, collect
+from unspan.auditing.steps import LAYERS_JUDGED, LAYERS_KNOWN, Work, step
+from unspan.auditing.sweep import by_layer, changed, layer_reader, layers, without_eraser
 from unspan.auditing.verdict_rule import overall
 from unspan.metrics.identity import AttackId, AttackKind
 from unspan.metrics.linear import linear_probe
+from unspan.metrics.outputs import Outputs
 from unspan.metrics.score import Reading
+from unspan.system.steps import Step
 
 _FIT, _TEST = 5000, 2000  # samples of the sweep, which passes them through every model once more
+_KNOWN = "earlier layers, what the attacker knows"
+_JUDGED = "earlier layers, what he is judged on"
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,8 @@ def white_box(case: Case) -> WhiteBox:
     """Compare weights, take the eraser off, and probe up to three earlier layers of all models."""
     if case.models is None:
         return WhiteBox(None, None)
-    models, run = case.models, case.run
-    before, after, references, parts = models.before, models.after, models.others, models.parts
+    models = case.models
+    before, after, references = models.before, models.after, models.others
     same = [name for name, _ in before.model.named_parameters()] == [
         name for name, _ in after.model.named_parameters() if not name.endswith("unspan")
     ]
@@ -55,29 +59,7 @@ def white_box(case: Case) -> WhiteBox:
     names = layers(before, models.inputs)
     if not names or any(_missing(one, names) for one in (after, *references)):
         return WhiteBox(different, recovered)
-    readings: dict[str, dict[str, Reading]] = {name: {} for name in names}
-    for one in (before, after, *references):
-        run.begin(step(Work.LAYERS, one.name))
-        fit = layer_outputs(
-            one,
-            names,
-            _some(parts.fit_forget, _FIT // 10),
-            _some(parts.fit_retain, _FIT - _FIT // 10),
-            run,
-        )
-        test = layer_outputs(
-            one,
-            names,
-            _some(parts.test_forget, _TEST // 2),
-            _some(parts.test_retain, _TEST // 2),
-            run,
-        )
-        for name in names:
-            readings[name][one.name] = replace(
-                linear_probe(fit[name], test[name], run.seed),
-                attack=f"linear probe at {name}",
-                identity=AttackId(AttackKind.LINEAR_AT_LAYER, layer=name),
-            )
+    readings = _readings_by_layer(case, models, names)
     decision = overall(
         [readings[name]["before"] for name in names],
         [readings[name]["after"] for name in names],
@@ -87,6 +69,43 @@ def white_box(case: Case) -> WhiteBox:
     )
     verdicts = sorted(decision.attacks, key=lambda one: names.index(str(one.identity.layer)))
     return WhiteBox(different, recovered, decision.verdict, verdicts)
+
+
+def _readings_by_layer(
+    case: Case, models: Models, names: Sequence[str]
+) -> dict[str, dict[str, Reading]]:
+    """What a linear probe reads at each layer, of each model."""
+    everyone = [models.before, models.after, *models.others]
+    parts, reader = models.parts, layer_reader(names)
+
+    def read(stage: Step, forget: Any, retain: Any) -> dict[str, Outputs]:
+        assert case.cache is not None
+        case.run.begin(stage)
+        return collect(everyone, forget, retain, case.run, case.cache, str(stage), reader)[0]
+
+    fit = read(
+        LAYERS_KNOWN,
+        _some(parts.fit_forget, _FIT // 10),
+        _some(parts.fit_retain, _FIT - _FIT // 10),
+    )
+    test = read(
+        LAYERS_JUDGED,
+        _some(parts.test_forget, _TEST // 2),
+        _some(parts.test_retain, _TEST // 2),
+    )
+    readings: dict[str, dict[str, Reading]] = {name: {} for name in names}
+    for one in everyone:
+        case.run.begin(step(Work.LAYERS, one.name))
+        known, tested = (
+            by_layer(found[one.name], one, names, models.inputs) for found in (fit, test)
+        )
+        for name in names:
+            readings[name][one.name] = replace(
+                linear_probe(known[name], tested[name], case.run.seed),
+                attack=f"linear probe at {name}",
+                identity=AttackId(AttackKind.LINEAR_AT_LAYER, layer=name),
+            )
+    return readings
 
 
 def _missing(one: Subject, names: Sequence[str]) -> bool:

@@ -11,6 +11,7 @@ Hooks that stay in a model are placed by `placing` only. A `FeatureLayer` names 
   unpooled map.
 """
 
+from unspan.extraction.equal_modules import EqualModules
 from unspan.extraction.feature_layer import FeatureLayer, Pool
 from unspan.extraction.finding import find_feature_layer
 from unspan.extraction.layout import arranged
@@ -43,6 +44,7 @@ from unspan.extraction.sites import is_own_weight
 
 __all__ = [
     "CHILD",
+    "EqualModules",
     "Pool",
     "FeatureLayer",
     "arranged",

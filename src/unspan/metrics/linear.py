@@ -8,12 +8,14 @@ the end reported.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from unspan.erasers.linalg import one_thread
 from unspan.errors import UsageError
 from unspan.metrics.logistic import Problem
 from unspan.metrics.newton import Minimum, minimise
@@ -32,6 +34,8 @@ PENALTIES = (0.01, 1.0, 100.0)
 TOLERANCE = 1e-6
 CONVERGED = 1e-4  # a gradient above this share of the first is reported as NOT CONVERGED
 _CHOICE = 1e-4  # tolerance of the fits that only choose C
+# numbers in features that gain little from threads; on one, C is chosen alike on every machine
+_SMALL = 2**23
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +127,25 @@ def fit_linear(
             f"A linear probe needs two classes or more and at least one C; got {classes} classes,"
             f" C={tuple(c)}."
         )
+    with one_thread() if features.numel() <= _SMALL else nullcontext():
+        return _fitted(
+            features, labels, classes, c, seed, validation, weights, tolerance, limit, start
+        )
+
+
+def _fitted(
+    features: Tensor,
+    labels: Tensor,
+    classes: int,
+    c: Sequence[float],
+    seed: int,
+    validation: Tensor | None,
+    weights: Tensor | None,
+    tolerance: float,
+    limit: int,
+    start: Tensor | None,
+) -> LinearProbe:
+    """As `fit_linear`, whose arguments these are."""
     used = (labels >= 0).double() if weights is None else weights.double() * (labels >= 0)
     if validation is None:
         validation = torch.zeros(len(labels), dtype=torch.bool)

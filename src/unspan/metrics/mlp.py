@@ -3,7 +3,9 @@ bits.
 
 Several seeds are trained at once as one batched product, each with its own weights and order of
 samples. Weights decay a little: without that, a network of few rows learns their noise first and
-reads too little.
+reads too little. Training runs on one thread: its products are small, and a sum that is split
+otherwise would lead to other networks. The gradient is written out, since recording it costs more
+than computing it (`benchmarks/mlp.py`).
 Control task: the same training with permuted labels (Hewitt and Liang 2019); selectivity is
 accuracy minus that of the control. V-information: entropy of the labels minus cross-entropy of the
 probe (Xu et al. 2020).
@@ -16,8 +18,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
+from unspan.erasers.linalg import one_thread
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.probes import (
     classes_of,
@@ -115,9 +117,10 @@ def fit_mlp(features: Tensor, labels: Tensor, classes: int, seeds: list[int]) ->
     mean, scale = (
         part.float() for part in moments(features, torch.ones(len(labels), dtype=torch.float64))
     )
-    x = (features - mean).div_(scale)
-    run = _trained(x, labels, classes, used, held, seeds)
-    stopped, ended = (_accuracy(layers, x, labels, held) for layers in (run.best, run.last))
+    with one_thread():
+        x = (features - mean).div_(scale)
+        run = _trained(x, labels, classes, used, held, seeds)
+        stopped, ended = (_accuracy(layers, x, labels, held) for layers in (run.best, run.last))
     return Probes(
         layers=run.last if ended >= stopped else run.best,
         mean=mean,
@@ -149,18 +152,20 @@ def _trained(
         seeds: of weights and order.
     """
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    layers = _start(x.shape[1], classes, generators)
-    adam = torch.optim.Adam(layers, lr=RATE)
+    pack, layers = _start(x.shape[1], classes, generators)
+    pack.grad = torch.zeros_like(pack)
+    slopes = _parts(pack.grad, len(seeds), x.shape[1], classes)
+    adam = torch.optim.Adam([pack], lr=RATE, fused=True)
     losses = torch.full((len(generators),), math.inf)
     at = torch.zeros(len(generators), dtype=torch.int64)
-    best = [layer.detach().clone() for layer in layers]
+    best = [layer.clone() for layer in layers]
     patience = max(PATIENCE, 4 * math.ceil(len(used) / BATCH))
     step = 0
     while step < STEPS and step - int(at.max()) < patience:
         passes = torch.stack([used[torch.randperm(len(used), generator=g)] for g in generators])
         for rows in passes.split(BATCH, 1):
-            adam.zero_grad()
-            _objective(layers, x[rows], labels[rows]).backward()
+            chosen = x.index_select(0, rows.flatten()).view(*rows.shape, -1)
+            _descent(layers, slopes, chosen, labels[rows])
             adam.step()
             step += 1
         found = _validated(layers, x, labels, held)
@@ -168,17 +173,31 @@ def _trained(
         losses = losses.where(~lower, found)
         at = at.where(~lower, torch.tensor(step))
         for kept, layer in zip(best, layers, strict=True):
-            kept[lower] = layer.detach()[lower]
-    last = tuple(layer.detach() for layer in layers)
-    return _Run(tuple(best), last, at, step, step - int(at.max()) >= patience)
+            kept[lower] = layer[lower]
+    return _Run(tuple(best), layers, at, step, step - int(at.max()) >= patience)
 
 
-def _objective(layers: Layers, x: Tensor, labels: Tensor) -> Tensor:
-    """Sum over networks of the mean loss and half the decayed squares of their weights."""
-    scores = forward(layers, x)
-    loss = cross_entropy(scores.flatten(0, 1), labels.flatten(), reduction="sum")
-    squares = layers[0].square().sum() + layers[2].square().sum()
-    return loss / x.shape[1] + DECAY / 2 * squares
+@torch.no_grad()
+def _descent(layers: Layers, slopes: Layers, x: Tensor, labels: Tensor) -> None:
+    """Write into `slopes` the gradient of the sum, over networks, of the mean loss and half the
+    decayed squares of the weights.
+
+    Args:
+        layers: weights and biases of the networks.
+        slopes: of the same shapes, overwritten.
+        x: `[S, b, d]` inputs.
+        labels: `[S, b]`.
+    """
+    first, offset, second, bias = layers
+    hidden = torch.baddbmm(offset, x, first).relu_()
+    excess = torch.baddbmm(bias.mT, second.mT, hidden.mT).softmax(1)  # [S, K, b], faster so
+    excess.scatter_add_(1, labels[:, None], torch.full_like(excess[:, :1], -1.0))
+    excess /= x.shape[1]
+    torch.baddbmm(second.mT, excess, hidden, beta=DECAY, out=slopes[2].mT)
+    torch.sum(excess, 2, keepdim=True, out=slopes[3].mT)
+    back = torch.bmm(excess.mT, second.mT).mul_(hidden.sign_())
+    torch.baddbmm(first, x.mT, back, beta=DECAY, out=slopes[0])
+    torch.sum(back, 1, keepdim=True, out=slopes[1])
 
 
 @torch.no_grad()
@@ -201,15 +220,34 @@ def _accuracy(layers: Layers, x: Tensor, labels: Tensor, held: Tensor) -> float:
     return float(torch.cat(hits, 1).double().mean())
 
 
-def _start(dim: int, classes: int, generators: list[torch.Generator]) -> Layers:
-    """Glorot-normal weights and zero biases, one network a generator."""
+def _start(dim: int, classes: int, generators: list[torch.Generator]) -> tuple[Tensor, Layers]:
+    """Glorot-normal weights and zero biases, one network a generator: all in one vector, and as
+    layers that share its memory.
+    """
     n = len(generators)
+    pack = torch.zeros(n * (dim * HIDDEN + HIDDEN + HIDDEN * classes + classes))
+    layers = _parts(pack, n, dim, classes)
     first = torch.stack([torch.randn(dim, HIDDEN, generator=g) for g in generators])
     second = torch.stack([torch.randn(HIDDEN, classes, generator=g) for g in generators])
-    first *= (2 / (dim + HIDDEN)) ** 0.5
-    second *= (2 / (HIDDEN + classes)) ** 0.5
-    layers = (first, torch.zeros(n, 1, HIDDEN), second, torch.zeros(n, 1, classes))
-    return tuple(layer.requires_grad_() for layer in layers)
+    layers[0].copy_(first * (2 / (dim + HIDDEN)) ** 0.5)
+    layers[2].copy_(second * (2 / (HIDDEN + classes)) ** 0.5)
+    return pack, layers
+
+
+def _parts(pack: Tensor, n: int, dim: int, classes: int) -> Layers:
+    """The layers of n networks that lie in one vector, one kind of layer after another.
+
+    The second layer lies there as `[n, K, 128]`, the form in which its products are fast.
+    """
+    first, offset, second, bias = pack.split(
+        [n * dim * HIDDEN, n * HIDDEN, n * classes * HIDDEN, n * classes]
+    )
+    return (
+        first.view(n, dim, HIDDEN),
+        offset.view(n, 1, HIDDEN),
+        second.view(n, classes, HIDDEN).mT,
+        bias.view(n, 1, classes),
+    )
 
 
 def _own(log: Tensor, labels: Tensor) -> Tensor:

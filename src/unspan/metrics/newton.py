@@ -20,7 +20,8 @@ from unspan.metrics.logistic import Problem
 
 _CURVATURE = 4096  # rows, or 4 a feature, from which the preconditioner is estimated
 _EXACT = 1e-3  # gradients below this share of the first are summed from float64 products
-_REFRESH = 0.1  # the preconditioner is taken anew when the gradient has fallen to this share
+_REFRESH = 0.1  # the preconditioner is taken anew when the gradient has fallen to this share, and
+# as much work went into products with the Hessian since as a new one costs
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,9 @@ def minimise(
     exact = start is not None
     steps = 0
     taken = float("inf")
+    spent = 0
+    count = max(_CURVATURE, 4 * problem.features.shape[1])
+    worth = problem.factor_worth(count)
     if start is not None:
         theta = start
         value, gradient = problem.evaluate(theta, penalty, torch.float64, chances)
@@ -74,10 +78,10 @@ def minimise(
             exact = True
             value, gradient = problem.evaluate(theta, penalty, torch.float64, chances)
             continue
-        if share <= _REFRESH * taken:
-            count = max(_CURVATURE, 4 * problem.features.shape[1])
+        if taken == float("inf") or (share <= _REFRESH * taken and spent >= worth):
             factor = problem.factor(chances, penalty, count, seed, shared=not theta.any())
             taken = share
+            spent = 0
         reduction = min(0.3, max(share**0.5, 0.3 * tolerance / share))
         step, done = _conjugate(
             partial(problem.product, penalty=penalty, chances=chances),
@@ -87,6 +91,7 @@ def minimise(
             limit - steps,
         )
         steps += done
+        spent += done
         was = exact
         exact = exact or share < _EXACT
         dtype = torch.float64 if exact else torch.float32

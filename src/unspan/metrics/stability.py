@@ -104,16 +104,25 @@ def disturbed(
             "The model is in training mode: dropout and BatchNorm would move its outputs without"
             " any noise. Call model.eval()."
         )
-    generator = torch.Generator().manual_seed(seed)
-    size = noise * float(
-        (inputs.float() if inputs.element_size() < 4 else inputs).std(unbiased=False)
-    )
+    added = noise_for(inputs, noise=noise, seed=seed)
     clean, noisy = [], []
     with torch.no_grad():
-        for part in inputs.split(batch):
-            added = size * torch.stack(
-                [torch.randn(part.shape[1:], generator=generator) for _ in part]
-            )  # a call a row: the same for every batch size
+        for part, step in zip(inputs.split(batch), added.split(batch), strict=True):
             clean.append(model(part).float().flatten(1).cpu())
-            noisy.append(model(part + added.to(part.device, part.dtype)).float().flatten(1).cpu())
+            noisy.append(model(part + step).float().flatten(1).cpu())
     return torch.cat(clean), torch.cat(noisy)
+
+
+def noise_for(inputs: Tensor, *, noise: float = 0.01, seed: int = 0) -> Tensor:
+    """Gaussian noise of the shape, dtype and device of `inputs [n, ...]`.
+
+    Args:
+        inputs: floating point.
+        noise: its standard deviation as a share of that of all inputs.
+        seed: of a local generator, so the same noise meets every model.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    values = inputs.float() if inputs.element_size() < 4 else inputs
+    size = noise * float(values.std(unbiased=False))
+    drawn = [torch.randn(inputs.shape[1:], generator=generator) for _ in inputs]  # a call a row
+    return (size * torch.stack(drawn)).to(inputs.device, inputs.dtype)

@@ -4,8 +4,8 @@ from torch.utils.data import Subset, TensorDataset
 
 import unspan
 from unspan.auditing.attack_split import parts
-from unspan.auditing.collect import subject
-from unspan.auditing.sweep import changed, layer_outputs, layers, without_eraser
+from unspan.auditing.collect import collect, subject
+from unspan.auditing.sweep import by_layer, changed, layer_reader, layers, without_eraser
 from unspan.data.request import Request
 from unspan.errors import DataError
 from unspan.run import Run
@@ -27,11 +27,13 @@ def test_layers_are_spread_and_before_the_features():
     assert all(order.index(name) < order.index("head") for name in names)
 
 
-def test_layer_outputs_are_pooled_activations():
+def test_layer_outputs_are_pooled_activations(tmp_path):
     model, data = DigitsCNN().eval(), digits()
     one = subject("a", model, data.tensors[0])
     names = layers(one, data.tensors[0][:2])
-    found = layer_outputs(one, names, Subset(data, [3, 13]), Subset(data, [0, 1]), Run())
+    some = Subset(data, [3, 13]), Subset(data, [0, 1])
+    read, *_ = collect([one], *some, Run(), tmp_path, "x", layer_reader(names))
+    found = by_layer(read["a"], one, names, data.tensors[0])
     seen = {}
     handle = model.get_submodule(names[0]).register_forward_hook(
         lambda _m, _a, out: seen.setdefault("x", out)

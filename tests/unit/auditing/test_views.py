@@ -6,7 +6,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import unspan
-from unspan.auditing.collect import collect, subject
+from unspan.auditing.collect import OVER_VIEWS, collect, subject
 from unspan.auditing.suite import view_attacks
 from unspan.auditing.views import (
     VIEWS,
@@ -120,18 +120,18 @@ def hidden(n, seed):
     return (labels[:, None, None, None] + 0.5) / 3 + grain, labels
 
 
-def read(n, seed, over_views, folder):
+def read(n, seed, reader, folder):
     x, labels = hidden(n, seed)
     forget = labels == 0
     parts = [TensorDataset(x[rows], labels[rows]) for rows in (forget, ~forget)]
     one = subject("before", Hiding().eval(), x[:2])
-    return collect([one], *parts, Run(batch_size=7), folder, "x", over_views)[0]["before"]
+    return collect([one], *parts, Run(batch_size=7), folder, "x", reader)[0]["before"]
 
 
 def test_collected_views_are_the_mean_over_single_passes(tmp_path):
     model, (x, labels) = Hiding().eval(), hidden(30, 0)
     x = torch.cat([x[labels == 0], x[labels != 0]])
-    found = read(30, 0, True, tmp_path)
+    found = read(30, 0, OVER_VIEWS, tmp_path)
     with torch.no_grad():
         told = torch.stack([model(change(x)).log_softmax(1) for change in VIEWS]).mean(0)
         given = torch.stack([unspan.features(model, change(x)) for change in VIEWS]).mean(0)
@@ -140,15 +140,15 @@ def test_collected_views_are_the_mean_over_single_passes(tmp_path):
 
 
 def test_views_and_single_answers_do_not_share_a_place_in_the_cache(tmp_path):
-    single, several = (read(30, 0, over_views, tmp_path) for over_views in (False, True))
+    single, several = (read(30, 0, reader, tmp_path) for reader in (None, OVER_VIEWS))
     assert not torch.equal(single.features, several.features)
-    assert torch.equal(read(30, 0, False, tmp_path).features, single.features)
+    assert torch.equal(read(30, 0, None, tmp_path).features, single.features)
 
 
 def test_an_attacker_who_asks_ten_times_reads_what_one_answer_hides(tmp_path):
     one, ten = (
-        [read(n, seed, over_views, tmp_path) for n, seed in ((300, 1), (600, 2))]
-        for over_views in (False, True)
+        [read(n, seed, reader, tmp_path) for n, seed in ((300, 1), (600, 2))]
+        for reader in (None, OVER_VIEWS)
     )
     plain = linear_probe(*one, 0)
     averaged, answer = view_attacks(*ten, 0, by_class=True)
@@ -157,7 +157,7 @@ def test_an_attacker_who_asks_ten_times_reads_what_one_answer_hides(tmp_path):
 
 
 def test_one_view_gives_the_plain_probe(tmp_path):
-    one = [read(n, seed, False, tmp_path) for n, seed in ((90, 1), (60, 2))]
+    one = [read(n, seed, None, tmp_path) for n, seed in ((90, 1), (60, 2))]
     as_views = [
         Outputs(
             features=mean_of([part.features], [part.logits])[0],
@@ -174,6 +174,6 @@ def test_one_view_gives_the_plain_probe(tmp_path):
 
 
 def test_a_request_of_samples_is_told_apart_from_the_rest(tmp_path):
-    ten = [read(n, seed, True, tmp_path) for n, seed in ((150, 1), (150, 2))]
+    ten = [read(n, seed, OVER_VIEWS, tmp_path) for n, seed in ((150, 1), (150, 2))]
     found = view_attacks(*ten, 0, by_class=False)
     assert [one.unit for one in found] == ["AUC"]

@@ -10,10 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
+from sklearn.svm import SVC
 
 from unspan.errors import DataError, UsageError
 from unspan.metrics.binary_logistic import fit_logistic
-from unspan.metrics.member_rate import entropy, member_rate
+from unspan.metrics.member_rate import _named_by_support, entropy, member_rate
 from unspan.metrics.membership import (
     loss_attack,
     losses,
@@ -238,6 +239,21 @@ def test_member_rate_follows_whom_the_forget_samples_resemble(classifier):
         like_test.value == pytest.approx(like_test.detail["test"], abs=0.1)
         and like_test.detail["fit"] == 300
     )
+
+
+@pytest.mark.parametrize("spread", [0.5, 3.0])
+def test_many_entropies_are_named_as_by_the_machine_itself(spread):
+    """A grid and a bound on the curvature stand for the sum over all support vectors."""
+    known, unseen, asked = (
+        entropy(spread * factor * draw(seed, n, 10))
+        for seed, n, factor in ((1, 600, 1.0), (2, 600, 0.9), (3, 20_000, 0.95))
+    )
+    machine = SVC(C=3, gamma=1.0).fit(
+        torch.cat([known, unseen]).numpy()[:, None], np.arange(1200) < 600
+    )
+    by_grid = _named_by_support(machine, asked.numpy())
+    assert 0.05 < by_grid.mean() < 0.95
+    assert np.array_equal(by_grid, machine.predict(asked.numpy()[:, None]))
 
 
 # ---- RMIA ----------------------------------------------------------------------------------------

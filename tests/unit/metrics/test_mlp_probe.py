@@ -10,6 +10,7 @@ import torch
 from probe_data import planted, small
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
+from torch.nn.functional import cross_entropy
 
 import unspan
 from unspan.metrics import mlp
@@ -107,6 +108,24 @@ def test_batched_networks_equal_plain_products():
     for s in range(2):
         plain = (x[s] @ layers[0][s] + layers[1][s]).clamp_min(0) @ layers[2][s] + layers[3][s]
         assert torch.allclose(forward(layers, x)[s], plain, atol=1e-5)
+
+
+@pytest.mark.parametrize("classes", [2, 7])
+def test_the_gradient_is_that_of_autograd(classes):
+    draw = [torch.Generator().manual_seed(seed) for seed in (0, 1, 2)]
+    pack, layers = mlp._start(6, classes, draw)
+    pack += 0.1 * torch.randn(pack.shape, generator=draw[0])
+    x = torch.randn(3, 40, 6, generator=draw[1])
+    labels = torch.randint(classes, (3, 40), generator=draw[2])
+    slopes = mlp._parts(torch.full_like(pack, math.nan), 3, 6, classes)
+    mlp._descent(layers, slopes, x, labels)
+    leaves = [layer.double().requires_grad_() for layer in layers]
+    scores = forward(tuple(leaves), x.double())
+    loss = cross_entropy(scores.flatten(0, 1), labels.flatten(), reduction="sum") / 40
+    squares = leaves[0].square().sum() + leaves[2].square().sum()
+    (loss + mlp.DECAY / 2 * squares).backward()
+    for slope, leaf in zip(slopes, leaves, strict=True):
+        torch.testing.assert_close(slope.double(), leaf.grad, rtol=1e-4, atol=1e-6)
 
 
 def test_cap_and_unlabelled_rows():
