@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unspan.audit_record.record import AuditRecord
 from unspan.audit_record.summary import NextStep
-from unspan.audit_record.vocabulary import GOAL_NAME, Access, Level, Step, Strength
+from unspan.audit_record.vocabulary import GOAL_NAME, Access, Level, Obtainable, Step, Strength
 from unspan.report.first import reference, when
 from unspan.report.formatting import Measured, literal, measured, number, thousands
 from unspan.report.words import first as words
@@ -80,12 +80,19 @@ def may_say(audit: AuditRecord) -> list[str]:
 def _quoted(text: str, audit: AuditRecord) -> str:
     """A sentence that stands for itself: with the date, and the deletion that it is about."""
     date = when(audit.created).partition(" ")[0]
+    text = f"{text} {_file(audit)}".strip()
     about = audit.identity.deletion
     if about is not None:
         text = First.OF_DELETION.format(date=date, number=literal(about, 40), text=text)
     else:
         text = First.ON_DATE.format(date=date, text=text)
     return First.QUOTED.format(text=text)
+
+
+def _file(audit: AuditRecord) -> str:
+    """The ending that no sentence may be quoted without, where the file still holds it."""
+    held = any(one.access is Access.FILE and one.answer is Obtainable.YES for one in audit.accesses)
+    return First.STILL_IN_FILE.value if held and audit.verdict.erased else ""
 
 
 def _may(level: Level, audit: AuditRecord) -> str:

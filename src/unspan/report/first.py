@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 
 from unspan.audit_record.record import AuditRecord
-from unspan.audit_record.vocabulary import LevelState, ReferenceKind, Verdict
-from unspan.report.formatting import joined, literal, thousands, upper
+from unspan.audit_record.vocabulary import Access, LevelState, Obtainable, ReferenceKind, Verdict
+from unspan.report.formatting import joined, literal, measured, thousands, upper
 from unspan.report.words import first as words
 from unspan.report.words.first import First
 from unspan.system.target import Target
@@ -96,9 +96,21 @@ def asked(audit: AuditRecord) -> str:
 def meaning(audit: AuditRecord) -> str:
     """What the verdict says, in one or two sentences."""
     compared = audit.reference.kind is ReferenceKind.RETRAINED
+    told = words.MEANING[audit.verdict]
     if audit.verdict is Verdict.BELOW_RETRAINED and not compared:
-        return First.NEAR_GUESSING.value
-    return words.MEANING[audit.verdict]
+        told = First.NEAR_GUESSING.value
+    return f"{told} {_from_file(audit)}".strip()
+
+
+def _from_file(audit: AuditRecord) -> str:
+    """What whoever holds the file gets, where that is more than the verdict says."""
+    file = next((one for one in audit.accesses if one.access is Access.FILE), None)
+    if not audit.verdict.erased or file is None or file.answer is not Obtainable.YES:
+        return ""
+    if file.value is None or file.original is None or file.unit != "share":
+        return First.STILL_IN_FILE.value
+    now, before = (measured(value).value for value in (file.value, file.original))
+    return First.BACK_FROM_FILE.format(now=now, before=before)
 
 
 def code(audit: AuditRecord) -> str:

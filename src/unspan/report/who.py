@@ -48,8 +48,11 @@ def accesses(audit: AuditRecord) -> Table:
         First.BEFORE,
         never(audit),
     ]
+    caption = First.WHO_CAPTION.value
+    if audit.reference.kind is ReferenceKind.RETRAINED:
+        caption = f"{caption} {First.WHO_RETRAINED.value}"
     return Table(
-        First.WHO_CAPTION.value,
+        caption,
         [one.value for one in columns],
         [_access(one, audit) for one in audit.accesses],
     )
@@ -85,6 +88,8 @@ def answer(one: AccessResult, audit: AuditRecord) -> Cell:
     sub = First.WEAK.value if weak else ""
     if one.above_guessing:  # what other data teach of it: a plain no would be misread
         return Cell(First.NO_MORE.value, sub, "open")
+    if one.trace:
+        return Cell(First.NO_TRACED.value, sub, "open")
     return Cell(word, sub, "open" if weak else "yes")
 
 

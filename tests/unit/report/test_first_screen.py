@@ -176,9 +176,9 @@ def test_green_needs_every_answer_no_and_evidence_that_is_not_weak(record):
 @pytest.mark.parametrize(
     ("unit", "guessing", "low", "high", "shown"),
     [
-        ("share", 0.1, 0.56, 0.83, "no more than retrained"),
+        ("share", 0.1, 0.56, 0.83, "yes, but no more than retrained"),
         ("share", 0.1, 0.02, 0.17, "no"),
-        ("AUC", 0.5, 0.2, 0.4, "no more than retrained"),
+        ("AUC", 0.5, 0.2, 0.4, "yes, but no more than retrained"),
         ("AUC", 0.5, 0.4, 0.6, "no"),
         ("share", None, 0.5, 0.6, "no"),
     ],
@@ -197,6 +197,23 @@ def test_a_plain_no_stands_only_where_nothing_is_read(record, unit, guessing, lo
     cell = who.answer(one, strong(record))
     assert cell.text == shown
     assert cell.mark == ("yes" if shown == "no" else "open")
+
+
+def test_a_trace_is_said_in_the_answer_itself(record):
+    one = replace(record.accesses[2], answer=Obtainable.NO, low=0.0, high=0.1, trace=True)
+    cell = who.answer(one, strong(record))
+    assert (cell.text, cell.mark) == ("no, but the erasure shows", "open")
+
+
+def test_what_the_file_holds_is_in_the_lead_and_in_every_quotation(record):
+    """Each sentence may be quoted alone, so none may be quoted without it."""
+    erased = replace(record, verdict=Verdict.BELOW_RETRAINED)
+    open_ = answered(erased, Obtainable.NO, FILE=Obtainable.YES)
+    assert "Whoever holds the file gets it back" in first.meaning(open_)
+    assert all("It is not gone from the file." in said for said in advice.may_say(open_))
+    closed = answered(erased, Obtainable.NO)
+    assert "file" not in first.meaning(closed)
+    assert not any("file" in said for said in advice.may_say(closed))
 
 
 def test_no_answer_is_green_over_weak_evidence(record):
@@ -232,7 +249,7 @@ def test_the_cost_names_the_class_that_lost_most(record):
     assert "“bird”, 78.1 %" in " ".join(advice.cost(record)).replace("\u00a0", " ")
     kept = replace(record.cost.worst, after=0.9)
     none_lost = replace(record, cost=replace(record.cost, worst=kept))
-    assert "No retained class lost accuracy" in advice.cost(none_lost)[1]
+    assert "No class that was to be kept lost accuracy" in advice.cost(none_lost)[1]
     assert "Not measured" in advice.cost(replace(record, cost=None))[0]
 
 

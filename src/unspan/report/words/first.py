@@ -41,9 +41,9 @@ class First(TextEnum):
     NO_DELETION = "no number: the model has no receipt"
     IN_MEMORY = "model in memory, no file"
     NO_HASH = "none: there is no file"
-    NOBODY = "not said"
-    UNTIL_CHANGE = "weights, data or interface change"
-    UNTIL_DATE = "weights, data or interface change; at latest {date}"
+    NOBODY = "nobody named (who signs for it?)"
+    UNTIL_CHANGE = "the file, the data or the way it is used changes"
+    UNTIL_DATE = "the file, the data or the way it is used changes; at latest {date}"
     # verdict
     ASKED = "What was asked"
     NOT_RECORDED = "the request was not recorded"
@@ -53,7 +53,7 @@ class First(TextEnum):
     FORGET_SAMPLES = "forget {samples}"
     WITH_SAMPLES = " ({samples})"
     METHOD = "Method: {name}, {form} form"
-    NEAR_GUESSING = "No attacker tried gains more than a little over guessing."
+    NEAR_GUESSING = "Nobody who uses the model gained more than a little over guessing."
     CODE = "Verdict code"
     NO_LEVELS = "No level was tested"
     AIM = "Aimed at"
@@ -61,7 +61,7 @@ class First(TextEnum):
     EVIDENCE = "Evidence"
     TESTED_ON = "{samples} ({where})"
     COMPARED = "compared with {reference}"
-    DECIDED = "{able} of {tried} kinds of attackers could decide"
+    DECIDED = "{able} of {tried} kinds of attackers could decide (listed below)"
     # accesses
     WHO = "Who can still get what?"
     WHO_COLUMN = "Somebody who …"
@@ -74,6 +74,10 @@ class First(TextEnum):
     WHO_CAPTION = (
         "Forgotten test samples recognised, with 95\u00a0% interval. An AUC says how well they are"
         " told from others: 0.5 is guessing, 1 is without error."
+    )
+    WHO_RETRAINED = (
+        "Networks that never saw it can be taught it quickly, from what they know of other images."
+        " So what “Retrained” gives is what a true deletion leaves."
     )
     WEAK = "weak evidence"
     TRACES = "finds traces"
@@ -88,15 +92,14 @@ class First(TextEnum):
     NOT_GIVEN = "none given"
     # cost
     COST = "What it cost"
-    KEPT = "Right on retained test samples: {before} before, {after} now (n\u00a0=\u00a0{n})."
-    WORST = (
-        "Retained class that lost most: {name}, {before} before, {after} now (n\u00a0=\u00a0{n})."
-    )
-    NONE_LOST = "No retained class lost accuracy on its test samples."
-    NO_COST = "Not measured: the model gives no class scores, or retained samples were not given."
+    KEPT = "Right on what was to be kept: {before} before, {after} now (n\u00a0=\u00a0{n})."
+    WORST = "Class that lost most: {name}, {before} before, {after} now (n\u00a0=\u00a0{n})."
+    NONE_LOST = "No class that was to be kept lost accuracy on its test samples."
+    NO_COST = "Not measured: the model gives no class scores, or samples to keep were not given."
     GOALS = "Goals for a service: {sure} surely met, {perhaps} perhaps, {missed} not."
     NOT_MET = "Not met: {names}."
-    NO_MORE = "no more than retrained"
+    NO_MORE = "yes, but no more than retrained"
+    NO_TRACED = "no, but the erasure shows"
     # what next, what may be said
     NEXT = "Do this next"
     MAY = "You may say"
@@ -122,6 +125,8 @@ class First(TextEnum):
     IN_REPEATS = "Hidden from one question. Not from repeated ones."
     NO_MORE_SHOWN = "Nothing more is shown to be hidden."
     NOT_SHOWN = "Not shown to be erased."
+    STILL_IN_FILE = "It is not gone from the file."
+    BACK_FROM_FILE = "Whoever holds the file gets it back: {now} recognised, {before} before."
     HIDDEN = "Hidden in normal use."
     READABLE = "Still readable."
     NONE = "none"
@@ -167,6 +172,7 @@ BASIS = {
     Basis.FROM_OTHER_ACCESS: "has an access named above as well",
     Basis.NOT_TOUCHED: "an erasure does not touch copies",
 }
+
 IN_FILE = {
     Obtainable.YES: "Not gone from the file.",
     Obtainable.NO: "Not found in the file either.",
@@ -174,11 +180,11 @@ IN_FILE = {
 }
 MEANING = {
     Verdict.LIKE_RETRAINED: (
-        "No attacker tried reads more of it than from networks that never learned it."
+        "Nobody who uses the model read more of it than from networks that never learned it."
     ),
     Verdict.BELOW_RETRAINED: (
-        "No attacker tried reads more of it than from networks that never learned it. Some read"
-        " less: one can see that something was suppressed."
+        "Nobody who uses the model read more of it than from networks that never learned it. Some"
+        " read less: one can see that something was suppressed."
     ),
     Verdict.RETAINED: "What was to be erased can still be read out of the new model.",
     Verdict.INCONCLUSIVE: "The measurements do not decide. No erasure may be claimed from them.",
@@ -229,17 +235,23 @@ STEP = {
     Step.LIMIT_REPEATS: "Do not answer repeated or altered questions about the same image.",
     Step.KEEP_FILE: "Do not give the model file to others.",
     Step.DELETE_COPIES: (
-        "Delete old model files, backups, and features or vectors made with the old model."
+        "Delete old model files, backups, and features or vectors made with the old model, also"
+        " where they were given to others. Delete the samples from the training data."
     ),
     Step.MORE_REFERENCES: ("Audit again with {count} more networks retrained without the data."),
     Step.MORE_SAMPLES: "Audit again with more test samples of what was forgotten (now {count}).",
     Step.KEEP_REPORT: "Keep this report with the model it is about.",
-    Step.VERIFY: "Keep this report with the file. Check both: unspan verify FOLDER --audit AUDIT",
+    Step.VERIFY: (
+        "Keep this report with the file. To check that both belong together: unspan verify FOLDER"
+        " --audit AUDIT (the folders of the model and of this report)."
+    ),
 }
 MAY = {
     Level.L0: "the model’s own scores no longer name {what}, in {n} test samples.",
     Level.L1: "no affine probe tells {what} from the rest, in {n} test samples.",
-    Level.L2: "no tested attack on features or scores reads more of {what} than from {reference}.",
+    Level.L2: (
+        "no tested attack on what the model gives out reads more of {what} than from {reference}."
+    ),
     Level.L3: "{what} is relearned from a few examples no faster than by {reference}.",
     Level.L4: "the levels above hold at the earlier layers that were tested, too.",
     Level.S: "single samples of the request are not told from samples never seen.",
