@@ -159,7 +159,7 @@ def check_distinct(references: Sequence[tuple[str, str]]) -> None:
         twin = next((other for other, known in references[:number] if known == digest), None)
         if twin is not None:
             raise UsageError(
-                f"{twin} and {name} are the same model; give models trained with different seeds."
+                f"{name} and {twin} are the same model; give models trained with different seeds."
             )
 
 

@@ -112,5 +112,7 @@ def test_a_killed_audit_goes_on_with_the_block_it_was_in(weights, tmp_path):
     assert code == 0
     assert total <= MODELS * (ROWS + len(points) * (BLOCK + BATCH))
     want, got = finished(cache), finished(again)
-    assert want.keys() == got.keys() and len(want) == 4 * 2 * MODELS
+    assert (
+        want.keys() == got.keys() and len(want) == 4 * 4 * MODELS
+    )  # both parts, plain and over views
     assert all(np.array_equal(want[name], got[name]) for name in want)
