@@ -50,7 +50,9 @@ def open_model(options: Mapping[str, Any]) -> Opened:
     from unspan.data.class_names import names_of_model
     from unspan.data.preprocess import Preprocess
     from unspan.models import build
+    from unspan.system.memory import keep_freed_memory
 
+    keep_freed_memory()
     changes = {name: options[name] for name in ("size", "mean", "std")}
     file = options["classes"]
     given = None if file is None else read_class_names(Path(file))

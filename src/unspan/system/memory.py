@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+import platform
 from pathlib import Path
 
 from unspan.errors import ResourceError
 
 _GIB = 2**30
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt, as malloc.h numbers them
 _WIDE = 2**28  # bytes of the two float64 `[d, d]` sums from which features count as wide: 256 MiB
 
 
@@ -56,3 +59,17 @@ def _allowed() -> int | None:
     except (ImportError, OSError):
         return None
     return None if limit == resource.RLIM_INFINITY else max(0, limit - used)
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep memory that was freed, up to 2 GiB, instead of giving it back.
+
+    Every batch frees its activations, and the next one needs as many: pages that went back to the
+    system are zeroed and mapped again each time, which takes a third of a forward pass. For a
+    process of our own, such as a command; nothing happens where the library is not glibc.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    library = ctypes.CDLL(None)
+    library.mallopt(_MMAP_THRESHOLD, 32 * 2**20)  # the most that it takes
+    library.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
