@@ -7,7 +7,7 @@ from conftest import trained
 import unspan
 
 # when the report was made, how long it took, and what is computed from both
-OF_THE_RUN = ("| created |", "| seal |", "| total |")
+OF_THE_RUN = ("- **Audited**", "| created |", "| seal |", "| total |")
 
 
 @pytest.mark.filterwarnings("ignore")
