@@ -66,8 +66,8 @@ OPERATING = """## How often each word of an audit is said
 Models of which the truth is known, in percent of the draws of the test samples and of the retrained
 networks. References are drawn from the networks that are not the subject; n is the number of
 forgotten test samples. Data: digits (class 3), CIFAR-10 (JPEG copy, All-CNN, deer), and a request
-of 200 single digits.
-From `results/operating/`
+of 200 single digits. The first table holds the goals against what was reached with most references
+and test samples, and its 95 % interval over the draws. From `results/operating/`
 (`python experiments/operating_characteristics.py`)."""
 
 MEMBERSHIP = """## Which single samples were in the training data

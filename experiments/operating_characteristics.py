@@ -25,6 +25,7 @@ from pathlib import Path
 
 import torch
 from _operating import (
+    EDITED,
     RETRAINED,
     SEEDS,
     UNTOUCHED,
@@ -41,7 +42,7 @@ from unspan.audit_record.vocabulary import Verdict
 from unspan.auditing.levels import chance_bound
 from unspan.auditing.member_rule import judge_members
 from unspan.auditing.verdict_rule import overall, together
-from unspan.metrics.score import Reading
+from unspan.metrics.score import Reading, share_interval
 
 DATA = ("digits", "cifar10", "digit-samples")
 REFERENCES = (1, 3)
@@ -73,6 +74,34 @@ class Row:
     samples: int
     draws: int
     shares: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """How often a word should be said of a subject.
+
+    Attributes:
+        subject: of which the truth is known.
+        words: that count together.
+        bound: share of the draws.
+        at_most: it may not be said more often; otherwise not less often.
+    """
+
+    subject: str
+    words: tuple[Verdict, ...]
+    bound: float
+    at_most: bool = False
+
+
+GOALS = (
+    *(Goal(subject, (Verdict.RETAINED,), 0.95) for subject in (UNTOUCHED, EDITED, "ESC")),
+    *(
+        Goal(subject, (Verdict.LIKE_RETRAINED, Verdict.BELOW_RETRAINED), 0.0, at_most=True)
+        for subject in (UNTOUCHED, EDITED)
+    ),
+    Goal(RETRAINED, (Verdict.RETAINED,), 0.025, at_most=True),
+    Goal(RETRAINED, (Verdict.LIKE_RETRAINED,), 0.80),
+)
 
 
 class Draw:
@@ -199,6 +228,30 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def goals(rows: Sequence[Row]) -> str:
+    """What was aimed at with the most references and samples of each data set, and what is met."""
+    lines = ["| data | subject | word | goal | reached | met |", "|---|---|---|---:|---:|---|"]
+    for data in dict.fromkeys(row.data for row in rows):
+        own = [row for row in rows if row.data == data]
+        row = max(own, key=lambda one: (one.references, one.samples))
+        for goal in GOALS:
+            if goal.subject in row.shares:
+                lines.append(_reached(goal, row))
+    return "\n".join(lines) + "\n"
+
+
+def _reached(goal: Goal, row: Row) -> str:
+    share = sum(row.shares[goal.subject][str(word)] for word in goal.words)
+    low, high = share_interval(share * row.draws, row.draws)
+    is_met = share <= goal.bound if goal.at_most else share >= goal.bound
+    words = " or ".join(map(str, goal.words))
+    sign = "at most" if goal.at_most else "at least"
+    return (
+        f"| {row.data} | {goal.subject} | {words} | {sign} {100 * goal.bound:g} % |"
+        f" {100 * share:.1f} % [{100 * low:.1f}, {100 * high:.1f}] | {'yes' if is_met else 'no'} |"
+    )
+
+
 def stored(folder: Path) -> list[Row]:
     """All rows of earlier runs, in the order of the data."""
     rows = [Row(**json.loads(path.read_text("utf-8"))) for path in folder.glob("*.json")]
@@ -227,7 +280,9 @@ def main() -> None:
         for row in found:
             path = given.out / f"{name}-{row.references}-references-{row.samples}.json"
             path.write_text(json.dumps(asdict(row), indent=1) + "\n", "utf-8")
-    (given.out.parent / "operating.md").write_text(table(stored(given.out)), "utf-8")
+    rows = stored(given.out)
+    page = f"{goals(rows)}\n{table(rows)}"
+    (given.out.parent / "operating.md").write_text(page, "utf-8")
 
 
 if __name__ == "__main__":

@@ -85,3 +85,14 @@ def test_rows_say_how_many_networks_and_samples_and_come_back_from_json(found, t
 def test_with_few_networks_fewer_references_are_used(found):
     found[experiment.RETRAINED] = found[experiment.RETRAINED][:3]
     assert {row.references for row in experiment.class_rows("digits", found, 2)} == {1, 2}
+
+
+def test_goals_say_what_is_met_with_most_references_and_samples(found):
+    rows = list(experiment.class_rows("digits", found, 20))
+    met = [line.split("|")[-2].strip() for line in experiment.goals(rows).splitlines()[2:]]
+    assert met == ["yes"] * 4 and len(experiment.GOALS) == 7  # no head was edited, and no ESC
+    never = {"NOT MEASURABLE": 1.0}
+    shares = {name: dict.fromkeys(experiment.WORDS, 0.0) | never for name in found}
+    worst = [experiment.replace(rows[-1], shares=shares)]
+    reached = [line.split("|")[-2].strip() for line in experiment.goals(worst).splitlines()[2:]]
+    assert reached == ["no", "yes", "yes", "no"]
