@@ -133,52 +133,87 @@ def _given(path: Path, shared: _Arrays, classes: Sequence[int]) -> GivenOutputs:
                 f"{path}: {name} differs from that of the first file. All files must hold the same"
                 " samples in the same order."
             )
-    fit, test = (_outputs(path, part, found, classes) for part in _PARTS)
+    fit, test = (_Part(path, part, found).outputs(classes) for part in _PARTS)
     return GivenOutputs(fit, test, "sha256:" + file_hash(path))
 
 
-def _outputs(path: Path, part: str, found: _Arrays, classes: Sequence[int]) -> Outputs:
-    features, scores = found.get(f"{part}_features"), found.get(f"{part}_scores")
-    labels, marks = found.get(f"{part}_labels"), found.get(f"{part}_forget")
-    told = features if features is not None else scores
-    if told is None:
-        raise UsageError(f"{path}: give {part}_features, {part}_scores, or both.")
-    if labels is None and (classes or marks is None):
-        raise UsageError(f"{path}: give {part}_labels, which say the class of each sample.")
-    if not classes and marks is None:
-        raise UsageError(
-            f"{path}: give {part}_forget, true for each sample that was to be forgotten, or name"
-            " classes (--forget)."
-        )
-    n = len(told)
-    for name in _NAMES:
-        one = found.get(f"{part}_{name}")
-        if one is not None and (len(one) != n or one.ndim != (2 if one is told else one.ndim)):
-            raise DataError(
-                f"{path}: {part}_{name} has shape {list(one.shape)}, and the file has {n} samples"
-                f" in {part}. Give one row a sample."
+@dataclass(frozen=True)
+class _Part:
+    """The arrays of one part of a file.
+
+    Attributes:
+        path: of the file.
+        name: of the part.
+        arrays: by full name.
+    """
+
+    path: Path
+    name: str
+    arrays: _Arrays
+
+    def outputs(self, classes: Sequence[int]) -> Outputs:
+        """Checked, the forgotten samples first."""
+        features, scores = self._numbers("features"), self._numbers("scores")
+        told = scores if features is None else features
+        if told is None:
+            raise UsageError(
+                f"{self.path}: give {self.name}_features, {self.name}_scores, or both."
             )
-    labels = torch.full((n,), -1) if labels is None else labels.long()
-    if classes:
-        marks = torch.isin(labels, torch.tensor(list(classes)))
-    assert marks is not None
-    marks = marks.bool()
-    if not bool(marks.any()) or bool(marks.all()):
-        raise DataError(
-            f"{path}: {int(marks.sum())} of {n} samples in {part} were to be forgotten. An audit"
-            " needs some to forget and some to keep."
-        )
-    logits = None if scores is None else _finite(path, f"{part}_scores", scores)
-    given = _finite(path, f"{part}_{'scores' if features is None else 'features'}", told)
-    order = torch.argsort((~marks).int(), stable=True)  # the forgotten samples first
-    whole = Outputs(features=given, logits=logits, labels=labels, forget=marks)
-    return whole.rows(order)
+        known = self._rows("labels", len(told))
+        if known is None and (classes or f"{self.name}_forget" not in self.arrays):
+            raise UsageError(
+                f"{self.path}: give {self.name}_labels, which say the class of each sample."
+            )
+        labels = torch.full((len(told),), -1) if known is None else known.long()
+        marks = self._marks(labels, classes)
+        whole = Outputs(features=told, logits=scores, labels=labels, forget=marks)
+        return whole.rows(torch.argsort((~marks).int(), stable=True))
 
+    def _marks(self, labels: Tensor, classes: Sequence[int]) -> Tensor:
+        """`[n]` bool: the samples that were to be forgotten."""
+        given = self._rows("forget", len(labels))
+        if not classes and given is None:
+            raise UsageError(
+                f"{self.path}: give {self.name}_forget, true for each sample that was to be"
+                " forgotten, or name classes (--forget)."
+            )
+        marks = torch.isin(labels, torch.tensor(list(classes))) if classes else given
+        assert marks is not None
+        marks = marks.bool()
+        if not bool(marks.any()) or bool(marks.all()):
+            raise DataError(
+                f"{self.path}: {int(marks.sum())} of {len(marks)} samples in {self.name} were to be"
+                " forgotten. An audit needs some to forget and some to keep."
+            )
+        return marks
 
-def _finite(path: Path, name: str, values: Tensor) -> Tensor:
-    if values.ndim != 2 or not bool(torch.isfinite(values.float()).all()):
-        raise DataError(
-            f"{path}: {name} has shape {list(values.shape)} or holds NaN or infinity. Give finite"
-            " numbers, one row a sample."
+    def _rows(self, what: str, n: int) -> Tensor | None:
+        """An array `[n]`; None where there is none."""
+        found = self.arrays.get(f"{self.name}_{what}")
+        if found is not None and found.shape != (n,):
+            raise self._misshapen(what, found, f"[{n}], one row a sample")
+        return found
+
+    def _numbers(self, what: str) -> Tensor | None:
+        """An array `[n, d]` of finite numbers; None where there is none."""
+        found = self.arrays.get(f"{self.name}_{what}")
+        if found is None:
+            return None
+        n = max(len(one) for one in self._both())
+        if found.ndim != 2 or len(found) != n:
+            raise self._misshapen(what, found, f"[{n}, d], one row a sample")
+        values = found.float()
+        if not bool(torch.isfinite(values).all()):
+            raise DataError(
+                f"{self.path}: {self.name}_{what} holds NaN or infinity. Give finite numbers."
+            )
+        return values
+
+    def _both(self) -> list[Tensor]:
+        named = (f"{self.name}_{what}" for what in ("features", "scores"))
+        return [self.arrays[name] for name in named if name in self.arrays]
+
+    def _misshapen(self, what: str, found: Tensor, wanted: str) -> DataError:
+        return DataError(
+            f"{self.path}: {self.name}_{what} has shape {list(found.shape)}; give {wanted}."
         )
-    return values.float()
