@@ -7,7 +7,7 @@ from conftest import trained
 import unspan
 
 # when the report was made, how long it took, and what is computed from both
-OF_THE_RUN = ("- **Audited**", "| created |", "| seal |", "| total |")
+OF_THE_RUN = ("- **Audited**", "| created |", "| total |")
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -27,5 +27,7 @@ def test_one_and_two_threads_print_the_same_numbers(digits_net, digits_request, 
             pictures=False,
         )
         lines = found.to_markdown().splitlines()
-        pages.append([line for line in lines if not line.startswith(OF_THE_RUN)])
-    assert len(pages[0]) > 100 and pages[0] == pages[1]
+        own = [line for line in lines if found.record.seal not in line]
+        pages.append([line for line in own if not line.startswith(OF_THE_RUN)])
+    assert len(pages[0]) > 100
+    assert [pair for pair in zip(*pages, strict=True) if pair[0] != pair[1]] == []
