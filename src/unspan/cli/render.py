@@ -212,7 +212,7 @@ def _attacks(out: Console, record: AuditRecord) -> None:
         low, high = (
             form.format(end).removesuffix("%") for end in (one.erased_low, one.erased_high)
         )
-        part = "" if one.rho is None else f"{one.rho:.0%} "
+        part = "" if one.rho is None else f"{min(max(one.rho, 0.0), 1.0):.0%} "
         shown.add_row(
             Text(one.attack),
             form.format(one.original),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -120,6 +121,15 @@ def test_the_console_wraps_on_a_terminal_only(monkeypatch):
     for terminal in (True, False):
         monkeypatch.setattr(sys.stderr, "isatty", lambda terminal=terminal: terminal)
         assert render.console(quiet=False).soft_wrap is not terminal
+
+
+@pytest.mark.parametrize(("rho", "shown"), [(-0.4, "0%"), (0.5, "50%"), (1.7, "100%")])
+def test_a_recovered_part_is_between_nothing_and_all(rho, shown):
+    record = read(AUDIT)
+    first = replace(record.attacks[0], rho=rho)
+    out = Console(file=io.StringIO(), width=80)
+    render.verdict(out, replace(record, attacks=[first]), Path("audit"))
+    assert f" {shown} {first.verdict.value.split()[0]}" in out.file.getvalue()
 
 
 def test_shipped_specs_fit_80_columns(capsys, monkeypatch):
