@@ -8,6 +8,7 @@ import pickle
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -144,19 +145,20 @@ def class_readings(bench: Bench, folder: Path) -> Attacked:
         found = class_attacks(fit, test, 0, lambda stage: None)
         return found + view_attacks(*several, 0, by_class=True)
 
-    def erased(method: Method) -> nn.Module:
-        return unspan.erase(
+    def attacked_after(method: Method) -> list[Reading]:
+        made = unspan.erase(
             bench.original, bench.request, method, run, measure=False, max_drop=None
-        ).model
+        )
+        return attacked(made.model)
 
     found = {
         UNTOUCHED: [kept(UNTOUCHED, lambda: attacked(bench.original))],
         EDITED: [kept(EDITED, lambda: attacked(bench.original, edited=True))],
     }
     for name, method in METHODS.items():
-        found[name] = [kept(name, lambda method=method: attacked(erased(method)))]  # type: ignore[misc]
+        found[name] = [kept(name, partial(attacked_after, method))]
     found[RETRAINED] = [
-        kept(f"retrained {number}", lambda net=net: attacked(net))  # type: ignore[misc]
+        kept(f"retrained {number}", partial(attacked, net))
         for number, net in enumerate(bench.retrained)
     ]
     fresh = random_weights(bench.original, 1)
