@@ -3,17 +3,21 @@
 Networks retrained without the data differ by their seeds. Of few of them the deviation is known
 badly, so it is moderated (Smyth 2004): mixed with the one that the test samples let expect, as if
 that rested on `PRIOR_FREEDOM` more degrees of freedom. Of one network only the expected one is
-known.
+known. Networks err on many of the same samples; how many is read from pairs of them, sample by
+sample, and assumed for a single one.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from unspan.metrics.score import Reading
+
 PRIOR_FREEDOM = 8  # degrees of freedom behind the expected deviation
-_SHARED = 0.5  # of the variance over test samples: seeds err on many of the same samples
+_OWN = 0.5  # of the variance over test samples, of a single network: others would not share it
 _FLOOR = 0.02  # deviation that training adds, however many the samples
 MOST_NETWORKS = 20  # retrained for an audit: more are not asked for
 LEVEL = 0.05  # error of all intervals of an audit together
@@ -77,17 +81,17 @@ class Band:
         return self.centre + self.half
 
 
-def band(values: Sequence[float], sampling: Sequence[float], intervals: int) -> Band:
+def band(values: Sequence[float], own: float, intervals: int) -> Band:
     """The prediction band of one more retrained network.
 
     Args:
         values: of the retrained networks, at least one.
-        sampling: variance of each over draws of the test samples.
+        own: variance over draws of the test samples that they do not share (`own_variance`).
         intervals: how many bands one audit draws (Bonferroni).
     """
     n = len(values)
     centre = sum(values) / n
-    expected = _SHARED * sum(sampling) / n + _FLOOR**2
+    expected = own + _FLOOR**2
     squares = sum((value - centre) ** 2 for value in values)
     freedom = PRIOR_FREEDOM + n - 1
     variance = (PRIOR_FREEDOM * expected + squares) / freedom
@@ -100,6 +104,19 @@ def band(values: Sequence[float], sampling: Sequence[float], intervals: int) -> 
         networks=n,
         intervals=intervals,
     )
+
+
+def own_variance(networks: Sequence[Reading]) -> float:
+    """Variance of the advantage over draws of the test samples that a network does not share with
+    the others: read from all pairs, sample by sample.
+
+    Args:
+        networks: what the attacker reads in each, at least one.
+    """
+    if len(networks) == 1:
+        return _OWN * networks[0].sampling_variance
+    pairs = list(itertools.combinations(networks, 2))
+    return sum(one.paired_variance(other) for one, other in pairs) / len(pairs) / 2
 
 
 def _half(deviation: float, networks: int, intervals: int) -> float:

@@ -26,7 +26,7 @@ from unspan.audit_record.vocabulary import (
     NOT_MEASURABLE,
     RETAINED,
 )
-from unspan.auditing.bands import LEVEL, Band, band
+from unspan.auditing.bands import LEVEL, Band, band, own_variance
 from unspan.auditing.verdict_rule import (
     BELOW,
     RETAINED_ABOVE,
@@ -112,7 +112,7 @@ def _bands(references: Sequence[Sequence[Reading]], attacks: int) -> list[Band |
     return [
         band(
             [one.value for one in same],
-            [one.sampling_variance / 4 for one in same],  # of the AUC; of the advantage it is 4 x
+            own_variance(same) / 4,  # of the AUC; of the advantage it is 4 x
             attacks,
         )
         for same in zip(*references, strict=True)

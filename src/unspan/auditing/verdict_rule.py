@@ -41,7 +41,7 @@ from unspan.audit_record.vocabulary import (
     RETAINED,
     Verdict,
 )
-from unspan.auditing.bands import LEVEL, Band, band
+from unspan.auditing.bands import LEVEL, Band, band, own_variance
 from unspan.metrics.identity import Attacker, AttackKind
 from unspan.metrics.score import Reading
 
@@ -120,8 +120,8 @@ def overall(
         never = [max(network, key=_advantage) for network in networks]
         around = None
         if retrained:
-            sampling = [one.sampling_variance for one in never]
-            around = band([one.advantage for one in never], sampling, len(places))
+            values = [one.advantage for one in never]
+            around = band(values, own_variance(never), len(places))
             judged = judge(before.advantage, erased[at].advantage, around)
             if judged.wide:
                 more = _more(before.advantage, around, len(erased[at].forget))

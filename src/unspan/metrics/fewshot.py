@@ -26,7 +26,8 @@ from unspan.metrics.probes import (
 from unspan.metrics.score import Reading
 
 SHOTS = (1, 5, 10, 50)
-DRAWS, REFITS, RETAINED = 20, 5, 5000
+DRAWS, REFITS, RETAINED = 100, 5, 5000
+_DRAWS_A_CHUNK = 20  # of the slice of features that one matrix product takes
 PROTOTYPE, STANDARDISED, REFIT = (
     "few-shot prototype",
     "few-shot prototype, standardised",
@@ -98,16 +99,14 @@ def prototypes(
     means = class_means(fit.features, torch.where(rest > 0, fit.labels, -1), known)
     scale = moments(fit.features, rest)[1]
     for variant, unit in ((PROTOTYPE, torch.ones_like(scale)), (STANDARDISED, scale)):
-        base = _nearest(test.features, means, unit)
+        base = _nearest(test.features, means[None], unit)
         for m in shots:
-            read = []
-            for rows in _draws(pools, m, DRAWS, seed):
-                new = _nearest(test.features, fit.features[rows].double().mean(1), unit)
-                label = torch.where(
-                    new[0] < base[0], torch.tensor(list(pools))[new[1]], known[base[1]]
-                )
-                read.append(label)
-            yield _reading(variant, m, torch.stack(read), test)
+            drawn = list(_draws(pools, m, DRAWS, seed))
+            new = torch.stack([fit.features[rows].double().mean(1) for rows in drawn])
+            told = _nearest(test.features, new, unit)
+            forgotten = torch.tensor(list(pools))[told[1]]
+            read = torch.where(told[0] < base[0], forgotten, known[base[1]])
+            yield _reading(variant, m, read, test)
 
 
 def class_means(features: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
@@ -124,16 +123,24 @@ def class_means(features: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
 
 
 def _nearest(features: Tensor, means: Tensor, unit: Tensor) -> tuple[Tensor, Tensor]:
-    """Smallest squared distance `[n]` to the means, and which mean."""
-    centre = means.mean(0)
-    to = ((means - centre) / unit).float()
-    parts = []
-    for x in features.split(CHUNK):
+    """Smallest squared distance to the means of each draw, and which mean: `[draws, n]` both.
+
+    Args:
+        features: `[n, d]`.
+        means: `[draws, c, d]`, of c classes.
+        unit: `[d]`, of the distance.
+    """
+    draws, classes, _ = means.shape
+    centre = means.mean((0, 1))
+    to = ((means - centre) / unit).float().flatten(0, 1)
+    least, which = [], []
+    for x in features.split(max(CHUNK * _DRAWS_A_CHUNK // draws, 1)):
         at = (x - centre.float()) / unit.float()
-        parts.append(
-            (at.square().sum(1, keepdim=True) + to.square().sum(1) - 2 * at @ to.mT).min(1)
-        )
-    return torch.cat([p.values for p in parts]), torch.cat([p.indices for p in parts])
+        far = at.square().sum(1, keepdim=True) + to.square().sum(1) - 2 * at @ to.mT
+        found = far.unflatten(1, (draws, classes)).min(2)
+        least.append(found.values.T)
+        which.append(found.indices.T)
+    return torch.cat(least, 1), torch.cat(which, 1)
 
 
 def refits(

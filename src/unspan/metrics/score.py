@@ -18,6 +18,7 @@ Better = Literal["lower", "higher", "reference", "none"]
 # of a sample; of 0.02, 0.05, 0.1 and 0.2 the smallest with about 93 % coverage for normal,
 # mixed and two-valued scores from 50 a group
 _MISS = 0.1
+_HALF = 0.5  # AUC of one who guesses
 _UNSEEN = 0.5  # squared deviations of what few samples did not show
 
 
@@ -110,7 +111,7 @@ class Reading:
         an attacker who sees an AUC below 1/2 turns his rule round.
         """
         if self.unit == "AUC":
-            return 2 * abs(self.value - 0.5)
+            return 2 * abs(self.value - _HALF)
         return self.value - (self.false_positives or 0.0)
 
     @property
@@ -120,6 +121,22 @@ class Reading:
         if self.unit == "AUC":
             return 4 * (own + (0.0 if self.rest is None else _variance_of_mean(self.rest)))
         return own + (0.0 if self.alarms is None else _variance_of_mean(self.alarms))
+
+    def paired_variance(self, other: Reading) -> float:
+        """Variance of the difference of two advantages over draws of the test samples, which are
+        the same in both models.
+        """
+        groups = [(self.forget, other.forget), (self.alarms, other.alarms)]
+        if self.unit == "AUC":
+            groups[1] = (self.rest, other.rest)
+        turned = [one.unit == "AUC" and one.value < _HALF for one in (self, other)]
+        sign = -1.0 if turned[0] != turned[1] else 1.0
+        found = sum(
+            _variance_of_mean(own - sign * others)
+            for own, others in groups
+            if own is not None and others is not None
+        )
+        return found * (4 if self.unit == "AUC" else 1)
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Clopper-Pearson for a share of hits; Hanley-McNeil/DeLong variance on the logit scale for
@@ -146,7 +163,7 @@ class Reading:
 
 
 def _variance_of_mean(values: Tensor) -> float:
-    """Of numbers in [0, 1]; half a miss is added, since few samples often show none."""
+    """Of shares or their differences; half a miss is added, since few samples often show none."""
     values = values.double()
     return (float((values - values.mean()).square().sum()) + _UNSEEN) / max(len(values), 1) ** 2
 
