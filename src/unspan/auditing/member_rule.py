@@ -51,7 +51,7 @@ class _Attack:
         reading: its AUC.
         low: lower end of the interval, which holds for all attacks together.
         high: upper end.
-        around: where one more retrained network would lie; None with fewer than two.
+        around: where `_signed` of one more retrained network would lie; None with fewer than two.
     """
 
     reading: Reading
@@ -62,7 +62,7 @@ class _Attack:
     @property
     def tells(self) -> bool:
         """It tells the samples apart, and more than chance and the choice of them explain."""
-        beyond = self.around is None or self.reading.value > self.around.high
+        beyond = self.around is None or _signed(self.reading) > self.around.high
         return self.low > _HALF and beyond
 
     @property
@@ -98,7 +98,7 @@ def judge_members(
     erased = found.reading
     row = replace(
         row_of(original, erased, []),
-        reference=_HALF if found.around is None else found.around.centre,
+        reference=_HALF if found.around is None else _HALF + found.around.centre / 2,
         erased_low=found.low,
         erased_high=found.high,
     )
@@ -106,17 +106,16 @@ def judge_members(
 
 
 def _bands(references: Sequence[Sequence[Reading]], attacks: int) -> list[Band | None]:
-    """Where the AUC of each attack on one more retrained network would lie."""
+    """Where each attack on one more retrained network would lie."""
     if len(references) < 2:
         return [None] * attacks
-    return [
-        band(
-            [one.value for one in same],
-            own_variance(same) / 4,  # of the AUC; of the advantage it is 4 x
-            attacks,
-        )
-        for same in zip(*references, strict=True)
-    ]
+    each = zip(*references, strict=True)
+    return [band([_signed(one) for one in same], own_variance(same), attacks) for same in each]
+
+
+def _signed(one: Reading) -> float:
+    """The advantage, below zero where the samples look less like members than others do."""
+    return 2 * (one.value - _HALF)
 
 
 def _judged(original: Reading, found: _Attack) -> Judged:
@@ -127,8 +126,8 @@ def _judged(original: Reading, found: _Attack) -> Judged:
         return Judged(LIKE_RETRAINED, "", rho)
     if rho is None:
         return Judged(NOT_MEASURABLE, "the original does not give single samples away")
-    if around is not None and around.low <= found.reading.value <= around.high:
-        told_apart = around.high < (around.centre + original.value) / 2
+    if around is not None and around.low <= _signed(found.reading) <= around.high:
+        told_apart = around.high < (around.centre + _signed(original)) / 2
         return (
             Judged(LIKE_RETRAINED, "", rho)
             if told_apart

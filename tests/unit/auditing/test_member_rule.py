@@ -82,6 +82,14 @@ def test_what_is_told_beyond_retrained_networks_is_retained():
     assert judge_members([membership(1.0)], [membership(0.9)], never).verdict == RETAINED
 
 
+def test_training_alone_moves_an_auc_by_half_of_what_it_moves_an_advantage():
+    """The smallest deviation of a band is one of advantages, which are twice as large."""
+    never = [[membership(0.0, n=20_000, seed=seed)] * 2 for seed in (2, 3)]
+    original, erased = membership(0.74, n=20_000), membership(0.206, n=20_000, seed=5)
+    assert 0.553 < erased.value < 0.562
+    assert judge_members([original] * 2, [erased] * 2, never).verdict == RETAINED
+
+
 def test_a_wide_band_does_not_decide():
     never = [[membership(shift, n=60, seed=seed)] for seed, shift in enumerate((0.0, 0.5, 1.0))]
     found = judge_members([membership(0.7, n=60)], [membership(0.7, n=60, seed=9)], never)
