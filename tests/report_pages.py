@@ -19,15 +19,17 @@ EMPTY = {  # an audit that measured nothing
     "cost": None,
     "not_to_say": [],
     "verdict": NOT_MEASURABLE.value,
-    "headline": "",
-    "request": {"kind": "class", "selector": [], "samples": 0, "test_samples": 0, "test": ""},
-    "method": None,
-    **{
-        key: []
-        for key in ("levels", "claims", "goals", "can_still", "next_steps", "limits", "attacks")
+    "request": {
+        "kind": "class",
+        "selector": [],
+        "samples": 0,
+        "test_samples": 0,
+        "test": "held_out",
     },
+    "method": None,
+    **{key: [] for key in ("levels", "goals", "can_still", "next_steps", "limits", "attacks")},
     **{key: [] for key in ("scores", "controls", "informative", "notes", "not_run", "attempts")},
-    "reference": {"kind": "random weights", "count": 1, "usable": True, "note": ""},
+    "reference": {"kind": "random weights", "count": 1, "usable": True},
     "details": {},
     "figures": {},
     "settings": {

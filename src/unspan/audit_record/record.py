@@ -5,10 +5,11 @@ An audit builds one `AuditRecord`. Verdict, exit code, both reports and the JSON
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from unspan.audit_record.drawings import Figures
+from unspan.audit_record.remarks import Quantity, Remark
 from unspan.audit_record.summary import (
     AccessResult,
     Cost,
@@ -18,12 +19,17 @@ from unspan.audit_record.summary import (
 )
 from unspan.audit_record.vocabulary import (
     Expected,
+    FooledScore,
     Goal,
+    LeftOut,
     Level,
     LevelState,
+    Limit,
+    Planted,
     ReferenceKind,
     Saying,
     ScoreGroup,
+    TestData,
     Topic,
     Verdict,
 )
@@ -83,9 +89,8 @@ class AttackResult:
         rho_low: lower end of its 95 % interval.
         rho_high: upper end.
         retain: accuracy of the attack on retained samples in the erased model.
-        note: one sentence when something needs saying.
+        notes: why it has its word, where that needs saying.
         identity: which attack this is, for decisions.
-        explain: what a person without training in the field should know about it.
         converged: it ran to its end in every model; one that trains nothing always does.
     """
 
@@ -104,9 +109,8 @@ class AttackResult:
     rho_low: float | None = None
     rho_high: float | None = None
     retain: float | None = None
-    note: str = ""
+    notes: list[Remark] = field(default_factory=list)
     identity: AttackId = AttackId(AttackKind.OTHER)
-    explain: str = ""
     converged: bool = True
     original_low: float | None = None
     original_high: float | None = None
@@ -126,15 +130,13 @@ class LevelResult:
 
     Attributes:
         level: `L0` to `L4`, or `S` for single samples.
-        title: what it means.
         state: whether it holds.
         why: the measurement behind it.
     """
 
     level: Level
-    title: str
     state: LevelState
-    why: str
+    why: list[Remark]
 
     @property
     def holds(self) -> bool:
@@ -148,7 +150,6 @@ class GoalResult:
 
     Attributes:
         id: which goal.
-        goal: the same in words, with its rule.
         what: the attack or score that came nearest to missing it.
         value: what was measured, with 95 % interval `low` to `high`.
         unit: of the value.
@@ -160,7 +161,6 @@ class GoalResult:
     """
 
     id: Goal
-    goal: str
     what: str
     value: float | None
     low: float | None
@@ -193,18 +193,20 @@ class Control:
     """One planted case.
 
     Attributes:
-        name: what was planted.
+        planted: what.
         expect: `caught` (a fake) or `passed` (nothing to find).
         caught: whether the audit called it RETAINED.
-        found: what the audit said, for people.
-        detail: the number behind it.
+        attack: that read most of it; empty where there was none.
+        read: what that attack read, None where there was none.
+        verdict: the word of the audit; None for a case that one attack alone is tried on.
     """
 
-    name: str
+    planted: Planted
     expect: Expected
     caught: bool
-    found: str
-    detail: str
+    attack: str = ""
+    read: Quantity | None = None
+    verdict: Verdict | None = None
 
     @property
     def ok(self) -> bool:
@@ -217,14 +219,14 @@ class Informative:
     """Whether a score can tell an erasure from a fake.
 
     Attributes:
-        metric: the score.
+        score: which.
         informative: False when a fake passes it.
         why: the measurement behind it.
     """
 
-    metric: str
+    score: FooledScore
     informative: bool
-    why: str
+    why: Remark
 
 
 @dataclass(frozen=True)
@@ -233,13 +235,11 @@ class NotRun:
 
     Attributes:
         topics: sections of the report that stay empty for it.
-        name: what was left out.
-        why: the reason.
+        part: what was left out, and why.
     """
 
     topics: list[Topic]
-    name: str
-    why: str
+    part: LeftOut
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,14 +251,14 @@ class AuditedRequest:
         selector: names of the classes; empty for samples.
         samples: to be forgotten.
         test_samples: the attacker is judged on.
-        test: where those come from, in words.
+        test: where those come from.
     """
 
     kind: str
     selector: list[str]
     samples: int
     test_samples: int
-    test: str
+    test: TestData
 
 
 @dataclass(frozen=True)
@@ -284,13 +284,11 @@ class Reference:
         kind: retrained models, random weights, or the inputs themselves.
         count: how many models.
         usable: False when one has seen the forgotten data.
-        note: one sentence about what it can tell.
     """
 
     kind: ReferenceKind
     count: int
     usable: bool
-    note: str
 
 
 @dataclass(frozen=True)
@@ -360,17 +358,15 @@ class AuditRecord:
         identity: which files it is about, and who made it.
         verdict: the word for all attackers together.
         evidence: how much the verdict can carry.
-        headline: the attack that decides, in a sentence.
         request: what was to be forgotten.
         method: how the erased model was made, None when it does not say.
         levels: what may be claimed, from the weakest to the strongest.
-        claims: sentences that may be quoted; none when no level holds.
         goals: for a service that gives out features or scores.
         accesses: who can still get what, one row for each access.
         cost: on retained samples; None where the model gives no class scores.
         next_steps: what to do now.
         not_to_say: what may not be said.
-        can_still: what an attacker can still do, in sentences.
+        can_still: what an attacker can still do beside the attacks.
         limits: of this audit.
         reference: what the erased model is compared with.
         attacks: those that decide first.
@@ -393,25 +389,23 @@ class AuditRecord:
     identity: Identity
     verdict: Verdict
     evidence: EvidenceStrength
-    headline: str
     request: AuditedRequest
     method: AuditedMethod | None
     levels: list[LevelResult]
-    claims: list[str]
     goals: list[GoalResult]
     accesses: list[AccessResult]
     cost: Cost | None
     next_steps: list[NextStep]
     not_to_say: list[Saying]
-    can_still: list[str]
-    limits: list[str]
+    can_still: list[Remark]
+    limits: list[Limit]
     reference: Reference
     attacks: list[AttackResult]
     details: dict[str, dict[str, dict[str, Any]]]
     scores: list[ScoreRow]
     controls: list[Control]
     informative: list[Informative]
-    notes: list[str]
+    notes: list[Remark]
     not_run: list[NotRun]
     figures: Figures
     settings: Settings

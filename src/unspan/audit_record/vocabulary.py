@@ -59,15 +59,50 @@ class Goal(TextEnum):
     RETAIN_ACCURACY = "retain_accuracy"
 
 
-GOAL_NAME = {
-    Goal.PROBES: "strongest trained probe",
-    Goal.FEATURES: "forgotten against rest, from features",
-    Goal.SCORES: "forgotten against rest, from scores",
-    Goal.TEACHING: "taught again from 10 examples",
-    Goal.NOISE: "the same input with little noise, who moves more",
-    Goal.VIEWS: "trained probe with ten views of an image",
-    Goal.RETAIN_ACCURACY: "right on what was to be kept",
-}
+class TestData(TextEnum):
+    """Where the samples come from that the attacker is judged on."""
+
+    HELD_OUT = "held_out"
+    FIFTH = "fifth_of_the_data"
+
+
+class Limit(TextEnum):
+    """What an audit cannot tell."""
+
+    ATTACKS_LISTED = "attacks_listed"
+    SETTINGS_NAMED = "settings_named"
+    UNTESTED_LEVELS = "untested_levels"
+    NOT_LEGAL_ADVICE = "not_legal_advice"
+    TESTED_ON_TRAINING = "tested_on_training_data"
+
+
+class LeftOut(TextEnum):
+    """A part that an audit leaves out, for one reason."""
+
+    MEMBERSHIP = "membership"
+    LAYERS = "earlier_layers"
+    MODELS = "what_needs_models"
+    SCORES = "what_needs_scores"
+    CLASS_PROBES = "class_probes"
+    VIEWS = "altered_copies"
+    GRADCAM = "gradcam"
+    TRAINING = "what_needs_training"
+
+
+class Planted(TextEnum):
+    """A case that an audit plants to test itself."""
+
+    UNTOUCHED = "untouched_model"
+    HEAD_EDIT = "head_only_edit"
+    STRETCHED = "stretched_features"
+    PERMUTED = "permuted_labels"
+
+
+class FooledScore(TextEnum):
+    """A score that a fake may pass."""
+
+    OWN_HEAD = "own_head"
+    PUBLISHED_PROBE = "published_probe"
 
 
 class ReferenceKind(TextEnum):

@@ -22,9 +22,9 @@ from unspan.audit_record.vocabulary import (
     Obtainable,
     Verdict,
 )
-from unspan.auditing.statements import TRACE_ABOVE
 from unspan.metrics.identity import Family, ScoreKind
 
+TRACE_ABOVE = 0.6  # lower end of an AUC from which asking twice counts as a way in
 YES, NO, CANNOT_TELL = Obtainable.YES, Obtainable.NO, Obtainable.CANNOT_TELL
 NEEDS = {
     Family.ANSWERS: Access.NAMED,

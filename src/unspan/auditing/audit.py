@@ -61,7 +61,9 @@ class Audit:
         """The verdict and the sentence behind it."""
         held = [one.level for one in self.record.levels if one.holds]
         levels = ", ".join(held) or "none"
-        return f"{self.verdict}: {self.record.headline} Levels that hold: {levels}."
+        from unspan.report.statements import headline
+
+        return f"{self.verdict}: {headline(self.record)} Levels that hold: {levels}."
 
     def _repr_html_(self) -> str:
         """The report for a notebook, in a frame of its own."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from unspan.artifact.deletion import record_of
 from unspan.audit_record.record import Hashes
+from unspan.audit_record.remarks import Remark, RemarkCode, remark
 from unspan.audit_record.vocabulary import ReferenceKind
 from unspan.auditing.attack_split import Parts
 from unspan.auditing.collect import Subject, subject
@@ -62,7 +63,7 @@ class Models:
     parts: Parts
     inputs: Any
     labels: Tensor | None
-    notes: list[str]
+    notes: list[Remark]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +103,7 @@ class Case:
     fit_views: dict[str, Outputs]
     test_views: dict[str, Outputs]
     class_names: Sequence[str] | None
-    notes: list[str]
+    notes: list[Remark]
     usable: bool
     hashes: Hashes
 
@@ -123,7 +124,7 @@ class Case:
         return torch.ones_like(forget) if self.held_out else ~forget & self.unseen_retained
 
 
-def provenance(before: Subject, after: Subject, request: Request) -> list[str]:
+def provenance(before: Subject, after: Subject, request: Request) -> list[Remark]:
     """What the receipt inside the erased model says against this audit.
 
     Raises:
@@ -142,10 +143,9 @@ def provenance(before: Subject, after: Subject, request: Request) -> list[str]:
         label for one in receipts for label in one["request"]["classes"]
     }:
         asked = ", ".join(name for one in receipts for name in one["request"]["selector"])
-        return [
-            f"the receipt of the erased model names another request ({asked or 'no class'}), so"
-            " this audit is about something that its method was not asked to erase"
-        ]
+        if not asked:
+            return [Remark(RemarkCode.OTHER_REQUEST_NO_CLASS)]
+        return [remark(RemarkCode.OTHER_REQUEST, names=asked)]
     return []
 
 
@@ -207,8 +207,8 @@ def with_pixels(
     return fit | {"pixels": found[0]}, test | {"pixels": found[1]}, ["pixels"]
 
 
-def comparable(test: dict[str, Outputs], references: Sequence[str], by_class: bool) -> list[str]:
-    """A sentence for each reference that has seen the class after all, so it cannot serve as one.
+def comparable(test: dict[str, Outputs], references: Sequence[str], by_class: bool) -> list[Remark]:
+    """A remark for each reference that has seen the class after all, so it cannot serve as one.
 
     Raises:
         DataError: a reference is of another task.
@@ -230,10 +230,7 @@ def comparable(test: dict[str, Outputs], references: Sequence[str], by_class: bo
         if by_class and seen > chance_bound(
             one.classes()
         ):  # single samples are named by generalisation
-            notes.append(
-                f"{name} names {percent(seen)} of the forgotten test samples: it seems to have seen"
-                " them, so it is no reference and nothing can be measured against it"
-            )
+            notes.append(remark(RemarkCode.REFERENCE_HAS_SEEN, reference=name, share=seen))
     return notes
 
 

@@ -10,8 +10,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from unspan.audit_record.record import Control, Informative
-from unspan.audit_record.vocabulary import RETAINED, Expected
+from unspan.audit_record.record import AttackResult, Control, Informative
+from unspan.audit_record.remarks import Quantity, Remark, RemarkCode, remark
+from unspan.audit_record.vocabulary import RETAINED, Expected, FooledScore, Planted
 from unspan.auditing.levels import chance_bound
 from unspan.auditing.verdict_rule import ROOM, overall
 from unspan.metrics.identity import AttackId, AttackKind
@@ -19,7 +20,6 @@ from unspan.metrics.linear import fit_linear
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.probes import CHUNK, names_forgotten, share_reading, stratified
 from unspan.metrics.score import Reading
-from unspan.report.formatting import measured, percent
 
 _PERMUTATIONS = 10
 _PERMUTED = 10_000  # rows of a probe on permuted labels: more rows would find nothing as well
@@ -58,14 +58,12 @@ def stretched(outputs: Outputs, seed: int) -> Outputs:
 def hidden(original: Reading, found: Reading) -> Control:
     """Whether the whitened probe still reads features that only were stretched."""
     seen = found.advantage > original.advantage - ROOM / 2
-    return Control(
-        "features stretched by an invertible map (nothing is gone)",
-        Expected.CAUGHT,
-        seen,
-        "caught" if seen else "not caught",
-        f"{found.attack}:"
-        f" {measured(found.value, *found.interval(), found.unit, len(found.forget)).line}",
-    )
+    return Control(Planted.STRETCHED, Expected.CAUGHT, seen, found.attack, _read(found))
+
+
+def _read(found: Reading) -> Quantity:
+    low, high = found.interval()
+    return Quantity(value=found.value, low=low, high=high, unit=found.unit, n=len(found.forget))
 
 
 def fakes(
@@ -91,29 +89,25 @@ def fakes(
     planted = []
     names = any(one.identity.kind is AttackKind.OWN_ANSWER for one in original)
     if retrained or names:
-        planted.append(("untouched model handed in as erased", original))
+        planted.append((Planted.UNTOUCHED, original))
     if retrained and edited is not None:
-        told = "head-only edit (the class can no longer be named, features as before)"
-        planted.append((told, edited))
+        planted.append((Planted.HEAD_EDIT, edited))
     rows = []
-    for name, readings in planted:
+    for case, readings in planted:
         decision = overall(original, readings, references, retrained=retrained, chance=chance)
         word = decision.verdict
-        strongest = "no attack"
+        control = Control(case, Expected.CAUGHT, word == RETAINED, verdict=word)
         if decision.attacks:
             top = decision.attacks[0]
-            read = measured(top.erased, top.erased_low, top.erased_high, top.unit, top.n).line
-            strongest = f"{top.attack}: {read}"
-        rows.append(
-            Control(
-                name,
-                Expected.CAUGHT,
-                word == RETAINED,
-                "caught" if word == RETAINED else f"not caught ({word})",
-                strongest,
-            )
-        )
+            control = replace(control, attack=top.attack, read=_erased(top))
+        rows.append(control)
     return rows
+
+
+def _erased(one: AttackResult) -> Quantity:
+    return Quantity(
+        value=one.erased, low=one.erased_low, high=one.erased_high, unit=one.unit, n=one.n
+    )
 
 
 def permuted(fit: Outputs, test: Outputs, seed: int) -> Reading:
@@ -142,14 +136,8 @@ def noise(
 ) -> Control:
     """Whether a probe that was trained on permuted labels reads nothing, as it should."""
     found = overall([original], [shuffled], [references], retrained=retrained, chance=0.0)
-    read = measured(shuffled.value, *shuffled.interval(), shuffled.unit, len(shuffled.forget))
-    return Control(
-        "permuted labels (there is nothing to find)",
-        Expected.PASSED,
-        found.verdict == RETAINED,
-        "caught" if found.verdict == RETAINED else "passed",
-        f"{shuffled.attack}: {read.line}",
-    )
+    caught = found.verdict == RETAINED
+    return Control(Planted.PERMUTED, Expected.PASSED, caught, shuffled.attack, _read(shuffled))
 
 
 def informative(
@@ -175,19 +163,15 @@ def informative(
     rows = []
     if own is not None and edited_own is not None:
         fooled = edited_own <= chance_bound(classes)
-        why = "the head-only edit does not pass it"
+        why = Remark(RemarkCode.FAKE_DOES_NOT_PASS)
         if fooled:
-            reached = measured(edited_own, n=n).line
-            why = f"the head-only edit reaches {reached} with every feature as before"
-        rows.append(Informative("accuracy of the model's own head, and HM", not fooled, why))
+            why = remark(RemarkCode.FAKE_PASSES, read=Quantity(value=edited_own, n=n))
+        rows.append(Informative(FooledScore.OWN_HEAD, not fooled, why))
     if published is not None and converged is not None and reference is not None:
         apart = converged - published
         fooled = apart > 0.10
-        why = "it agrees with the converged probe here"
+        why = Remark(RemarkCode.PROBE_AGREES)
         if fooled:
-            why = (
-                f"a converged probe on the same features reads {percent(apart)} more: the published"
-                " one stopped early"
-            )
-        rows.append(Informative("KR (published probe)", not fooled, why))
+            why = remark(RemarkCode.PROBE_STOPPED_EARLY, share=apart)
+        rows.append(Informative(FooledScore.PUBLISHED_PROBE, not fooled, why))
     return rows

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from unspan.audit_record.record import Hashes
+from unspan.audit_record.remarks import Remark, RemarkCode
 from unspan.audit_record.vocabulary import ReferenceKind
 from unspan.auditing.case import Asked, Case, check_distinct, comparable
 from unspan.errors import DataError, UsageError
@@ -84,7 +85,6 @@ def case_of_outputs(
     test = {name: one.test for name, one in given.items()}
     seen = comparable(test, names, bool(classes)) if names else []
     named = [str(class_names[label] if class_names else label) for label in classes]
-    hidden = "the audit was given outputs: what needs the models themselves was not tested"
     return Case(
         request=Asked("class" if classes else "samples", tuple(named), tuple(classes)),
         run=run,
@@ -99,7 +99,7 @@ def case_of_outputs(
         fit_views={},
         test_views={},
         class_names=class_names,
-        notes=[hidden, *seen],
+        notes=[Remark(RemarkCode.OUTPUTS_ONLY), *seen],
         usable=not seen,
         hashes=Hashes(
             before=given["before"].digest,

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from unspan.audit_record.record import AttackResult, GoalResult, ScoreRow
-from unspan.audit_record.vocabulary import GOAL_NAME, Goal
+from unspan.audit_record.vocabulary import Goal
 from unspan.auditing.scores import described
 from unspan.metrics.identity import AttackKind, Family, ScoreKind
 from unspan.metrics.score import Score
@@ -17,7 +17,6 @@ CHANCE_PLUS = 0.05  # of a trained probe, above guessing
 AREA = 0.60  # of an AUC, either way
 KEPT = 0.003  # of the accuracy on what was to be kept
 SHOTS = 10
-_EITHER_WAY = "AUC at most 0.60, either way"
 
 
 def goals(
@@ -54,7 +53,7 @@ def _probes(
         return None
     strongest = max(probes, key=lambda one: one.erased)
     bound = 1 / classes + CHANCE_PLUS
-    return _of_attack(goal, "at most 5 points above chance", strongest, bound)
+    return _of_attack(goal, strongest, bound)
 
 
 def _areas(goal: Goal, verdicts: Sequence[AttackResult], of_scores: bool) -> GoalResult | None:
@@ -66,7 +65,7 @@ def _areas(goal: Goal, verdicts: Sequence[AttackResult], of_scores: bool) -> Goa
     if not areas:
         return None
     furthest = max(areas, key=lambda one: abs(one.erased - 0.5))
-    return _of_attack(goal, _EITHER_WAY, furthest, AREA)
+    return _of_attack(goal, furthest, AREA)
 
 
 def _taught_again(verdicts: Sequence[AttackResult]) -> GoalResult | None:
@@ -78,10 +77,10 @@ def _taught_again(verdicts: Sequence[AttackResult]) -> GoalResult | None:
     if not few:
         return None
     _, fastest, bound = max(few, key=lambda found: found[0])
-    return _of_attack(Goal.TEACHING, "no more than the reference", fastest, bound)
+    return _of_attack(Goal.TEACHING, fastest, bound)
 
 
-def _of_attack(goal: Goal, rule: str, attack: AttackResult, bound: float) -> GoalResult:
+def _of_attack(goal: Goal, attack: AttackResult, bound: float) -> GoalResult:
     read = Score(
         name=attack.attack,
         value=attack.erased,
@@ -90,7 +89,7 @@ def _of_attack(goal: Goal, rule: str, attack: AttackResult, bound: float) -> Goa
         unit=attack.unit,
         n=attack.n,
     )
-    return _judged(goal, rule, read, bound)
+    return _judged(goal, read, bound)
 
 
 def _asked_twice(goal: Goal, name: str, trace: Score | None) -> GoalResult | None:
@@ -99,7 +98,7 @@ def _asked_twice(goal: Goal, name: str, trace: Score | None) -> GoalResult | Non
     read = Score(
         name=name, value=trace.value, low=trace.low, high=trace.high, unit="AUC", n=trace.n
     )
-    return _judged(goal, _EITHER_WAY, read, AREA)
+    return _judged(goal, read, AREA)
 
 
 def _kept(rows: Sequence[ScoreRow]) -> GoalResult | None:
@@ -110,18 +109,14 @@ def _kept(rows: Sequence[ScoreRow]) -> GoalResult | None:
     read = Score(
         name="its own scores", value=after.value, low=after.low, high=after.high, n=after.n
     )
-    rule = "at most 0.3 points below the original"
-    return _judged(Goal.RETAIN_ACCURACY, rule, read, before.value - KEPT, at_most=False)
+    return _judged(Goal.RETAIN_ACCURACY, read, before.value - KEPT, at_most=False)
 
 
-def _judged(
-    goal: Goal, rule: str, read: Score, bound: float, *, at_most: bool = True
-) -> GoalResult:
+def _judged(goal: Goal, read: Score, bound: float, *, at_most: bool = True) -> GoalResult:
     """A goal with what was read for it, held against its bound.
 
     Args:
         goal: which.
-        rule: in words.
         read: what was measured.
         bound: of the value.
         at_most: the value may not exceed the bound; otherwise not fall below it.
@@ -133,7 +128,6 @@ def _judged(
         value, low, high = 1 - value, 1 - high, 1 - low
     return GoalResult(
         id=goal,
-        goal=f"{GOAL_NAME[goal]}: {rule}",
         what=read.name,
         value=value,
         low=low,

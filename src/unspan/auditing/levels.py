@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from unspan.audit_record.record import AttackResult, LevelResult
+from unspan.audit_record.remarks import Quantity, Remark, RemarkCode, remark
 from unspan.audit_record.vocabulary import (
     INCONCLUSIVE,
     NOT_MEASURABLE,
@@ -14,32 +15,13 @@ from unspan.audit_record.vocabulary import (
     LevelState,
     Verdict,
 )
-from unspan.auditing.statements import read_of, written
 from unspan.metrics.identity import Family
 from unspan.metrics.score import Score
-from unspan.report.formatting import measured, percent
 
 HOLDS, FAILS = LevelState.HOLDS, LevelState.FAILS
 NOT_SHOWN, NOT_TESTED = LevelState.NOT_SHOWN, LevelState.NOT_TESTED
 NEAR_HALF = (0.45, 0.55)  # an AUC in it, with its interval, separates nothing
 R2_OF_NOTHING = 1e-3  # of an affine predictor on the data it was fitted to
-TITLES = {
-    Level.L0: "the model's own scores no longer name it, also after casts",
-    Level.L1: "no affine probe tells it from the rest better than a constant",
-    Level.L2: "no tested probe on features or scores recovers it beyond the reference",
-    Level.L3: "it is not relearned from a few examples faster than in the reference",
-    Level.L4: "the weights changed, and the levels above hold at every layer that was tested",
-    Level.S: "single samples of the request cannot be told from samples never seen",
-}
-_NO_REFERENCE = "needs networks retrained without the data (--reference)"
-_HEAD_ONLY = "only what the head says could be judged, and a head can be edited alone"
-_SAMPLES_NEED = (
-    "needs models that never saw the samples (--reference), class scores, labels and unseen test"
-    " samples"
-)
-_WEIGHTS_UNCHANGED = (
-    "no weight before the eraser changed: whoever holds the weights has the original features"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,44 +81,49 @@ def chance_bound(classes: int) -> float:
     return max(1.5 / classes, 1 / classes + 0.02)
 
 
-def _level(level: Level, state: LevelState, why: str) -> LevelResult:
-    return LevelResult(level, TITLES[level], state, why)
+def _level(level: Level, state: LevelState, *why: Remark) -> LevelResult:
+    return LevelResult(level, state, list(why))
+
+
+def _bare(level: Level, state: LevelState, code: RemarkCode) -> LevelResult:
+    """A level with a reason that carries no number."""
+    return _level(level, state, Remark(code))
+
+
+def quantity(one: Score) -> Quantity:
+    """A score with its interval and n."""
+    return Quantity(value=one.value, low=one.low, high=one.high, unit=one.unit, n=one.n)
 
 
 def _own_scores(evidence: Evidence) -> LevelResult:
     own = evidence.own_head
     if own is None or own.high is None or own.value is None:
-        return _level(Level.L0, NOT_TESTED, "the model gives no class scores")
+        return _bare(Level.L0, NOT_TESTED, RemarkCode.NO_SCORES)
     bound = chance_bound(evidence.classes)
     worst = max([own, *evidence.casts], key=lambda one: one.high or 0.0)
-    why = (
-        f"its own scores are right for {measured(own.value, own.low, own.high, n=own.n).line} of"
-        f" the forgotten samples; the bound is {percent(bound, 0)}"
-    )
+    why = [remark(RemarkCode.OWN_SCORES, read=quantity(own), bound=bound)]
     if worst is not own:
         cast = worst.name.rpartition(", ")[2]
-        why += f"; largest after {cast}, {measured(worst.value, worst.low, worst.high).line}"
+        reads = replace(quantity(worst), n=0)
+        why.append(remark(RemarkCode.LARGEST_AFTER_CAST, cast=cast, read=reads))
     if (worst.high or 0.0) > bound:
         state = FAILS
     elif evidence.relabelled is not None:
         output, share = evidence.relabelled
-        renamed = f"output {output} now stands for them: it names {percent(share)} of them"
-        return _level(Level.L0, FAILS, f"{why}; but {renamed} and little else")
+        renamed = remark(RemarkCode.RENAMED, output=output, share=share)
+        return _level(Level.L0, FAILS, *why, renamed)
     else:
         state = HOLDS
-    return _level(Level.L0, state, f"{why}; an edit of the head alone can reach this level")
+    return _level(Level.L0, state, *why, Remark(RemarkCode.HEAD_ALONE_REACHES_IT))
 
 
 def _affine(guarded: Sequence[Score]) -> LevelResult:
     if len(guarded) < 2:
-        return _level(Level.L1, NOT_TESTED, "not measured")
+        return _bare(Level.L1, NOT_TESTED, RemarkCode.NOT_MEASURED)
     r2, area = guarded[0], guarded[1]
     useless = (r2.value or 0.0) <= R2_OF_NOTHING
     guessing = (area.low or 0.0) <= 0.5 <= (area.high or 1.0)
-    why = (
-        f"R² {r2.value:.3f} on fit data; AUC"
-        f" {measured(area.value, area.low, area.high, 'AUC', area.n).line} on test data"
-    )
+    why = remark(RemarkCode.AFFINE, r2=r2.value or 0.0, area=replace(quantity(area), unit="AUC"))
     return _level(Level.L1, HOLDS if useless and guessing else FAILS, why)
 
 
@@ -145,41 +132,40 @@ def _against_reference(
 ) -> LevelResult:
     """By the attacks that decide, one for each kind of attacker."""
     if not compared:
-        return _level(level, NOT_TESTED, _NO_REFERENCE)
+        return _bare(level, NOT_TESTED, RemarkCode.NEEDS_RETRAINED)
     able = [one for one in deciding if one.verdict != NOT_MEASURABLE]
     if not able:
-        return _level(level, NOT_TESTED, "no attacker tells retrained networks from the original")
-    kinds = f"{len(able)} kind{'s' if len(able) > 1 else ''} of attackers"
+        return _bare(level, NOT_TESTED, RemarkCode.NONE_TELLS)
     more = [one for one in able if one.verdict == RETAINED]
     if more:
-        why = f"{len(more)} of {kinds} read more than retrained networks give away"
-        return _level(level, FAILS, f"{why}; {_compared(more[0])}")
+        why = remark(RemarkCode.MORE_THAN_RETRAINED, count=len(more), tried=len(able))
+        return _level(level, FAILS, why, _compared(more[0]))
     undecided = [one for one in able if one.verdict == INCONCLUSIVE]
     if undecided:
-        why = f"{len(undecided)} of {kinds} do not decide"
-        return _level(level, NOT_SHOWN, f"{why}; {_compared(undecided[0])}")
+        why = remark(RemarkCode.UNDECIDED, count=len(undecided), tried=len(able))
+        return _level(level, NOT_SHOWN, why, _compared(undecided[0]))
     if all(one.identity.attacker.family.sees_the_head_only for one in able):
-        return _level(level, NOT_SHOWN, _HEAD_ONLY)
-    return _level(level, HOLDS, f"none of {kinds} reads more than retrained networks give away")
+        return _bare(level, NOT_SHOWN, RemarkCode.HEAD_ONLY)
+    return _level(level, HOLDS, remark(RemarkCode.NONE_READS_MORE, tried=len(able)))
 
 
-def _compared(one: AttackResult) -> str:
-    erased = written(one.erased, one.unit)
+def _compared(one: AttackResult) -> Remark:
+    erased = Quantity(value=one.erased, unit=one.unit)
     if one.reference is None:
-        return f"{one.attack}: {erased}"
-    return f"{one.attack}: {erased} against {written(one.reference, one.unit)}"
+        return remark(RemarkCode.READ, attack=one.attack, read=erased)
+    reference = Quantity(value=one.reference, unit=one.unit)
+    return remark(RemarkCode.COMPARED, attack=one.attack, erased=erased, reference=reference)
 
 
 def _weights(evidence: Evidence, above: Sequence[LevelResult]) -> LevelResult:
     if evidence.weights_changed is False:
-        return _level(Level.L4, FAILS, _WEIGHTS_UNCHANGED)
+        return _bare(Level.L4, FAILS, RemarkCode.WEIGHTS_UNCHANGED)
     if not evidence.compared:
-        return _level(Level.L4, NOT_TESTED, _NO_REFERENCE)
+        return _bare(Level.L4, NOT_TESTED, RemarkCode.NEEDS_RETRAINED)
     word = evidence.earlier_layers
     if word is None or evidence.weights_changed is None:
-        why = "earlier layers were not tested, or are others than the original's"
-        return _level(Level.L4, NOT_TESTED, why)
-    why = f"earlier layers: {word}"
+        return _bare(Level.L4, NOT_TESTED, RemarkCode.EARLIER_NOT_TESTED)
+    why = remark(RemarkCode.EARLIER_LAYERS, verdict=word.value)
     if word == RETAINED or any(one.state is FAILS for one in above):
         return _level(Level.L4, FAILS, why)
     if word.erased and all(one.holds for one in above):
@@ -190,8 +176,11 @@ def _weights(evidence: Evidence, above: Sequence[LevelResult]) -> LevelResult:
 def _single_samples(one: AttackResult | None) -> LevelResult:
     """AUC 0.5 is what a model that never saw the samples gives; far below it separates as well."""
     if one is None:
-        return _level(Level.S, NOT_TESTED, _SAMPLES_NEED)
-    why = f"{one.attack}: {read_of(one)}"
+        return _bare(Level.S, NOT_TESTED, RemarkCode.SAMPLES_NEED)
+    reads = Quantity(
+        value=one.erased, low=one.erased_low, high=one.erased_high, unit=one.unit, n=one.n
+    )
+    why = remark(RemarkCode.READ, attack=one.attack, read=reads)
     if one.erased_low >= NEAR_HALF[0] and one.erased_high <= NEAR_HALF[1]:
         return _level(Level.S, HOLDS, why)
     if one.erased_low > 0.5 or one.erased_high < 0.5:

@@ -18,7 +18,7 @@ from unspan.auditing.returned import Returned, unchanged
 from unspan.auditing.self_tests import aligned, self_tests
 from unspan.auditing.single_samples import single_samples
 from unspan.auditing.steps import Work, step
-from unspan.auditing.suite import class_attacks, explain, group_attacks, view_attacks
+from unspan.auditing.suite import class_attacks, group_attacks, view_attacks
 from unspan.auditing.supplementary import other_scores
 from unspan.auditing.verdict_rule import overall, together
 from unspan.auditing.white_box import WhiteBox, white_box
@@ -84,7 +84,7 @@ def measure(case: Case) -> Measurements:
     controls, informative = self_tests(case, readings, columns, scores)
     return Measurements(
         verdict=_final(word, case.usable, handed_out),
-        attacks=[_explained(one, readings) for one in attacks],
+        attacks=[_ended(one, readings) for one in attacks],
         readings=readings,
         white_box=box,
         samples=samples,
@@ -121,8 +121,8 @@ def _final(word: Verdict, usable: bool, handed_out: Sequence[Returned]) -> Verdi
     return RETAINED if any(one.features for one in handed_out) else INCONCLUSIVE
 
 
-def _explained(attack: AttackResult, readings: dict[str, list[Reading]]) -> AttackResult:
-    """The result with its sentence, and whether the attack ran to its end in every model."""
+def _ended(attack: AttackResult, readings: dict[str, list[Reading]]) -> AttackResult:
+    """The result with whether the attack ran to its end in every model."""
     own = [one for found in readings.values() for one in found if one.identity == attack.identity]
     converged = all(one.detail.get("converged") is not False for one in own)
-    return replace(attack, explain=explain(attack.identity), converged=converged)
+    return replace(attack, converged=converged)

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from unspan.audit_record.record import AttackResult
+from unspan.audit_record.remarks import Remark, RemarkCode
 from unspan.audit_record.vocabulary import (
     BELOW_RETRAINED,
     INCONCLUSIVE,
@@ -40,7 +41,9 @@ from unspan.metrics.score import Reading
 
 NEAR_HALF = 0.05  # an AUC nearer to 1/2 than this counts as 1/2
 _HALF = 0.5
-_AS_RETRAINED = "no more is read than in retrained networks, but they vary too much to tell"
+_AS_RETRAINED = Remark(RemarkCode.NETWORKS_VARY)
+_NOT_GIVEN_AWAY = Remark(RemarkCode.NOT_GIVEN_AWAY)
+_TOO_FEW = Remark(RemarkCode.TOO_FEW_SAMPLES)
 
 
 @dataclass(frozen=True)
@@ -123,18 +126,18 @@ def _judged(original: Reading, found: _Attack) -> Judged:
     rho = None if apart < ROOM / 2 else (found.reading.value - _HALF) / apart
     around = found.around
     if found.reach <= NEAR_HALF:
-        return Judged(LIKE_RETRAINED, "", rho)
+        return Judged(LIKE_RETRAINED, [], rho)
     if rho is None:
-        return Judged(NOT_MEASURABLE, "the original does not give single samples away")
+        return Judged(NOT_MEASURABLE, [_NOT_GIVEN_AWAY])
     if around is not None and around.low <= _signed(found.reading) <= around.high:
         told_apart = around.high < (around.centre + _signed(original)) / 2
         return (
-            Judged(LIKE_RETRAINED, "", rho)
+            Judged(LIKE_RETRAINED, [], rho)
             if told_apart
-            else Judged(INCONCLUSIVE, _AS_RETRAINED, rho)
+            else Judged(INCONCLUSIVE, [_AS_RETRAINED], rho)
         )
     if found.tells:
-        return Judged(RETAINED if rho >= RETAINED_ABOVE else INCONCLUSIVE, "", rho)
+        return Judged(RETAINED if rho >= RETAINED_ABOVE else INCONCLUSIVE, [], rho)
     if found.high < _HALF:
-        return Judged(BELOW_RETRAINED, BELOW)
-    return Judged(INCONCLUSIVE, "too few samples", rho)
+        return Judged(BELOW_RETRAINED, [BELOW])
+    return Judged(INCONCLUSIVE, [_TOO_FEW], rho)

@@ -10,6 +10,7 @@ from torch import nn
 
 from unspan.artifact.deletion import Deletion
 from unspan.audit_record.record import Hashes
+from unspan.audit_record.remarks import RemarkCode, remark
 from unspan.audit_record.vocabulary import ReferenceKind
 from unspan.auditing import views
 from unspan.auditing.attack_split import parts
@@ -27,7 +28,7 @@ from unspan.auditing.collect import OVER_VIEWS, Subject, collect, subject
 from unspan.auditing.steps import JUDGED, JUDGED_VIEWS, KNOWN, KNOWN_VIEWS
 from unspan.data.inputs import first_rows
 from unspan.data.loading import batches, peek
-from unspan.data.request import Request, digests_of, shared_samples
+from unspan.data.request import Request, digests_of, hashed_ids, shared_samples
 from unspan.extraction import Pool
 from unspan.metrics.outputs import Outputs
 from unspan.run import Run
@@ -103,6 +104,10 @@ def open_case(
     shared = shared_samples(
         "training and test data of the audit", known, tested, allow_overlap or by_place
     )
+    overlap = []
+    if shared:
+        ids = ", ".join(hashed_ids(shared))
+        overlap = [remark(RemarkCode.SHARED_SAMPLES, count=len(shared), ids=ids)]
     names = [one.name for one in models.others]
     if models.kind is ReferenceKind.PIXELS:
         fit, test, names = with_pixels(fit, test, given, run)
@@ -124,7 +129,7 @@ def open_case(
         fit_views=fit_views,
         test_views=test_views,
         class_names=class_names,
-        notes=[*models.notes, *shared, *seen],
+        notes=[*models.notes, *overlap, *seen],
         usable=not seen,
         hashes=Hashes(
             before=models.before.digest,

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from unspan.audit_record.remarks import Remark, RemarkCode, remark
 from unspan.auditing.collect import Subject
 from unspan.data.inputs import first_rows, place
 from unspan.extraction import eval_mode, forward, input_like, logits_of, read, shown, tensors_in
@@ -27,10 +28,10 @@ class Returned:
     features: bool
 
     @property
-    def note(self) -> str:
+    def note(self) -> Remark:
         """For the report."""
-        what = "the features of the original" if self.features else "what the original returns"
-        return f"the model hands out {self.where}, which is still {what}, bit for bit"
+        code = RemarkCode.HANDS_OUT_FEATURES if self.features else RemarkCode.HANDS_OUT
+        return remark(code, where=self.where)
 
 
 def unchanged(before: Subject, after: Subject, inputs: Any) -> list[Returned]:

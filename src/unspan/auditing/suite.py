@@ -22,59 +22,11 @@ from unspan.metrics.whitening import whitened_probe
 
 Report = Callable[[Work], None]
 
-_LINEAR = (
-    "somebody who sees features trains a linear classifier on labelled examples, to convergence"
-)
-_WHITENED = (
-    "somebody who sees features takes their scale and correlation away, then trains a linear"
-    " classifier to convergence"
-)
-_AFFINE = "somebody who sees features solves for the best affine guess of what was forgotten"
-_AGAINST_REST = "somebody who sees features learns to tell forgotten samples from all others"
-_MLP = "somebody who sees features trains a small neural network on labelled examples"
-_NEIGHBOURS = "somebody who sees features compares them with labelled examples"
-_OWN_ANSWER = "somebody who asks the model sees which class it names"
-_SIGNATURE = (
-    "somebody who sees only the scores of the model learns how they look for forgotten samples"
-)
-_VIEWS = (
-    "somebody who asks for each image and for nine altered copies trains a linear classifier on the"
-    " mean of the features"
-)
-_ANSWER_OF_VIEWS = (
-    "somebody who asks for each image and for nine altered copies takes the class that is likeliest"
-    " over all answers"
-)
-_FEW_SHOT = (
-    "somebody with a few examples of the forgotten class adds it to a classifier of the other"
-    " classes"
-)
-EXPLAIN = {
-    AttackKind.LINEAR: _LINEAR,
-    AttackKind.LINEAR_WHITENED: _WHITENED,
-    AttackKind.AFFINE_AGAINST_REST: _AFFINE,
-    AttackKind.LINEAR_AGAINST_REST: _AGAINST_REST,
-    AttackKind.MLP: _MLP,
-    AttackKind.NEIGHBOURS: _NEIGHBOURS,
-    AttackKind.NEIGHBOURS_AGAINST_REST: _NEIGHBOURS,
-    AttackKind.SIGNATURE: _SIGNATURE,
-    AttackKind.OWN_ANSWER: _OWN_ANSWER,
-    AttackKind.LINEAR_OF_VIEWS: _VIEWS,
-    AttackKind.ANSWER_OF_VIEWS: _ANSWER_OF_VIEWS,
-    AttackKind.FEW_SHOT_PROTOTYPE: _FEW_SHOT,
-    AttackKind.FEW_SHOT_STANDARDISED: _FEW_SHOT,
-    AttackKind.FEW_SHOT_REFIT: _FEW_SHOT,
-}
 _FEW_SHOT_KINDS = {
     PROTOTYPE: AttackKind.FEW_SHOT_PROTOTYPE,
     STANDARDISED: AttackKind.FEW_SHOT_STANDARDISED,
     REFIT: AttackKind.FEW_SHOT_REFIT,
 }
-
-
-def explain(attack: AttackId) -> str:
-    """What a person without training in the field should know about an attack."""
-    return EXPLAIN.get(attack.kind, "")
 
 
 def class_attacks(fit: Outputs, test: Outputs, seed: int, report: Report) -> list[Reading]:

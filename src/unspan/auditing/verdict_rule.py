@@ -30,9 +30,10 @@ features: who edits the head alone silences the others.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from unspan.audit_record.record import Advantage, AttackResult
+from unspan.audit_record.remarks import Remark, RemarkCode, Value
 from unspan.audit_record.vocabulary import (
     BELOW_RETRAINED,
     INCONCLUSIVE,
@@ -51,12 +52,12 @@ ROOM = 0.10  # smallest advantage of the original that can be lost
 _MANY = 100_000  # test samples: nobody has more of one class
 BLIND_BELOW = 0.5  # of its accuracy on retained samples in the original
 _ORDER = (RETAINED, INCONCLUSIVE, BELOW_RETRAINED, LIKE_RETRAINED, NOT_MEASURABLE)
-BELOW = "less is read than in a network that never learned them, which is a trace itself"
-_WIDE = "retrained networks differ too much to tell them from the original by this"
-_MORE = "more is read than in retrained networks, but little of what the original gave away"
-_CLOSE = "retrained networks and the original lie too close together for this width of the band"
-_BLIND = "attacks fail on what was to be kept as well, so that they read little says nothing"
-_NO_REFERENCE = "only networks retrained without the data could tell"
+BELOW = Remark(RemarkCode.LESS_THAN_RETRAINED)
+_WIDE = Remark(RemarkCode.BAND_TOO_WIDE)
+_MORE = Remark(RemarkCode.MORE_BUT_LITTLE)
+_CLOSE = Remark(RemarkCode.BAND_TOO_WIDE_HERE)
+_BLIND = Remark(RemarkCode.FAILS_ON_RETAINED)
+_NO_REFERENCE = Remark(RemarkCode.ONLY_RETRAINED_TELL)
 
 
 @dataclass(frozen=True)
@@ -65,14 +66,14 @@ class Judged:
 
     Attributes:
         verdict: the word.
-        note: why, where that needs saying.
+        notes: why, where that needs saying.
         rho: share of the way from the retrained networks to the original; None where there is none.
         half: half of its interval.
         wide: a narrower band would decide.
     """
 
     verdict: Verdict
-    note: str = ""
+    notes: list[Remark] = field(default_factory=list)
     rho: float | None = None
     half: float | None = None
     wide: bool = False
@@ -125,11 +126,11 @@ def overall(
             judged = judge(before.advantage, erased[at].advantage, around)
             if judged.wide:
                 more = _more(before.advantage, around, len(erased[at].forget))
-                judged = replace(judged, note=f"{judged.note}; {more}")
+                judged = replace(judged, notes=[*judged.notes, more])
         else:
             judged = judge_alone(erased[at], chance, len(places))
         if blind and judged.verdict in (BELOW_RETRAINED, LIKE_RETRAINED):
-            judged = replace(judged, verdict=INCONCLUSIVE, note=_BLIND)
+            judged = replace(judged, verdict=INCONCLUSIVE, notes=[_BLIND])
         shown = advantages(before, erased[at], never, around)
         for place in own:
             row = row_of(original[place], erased[place], references[place])
@@ -151,34 +152,39 @@ def judge(original: float, erased: float, around: Band) -> Judged:
     rho = (erased - around.centre) / apart if is_apart else None
     half = around.half / apart if is_apart else None
     if erased < around.low and erased <= original - ROOM / 2:
-        return Judged(BELOW_RETRAINED, BELOW)
+        return Judged(BELOW_RETRAINED, [BELOW])
     if erased > around.high:
         if rho is not None and rho >= RETAINED_ABOVE:
-            return Judged(RETAINED, "", rho, half)
-        return Judged(INCONCLUSIVE, _MORE, rho, half)
+            return Judged(RETAINED, [], rho, half)
+        return Judged(INCONCLUSIVE, [_MORE], rho, half)
     if not is_apart:
-        return Judged(NOT_MEASURABLE, _WIDE, wide=True)
+        return Judged(NOT_MEASURABLE, [_WIDE], wide=True)
     middle = around.centre + apart / 2
     if around.high < middle:
-        return Judged(LIKE_RETRAINED, "", rho, half)
+        return Judged(LIKE_RETRAINED, [], rho, half)
     if erased > middle:
-        return Judged(INCONCLUSIVE, _CLOSE, rho, half, wide=True)
-    return Judged(NOT_MEASURABLE, _WIDE, rho, half, wide=True)
+        return Judged(INCONCLUSIVE, [_CLOSE], rho, half, wide=True)
+    return Judged(NOT_MEASURABLE, [_WIDE], rho, half, wide=True)
 
 
-def _more(original: float, around: Band, samples: int) -> str:
+def _more(original: float, around: Band, samples: int) -> Remark:
     """What would narrow the band to half of the way to the original."""
     half = (original - around.centre) / 2
     enough = around.samples_for(half, samples) if half > 0 else None
     networks = around.networks_for(half) if half > 0 else None
-    ways = []
+    by_samples: dict[str, Value] = {}
     if enough is not None and enough <= _MANY:
-        ways.append(f"about {enough:,} test samples of them (now {samples:,})")
+        by_samples = {"samples": enough, "tested": samples}
+    by_networks: dict[str, Value] = {}
     if networks is not None:
-        ways.append(f"about {networks} retrained networks (now {around.networks})")
-    if not ways:
-        return "neither more test samples nor more retrained networks would decide"
-    return f"{' or '.join(ways)} would decide"
+        by_networks = {"networks": networks, "given": around.networks}
+    code = {
+        (True, True): RemarkCode.EITHER_WOULD_DECIDE,
+        (True, False): RemarkCode.SAMPLES_WOULD_DECIDE,
+        (False, True): RemarkCode.NETWORKS_WOULD_DECIDE,
+        (False, False): RemarkCode.NOTHING_WOULD_DECIDE,
+    }[bool(by_samples), bool(by_networks)]
+    return Remark(code, by_samples | by_networks)
 
 
 def judge_alone(erased: Reading, chance: float, families: int) -> Judged:
@@ -191,14 +197,14 @@ def judge_alone(erased: Reading, chance: float, families: int) -> Judged:
     """
     low, high = erased.interval(1 - LEVEL / families)
     if erased.identity.kind is AttackKind.OWN_ANSWER and low > chance:
-        return Judged(RETAINED, "the model itself still names it")
+        return Judged(RETAINED, [Remark(RemarkCode.STILL_NAMED)])
     if erased.unit == "AUC":
         most = 2 * max(high - 0.5, 0.5 - low)
     else:
         most = high - (erased.false_positives or 0.0)
     if most <= GUESSING:
-        return Judged(BELOW_RETRAINED, "no more is read than by guessing")
-    return Judged(INCONCLUSIVE, _NO_REFERENCE)
+        return Judged(BELOW_RETRAINED, [Remark(RemarkCode.NO_MORE_THAN_GUESSING)])
+    return Judged(INCONCLUSIVE, [_NO_REFERENCE])
 
 
 def together(attacks: Sequence[AttackResult]) -> Verdict:
@@ -276,7 +282,7 @@ def deciding(row: AttackResult, judged: Judged, advantage: Advantage) -> AttackR
     return replace(
         row,
         verdict=judged.verdict,
-        note=judged.note,
+        notes=judged.notes,
         rho=rho,
         rho_low=low,
         rho_high=high,

@@ -177,6 +177,7 @@ def verdict(out: Console, record: AuditRecord, folder: Path) -> None:
     """The first screen of an audit, in the words of its report."""
     from unspan.report import advice, first, who
     from unspan.report.conclusion import conclusion
+    from unspan.report.statements import notes
     from unspan.report.words.first import First
 
     out.print(Text(conclusion(record), style="bold"))
@@ -197,7 +198,7 @@ def verdict(out: Console, record: AuditRecord, folder: Path) -> None:
     bullets(out, First.MAY_NOT.value, advice.may_not_say(record))
     fakes = [one for one in record.controls if one.expect is Expected.CAUGHT]
     out.print(Text(f"The audit caught {sum(one.ok for one in fakes)} of {len(fakes)} fakes."))
-    bullets(out, "Notes", record.notes)
+    bullets(out, "Notes", notes(record))
     out.print(Text(f"Written: {folder}/report.html, report.md, audit.json"))
 
 

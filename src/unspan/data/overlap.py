@@ -152,10 +152,15 @@ def copies_kept(forget: Any, retain: Any) -> int:
 
 def overlap_message(what: str, count: int, first: Sequence[bytes]) -> str:
     """Text for samples that stand in two sets; ids are shown hashed, since they can be personal."""
-    shown = ", ".join(hashlib.sha256(one).hexdigest()[:12] for one in first[:5])
+    shown = ", ".join(hashed_ids(first))
     return (
         f"The {what} share {count} samples (hashed ids: {shown}). Remove them from one of the two."
     )
+
+
+def hashed_ids(samples: Sequence[bytes]) -> list[str]:
+    """The first samples, as hashes of their digests."""
+    return [hashlib.sha256(one).hexdigest()[:12] for one in samples[:5]]
 
 
 def check_overlap(what: str, first: Iterable[Any], second: Iterable[Any], allow: bool) -> list[str]:
@@ -168,18 +173,24 @@ def check_overlap(what: str, first: Iterable[Any], second: Iterable[Any], allow:
     one, other = (
         set().union(*(contents_of(part) or () for part in parts)) for parts in (first, second)
     )
-    return shared_samples(what, one, other, allow)
-
-
-def shared_samples(what: str, first: set[bytes], second: set[bytes], allow: bool) -> list[str]:
-    """As `check_overlap`, from the digests themselves."""
-    shared = sorted(first & second)
+    shared = shared_samples(what, one, other, allow)
     if not shared:
         return []
     message = overlap_message(what, len(shared), shared)
-    if not allow:
-        raise DataError(message + " Or pass --allow-overlap.")
     return [message + " The figures are not of held-out samples."]
+
+
+def shared_samples(what: str, first: set[bytes], second: set[bytes], allow: bool) -> list[bytes]:
+    """Digests that stand in both of two sets of samples.
+
+    Raises:
+        DataError: there are some, and that is not allowed.
+    """
+    shared = sorted(first & second)
+    if shared and not allow:
+        message = overlap_message(what, len(shared), shared)
+        raise DataError(message + " Or pass --allow-overlap.")
+    return shared
 
 
 def shared_rows(first: Iterable[Any], second: Iterable[Any]) -> int:

@@ -15,6 +15,7 @@ from unspan.data.labels import LabelledSubset, chosen_rows, labels_of
 from unspan.data.overlap import (
     check_overlap,
     digests_of,
+    hashed_ids,
     overlap_message,
     refuse_shared,
     shared_samples,
@@ -30,6 +31,7 @@ __all__ = [
     "digests_of",
     "labels_of",
     "overlap_message",
+    "hashed_ids",
     "shared_samples",
 ]
 

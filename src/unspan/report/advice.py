@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from unspan.audit_record.record import AuditRecord
 from unspan.audit_record.summary import NextStep
-from unspan.audit_record.vocabulary import GOAL_NAME, Access, Level, Obtainable, Step, Strength
+from unspan.audit_record.vocabulary import Access, Level, Obtainable, Step, Strength
 from unspan.report.first import reference, when
 from unspan.report.formatting import Measured, literal, measured, number, thousands
 from unspan.report.words import first as words
 from unspan.report.words.first import First
+from unspan.report.words.remarks import GOAL_NAME
 
 
 def cost(audit: AuditRecord) -> list[str]:

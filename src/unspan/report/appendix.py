@@ -11,9 +11,10 @@ from typing import Any
 
 from unspan.audit_record.record import AuditRecord, EarlierAudit, Rule
 from unspan.audit_record.vocabulary import Verdict
-from unspan.report.document import MARK, Cell, Section, Table, said
+from unspan.report.document import MARK, Cell, Section, Table
 from unspan.report.formatting import literal, percent
 from unspan.report.words.parts import Part
+from unspan.report.words.remarks import LEFT_OUT, LEFT_OUT_WHY
 from unspan.report.words.rest import Rest
 
 _WORDS = {
@@ -35,10 +36,7 @@ def not_run(audit: AuditRecord) -> Section:
     if not audit.not_run:
         nothing = Part.NOTHING_LEFT_OUT.value
         return Section("not-run", title, [nothing], contents=Rest.NOT_RUN_SHORT.value)
-    rows = [
-        [Cell(literal(one.name, 120)), Cell(said(one.why) or Part.NO_REASON.value)]
-        for one in audit.not_run
-    ]
+    rows = [[Cell(LEFT_OUT[one.part]), Cell(LEFT_OUT_WHY[one.part])] for one in audit.not_run]
     table = Table(Part.NOT_RUN_CAPTION.value, [Part.AUDIT.value, Part.WHY.value], rows)
     return Section(
         "not-run",

@@ -17,6 +17,7 @@ from unspan.report.document import (
     why,
 )
 from unspan.report.formatting import fraction, joined, literal, measured, upper
+from unspan.report.statements import clauses, explain, reference_note
 from unspan.report.words.first import FAMILY
 from unspan.report.words.rest import Rest
 
@@ -33,7 +34,7 @@ def attacks(audit: AuditRecord, against: str) -> Section:
     title, contents = Rest.ATTACKS.value, Rest.ATTACKS_SHORT.value
     if not audit.attacks:
         return Section("attacks", title, missing=why(audit, Topic.ATTACKS), contents=contents)
-    lead = joined(Rest.ATTACKS_LEAD.format(reference=against), said(audit.reference.note))
+    lead = joined(Rest.ATTACKS_LEAD.format(reference=against), reference_note(audit))
     found = _families(audit)
     figure = dumbbells.attacks(audit)
     return Section(
@@ -88,7 +89,7 @@ _COLUMNS = [
 def _all(who: Attacker, own: list[AttackResult]) -> Table:
     rows = [
         [
-            Cell(literal(one.attack, 80), said(one.explain)),
+            Cell(literal(one.attack, 80), explain(one)),
             Cell(Rest.DECIDES.value, said(one.verdict), MARK[one.verdict])
             if one.verdict is not None
             else Cell("–"),
@@ -114,7 +115,7 @@ def _numbers(one: AttackResult) -> list[Cell]:
 
 
 def _word(one: AttackResult) -> Cell:
-    warned = joined(said(one.note), "" if one.converged else Rest.STOPPED.value)
+    warned = joined(said(clauses(one.notes)), "" if one.converged else Rest.STOPPED.value)
     if one.verdict is None:
         return Cell("–", warned)
     return Cell(one.verdict, warned, MARK[one.verdict])

@@ -6,6 +6,7 @@ from unspan.audit_record.record import AuditRecord, LevelResult
 from unspan.audit_record.vocabulary import Access, Level, LevelState, Obtainable
 from unspan.report.document import Cell, Section, Table, said
 from unspan.report.formatting import literal
+from unspan.report.statements import clauses
 from unspan.report.words.first import ANSWER
 from unspan.report.words.rest import Rest
 
@@ -50,7 +51,7 @@ def _membership(audit: AuditRecord) -> list[Cell]:
     shown = Rest.C12_2_2_UNTESTED.value
     if level is not None and state is not LevelState.NOT_TESTED:
         low, high = NEAR_HALF
-        shown = Rest.C12_2_2_SHOWN.format(low=low, high=high, measured=said(level.why))
+        shown = Rest.C12_2_2_SHOWN.format(low=low, high=high, measured=said(clauses(level.why)))
     return _row("C12.2.2", Rest.C12_2_2, Cell(word, "", mark), shown)
 
 

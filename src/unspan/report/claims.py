@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from unspan.audit_record.record import AuditRecord, GoalResult
 from unspan.audit_record.vocabulary import Expected, LevelState, Topic
+from unspan.report import statements as told
 from unspan.report.document import (
     Cell,
     Listing,
@@ -16,6 +17,7 @@ from unspan.report.document import (
 )
 from unspan.report.formatting import joined, literal, measured, upper
 from unspan.report.words.parts import Part
+from unspan.report.words.remarks import FOOLED_SCORE, LIMIT, PLANTED
 
 _LEVEL_MARK = {
     LevelState.HOLDS: "yes",
@@ -40,8 +42,8 @@ def levels(audit: AuditRecord, against: str) -> Section:
         [
             Cell(one.level),
             Cell(one.state, "", _LEVEL_MARK[one.state]),
-            Cell(upper(said(one.title))),
-            Cell(upper(said(one.why))),
+            Cell(upper(said(told.level_title(one)))),
+            Cell(upper(said(told.clauses(one.why)))),
         ]
         for one in audit.levels
     ]
@@ -50,7 +52,7 @@ def levels(audit: AuditRecord, against: str) -> Section:
         [Part.LEVEL.value, Part.RESULT.value, Part.MEANING.value, Part.MEASUREMENT.value],
         rows,
     )
-    lead = [] if audit.claims else [Part.NO_CLAIM.value]
+    lead = [] if any(one.holds for one in audit.levels) else [Part.NO_CLAIM.value]
     return Section(
         "levels",
         title,
@@ -65,9 +67,9 @@ def levels(audit: AuditRecord, against: str) -> Section:
 def _listings(audit: AuditRecord, against: str) -> list[Listing]:
     basis = Part.BASIS.format(test_data=literal(audit.hashes.test_data, 24), against=against)
     found = [
-        Listing(Part.MAY_BE_SAID.value, sentences(audit.claims), basis),
-        Listing(Part.ATTACKER_CAN_STILL.value, sentences(audit.can_still)),
-        Listing(Part.LIMITS.value, sentences(audit.limits)),
+        Listing(Part.MAY_BE_SAID.value, sentences(told.claims(audit)), basis),
+        Listing(Part.ATTACKER_CAN_STILL.value, sentences(told.can_still(audit))),
+        Listing(Part.LIMITS.value, [LIMIT[one] for one in audit.limits]),
     ]
     return [one for one in found if one.lines]
 
@@ -81,7 +83,7 @@ def goals(audit: AuditRecord) -> list[Section]:
         read = measured(one.value, one.low, one.high, one.unit, one.n)
         rows.append(
             [
-                Cell(upper(said(one.goal))),
+                Cell(upper(told.goal(one))),
                 _met(one),
                 number_cell(read),
                 number_cell(measured(one.bound, unit=one.unit)),
@@ -129,16 +131,16 @@ def controls(audit: AuditRecord) -> Section:
         return Section(
             "controls", title, listings=listings, missing=missing, contents=Part.SELF_TESTS.value
         )
-    failed = [literal(one.name, 120) for one in audit.controls if not one.ok]
+    failed = [PLANTED[one.planted] for one in audit.controls if not one.ok]
     alert = ""
     if failed:
         alert = Part.DO_NOT_RELY.format(failed="; ".join(failed))
     rows = [
         [
-            Cell(upper(literal(one.name, 160))),
+            Cell(upper(PLANTED[one.planted])),
             Cell(one.expect),
-            Cell(literal(one.found, 60), "", "yes" if one.ok else "no"),
-            Cell(upper(said(one.detail))),
+            Cell(told.control_found(one), "", "yes" if one.ok else "no"),
+            Cell(upper(said(told.control_number(one)))),
         ]
         for one in audit.controls
     ]
@@ -174,7 +176,7 @@ def _counted(audit: AuditRecord) -> list[str]:
 
 def _blind(audit: AuditRecord) -> list[Listing]:
     blind = [
-        joined(f"{literal(one.metric, 120)}: {said(one.why)}")
+        joined(f"{FOOLED_SCORE[one.score]}: {said(told.sentence(one.why))}")
         for one in audit.informative
         if not one.informative
     ]

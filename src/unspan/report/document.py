@@ -9,6 +9,7 @@ from unspan.audit_record.record import AuditRecord
 from unspan.audit_record.vocabulary import Topic, Verdict
 from unspan.report.formatting import Measured, literal, thousands, upper
 from unspan.report.words.parts import Part
+from unspan.report.words.remarks import LEFT_OUT_WHY
 
 MARK = {
     Verdict.LIKE_RETRAINED: "yes",
@@ -165,6 +166,6 @@ def said(text: str) -> str:
 def why(audit: AuditRecord, topic: Topic) -> str:
     """Why a part of an audit was not run: the first reason recorded for it."""
     for one in audit.not_run:
-        if topic in one.topics and one.why:
-            return Part.NOT_RUN_BECAUSE.format(why=said(one.why))
+        if topic in one.topics:
+            return Part.NOT_RUN_BECAUSE.format(why=LEFT_OUT_WHY[one.part])
     return Part.NOT_RUN_NO_REASON.value

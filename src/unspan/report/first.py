@@ -10,6 +10,7 @@ from unspan.audit_record.vocabulary import Access, LevelState, Obtainable, Refer
 from unspan.report.formatting import joined, literal, measured, thousands, upper
 from unspan.report.words import first as words
 from unspan.report.words.first import First
+from unspan.report.words.remarks import TEST_DATA
 from unspan.system.target import Target
 
 
@@ -146,10 +147,8 @@ def evidence(audit: AuditRecord) -> str:
     """The strength of the evidence, what it rests on, and what would make it stronger."""
     found, request = audit.evidence, audit.request
     tried = len(found.deciding) + len(found.undecided)
-    where = literal(request.test, 60)
-    tested = samples(request.test_samples)
-    if where:
-        tested = First.TESTED_ON.format(samples=tested, where=where)
+    where = TEST_DATA[request.test]
+    tested = First.TESTED_ON.format(samples=samples(request.test_samples), where=where)
     able = First.DECIDED.format(able=len(found.deciding), tried=tried)
     compared = First.COMPARED.format(reference=reference(audit))
     rest = (words.WEAKNESS[one] for one in found.weaknesses)

@@ -14,6 +14,7 @@ from unspan.report.document import Section, Table, said, sentences, why
 from unspan.report.first import Fact
 from unspan.report.formatting import literal, measured
 from unspan.report.sections import sections
+from unspan.report.statements import headline, notes
 from unspan.report.who import Bar
 from unspan.report.words.first import First
 
@@ -80,11 +81,11 @@ def view(audit: AuditRecord) -> View:
             Fact(First.EVIDENCE.value, first.evidence(audit)),
         ],
         warnings=_warnings(audit),
-        notes=sentences(audit.notes)[:5],
+        notes=sentences(notes(audit))[:5],
         accesses=who.accesses(audit),
         bars=[] if decisive is None else who.bars(decisive, audit),
         bars_of=bars_of if decisive is None else who.bars_of(decisive),
-        headline=said(audit.headline),
+        headline=said(headline(audit)),
         cost=[*advice.cost(audit), *advice.goals(audit)],
         next_steps=advice.steps(audit),
         may_say=advice.may_say(audit),

@@ -24,8 +24,9 @@ from unspan.audit_record.record import (
     NotRun,
     ScoreRow,
 )
+from unspan.audit_record.remarks import Quantity, Remark, RemarkCode
 from unspan.audit_record.summary import AccessResult, NextStep
-from unspan.audit_record.vocabulary import Expected, Verdict
+from unspan.audit_record.vocabulary import Expected, Planted, Verdict
 from unspan.errors import DamagedRecord, UsageError
 from unspan.metrics.identity import AttackId
 from unspan.system.target import Target
@@ -33,6 +34,11 @@ from unspan.system.target import Target
 SAMPLE = Path(__file__).parents[2] / "data" / "audit-sample.json"
 text = st.text(max_size=20)
 number = st.floats(allow_nan=False, allow_infinity=False)
+quantities = st.builds(Quantity, value=number, low=number | st.none(), high=st.none(), unit=text)
+values = text | number | st.integers(-(2**53), 2**53) | quantities
+remarks = st.builds(
+    Remark, st.sampled_from(list(RemarkCode)), st.dictionaries(text, values, max_size=2)
+)
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +78,11 @@ def test_json_and_back_is_the_same_record(record):
         ),
         max_size=2,
     ),
-    levels=st.lists(st.builds(LevelResult), max_size=2),
+    levels=st.lists(st.builds(LevelResult, why=st.lists(remarks, max_size=2)), max_size=2),
     goals=st.lists(
         st.builds(GoalResult, value=st.none(), low=number, high=st.none(), bound=number), max_size=2
     ),
-    controls=st.lists(st.builds(Control), max_size=2),
+    controls=st.lists(st.builds(Control, read=st.none() | quantities), max_size=2),
     not_run=st.lists(st.builds(NotRun), max_size=2),
     attempts=st.lists(st.builds(EarlierAudit), max_size=2),
     scores=st.lists(
@@ -89,7 +95,7 @@ def test_json_and_back_is_the_same_record(record):
         ),
         max_size=2,
     ),
-    notes=st.lists(text, max_size=2),
+    notes=st.lists(remarks, max_size=2),
 )
 def test_any_record_survives_json(record, **changes):
     changed = dataclasses.replace(record, **changes)
@@ -124,10 +130,20 @@ def places(value, at=()):
         yield from places(value[0], (*at, 0))
 
 
-FREE = ("details", "versions", "seconds", "detail", "curves")  # their names are not fixed
+FREE = ("details", "versions", "seconds", "detail", "curves", "values")  # their names are not fixed
 HAS_A_DEFAULT = {
     field.name
-    for kind in (AuditRecord, AttackResult, AttackId, ScoreRow, AccessResult, NextStep)
+    for kind in (
+        AuditRecord,
+        AttackResult,
+        AttackId,
+        ScoreRow,
+        AccessResult,
+        NextStep,
+        Control,
+        Quantity,
+        Remark,
+    )
     for field in dataclasses.fields(kind)
     if field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
 }
@@ -205,14 +221,14 @@ def test_a_control_is_in_order_when_it_said_what_it_should():
         (Expected.PASSED, True, False),
         (Expected.PASSED, False, True),
     ):
-        assert Control("x", expect, caught, "", "").ok is ok
+        assert Control(Planted.PERMUTED, expect, caught).ok is ok
 
 
 def test_a_record_is_trusted_when_all_controls_are_in_order_and_the_reference_can_serve(record):
     assert record.trusted
     unusable = dataclasses.replace(record.reference, usable=False)
     assert not dataclasses.replace(record, reference=unusable).trusted
-    missed = [Control("x", Expected.CAUGHT, False, "", "")]
+    missed = [Control(Planted.HEAD_EDIT, Expected.CAUGHT, False)]
     assert not dataclasses.replace(record, controls=missed).trusted
 
 

@@ -18,6 +18,7 @@ from unspan.audit_record.vocabulary import (
     NOT_MEASURABLE,
     RETAINED,
     Access,
+    LeftOut,
     Obtainable,
     Step,
     Strength,
@@ -31,6 +32,7 @@ from unspan.metrics.identity import AttackId, AttackKind
 from unspan.metrics.linear import linear_probe
 from unspan.metrics.neighbours import nearest
 from unspan.metrics.outputs import Outputs
+from unspan.report import statements
 from unspan.run import Run
 from unspan.system.digests import file_hash
 from unspan.zoo import DigitsCNN
@@ -100,7 +102,7 @@ def test_erasing_the_head_only_is_not_called_an_erasure(audited):
     _, found, _ = audited
     assert found.verdict == RETAINED
     first = form(found)["attacks"][0]
-    assert first["verdict"] == RETAINED and first["attack"] in form(found)["headline"]
+    assert first["verdict"] == RETAINED and first["attack"] in statements.headline(found.record)
 
 
 def test_both_fakes_are_caught_and_noise_is_not(audited):
@@ -111,13 +113,13 @@ def test_both_fakes_are_caught_and_noise_is_not(audited):
 
 def test_claims_are_levels_that_hold(audited):
     account = form(audited[1])
-    assert {line[:2] for line in account["claims"]} == {
+    assert {line[:2] for line in statements.claims(audited[1].record)} == {
         one["level"] for one in account["levels"] if one["state"] == "holds"
     }
     assert (
         next(one for one in account["levels"] if one["level"] == "L4")["state"] == "does not hold"
     )
-    assert any("bit for bit" in line for line in account["can_still"])
+    assert any("bit for bit" in line for line in statements.can_still(audited[1].record))
 
 
 def test_who_can_still_get_what_is_recorded_with_the_number_of_the_deletion(audited):
@@ -189,14 +191,14 @@ def test_a_reference_that_saw_the_class_decides_nothing(model, request_, tmp_pat
         model, model, request_, Run(), references=[model], cache=tmp_path, pictures=False
     )
     assert found.verdict == "NOT MEASURABLE"
-    assert any("it seems to have seen them" in note for note in form(found)["notes"])
+    assert any("it seems to have seen them" in one for one in statements.notes(found.record))
 
 
 def test_single_samples_are_not_claimed_without_reference_models(model, digits, tmp_path):
     splits = unspan.Request.by_index(digits["train"], range(40)).with_test(digits["test"])
     found = unspan.audit(model, model, splits, Run(), cache=tmp_path, pictures=False)
-    assert form(found)["claims"] == []
-    assert any("RMIA" in one["name"] for one in form(found)["not_run"])
+    assert statements.claims(found.record) == []
+    assert LeftOut.MEMBERSHIP in [one.part for one in found.record.not_run]
 
 
 def test_forget_data_without_the_rest_is_an_error(model, digits):
@@ -302,7 +304,7 @@ def test_permuted_labels_are_flagged_at_most_once_in_twenty():
         gone = linear_probe(features(seed, "gone", classes=10), test, seed)
         shuffled = permuted(fit, test, 100 * seed)
         found = noise(linear_probe(fit, test, seed), shuffled, [gone], retrained=True)
-        flagged += found.found == "caught"
+        flagged += found.caught
     assert flagged <= 1
 
 
@@ -409,7 +411,7 @@ def test_grad_cam_shows_samples_only_when_asked(model, request_, tmp_path):
     )
     pictures = form(shown)["figures"]["gradcam"]
     assert len(pictures) == 2 and not any(
-        "Grad-CAM" in one["name"] for one in form(shown)["not_run"]
+        one.part is LeftOut.GRADCAM for one in shown.record.not_run
     )
     for key in ("image", "before", "after"):
         assert shown.to_html().count(pictures[0][key]) == 1
@@ -594,7 +596,7 @@ def test_training_data_handed_in_as_test_data_are_noticed_whatever_their_kind(
     found = unspan.audit(
         model, model, leak, Run(), cache=tmp_path, pictures=False, allow_overlap=True
     )
-    assert any("not of held-out samples" in note for note in form(found)["notes"])
+    assert any("not of held-out samples" in one for one in statements.notes(found.record))
 
 
 def test_the_original_must_be_the_one_that_was_erased(model, request_, tmp_path):
@@ -605,7 +607,7 @@ def test_the_original_must_be_the_one_that_was_erased(model, request_, tmp_path)
         request_.test_forget.dataset
     )
     found = unspan.audit(model, done, other, Run(), cache=tmp_path, pictures=False)
-    assert any("names another request" in note for note in form(found)["notes"])
+    assert any("names another request" in one for one in statements.notes(found.record))
 
 
 def test_one_reference_twice_is_refused(model, request_, tmp_path):
@@ -627,9 +629,9 @@ def test_references_of_a_sample_request_may_name_the_samples(model, digits, tmp_
         cache=tmp_path,
         pictures=False,
     )
-    assert not any("seems to have seen" in note for note in form(found)["notes"])
+    assert not any("seems to have seen" in one for one in statements.notes(found.record))
     single = next(one for one in form(found)["levels"] if one["level"] == "S")
-    assert single["state"] in ("holds", "not shown", "does not hold") and "AUC" in single["why"]
+    assert single["state"] in ("holds", "not shown", "does not hold") and single["why"]
     assert form(found)["request"]["samples"] == 200
 
 

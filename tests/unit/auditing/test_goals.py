@@ -8,6 +8,7 @@ from unspan.audit_record.record import AttackResult, ScoreRow
 from unspan.audit_record.vocabulary import INCONCLUSIVE, ScoreGroup
 from unspan.auditing.goals import goals
 from unspan.metrics.identity import AttackId, AttackKind, ScoreKind
+from unspan.report.words.remarks import GOAL_NAME
 
 IDS = {
     "kNN k=1, L2": AttackId(AttackKind.NEIGHBOURS, neighbours=1, metric="L2"),
@@ -59,7 +60,7 @@ def score(group, name, model, value, split="test retain", unit="share"):
 
 
 def by_title(found):
-    return {one.goal.split(":")[0]: one for one in found}
+    return {GOAL_NAME[one.id]: one for one in found}
 
 
 FINE = [
@@ -166,7 +167,7 @@ def test_without_a_retrained_reference_nothing_is_said_about_teaching_again():
 
 
 def test_goals_do_not_read_printed_names():
-    renamed = [replace(one, attack="x", note="no reference, few-shot, m=10") for one in FINE]
+    renamed = [replace(one, attack="x") for one in FINE]
     rows = [replace(one, name="x", note="no reference") for one in ROWS]
     decided = [
         [(one.id, one.value, one.met, one.sure) for one in goals(*given, 10, True)]

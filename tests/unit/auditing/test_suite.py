@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from unspan.auditing.self_tests import _by_identity
-from unspan.auditing.suite import class_attacks, explain, group_attacks
+from unspan.auditing.suite import class_attacks, group_attacks
 from unspan.metrics.identity import AttackId, AttackKind
 from unspan.metrics.outputs import Outputs
+from unspan.report.words.remarks import EXPLAIN
 
 
 def outputs(seed, n=120, d=6, classes=3):
@@ -29,7 +30,7 @@ def test_every_attack_is_explained_and_has_its_own_identity(readings):
     group = group_attacks(outputs(0), outputs(1), 0, lambda stage: None)
     for found in (readings, group):
         assert len(_by_identity(found)) == len(found) >= 3
-        assert all(explain(one.identity) for one in found)
+        assert all(EXPLAIN[one.identity.kind] for one in found)
 
 
 @pytest.mark.parametrize("identity", ["none", "that of another"])

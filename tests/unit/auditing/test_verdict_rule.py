@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from unspan.audit_record.remarks import Remark, RemarkCode
 from unspan.audit_record.vocabulary import (
     BELOW_RETRAINED,
     INCONCLUSIVE,
@@ -75,8 +76,8 @@ def test_an_untouched_model_is_not_below_networks_that_read_more_than_it():
 def test_what_does_not_decide_says_how_many_samples_would():
     never = [hits(share, 40, seed=seed) for seed, share in enumerate((0.6, 0.65, 0.6))]
     (row,) = judged(hits(0.85, 40), hits(0.62, 40, seed=9), never).attacks
-    assert row.verdict == NOT_MEASURABLE and "test samples of them (now 40)" in row.note
-    n = int(row.note.split("about ")[1].split()[0].replace(",", ""))
+    assert row.verdict == NOT_MEASURABLE and row.notes[-1].values["tested"] == 40
+    n = row.notes[-1].values["samples"]
     never = [hits(share, 2 * n, seed=seed) for seed, share in enumerate((0.6, 0.65, 0.6))]
     assert judged(hits(0.85, 2 * n), hits(0.62, 2 * n, seed=9), never).verdict == LIKE_RETRAINED
 
@@ -126,7 +127,9 @@ def test_attackers_with_more_examples_are_others():
 def test_useless_features_are_not_called_an_erasure():
     erased = replace(hits(0.1, seed=9), retain=0.2)
     found = judged(hits(0.85), erased, NEVER)
-    assert found.verdict == INCONCLUSIVE and "kept" in found.attacks[0].note
+    assert found.verdict == INCONCLUSIVE and found.attacks[0].notes == [
+        Remark(RemarkCode.FAILS_ON_RETAINED)
+    ]
 
 
 def test_what_only_the_erased_model_gives_away_is_not_called_unmeasurable():
@@ -156,7 +159,9 @@ def test_comparing_with_random_weights_decides_nothing():
     random = [hits(0.2)]
     for erased in (0.85, 0.5, 0.2):
         found = judged(hits(0.85), hits(erased, seed=9), random, retrained=False)
-        assert found.verdict == INCONCLUSIVE and "retrained" in found.attacks[0].note
+        assert found.verdict == INCONCLUSIVE and found.attacks[0].notes == [
+            Remark(RemarkCode.ONLY_RETRAINED_TELL)
+        ]
 
 
 def test_a_model_that_names_the_class_itself_has_retained_it_without_any_reference():

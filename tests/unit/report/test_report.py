@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from browser import BINARY, Browser
 from PIL import Image
 from report_pages import first_screen, html, markdown, parsed, words
 
+from unspan.audit_record.remarks import RemarkCode, remark
 from unspan.audit_record.vocabulary import (
     INCONCLUSIVE,
     LIKE_RETRAINED,
@@ -68,11 +70,10 @@ def test_the_first_screen_answers_its_questions(page):
         assert needed in seen, needed
 
 
-def goal(name, value, met, title="a goal: at most 0.60", unit="AUC"):
+def goal(name, value, met, what="an attack", unit="AUC"):
     return {
         "id": name,
-        "goal": title,
-        "what": "an attack",
+        "what": what,
         "value": value,
         "low": None,
         "high": None,
@@ -151,8 +152,9 @@ def test_no_decision_reads_a_printed_name():
 
 
 def test_notes_of_the_audit_are_on_the_first_screen(thin):
-    assert "Reference 1 seems to have seen them." in first_screen(
-        html(thin | {"notes": ["reference 1 seems to have seen them."]})
+    seen = remark(RemarkCode.REFERENCE_HAS_SEEN, reference="reference 1", share=0.25)
+    assert "Reference 1 names 25.0 % of the forgotten test samples: it seems" in first_screen(
+        html(thin | {"notes": [asdict(seen)]})
     )
 
 
@@ -180,7 +182,7 @@ def test_the_controls_are_counted(page, sample):
         page
     )
     missed = copy.deepcopy(sample)
-    missed["controls"][1] |= {"found": "not caught", "caught": False}
+    missed["controls"][1] |= {"verdict": "INCONCLUSIVE", "caught": False}
     assert "1 of 2 fakes" in words(
         html(missed)
     ) and "Do not rely on this verdict: 1 of 3 self-tests" in first_screen(html(missed))
@@ -293,15 +295,9 @@ def test_each_section_may_be_missing_and_gives_its_reason(sample, thin):
     assert html(sample | {"figures": {}, "attacks": []})
     less = thin | {
         "scores": [],
-        "not_run": [
-            {
-                "topics": ["membership"],
-                "name": "Membership inference",
-                "why": "no training data were given",
-            }
-        ],
+        "not_run": [{"topics": ["membership"], "part": "what_needs_models"}],
     }
-    assert "Not run: no training data were given" in words(html(less))
+    assert "Not run: outputs were given, not models" in words(html(less))
 
 
 def test_numbers_that_no_audit_measures_leave_a_page(sample):

@@ -188,7 +188,6 @@ class Part(TextEnum):
     VERDICT = "Verdict"
     ERASED_MODEL = "Erased model"
     CLASS_FORGOTTEN = "class to be forgotten"
-    NO_REASON = "no reason was recorded"
     NOT_FINISHED = "not finished"
     NAME = "Name"
     VALUE = "Value"

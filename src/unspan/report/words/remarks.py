@@ -1,0 +1,323 @@
+"""The words of remarks, levels, goals, limits and of what was left out or planted.
+
+`{name}` stands for a value of the remark. What follows a colon says how it is written: `1` or `0`
+as percent with so many decimals, `kinds` as a number of kinds of attackers.
+"""
+
+from __future__ import annotations
+
+from enum import unique
+
+from unspan.audit_record.remarks import RemarkCode
+from unspan.audit_record.vocabulary import (
+    FooledScore,
+    Goal,
+    LeftOut,
+    Level,
+    Limit,
+    Planted,
+    TestData,
+)
+from unspan.metrics.identity import AttackKind
+from unspan.system.text_enum import TextEnum
+
+
+@unique
+class Said(TextEnum):
+    """Words of sentences that are made of several fields of a record; `{…}` is filled in."""
+
+    NO_ATTACK_RUN = "No attack was run, so nothing can be said about what is left."
+    HEAD_ONLY = (
+        "Only what the head says could be judged, and a head can be edited alone: the features"
+        " could not be told from those of retrained networks, nor from the original's."
+    )
+    DECIDES = (
+        "What decides: {attack} {does} the forgotten samples at {read}{alarms}; in the original"
+        " model {original}{reference}."
+    )
+    RECOGNISES = "recognises"
+    SEPARATES = "separates"
+    ALARMS = ", and takes {share} of the others for them"
+    IN_REFERENCE = ", in the reference ({kind}) {read}"
+    CLAIM = "{level}: for {what}, {title}, as far as the attacks tried on {data} show ({why})."
+    REQUEST = "{kind} {names}"
+    RETAINED_SHARE = "{explained}: {read} of the forgotten samples are recognised{part} ({attack})."
+    RETAINED_AUC = "{explained}: they are told apart with {read}{part} ({attack})."
+    PART_KEPT = ", {share} of what the original gave away beyond networks that never learned them"
+    AUDITED_ONCE = (
+        "This request was audited before with other models or settings, 1 time: {verdicts}"
+    )
+    AUDITED_OFTEN = (
+        "This request was audited before with other models or settings, {count} times: {verdicts}"
+    )
+    NOT_FINISHED = "not finished"
+    GOAL = "{name}: {rule}"
+    GIVEN_ONE = (
+        "1 model given as trained without the forgotten data; the spread of training is an expected"
+        " one, since one seed does not show it"
+    )
+    GIVEN_FEW = (
+        "{count} models given as trained without the forgotten data; three or more seeds would tell"
+        " better how much training alone varies"
+    )
+    GIVEN = "{count} models given as trained without the forgotten data"
+    RANDOM = (
+        "the same architecture with random weights, for comparison only: features learned from"
+        " other classes often separate one that was never seen, so only networks retrained without"
+        " the data can tell"
+    )
+    NO_REFERENCE = (
+        "no other model was given, so that only absolute bounds decide; networks retrained without"
+        " the data could tell more"
+    )
+    PIXELS = "the inputs themselves, averaged to 8 x 8 pixels, for comparison only"
+    ONE_KIND = "1 kind of attackers"
+    MANY_KINDS = "{count} kinds of attackers"
+    CAUGHT = "caught"
+    PASSED = "passed"
+    NOT_CAUGHT = "not caught"
+    NOT_CAUGHT_WORD = "not caught ({verdict})"
+    BY_ATTACK = "{attack}: {read}"
+    NO_ATTACK = "no attack"
+
+
+_NETWORKS = "about {networks} retrained networks (now {given})"
+_SAMPLES = "about {samples} test samples of them (now {tested})"
+REMARK = {
+    RemarkCode.LESS_THAN_RETRAINED: (
+        "less is read than in a network that never learned them, which is a trace itself"
+    ),
+    RemarkCode.BAND_TOO_WIDE: (
+        "retrained networks differ too much to tell them from the original by this"
+    ),
+    RemarkCode.BAND_TOO_WIDE_HERE: (
+        "retrained networks and the original lie too close together for this width of the band"
+    ),
+    RemarkCode.MORE_BUT_LITTLE: (
+        "more is read than in retrained networks, but little of what the original gave away"
+    ),
+    RemarkCode.FAILS_ON_RETAINED: (
+        "attacks fail on what was to be kept as well, so that they read little says nothing"
+    ),
+    RemarkCode.ONLY_RETRAINED_TELL: "only networks retrained without the data could tell",
+    RemarkCode.STILL_NAMED: "the model itself still names it",
+    RemarkCode.NO_MORE_THAN_GUESSING: "no more is read than by guessing",
+    RemarkCode.SAMPLES_WOULD_DECIDE: f"{_SAMPLES} would decide",
+    RemarkCode.NETWORKS_WOULD_DECIDE: f"{_NETWORKS} would decide",
+    RemarkCode.EITHER_WOULD_DECIDE: f"{_SAMPLES} or {_NETWORKS} would decide",
+    RemarkCode.NOTHING_WOULD_DECIDE: (
+        "neither more test samples nor more retrained networks would decide"
+    ),
+    RemarkCode.NETWORKS_VARY: (
+        "no more is read than in retrained networks, but they vary too much to tell"
+    ),
+    RemarkCode.NOT_GIVEN_AWAY: "the original does not give single samples away",
+    RemarkCode.TOO_FEW_SAMPLES: "too few samples",
+    RemarkCode.NO_SCORES: "the model gives no class scores",
+    RemarkCode.OWN_SCORES: (
+        "its own scores are right for {read} of the forgotten samples; the bound is {bound:0}"
+    ),
+    RemarkCode.LARGEST_AFTER_CAST: "largest after {cast}, {read}",
+    RemarkCode.RENAMED: (
+        "but output {output} now stands for them: it names {share:1} of them and little else"
+    ),
+    RemarkCode.HEAD_ALONE_REACHES_IT: "an edit of the head alone can reach this level",
+    RemarkCode.NOT_MEASURED: "not measured",
+    RemarkCode.AFFINE: "R² {r2:.3f} on fit data; {area} on test data",
+    RemarkCode.NEEDS_RETRAINED: "needs networks retrained without the data (--reference)",
+    RemarkCode.NONE_TELLS: "no attacker tells retrained networks from the original",
+    RemarkCode.MORE_THAN_RETRAINED: (
+        "{count} of {tried:kinds} read more than retrained networks give away"
+    ),
+    RemarkCode.UNDECIDED: "{count} of {tried:kinds} do not decide",
+    RemarkCode.NONE_READS_MORE: (
+        "none of {tried:kinds} reads more than retrained networks give away"
+    ),
+    RemarkCode.COMPARED: "{attack}: {erased} against {reference}",
+    RemarkCode.READ: "{attack}: {read}",
+    RemarkCode.HEAD_ONLY: (
+        "only what the head says could be judged, and a head can be edited alone"
+    ),
+    RemarkCode.WEIGHTS_UNCHANGED: (
+        "no weight before the eraser changed: whoever holds the weights has the original features"
+    ),
+    RemarkCode.EARLIER_NOT_TESTED: (
+        "earlier layers were not tested, or are others than the original's"
+    ),
+    RemarkCode.EARLIER_LAYERS: "earlier layers: {verdict}",
+    RemarkCode.SAMPLES_NEED: (
+        "needs models that never saw the samples (--reference), class scores, labels and unseen"
+        " test samples"
+    ),
+    RemarkCode.NOISE_FINDS: (
+        "Somebody who adds tiny noise to an input and watches how far the features move finds"
+        " forgotten samples: {read}."
+    ),
+    RemarkCode.ERASER_COMES_OFF: (
+        "Whoever holds the weights takes the eraser off and has the original features, bit for bit."
+    ),
+    RemarkCode.BEFORE_THE_ERASER: (
+        "Whoever holds the weights has the original features before the eraser: those layers are"
+        " unchanged."
+    ),
+    RemarkCode.COPIES: (
+        "Copies of the training data, backups, logs, caches and models made from the original are"
+        " not touched by this."
+    ),
+    RemarkCode.OUTPUTS_ONLY: (
+        "the audit was given outputs: what needs the models themselves was not tested"
+    ),
+    RemarkCode.OTHER_REQUEST: (
+        "the receipt of the erased model names another request ({names}), so this audit is about"
+        " something that its method was not asked to erase"
+    ),
+    RemarkCode.OTHER_REQUEST_NO_CLASS: (
+        "the receipt of the erased model names another request (no class), so this audit is about"
+        " something that its method was not asked to erase"
+    ),
+    RemarkCode.REFERENCE_HAS_SEEN: (
+        "{reference} names {share:1} of the forgotten test samples: it seems to have seen them, so"
+        " it is no reference and nothing can be measured against it"
+    ),
+    RemarkCode.SHARED_SAMPLES: (
+        "The training and test data of the audit share {count} samples (hashed ids: {ids})."
+        " Remove them from one of the two. The figures are not of held-out samples."
+    ),
+    RemarkCode.HANDS_OUT_FEATURES: (
+        "the model hands out {where}, which is still the features of the original, bit for bit"
+    ),
+    RemarkCode.HANDS_OUT: (
+        "the model hands out {where}, which is still what the original returns, bit for bit"
+    ),
+    RemarkCode.FAKE_DOES_NOT_PASS: "the head-only edit does not pass it",
+    RemarkCode.FAKE_PASSES: "the head-only edit reaches {read} with every feature as before",
+    RemarkCode.PROBE_AGREES: "it agrees with the converged probe here",
+    RemarkCode.PROBE_STOPPED_EARLY: (
+        "a converged probe on the same features reads {share:1} more: the published one stopped"
+        " early"
+    ),
+}
+
+_TRAINS_LINEAR = (
+    "somebody who sees features trains a linear classifier on labelled examples, to convergence"
+)
+_COMPARES = "somebody who sees features compares them with labelled examples"
+_ADDS_IT = (
+    "somebody with a few examples of the forgotten class adds it to a classifier of the other"
+    " classes"
+)
+EXPLAIN = {
+    AttackKind.LINEAR: _TRAINS_LINEAR,
+    AttackKind.LINEAR_WHITENED: (
+        "somebody who sees features takes their scale and correlation away, then trains a linear"
+        " classifier to convergence"
+    ),
+    AttackKind.AFFINE_AGAINST_REST: (
+        "somebody who sees features solves for the best affine guess of what was forgotten"
+    ),
+    AttackKind.LINEAR_AGAINST_REST: (
+        "somebody who sees features learns to tell forgotten samples from all others"
+    ),
+    AttackKind.MLP: (
+        "somebody who sees features trains a small neural network on labelled examples"
+    ),
+    AttackKind.NEIGHBOURS: _COMPARES,
+    AttackKind.NEIGHBOURS_AGAINST_REST: _COMPARES,
+    AttackKind.SIGNATURE: (
+        "somebody who sees only the scores of the model learns how they look for forgotten samples"
+    ),
+    AttackKind.OWN_ANSWER: "somebody who asks the model sees which class it names",
+    AttackKind.LINEAR_OF_VIEWS: (
+        "somebody who asks for each image and for nine altered copies trains a linear classifier on"
+        " the mean of the features"
+    ),
+    AttackKind.ANSWER_OF_VIEWS: (
+        "somebody who asks for each image and for nine altered copies takes the class that is"
+        " likeliest over all answers"
+    ),
+    AttackKind.FEW_SHOT_PROTOTYPE: _ADDS_IT,
+    AttackKind.FEW_SHOT_STANDARDISED: _ADDS_IT,
+    AttackKind.FEW_SHOT_REFIT: _ADDS_IT,
+}
+"""What a person without training in the field should know about an attack."""
+
+LEVEL_TITLE = {
+    Level.L0: "the model's own scores no longer name it, also after casts",
+    Level.L1: "no affine probe tells it from the rest better than a constant",
+    Level.L2: "no tested probe on features or scores recovers it beyond the reference",
+    Level.L3: "it is not relearned from a few examples faster than in the reference",
+    Level.L4: "the weights changed, and the levels above hold at every layer that was tested",
+    Level.S: "single samples of the request cannot be told from samples never seen",
+}
+GOAL_NAME = {
+    Goal.PROBES: "strongest trained probe",
+    Goal.FEATURES: "forgotten against rest, from features",
+    Goal.SCORES: "forgotten against rest, from scores",
+    Goal.TEACHING: "taught again from 10 examples",
+    Goal.NOISE: "the same input with little noise, who moves more",
+    Goal.VIEWS: "trained probe with ten views of an image",
+    Goal.RETAIN_ACCURACY: "right on what was to be kept",
+}
+_ABOVE_CHANCE = "at most 5 points above chance"
+_EITHER_WAY = "AUC at most 0.60, either way"
+GOAL_RULE = {
+    Goal.PROBES: _ABOVE_CHANCE,
+    Goal.FEATURES: _EITHER_WAY,
+    Goal.SCORES: _EITHER_WAY,
+    Goal.TEACHING: "no more than the reference",
+    Goal.NOISE: _EITHER_WAY,
+    Goal.VIEWS: _ABOVE_CHANCE,
+    Goal.RETAIN_ACCURACY: "at most 0.3 points below the original",
+}
+TEST_DATA = {
+    TestData.HELD_OUT: "held-out test data",
+    TestData.FIFTH: "a held-out fifth of the data given (no test split)",
+}
+LIMIT = {
+    Limit.ATTACKS_LISTED: "Only the attacks listed were tried; others may do better.",
+    Limit.SETTINGS_NAMED: (
+        "The result holds for the data, the models and the settings named by the hashes below."
+    ),
+    Limit.UNTESTED_LEVELS: "A level that was not tested is not claimed.",
+    Limit.NOT_LEGAL_ADVICE: "This is a measurement, not legal advice.",
+    Limit.TESTED_ON_TRAINING: (
+        "The samples the attacker is judged on were in the training data of the original model: a"
+        " test split says more."
+    ),
+}
+LEFT_OUT = {
+    LeftOut.MEMBERSHIP: "membership of single samples (RMIA, LiRA)",
+    LeftOut.LAYERS: "earlier layers",
+    LeftOut.MODELS: "earlier layers, the eraser taken off, casts, noise on the input",
+    LeftOut.SCORES: "scores, casts, output signature",
+    LeftOut.CLASS_PROBES: "class probes (linear, kNN, MLP, few-shot, KR)",
+    LeftOut.VIEWS: "altered copies (ten views of an image)",
+    LeftOut.GRADCAM: "Grad-CAM pictures",
+    LeftOut.TRAINING: "recovery by fine-tuning, shadow models (U-LiRA)",
+}
+LEFT_OUT_WHY = {
+    LeftOut.MEMBERSHIP: (
+        "needs class scores that differ, labels, twenty unseen samples of the class, and models"
+        " trained without the samples (--reference)"
+    ),
+    LeftOut.LAYERS: "no layer that all models share was found before the features",
+    LeftOut.MODELS: "outputs were given, not models",
+    LeftOut.SCORES: "the model gives no class scores",
+    LeftOut.CLASS_PROBES: "the request is of samples, not of a class",
+    LeftOut.VIEWS: "the inputs are no images, or there is no network",
+    LeftOut.GRADCAM: (
+        "not asked for: the pictures show forgotten samples, and a report holds none by default"
+        " (--include-images 4 shows four)"
+    ),
+    LeftOut.TRAINING: "need training; not part of the default audit",
+}
+PLANTED = {
+    Planted.UNTOUCHED: "untouched model handed in as erased",
+    Planted.HEAD_EDIT: "head-only edit (the class can no longer be named, features as before)",
+    Planted.STRETCHED: "features stretched by an invertible map (nothing is gone)",
+    Planted.PERMUTED: "permuted labels (there is nothing to find)",
+}
+FOOLED_SCORE = {
+    FooledScore.OWN_HEAD: "accuracy of the model's own head, and HM",
+    FooledScore.PUBLISHED_PROBE: "KR (published probe)",
+}
