@@ -16,24 +16,13 @@ import json
 import tempfile
 from pathlib import Path
 
-from versions import ROOT, seconds, started
-
-
-def pair(roots: dict[str, Path], command: list[str], folder: Path) -> dict[str, float]:
-    """CPU seconds of both versions, run at once, each with a cache of its own."""
-    outs = {name: folder / name for name in roots}
-    running = {name: started(root, command, outs[name]) for name, root in roots.items()}
-    return {name: seconds(running[name], outs[name]) for name in roots}
+from versions import ROOT, pair, parser_of
 
 
 def main() -> None:
     """Run the pairs, print the ratios, write the JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--base", type=Path, required=True, help="checkout of the older version")
+    parser = parser_of(__doc__ or "")
     parser.add_argument("--caches", type=Path, help="folder with a cache for `base` and `now`")
-    parser.add_argument("--json", type=Path)
     parser.add_argument("given", nargs=argparse.REMAINDER, help="arguments of `unspan audit`")
     asked = parser.parse_args()
     roots = {"base": asked.base.resolve(), "now": ROOT}

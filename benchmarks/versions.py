@@ -56,22 +56,27 @@ def seconds(process: subprocess.Popen[bytes], out: Path) -> float:
     return round(used.ru_utime + used.ru_stime, 2)
 
 
-def pair(roots: dict[str, Path], command: list[str]) -> dict[str, float]:
-    """CPU seconds of both versions, run at once."""
-    with tempfile.TemporaryDirectory() as folder:
-        outs = {name: Path(folder) / name for name in roots}
-        running = {name: started(root, command, outs[name]) for name, root in roots.items()}
-        return {name: seconds(running[name], outs[name]) for name in roots}
+def pair(roots: dict[str, Path], command: list[str], folder: Path) -> dict[str, float]:
+    """CPU seconds of both versions, run at once, each writing to a place of its own in `folder`."""
+    outs = {name: folder / name for name in roots}
+    running = {name: started(root, command, outs[name]) for name, root in roots.items()}
+    return {name: seconds(running[name], outs[name]) for name in roots}
+
+
+def parser_of(text: str) -> argparse.ArgumentParser:
+    """The options of every comparison with an older version."""
+    made = argparse.ArgumentParser(
+        description=text, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--base", type=Path, required=True, help="checkout of the older version")
+    made.add_argument("--json", type=Path)
+    return made
 
 
 def main() -> None:
     """Run the pairs, print the ratios, write the JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--base", type=Path, required=True, help="checkout of the older version")
+    parser = parser_of(__doc__ or "")
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     roots = {"base": given.base.resolve(), "now": ROOT}
     found = {}
@@ -80,7 +85,10 @@ def main() -> None:
         environment = os.environ | {"PYTHONPATH": f"{ROOT}/src:{ROOT}", "OMP_NUM_THREADS": "1"}
         subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, check=True)
         for name, command in commands(Path(folder) / "build/digits.safetensors").items():
-            pairs = [pair(roots, command) for _ in range(given.pairs)]
+            pairs = []
+            for _ in range(given.pairs):
+                with tempfile.TemporaryDirectory() as fresh:
+                    pairs.append(pair(roots, command, Path(fresh)))
             ratio = statistics.median(one["now"] / one["base"] for one in pairs)
             found[name] = {"ratio": round(ratio, 3), "pairs": pairs}
             print(f"{name}: {ratio:.3f}", json.dumps(pairs), flush=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from methods import DEER
+from _cifar10 import DEER
 from torch import nn
 from torch.utils.data import TensorDataset
 

@@ -22,10 +22,11 @@ from torch.utils.data import TensorDataset
 import unspan
 from unspan.auditing import views
 from unspan.auditing.attack_split import Parts, parts
-from unspan.auditing.collect import OVER_VIEWS, Subject, collect, subject
+from unspan.auditing.collect import OVER_VIEWS, collect
 from unspan.auditing.controls import head_edit
 from unspan.auditing.reference import random_weights
 from unspan.auditing.single_samples import sample_attack
+from unspan.auditing.subjects import Subject, subject
 from unspan.auditing.suite import class_attacks, group_attacks, view_attacks
 from unspan.data.request import Request
 from unspan.methods import ESC, LEACE, Bake, Method, Resample

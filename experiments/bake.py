@@ -28,8 +28,8 @@ from typing import Any
 import torch
 from _bake_attacks import asked_twice, measured
 from _bake_table import table
+from _cifar10 import DEER, SHARED
 from _networks import data, network
-from methods import DEER, SHARED
 from torch import nn
 from torch.utils.data import Subset, TensorDataset
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from methods import SHARED, outputs, tensors
+from _cifar10 import SHARED, outputs, tensors
 from torch.utils.data import Subset
 
 import unspan

@@ -15,9 +15,9 @@ from unspan.audit_record.record import Hashes
 from unspan.audit_record.remarks import Remark, RemarkCode, remark
 from unspan.audit_record.vocabulary import ReferenceKind
 from unspan.auditing.attack_split import Parts
-from unspan.auditing.collect import Subject, subject
 from unspan.auditing.levels import chance_bound
 from unspan.auditing.reference import pixels, random_weights
+from unspan.auditing.subjects import Subject, subject
 from unspan.data.request import Request
 from unspan.errors import DataError, UnspanError, UsageError
 from unspan.extraction import Pool

@@ -14,51 +14,27 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Subset
 
-from unspan.artifact.deletion import record_of
 from unspan.auditing.partial import Partial
+from unspan.auditing.subjects import Subject
 from unspan.auditing.views import VIEWS, mean_of
 from unspan.data.batch import Batch
-from unspan.data.inputs import first_rows, place
 from unspan.data.loading import batches, size_of
 from unspan.data.request import digests_of
 from unspan.errors import DataError, OutputError
 from unspan.extraction import (
     EqualModules,
-    FeatureLayer,
-    Pool,
     arranged,
     eval_mode,
-    find_feature_layer,
-    input_like,
     read,
     scores_at,
-    unwrap,
 )
 from unspan.metrics.outputs import Outputs
 from unspan.run import Run
-from unspan.system.digests import state_hash
 
 _VERSION = 2  # of the files in the cache
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A model to be measured.
-
-    Attributes:
-        name: `before`, `after`, `reference 1`, ...
-        model: unwrapped, with its own feature_layer.
-        feature_layer: where a user of features reads them.
-        digest: sha256 of its weights.
-    """
-
-    name: str
-    model: nn.Module
-    feature_layer: FeatureLayer
-    digest: str
 
 
 @dataclass(frozen=True)
@@ -72,34 +48,6 @@ class Reader:
 
     name: str
     read: Callable[[Subject, Batch], tuple[Tensor, Tensor | None]]
-
-
-def subject(
-    name: str,
-    model: nn.Module,
-    example: Any,
-    *,
-    feature_layer: str | None = None,
-    pool: Pool | None = None,
-) -> Subject:
-    """A model with the feature layer it is read at: its own when it was erased, else the one
-    that is
-    found.
-    """
-    inner = unwrap(model)
-    record = record_of(inner)
-    with eval_mode(model):
-        found = (
-            record.feature_layer
-            if record is not None and feature_layer is None
-            else find_feature_layer(
-                inner,
-                place(first_rows(example, 2), input_like(inner, first_rows(example, 2))),
-                feature_layer,
-                pool,
-            )[0]
-        )
-    return Subject(name, inner, found, state_hash(inner.state_dict()))
 
 
 def default_cache() -> Path:

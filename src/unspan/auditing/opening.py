@@ -24,8 +24,9 @@ from unspan.auditing.case import (
     random_reference,
     with_pixels,
 )
-from unspan.auditing.collect import OVER_VIEWS, Subject, collect, subject
+from unspan.auditing.collect import OVER_VIEWS, collect
 from unspan.auditing.steps import JUDGED, JUDGED_VIEWS, KNOWN, KNOWN_VIEWS
+from unspan.auditing.subjects import Subject, subject
 from unspan.data.inputs import first_rows
 from unspan.data.loading import batches, peek
 from unspan.data.request import Request, digests_of, hashed_ids, shared_samples

@@ -15,9 +15,10 @@ from unspan.audit_record.record import ScoreRow
 from unspan.audit_record.vocabulary import ReferenceKind, ScoreGroup
 from unspan.auditing import feature_scores, published, scores
 from unspan.auditing.case import Case, Models
-from unspan.auditing.collect import Subject, collect, subject
+from unspan.auditing.collect import collect
 from unspan.auditing.reference import random_weights
 from unspan.auditing.steps import Work, step
+from unspan.auditing.subjects import Subject, subject
 from unspan.data.inputs import first_rows
 from unspan.data.loading import batches
 from unspan.erasers import Projection

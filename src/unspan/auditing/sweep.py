@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from unspan.artifact.deletion import record_of
-from unspan.auditing.collect import Reader, Subject
+from unspan.auditing.collect import Reader
+from unspan.auditing.subjects import Subject
 from unspan.data.batch import Batch
 from unspan.data.inputs import first_rows, place
 from unspan.extraction import CHILD, arranged, detach, eval_mode, forward, input_like, read

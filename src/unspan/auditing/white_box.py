@@ -12,8 +12,9 @@ from torch.utils.data import Subset
 from unspan.audit_record.record import AttackResult
 from unspan.audit_record.vocabulary import Verdict
 from unspan.auditing.case import Case, Models
-from unspan.auditing.collect import Subject, collect
+from unspan.auditing.collect import collect
 from unspan.auditing.steps import LAYERS_JUDGED, LAYERS_KNOWN, Work, step
+from unspan.auditing.subjects import Subject
 from unspan.auditing.sweep import by_layer, changed, layer_reader, layers, without_eraser
 from unspan.auditing.verdict_rule import overall
 from unspan.metrics.identity import AttackId, AttackKind

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.utils.data import ConcatDataset
 
 from unspan.artifact.receipt import versions
-from unspan.auditing.collect import subject
 from unspan.auditing.gradcam import panels
+from unspan.auditing.subjects import subject
 from unspan.benchmark import networks
 from unspan.benchmark.data import Data, opened
 from unspan.benchmark.grid import Cell

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unspan.auditing.collect import subject
+from unspan.auditing.subjects import subject
 from unspan.data.loading import batches
 from unspan.errors import DataError, UsageError
 from unspan.extraction import arranged, eval_mode, logits_of, read

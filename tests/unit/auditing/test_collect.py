@@ -5,8 +5,9 @@ from torch import nn
 from torch.utils.data import Subset, TensorDataset
 
 import unspan
-from unspan.auditing.collect import collect, subject
+from unspan.auditing.collect import collect
 from unspan.auditing.reference import pixels, random_weights
+from unspan.auditing.subjects import subject
 from unspan.errors import DataError
 from unspan.run import Run
 from unspan.zoo import DigitsCNN

@@ -4,7 +4,8 @@ from torch.utils.data import Subset, TensorDataset
 
 import unspan
 from unspan.auditing.attack_split import parts
-from unspan.auditing.collect import collect, subject
+from unspan.auditing.collect import collect
+from unspan.auditing.subjects import subject
 from unspan.auditing.sweep import by_layer, changed, layer_reader, layers, without_eraser
 from unspan.data.request import Request
 from unspan.errors import DataError

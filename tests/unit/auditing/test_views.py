@@ -6,7 +6,8 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import unspan
-from unspan.auditing.collect import OVER_VIEWS, collect, subject
+from unspan.auditing.collect import OVER_VIEWS, collect
+from unspan.auditing.subjects import subject
 from unspan.auditing.suite import view_attacks
 from unspan.auditing.views import (
     VIEWS,

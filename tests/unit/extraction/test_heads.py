@@ -236,8 +236,8 @@ def test_an_audit_does_not_pass_a_model_that_hands_out_the_original_features(dat
     net = trained(Handed(), data)
     splits = unspan.Request.by_class(data, 2)
     done = unspan.erase(net, splits, feature_layer="fc")
-    from unspan.auditing.collect import subject
     from unspan.auditing.returned import unchanged
+    from unspan.auditing.subjects import subject
 
     example = data.tensors[0][:16]
     subjects = [
