@@ -16,6 +16,7 @@ import json
 import os
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from unspan.data.preprocess import Preprocess
 from unspan.errors import InconclusiveError
 from unspan.methods import by_name, configured
 from unspan.metrics.membership import loss_attack, losses
+from unspan.metrics.outputs import Outputs
 from unspan.models import build
 from unspan.run import Run
 from unspan.zoo import AllCNN
@@ -70,68 +72,74 @@ def main() -> None:
         for settings in all_
         if (name, json.dumps(settings, sort_keys=True)) not in have
     ]
-    if left:
-        transform = Preprocess.from_dict(AllCNN.preprocess)
-        fit, test = tensors("train", transform), tensors("test", transform)
-        model = build(
-            "python:unspan.zoo:AllCNN",
-            weights=SHARED / "checkpoints/allcnn-cifar10-original.safetensors",
-        ).model.eval()
-        order = torch.randperm(len(fit), generator=torch.Generator().manual_seed(0)).tolist()
-        places = torch.randperm(len(test), generator=torch.Generator().manual_seed(1)).tolist()
-        splits = unspan.Request(
-            forget=Subset(fit, order[:1000]),
-            retain=Subset(fit, order[1000:6000]),
-            holdout=Subset(test, places[:1000]),
-            kind="samples",
-            selector=("1000 samples",),
-        )
-        for name, settings in left:
-            try:
-                done = (
-                    unspan.erase(
-                        model,
-                        splits,
-                        configured(
-                            by_name(name.partition(",")[0]), settings | {"precision": "bf16"}
-                        ),
-                        Run(batch_size=250),
-                        check_labels=False,
-                        measure=False,
-                    )
-                    if name != "original"
-                    else None
-                )
-            except InconclusiveError as error:
-                print(name, settings, error, flush=True)
-                continue
-            after = model if done is None else done.model
-            forget = outputs(after, *(part[order[:1000]] for part in fit.tensors))
-            tested = outputs(after, *(part[places[1000:]] for part in test.tensors))
-            attack = loss_attack(
-                losses(forget), losses(tested.rows(torch.arange(3000))), "forget against unseen"
-            )[0]
-            right = tested.logits.argmax(1) == tested.labels
-            point = {
-                "method": name,
-                "settings": settings,
-                "seconds": 0.0 if done is None else done.receipt["seconds"]["fit"],
-                "test_accuracy": float(right.double().mean()),
-                "forget_accuracy": float(
-                    (forget.logits.argmax(1) == forget.labels).double().mean()
-                ),
-                "attack": attack.value,
-                "attack_low": attack.low,
-                "attack_high": attack.high,
-            }
-            result["points"].append(point)
-            result |= {
-                "command": " ".join(["python", "experiments/collapse.py", *sys.argv[1:]]),
-                "versions": versions(),
-            }
-            args.json.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-            print(json.dumps(point), flush=True)
+    for point in measured_points(left) if left else ():
+        result["points"].append(point)
+        result |= {
+            "command": " ".join(["python", "experiments/collapse.py", *sys.argv[1:]]),
+            "versions": versions(),
+        }
+        args.json.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+        print(json.dumps(point), flush=True)
     draw(result["points"], args.json.with_suffix(".svg"))
+
+
+def measured_points(left: list[tuple[str, dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    """The points of these methods and settings, one at a time."""
+    transform = Preprocess.from_dict(AllCNN.preprocess)
+    fit, test = tensors("train", transform), tensors("test", transform)
+    model = build(
+        "python:unspan.zoo:AllCNN",
+        weights=SHARED / "checkpoints/allcnn-cifar10-original.safetensors",
+    ).model.eval()
+    order = torch.randperm(len(fit), generator=torch.Generator().manual_seed(0)).tolist()
+    places = torch.randperm(len(test), generator=torch.Generator().manual_seed(1)).tolist()
+    splits = unspan.Request(
+        forget=Subset(fit, order[:1000]),
+        retain=Subset(fit, order[1000:6000]),
+        holdout=Subset(test, places[:1000]),
+        kind="samples",
+        selector=("1000 samples",),
+    )
+    for name, settings in left:
+        try:
+            done = None if name == "original" else erased(model, splits, name, settings)
+        except InconclusiveError as error:
+            print(name, settings, error, flush=True)
+            continue
+        after = model if done is None else done.model
+        forget = outputs(after, *(part[order[:1000]] for part in fit.tensors))
+        tested = outputs(after, *(part[places[1000:]] for part in test.tensors))
+        yield {
+            "method": name,
+            "settings": settings,
+            "seconds": 0.0 if done is None else done.receipt["seconds"]["fit"],
+            **read_of(forget, tested),
+        }
+
+
+def erased(
+    model: torch.nn.Module, splits: unspan.Request, name: str, settings: dict[str, Any]
+) -> unspan.Deletion:
+    method = configured(by_name(name.partition(",")[0]), settings | {"precision": "bf16"})
+    run = Run(batch_size=250)
+    return unspan.erase(model, splits, method, run, check_labels=False, measure=False)
+
+
+def read_of(forget: Outputs, tested: Outputs) -> dict[str, float | None]:
+    """Accuracies, and the loss attack with its interval."""
+    unseen = losses(tested.rows(torch.arange(3000)))
+    attack = loss_attack(losses(forget), unseen, "forget against unseen")[0]
+    right = {
+        name: float((one.logits.argmax(1) == one.labels).double().mean())
+        for name, one in (("test", tested), ("forget", forget))
+    }
+    return {
+        "test_accuracy": right["test"],
+        "forget_accuracy": right["forget"],
+        "attack": attack.value,
+        "attack_low": attack.low,
+        "attack_high": attack.high,
+    }
 
 
 def draw(points: list[dict[str, Any]], path: Path) -> None:

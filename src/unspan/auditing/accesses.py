@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from unspan.audit_record.record import AttackResult, LevelResult, ScoreRow
+from unspan.audit_record.results import AttackResult, LevelResult, ScoreRow
 from unspan.audit_record.summary import AccessResult
 from unspan.audit_record.vocabulary import (
     INCONCLUSIVE,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from unspan.audit_record.record import Reference
+from unspan.audit_record.circumstances import Reference
 from unspan.audit_record.summary import AccessResult, EvidenceStrength, Identity, NextStep
 from unspan.audit_record.vocabulary import (
     Access,

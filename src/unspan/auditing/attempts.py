@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from unspan.artifact import receipt as receipts
-from unspan.audit_record.record import EarlierAudit
+from unspan.audit_record.circumstances import EarlierAudit
 from unspan.audit_record.vocabulary import Verdict
 from unspan.errors import OutputError
 

@@ -14,8 +14,9 @@ from torch import nn
 
 from unspan.artifact.deletion import Deletion
 from unspan.audit_record import stored
+from unspan.audit_record.circumstances import Rule, Settings
 from unspan.audit_record.drawings import GradcamPicture
-from unspan.audit_record.record import AuditRecord, Rule, Settings
+from unspan.audit_record.record import AuditRecord
 from unspan.audit_record.summary import Identity
 from unspan.audit_record.vocabulary import ReferenceKind, Verdict
 from unspan.auditing import figures

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unspan.artifact.deletion import record_of
-from unspan.audit_record.record import Hashes
+from unspan.audit_record.circumstances import Hashes
 from unspan.audit_record.remarks import Remark, RemarkCode, remark
 from unspan.audit_record.vocabulary import ReferenceKind
 from unspan.auditing.attack_split import Parts

@@ -10,8 +10,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from unspan.audit_record.record import AttackResult, Control, Informative
 from unspan.audit_record.remarks import Quantity, Remark, RemarkCode, remark
+from unspan.audit_record.results import AttackResult, Control, Informative
 from unspan.audit_record.vocabulary import RETAINED, Expected, FooledScore, Planted
 from unspan.auditing.levels import chance_bound
 from unspan.auditing.verdict_rule import ROOM, overall

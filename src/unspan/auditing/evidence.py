@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from unspan.audit_record.record import AttackResult, Reference
+from unspan.audit_record.circumstances import Reference
+from unspan.audit_record.results import AttackResult
 from unspan.audit_record.summary import EvidenceStrength
 from unspan.audit_record.vocabulary import (
     INCONCLUSIVE,

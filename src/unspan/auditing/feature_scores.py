@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from unspan.audit_record.record import ScoreRow
+from unspan.audit_record.results import ScoreRow
 from unspan.audit_record.vocabulary import ScoreGroup
 from unspan.auditing.scores import row
 from unspan.metrics.casts import LIMITS as NULL_LIMITS

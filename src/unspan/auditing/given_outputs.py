@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unspan.audit_record.record import Hashes
+from unspan.audit_record.circumstances import Hashes
 from unspan.audit_record.remarks import Remark, RemarkCode
 from unspan.audit_record.vocabulary import ReferenceKind
 from unspan.auditing.case import Asked, Case, check_distinct, comparable

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from unspan.audit_record.record import AttackResult, GoalResult, ScoreRow
+from unspan.audit_record.results import AttackResult, GoalResult, ScoreRow
 from unspan.audit_record.vocabulary import Goal
 from unspan.auditing.scores import described
 from unspan.metrics.identity import AttackKind, Family, ScoreKind

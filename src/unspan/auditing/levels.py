@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from unspan.audit_record.record import AttackResult, LevelResult
 from unspan.audit_record.remarks import Quantity, Remark, RemarkCode, remark
+from unspan.audit_record.results import AttackResult, LevelResult
 from unspan.audit_record.vocabulary import (
     INCONCLUSIVE,
     NOT_MEASURABLE,

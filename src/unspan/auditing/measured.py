@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from unspan.audit_record.record import AttackResult, Control, Informative, ScoreRow
+from unspan.audit_record.results import AttackResult, Control, Informative, ScoreRow
 from unspan.audit_record.vocabulary import (
     INCONCLUSIVE,
     NOT_MEASURABLE,

@@ -18,8 +18,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from unspan.audit_record.record import AttackResult
 from unspan.audit_record.remarks import Remark, RemarkCode
+from unspan.audit_record.results import AttackResult
 from unspan.audit_record.vocabulary import (
     BELOW_RETRAINED,
     INCONCLUSIVE,

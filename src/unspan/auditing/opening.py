@@ -9,8 +9,8 @@ from typing import Any
 from torch import nn
 
 from unspan.artifact.deletion import Deletion
-from unspan.audit_record.record import Hashes
-from unspan.audit_record.remarks import RemarkCode, remark
+from unspan.audit_record.circumstances import Hashes
+from unspan.audit_record.remarks import Remark, RemarkCode, remark
 from unspan.audit_record.vocabulary import ReferenceKind
 from unspan.auditing import views
 from unspan.auditing.attack_split import parts
@@ -102,13 +102,7 @@ def open_case(
     )
     # the fifth held out of data without stored digests may hold copies of the rest
     by_place = not given.held_out and digests_of(given.fit_forget) is None
-    shared = shared_samples(
-        "training and test data of the audit", known, tested, allow_overlap or by_place
-    )
-    overlap = []
-    if shared:
-        ids = ", ".join(hashed_ids(shared))
-        overlap = [remark(RemarkCode.SHARED_SAMPLES, count=len(shared), ids=ids)]
+    overlap = _overlap(known, tested, allow_overlap or by_place)
     names = [one.name for one in models.others]
     if models.kind is ReferenceKind.PIXELS:
         fit, test, names = with_pixels(fit, test, given, run)
@@ -141,6 +135,19 @@ def open_case(
             config="",
         ),
     )
+
+
+def _overlap(known: set[bytes], tested: set[bytes], allow: bool) -> list[Remark]:
+    """A warning where samples stand in training and test data.
+
+    Raises:
+        DataError: they do, and that is not allowed.
+    """
+    shared = shared_samples("training and test data of the audit", known, tested, allow)
+    if not shared:
+        return []
+    ids = ", ".join(hashed_ids(shared))
+    return [remark(RemarkCode.SHARED_SAMPLES, count=len(shared), ids=ids)]
 
 
 def _views(

@@ -7,19 +7,19 @@ from typing import Any
 
 from unspan.artifact import receipt as receipts
 from unspan.artifact.deletion import record_of
-from unspan.audit_record.drawings import Figures
-from unspan.audit_record.record import (
+from unspan.audit_record.circumstances import (
     AuditedMethod,
     AuditedRequest,
-    AuditRecord,
     EarlierAudit,
-    GoalResult,
     Hashes,
     NotRun,
     Reference,
     Settings,
 )
+from unspan.audit_record.drawings import Figures
+from unspan.audit_record.record import AuditRecord
 from unspan.audit_record.remarks import Remark, RemarkCode, remark
+from unspan.audit_record.results import GoalResult
 from unspan.audit_record.stored import SCHEMA
 from unspan.audit_record.summary import Identity
 from unspan.audit_record.vocabulary import (

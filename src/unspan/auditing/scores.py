@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from unspan.audit_record.record import ScoreRow
+from unspan.audit_record.results import ScoreRow
 from unspan.audit_record.vocabulary import ScoreGroup
 from unspan.errors import DataError
 from unspan.metrics.accuracy import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from unspan.audit_record.record import Control, Informative, ScoreRow
+from unspan.audit_record.results import Control, Informative, ScoreRow
 from unspan.auditing import controls, scores
 from unspan.auditing.case import (
     Case,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from unspan.audit_record.record import AttackResult, ScoreRow
+from unspan.audit_record.results import AttackResult, ScoreRow
 from unspan.audit_record.vocabulary import ScoreGroup
 from unspan.auditing.case import Case
 from unspan.auditing.member_rule import judge_members

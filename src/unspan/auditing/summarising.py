@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from unspan.audit_record.circumstances import AuditedRequest, Reference
 from unspan.audit_record.drawings import Figures
-from unspan.audit_record.record import AuditedRequest, LevelResult, Reference
+from unspan.audit_record.results import LevelResult
 from unspan.audit_record.summary import Cost, EvidenceStrength
 from unspan.auditing.accesses import Seen
 from unspan.auditing.case import Case

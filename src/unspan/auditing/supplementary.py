@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from unspan.artifact.deletion import Record, record_of
-from unspan.audit_record.record import ScoreRow
+from unspan.audit_record.results import ScoreRow
 from unspan.audit_record.vocabulary import ReferenceKind, ScoreGroup
 from unspan.auditing import feature_scores, published, scores
 from unspan.auditing.case import Case, Models

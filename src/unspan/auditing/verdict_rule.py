@@ -32,8 +32,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from unspan.audit_record.record import Advantage, AttackResult
 from unspan.audit_record.remarks import Remark, RemarkCode, Value
+from unspan.audit_record.results import Advantage, AttackResult
 from unspan.audit_record.vocabulary import (
     BELOW_RETRAINED,
     INCONCLUSIVE,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.utils.data import Subset
 
-from unspan.audit_record.record import AttackResult
+from unspan.audit_record.results import AttackResult
 from unspan.audit_record.vocabulary import Verdict
 from unspan.auditing.case import Case, Models
 from unspan.auditing.collect import collect

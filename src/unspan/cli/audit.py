@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, NoReturn
+
 import typer
 
 from unspan.audit_record.vocabulary import Verdict
 from unspan.cli import audit_options as own
 from unspan.cli import options as option
 from unspan.errors import UsageError
+
+if TYPE_CHECKING:
+    from unspan.auditing.audit import Audit
 
 _EXIT = {Verdict.RETAINED: 6, Verdict.INCONCLUSIVE: 7, Verdict.NOT_MEASURABLE: 7}
 _FAILS: dict[str, set[Verdict]] = {
@@ -70,6 +75,17 @@ def audit(
         raise UsageError(f"--fail-on {fail_on}: use {', '.join(_FAILS)}.")
     if data is None and not outputs:
         raise UsageError("Missing option --data. See unspan --help.")
+    found = _audited(options)
+    if as_json:
+        print(found.to_json(), end="")
+    if found.verdict in _FAILS[fail_on]:
+        raise typer.Exit(_EXIT[found.verdict])
+    if fail_on != "never" and not found.trusted:
+        _keep_closed()
+
+
+def _audited(o: dict[str, Any]) -> Audit:
+    """The audit, written and shown."""
     from unspan.auditing.write import check_target
     from unspan.cli.audit_run import kept, run_audit, run_outputs
     from unspan.cli.interrupts import interruptible
@@ -77,20 +93,21 @@ def audit(
     from unspan.cli.request import input_paths
     from unspan.system.output_paths import refuse_inside
 
-    inputs = input_paths(options | {"cache": None})
-    check_target(out, overwrite, inputs)
-    if cache is not None:
-        refuse_inside(cache, inputs)
-    shown = console(quiet)
-    with interruptible(lambda: kept(cache)):
-        found = run_outputs(options, shown) if outputs else run_audit(options, shown)
-    if as_json:
-        print(found.to_json(), end="")
-    if found.verdict in _FAILS[fail_on]:
-        raise typer.Exit(_EXIT[found.verdict])
-    if fail_on != "never" and not found.trusted:
-        console(False).print(
-            "The audit cannot be relied on: a self-test failed, or the reference cannot serve as"
-            " one. The gate stays closed (exit 7)."
-        )
-        raise typer.Exit(7)
+    inputs = input_paths(o | {"cache": None})
+    check_target(o["out"], o["overwrite"], inputs)
+    if o["cache"] is not None:
+        refuse_inside(o["cache"], inputs)
+    shown = console(o["quiet"])
+    with interruptible(lambda: kept(o["cache"])):
+        return run_outputs(o, shown) if o["outputs"] else run_audit(o, shown)
+
+
+def _keep_closed() -> NoReturn:
+    """Exit where the audit cannot be relied on."""
+    from unspan.cli.render import console
+
+    console(False).print(
+        "The audit cannot be relied on: a self-test failed, or the reference cannot serve as one."
+        " The gate stays closed (exit 7)."
+    )
+    raise typer.Exit(7)

@@ -81,11 +81,7 @@ def fit_logistic(
     start = float(gradient.norm())
     done = 0
     while float(gradient.norm()) > tolerance * start and done < steps:
-        p = torch.sigmoid(design @ theta)
-        hessian = (design * (p * (1 - p))[:, None]).mT @ design / len(x) + torch.diag(
-            penalty + 1e-12
-        )
-        step = torch.linalg.solve(hessian, gradient)
+        step = torch.linalg.solve(_curvature(design, penalty, theta), gradient)
         slope = float(gradient @ step)
         for shrink in range(40):
             trial = theta - step * 0.5**shrink
@@ -113,6 +109,13 @@ def _columns(x: Tensor) -> tuple[Tensor, Tensor]:
     centre = x.mean(0)
     scale = x.std(0, unbiased=False)
     return centre, torch.where(scale > 1e-12 * (1 + centre.abs()), scale, torch.ones_like(scale))
+
+
+def _curvature(design: Tensor, penalty: Tensor, theta: Tensor) -> Tensor:
+    """Hessian `[p, p]` of the objective."""
+    p = torch.sigmoid(design @ theta)
+    spread = (design * (p * (1 - p))[:, None]).mT @ design / len(design)
+    return spread + torch.diag(penalty + 1e-12)
 
 
 def _slope(design: Tensor, y: Tensor, penalty: Tensor, theta: Tensor) -> tuple[float, Tensor]:

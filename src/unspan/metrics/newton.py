@@ -62,9 +62,8 @@ def minimise(
     theta, value, gradient = _origin(problem, penalty, chances)
     first = float(gradient.norm()) or 1.0
     exact = start is not None
-    steps = 0
+    steps = spent = 0
     taken = float("inf")
-    spent = 0
     count = max(_CURVATURE, 4 * problem.features.shape[1])
     worth = problem.factor_worth(count)
     if start is not None:
@@ -82,14 +81,9 @@ def minimise(
             factor = problem.factor(chances, penalty, count, seed, shared=not theta.any())
             taken = share
             spent = 0
+        product = partial(problem.product, penalty=penalty, chances=chances)
         reduction = min(0.3, max(share**0.5, 0.3 * tolerance / share))
-        step, done = _conjugate(
-            partial(problem.product, penalty=penalty, chances=chances),
-            gradient,
-            factor,
-            reduction,
-            limit - steps,
-        )
+        step, done = _conjugate(product, gradient, factor, reduction, limit - steps)
         steps += done
         spent += done
         was = exact

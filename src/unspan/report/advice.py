@@ -8,8 +8,8 @@ from unspan.audit_record.vocabulary import Access, Level, Obtainable, Step, Stre
 from unspan.report.first import reference, when
 from unspan.report.formatting import Measured, literal, measured, number, thousands
 from unspan.report.words import first as words
+from unspan.report.words.codes import GOAL_NAME
 from unspan.report.words.first import First
-from unspan.report.words.remarks import GOAL_NAME
 
 
 def cost(audit: AuditRecord) -> list[str]:

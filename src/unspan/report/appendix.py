@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from unspan.audit_record.record import AuditRecord, EarlierAudit, Rule
+from unspan.audit_record.circumstances import EarlierAudit, Rule
+from unspan.audit_record.record import AuditRecord
 from unspan.audit_record.vocabulary import Verdict
 from unspan.report.document import MARK, Cell, Section, Table
 from unspan.report.formatting import literal, percent
+from unspan.report.words.codes import LEFT_OUT, LEFT_OUT_WHY
 from unspan.report.words.parts import Part
-from unspan.report.words.remarks import LEFT_OUT, LEFT_OUT_WHY
 from unspan.report.words.rest import Rest
 
 _WORDS = {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from unspan.audit_record.record import AttackResult, AuditRecord
+from unspan.audit_record.record import AuditRecord
+from unspan.audit_record.results import AttackResult
 from unspan.audit_record.vocabulary import Topic
 from unspan.metrics.identity import Attacker
 from unspan.report import dumbbells

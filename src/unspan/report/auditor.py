@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from unspan.audit_record.record import AuditRecord, LevelResult
+from unspan.audit_record.record import AuditRecord
+from unspan.audit_record.results import LevelResult
 from unspan.audit_record.vocabulary import Access, Level, LevelState, Obtainable
 from unspan.report.document import Cell, Section, Table, said
 from unspan.report.formatting import literal

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from unspan.audit_record.record import AuditRecord, GoalResult
+from unspan.audit_record.record import AuditRecord
+from unspan.audit_record.results import GoalResult
 from unspan.audit_record.vocabulary import Expected, LevelState, Topic
 from unspan.report import statements as told
 from unspan.report.document import (
@@ -16,8 +17,8 @@ from unspan.report.document import (
     why,
 )
 from unspan.report.formatting import joined, literal, measured, upper
+from unspan.report.words.codes import FOOLED_SCORE, LIMIT, PLANTED
 from unspan.report.words.parts import Part
-from unspan.report.words.remarks import FOOLED_SCORE, LIMIT, PLANTED
 
 _LEVEL_MARK = {
     LevelState.HOLDS: "yes",

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from unspan.audit_record.record import AttackResult, AuditRecord
+from unspan.audit_record.record import AuditRecord
+from unspan.audit_record.results import AttackResult
 from unspan.audit_record.summary import Cost
 from unspan.audit_record.vocabulary import Level, ReferenceKind, Verdict
 from unspan.report.agreement import NEEDED, Shared, in_common

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from unspan.audit_record.record import AuditRecord
 from unspan.audit_record.vocabulary import Topic, Verdict
 from unspan.report.formatting import Measured, literal, thousands, upper
+from unspan.report.words.codes import LEFT_OUT_WHY
 from unspan.report.words.parts import Part
-from unspan.report.words.remarks import LEFT_OUT_WHY
 
 MARK = {
     Verdict.LIKE_RETRAINED: "yes",

@@ -10,7 +10,8 @@ from functools import partial
 from typing import Any
 
 from unspan.audit_record.drawings import LayerReading
-from unspan.audit_record.record import AttackResult, AuditRecord
+from unspan.audit_record.record import AuditRecord
+from unspan.audit_record.results import AttackResult
 from unspan.report.axes import LABEL, MODELS, auc_axis, legend, look, share, share_axis
 from unspan.report.document import Figure, Panel
 from unspan.report.formatting import fraction, literal, measured

@@ -9,8 +9,8 @@ from unspan.audit_record.record import AuditRecord
 from unspan.audit_record.vocabulary import Access, LevelState, Obtainable, ReferenceKind, Verdict
 from unspan.report.formatting import joined, literal, measured, thousands, upper
 from unspan.report.words import first as words
+from unspan.report.words.codes import TEST_DATA
 from unspan.report.words.first import First
-from unspan.report.words.remarks import TEST_DATA
 from unspan.system.target import Target
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from unspan.audit_record.drawings import ClassAccuracy
-from unspan.audit_record.record import AttackResult, AuditRecord, ScoreRow
+from unspan.audit_record.record import AuditRecord
+from unspan.audit_record.results import AttackResult, ScoreRow
 from unspan.audit_record.vocabulary import RETAINED, ScoreGroup, Topic
 from unspan.metrics.identity import AttackKind, ScoreKind
 from unspan.report import dumbbells, figures, maps

@@ -5,20 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from unspan.audit_record.record import AttackResult, AuditRecord, Control, GoalResult, LevelResult
+from unspan.audit_record.record import AuditRecord
 from unspan.audit_record.remarks import Quantity, Remark, RemarkCode, Value
+from unspan.audit_record.results import AttackResult, Control, GoalResult, LevelResult
 from unspan.audit_record.vocabulary import INCONCLUSIVE, RETAINED, Expected, ReferenceKind
 from unspan.report.formatting import literal, measured, percent, thousands, upper
+from unspan.report.words.codes import EXPLAIN, GOAL_NAME, GOAL_RULE, LEVEL_TITLE, TEST_DATA
 from unspan.report.words.parts import Part
-from unspan.report.words.remarks import (
-    EXPLAIN,
-    GOAL_NAME,
-    GOAL_RULE,
-    LEVEL_TITLE,
-    REMARK,
-    TEST_DATA,
-    Said,
-)
+from unspan.report.words.remarks import REMARK, Said
 
 _HANDED_OUT = (RemarkCode.HANDS_OUT, RemarkCode.HANDS_OUT_FEATURES)
 

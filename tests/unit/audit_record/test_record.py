@@ -13,18 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unspan.audit_record import stored
-from unspan.audit_record.record import (
+from unspan.audit_record.circumstances import EarlierAudit, NotRun
+from unspan.audit_record.record import AuditRecord
+from unspan.audit_record.remarks import Quantity, Remark, RemarkCode
+from unspan.audit_record.results import (
     Advantage,
     AttackResult,
-    AuditRecord,
     Control,
-    EarlierAudit,
     GoalResult,
     LevelResult,
-    NotRun,
     ScoreRow,
 )
-from unspan.audit_record.remarks import Quantity, Remark, RemarkCode
 from unspan.audit_record.summary import AccessResult, NextStep
 from unspan.audit_record.vocabulary import Expected, Planted, Verdict
 from unspan.errors import DamagedRecord, UsageError

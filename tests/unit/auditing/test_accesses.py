@@ -7,13 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unspan.audit_record.record import (
-    Advantage,
-    AttackResult,
-    LevelResult,
-    Reference,
-    ScoreRow,
-)
+from unspan.audit_record.circumstances import Reference
+from unspan.audit_record.results import Advantage, AttackResult, LevelResult, ScoreRow
 from unspan.audit_record.summary import AuditedFile, Identity
 from unspan.audit_record.vocabulary import (
     Access,

@@ -647,7 +647,7 @@ def test_features_that_underflow_still_give_json(model, request_, tmp_path):
 
 
 def test_levels_that_are_not_decided_are_not_said_to_fail():
-    from unspan.audit_record.record import AttackResult
+    from unspan.audit_record.results import AttackResult
     from unspan.auditing.levels import Evidence, levels
 
     row = AttackResult(

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from unspan.audit_record.record import AttackResult, ScoreRow
+from unspan.audit_record.results import AttackResult, ScoreRow
 from unspan.audit_record.vocabulary import INCONCLUSIVE, ScoreGroup
 from unspan.auditing.goals import goals
 from unspan.metrics.identity import AttackId, AttackKind, ScoreKind
-from unspan.report.words.remarks import GOAL_NAME
+from unspan.report.words.codes import GOAL_NAME
 
 IDS = {
     "kNN k=1, L2": AttackId(AttackKind.NEIGHBOURS, neighbours=1, metric="L2"),

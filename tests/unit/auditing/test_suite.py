@@ -9,7 +9,7 @@ from unspan.auditing.self_tests import _by_identity
 from unspan.auditing.suite import class_attacks, group_attacks
 from unspan.metrics.identity import AttackId, AttackKind
 from unspan.metrics.outputs import Outputs
-from unspan.report.words.remarks import EXPLAIN
+from unspan.report.words.codes import EXPLAIN
 
 
 def outputs(seed, n=120, d=6, classes=3):

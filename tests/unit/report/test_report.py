@@ -324,7 +324,7 @@ def test_paths_in_settings_and_ids_of_samples_stay_out(thin):
         "selector": ["anna-0001", "anna-0002"],
         "samples": 2,
         "test_samples": 0,
-        "test": "",
+        "test": "held_out",
     }
     for seen in (html(changed), markdown(changed)):
         assert "anna" not in seen and "path, left out" in seen

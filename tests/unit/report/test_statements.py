@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from report_pages import html, markdown, words
 
-from unspan.audit_record import record, stored, summary
+from unspan.audit_record import circumstances, record, results, stored, summary
 from unspan.audit_record.remarks import Quantity, Remark, RemarkCode, remark
 from unspan.audit_record.vocabulary import (
     FooledScore,
@@ -22,6 +22,7 @@ from unspan.audit_record.vocabulary import (
     TestData,
 )
 from unspan.report import statements
+from unspan.report.words import codes
 from unspan.report.words import remarks as tables
 
 SAMPLE = Path(__file__).parents[2] / "data" / "audit-sample.json"
@@ -37,22 +38,22 @@ def names_in(words):
 
 
 @pytest.mark.parametrize(
-    ("table", "codes"),
+    ("table", "members"),
     [
         (tables.REMARK, RemarkCode),
-        (tables.LEVEL_TITLE, Level),
-        (tables.GOAL_NAME, Goal),
-        (tables.GOAL_RULE, Goal),
-        (tables.TEST_DATA, TestData),
-        (tables.LIMIT, Limit),
-        (tables.LEFT_OUT, LeftOut),
-        (tables.LEFT_OUT_WHY, LeftOut),
-        (tables.PLANTED, Planted),
-        (tables.FOOLED_SCORE, FooledScore),
+        (codes.LEVEL_TITLE, Level),
+        (codes.GOAL_NAME, Goal),
+        (codes.GOAL_RULE, Goal),
+        (codes.TEST_DATA, TestData),
+        (codes.LIMIT, Limit),
+        (codes.LEFT_OUT, LeftOut),
+        (codes.LEFT_OUT_WHY, LeftOut),
+        (codes.PLANTED, Planted),
+        (codes.FOOLED_SCORE, FooledScore),
     ],
 )
-def test_every_code_has_words(table, codes):
-    assert set(table) == set(codes) and all(table.values())
+def test_every_code_has_words(table, members):
+    assert set(table) == set(members) and all(table.values())
 
 
 def remarks_of(form):
@@ -120,7 +121,7 @@ def test_the_reference_says_how_many_there_are(form):
 def test_a_record_holds_no_field_of_prose():
     """A text is a name, a hash, a date or a code. Notes of scores are the one exception."""
     prose = {"headline", "claims", "explain", "title", "goal", "why", "found"}
-    for module in (record, summary):
+    for module in (circumstances, record, results, summary):
         for kind in vars(module).values():
             if not dataclasses.is_dataclass(kind) or kind.__module__ != module.__name__:
                 continue
