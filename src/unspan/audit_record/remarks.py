@@ -28,6 +28,7 @@ class RemarkCode(TextEnum):
     NOTHING_WOULD_DECIDE = "nothing_would_decide"
     NETWORKS_VARY = "networks_vary"
     NOT_GIVEN_AWAY = "not_given_away"
+    GIVEN_AWAY_SINCE = "given_away_since"
     TOO_FEW_SAMPLES = "too_few_samples"
     # the measurement behind a level
     NO_SCORES = "no_scores"

@@ -139,7 +139,7 @@ class GoalResult:
         bound: what the value is held against.
         at_most: the value may not exceed the bound; otherwise not fall below it.
         met: the value is within the bound.
-        sure: its interval is as well.
+        sure: its whole interval lies on the same side of the bound.
     """
 
     id: Goal

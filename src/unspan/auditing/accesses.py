@@ -2,7 +2,8 @@
 
 The attacks that decide for their kind of attacker answer for the access that he needs. RETAINED is
 yes, LIKE and BELOW RETRAINED are no, anything else cannot be told. A level that does not hold is
-never answered with no. Who holds the file has every other access as well.
+never answered with no, nor is level L0 where it is not shown. Who holds the file has every other
+access as well.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from unspan.metrics.identity import Family, ScoreKind
 
 TRACE_ABOVE = 0.6  # lower end of an AUC from which asking twice counts as a way in
 YES, NO, CANNOT_TELL = Obtainable.YES, Obtainable.NO, Obtainable.CANNOT_TELL
+_FAILED = (LevelState.FAILS,)
+_NOT_HELD = (LevelState.FAILS, LevelState.NOT_SHOWN)
 NEEDS = {
     Family.ANSWERS: Access.NAMED,
     Family.SCORES: Access.SCORES,
@@ -66,11 +69,11 @@ class Seen:
 
 def accesses(seen: Seen) -> list[AccessResult]:
     """One answer for each access, from the least to the most."""
-    named = _unless_failed(_named(seen), Level.L0, seen)
+    named = _unless(_named(seen), Level.L0, _NOT_HELD, seen)
     scores = _by_attacks(Access.SCORES, seen)
     features = _by_attacks(Access.FEATURES, seen)
     for level in (Level.L2, Level.L3):
-        features = _unless_failed(features, level, seen)
+        features = _unless(features, level, _FAILED, seen)
     repeats = _at_least(_repeats(seen), [named, scores, features])
     less = [named, scores, features, repeats]
     return [*less, _file(seen, less), _copies(seen)]
@@ -143,10 +146,12 @@ def _guessing(unit: str, classes: int) -> float:
     return 0.5 if unit == "AUC" else 1 / max(classes, 1)
 
 
-def _unless_failed(found: AccessResult, level: Level, seen: Seen) -> AccessResult:
-    """No stronger answer than a level allows."""
-    failed = any(one.level is level and one.state is LevelState.FAILS for one in seen.levels)
-    return replace(found, answer=CANNOT_TELL) if failed and found.answer is NO else found
+def _unless(
+    found: AccessResult, level: Level, states: Sequence[LevelState], seen: Seen
+) -> AccessResult:
+    """No stronger answer than a level allows that is in one of these states."""
+    refused = any(one.level is level and one.state in states for one in seen.levels)
+    return replace(found, answer=CANNOT_TELL) if refused and found.answer is NO else found
 
 
 def _at_least(found: AccessResult, less: Sequence[AccessResult]) -> AccessResult:

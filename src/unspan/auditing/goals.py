@@ -126,6 +126,9 @@ def _judged(goal: Goal, read: Score, bound: float, *, at_most: bool = True) -> G
     if turned and value is not None and low is not None and high is not None:
         # an attacker who sees an AUC below 1/2 turns his rule round
         value, low, high = 1 - value, 1 - high, 1 - low
+    met = _within(value, bound, at_most)
+    worse, better = (high, low) if at_most else (low, high)
+    sure = _within(worse, bound, at_most) if met else _beyond(better, bound, at_most)
     return GoalResult(
         id=goal,
         what=read.name,
@@ -136,8 +139,8 @@ def _judged(goal: Goal, read: Score, bound: float, *, at_most: bool = True) -> G
         n=read.n,
         bound=bound,
         at_most=at_most,
-        met=_within(value, bound, at_most),
-        sure=_within(high if at_most else low, bound, at_most),
+        met=met,
+        sure=sure,
     )
 
 
@@ -145,3 +148,8 @@ def _within(value: float | None, bound: float, at_most: bool) -> bool:
     if value is None:
         return False
     return value <= bound if at_most else value >= bound
+
+
+def _beyond(end: float | None, bound: float, at_most: bool) -> bool:
+    """Whether an end of the interval is known, and beyond the bound."""
+    return end is not None and not _within(end, bound, at_most)

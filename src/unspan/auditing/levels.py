@@ -1,4 +1,8 @@
-"""Levels of erasure: what may be claimed, each judged by the measurements it rests on."""
+"""Levels of erasure: what may be claimed, each judged by the measurements it rests on.
+
+A level does not hold where a measurement shows so with its whole interval. Where an interval is
+too wide to tell, the level is not shown.
+"""
 
 from __future__ import annotations
 
@@ -100,20 +104,22 @@ def _own_scores(evidence: Evidence) -> LevelResult:
     if own is None or own.high is None or own.value is None:
         return _bare(Level.L0, NOT_TESTED, RemarkCode.NO_SCORES)
     bound = chance_bound(evidence.classes)
-    worst = max([own, *evidence.casts], key=lambda one: one.high or 0.0)
+    every = [own, *evidence.casts]
+    named = [one for one in every if (one.low or 0.0) > bound]
+    if named:
+        worst = max(named, key=lambda one: one.low or 0.0)
+    else:
+        worst = max(every, key=lambda one: one.high or 0.0)
     why = [remark(RemarkCode.OWN_SCORES, read=quantity(own), bound=bound)]
     if worst is not own:
         cast = worst.name.rpartition(", ")[2]
         reads = replace(quantity(worst), n=0)
         why.append(remark(RemarkCode.LARGEST_AFTER_CAST, cast=cast, read=reads))
-    if (worst.high or 0.0) > bound:
-        state = FAILS
-    elif evidence.relabelled is not None:
+    if evidence.relabelled is not None and not named:
         output, share = evidence.relabelled
         renamed = remark(RemarkCode.RENAMED, output=output, share=share)
         return _level(Level.L0, FAILS, *why, renamed)
-    else:
-        state = HOLDS
+    state = FAILS if named else NOT_SHOWN if (worst.high or 0.0) > bound else HOLDS
     return _level(Level.L0, state, *why, Remark(RemarkCode.HEAD_ALONE_REACHES_IT))
 
 
@@ -124,7 +130,9 @@ def _affine(guarded: Sequence[Score]) -> LevelResult:
     useless = (r2.value or 0.0) <= R2_OF_NOTHING
     guessing = (area.low or 0.0) <= 0.5 <= (area.high or 1.0)
     why = remark(RemarkCode.AFFINE, r2=r2.value or 0.0, area=replace(quantity(area), unit="AUC"))
-    return _level(Level.L1, HOLDS if useless and guessing else FAILS, why)
+    if not guessing:
+        return _level(Level.L1, FAILS, why)
+    return _level(Level.L1, HOLDS if useless else NOT_SHOWN, why)
 
 
 def _against_reference(
@@ -133,9 +141,11 @@ def _against_reference(
     """By the attacks that decide, one for each kind of attacker."""
     if not compared:
         return _bare(level, NOT_TESTED, RemarkCode.NEEDS_RETRAINED)
+    if not deciding:
+        return _bare(level, NOT_TESTED, RemarkCode.NOT_MEASURED)
     able = [one for one in deciding if one.verdict != NOT_MEASURABLE]
     if not able:
-        return _bare(level, NOT_TESTED, RemarkCode.NONE_TELLS)
+        return _bare(level, NOT_SHOWN, RemarkCode.NONE_TELLS)
     more = [one for one in able if one.verdict == RETAINED]
     if more:
         why = remark(RemarkCode.MORE_THAN_RETRAINED, count=len(more), tried=len(able))

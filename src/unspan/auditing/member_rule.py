@@ -9,8 +9,11 @@ is: two or more of them give a band (`bands.band`).
 - RETAINED: the interval lies above 1/2 and the AUC above the band, at least `RETAINED_ABOVE` of the
   way from 1/2 to the original.
 - BELOW RETRAINED: the interval lies below 1/2, and the AUC below the band.
-- NOT MEASURABLE: the original does not give the samples away.
+- NOT MEASURABLE: the original does not give the samples away, nor does the erased model.
 - INCONCLUSIVE: anything else.
+
+Where the original gives nothing away and the erased model does, RETAINED needs an AUC of
+`ROOM / 2` above 1/2, from which the original would count as giving samples away.
 """
 
 from __future__ import annotations
@@ -43,6 +46,7 @@ NEAR_HALF = 0.05  # an AUC nearer to 1/2 than this counts as 1/2
 _HALF = 0.5
 _AS_RETRAINED = Remark(RemarkCode.NETWORKS_VARY)
 _NOT_GIVEN_AWAY = Remark(RemarkCode.NOT_GIVEN_AWAY)
+_GIVEN_AWAY_SINCE = Remark(RemarkCode.GIVEN_AWAY_SINCE)
 _TOO_FEW = Remark(RemarkCode.TOO_FEW_SAMPLES)
 
 
@@ -128,7 +132,7 @@ def _judged(original: Reading, found: _Attack) -> Judged:
     if found.reach <= NEAR_HALF:
         return Judged(LIKE_RETRAINED, [], rho)
     if rho is None:
-        return Judged(NOT_MEASURABLE, [_NOT_GIVEN_AWAY])
+        return _judged_alone(found)
     if around is not None and around.low <= _signed(found.reading) <= around.high:
         told_apart = around.high < (around.centre + _signed(original)) / 2
         return (
@@ -141,3 +145,14 @@ def _judged(original: Reading, found: _Attack) -> Judged:
     if found.high < _HALF:
         return Judged(BELOW_RETRAINED, [BELOW])
     return Judged(INCONCLUSIVE, [_TOO_FEW], rho)
+
+
+def _judged_alone(found: _Attack) -> Judged:
+    """The word where the original does not give the samples away."""
+    around, value = found.around, found.reading.value
+    if found.tells:
+        given_away = value - _HALF >= ROOM / 2
+        return Judged(RETAINED if given_away else INCONCLUSIVE, [_GIVEN_AWAY_SINCE])
+    if found.high < _HALF and (around is None or _signed(found.reading) < around.low):
+        return Judged(BELOW_RETRAINED, [BELOW])
+    return Judged(NOT_MEASURABLE, [_NOT_GIVEN_AWAY])

@@ -47,7 +47,7 @@ def goals(audit: AuditRecord) -> list[str]:
     missed = [
         f"{GOAL_NAME[one.id]} ({measured(one.value, unit=one.unit).value})"
         for one in audit.goals
-        if not one.met
+        if one.sure and not one.met
     ]
     perhaps = len(audit.goals) - sure - len(missed)
     lines = [First.GOALS.format(sure=sure, perhaps=perhaps, missed=len(missed))]

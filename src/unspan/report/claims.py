@@ -116,11 +116,11 @@ def goals(audit: AuditRecord) -> list[Section]:
 
 
 def _met(one: GoalResult) -> Cell:
-    if not one.met:
-        return Cell(Part.NOT_MET.value, "", "no")
     if one.sure:
-        return Cell(Part.SURELY_MET.value, "", "yes")
-    return Cell(Part.PERHAPS_MET.value, Part.INTERVAL_REACHES.value, "open")
+        return Cell(Part.SURELY_MET.value, "", "yes") if one.met else Cell(Part.NOT_MET, "", "no")
+    if one.met:
+        return Cell(Part.PERHAPS_MET.value, Part.INTERVAL_REACHES.value, "open")
+    return Cell(Part.NOT_SHOWN.value, Part.INTERVAL_REACHES_BACK.value, "open")
 
 
 def controls(audit: AuditRecord) -> Section:

@@ -41,7 +41,7 @@ FOLDER = Identity(
     by="",
     valid_until=None,
 )
-RETRAINED = Reference(ReferenceKind.RETRAINED, 3, True, "")
+RETRAINED = Reference(ReferenceKind.RETRAINED, 3, True)
 ONE_OF = {  # an attack for each access
     Access.NAMED: AttackKind.OWN_ANSWER,
     Access.SCORES: AttackKind.SIGNATURE,
@@ -95,7 +95,7 @@ def answers(**seen):
 
 
 def level(which, state):
-    return LevelResult(which, "", state, "")
+    return LevelResult(which, state, [])
 
 
 @pytest.mark.parametrize("access", list(ONE_OF))
@@ -138,6 +138,13 @@ def test_a_level_that_does_not_hold_is_never_answered_with_no():
         fails = [level(which, LevelState.FAILS)]
         assert answers(attacks=attacks)[access].answer is NO
         assert answers(attacks=attacks, levels=fails)[access].answer is CANNOT_TELL
+
+
+def test_no_is_no_answer_where_level_l0_is_not_shown():
+    """It may still name the class more often than chance."""
+    attacks = [attack(AttackKind.OWN_ANSWER, Verdict.LIKE_RETRAINED)]
+    open_ = [level(Level.L0, LevelState.NOT_SHOWN)]
+    assert answers(attacks=attacks, levels=open_)[Access.NAMED].answer is CANNOT_TELL
 
 
 def test_the_bound_of_level_l0_answers_where_the_references_do_not():
@@ -296,13 +303,13 @@ def test_no_step_and_no_saying_contradicts_a_level(
     assert [one.access for one in found] == list(Access)
     answer = {one.access: one.answer for one in found}
     kind = ReferenceKind.RETRAINED if compared else ReferenceKind.RANDOM
-    reference = Reference(kind, count, True, "")
+    reference = Reference(kind, count, True)
     carried = evidence(verdict, attacks, reference, samples=samples, held_out=True, trusted=trusted)
     planned = next_steps(verdict, found, carried, reference, samples, FOLDER)
     steps = {one.step: one.count for one in planned}
     unsaid = not_to_say(verdict, found)
 
-    if state[Level.L0] is LevelState.FAILS:
+    if state[Level.L0] in (LevelState.FAILS, LevelState.NOT_SHOWN):
         assert answer[Access.NAMED] is not NO
     if LevelState.FAILS in (state[Level.L2], state[Level.L3]):
         assert answer[Access.FEATURES] is not NO and Step.KEEP_FEATURES in steps

@@ -130,6 +130,28 @@ def test_an_interval_beyond_the_bound_is_said():
     assert found["strongest trained probe"].met and not found["strongest trained probe"].sure
 
 
+@pytest.mark.parametrize(
+    ("value", "met", "sure"),
+    [(0.10, True, True), (0.14, True, False), (0.16, False, False), (0.20, False, True)],
+)
+def test_a_goal_is_surely_missed_only_with_the_whole_interval(value, met, sure):
+    """The bound is 0.15, the interval reaches 0.02 to either side."""
+    (found,) = goals([verdict("MLP probe", value)], [], 10, True)
+    assert (found.met, found.sure) == (met, sure)
+
+
+@pytest.mark.parametrize(
+    ("after", "met", "sure"), [(0.87, True, True), (0.85, True, False), (0.845, False, False)]
+)
+def test_accuracy_on_what_was_kept_is_surely_lost_only_with_the_whole_interval(after, met, sure):
+    rows = [
+        score("utility", "retain accuracy", "before", 0.85),
+        score("utility", "retain accuracy", "after", after),
+    ]
+    (found,) = goals([], rows, 10, True)
+    assert (found.met, found.sure) == (met, sure)
+
+
 def test_lost_accuracy_and_movement_miss_theirs():
     rows = [
         score("stability", "instability", "after", 0.7, "test", "AUC"),

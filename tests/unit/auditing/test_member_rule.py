@@ -64,7 +64,26 @@ def test_an_attack_that_is_below_one_half_does_not_hide_one_above():
 
 
 def test_an_original_that_gives_no_sample_away_cannot_lose_any():
-    assert judge_members([membership(0.0)], [membership(1.0, 50)]).verdict == NOT_MEASURABLE
+    found = judge_members([membership(0.0)], [membership(0.0, 50)])
+    assert found.verdict == NOT_MEASURABLE and found.rho is None
+
+
+@pytest.mark.parametrize("networks", [0, 3])
+@pytest.mark.parametrize(
+    ("shift", "n", "word"),
+    [(1.0, 500, RETAINED), (0.1, 4000, INCONCLUSIVE), (-1.0, 500, BELOW_RETRAINED)],
+)
+def test_what_the_erased_model_alone_gives_away_is_measured(shift, n, word, networks):
+    """The original gives nothing away, and the erased model does."""
+    never = [[membership(0.0, n, seed=seed)] for seed in range(2, 2 + networks)]
+    found = judge_members([membership(0.0)], [membership(shift, n, seed=1)], never)
+    assert found.verdict == word
+
+
+def test_what_retrained_networks_give_away_as_well_is_not_measurable():
+    never = [[membership(0.4, n=150, seed=seed)] for seed in (2, 3, 4)]
+    found = judge_members([membership(0.0)], [membership(0.42, n=150, seed=5)], never)
+    assert found.verdict == NOT_MEASURABLE
 
 
 def test_networks_that_never_saw_the_samples_say_what_chance_does():

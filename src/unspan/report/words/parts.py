@@ -28,6 +28,8 @@ class Part(TextEnum):
     GOALS_CAPTION = "Goals, and what was measured for each"
     PERHAPS_MET = "perhaps met"
     INTERVAL_REACHES = "its interval reaches beyond"
+    NOT_SHOWN = "not shown"
+    INTERVAL_REACHES_BACK = "its interval reaches within"
     DO_NOT_RELY = "Do not rely on this report: the audit failed its own test ({failed})."
     CONTROLS_CAPTION = "Planted cases and what the audit said about them"
     LEVEL = "Level"

@@ -102,6 +102,9 @@ REMARK = {
         "no more is read than in retrained networks, but they vary too much to tell"
     ),
     RemarkCode.NOT_GIVEN_AWAY: "the original does not give single samples away",
+    RemarkCode.GIVEN_AWAY_SINCE: (
+        "the original does not give single samples away, and the erased model does"
+    ),
     RemarkCode.TOO_FEW_SAMPLES: "too few samples",
     RemarkCode.NO_SCORES: "the model gives no class scores",
     RemarkCode.OWN_SCORES: (
