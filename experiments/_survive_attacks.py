@@ -94,7 +94,7 @@ def _of_scores(fit: Outputs, test: Outputs, seed: int) -> list[Reading]:
 
 
 def _of_altered_images(found: dict[str, Any], through: Map) -> dict[str, Any]:
-    """AUC of who moves more when the image is disturbed or mirrored."""
+    """AUC of who moves more when the image is disturbed."""
     clean, noisy, mark = found["moved"]
     before, after = through(clean), through(noisy)
 
@@ -102,11 +102,9 @@ def _of_altered_images(found: dict[str, Any], through: Map) -> dict[str, Any]:
         return (through(one) - before).norm(dim=1) / before.norm(dim=1)
 
     most = torch.stack([moved(one) for one in found["moved 20"]]).amax(0)
-    mirrored = moved(found["mirrored"])
     return {
         "equal values": as_row(equal(before, after, mark)),
         "one query": as_row(instability(before, after, mark)),
         "most of 20 queries": as_row(auc_reading("", most[mark], most[~mark])),
         "one query, 5 %": as_row(instability(before, through(found["moved, 5 %"]), mark)),
-        "mirrored": as_row(auc_reading("", mirrored[mark], mirrored[~mark])),
     }

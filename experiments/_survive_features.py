@@ -96,7 +96,7 @@ def _outputs(model: nn.Module, feature_layer: FeatureLayer, part: Split) -> Outp
 
 
 def _moved(model: nn.Module, feature_layer: FeatureLayer, test: Split) -> dict[str, Any]:
-    """Features of some test images, the same with noise on the pixels, and of mirror images."""
+    """Features of some test images, and the same with noise on the pixels."""
     x, y = test
     masks = (y == FORGET, y != FORGET)
     places = [torch.nonzero(mask)[:, 0] for mask in masks]
@@ -109,6 +109,5 @@ def _moved(model: nn.Module, feature_layer: FeatureLayer, test: Split) -> dict[s
     return {
         "moved": (*disturbed(seen, x[some]), y[some] == FORGET),
         "moved 20": [disturbed(seen, x[some], seed=seed)[1] for seed in range(20)],
-        "mirrored": seen(x[some].flip(3)),
         "moved, 5 %": disturbed(seen, x[some], noise=0.05)[1],
     }

@@ -42,7 +42,6 @@ AREAS: dict[str, Pick] = {
         lambda row: row["instability"].get("equal values", {"value": math.nan})["value"]
     ),
     "noise of 5 %": lambda row: row["instability"]["one query, 5 %"]["value"],
-    "mirrored": lambda row: row["instability"]["mirrored"]["value"],
 }
 
 
@@ -74,10 +73,10 @@ HEAD = [
     ),
     (
         "noise of 1 % of the pixels' deviation, who moves more (500 + 500 test images; the"
-        " original's value is what the class does by nature); `mirrored`: the mirrored"
+        " original's value is what the class does by nature);"
     ),
     (
-        "image instead; `equal values under noise`: a value other than 0 that is the same to"
+        "`equal values under noise`: a value other than 0 that is the same to"
         " the bit. `Mahalanobis`: distance from the predicted class. `trees`: gradient boosting"
         " on features and predicted class, `logarithms`: logistic regression on features,"
         " logarithms and zeros (20,000 samples)."

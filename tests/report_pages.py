@@ -13,6 +13,7 @@ EMPTY = {  # an audit that measured nothing
         **dict.fromkeys(("deletion", "model", "original", "valid_until")),
         "references": [],
         "by": "",
+        "given": "models",
     },
     "evidence": {"strength": "weak", "weaknesses": [], "deciding": [], "undecided": []},
     "accesses": [],

@@ -863,8 +863,8 @@ def test_private_state_of_an_affine_layer_is_checked_against_it(tmp_path, dtype,
     said = {"model": weights, "digest": private_digest(state, key)}
     save_file({name: one.contiguous() for name, one in state.items()}, state_file, metadata=said)
     again = nn.Sequential(nn.Linear(8, 16), nn.Linear(16, 4))
-    from unspan.artifact.deletion import RECORD
     from unspan.artifact.private import read_private
+    from unspan.artifact.record import RECORD
 
     loaded = unspan.load(path, again)
     record = getattr(loaded, RECORD)

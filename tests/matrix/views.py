@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import unspan
 from matrix.prepare import scores
-from unspan.artifact.deletion import RECORD
+from unspan.artifact.record import RECORD
 from unspan.extraction import unwrap
 from unspan.extraction.access_outcomes import outcomes
 

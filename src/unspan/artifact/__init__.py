@@ -7,7 +7,8 @@ ship it)
 
 from unspan.artifact.inspection import Damage, damage_of, inspect
 from unspan.artifact.layout import RECEIPT, private_folder
-from unspan.artifact.read import load, reopen
+from unspan.artifact.read import load
+from unspan.artifact.reopening import reopen
 from unspan.artifact.write import check_identifying, check_savable, check_target, save
 
 __all__ = [

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -15,7 +16,6 @@ from torch import Tensor, nn
 
 from unspan.artifact import receipt as receipts
 from unspan.artifact.card import card
-from unspan.artifact.deletion import Deletion
 from unspan.artifact.layout import (
     CARD,
     KEY,
@@ -50,6 +50,9 @@ from unspan.models import check_state, runs_user_code
 from unspan.system.digests import file_hash, state_hash
 from unspan.system.output_paths import check_folder
 from unspan.training.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from unspan.artifact.deletion import Deletion
 
 # largest relative difference of outputs that the order of a sum can make, by dtype
 _SAME = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 3e-2, torch.bfloat16: 1e-1}

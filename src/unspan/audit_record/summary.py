@@ -7,13 +7,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unspan.audit_record.drawings import ClassAccuracy
-from unspan.audit_record.vocabulary import Access, Basis, Obtainable, Step, Strength, Weakness
+from unspan.audit_record.vocabulary import (
+    Access,
+    Basis,
+    Given,
+    Obtainable,
+    Step,
+    Strength,
+    Weakness,
+)
 from unspan.metrics.identity import Family
 
 
 @dataclass(frozen=True)
 class AuditedFile:
-    """A file of weights.
+    """A file of weights or of outputs.
 
     Attributes:
         name: without the folders above.
@@ -31,14 +39,16 @@ class Identity:
     Attributes:
         deletion: number of the deletion: the first eight digits of the sha256 of receipt.json, or
             of the receipt that travels with a model in memory; None without a receipt.
-        model: file of the audited model; None where it came from memory.
-        original: file of the original's weights; None where they came from elsewhere.
+        given: whether the files hold models or their outputs.
+        model: file of the audited model or of its outputs; None where it came from memory.
+        original: that of the original; None where it came from elsewhere.
         references: files of the references, as far as they came from files.
         by: who made the audit, in their own words; empty where they did not say.
         valid_until: last day, `YYYY-MM-DD`; None where none was given.
     """
 
     deletion: str | None
+    given: Given
     model: AuditedFile | None
     original: AuditedFile | None
     references: list[AuditedFile]

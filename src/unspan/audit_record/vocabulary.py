@@ -59,6 +59,13 @@ class Goal(TextEnum):
     RETAIN_ACCURACY = "retain_accuracy"
 
 
+class Given(TextEnum):
+    """What an audit was given of every model."""
+
+    MODELS = "models"
+    OUTPUTS = "outputs"
+
+
 class TestData(TextEnum):
     """Where the samples come from that the attacker is judged on."""
 

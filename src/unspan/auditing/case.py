@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unspan.artifact.deletion import record_of
+from unspan.artifact.record import record_of
 from unspan.audit_record.circumstances import Hashes
 from unspan.audit_record.remarks import Remark, RemarkCode, remark
 from unspan.audit_record.vocabulary import ReferenceKind

@@ -10,9 +10,10 @@ from pathlib import Path
 from torch import nn
 
 from unspan.artifact import receipt as receipts
-from unspan.artifact.deletion import record_of
 from unspan.artifact.layout import RECEIPT, WEIGHTS
+from unspan.artifact.record import record_of
 from unspan.audit_record.summary import AuditedFile, Identity
+from unspan.audit_record.vocabulary import Given
 from unspan.system.digests import file_hash
 
 
@@ -43,6 +44,7 @@ def identity(erased: nn.Module | None, files: Files, by: str, valid_until: date 
     """
     return Identity(
         deletion=_number(erased, files.erased),
+        given=Given.OUTPUTS if erased is None else Given.MODELS,
         model=_file(files.erased),
         original=_file(files.original),
         references=[AuditedFile(one.name, file_hash(one)) for one in files.references],

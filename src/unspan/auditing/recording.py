@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from unspan.artifact import receipt as receipts
-from unspan.artifact.deletion import record_of
+from unspan.artifact.record import record_of
 from unspan.audit_record.circumstances import (
     AuditedMethod,
     AuditedRequest,

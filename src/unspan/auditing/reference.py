@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unspan.artifact.deletion import RECORD, record_of
+from unspan.artifact.record import RECORD, record_of
 from unspan.data.loading import batches
 from unspan.extraction import detach, unwrap
 from unspan.models.copying import copied

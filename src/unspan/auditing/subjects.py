@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from unspan.artifact.deletion import record_of
+from unspan.artifact.record import record_of
 from unspan.data.inputs import first_rows, place
 from unspan.extraction import (
     FeatureLayer,

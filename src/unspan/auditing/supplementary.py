@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from unspan.artifact.deletion import Record, record_of
+from unspan.artifact.record import Record, record_of
 from unspan.audit_record.results import ScoreRow
 from unspan.audit_record.vocabulary import ReferenceKind, ScoreGroup
 from unspan.auditing import feature_scores, published, scores

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unspan.artifact.deletion import record_of
+from unspan.artifact.record import record_of
 from unspan.auditing.collect import Reader
 from unspan.auditing.subjects import Subject
 from unspan.data.batch import Batch

@@ -13,8 +13,8 @@ from torch import nn
 
 from unspan.artifact import Damage, damage_of, inspect, load
 from unspan.artifact import receipt as receipts
-from unspan.artifact.deletion import Record, record_of
 from unspan.artifact.private import ROUNDING, read_private
+from unspan.artifact.record import Record, record_of
 from unspan.audit_record import stored
 from unspan.audit_record.record import AuditRecord
 from unspan.erasers import Gate, Projection, head_rows

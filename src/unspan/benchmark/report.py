@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from unspan.benchmark import figures
 from unspan.benchmark.leaderboard import leaderboard
+from unspan.benchmark.measurement import refuse_mixed
 from unspan.benchmark.packed import report_order
 from unspan.benchmark.spec import printed
 from unspan.benchmark.store import Store
@@ -30,11 +31,18 @@ _HEAD = (
 
 
 def filled(store: Store, spec: dict[str, Any]) -> list[Filled]:
-    """The rows of a spec with their results and printed values."""
+    """The rows of a spec with their results and printed values.
+
+    Raises:
+        DataError: the results were measured by several versions.
+    """
     table = printed().get(spec["paper"] or "", {})
+    names = [name for row in spec["rows"] for name in row["cells"]]
+    known = {name: store.read("cell", name) for name in names}
+    refuse_mixed(_name(spec), known)
     rows = []
     for row in spec["rows"]:
-        cells = [store.read("cell", name) for name in row["cells"]]
+        cells = [known[name] for name in row["cells"]]
         done = tuple(one for one in cells if one is not None and "error" not in one)
         failed = next((one["error"] for one in cells if one is not None and "error" in one), "")
         rows.append(Filled(row, done, table.get(row["paper"] or "", {}), failed))
@@ -50,6 +58,7 @@ def report(root: Path, names: Sequence[str] = ()) -> list[Path]:
 
     Raises:
         UsageError: nothing was run there.
+        DataError: the cells of a table were measured by several versions.
     """
     store, target = Store(root), root / "report"
     specs = _chosen(store, names)

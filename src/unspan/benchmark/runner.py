@@ -15,6 +15,7 @@ from typing import Any
 from unspan.artifact import receipt as receipts
 from unspan.benchmark.cell import Bench
 from unspan.benchmark.grid import Cell, Row, Spec
+from unspan.benchmark.measurement import MEASUREMENT, refuse_older
 from unspan.benchmark.renamed import configured_method
 from unspan.benchmark.spec_text import NETWORKS
 from unspan.benchmark.store import BEAT, STALE, Store
@@ -106,8 +107,12 @@ def work(spec: Spec, bench: Bench, tell: Tell, *, again: bool = False) -> Tally:
         bench: computes cells.
         tell: shows a line.
         again: compute failed cells once more.
+
+    Raises:
+        DataError: cells that are there were measured by another version.
     """
     cells = spec.cells()
+    refuse_older(spec.name, {one.id: bench.store.read("cell", one.id) for one in cells})
     spent: list[float] = []
     left, tried = list(cells), again
     until: float | None = None
@@ -168,6 +173,7 @@ def _one(bench: Bench, cell: Cell, tell: Tell, place: str, left: str) -> None:
         }
     found |= {
         "schema": BENCH_CELL.schema,
+        "measurement": MEASUREMENT,
         "created": receipts.now(),
         "seconds_in_all": round(time.perf_counter() - begun, 1),
     }

@@ -126,7 +126,7 @@ def _outputs(
     counts = {len(found) for found in (names, Classes.of(data)) if found is not None}
     if data is None or counts <= {seeming}:
         return seeming
-    from unspan.artifact.deletion import record_of
+    from unspan.artifact.record import record_of
     from unspan.data.loading import batches, peek
     from unspan.extraction import eval_mode, find_feature_layer, head_parameters, unwrap
     from unspan.extraction.stream import example

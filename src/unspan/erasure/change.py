@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from unspan.artifact.deletion import Form, Placement
+from unspan.artifact.record import Form, Placement
 from unspan.erasers import Eraser
 from unspan.extraction import FeatureLayer
 from unspan.extraction.stream import Seen

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from unspan.artifact.deletion import Record
+from unspan.artifact.record import Record
 from unspan.data.inputs import place
 from unspan.data.loading import batches
 from unspan.erasers import placed

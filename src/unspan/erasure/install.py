@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from unspan.artifact.deletion import Placement
+from unspan.artifact.record import Placement
 from unspan.erasers import Affine, Eraser, LinearMap, Projection, is_mapped, placed
 from unspan.errors import ModelError, UsageError
 from unspan.extraction import FeatureLayer, attach, head_parameters, is_own_weight, read

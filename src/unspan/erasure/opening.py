@@ -12,7 +12,8 @@ from torch import nn
 
 from unspan.artifact import receipt as receipts
 from unspan.artifact import reopen
-from unspan.artifact.deletion import Deletion, Form, Record, check_receipt, record_of
+from unspan.artifact.deletion import Deletion, check_receipt
+from unspan.artifact.record import Form, Record, record_of
 from unspan.data.request import Request, as_request
 from unspan.erasers import Eraser, Projection
 from unspan.erasure import guard

@@ -15,7 +15,8 @@ from typing import Any
 from torch import nn
 
 from unspan import dist
-from unspan.artifact.deletion import Deletion, Form, Record, keep_record
+from unspan.artifact.deletion import Deletion
+from unspan.artifact.record import Form, Record, keep_record
 from unspan.erasure import guard, steps
 from unspan.erasure.account import account
 from unspan.erasure.change import Change

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from unspan.artifact.deletion import Deletion, record_of
+from unspan.artifact.deletion import Deletion
+from unspan.artifact.record import record_of
 from unspan.data.inputs import place
 from unspan.data.loading import batches, peek
 from unspan.data.request import as_request

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.utils.data import Subset
 
 from unspan.artifact import load
-from unspan.artifact.deletion import Deletion, Record, record_of
+from unspan.artifact.deletion import Deletion
+from unspan.artifact.record import Record, record_of
 from unspan.data.request import as_request
 from unspan.erasure.comparing import (
     FEWEST,

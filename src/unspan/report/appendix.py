@@ -11,7 +11,7 @@ from typing import Any
 
 from unspan.audit_record.circumstances import EarlierAudit, Rule
 from unspan.audit_record.record import AuditRecord
-from unspan.audit_record.vocabulary import Verdict
+from unspan.audit_record.vocabulary import Given, Verdict
 from unspan.report.document import MARK, Cell, Section, Table
 from unspan.report.formatting import literal, percent
 from unspan.report.words.codes import LEFT_OUT, LEFT_OUT_WHY
@@ -70,6 +70,8 @@ def files(audit: AuditRecord) -> Section:
     named = [(Rest.OF_ERASED.value, about.model), (Rest.OF_ORIGINAL.value, about.original)]
     for place, reference in enumerate(about.references):
         named.append((Rest.OF_REFERENCE.format(number=place + 1), reference))
+    if about.given is Given.OUTPUTS:
+        named = [(Rest.OUTPUTS_OF.format(model=role), one) for role, one in named]
     rows = [
         [Cell(role), Cell(_setting(one.name)), Cell(literal(one.sha256, 64))]
         for role, one in named
@@ -78,13 +80,7 @@ def files(audit: AuditRecord) -> Section:
     columns = [Rest.ROLE.value, Rest.FILE.value, Rest.FILE_HASH.value]
     tables = [Table(Rest.FILES_CAPTION.value, columns, rows)] if rows else []
     contents = [
-        (Rest.OF_TENSORS.format(model=Rest.OF_ERASED.value), hashes.after),
-        (Rest.OF_TENSORS.format(model=Rest.OF_ORIGINAL.value), hashes.before),
-    ]
-    for place, one in enumerate(hashes.reference):
-        model = Rest.OF_REFERENCE.format(number=place + 1)
-        contents.append((Rest.OF_TENSORS.format(model=model), one))
-    contents += [
+        *_of_tensors(audit),
         (Rest.OF_TEST.value, hashes.test_data),
         (Rest.OF_FIT.value, hashes.fit_data),
         (Rest.OF_CONFIG.value, hashes.config),
@@ -103,6 +99,17 @@ def files(audit: AuditRecord) -> Section:
         folded=True,
         contents=Rest.FILES.value,
     )
+
+
+def _of_tensors(audit: AuditRecord) -> list[tuple[str, str]]:
+    """Hashes of the tensors of every model; none where only files of outputs were given."""
+    if audit.identity.given is Given.OUTPUTS:
+        return []
+    hashes = audit.hashes
+    found = [(Rest.OF_ERASED.value, hashes.after), (Rest.OF_ORIGINAL.value, hashes.before)]
+    for place, one in enumerate(hashes.reference):
+        found.append((Rest.OF_REFERENCE.format(number=place + 1), one))
+    return [(Rest.OF_TENSORS.format(model=model), one) for model, one in found]
 
 
 def _verdicts(rule: Rule) -> dict[Verdict, str]:

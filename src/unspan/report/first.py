@@ -6,7 +6,14 @@ import re
 from dataclasses import dataclass
 
 from unspan.audit_record.record import AuditRecord
-from unspan.audit_record.vocabulary import Access, LevelState, Obtainable, ReferenceKind, Verdict
+from unspan.audit_record.vocabulary import (
+    Access,
+    Given,
+    LevelState,
+    Obtainable,
+    ReferenceKind,
+    Verdict,
+)
 from unspan.report.formatting import joined, literal, measured, thousands, upper
 from unspan.report.words import first as words
 from unspan.report.words.codes import TEST_DATA
@@ -23,6 +30,9 @@ class Fact:
     code: bool = False
 
 
+_FILE_OF = {Given.MODELS: First.MODEL, Given.OUTPUTS: First.OUTPUTS}
+
+
 def identity(audit: AuditRecord) -> list[Fact]:
     """Which file, when, by whom, valid until what."""
     one = audit.identity
@@ -34,7 +44,7 @@ def identity(audit: AuditRecord) -> list[Fact]:
     number_of = First.NO_DELETION.value if one.deletion is None else literal(one.deletion, 40)
     return [
         Fact(First.DELETION.value, number_of, code=one.deletion is not None),
-        Fact(First.MODEL.value, model),
+        Fact(_FILE_OF[one.given].value, model),
         Fact(First.FILE_HASH.value, file_hash, code=one.model is not None),
         Fact(First.AUDITED.value, when(audit.created)),
         Fact(First.BY.value, literal(one.by, 120) or First.NOBODY.value),

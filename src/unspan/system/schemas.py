@@ -97,7 +97,11 @@ BENCH_CELL = Artefact(
     schema="unspan.bench-cell/1",
     where="`schema` in the file; files without it are of version 1",
     written_by="`unspan bench run`",
-    about="One measurement while a benchmark runs: its settings, scores, versions and time.",
+    about=(
+        "One measurement while a benchmark runs: its settings, scores, versions and time. Cells of"
+        " another version of the measurement (`measurement`; 0 where it is missing) are never mixed"
+        " with others."
+    ),
 )
 BENCH_SPEC = Artefact(
     title="Benchmark rows",

@@ -13,6 +13,7 @@ from unspan.audit_record.summary import AuditedFile, Identity
 from unspan.audit_record.vocabulary import (
     Access,
     Basis,
+    Given,
     Level,
     LevelState,
     Obtainable,
@@ -39,6 +40,7 @@ FOLDER = Identity(
     original=None,
     references=[],
     by="",
+    given=Given.MODELS,
     valid_until=None,
 )
 RETRAINED = Reference(ReferenceKind.RETRAINED, 3, True)

@@ -12,6 +12,7 @@ import unspan
 from unspan.audit_record.vocabulary import ReferenceKind, Topic, Verdict
 from unspan.cli import app, main
 from unspan.errors import DataError, UsageError
+from unspan.report import first
 from unspan.zoo import DigitsCNN
 
 
@@ -68,6 +69,15 @@ def audited(files, **given):
 def whole(files, tmp_path_factory):
     """The audit of the erased model, for several tests."""
     return audited(files, cache=tmp_path_factory.mktemp("cache"))
+
+
+def test_the_page_names_files_of_outputs_as_such(whole, files):
+    about = first.identity(whole.record)
+    assert [one.name for one in about[1:3]] == ["File of outputs", "SHA-256 of the file"]
+    assert about[1].value == files["after"].name
+    page = whole.to_markdown()
+    assert "Model file" not in page and "outputs of the audited model" in page
+    assert "bytes of the tensors of" not in page  # the hash is that of the file
 
 
 def test_outputs_of_an_erased_and_of_an_untouched_model(files, whole, tmp_path):

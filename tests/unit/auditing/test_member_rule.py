@@ -68,10 +68,15 @@ def test_an_original_that_gives_no_sample_away_cannot_lose_any():
     assert found.verdict == NOT_MEASURABLE and found.rho is None
 
 
-@pytest.mark.parametrize("networks", [0, 3])
 @pytest.mark.parametrize(
-    ("shift", "n", "word"),
-    [(1.0, 500, RETAINED), (0.1, 4000, INCONCLUSIVE), (-1.0, 500, BELOW_RETRAINED)],
+    ("shift", "n", "word", "networks"),
+    [
+        (1.0, 500, RETAINED, 0),
+        (1.0, 500, RETAINED, 3),
+        (0.12, 1500, INCONCLUSIVE, 0),  # told, but less than would count in the original
+        (-1.0, 500, BELOW_RETRAINED, 0),
+        (-1.0, 500, BELOW_RETRAINED, 3),
+    ],
 )
 def test_what_the_erased_model_alone_gives_away_is_measured(shift, n, word, networks):
     """The original gives nothing away, and the erased model does."""

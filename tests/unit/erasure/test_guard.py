@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 from typer.testing import CliRunner
 
 import unspan
-from unspan.artifact.deletion import RECORD
+from unspan.artifact.record import RECORD
 from unspan.cli import app
 from unspan.erasure import guard
 from unspan.erasure.collateral import draw, set_apart

@@ -34,6 +34,7 @@ class First(TextEnum):
     # identity
     DELETION = "Deletion"
     MODEL = "Model file"
+    OUTPUTS = "File of outputs"
     FILE_HASH = "SHA-256 of the file"
     AUDITED = "Audited"
     BY = "By"

@@ -93,6 +93,7 @@ class Rest(TextEnum):
     OF_ERASED = "audited model"
     OF_ORIGINAL = "original"
     OF_REFERENCE = "reference {number}"
+    OUTPUTS_OF = "outputs of the {model}"
     OF_TENSORS = "names, types, shapes and bytes of the tensors of the {model}"
     OF_FIT = "samples that the attacker knows"
     OF_TEST = "samples that he is judged on"
