@@ -8,15 +8,12 @@ from typing import Any, Literal
 from torch import nn
 
 from unspan.erasers import Eraser
-from unspan.extraction import FeatureLayer, unwrap
+from unspan.extraction import RECORD, FeatureLayer, unwrap
 
 Form = Literal["projected", "folded", "trained"]
 
 
 Placement = Literal["hook", "weights", "head", "trained"]
-
-
-RECORD = "_unspan"  # attribute of an erased model: how it was erased
 
 
 @dataclass

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch.utils.data import Subset
 
+from unspan.data.indexed import is_indexed
 from unspan.data.request import Request, digests_of
 from unspan.errors import DataError
 
@@ -68,7 +69,7 @@ def parts(splits: Request) -> Parts:
 
 
 def _halves(data: Any) -> tuple[Any, Any]:
-    if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
+    if not is_indexed(data):
         raise DataError(
             "The audit needs data that can be read twice: give a dataset, not a stream."
         )

@@ -22,6 +22,7 @@ from unspan.auditing.subjects import Subject
 from unspan.auditing.views import VIEWS, mean_of
 from unspan.data.batch import Batch
 from unspan.data.loading import batches, size_of
+from unspan.data.preprocess import Preprocess
 from unspan.data.request import digests_of
 from unspan.errors import DataError, OutputError
 from unspan.extraction import (
@@ -145,7 +146,7 @@ def _data_digest(parts: Sequence[Any], run: Run) -> tuple[str, set[bytes]]:
         while hasattr(root, "dataset") and hasattr(root, "indices"):
             root = root.dataset
         transform = getattr(root, "transform", None)
-        if stored is not None and (transform is None or hasattr(transform, "to_dict")):
+        if stored is not None and (transform is None or isinstance(transform, Preprocess)):
             total.update(
                 repr(None if transform is None else sorted(transform.to_dict().items())).encode()
             )

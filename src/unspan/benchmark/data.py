@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import Subset, TensorDataset
 
 from unspan.benchmark import formats
+from unspan.data.class_names import listed_names
 from unspan.data.labels import labels_of
 from unspan.data.opening import open_data
 from unspan.errors import DataError, UsageError
@@ -187,7 +188,7 @@ def _from_splits(name: str, found: dict[str, Any]) -> Data:
         raise UsageError(
             f"Dataset {name} has the splits {', '.join(found)}; a benchmark needs train and test."
         )
-    names = getattr(found["train"], "class_names", None)
+    names = listed_names(found["train"])
     return Data(
         found["train"],
         test,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unspan.data.class_file import read_class_names
+from unspan.data.class_names import listed_names
 from unspan.errors import UsageError
 
 _OF_MODELS = (
@@ -63,7 +64,7 @@ def run_audit(o: dict[str, Any], out: Console) -> Audit:
         splits = splits.with_test(sources["test"])
     names = opened.class_names
     if splits.kind == "class":  # else the names of classes in the data may name who asked
-        names = getattr(next(iter(sources.values())), "class_names", None) or names
+        names = listed_names(next(iter(sources.values()))) or names
     with progress(out) as report, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         run = Run(

@@ -46,7 +46,9 @@ def public_names(
 
 def names_of(sources: dict[str, Any], opened: Any) -> list[str] | None:
     """Class names of the data, else those of the model."""
-    return getattr(next(iter(sources.values()), None), "class_names", None) or opened.class_names
+    from unspan.data.class_names import listed_names
+
+    return listed_names(next(iter(sources.values()), None)) or opened.class_names
 
 
 def _earlier(deletion: Deletion, splits: Request) -> set[int]:

@@ -89,13 +89,16 @@ def names_of(data: Any) -> list[str] | None:
     return _transformed(_stored_names(data), getattr(data, "target_transform", None))
 
 
+def listed_names(data: Any) -> Any:
+    """The attribute `class_names` of data, as it stands there; None where there is none."""
+    return getattr(data, "class_names", None)
+
+
 def _stored_names(data: Any) -> list[str] | None:
     index = getattr(data, "class_to_idx", None)
     if isinstance(index, Mapping) and sorted(index.values()) == list(range(len(index))) and index:
         return sorted((str(name) for name in index), key=lambda name: index[name])
-    return _name_list(getattr(data, "class_names", None)) or _name_list(
-        getattr(data, "classes", None)
-    )
+    return _name_list(listed_names(data)) or _name_list(getattr(data, "classes", None))
 
 
 def _transformed(names: list[str] | None, target_transform: Any) -> list[str] | None:

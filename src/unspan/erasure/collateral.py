@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
+from unspan.data.indexed import is_indexed
 from unspan.data.loading import batches
 from unspan.data.request import Request, labels_of
 from unspan.erasure.evaluation import Answers, Measure, answers
@@ -59,7 +60,7 @@ def set_apart(request: Request, run: Run, learns: bool) -> tuple[Request, Kept |
     if data is None:
         return request, None
     most = RETAINED.get(request.kind, _RETAINED)
-    if not _is_list(data):
+    if not is_indexed(data):
         return request, Kept(data)
     labels = _labels(data)
     first, more = draw(labels, most, run.seed, _ONE_OF if learns else 1)
@@ -131,7 +132,7 @@ def forgotten(pair: Pair, request: Request, kept: Kept | None, run: Run) -> Answ
     None where nothing can be counted.
     """
     data = request.forget
-    if _is_list(data):
+    if is_indexed(data):
         data = Subset(data, draw(_labels(data), FORGET, run.seed, 1)[0])
     if pair.embeds:
         gallery = [] if kept is None else [kept.first]
@@ -149,7 +150,7 @@ def forgotten(pair: Pair, request: Request, kept: Kept | None, run: Run) -> Answ
 
 def retained(pair: Pair, data: Any, run: Run, gallery: Sequence[Any] = ()) -> Answers | None:
     """Answers on samples to keep; None where they have no labels, or there are none."""
-    if not _is_list(data):
+    if not is_indexed(data):
         run = replace(run, max_samples=_RETAINED)
     if pair.embeds:
         found = _identified(pair, data, gallery, run)
@@ -243,7 +244,3 @@ def _labels(data: Any) -> list[int]:
         return labels_of(data)
     except UnspanError:
         return [_ALONE] * len(data)
-
-
-def _is_list(data: Any) -> bool:
-    return hasattr(data, "__len__") and hasattr(data, "__getitem__")

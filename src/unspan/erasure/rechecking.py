@@ -13,6 +13,7 @@ from torch.utils.data import Subset
 from unspan.artifact import load
 from unspan.artifact.deletion import Deletion
 from unspan.artifact.record import Record, record_of
+from unspan.data.indexed import is_indexed
 from unspan.data.request import as_request
 from unspan.erasure.comparing import (
     FEWEST,
@@ -110,7 +111,7 @@ def _erased(model: nn.Module, deletion: Deletion | str | Path, trust_code: bool)
 
 def _spread(data: Any) -> Any:
     """At most 2000 samples of data with a length, evenly spread."""
-    if not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
+    if not is_indexed(data):
         return data
     return Subset(data, range(0, len(data), max(1, -(-len(data) // _MOST))))
 

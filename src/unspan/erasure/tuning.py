@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.utils.data import Subset
 
+from unspan.data.indexed import is_indexed
 from unspan.data.request import Request
 from unspan.erasure.evaluation import accuracy
 from unspan.erasure.pipeline import erase
@@ -145,10 +146,7 @@ def apart(request: Request, seed: int) -> tuple[Request, Any, Any]:
     """The request without its validation samples, and these: forget and retained ones."""
     parts = []
     for name, data in (("forget", request.forget), ("retain", request.retain)):
-        if (
-            not (hasattr(data, "__len__") and hasattr(data, "__getitem__"))
-            or len(data) < 2 * _SHARE
-        ):
+        if not is_indexed(data) or len(data) < 2 * _SHARE:
             raise DataError(
                 f"Tuning sets a tenth of the {name} data aside and needs a dataset of at least"
                 f" {2 * _SHARE} samples."

@@ -12,6 +12,7 @@ from unspan.erasers import Eraser, placed
 from unspan.extraction.feature_layer import FeatureLayer
 from unspan.extraction.returned import changed_at
 
+RECORD = "_unspan"  # attribute of an erased model: how it was erased
 CHILD = "unspan"  # name of the eraser inside the module that carries it
 
 

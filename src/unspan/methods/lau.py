@@ -3,8 +3,10 @@ features.
 
 Idea: attack the penultimate features of a forget sample until the head names another class, and
 teach the head that answer.
-Formula: `z' = clip(z + a sign(grad CE(g_t(z'), y)))` within `|z' - z|_inf <= eps`, `q = g_t(z')`.
-The loss is `(1 - lambda) CE(g(z), argmax q) + lambda T^2 KL(softmax(q / T) || softmax(g(z) / T))`.
+Formula: features are attacked, `z' = clip(z + a sign(grad CE(g_t(z'), y)))` within
+`|z' - z|_inf <= eps` of them. The teacher answers these with `q = g_t(z')`, which is learned. The
+loss is `(1 - lambda) CE(g(z), argmax q) + lambda T^2 KL(softmax(q / T) || softmax(g(z) / T))` a
+sample.
 Samples that are no longer recognised keep the student's own answer. The teacher g_t is a copy of
 the head, renewed in every epoch.
 Needs: forget samples with labels. Cost: one forward pass, then the head alone.

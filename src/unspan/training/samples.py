@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset
 
+from unspan.data.indexed import is_indexed
 from unspan.data.inputs import first_rows
 from unspan.data.loading import batches, peek
 from unspan.errors import DataError
@@ -85,7 +86,7 @@ class Samples:
             DataError: no sample, a sample without a label, or data that cannot be read twice.
         """
         for data, _ in parts:
-            if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
+            if not is_indexed(data):
                 raise DataError(
                     f"Training reads the {what} more than once: give a dataset, not a stream or a"
                     " loader."

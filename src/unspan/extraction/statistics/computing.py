@@ -16,7 +16,7 @@ from unspan.data.loading import batches, peek, size_of
 from unspan.erasers.quantiles import normal_scores, quantiles_of
 from unspan.erasers.scores import head_rows
 from unspan.errors import DataError, UsageError
-from unspan.extraction import Pool, eval_mode, find_feature_layer, head_parameters, unwrap
+from unspan.extraction import RECORD, Pool, eval_mode, find_feature_layer, head_parameters, unwrap
 from unspan.extraction.statistics import clustering
 from unspan.extraction.statistics.record import MIN_SAMPLES, Statistics
 from unspan.extraction.stream import FeatureStream, ModelFeatures, example
@@ -47,7 +47,7 @@ def of_model(
         pool: as in `erase`.
     """
     inner = unwrap(model)
-    if hasattr(inner, "_unspan"):
+    if RECORD in vars(inner):
         raise UsageError(
             "This model carries an eraser already, and statistics are of the features of an"
             " original. Pass the model as it was before."
