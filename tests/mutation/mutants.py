@@ -56,10 +56,10 @@ MUTANTS: list[Mutant] = [
         "test_a_reference_is_judged_by_the_others_alone",
     ),
     (
-        "auditing/verdict_rule.py",
+        "auditing/member_rule.py",
         "one.interval(1 - LEVEL / len(attacks))",
         "one.interval()",
-        "tests/unit/auditing/test_verdict_rule.py",
+        "tests/unit/auditing/test_member_rule.py",
         "test_intervals_of_single_samples_hold_for_all_attacks_together",
     ),
     (
@@ -484,7 +484,7 @@ MUTANTS: list[Mutant] = [
     ),
     (
         "auditing/accesses.py",
-        "if failed and found.answer is NO else found",
+        "if refused and found.answer is NO else found",
         "if False else found",
         "tests/unit/auditing/test_accesses.py",
         "test_a_level_that_does_not_hold_is_never_answered_with_no",
