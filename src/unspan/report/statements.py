@@ -9,6 +9,7 @@ from unspan.audit_record.record import AuditRecord
 from unspan.audit_record.remarks import Quantity, Remark, RemarkCode, Value
 from unspan.audit_record.results import AttackResult, Control, GoalResult, LevelResult
 from unspan.audit_record.vocabulary import INCONCLUSIVE, RETAINED, Expected, ReferenceKind
+from unspan.report.first import samples
 from unspan.report.formatting import literal, measured, percent, thousands, upper
 from unspan.report.words.codes import EXPLAIN, GOAL_NAME, GOAL_RULE, LEVEL_TITLE, TEST_DATA
 from unspan.report.words.parts import Part
@@ -113,7 +114,9 @@ def level_title(one: LevelResult) -> str:
 
 def claims(audit: AuditRecord) -> list[str]:
     """The sentences that may be quoted; an empty list when no level holds."""
-    asked = Said.REQUEST.format(kind=audit.request.kind, names=", ".join(audit.request.selector))
+    asked = samples(audit.request.samples)  # never names or ids of single samples
+    if audit.request.kind == "class":
+        asked = Said.REQUEST.format(kind="class", names=", ".join(audit.request.selector))
     return [
         Said.CLAIM.format(
             level=one.level,

@@ -82,7 +82,7 @@ def goal(name, value, met, what="an attack", unit="AUC"):
         "bound": 0.6,
         "at_most": True,
         "met": met,
-        "sure": met,
+        "sure": True,
     }
 
 
@@ -94,6 +94,13 @@ def test_the_first_screen_counts_the_goals_and_names_what_misses_one(thin):
         assert "Goals for a service: 1 surely met, 1 perhaps, 1 not." in seen
         assert "Not met: forgotten against rest, from features (0.930)." in seen
         assert "Goals for a service: " not in render(thin | {"goals": []})
+
+
+def test_a_goal_whose_interval_reaches_back_is_not_shown(thin):
+    wide = goal("features_against_rest", 0.62, met=False) | {"sure": False}
+    seen = html(thin | {"goals": [wide]})
+    assert "Goals for a service: 0 surely met, 1 perhaps, 0 not." in words(seen)
+    assert "not shown its interval reaches within" in words(seen)
 
 
 @pytest.mark.parametrize("word", [LIKE_RETRAINED, RETAINED, INCONCLUSIVE, NOT_MEASURABLE])
