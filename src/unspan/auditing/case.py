@@ -14,8 +14,9 @@ from unspan.artifact.deletion import record_of
 from unspan.audit_record.record import Hashes
 from unspan.audit_record.vocabulary import ReferenceKind
 from unspan.auditing.attack_split import Parts
-from unspan.auditing.collect import Subject, subject
+from unspan.auditing.collect import subject
 from unspan.auditing.levels import chance_bound
+from unspan.auditing.readers import Subject
 from unspan.auditing.reference import pixels, random_weights
 from unspan.data.request import Request
 from unspan.errors import DataError, UnspanError, UsageError

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unspan.auditing.collect import Subject
+from unspan.auditing.readers import Subject
 from unspan.data.inputs import place
 from unspan.errors import UsageError
 from unspan.extraction import eval_mode, forward, input_like, logits_of

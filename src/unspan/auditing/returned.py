@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from unspan.auditing.collect import Subject
+from unspan.auditing.readers import Subject
 from unspan.data.inputs import first_rows, place
 from unspan.extraction import eval_mode, forward, input_like, logits_of, read, shown, tensors_in
 

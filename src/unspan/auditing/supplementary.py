@@ -15,7 +15,8 @@ from unspan.audit_record.record import ScoreRow
 from unspan.audit_record.vocabulary import ReferenceKind, ScoreGroup
 from unspan.auditing import feature_scores, published, scores
 from unspan.auditing.case import Case, Models
-from unspan.auditing.collect import Subject, collect, subject
+from unspan.auditing.collect import collect, subject
+from unspan.auditing.readers import Subject
 from unspan.auditing.reference import random_weights
 from unspan.auditing.steps import Work, step
 from unspan.data.inputs import first_rows
