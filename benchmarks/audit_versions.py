@@ -6,7 +6,8 @@
 What follows the options is what `unspan audit` is given, without --out and --cache. Both versions
 start at the same time, on one thread each, so other load hits both alike. Compared is CPU time.
 Both read the same erased model. The first audit of a version fills its cache, the second reads
-it.
+it. A version reads no receipt of another schema: then each erases the model itself, into folders
+`base` and `now` of one folder, and `--erased FOLDER` puts its own in place of the word ERASED.
 """
 
 from __future__ import annotations
@@ -19,10 +20,16 @@ from pathlib import Path
 from versions import ROOT, seconds, started
 
 
-def pair(roots: dict[str, Path], command: list[str], folder: Path) -> dict[str, float]:
+def pair(
+    roots: dict[str, Path], command: list[str], folder: Path, erased: Path | None
+) -> dict[str, float]:
     """CPU seconds of both versions, run at once, each with a cache of its own."""
     outs = {name: folder / name for name in roots}
-    running = {name: started(root, command, outs[name]) for name, root in roots.items()}
+    running = {}
+    for name, root in roots.items():
+        own = "ERASED" if erased is None else str(erased.resolve() / name)
+        words = [own if word == "ERASED" else word for word in command]
+        running[name] = started(root, words, outs[name])
     return {name: seconds(running[name], outs[name]) for name in roots}
 
 
@@ -33,6 +40,7 @@ def main() -> None:
     )
     parser.add_argument("--base", type=Path, required=True, help="checkout of the older version")
     parser.add_argument("--caches", type=Path, help="folder with a cache for `base` and `now`")
+    parser.add_argument("--erased", type=Path, help="folder with the model erased by each version")
     parser.add_argument("--json", type=Path)
     parser.add_argument("given", nargs=argparse.REMAINDER, help="arguments of `unspan audit`")
     asked = parser.parse_args()
@@ -44,7 +52,7 @@ def main() -> None:
         for state in ("cold", "cached"):
             if state == "cold" and asked.caches:
                 continue
-            spent = pair(roots, command, folder)
+            spent = pair(roots, command, folder, asked.erased)
             found[state] = spent | {"ratio": round(spent["now"] / spent["base"], 3)}
             print(state, json.dumps(found[state]), flush=True)
     if asked.json:
