@@ -56,10 +56,12 @@ def seconds(process: subprocess.Popen[bytes], out: Path) -> float:
     return round(used.ru_utime + used.ru_stime, 2)
 
 
-def pair(roots: dict[str, Path], command: list[str], folder: Path) -> dict[str, float]:
-    """CPU seconds of both versions, run at once, each writing to a place of its own in `folder`."""
+def pair(roots: dict[str, Path], commands: dict[str, list[str]], folder: Path) -> dict[str, float]:
+    """CPU seconds of the versions, run at once, each with its command and a place of its own in
+    `folder`.
+    """
     outs = {name: folder / name for name in roots}
-    running = {name: started(root, command, outs[name]) for name, root in roots.items()}
+    running = {name: started(root, commands[name], outs[name]) for name, root in roots.items()}
     return {name: seconds(running[name], outs[name]) for name in roots}
 
 
@@ -88,7 +90,7 @@ def main() -> None:
             pairs = []
             for _ in range(given.pairs):
                 with tempfile.TemporaryDirectory() as fresh:
-                    pairs.append(pair(roots, command, Path(fresh)))
+                    pairs.append(pair(roots, dict.fromkeys(roots, command), Path(fresh)))
             ratio = statistics.median(one["now"] / one["base"] for one in pairs)
             found[name] = {"ratio": round(ratio, 3), "pairs": pairs}
             print(f"{name}: {ratio:.3f}", json.dumps(pairs), flush=True)

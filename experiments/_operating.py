@@ -22,8 +22,9 @@ from torch.utils.data import TensorDataset
 import unspan
 from unspan.auditing import views
 from unspan.auditing.attack_split import Parts, parts
-from unspan.auditing.collect import OVER_VIEWS, collect
+from unspan.auditing.collect import collect
 from unspan.auditing.controls import head_edit
+from unspan.auditing.readers import OVER_VIEWS
 from unspan.auditing.reference import random_weights
 from unspan.auditing.single_samples import sample_attack
 from unspan.auditing.subjects import Subject, subject
@@ -170,7 +171,7 @@ def class_readings(bench: Bench, folder: Path) -> Attacked:
 def _outputs(one: Subject, given: Parts, run: Run, cache: Path) -> tuple[Outputs, ...]:
     """Outputs on what the attacker knows and is judged on, then the same over ten views."""
     known, judged = (given.fit_forget, given.fit_retain), (given.test_forget, given.test_retain)
-    found = [collect([one], *part, run, cache, "")[0]["model"] for part in (known, judged)]
+    found = [collect([one], *part, run, cache, "", OUTPUTS)[0]["model"] for part in (known, judged)]
     for part, counts in ((known, views.KNOWN), (judged, views.JUDGED)):
         few = [views.some(data, count) for data, count in zip(part, counts, strict=True)]
         found.append(collect([one], *few, run, cache, "", OVER_VIEWS)[0]["model"])

@@ -1,19 +1,20 @@
 #!/usr/bin/env bash
 # Pictures of a report for the docs, after `make demo`: desktop, tablet, phone, dark and print.
 # Needs chromium, and pdftoppm (poppler-utils).
-#     tools/report_pictures.sh [report.html]
+#     tools/report_pictures.sh [report.html [name]]
 set -euo pipefail
 report=${1:-build/digits-audit/report.html}
+name=${2:-report}
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 shoot() { chromium --headless --no-sandbox --hide-scrollbars "$@" "$report" 2> /dev/null; }
-shoot --window-size=1280,1260 --screenshot="$scratch/report.png"
-shoot --window-size=1280,1260 --blink-settings=preferredColorScheme=0 --screenshot="$scratch/report-dark.png"
-shoot --window-size=768,1560 --screenshot="$scratch/report-tablet.png"
-shoot --window-size=390,2560 --screenshot="$scratch/report-phone.png"
-shoot --no-pdf-header-footer --print-to-pdf="$scratch/report.pdf"
-pdftoppm -r 80 -png -f 1 -l 1 "$scratch/report.pdf" "$scratch/report-print"
-mv "$scratch"/report-print*.png "$scratch/report-print.png"
+shoot --window-size=1280,1260 --screenshot="$scratch/$name.png"
+shoot --window-size=1280,1260 --blink-settings=preferredColorScheme=0 --screenshot="$scratch/$name-dark.png"
+shoot --window-size=768,1560 --screenshot="$scratch/$name-tablet.png"
+shoot --window-size=390,2560 --screenshot="$scratch/$name-phone.png"
+shoot --no-pdf-header-footer --print-to-pdf="$scratch/$name.pdf"
+pdftoppm -r 80 -png -f 1 -l 1 "$scratch/$name.pdf" "$scratch/$name-print"
+mv "$scratch/$name"-print*.png "$scratch/$name-print.png"
 python3 - "$scratch" << 'PYTHON'
 import sys
 from pathlib import Path

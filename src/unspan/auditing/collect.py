@@ -7,8 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Subset
 
+from unspan.auditing.beside import Aside, Beside
 from unspan.auditing.partial import Partial
+from unspan.auditing.readers import OUTPUTS, Reader
 from unspan.auditing.subjects import Subject
-from unspan.auditing.views import VIEWS, mean_of
 from unspan.data.batch import Batch
 from unspan.data.loading import batches, size_of
 from unspan.data.preprocess import Preprocess
@@ -27,28 +27,11 @@ from unspan.data.request import digests_of
 from unspan.errors import DataError, OutputError
 from unspan.extraction import (
     EqualModules,
-    arranged,
-    eval_mode,
-    read,
-    scores_at,
 )
 from unspan.metrics.outputs import Outputs
 from unspan.run import Run
 
 _VERSION = 2  # of the files in the cache
-
-
-@dataclass(frozen=True)
-class Reader:
-    """What is read of a model in a pass.
-
-    Attributes:
-        name: tells it apart in the cache; empty for features and scores.
-        read: from a model and a batch to `[n, d]` and scores `[n, C]` or None, float32 on the CPU.
-    """
-
-    name: str
-    read: Callable[[Subject, Batch], tuple[Tensor, Tensor | None]]
 
 
 def default_cache() -> Path:
@@ -68,7 +51,8 @@ def collect(
     run: Run,
     cache: Path,
     stage: str,
-    reader: Reader | None = None,
+    reader: Reader = OUTPUTS,
+    aside: Aside | None = None,
 ) -> tuple[dict[str, Outputs], str, set[bytes]]:
     """Outputs of every subject on the forget rows, then the retain rows, of one split.
 
@@ -81,7 +65,9 @@ def collect(
         run: device, batch size.
         cache: folder of the cache; created, readable by its owner only.
         stage: name for the progress display.
-        reader: what is read of a model; None for features and scores.
+        reader: what is read of a model.
+        aside: what else is kept of some samples, where a pass over all of them is made. A later
+            call with these samples and its reader finds it.
 
     Returns:
         Outputs by subject name, the digest of the data, and the digests of its samples.
@@ -91,31 +77,41 @@ def collect(
         OutputError: the cache cannot be written.
     """
     data, samples = _data_digest([forget, retain], run)
-    reader = reader or Reader("", _outputs)
     folders = {one.name: cache / _key(one, data, run, reader.name) for one in subjects}
-    absent = {
-        folders[one.name]: one
-        for one in subjects
-        if not (folders[one.name] / "done.json").is_file()
-    }
-    missing = list(absent.values())  # equal models share a folder and are measured once
+    missing = _missing(subjects, folders)
     if missing:
         try:
             cache.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _measure(
-                missing,
-                [forget, retain],
-                run,
-                {one.name: folders[one.name] for one in missing},
-                stage,
-                reader,
-            )
+            beside = _beside(aside, missing, forget, run, cache)
+            _measure(missing, [forget, retain], run, folders, stage, reader, beside)
         except OSError as error:
             raise OutputError(
                 f"The cache {cache} cannot be written: {error.strerror or error}. Set UNSPAN_CACHE"
                 " or --cache to a folder with room."
             ) from error
     return {one.name: _open(folders[one.name]) for one in subjects}, data, samples
+
+
+def _missing(subjects: Sequence[Subject], folders: Mapping[str, Path]) -> list[Subject]:
+    """Models without finished outputs; equal models share a folder and are measured once."""
+    absent = {
+        folders[one.name]: one
+        for one in subjects
+        if not (folders[one.name] / "done.json").is_file()
+    }
+    return list(absent.values())
+
+
+def _beside(
+    aside: Aside | None, subjects: Sequence[Subject], forget: Any, run: Run, cache: Path
+) -> Beside:
+    """Where the outputs of an aside go: nowhere where none is asked for or a pass may end early."""
+    if aside is None or run.max_samples is not None:
+        return Beside(None, {}, 0)
+    data, _ = _data_digest([aside.forget, aside.retain], run)
+    folders = {one.name: cache / _key(one, data, run, aside.reader.name) for one in subjects}
+    absent = {one.name: folders[one.name] for one in _missing(subjects, folders)}
+    return Beside(aside, absent, len(forget))
 
 
 def _key(one: Subject, data: str, run: Run, what: str) -> str:
@@ -163,9 +159,10 @@ def _measure(
     subjects: Sequence[Subject],
     parts: Sequence[Any],
     run: Run,
-    folders: dict[str, Path],
+    folders: Mapping[str, Path],
     stage: str,
     reader: Reader,
+    beside: Beside,
 ) -> None:
     """Outputs of all subjects in one pass, from the first row that one of them lacks."""
     sizes = [0 if part is None else size_of(part, run) for part in parts]
@@ -178,22 +175,26 @@ def _measure(
         for one in subjects:
             partial[one.name] = Partial(folders[one.name], n)
         start = min(one.done for one in partial.values())
+        beside.begin([one for one in subjects if not partial[one.name].done])
         together = EqualModules([one.model for one in subjects])
         for rows, gone, batch in _rows(parts, [size or 0 for size in sizes], start, run):
-            with together.one_batch():
-                for one in subjects:
-                    if rows.stop > partial[one.name].done:
-                        outputs = reader.read(one, batch)
-                        partial[one.name].write(rows, *outputs, batch.labels, gone)
+            asked = [one for one in subjects if rows.stop > partial[one.name].done]
+            with beside.watching(asked) as told:
+                outputs = reader.read(asked, batch, together)
+            for one, (features, scores) in zip(asked, outputs, strict=True):
+                partial[one.name].write(rows, features, scores, batch.labels, gone)
+            beside.write(rows, told, batch.labels, gone)
             run.report(stage, rows.stop, n)
         for done in partial.values():
             done.publish()
+        beside.publish()
     except OSError:  # a full disk is not filled further by what is left
         keep = False
         raise
     finally:
         for done in partial.values():
             done.close(keep=keep)
+        beside.close(keep=keep)
 
 
 def _rows(
@@ -217,35 +218,6 @@ def _rows(
             done = rows.stop
             if rows.stop > start:
                 yield rows, is_forget, batch
-
-
-def _outputs(one: Subject, batch: Batch) -> tuple[Tensor, Tensor | None]:
-    return _answers(one, batch, batch.inputs)
-
-
-def _over_views(one: Subject, batch: Batch) -> tuple[Tensor, Tensor | None]:
-    found = [_answers(one, batch, change(batch.inputs)) for change in VIEWS]
-    scores = [told for _, told in found if told is not None]
-    return mean_of([features for features, _ in found], scores)
-
-
-def _answers(one: Subject, batch: Batch, given: Any) -> tuple[Tensor, Tensor | None]:
-    """Features and scores of the inputs of a batch, or of altered ones."""
-    with eval_mode(one.model), arranged(one.model, given) as inputs:
-        features, output = read(one.model, one.feature_layer, inputs)
-    features = features[: len(batch)].float().cpu()
-    if not bool(torch.isfinite(features).all()):
-        row = int((~torch.isfinite(features).all(1)).nonzero()[0])
-        raise DataError(
-            f"Features of the {one.name} model are NaN or infinite at {batch.names[row]}. Check"
-            " that sample; run a half-precision model in float32."
-        )
-    scores = scores_at(one.model, one.feature_layer, features, output)
-    return features, None if scores is None else scores[: len(batch)].float().cpu()
-
-
-OVER_VIEWS = Reader("ten views of an image", _over_views)
-"""Means over ten views of each image, see `auditing.views`."""
 
 
 def _open(folder: Path) -> Outputs:

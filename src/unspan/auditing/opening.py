@@ -24,9 +24,11 @@ from unspan.auditing.case import (
     random_reference,
     with_pixels,
 )
-from unspan.auditing.collect import OVER_VIEWS, collect
+from unspan.auditing.collect import collect
+from unspan.auditing.readers import OVER_VIEWS
 from unspan.auditing.steps import JUDGED, JUDGED_VIEWS, KNOWN, KNOWN_VIEWS
 from unspan.auditing.subjects import Subject, subject
+from unspan.auditing.sweep import layers_aside, shared_layers, swept
 from unspan.data.inputs import first_rows
 from unspan.data.loading import batches, peek
 from unspan.data.request import Request, digests_of, hashed_ids, shared_samples
@@ -92,14 +94,16 @@ def open_case(
     """
     given = models.parts
     everyone = [models.before, models.after, *models.others]
-    run.begin(KNOWN)
-    fit, fit_digest, known = collect(
-        everyone, given.fit_forget, given.fit_retain, run, cache, str(KNOWN)
-    )
-    run.begin(JUDGED)
-    test, test_digest, tested = collect(
-        everyone, given.test_forget, given.test_retain, run, cache, str(JUDGED)
-    )
+    layers = shared_layers(everyone, models.inputs)
+
+    def outputs(forget: Any, retain: Any, stage: Step, chosen: tuple[Any, Any]) -> Any:
+        run.begin(stage)
+        aside = layers_aside(layers, *chosen)
+        return collect(everyone, forget, retain, run, cache, str(stage), aside=aside)
+
+    learned, judged = swept(given)
+    fit, fit_digest, known = outputs(given.fit_forget, given.fit_retain, KNOWN, learned)
+    test, test_digest, tested = outputs(given.test_forget, given.test_retain, JUDGED, judged)
     # the fifth held out of data without stored digests may hold copies of the rest
     by_place = not given.held_out and digests_of(given.fit_forget) is None
     overlap = _overlap(known, tested, allow_overlap or by_place)

@@ -6,26 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
-from torch.utils.data import Subset
-
 from unspan.audit_record.results import AttackResult
 from unspan.audit_record.vocabulary import Verdict
 from unspan.auditing.case import Case, Models
 from unspan.auditing.collect import collect
 from unspan.auditing.steps import LAYERS_JUDGED, LAYERS_KNOWN, Work, step
-from unspan.auditing.subjects import Subject
-from unspan.auditing.sweep import by_layer, changed, layer_reader, layers, without_eraser
+from unspan.auditing.sweep import (
+    by_layer,
+    changed,
+    layer_reader,
+    shared_layers,
+    swept,
+    without_eraser,
+)
 from unspan.auditing.verdict_rule import overall
 from unspan.metrics.identity import AttackId, AttackKind
 from unspan.metrics.linear import linear_probe
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.score import Reading
 from unspan.system.steps import Step
-
-_FIT, _TEST = 5000, 2000  # samples of the sweep, which passes them through every model once more
-_KNOWN = "earlier layers, what the attacker knows"
-_JUDGED = "earlier layers, what he is judged on"
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,8 @@ def white_box(case: Case) -> WhiteBox:
     ]
     different = changed(before.model, after.model, before.feature_layer.head) if same else None
     recovered = without_eraser(after, before, models.inputs)
-    names = layers(before, models.inputs)
-    if not names or any(_missing(one, names) for one in (after, *references)):
+    names = shared_layers([before, after, *references], models.inputs)
+    if not names:
         return WhiteBox(different, recovered)
     readings = _readings_by_layer(case, models, names)
     decision = overall(
@@ -77,49 +76,25 @@ def _readings_by_layer(
 ) -> dict[str, dict[str, Reading]]:
     """What a linear probe reads at each layer, of each model."""
     everyone = [models.before, models.after, *models.others]
-    parts, reader = models.parts, layer_reader(names)
+    known, judged = swept(models.parts)
+    reader = layer_reader(names)
 
-    def read(stage: Step, forget: Any, retain: Any) -> dict[str, Outputs]:
+    def read(stage: Step, chosen: tuple[Any, Any]) -> dict[str, Outputs]:
         assert case.cache is not None
         case.run.begin(stage)
-        return collect(everyone, forget, retain, case.run, case.cache, str(stage), reader)[0]
+        return collect(everyone, *chosen, case.run, case.cache, str(stage), reader)[0]
 
-    fit = read(
-        LAYERS_KNOWN,
-        _some(parts.fit_forget, _FIT // 10),
-        _some(parts.fit_retain, _FIT - _FIT // 10),
-    )
-    test = read(
-        LAYERS_JUDGED,
-        _some(parts.test_forget, _TEST // 2),
-        _some(parts.test_retain, _TEST // 2),
-    )
+    fit, test = read(LAYERS_KNOWN, known), read(LAYERS_JUDGED, judged)
     readings: dict[str, dict[str, Reading]] = {name: {} for name in names}
     for one in everyone:
         case.run.begin(step(Work.LAYERS, one.name))
-        known, tested = (
+        learned, tested = (
             by_layer(found[one.name], one, names, models.inputs) for found in (fit, test)
         )
         for name in names:
             readings[name][one.name] = replace(
-                linear_probe(known[name], tested[name], case.run.seed),
+                linear_probe(learned[name], tested[name], case.run.seed),
                 attack=f"linear probe at {name}",
                 identity=AttackId(AttackKind.LINEAR_AT_LAYER, layer=name),
             )
     return readings
-
-
-def _missing(one: Subject, names: Sequence[str]) -> bool:
-    known = dict(one.model.named_modules())
-    return any(name not in known for name in names)
-
-
-def _some(data: Any, most: int) -> Any:
-    if len(data) <= most:
-        return data
-    return Subset(
-        data,
-        torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:most]
-        .sort()
-        .values.tolist(),
-    )

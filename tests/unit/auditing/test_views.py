@@ -1,12 +1,16 @@
 """Ten views of an image: what each does, and what an attacker gains who averages over them."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
 import unspan
-from unspan.auditing.collect import OVER_VIEWS, collect
+from unspan.auditing import readers
+from unspan.auditing.collect import collect
+from unspan.auditing.readers import OUTPUTS, OVER_VIEWS
 from unspan.auditing.subjects import subject
 from unspan.auditing.suite import view_attacks
 from unspan.auditing.views import (
@@ -19,6 +23,7 @@ from unspan.auditing.views import (
     noisy,
     some,
 )
+from unspan.extraction import equal_modules
 from unspan.metrics.linear import linear_probe
 from unspan.metrics.outputs import Outputs
 from unspan.run import Run
@@ -141,15 +146,15 @@ def test_collected_views_are_the_mean_over_single_passes(tmp_path):
 
 
 def test_views_and_single_answers_do_not_share_a_place_in_the_cache(tmp_path):
-    single, several = (read(30, 0, reader, tmp_path) for reader in (None, OVER_VIEWS))
+    single, several = (read(30, 0, reader, tmp_path) for reader in (OUTPUTS, OVER_VIEWS))
     assert not torch.equal(single.features, several.features)
-    assert torch.equal(read(30, 0, None, tmp_path).features, single.features)
+    assert torch.equal(read(30, 0, OUTPUTS, tmp_path).features, single.features)
 
 
 def test_an_attacker_who_asks_ten_times_reads_what_one_answer_hides(tmp_path):
     one, ten = (
         [read(n, seed, reader, tmp_path) for n, seed in ((300, 1), (600, 2))]
-        for reader in (None, OVER_VIEWS)
+        for reader in (OUTPUTS, OVER_VIEWS)
     )
     plain = linear_probe(*one, 0)
     averaged, answer = view_attacks(*ten, 0, by_class=True)
@@ -158,7 +163,7 @@ def test_an_attacker_who_asks_ten_times_reads_what_one_answer_hides(tmp_path):
 
 
 def test_one_view_gives_the_plain_probe(tmp_path):
-    one = [read(n, seed, None, tmp_path) for n, seed in ((90, 1), (60, 2))]
+    one = [read(n, seed, OUTPUTS, tmp_path) for n, seed in ((90, 1), (60, 2))]
     as_views = [
         Outputs(
             features=mean_of([part.features], [part.logits])[0],
@@ -178,3 +183,53 @@ def test_a_request_of_samples_is_told_apart_from_the_rest(tmp_path):
     ten = [read(n, seed, OVER_VIEWS, tmp_path) for n, seed in ((150, 1), (150, 2))]
     found = view_attacks(*ten, 0, by_class=False)
     assert [one.unit for one in found] == ["AUC"]
+
+
+class Counted(nn.Conv2d):
+    """A convolution that counts how often it is computed."""
+
+    calls = 0
+
+    def forward(self, x):
+        type(self).calls += 1
+        return super().forward(x)
+
+
+def two_models():
+    """A network, and one that differs from it in its head alone."""
+    torch.manual_seed(0)
+    first = nn.Sequential(Counted(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)).eval()
+    second = copy.deepcopy(first)
+    with torch.no_grad():
+        second[3].weight *= 2
+    return first, second
+
+
+def test_what_two_models_share_runs_once_for_each_view_however_many_there_are(
+    tmp_path, monkeypatch
+):
+    x, labels = hidden(8, 0)
+    subjects = [subject(str(i), model, x[:2]) for i, model in enumerate(two_models())]
+    one_view = 8 * (4 * 36 * 3 + 2 * 3) * 4  # bytes of all outputs of one forward pass
+    monkeypatch.setattr(equal_modules, "_MOST", 2 * one_view)
+    monkeypatch.setattr(Counted, "calls", 0)
+    data = TensorDataset(x, labels)
+    found, *_ = collect(subjects, data, None, Run(batch_size=8), tmp_path, "x", OVER_VIEWS)
+    assert Counted.calls == len(VIEWS)
+    torch.testing.assert_close(found["0"].features, found["1"].features, rtol=0, atol=0)
+    assert not torch.equal(found["0"].logits, found["1"].logits)
+
+
+def test_altered_copies_are_made_once_for_all_models(tmp_path, monkeypatch):
+    made = []
+
+    def change(images):
+        made.append(len(images))
+        return images
+
+    monkeypatch.setattr(readers, "VIEWS", (change,))
+    x, labels = hidden(8, 0)
+    subjects = [subject(str(i), model, x[:2]) for i, model in enumerate(two_models())]
+    data = TensorDataset(x, labels)
+    collect(subjects, data, None, Run(batch_size=4), tmp_path, "x", OVER_VIEWS)
+    assert made == [4, 4]
