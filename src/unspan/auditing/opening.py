@@ -58,7 +58,10 @@ def open_models(
     original, erased = opened("before", before), opened("after", _model(after))
     notes = provenance(original, erased, request)
     others = [opened(f"reference {i + 1}", one) for i, one in enumerate(references)]
-    check_distinct([(one.name, one.digest) for one in others])
+    check_distinct(
+        [(one.name, one.digest) for one in others],
+        {"the original": original.digest, "the erased model": erased.digest},
+    )
     kind = ReferenceKind.RETRAINED
     if not others:
         others, kind = random_reference(original, example, run, feature_layer, pool)
