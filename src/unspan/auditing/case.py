@@ -24,6 +24,8 @@ from unspan.metrics.outputs import Outputs
 from unspan.report.formatting import percent
 from unspan.run import Run
 
+FEWEST = 20  # samples that an attacker learns from
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -170,6 +172,20 @@ def check_distinct(references: Sequence[tuple[str, str]], audited: Mapping[str, 
             raise UsageError(
                 f"{name} and {twin} are the same model; give models trained with different seeds."
             )
+
+
+def check_enough(fit: Outputs, where: str) -> None:
+    """An attacker holds a tenth of what he knows back, to choose his settings (DataError).
+
+    Args:
+        fit: what he learns from.
+        where: the samples are.
+    """
+    if len(fit) < FEWEST:
+        raise DataError(
+            f"{where}: the attacker is given {len(fit)} samples to learn from, which decide"
+            f" nothing. Give at least {FEWEST}, best the training data."
+        )
 
 
 def random_reference(

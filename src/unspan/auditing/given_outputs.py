@@ -23,12 +23,12 @@ from torch import Tensor
 
 from unspan.audit_record.record import Hashes
 from unspan.audit_record.vocabulary import ReferenceKind
-from unspan.auditing.case import Asked, Case, check_distinct, comparable
+from unspan.auditing.case import Asked, Case, check_distinct, check_enough, comparable
 from unspan.auditing.given_arrays import PARTS, Arrays, read_arrays, refuse_probabilities
 from unspan.errors import DataError, UsageError
 from unspan.metrics.outputs import Outputs
 from unspan.run import Run
-from unspan.system.digests import file_hash
+from unspan.system.digests import file_hash, state_hash
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,7 @@ def case_of_outputs(
     )
     fit = {name: one.fit for name, one in given.items()}
     test = {name: one.test for name, one in given.items()}
+    check_enough(fit["before"], str(before))
     seen = comparable(test, names, bool(classes)) if names else []
     named = [str(class_names[label] if class_names else label) for label in classes]
     hidden = "the audit was given outputs: what needs the models themselves was not tested"
@@ -102,11 +103,17 @@ def case_of_outputs(
             before=given["before"].digest,
             after=given["after"].digest,
             reference=[given[name].digest for name in names],
-            fit_data="",
-            test_data="",
+            fit_data=_told(fit["before"]),
+            test_data=_told(test["before"]),
             config="",
         ),
     )
+
+
+def _told(known: Outputs) -> str:
+    """sha256 over labels and marks: all that files of outputs tell of the samples."""
+    digest = state_hash({"labels": known.labels, "forget": known.forget})
+    return digest.removeprefix("sha256:")
 
 
 def _given(path: Path, before: Path, first: Arrays, classes: Sequence[int]) -> GivenOutputs:
@@ -119,7 +126,7 @@ def _given(path: Path, before: Path, first: Arrays, classes: Sequence[int]) -> G
                 f"{path}: {name} differs from that of {before}. All files must hold the same"
                 " samples in the same order."
             )
-    for name in first.keys() - told.keys():
+    for name in (one for one in first if one not in told):
         _check_like_the_first(path, before, name, own.get(name), first[name])
     odd = sorted(own.keys() - first.keys())
     if odd:

@@ -18,6 +18,7 @@ from unspan.auditing.case import (
     Case,
     Models,
     check_distinct,
+    check_enough,
     comparable,
     provenance,
     random_reference,
@@ -97,6 +98,7 @@ def open_case(
     fit, fit_digest, known = collect(
         everyone, given.fit_forget, given.fit_retain, run, cache, str(KNOWN)
     )
+    check_enough(fit["before"], "data")
     run.begin(JUDGED)
     test, test_digest, tested = collect(
         everyone, given.test_forget, given.test_retain, run, cache, str(JUDGED)

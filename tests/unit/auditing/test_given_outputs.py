@@ -310,6 +310,27 @@ def test_a_file_that_does_not_fit_the_first_is_refused_with_its_name(fault, plac
         audited(files, cache=tmp_path / "cache")
 
 
+def test_files_of_outputs_tell_other_samples_by_labels_and_marks(tmp_path):
+    """Empty hashes of the data made audits of digits and of wine the same data."""
+
+    def told(name, n, classes=(0,)):
+        path = written(tmp_path, **{name: outputs(n=n)})[name]
+        other = written(tmp_path, **{f"{name}-after": outputs(1, n=n)})[f"{name}-after"]
+        case = case_of_outputs(path, other, [], Run(), classes, None)
+        return case.hashes.fit_data, case.hashes.test_data
+
+    first = told("first", 150)
+    assert first == told("second", 150) and all(len(one) == 64 for one in first)
+    for others in (told("third", 120), told("fourth", 150, (1,))):
+        assert first[0] != others[0] and first[1] != others[1]
+
+
+def test_a_handful_of_samples_is_refused_at_once(tmp_path):
+    files = written(tmp_path, before=outputs(n=12), after=outputs(1, n=12))
+    with pytest.raises(DataError, match="before.npz: the attacker is given 12 samples"):
+        audited(files, cache=tmp_path / "cache")
+
+
 def test_features_of_another_width_and_other_number_formats_are_read(tmp_path):
     """A retrained network may have another layer; a file may hold float16 or big-endian numbers."""
     arrays = {"before": outputs(), "after": outputs(1, hidden=True)}
