@@ -4,6 +4,9 @@
 #     tools/report_pictures.sh [report.html]
 set -euo pipefail
 report=${1:-build/digits-audit/report.html}
+for tool in chromium pdftoppm; do
+  command -v "$tool" > /dev/null || { echo "$tool is not installed: it draws the pictures" >&2; exit 1; }
+done
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 shoot() { chromium --headless --no-sandbox --hide-scrollbars "$@" "$report" 2> /dev/null; }
