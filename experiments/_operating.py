@@ -171,7 +171,7 @@ def class_readings(bench: Bench, folder: Path) -> Attacked:
 def _outputs(one: Subject, given: Parts, run: Run, cache: Path) -> tuple[Outputs, ...]:
     """Outputs on what the attacker knows and is judged on, then the same over ten views."""
     known, judged = (given.fit_forget, given.fit_retain), (given.test_forget, given.test_retain)
-    found = [collect([one], *part, run, cache, "", OUTPUTS)[0]["model"] for part in (known, judged)]
+    found = [collect([one], *part, run, cache, "")[0]["model"] for part in (known, judged)]
     for part, counts in ((known, views.KNOWN), (judged, views.JUDGED)):
         few = [views.some(data, count) for data, count in zip(part, counts, strict=True)]
         found.append(collect([one], *few, run, cache, "", OVER_VIEWS)[0]["model"])

@@ -5,6 +5,9 @@
 set -euo pipefail
 report=${1:-build/digits-audit/report.html}
 name=${2:-report}
+for tool in chromium pdftoppm; do
+  command -v "$tool" > /dev/null || { echo "$tool is not installed: it draws the pictures" >&2; exit 1; }
+done
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 shoot() { chromium --headless --no-sandbox --hide-scrollbars "$@" "$report" 2> /dev/null; }

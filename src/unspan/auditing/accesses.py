@@ -89,8 +89,10 @@ def _by_attacks(access: Access, seen: Seen) -> AccessResult:
     if not own:
         return AccessResult(access=access, answer=CANNOT_TELL, basis=Basis.NOT_TESTED)
     answer = _answer(own)
-    speaking = [one for one in own if _answer([one]) is answer]
-    return _measured(access, answer, _clearest(speaking), seen.classes)
+    # a no speaks of all his attacks, and shows the strongest; else those show that say so
+    speaking = own if answer is NO else [one for one in own if _answer([one]) is answer]
+    found = _measured(access, answer, _clearest(speaking), seen.classes)
+    return replace(found, trace=any(one.shows_a_trace for one in speaking))
 
 
 def _named(seen: Seen) -> AccessResult:

@@ -109,7 +109,7 @@ def audit(
     feature_layer: str | None = None,
     pool: Pool | None = None,
     class_names: Sequence[str] | None = None,
-    cache: Path | None = None,
+    cache: str | Path | None = None,
     allow_overlap: bool = False,
     pictures: bool = True,
     include_images: int = 0,
@@ -145,16 +145,16 @@ def audit(
     """
     started = time.perf_counter()
     run, request = run or Run(), as_request(data)
-    cache = cache or default_cache()
+    folder = Path(cache or default_cache())
     models = open_models(before, after, references, request, run, feature_layer, pool)
     shown = []
     if include_images:  # before the long work, since it may be refused
         shown = panels(models.before, models.after, models.inputs, models.labels, include_images)
     about = identity(models.after.model, _files(after, files), by, valid_until)
     run.plan(_steps(models, request))
-    case = open_case(models, request, run, cache, class_names, allow_overlap)
+    case = open_case(models, request, run, folder, class_names, allow_overlap)
     settings = _settings(run, feature_layer, pool)
-    return _audited(case, settings, about, cache, shown, pictures, started)
+    return _audited(case, settings, about, folder, shown, pictures, started)
 
 
 def audit_outputs(
@@ -165,7 +165,7 @@ def audit_outputs(
     classes: Sequence[int] = (),
     class_names: Sequence[str] | None = None,
     run: Run | None = None,
-    cache: Path | None = None,
+    cache: str | Path | None = None,
     pictures: bool = True,
     by: str = "",
     valid_until: date | None = None,
@@ -208,7 +208,8 @@ def audit_outputs(
     settings = _settings(run, None, None)
     files = Files(erased=Path(after), original=Path(before), references=others)
     about = identity(None, files, by, valid_until)
-    return _audited(case, settings, about, cache or default_cache(), [], pictures, started)
+    folder = Path(cache or default_cache())
+    return _audited(case, settings, about, folder, [], pictures, started)
 
 
 def _audited(

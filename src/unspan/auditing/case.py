@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from unspan.extraction import Pool
 from unspan.metrics.outputs import Outputs
 from unspan.report.formatting import percent
 from unspan.run import Run
+
+FEWEST = 20  # samples that an attacker learns from
 
 
 @dataclass(frozen=True)
@@ -149,18 +151,41 @@ def provenance(before: Subject, after: Subject, request: Request) -> list[Remark
     return []
 
 
-def check_distinct(references: Sequence[tuple[str, str]]) -> None:
+def check_distinct(references: Sequence[tuple[str, str]], audited: Mapping[str, str]) -> None:
     """Several references tell how much training varies only when they differ (UsageError).
+
+    A model compared with itself shows no difference whatever it knows.
 
     Args:
         references: name and hash of each.
+        audited: hashes of the original and of the erased model, by name.
     """
     for number, (name, digest) in enumerate(references):
+        same = next((other for other, known in audited.items() if known == digest), None)
+        if same is not None:
+            raise UsageError(
+                f"{name} and {same} are the same model. Give as a reference only models that were"
+                " trained anew without the forgotten data."
+            )
         twin = next((other for other, known in references[:number] if known == digest), None)
         if twin is not None:
             raise UsageError(
                 f"{name} and {twin} are the same model; give models trained with different seeds."
             )
+
+
+def check_enough(fit: Outputs, where: str) -> None:
+    """An attacker holds a tenth of what he knows back, to choose his settings (DataError).
+
+    Args:
+        fit: what he learns from.
+        where: the samples are.
+    """
+    if len(fit) < FEWEST:
+        raise DataError(
+            f"{where}: the attacker is given {len(fit)} samples to learn from, which decide"
+            f" nothing. Give at least {FEWEST}, best the training data."
+        )
 
 
 def random_reference(

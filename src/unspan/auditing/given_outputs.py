@@ -14,27 +14,22 @@ nowhere where classes are to be forgotten.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from unspan.audit_record.circumstances import Hashes
 from unspan.audit_record.remarks import Remark, RemarkCode
 from unspan.audit_record.vocabulary import ReferenceKind
-from unspan.auditing.case import Asked, Case, check_distinct, comparable
+from unspan.auditing.case import Asked, Case, check_distinct, check_enough, comparable
+from unspan.auditing.given_arrays import PARTS, Arrays, read_arrays, refuse_probabilities
 from unspan.errors import DataError, UsageError
 from unspan.metrics.outputs import Outputs
 from unspan.run import Run
-from unspan.system.digests import file_hash
-
-_PARTS = ("fit", "test")
-_NAMES = ("features", "scores", "labels", "forget")
-_Arrays = Mapping[str, Tensor]
+from unspan.system.digests import file_hash, state_hash
 
 
 @dataclass(frozen=True)
@@ -74,15 +69,18 @@ def case_of_outputs(
         UsageError: a file that cannot be read, or lacks an array.
         DataError: files that do not hold the same samples, or nothing to forget or to keep.
     """
-    first = _arrays(before)
-    shared = {name: first[name] for name in first if name.split("_")[1] in ("labels", "forget")}
+    first = read_arrays(before)
     paths = {"before": before, "after": after}
     paths |= {f"reference {number + 1}": path for number, path in enumerate(references)}
-    given = {name: _given(path, shared, classes) for name, path in paths.items()}
+    given = {name: _given(path, before, first, classes) for name, path in paths.items()}
     names = [name for name in paths if name not in ("before", "after")]
-    check_distinct([(name, given[name].digest) for name in names])
+    check_distinct(
+        [(str(paths[name]), given[name].digest) for name in names],
+        {str(after): given["after"].digest, str(before): given["before"].digest},
+    )
     fit = {name: one.fit for name, one in given.items()}
     test = {name: one.test for name, one in given.items()}
+    check_enough(fit["before"], str(before))
     seen = comparable(test, names, bool(classes)) if names else []
     named = [str(class_names[label] if class_names else label) for label in classes]
     return Case(
@@ -105,36 +103,73 @@ def case_of_outputs(
             before=given["before"].digest,
             after=given["after"].digest,
             reference=[given[name].digest for name in names],
-            fit_data="",
-            test_data="",
+            fit_data=_told(fit["before"]),
+            test_data=_told(test["before"]),
             config="",
         ),
     )
 
 
-def _arrays(path: Path) -> dict[str, Tensor]:
-    """The arrays of a file by name, none of them of Python objects."""
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            known = [f"{part}_{name}" for part in _PARTS for name in _NAMES]
-            return {name: torch.from_numpy(stored[name]) for name in known if name in stored}
-    except (OSError, ValueError, TypeError, EOFError, BadZipFile) as error:
-        raise UsageError(
-            f"{path} cannot be read as outputs: {error}. Write it with numpy.savez, one array for"
-            " each name; see the page 'Outputs alone' of the documentation."
-        ) from error
+def _told(known: Outputs) -> str:
+    """sha256 over labels and marks: all that files of outputs tell of the samples."""
+    digest = state_hash({"labels": known.labels, "forget": known.forget})
+    return digest.removeprefix("sha256:")
 
 
-def _given(path: Path, shared: _Arrays, classes: Sequence[int]) -> GivenOutputs:
-    found = {**shared, **_arrays(path)}
-    for name, kept in shared.items():
-        if not torch.equal(found[name], kept):
+def _given(path: Path, before: Path, first: Arrays, classes: Sequence[int]) -> GivenOutputs:
+    """The outputs in one file, which must be of the samples and scores of the first."""
+    own = read_arrays(path)
+    told = {name: first[name] for name in first if name.endswith(("labels", "forget"))}
+    for name, kept in told.items():
+        if name in own and not torch.equal(own[name], kept):
             raise DataError(
-                f"{path}: {name} differs from that of the first file. All files must hold the same"
+                f"{path}: {name} differs from that of {before}. All files must hold the same"
                 " samples in the same order."
             )
-    fit, test = (_Part(path, part, found).outputs(classes) for part in _PARTS)
+    for name in (one for one in first if one not in told):
+        _check_like_the_first(path, before, name, own.get(name), first[name])
+    odd = sorted(own.keys() - first.keys())
+    if odd:
+        raise UsageError(
+            f"{path} has the array {odd[0]}, which {before} lacks. Give it in every file or in"
+            " none; labels and marks belong into the first file."
+        )
+    whole = {**told, **own}
+    _check_parts_alike(path, whole)
+    fit, test = (_Part(path, part, whole).outputs(classes) for part in PARTS)
     return GivenOutputs(fit, test, "sha256:" + file_hash(path))
+
+
+def _check_like_the_first(
+    path: Path, before: Path, name: str, found: Tensor | None, first: Tensor
+) -> None:
+    """The same rows, and of scores the same columns (UsageError or DataError)."""
+    if found is None:
+        raise UsageError(
+            f"{path} lacks {name}, which {before} has. Give it in every file or in none."
+        )
+    alike = found.shape == first.shape if name.endswith("scores") else len(found) == len(first)
+    if not alike:
+        raise DataError(
+            f"{path}: {name} has shape {list(found.shape)}, and {list(first.shape)} in {before}."
+            " All files must hold the same samples in the same order, with a score for each class."
+        )
+
+
+def _check_parts_alike(path: Path, arrays: Arrays) -> None:
+    """Features and scores are in both parts, with the same columns (UsageError or DataError)."""
+    for what in ("features", "scores"):
+        fit, test = (arrays.get(f"{part}_{what}") for part in PARTS)
+        if (fit is None) != (test is None):
+            given, lacks = PARTS if test is None else PARTS[::-1]
+            raise UsageError(
+                f"{path} has {given}_{what}, but no {lacks}_{what}. Give both or neither."
+            )
+        if fit is not None and test is not None and fit.shape[1:] != test.shape[1:]:
+            raise DataError(
+                f"{path}: fit_{what} has shape {list(fit.shape)}, test_{what}"
+                f" {list(test.shape)}. Both need the same columns, from the same layer."
+            )
 
 
 @dataclass(frozen=True)
@@ -149,7 +184,7 @@ class _Part:
 
     path: Path
     name: str
-    arrays: _Arrays
+    arrays: Arrays
 
     def outputs(self, classes: Sequence[int]) -> Outputs:
         """Checked, the forgotten samples first."""
@@ -164,7 +199,9 @@ class _Part:
             raise UsageError(
                 f"{self.path}: give {self.name}_labels, which say the class of each sample."
             )
-        labels = torch.full((len(told),), -1) if known is None else known.long()
+        labels = torch.full((len(told),), -1) if known is None else known
+        if scores is not None:
+            self._check_scores(scores, labels)
         marks = self._marks(labels, classes)
         whole = Outputs(features=told, logits=scores, labels=labels, forget=marks)
         return whole.rows(torch.argsort((~marks).int(), stable=True))
@@ -179,13 +216,26 @@ class _Part:
             )
         marks = torch.isin(labels, torch.tensor(list(classes))) if classes else given
         assert marks is not None
-        marks = marks.bool()
         if not bool(marks.any()) or bool(marks.all()):
+            stand = ", ".join(map(str, labels.unique().tolist()[:20]))
+            there = f" Labels in {self.name}: {stand}." if classes else ""
             raise DataError(
                 f"{self.path}: {int(marks.sum())} of {len(marks)} samples in {self.name} were to be"
-                " forgotten. An audit needs some to forget and some to keep."
+                f" forgotten. An audit needs some to forget and some to keep.{there}"
             )
         return marks
+
+    def _check_scores(self, scores: Tensor, labels: Tensor) -> None:
+        """One column for each label, and no probabilities (DataError)."""
+        name = f"{self.name}_scores"
+        most, columns = int(labels.max()), scores.shape[1]
+        if most >= columns:
+            raise DataError(
+                f"{self.path}: {self.name}_labels holds {most}, but {name} has {columns} columns,"
+                f" for the labels 0 to {columns - 1}. Count labels from 0, in the order of the"
+                " scores."
+            )
+        refuse_probabilities(self.path, name, scores)
 
     def _rows(self, what: str, n: int) -> Tensor | None:
         """An array `[n]`; None where there is none."""
@@ -202,12 +252,7 @@ class _Part:
         n = max(len(one) for one in self._both())
         if found.ndim != 2 or len(found) != n:
             raise self._misshapen(what, found, f"[{n}, d], one row a sample")
-        values = found.float()
-        if not bool(torch.isfinite(values).all()):
-            raise DataError(
-                f"{self.path}: {self.name}_{what} holds NaN or infinity. Give finite numbers."
-            )
-        return values
+        return found
 
     def _both(self) -> list[Tensor]:
         named = (f"{self.name}_{what}" for what in ("features", "scores"))

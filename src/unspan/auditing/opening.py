@@ -19,6 +19,7 @@ from unspan.auditing.case import (
     Case,
     Models,
     check_distinct,
+    check_enough,
     comparable,
     provenance,
     random_reference,
@@ -62,7 +63,10 @@ def open_models(
     original, erased = opened("before", before), opened("after", _model(after))
     notes = provenance(original, erased, request)
     others = [opened(f"reference {i + 1}", one) for i, one in enumerate(references)]
-    check_distinct([(one.name, one.digest) for one in others])
+    check_distinct(
+        [(one.name, one.digest) for one in others],
+        {"the original": original.digest, "the erased model": erased.digest},
+    )
     kind = ReferenceKind.RETRAINED
     if not others:
         others, kind = random_reference(original, example, run, feature_layer, pool)
@@ -103,6 +107,7 @@ def open_case(
 
     learned, judged = swept(given)
     fit, fit_digest, known = outputs(given.fit_forget, given.fit_retain, KNOWN, learned)
+    check_enough(fit["before"], "data")
     test, test_digest, tested = outputs(given.test_forget, given.test_retain, JUDGED, judged)
     # the fifth held out of data without stored digests may hold copies of the rest
     by_place = not given.held_out and digests_of(given.fit_forget) is None

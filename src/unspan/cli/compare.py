@@ -68,14 +68,22 @@ def _show(out: Console, found: Comparison) -> None:
     from rich.text import Text
 
     from unspan.cli import render
-    from unspan.report.comparison_page import agreement, called, lead, numbers, title
+    from unspan.report.comparison_page import (
+        agreement,
+        called,
+        lead,
+        numbers,
+        reservation,
+        title,
+    )
 
     columns = ("before", "now", "retrained", "wrong", "cost", "place")
     table = render.table(title(found), ("audit", "verdict"), columns)
     for one in found.audits:
+        doubt = reservation(one)
         table.add_row(
             Text(f"{one.letter} {called(one)}, {one.created[:10]}"),
-            Text(one.verdict),
+            Text(f"{one.verdict} ({doubt})" if doubt else one.verdict),
             *numbers(one),
         )
     out.print(table)

@@ -71,10 +71,10 @@ def lead(found: Comparison) -> list[str]:
     """Whether the audits can be ranked, and why not."""
     if found.ranked:
         return ["All audits answer the same question, so they are ranked.", _PLACES]
-    return [
-        joined("The audits are not ranked, since they do not answer the same question"),
-        joined("; ".join(found.refused)),
-    ]
+    same = all(one.same for one in found.shared if one.aspect in NEEDED)
+    why = "though they answer the same question" if same else "since they do not answer the same"
+    said = f"The audits are not ranked, {why}" + ("" if same else " question")
+    return [joined(said), joined("; ".join(found.refused))]
 
 
 def tables(found: Comparison) -> list[Table]:
@@ -107,10 +107,10 @@ def called(one: Outcome) -> str:
 def gained(value: float | None) -> str:
     """An advantage.
 
-    >>> gained(0.8351), gained(None)
-    ('0.84', '–')
+    >>> gained(0.8351), gained(-0.0004), gained(None)
+    ('0.84', '0.00', '–')
     """
-    return NONE if value is None else f"{value:.2f}"
+    return NONE if value is None else f"{round(value, 2) + 0.0:.2f}"
 
 
 def lost(cost: Cost | None) -> str:
@@ -186,7 +186,7 @@ def _outcome(one: Outcome) -> list[Cell]:
     return [
         Cell(f"{one.letter}  {literal(called(one))}", f"{literal(one.name)}, {one.created[:10]}"),
         Cell(place(one)),
-        Cell(one.verdict, "" if one.trusted else "a self-test failed", MARK[one.verdict]),
+        _verdict(one),
         Cell(NONE) if gain is None else Cell(gain.attacker, literal(gain.attack)),
         Cell(NONE if gain is None else gained(gain.before)),
         Cell(NONE) if gain is None else Cell(gained(gain.now), _interval(gain)),
@@ -195,6 +195,21 @@ def _outcome(one: Outcome) -> list[Cell]:
         _cost(one.cost),
         Cell(", ".join(one.levels) or "none"),
     ]
+
+
+def reservation(one: Outcome) -> str:
+    """Why the verdict of an audit is not to be relied on; empty where it is."""
+    doubts = [
+        "" if one.intact else "the file was changed afterwards",
+        "" if one.trusted else "a self-test failed",
+    ]
+    return "; ".join(doubt for doubt in doubts if doubt)
+
+
+def _verdict(one: Outcome) -> Cell:
+    """The code; green or red only where it can be relied on."""
+    doubt = reservation(one)
+    return Cell(one.verdict, doubt, "open" if doubt else MARK[one.verdict])
 
 
 def _interval(gain: Gain) -> str:

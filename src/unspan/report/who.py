@@ -86,6 +86,8 @@ def answer(one: AccessResult, audit: AuditRecord) -> Cell:
         return Cell(word, "", "open")
     weak = audit.evidence.strength is Strength.WEAK
     sub = First.WEAK.value if weak else ""
+    if one.above_guessing and one.trace:
+        return Cell(First.NO_MORE_TRACED.value, sub, "open")
     if one.above_guessing:  # what other data teach of it: a plain no would be misread
         return Cell(First.NO_MORE.value, sub, "open")
     if one.trace:

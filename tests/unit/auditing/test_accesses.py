@@ -128,6 +128,18 @@ def test_one_attacker_who_reads_more_is_enough_and_his_number_is_shown():
     assert (found.answer, found.attack, found.value) == (YES, "few_shot_head_refit", 0.8)
 
 
+def test_a_no_shows_the_strongest_attack_and_any_trace():
+    """Else 30 % stands on the first screen where a trained probe reads 90 %."""
+    found = answers(
+        attacks=[
+            attack(AttackKind.FEW_SHOT_REFIT, Verdict.BELOW_RETRAINED, 0.3),
+            attack(AttackKind.LINEAR, Verdict.NOT_MEASURABLE, 0.9),
+        ]
+    )[Access.FEATURES]
+    assert (found.answer, found.attack, found.value) == (NO, "linear_probe", 0.9)
+    assert found.trace and found.above_guessing
+
+
 def test_below_retrained_is_no_trace_where_there_is_no_retrained_network():
     one = attack(AttackKind.LINEAR, Verdict.BELOW_RETRAINED)
     alone = replace(one, advantage=replace(one.advantage, low=None, high=None))

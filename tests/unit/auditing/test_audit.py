@@ -1,3 +1,4 @@
+import copy
 import json
 from dataclasses import replace
 
@@ -187,8 +188,11 @@ def test_a_reference_of_another_task_is_refused(model, request_, tmp_path):
 
 
 def test_a_reference_that_saw_the_class_decides_nothing(model, request_, tmp_path):
+    seen = copy.deepcopy(model)
+    with torch.no_grad():
+        seen.head.bias += 0.01
     found = unspan.audit(
-        model, model, request_, Run(), references=[model], cache=tmp_path, pictures=False
+        model, model, request_, Run(), references=[seen], cache=tmp_path, pictures=False
     )
     assert found.verdict == "NOT MEASURABLE"
     assert any("it seems to have seen them" in one for one in statements.notes(found.record))

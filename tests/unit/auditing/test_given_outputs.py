@@ -10,10 +10,14 @@ from typer.testing import CliRunner
 
 import unspan
 from unspan.audit_record.vocabulary import ReferenceKind, Topic, Verdict
+from unspan.auditing.given_outputs import case_of_outputs
 from unspan.cli import app, main
 from unspan.errors import DataError, UsageError
 from unspan.report import first
+from unspan.run import Run
 from unspan.zoo import DigitsCNN
+
+GIVEN = ("features", "scores")
 
 
 def outputs(seed=0, n=150, hidden=False, classes=3):
@@ -68,7 +72,7 @@ def audited(files, **given):
 @pytest.fixture(scope="module")
 def whole(files, tmp_path_factory):
     """The audit of the erased model, for several tests."""
-    return audited(files, cache=tmp_path_factory.mktemp("cache"))
+    return audited(files, cache=str(tmp_path_factory.mktemp("cache")))
 
 
 def test_the_page_names_files_of_outputs_as_such(whole, files):
@@ -171,30 +175,100 @@ def test_the_same_numbers_as_with_the_models(tmp_path):
             assert known[one.identity].reference == pytest.approx(one.reference, abs=1e-6)
 
 
+def softmax(scores):
+    return np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+
+
 FAULTS = {
     "no labels": (lambda a: a.pop("fit_labels"), UsageError, "fit_labels"),
     "no features and no scores": (
-        lambda a: (a.pop("test_features"), a.pop("test_scores")),
+        lambda a: [a.pop(f"{part}_{what}") for part in ("fit", "test") for what in GIVEN],
         UsageError,
-        "give test_features, test_scores",
+        "give fit_features, fit_scores",
+    ),
+    "scores in one part": (
+        lambda a: a.pop("test_scores"),
+        UsageError,
+        "has fit_scores, but no test_scores",
+    ),
+    "features in one part": (
+        lambda a: a.pop("fit_features"),
+        UsageError,
+        "has test_features, but no fit_features",
+    ),
+    "features of another layer in one part": (
+        lambda a: a.update(test_features=a["test_features"][:, :4]),
+        DataError,
+        r"fit_features has shape \[150, 6\], test_features \[75, 4\]",
     ),
     "another number of rows": (
         lambda a: a.update(test_scores=a["test_scores"][:-1]),
         DataError,
         "one row a sample",
     ),
+    "no rows": (
+        lambda a: a.update({name: one[:0] for name, one in a.items()}),
+        DataError,
+        "holds no samples",
+    ),
+    "a single number": (lambda a: a.update(fit_labels=np.int64(3)), DataError, "no samples"),
     "NaN": (
         lambda a: a.update(fit_features=np.full_like(a["fit_features"], np.nan)),
         DataError,
         "NaN",
     ),
+    "numbers beyond float32": (
+        lambda a: a.update(fit_features=a["fit_features"].astype(float) * 1e300),
+        DataError,
+        "beyond float32",
+    ),
+    "complex numbers": (
+        lambda a: a.update(fit_scores=a["fit_scores"].astype(complex)),
+        DataError,
+        "array of complex128; give real numbers",
+    ),
+    "probabilities": (
+        lambda a: a.update(test_scores=softmax(a["test_scores"]).astype(np.float16)),
+        DataError,
+        "test_scores holds probabilities",
+    ),
+    "labels from one": (
+        lambda a: a.update(fit_labels=a["fit_labels"] + 1),
+        DataError,
+        "fit_labels holds 3, but fit_scores has 3 columns",
+    ),
+    "negative labels": (
+        lambda a: a.update(fit_labels=a["fit_labels"] - 1),
+        DataError,
+        "fit_labels holds -1; give whole numbers from 0",
+    ),
+    "halves as labels": (
+        lambda a: a.update(fit_labels=a["fit_labels"] + 0.5),
+        DataError,
+        "fit_labels holds 0.5; give whole numbers from 0",
+    ),
+    "names as labels": (
+        lambda a: a.update(fit_labels=np.array(["cat", "dog", "owl"])[a["fit_labels"]]),
+        DataError,
+        "fit_labels is an array of <U3; give whole numbers from 0",
+    ),
+    "marks that are no marks": (
+        lambda a: a.update(fit_forget=a["fit_labels"]),
+        DataError,
+        "give true or false for each sample",
+    ),
+    "a name that no audit reads": (
+        lambda a: a.update(test_score=a.pop("test_scores")),
+        UsageError,
+        "has the array test_score, which no audit reads",
+    ),
     "nothing to forget": (
         lambda a: a.update(test_labels=np.ones_like(a["test_labels"])),
         DataError,
-        "0 of 75 samples",
+        "0 of 75 samples.*Labels in test: 1",
     ),
     "one dimension": (
-        lambda a: a.update(fit_scores=a["fit_scores"][:, 0]),
+        lambda a: a.update(fit_scores=a["fit_scores"][:, 0], test_scores=a["test_scores"][:, 0]),
         DataError,
         "fit_scores",
     ),
@@ -211,6 +285,77 @@ def test_every_fault_of_a_file_is_named(fault, tmp_path):
         audited(files, cache=tmp_path / "cache")
 
 
+OTHERS = {
+    "no scores": (
+        lambda a: (a.pop("fit_scores"), a.pop("test_scores")),
+        UsageError,
+        "lacks fit_scores, which",
+    ),
+    "fewer scores": (
+        lambda a: a.update(fit_scores=a["fit_scores"][:, :2], test_scores=a["test_scores"][:, :2]),
+        DataError,
+        r"fit_scores has shape \[150, 2\], and \[150, 3\] in",
+    ),
+    "fewer rows": (
+        lambda a: a.update(test_features=a["test_features"][1:], test_scores=a["test_scores"][1:]),
+        DataError,
+        r"has shape \[74, ",
+    ),
+    "marks of its own": (
+        lambda a: a.update(test_forget=a["test_labels"] == 0),
+        UsageError,
+        "labels and marks belong into the first file",
+    ),
+}
+
+
+@pytest.mark.parametrize("place", ["after", "retrained0"])
+@pytest.mark.parametrize("fault", OTHERS)
+def test_a_file_that_does_not_fit_the_first_is_refused_with_its_name(fault, place, tmp_path):
+    change, error, said = OTHERS[fault]
+    arrays = {"before": outputs(), "after": outputs(1), "retrained0": outputs(2)}
+    change(arrays[place])
+    files = written(tmp_path, **arrays)
+    with pytest.raises(error, match=f"{place}.npz.*{said}"):
+        audited(files, cache=tmp_path / "cache")
+
+
+def test_files_of_outputs_tell_other_samples_by_labels_and_marks(tmp_path):
+    """Empty hashes of the data made audits of digits and of wine the same data."""
+
+    def told(name, n, classes=(0,)):
+        path = written(tmp_path, **{name: outputs(n=n)})[name]
+        other = written(tmp_path, **{f"{name}-after": outputs(1, n=n)})[f"{name}-after"]
+        case = case_of_outputs(path, other, [], Run(), classes, None)
+        return case.hashes.fit_data, case.hashes.test_data
+
+    first = told("first", 150)
+    assert first == told("second", 150) and all(len(one) == 64 for one in first)
+    for others in (told("third", 120), told("fourth", 150, (1,))):
+        assert first[0] != others[0] and first[1] != others[1]
+
+
+def test_a_handful_of_samples_is_refused_at_once(tmp_path):
+    files = written(tmp_path, before=outputs(n=12), after=outputs(1, n=12))
+    with pytest.raises(DataError, match="before.npz: the attacker is given 12 samples"):
+        audited(files, cache=tmp_path / "cache")
+
+
+def test_features_of_another_width_and_other_number_formats_are_read(tmp_path):
+    """A retrained network may have another layer; a file may hold float16 or big-endian numbers."""
+    arrays = {"before": outputs(), "after": outputs(1, hidden=True)}
+    for name in ("fit_features", "test_features"):
+        arrays["after"][name] = arrays["after"][name][:, :5].astype(np.float16)
+    for name in ("fit_scores", "test_scores"):
+        arrays["before"][name] = arrays["before"][name].astype(">f8")
+    files = written(tmp_path, **arrays)
+    case = case_of_outputs(files["before"], files["after"], [], Run(), (0,), None)
+    assert case.fit["after"].features.shape == (150, 5)
+    assert {one.features.dtype for one in case.fit.values()} == {torch.float32}
+    before = case.test["before"]
+    assert torch.equal(before.logits, before.features[:, :3])
+
+
 def test_files_of_other_samples_are_refused(tmp_path):
     other = outputs(1)
     other["test_labels"] = other["test_labels"][::-1].copy()
@@ -218,19 +363,29 @@ def test_files_of_other_samples_are_refused(tmp_path):
         audited(written(tmp_path, before=outputs(), after=other), cache=tmp_path / "cache")
 
 
-def test_the_same_file_twice_is_no_second_reference(tmp_path):
-    files = written(
-        tmp_path, before=outputs(), after=outputs(1), retrained0=outputs(2), retrained1=outputs(2)
-    )
-    with pytest.raises(UsageError, match="the same model"):
+@pytest.mark.parametrize("same", ["before", "after", "retrained0"])
+def test_a_reference_is_a_model_of_its_own(same, tmp_path):
+    """Who is compared with himself differs from nothing, whatever he knows."""
+    arrays = {"before": outputs(), "after": outputs(1), "retrained0": outputs(2)}
+    files = written(tmp_path, **arrays, retrained1=arrays[same])
+    with pytest.raises(UsageError, match=rf"retrained1.npz and .*{same}.npz are the same model"):
         audited(files, cache=tmp_path / "cache")
 
 
 @pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04 broken"])
 def test_what_is_no_file_of_outputs_is_refused(content, tmp_path):
     (tmp_path / "before.npz").write_bytes(content)
-    with pytest.raises(UsageError, match="cannot be read as outputs"):
+    with pytest.raises(UsageError, match="cannot be read as outputs: it is no .npz file") as found:
         unspan.audit_outputs(tmp_path / "before.npz", tmp_path / "before.npz", classes=[0])
+    assert "pickle" not in str(found.value) and ".." not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("", "cannot be read as outputs"), ("none.npz", "none.npz does not exist")]
+)
+def test_a_folder_and_a_file_that_is_not_there_are_named(name, said, tmp_path):
+    with pytest.raises(UsageError, match=said):
+        unspan.audit_outputs(tmp_path / name, tmp_path / name, classes=[0])
 
 
 def test_arrays_of_python_objects_are_not_read(tmp_path):

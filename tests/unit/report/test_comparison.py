@@ -18,7 +18,7 @@ from unspan.metrics.identity import AttackId, AttackKind
 from unspan.report.agreement import Aspect
 from unspan.report.comparison import Given, compared
 from unspan.report.comparison_files import of_files, to_json
-from unspan.report.comparison_page import html, markdown, tables
+from unspan.report.comparison_page import html, lead, markdown, tables
 
 SAMPLE = stored.read(Path(__file__).parents[2] / "data" / "audit-sample.json")
 
@@ -139,6 +139,19 @@ def test_a_file_that_was_edited_is_not_ranked():
     first, second = given(audit(), audit())
     found = compared([first, replace(second, intact=False)])
     assert found.refused == ["B: the file was changed after it was written"]
+    assert lead(found)[0] == ("The audits are not ranked, though they answer the same question.")
+
+
+@pytest.mark.parametrize("changes", [{"intact": False}, {"trusted": False}])
+def test_a_verdict_that_cannot_be_relied_on_is_marked_and_has_no_colour(changes):
+    sound = compared(given(audit(), audit()))
+    doubted = replace(sound, audits=[sound.audits[0], replace(sound.audits[1], **changes)])
+    first, second = (row[2] for row in tables(doubted)[0].rows)
+    assert (first.text, first.sub) == (second.text, "") and first.mark != "open"
+    assert second.mark == "open" and second.sub in (
+        "the file was changed afterwards",
+        "a self-test failed",
+    )
 
 
 # ---- the order -----------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ class First(TextEnum):
     )
     WEAK = "weak evidence"
     TRACES = "finds traces"
-    A_TRACE = "less than in networks that never learned it: a trace of the erasure"
+    A_TRACE = "less is read than in networks that never learned it: a trace of the erasure"
     MOVES = "erased samples move more when asked twice, which was not so before"
     BY_ATTACK = "by {attack}"
     NO_ANSWERS = "This audit did not record who can still get what."
@@ -100,6 +100,7 @@ class First(TextEnum):
     GOALS = "Goals for a service: {sure} surely met, {perhaps} perhaps, {missed} not."
     NOT_MET = "Not met: {names}."
     NO_MORE = "yes, but no more than retrained"
+    NO_MORE_TRACED = "yes, but no more than retrained; the erasure shows"
     NO_TRACED = "no, but the erasure shows"
     # what next, what may be said
     NEXT = "Do this next"
