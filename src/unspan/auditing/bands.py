@@ -106,17 +106,22 @@ def band(values: Sequence[float], own: float, intervals: int) -> Band:
     )
 
 
-def own_variance(networks: Sequence[Reading]) -> float:
+def own_variance(networks: Sequence[Sequence[Reading]]) -> float:
     """Variance of the advantage over draws of the test samples that a network does not share with
-    the others: read from all pairs, sample by sample.
+    the others: read from all pairs, sample by sample, by the strongest attack on one of the two.
 
     Args:
-        networks: what the attacker reads in each, at least one.
+        networks: for each of them, at least one, what each attack of the attacker reads.
     """
+    strongest = [max(range(len(own)), key=lambda at: own[at].advantage) for own in networks]
     if len(networks) == 1:
-        return _OWN * networks[0].sampling_variance
-    pairs = list(itertools.combinations(networks, 2))
-    return sum(one.paired_variance(other) for one, other in pairs) / len(pairs) / 2
+        return _OWN * networks[0][strongest[0]].sampling_variance
+    pairs = list(itertools.permutations(range(len(networks)), 2))
+    apart = (
+        networks[one][strongest[one]].paired_variance(networks[other][strongest[one]])
+        for one, other in pairs
+    )
+    return sum(apart) / len(pairs) / 2
 
 
 def _half(deviation: float, networks: int, intervals: int) -> float:

@@ -66,13 +66,13 @@ def _stored(path: Path) -> dict[str, np.ndarray]:
     if not path.exists():
         raise UsageError(f"{path} does not exist; give a .npz file of outputs.")
     if not path.is_file() or not is_zipfile(path):
-        raise UsageError(f"{path} cannot be read as outputs: it is no .npz file. {_HOW}")
+        raise DataError(f"{path} cannot be read as outputs: it is no .npz file. {_HOW}")
     try:
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored if name.startswith(PARTS)}
     except (OSError, ValueError, TypeError, EOFError, BadZipFile) as error:
         reason = str(error).rstrip(".")
-        raise UsageError(f"{path} cannot be read as outputs: {reason}. {_HOW}") from error
+        raise DataError(f"{path} cannot be read as outputs: {reason}. {_HOW}") from error
 
 
 def _checked(path: Path, name: str, found: np.ndarray) -> Tensor:

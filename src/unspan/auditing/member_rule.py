@@ -117,7 +117,10 @@ def _bands(references: Sequence[Sequence[Reading]], attacks: int) -> list[Band |
     if len(references) < 2:
         return [None] * attacks
     each = zip(*references, strict=True)
-    return [band([_signed(one) for one in same], own_variance(same), attacks) for same in each]
+    return [
+        band([_signed(one) for one in same], own_variance([[one] for one in same]), attacks)
+        for same in each
+    ]
 
 
 def _signed(one: Reading) -> float:

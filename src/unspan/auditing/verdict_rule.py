@@ -117,12 +117,12 @@ def overall(
     for own in places.values():
         before = max((original[place] for place in own), key=_advantage)
         at = max(own, key=lambda place: erased[place].advantage)
-        networks = zip(*(references[place] for place in own), strict=True)
+        networks = list(zip(*(references[place] for place in own), strict=True))
         never = [max(network, key=_advantage) for network in networks]
         around = None
         if retrained:
             values = [one.advantage for one in never]
-            around = band(values, own_variance(never), len(places))
+            around = band(values, own_variance(networks), len(places))
             judged = judge(before.advantage, erased[at].advantage, around)
             if judged.wide:
                 more = _more(before.advantage, around, len(erased[at].forget))

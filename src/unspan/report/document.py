@@ -13,7 +13,7 @@ from unspan.report.words.parts import Part
 
 MARK = {
     Verdict.LIKE_RETRAINED: "yes",
-    Verdict.BELOW_RETRAINED: "yes",
+    Verdict.BELOW_RETRAINED: "part",
     Verdict.RETAINED: "no",
     Verdict.INCONCLUSIVE: "open",
     Verdict.NOT_MEASURABLE: "none",
@@ -28,7 +28,7 @@ class Cell:
     Attributes:
         text: what it says.
         sub: a second, smaller line.
-        mark: `yes`, `no`, `open`, `forget` or empty: adds colour and a sign to the words, never
+        mark: `yes`, `no`, `part`, `open`, `forget` or empty: adds colour and a sign to the words, never
             replaces them.
         number: it holds a number, which stands to the right.
     """

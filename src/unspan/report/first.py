@@ -144,7 +144,7 @@ def aim(audit: AuditRecord) -> str:
     if target is Target.SUPPRESS and audit.target_met:
         traced = traces(audit)
         if traced:
-            met = First.TRACED.format(who="; ".join(traced))
+            met = First.TRACED.format(who=", or ".join(traced))
     return f"{upper(words.TARGET[target])}: {met}."
 
 

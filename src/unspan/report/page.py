@@ -13,7 +13,7 @@ from unspan.report.view import view
 from unspan.report.words.first import First
 
 _SEAL = re.compile("sha256:[0-9a-f]{64}")
-SIGNS = {"yes": "✓", "no": "!", "open": "?", "none": "–", "forget": "▸"}
+SIGNS = {"yes": "✓", "no": "!", "open": "?", "part": "◐", "none": "–", "forget": "▸"}
 
 
 def environment() -> Environment:

@@ -51,7 +51,7 @@ def networks(shared, count=3, n=200, draws=1, unit="share"):
         else:
             hits = (drawn < 0.7).double()
             found.append(Reading(attack="attack", unit="share", forget=hits))
-    return found
+    return [[one] for one in found]
 
 
 @pytest.mark.parametrize("unit", ["share", "AUC"])
@@ -61,7 +61,7 @@ def test_the_part_not_shared_is_that_of_the_spread_over_draws(shared, unit):
     spread = []
     for draws in range(300):
         values = torch.tensor(
-            [one.advantage for one in networks(shared, n=1000, draws=draws, unit=unit)]
+            [one.advantage for (one,) in networks(shared, n=1000, draws=draws, unit=unit)]
         )
         spread.append(values.var().item())
     told = [own_variance(networks(shared, n=1000, draws=draws, unit=unit)) for draws in range(50)]
@@ -69,8 +69,8 @@ def test_the_part_not_shared_is_that_of_the_spread_over_draws(shared, unit):
 
 
 def test_of_one_network_half_of_the_variance_is_assumed():
-    (one,) = networks(0.5, count=1)
-    assert own_variance([one]) == pytest.approx(one.sampling_variance / 2)
+    ((one,),) = networks(0.5, count=1)
+    assert own_variance([[one]]) == pytest.approx(one.sampling_variance / 2)
 
 
 @pytest.mark.parametrize("unit", ["share", "AUC"])
@@ -83,14 +83,35 @@ def test_false_positives_that_move_alone_count():
     """Also where two networks read the forgotten samples alike."""
     hits = torch.ones(100, dtype=torch.float64)
     alarms = [(torch.arange(100) % 4 == place).double() for place in (0, 1)]
-    found = [Reading(attack="a", unit="share", forget=hits, alarms=own) for own in alarms]
-    calm = [Reading(attack="a", unit="share", forget=hits, alarms=alarms[0])] * 2
+    found = [[Reading(attack="a", unit="share", forget=hits, alarms=own)] for own in alarms]
+    calm = [[Reading(attack="a", unit="share", forget=hits, alarms=alarms[0])]] * 2
     assert own_variance(found) > 10 * own_variance(calm)
+
+
+def test_attacks_that_are_judged_on_other_samples_are_not_compared():
+    """One attack reads fewer retained samples; which is the strongest differs by network."""
+    hits = (torch.arange(50) < 40).double()
+    few, many = torch.zeros(20, dtype=torch.float64), torch.zeros(90, dtype=torch.float64)
+
+    def read(attack, alarms, misses=0):
+        forget = hits * (torch.arange(50) >= misses)
+        return Reading(attack=attack, unit="share", forget=forget, alarms=alarms)
+
+    found = [
+        [read("a", few), read("b", many, misses=3)],
+        [read("a", few, misses=3), read("b", many)],
+    ]
+    strongest = [max(own, key=lambda one: one.advantage).attack for own in found]
+    assert strongest == ["a", "b"]
+    by_hand = (found[0][0].paired_variance(found[1][0]) / 2) + (
+        found[1][1].paired_variance(found[0][1]) / 2
+    )
+    assert own_variance(found) == pytest.approx(by_hand / 2)
 
 
 def test_an_attack_turned_round_is_the_same_attack():
     """An AUC below 1/2 is used the other way round, and the samples are compared so."""
-    one, other = networks(0.9, count=2, unit="AUC")
+    (one,), (other,) = networks(0.9, count=2, unit="AUC")
     turned = Reading(attack="a", unit="AUC", forget=1 - other.forget, rest=1 - other.rest)
     assert one.paired_variance(turned) == pytest.approx(one.paired_variance(other))
 

@@ -375,22 +375,26 @@ def test_a_reference_is_a_model_of_its_own(same, tmp_path):
 @pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04 broken"])
 def test_what_is_no_file_of_outputs_is_refused(content, tmp_path):
     (tmp_path / "before.npz").write_bytes(content)
-    with pytest.raises(UsageError, match="cannot be read as outputs: it is no .npz file") as found:
+    with pytest.raises(DataError, match="cannot be read as outputs: it is no .npz file") as found:
         unspan.audit_outputs(tmp_path / "before.npz", tmp_path / "before.npz", classes=[0])
     assert "pickle" not in str(found.value) and ".." not in str(found.value)
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("", "cannot be read as outputs"), ("none.npz", "none.npz does not exist")]
+    ("name", "kind", "said"),
+    [
+        ("", DataError, "cannot be read as outputs"),
+        ("none.npz", UsageError, "none.npz does not exist"),
+    ],
 )
-def test_a_folder_and_a_file_that_is_not_there_are_named(name, said, tmp_path):
-    with pytest.raises(UsageError, match=said):
+def test_a_folder_and_a_file_that_is_not_there_are_named(name, kind, said, tmp_path):
+    with pytest.raises(kind, match=said):
         unspan.audit_outputs(tmp_path / name, tmp_path / name, classes=[0])
 
 
 def test_arrays_of_python_objects_are_not_read(tmp_path):
     np.savez(tmp_path / "x.npz", fit_labels=np.array([{}, {}], dtype=object))
-    with pytest.raises(UsageError, match="cannot be read as outputs"):
+    with pytest.raises(DataError, match="cannot be read as outputs"):
         unspan.audit_outputs(tmp_path / "x.npz", tmp_path / "x.npz", classes=[0])
 
 

@@ -196,13 +196,13 @@ def test_a_plain_no_stands_only_where_nothing_is_read(record, unit, guessing, lo
     )
     cell = who.answer(one, strong(record))
     assert cell.text == shown
-    assert cell.mark == ("yes" if shown == "no" else "open")
+    assert cell.mark == ("yes" if shown == "no" else "part")
 
 
 def test_a_trace_is_said_in_the_answer_itself(record):
     one = replace(record.accesses[2], answer=Obtainable.NO, low=0.0, high=0.1, trace=True)
     cell = who.answer(one, strong(record))
-    assert (cell.text, cell.mark) == ("no, but the erasure shows", "open")
+    assert (cell.text, cell.mark) == ("no, but the erasure shows", "part")
 
 
 def test_what_the_file_holds_is_in_the_lead_and_in_every_quotation(record):
@@ -235,7 +235,7 @@ def test_the_aim_is_said_with_whether_it_is_met_and_the_trace(record):
     rows = [replace(one, trace=one.access is Access.FEATURES) for one in hidden.accesses]
     traced = replace(hidden, accesses=rows)
     assert first.aim(traced).endswith(
-        "met, with a trace for whoever trains on the model’s internal features."
+        "met. Whoever trains on the model’s internal features can see that something was erased."
     )
     like = replace(traced, method=replace(traced.method, target=Target.LIKE_RETRAINED))
     assert first.aim(like).endswith("not met.")

@@ -429,7 +429,8 @@ STRINGS = [f"{one}{end}" for one in ATTACKS for end in ("", " 2", '"', ">")]
 STEER = {  # words that the program chooses, and that steer the report
     *("unit", "verdict", "model", "group", "schema", "kind", "expect", "better", "level"),
     *("state", "topics", "id", "target", "access", "answer", "basis", "strength", "weaknesses"),
-    *("deciding", "undecided", "step", "not_to_say"),
+    *("deciding", "undecided", "step", "not_to_say", "given", "code", "planted", "part"),
+    *("score", "limits", "test"),
 }
 
 

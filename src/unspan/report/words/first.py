@@ -132,7 +132,7 @@ class First(TextEnum):
     HIDDEN = "Hidden in normal use."
     READABLE = "Still readable."
     NONE = "none"
-    TRACED = "met, with a trace for whoever {who}"
+    TRACED = "met. Whoever {who} can see that something was erased"
     ONE_MORE_REFERENCE = "Audit again with 1 more network retrained without the data."
     PARTLY_TESTED = "tested with noise only, not with altered copies"
     MAY_NAMED = "the model’s own answer named {what} in {hits} of {n} test samples of it."
