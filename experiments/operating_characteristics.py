@@ -135,43 +135,49 @@ class Draw:
 
 
 def class_words(
-    found: Attacked, name: str, references: int, size: int | None, draws: int
-) -> Iterator[Verdict]:
-    """The verdict on a subject of a class request, draw by draw."""
-    original, networks = found[UNTOUCHED][0], found[RETRAINED]
-    for seed in range(draws):
-        generator = torch.Generator().manual_seed(seed)
-        order = torch.randperm(len(networks), generator=generator).tolist()
-        subject = networks[order.pop()] if name == RETRAINED else found[name][0]
-        draw = Draw(generator, size)
-        models = [original, subject, *(networks[place] for place in order[:references])]
-        before, after, *never = [[draw.of(one) for one in readings] for readings in models]
-        each = list(zip(*never, strict=True))
-        bound = chance_bound(CLASSES)
-        yield overall(before, after, each, retrained=True, chance=bound).verdict
-
-
-def sample_words(
-    found: dict[str, list[SampleReadings]], name: str, references: int, draws: int
-) -> Iterator[Verdict]:
-    """The verdict on a subject of a sample request, draw by draw."""
+    found: Attacked, references: int, size: int | None, draws: int
+) -> Iterator[dict[str, Verdict]]:
+    """The verdicts on all subjects of a class request, draw by draw."""
     networks = found[RETRAINED]
     for seed in range(draws):
         generator = torch.Generator().manual_seed(seed)
-        order = torch.randperm(len(networks), generator=generator).tolist()
-        subject = networks[order.pop()] if name == RETRAINED else found[name][0]
+        left_out, *order = torch.randperm(len(networks), generator=generator).tolist()
+        subjects = {name: several[0] for name, several in found.items()}
+        subjects[RETRAINED] = networks[left_out]
+        draw = Draw(generator, size)
+        never = [[draw.of(one) for one in networks[place]] for place in order[:references]]
+        each = list(zip(*never, strict=True))
+        drawn = {name: [draw.of(one) for one in own] for name, own in subjects.items()}
+        bound = chance_bound(CLASSES)
+        yield {
+            name: overall(drawn[UNTOUCHED], own, each, retrained=True, chance=bound).verdict
+            for name, own in drawn.items()
+        }
+
+
+def sample_words(
+    found: dict[str, list[SampleReadings]], references: int, draws: int
+) -> Iterator[dict[str, Verdict]]:
+    """The verdicts on all subjects of a sample request, draw by draw."""
+    networks = found[RETRAINED]
+    for seed in range(draws):
+        generator = torch.Generator().manual_seed(seed)
+        left_out, *order = torch.randperm(len(networks), generator=generator).tolist()
         choice = tuple(sorted(order[:references]))
         draw = Draw(generator, None)
-        groups = [found[UNTOUCHED][0], subject, *(networks[place] for place in choice)]
-        before, after, *never = [[draw.of(one) for one in each.group] for each in groups]
-        decision = overall(
-            before, after, list(zip(*never, strict=True)), retrained=True, chance=0.0
-        )
-        rows = decision.attacks
-        if choice in subject.members:
-            told = [[draw.of(one) for one in each] for each in subject.members[choice]]
-            rows = [judge_members(told[0], told[1], told[2:]), *rows]
-        yield together(rows)
+        never = [[draw.of(one) for one in networks[place].group] for place in choice]
+        before = [draw.of(one) for one in found[UNTOUCHED][0].group]
+        words = {}
+        for name, several in found.items():
+            subject = networks[left_out] if name == RETRAINED else several[0]
+            after = [draw.of(one) for one in subject.group]
+            each = list(zip(*never, strict=True))
+            rows = overall(before, after, each, retrained=True, chance=0.0).attacks
+            if choice in subject.members:
+                told = [[draw.of(one) for one in each] for each in subject.members[choice]]
+                rows = [judge_members(told[0], told[1], told[2:]), *rows]
+            words[name] = together(rows)
+        yield words
 
 
 def class_rows(data: str, found: Attacked, draws: int) -> Iterator[Row]:
@@ -179,7 +185,7 @@ def class_rows(data: str, found: Attacked, draws: int) -> Iterator[Row]:
     networks = len(found[RETRAINED])
     for references in sorted({min(one, networks - 1) for one in REFERENCES}):
         for size in SIZES[data]:
-            said = {name: class_words(found, name, references, size, draws) for name in found}
+            said = class_words(found, references, size, draws)
             samples = size or max(len(one.forget) for one in found[UNTOUCHED][0])
             yield _row(data, references, networks, samples, said, draws)
 
@@ -192,7 +198,7 @@ def sample_rows(draws: int) -> Iterator[Row]:
     found = sample_readings(choices)
     samples = len(found[UNTOUCHED][0].group[0].forget)
     for references in REFERENCES:
-        said = {name: sample_words(found, name, references, draws) for name in found}
+        said = sample_words(found, references, draws)
         yield _row("digit-samples", references, len(SEEDS), samples, said, draws)
 
 
@@ -201,14 +207,16 @@ def _row(
     references: int,
     networks: int,
     samples: int,
-    said: dict[str, Iterator[Verdict]],
+    said: Iterator[dict[str, Verdict]],
     draws: int,
 ) -> Row:
-    shares = {}
-    for name, words in said.items():
-        counted = Counter(map(str, words))
-        shares[name] = {word: counted[word] / draws for word in WORDS}
-        print(f"{data}, {references} references, n = {samples}: {name} {dict(counted)}", flush=True)
+    counted: dict[str, Counter[str]] = {}
+    for words in said:
+        for name, word in words.items():
+            counted.setdefault(name, Counter())[str(word)] += 1
+    for name, own in counted.items():
+        print(f"{data}, {references} references, n = {samples}: {name} {dict(own)}", flush=True)
+    shares = {name: {word: own[word] / draws for word in WORDS} for name, own in counted.items()}
     return Row(data, references, networks, samples, draws, shares)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -92,12 +93,12 @@ class Reading:
     detail: dict[str, Any] = field(default_factory=dict)
     identity: AttackId = AttackId(AttackKind.OTHER)
 
-    @property
+    @cached_property
     def value(self) -> float:
         """Accuracy on the forget samples, or AUC of forget against the rest."""
         return float(self.forget.double().mean())
 
-    @property
+    @cached_property
     def false_positives(self) -> float | None:
         """Share of the retained test samples that are taken for a forgotten class."""
         return None if self.alarms is None else float(self.alarms.mean())

@@ -28,8 +28,8 @@ class Cell:
     Attributes:
         text: what it says.
         sub: a second, smaller line.
-        mark: `yes`, `no`, `part`, `open`, `forget` or empty: adds colour and a sign to the words, never
-            replaces them.
+        mark: `yes`, `no`, `part`, `open`, `forget` or empty: adds colour and a sign to the words,
+            never replaces them.
         number: it holds a number, which stands to the right.
     """
 
