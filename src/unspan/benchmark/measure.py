@@ -211,10 +211,14 @@ def beside(
 
 
 def _aus(before: Outputs, after: Outputs) -> Score:
-    own = [one.logits for one in (before, after)]
-    right = [scores.argmax(1) == after.labels for scores in own if scores is not None]
-    kept = [float(one[~after.forget].double().mean()) for one in right]
-    return aus(*kept, float(right[-1][after.forget].double().mean()))
+    asked, kept = after.forget, ~after.forget
+    return aus(_named(before, kept), _named(after, kept), _named(after, asked))
+
+
+def _named(one: Outputs, rows: Tensor) -> float:
+    """Share of the rows that the model names."""
+    assert one.logits is not None
+    return float((one.logits.argmax(1) == one.labels)[rows].double().mean())
 
 
 def embedded(one: Outputs, seed: int, most: int = 800) -> list[list[float]]:
