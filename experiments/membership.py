@@ -8,7 +8,8 @@ with its default a and with one chosen on another network; LiRA offline; LiRA on
 network saw the unseen samples, and where swapped networks did.
 
 Challenge: the score of the 2023 unlearning challenge with N networks a side, for retrained networks
-of other seeds (what perfect unlearning gets), fine-tuned ones and untouched ones.
+of other seeds (what perfect unlearning gets), fine-tuned ones and untouched ones. Beside it KLoM,
+the divergence of their margins, and what networks of one kind would get by chance.
 
     python experiments/membership.py
 """
@@ -28,6 +29,7 @@ from torch import Tensor, nn
 
 from unspan.auditing.single_samples import sample_attack
 from unspan.metrics.challenge import challenge_score, forgetting_quality
+from unspan.metrics.klom import klom
 from unspan.metrics.lira import lira_ratios, lira_scores, log_probability, scaled_logits
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.rmia import rmia_leave_one_out
@@ -203,9 +205,21 @@ def challenge(digits: Digits, nets: dict[str, list[nn.Module]]) -> list[dict[str
                 "retain ratio": kept[0] / kept[1],
                 "test ratio": tested[0] / tested[1],
                 "score": challenge_score(quality.value, kept, tested),
+                **divergence(*sure),
             }
         )
     return rows
+
+
+def divergence(sure: Tensor, truth: Tensor) -> dict[str, float]:
+    """KLoM of the margins `[N, n]` of two kinds of networks, and of two kinds that are one."""
+    found = klom(sure, truth)
+    return {
+        "KLoM": found.mean,
+        "KLoM, 95 %": found.tail,
+        "KLoM of equal networks": found.null_mean,
+        "KLoM of equal networks, 95 %": found.null_tail,
+    }
 
 
 def table(rows: Sequence[dict[str, object]]) -> str:

@@ -17,6 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 Mutant = tuple[str, str, str, str, str]
 BAKE = "tests/unit/methods/test_bake.py"
+CMF = "tests/unit/methods/test_cmf.py"
+DAMP = "tests/unit/methods/test_damp.py"
 RESAMPLE = "tests/unit/methods/test_resample.py"
 TRAINING = "tests/unit/training/test_training.py"
 RESAMPLER = "tests/unit/erasers/test_resampler.py"
@@ -502,6 +504,118 @@ MUTANTS: list[Mutant] = [
         'return "yes"',
         "tests/unit/report/test_first_screen.py",
         "test_green_needs_every_answer_no_and_evidence_that_is_not_weak",
+    ),
+    (
+        "methods/damp.py",
+        "left = taps - alpha * (taps @ basis) @ basis.mT",
+        "left = taps - 0.9 * alpha * (taps @ basis) @ basis.mT",
+        DAMP,
+        "test_at_full_strength_retained_means_are_read_as_before_and_the_direction_not_at_all",
+    ),
+    (
+        "methods/damp.py",
+        "residual = forget - forget @ inside",
+        "residual = forget",
+        DAMP,
+        "test_what_retained_classes_share_does_not_move_the_direction",
+    ),
+    (
+        "methods/damp.py",
+        "clear = share >= SMALLEST",
+        "clear = share >= 0",
+        DAMP,
+        "test_a_stage_whose_channels_are_spanned_is_left_alone_with_a_warning",
+    ),
+    (
+        "methods/damp.py",
+        "return min(1.0, max(0.0, 2 * accuracy - 1))",
+        "return accuracy",
+        DAMP,
+        "test_a_probe_that_only_guesses_edits_nothing",
+    ),
+    (
+        "methods/damp.py",
+        "fit_logistic(inputs[~held], forget[~held])",
+        "fit_logistic(inputs, forget)",
+        DAMP,
+        "test_the_probe_is_judged_on_samples_that_it_was_not_fitted_on",
+    ),
+    (
+        "methods/baking/layers.py",
+        "return x if x.ndim == 2 else x.flatten(1, -2).mean(1)",
+        "return x if x.ndim == 2 else x.flatten(2).mean(2)",
+        DAMP,
+        "test_inputs_are_averaged_over_all_but_samples_and_channels",
+    ),
+    (
+        "methods/cmf.py",
+        "mean = sums.sum(0) / counts.sum()",
+        "mean = (sums / counts[:, None]).mean(0)",
+        CMF,
+        "test_the_mean_is_over_samples_not_over_classes",
+    ),
+    (
+        "methods/cmf.py",
+        "parameters=encoder",
+        "parameters=None",
+        CMF,
+        "test_the_head_stands_still_within_an_epoch_and_is_no_parameter",
+    ),
+    (
+        "methods/cmf.py",
+        "if epoch > 1:",
+        "if False:",
+        CMF,
+        "test_the_head_stands_still_within_an_epoch_and_is_no_parameter",
+    ),
+    (
+        "erasers/centring.py",
+        "normalize(normalize(z, dim=-1) - self.mean, dim=-1)",
+        "normalize(z - self.mean, dim=-1)",
+        CMF,
+        "test_the_length_of_a_feature_does_not_count",
+    ),
+    (
+        "metrics/rus.py",
+        "1 - forget if kind",
+        "forget if kind",
+        "tests/unit/metrics/test_rus.py",
+        "test_the_original_scores_nothing_and_a_retrained_model_one_against_itself",
+    ),
+    (
+        "metrics/rus.py",
+        "        - diagonal\n",
+        "",
+        "tests/unit/metrics/test_rus.py",
+        "test_independent_features_are_near_zero_also_where_there_are_few_rows",
+    ),
+    (
+        "metrics/nearest_rank.py",
+        "found[:, 0] == asked, found[:, place]",
+        "found[:, 0] == asked, found[:, 0]",
+        "tests/unit/metrics/test_nearest_rank.py",
+        "test_samples_like_the_others_rank_at_a_half",
+    ),
+    (
+        "metrics/klom.py",
+        ".clamp(0, BINS - 1)",
+        ".remainder(BINS)",
+        "tests/unit/metrics/test_klom.py",
+        "test_networks_that_share_no_margin_get_the_largest_divergence_also_at_the_clip",
+    ),
+    (
+        "metrics/unlearning.py",
+        "/ (1 + forget)",
+        "/ 1",
+        "tests/unit/metrics/test_unlearning_scores.py",
+        "test_aus_recomputes_the_printed_table_and_refuses_percent",
+    ),
+    (
+        "metrics/class_means.py",
+        "means[there] - means[there].mean(0)",
+        "means[there]",
+        "tests/unit/metrics/test_class_means.py",
+        "test_a_collapsed_simplex_is_named_by_its_means_and_its_head_points_at_them",
     ),
 ]
 

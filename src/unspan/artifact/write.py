@@ -163,7 +163,7 @@ def save(
     """
     deletion.check()
     check_target(path, overwrite=overwrite)
-    if deletion.eraser is not None:
+    if deletion.eraser is not None and deletion.receipt["form"] != "trained":
         check_identifying(
             deletion.receipt["request"]["distinct_samples"],
             deletion.receipt["method"]["fit"].get("rank"),

@@ -15,6 +15,7 @@ from unspan.metrics.casts import cast_scores, null_ratio
 from unspan.metrics.guardedness import guardedness
 from unspan.metrics.identity import ScoreKind
 from unspan.metrics.leakage import direction_leakage, head_leakage, subspace_leakage
+from unspan.metrics.nearest_rank import nearest_rank
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.score import Score
 from unspan.metrics.signature import reference_signature
@@ -43,6 +44,12 @@ def representation(
     inside, *others = guardedness(fit, test["after"])
     rows.append(row(REPRESENTATION, "after", inside, ScoreKind.GUARDEDNESS_FIT))
     return rows + [row(REPRESENTATION, "after", score) for score in others]
+
+
+def ranks(fit: Mapping[str, Outputs], seed: int) -> list[ScoreRow]:
+    """How near forgotten training samples lie to retained ones, for every model."""
+    split = "train forget"
+    return [row(REPRESENTATION, name, nearest_rank(one, split, seed)) for name, one in fit.items()]
 
 
 def against_reference(

@@ -11,13 +11,14 @@ from torch import Tensor
 from unspan.audit_record.vocabulary import ScoreGroup
 from unspan.auditing.scores import Row, described, row
 from unspan.errors import UsageError
-from unspan.metrics.identity import ScoreKind
+from unspan.metrics.identity import AttackKind, ScoreKind
 from unspan.metrics.member_rate import member_rate
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.retention import NAME as KR
 from unspan.metrics.retention import published_probe, recovery_rate
+from unspan.metrics.rus import rus
 from unspan.metrics.score import Reading, Score, share_interval
-from unspan.metrics.unlearning import avg_gap, nomus, zrf
+from unspan.metrics.unlearning import aus, avg_gap, nomus, zrf
 
 
 def retention(name: str, fit: Outputs, test: Outputs, seed: int) -> tuple[list[Row], Reading]:
@@ -170,6 +171,42 @@ def nomus_rows(test: Mapping[str, Outputs], unseen: Tensor, rows: Sequence[Row])
                 )
             )
     return found
+
+
+def aus_rows(before: Outputs, after: Outputs) -> list[Row]:
+    """AUS of the erased model on test samples; none without answers, or without both kinds."""
+    if (
+        after.logits is None
+        or before.logits is None
+        or not 0 < int(after.forget.sum()) < len(after)
+    ):
+        return []
+    kept = ~after.forget
+    score = aus(
+        _right(before.rows(kept)), _right(after.rows(kept)), _right(after.rows(after.forget))
+    )
+    return [row(ScoreGroup.PUBLISHED, "after", replace(score, split="test", n=len(after)))]
+
+
+def rus_rows(
+    test: Mapping[str, Outputs], retrained: Sequence[str], readings: Sequence[Reading]
+) -> list[Row]:
+    """RUS of the erased model, where a converged probe read it; the rows name what that read.
+
+    Args:
+        test: outputs on test data by model.
+        retrained: names of retrained models; the first is compared with.
+        readings: of the attacks on the erased model.
+    """
+    probes = [one for one in readings if one.identity.kind is AttackKind.LINEAR]
+    if not probes:
+        return []
+    read, after = probes[0].value, test["after"]
+    rows = [row(ScoreGroup.PUBLISHED, "after", rus(after, test["before"], "original", read))]
+    if retrained and len(test[retrained[0]]) == len(after):
+        score = rus(after, test[retrained[0]], "retrained", read)
+        rows.append(row(ScoreGroup.PUBLISHED, "after", score))
+    return rows
 
 
 def run_time(receipt: Mapping[str, Any]) -> list[Row]:

@@ -39,7 +39,7 @@ def other_scores(case: Case, readings: dict[str, list[Reading]]) -> list[ScoreRo
     return [
         *_of_outputs(case),
         *scores.relearning(readings),
-        *_of_features(case),
+        *_of_features(case, readings),
         *([] if case.models is None else _of_models(case, case.models)),
     ]
 
@@ -56,6 +56,7 @@ def _of_outputs(case: Case) -> list[ScoreRow]:
         rows += scores.membership(name, fit, test, unseen, case.run.seed)
         if case.by_class and bool((fit.labels >= 0).all()):
             rows += _retention(case, name, rows)
+            rows += [] if original is None else published.aus_rows(original, test)
     if bool((case.unseen & ~case.test["before"].forget).any()):
         rows += _table_five(case, rows)
     record = None if case.models is None else record_of(case.models.after.model)
@@ -90,9 +91,12 @@ def _table_five(case: Case, before_it: list[ScoreRow]) -> list[ScoreRow]:
     return rows + published.nomus_rows(test, case.unseen, [*before_it, *rows])
 
 
-def _of_features(case: Case) -> list[ScoreRow]:
+def _of_features(case: Case, readings: dict[str, list[Reading]]) -> list[ScoreRow]:
     """How far features moved, and whether answers part from those of the references."""
     rows = feature_scores.representation(case.fit["after"], case.test, _networks(case))
+    compared = {name: case.fit[name] for name in ("before", "after", *_networks(case))}
+    rows += feature_scores.ranks(compared, case.run.seed)
+    rows += published.rus_rows(case.test, _retrained(case), readings["after"])
     if _retrained(case):
         rows += feature_scores.against_reference(case.fit, case.test, _retrained(case))
     return rows

@@ -114,7 +114,7 @@ def _eraser(model: nn.Module, record: Record, *, directions_known: bool) -> list
         directions_known: the private folder holds the directions, and its own check holds.
     """
     eraser = record.eraser
-    if record.placement == "trained" or (eraser is None and directions_known):
+    if record.form == "trained" or (eraser is None and directions_known):
         return []
     if isinstance(eraser, Gate):
         return _gate(model, record, eraser)

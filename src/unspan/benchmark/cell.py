@@ -208,10 +208,11 @@ class Bench:
         head = subject(
             "model", ready.original, next(iter(batches(splits.forget, run))).inputs
         ).feature_layer.head
+        values = measured(
+            fit, test, by_class=bool(splits.classes), share=ready.shares[place], seed=cell.seed
+        )
         return {
-            "values": measured(
-                fit, test, by_class=bool(splits.classes), share=ready.shares[place], seed=cell.seed
-            ),
+            "values": values,
             "beside": beside(
                 ready.tested[place],
                 test,
@@ -219,6 +220,7 @@ class Bench:
                 model,
                 head,
                 ready.random if place == len(ready.steps) - 1 else [],
+                values["probe"]["value"] if splits.classes else None,
             ),
         }
 

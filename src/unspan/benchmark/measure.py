@@ -19,12 +19,14 @@ from unspan.metrics.linear import linear_probe
 from unspan.metrics.member_rate import member_rate
 from unspan.metrics.membership import loss_attack, losses, published_loss_attack
 from unspan.metrics.mlp import mlp_probe
+from unspan.metrics.nearest_rank import nearest_rank
 from unspan.metrics.neighbours import nearest
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.retention import harmonic_mean, published_probe
+from unspan.metrics.rus import rus
 from unspan.metrics.score import Reading, Score, share_interval
 from unspan.metrics.similarity import class_cosine, weight_change
-from unspan.metrics.unlearning import nomus, zrf
+from unspan.metrics.unlearning import aus, nomus, zrf
 from unspan.run import Run
 
 Values = dict[str, dict[str, Any]]
@@ -92,6 +94,7 @@ def measured(fit: Outputs, test: Outputs, *, by_class: bool, share: float, seed:
     values["MIA"] = _score(
         published_loss_attack(known, other, "forget", seed=seed, splits=5 if by_class else 10)
     )
+    values["nearest rank"] = _number(nearest_rank(fit, "forget", seed))
     values["MIA (balanced)"] = _score(loss_attack(known, other, "forget", seed=seed)[0])
     narrow = [
         replace(part, features=part.features[:, :0]) for part in (fit, test)
@@ -156,6 +159,7 @@ def beside(
     model: nn.Module,
     head: str | None,
     random: Sequence[Tensor],
+    probe: float | None = None,
 ) -> dict[str, Any]:
     """What figures draw: cosines between classes of both models, changes of the weights, ZRF.
 
@@ -167,8 +171,14 @@ def beside(
         head: module path of the head.
         random: class scores `[n, C]` of untrained networks on the forget test rows; empty leaves
             ZRF out.
+        probe: percent of the forget test rows that a converged probe reads in the model; None
+            leaves RUS out, which says nothing without it.
     """
     found: dict[str, Any] = {}
+    if probe is not None:
+        found["RUS"] = _number(rus(after, before, "original", probe / 100))
+    if 0 < int(after.forget.sum()) < len(after):
+        found["AUS"] = _number(_aus(before, after))
     classes = before.classes()
     if before.features.shape == after.features.shape:
         found["cosines"] = {
@@ -194,16 +204,21 @@ def beside(
     try:
         if random and after.logits is not None:
             one = zrf(after.logits[rows], random, "test forget")
-            found[one.name] = {
-                "value": one.value,
-                "low": one.low,
-                "high": one.high,
-                "n": one.n,
-                "unit": "1",
-            }
+            found[one.name] = _number(one) | {"unit": "1"}
     except UsageError:
         pass
     return found
+
+
+def _aus(before: Outputs, after: Outputs) -> Score:
+    asked, kept = after.forget, ~after.forget
+    return aus(_named(before, kept), _named(after, kept), _named(after, asked))
+
+
+def _named(one: Outputs, rows: Tensor) -> float:
+    """Share of the rows that the model names."""
+    assert one.logits is not None
+    return float((one.logits.argmax(1) == one.labels)[rows].double().mean())
 
 
 def embedded(one: Outputs, seed: int, most: int = 800) -> list[list[float]]:
@@ -251,6 +266,11 @@ def _score(one: Score) -> dict[str, Any]:
         "high": None if one.high is None else 100 * one.high,
         "n": one.n,
     }
+
+
+def _number(one: Score) -> dict[str, Any]:
+    """A plain number, not in percent."""
+    return {"value": one.value, "low": one.low, "high": one.high, "n": one.n}
 
 
 def _plain(value: float | None) -> dict[str, Any]:

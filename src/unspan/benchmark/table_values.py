@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any
 
 REFERENCES = ("original", "retrain")  # never best or second best
+_BESIDE = ("ZRF", "ZRF (legacy)", "AUS", "RUS")  # of two models, beside the values of one
 
 
 class Fold(Enum):
@@ -181,7 +182,7 @@ def _value(
     at = result["steps"][step]
     if key == "seconds":
         return float(at["seconds"])
-    if key in ("ZRF", "ZRF (legacy)"):
+    if key in _BESIDE:
         return at["beside"].get(key, {}).get("value")
     values = at["values"]
     if key == "Avg Gap":

@@ -66,6 +66,8 @@ SITUATIONS = (
             "fisher",
             "svd",
             "dlfd",
+            "damp",
+            "cmf",
         ),
     ),
 )

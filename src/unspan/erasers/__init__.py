@@ -1,9 +1,11 @@
 """Erasers: maps on penultimate features, and the mathematics they are made with.
 
 Affine erasers (`Projection`, `LinearMap`) fold into weights. Gated ones (`Resampler`,
-`LogitMarginEraser`) decide for every sample by itself. A `Chain` applies several in order.
+`LogitMarginEraser`) decide for every sample by itself. `UnitCentring` belongs to a head of class
+means. A `Chain` applies several in order.
 """
 
+from unspan.erasers.centring import UnitCentring
 from unspan.erasers.composition import (
     Affine,
     Chain,
@@ -32,6 +34,7 @@ __all__ = [
     "LogitMarginEraser",
     "Projection",
     "Resampler",
+    "UnitCentring",
     "affine_scores",
     "compose",
     "from_buffers",

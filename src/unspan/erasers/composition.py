@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unspan.erasers import linalg
+from unspan.erasers.centring import UnitCentring
 from unspan.erasers.feature_map import Layout
 from unspan.erasers.gated import LogitMarginEraser
 from unspan.erasers.linear import LinearMap, Projection
@@ -22,12 +23,13 @@ class Chain(nn.Sequential):
 
 
 Affine = Projection | LinearMap
-Eraser = Projection | LinearMap | Resampler | LogitMarginEraser | Chain
+Eraser = Projection | LinearMap | Resampler | LogitMarginEraser | UnitCentring | Chain
 _KINDS = {
     "projection": Projection,
     "map": LinearMap,
     "resampler": Resampler,
     "logit-margin": LogitMarginEraser,
+    "centring": UnitCentring,
 }
 _TRIES = 32  # perturbed copies that `is_mapped` asks
 _LAST_DIGITS = 8  # size of the perturbation, in units of the last digit

@@ -220,6 +220,12 @@ def _without_eraser(
     record = record_of(inner)
     if record is None:
         return None, None
+    if record.form == "trained" and record.placement == "hook":
+        name = record.receipt["method"]["name"]
+        raise UsageError(
+            f"This model has the head of method {name}, which takes no further request. Give both"
+            " requests together and start from the original."
+        )
     if record.placement == "hook":
         detach(inner, record.feature_layer)
         return record, record.eraser

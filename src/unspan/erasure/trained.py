@@ -26,7 +26,8 @@ from unspan.erasure.checks import (
 from unspan.erasure.locating import notices_of
 from unspan.erasure.opening import Opened
 from unspan.errors import InconclusiveError, UsageError
-from unspan.extraction import FeatureLayer, find_feature_layer, head_parameters
+from unspan.extraction import FeatureLayer, attach, find_feature_layer, head_parameters
+from unspan.extraction.feature_layer import at_head_input
 from unspan.extraction.stream import ModelFeatures, Seen, example, seen_by_all
 from unspan.methods import Outcome, TrainedMethod
 from unspan.models import check_usable
@@ -87,11 +88,15 @@ def train_weights(opened: Opened, method: TrainedMethod) -> Change:
             f"the run went on after epoch {context.checkpoint.resumed} of one that was stopped; its"
             " seconds are those since then"
         )
+    layer = read.feature_layer
+    if outcome.head_input is not None:
+        layer = at_head_input(layer)
+        attach(opened.copy_module, layer, outcome.head_input)
     return Change(
-        feature_layer=read.feature_layer,
-        eraser=None,
+        feature_layer=layer,
+        eraser=outcome.head_input,
         figures=_figures(outcome, context, read),
-        placement="trained",
+        placement="trained" if outcome.head_input is None else "hook",
         form="trained",
         seen=read.seen,
         warnings=(*notices, *outcome.warnings),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from unspan.erasers import Layout
@@ -60,3 +60,9 @@ class FeatureLayer:
     def to_dict(self) -> dict[str, Any]:
         """JSON form, stored in receipts."""
         return asdict(self)
+
+
+def at_head_input(layer: FeatureLayer) -> FeatureLayer:
+    """The same feature layer with the input of its head as the site."""
+    assert layer.head is not None
+    return replace(layer, site=layer.head, before=True, layout="last", affine=False)

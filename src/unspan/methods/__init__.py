@@ -21,6 +21,8 @@ from unspan.methods.base import (
 from unspan.methods.boundary import Boundary
 from unspan.methods.builtin import METHODS
 from unspan.methods.cf_k import CFk
+from unspan.methods.cmf import CMF
+from unspan.methods.damp import DAMP
 from unspan.methods.dlfd import DLFD
 from unspan.methods.esc import ESC
 from unspan.methods.esc_t import ESCT
@@ -41,6 +43,8 @@ from unspan.methods.settings import configured, listed
 from unspan.methods.svd import SVD
 
 __all__ = [
+    "CMF",
+    "DAMP",
     "DLFD",
     "ESC",
     "ESCT",

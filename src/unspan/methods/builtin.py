@@ -7,6 +7,8 @@ from unspan.methods.bake import Bake
 from unspan.methods.base import Method
 from unspan.methods.boundary import Boundary
 from unspan.methods.cf_k import CFk
+from unspan.methods.cmf import CMF
+from unspan.methods.damp import DAMP
 from unspan.methods.dlfd import DLFD
 from unspan.methods.esc import ESC
 from unspan.methods.esc_t import ESCT
@@ -44,5 +46,7 @@ METHODS: tuple[type[Method], ...] = (
     BadTeaching,
     SVD,
     DLFD,
+    DAMP,
+    CMF,
     Bake,
 )

@@ -15,6 +15,7 @@ itertools.cycle), and `ceiling` limits the ascent (None there).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -58,6 +59,11 @@ class NegGradPlus(TrainedMethod):
 
     def unlearn(self, context: TrainingContext) -> Outcome:
         """Train on both losses."""
+        history = train(context, self.training, self.plan(context), name="neggrad-plus")
+        return Outcome(history=history)
+
+    def plan(self, context: TrainingContext) -> Callable[[int], list[Pass]]:
+        """The passes of an epoch."""
         forget = context.samples("forget")
 
         def plan(epoch: int) -> list[Pass]:
@@ -75,5 +81,4 @@ class NegGradPlus(TrainedMethod):
 
             return [retained(context, self.training, epoch, loss)]
 
-        history = train(context, self.training, plan, name="neggrad-plus")
-        return Outcome(history=history)
+        return plan

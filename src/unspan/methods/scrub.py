@@ -19,6 +19,7 @@ release's list of errors is one longer than its checkpoints.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -88,7 +89,6 @@ class Scrub(TrainedMethod):
 
     def unlearn(self, context: TrainingContext) -> Outcome:
         """Alternate both passes."""
-        teacher = copy.deepcopy(context.model).eval().requires_grad_(False)
         states: list[dict[str, Tensor]] = []
 
         def remember(epoch: int, row: dict[str, Any]) -> bool:
@@ -99,13 +99,18 @@ class Scrub(TrainedMethod):
         history = train(
             context,
             self.training,
-            partial(self._passes, context, teacher),
+            self.plan(context),
             after_epoch=remember,
             name=self.name,
             resumable=not self.rewind,
         )
         report = _rewound(context, states, history) if states else {}
         return Outcome(report, history=history)
+
+    def plan(self, context: TrainingContext) -> Callable[[int], list[Pass]]:
+        """The passes of an epoch; the model as it is now is the teacher."""
+        teacher = copy.deepcopy(context.model).eval().requires_grad_(False)
+        return partial(self._passes, context, teacher)
 
     def _passes(self, context: TrainingContext, teacher: nn.Module, epoch: int) -> list[Pass]:
         """Away from the teacher on the forget data in the first epochs, then near on the rest."""

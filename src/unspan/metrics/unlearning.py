@@ -1,4 +1,4 @@
-"""Scores of unlearning papers: ZRF, average gap to retraining, and NoMUS."""
+"""Scores of unlearning papers: ZRF, average gap to retraining, AUS and NoMUS."""
 
 from __future__ import annotations
 
@@ -94,6 +94,35 @@ def avg_gap(method: Mapping[str, float], retrain: Mapping[str, float]) -> Score:
         better="lower",
         n=len(gaps),
         detail={"gaps": gaps},
+    )
+
+
+def aus(retain_before: float, retain: float, forget: float) -> Score:
+    """Adaptive unlearning score, `(1 - (Acc_r,original - Acc_r)) / (1 + Acc_f)`; higher is better.
+
+    1 for a model that names no forgotten sample and every retained one that the original named;
+    above 1 where it names more of these. It sees answers only.
+    Source: as used for POUR, CVPR 2026, arXiv 2511.19339.
+
+    Args:
+        retain_before: accuracy of the original on retained samples, as a share.
+        retain: the same of the audited model.
+        forget: accuracy of the audited model on forgotten samples.
+
+    Raises:
+        UsageError: a share outside [0, 1].
+
+    >>> round(aus(0.9447, 0.8671, 0.1537).value, 2)
+    0.8
+    """
+    if not all(0 <= one <= 1 for one in (retain_before, retain, forget)):
+        raise UsageError(f"AUS takes shares in [0, 1]; got {retain_before}, {retain} and {forget}.")
+    return Score(
+        name="AUS",
+        value=(1 - (retain_before - retain)) / (1 + forget),
+        unit="1",
+        better="higher",
+        detail={"retain_before": retain_before, "retain": retain, "forget": forget},
     )
 
 

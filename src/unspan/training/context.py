@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from unspan.data.inputs import place
+from unspan.erasers import Eraser
 from unspan.errors import DataError, UsageError
 from unspan.extraction import FeatureLayer, eval_mode, forward, input_like, logits_of
 from unspan.run import Run
@@ -33,6 +34,7 @@ class Outcome:
         history: a row for each epoch, as `train` returns it; empty where there are no epochs.
         forget_used: forget samples that decide the weights; None means all that were given.
         retained_used: the same of retained samples.
+        head_input: map that the head's input goes through from now on; None leaves it as it is.
     """
 
     report: dict[str, Any] = field(default_factory=dict)
@@ -40,6 +42,7 @@ class Outcome:
     history: Sequence[dict[str, Any]] = ()
     forget_used: int | None = None
     retained_used: int | None = None
+    head_input: Eraser | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -378,6 +378,13 @@ def test_columns_of_table_five_against_a_retrained_model(model, request_, tmp_pa
         rows_of(found, "published", "run time")["after"]["value"]
         == done.receipt["seconds"]["total"]
     )
+    for kind in ("original", "retrained"):
+        row = rows_of(found, "published", f"RUS against the {kind}")["after"]
+        assert 0 <= row["value"] <= 1 and "converged probe reads" in row["note"]
+    assert 0 < rows_of(found, "published", "AUS")["after"]["value"] < 1.1
+    ranks = rows_of(found, "representation", "rank of the nearest")
+    assert ranks.keys() == {"before", "after", "reference 1", "reference 2"}
+    assert all(row["better"] == "reference" for row in ranks.values())
 
 
 def test_membership_needs_samples_that_were_never_trained_on(model, digits, tmp_path):

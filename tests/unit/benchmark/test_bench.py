@@ -295,6 +295,22 @@ def test_a_cell_that_fails_does_not_end_the_run(tmp_path):
     assert len(told) == 5
 
 
+def test_scores_of_two_models_stand_beside_the_probe(ran):
+    spec, store, _ = ran
+    steps = [store.read("cell", row.cells[0].id)["steps"][-1] for row in spec.rows]
+    own = steps[0]["beside"]  # the original, against itself
+    assert own["RUS"]["value"] == pytest.approx(0, abs=1e-6)
+    assert own["AUS"]["value"] == pytest.approx(1 / (1 + steps[0]["values"]["D_ft"]["value"] / 100))
+    for one in steps:
+        assert 0 <= one["values"]["nearest rank"]["value"] <= 1
+        assert one["values"]["probe"]["value"] is not None and "RUS" in one["beside"]
+    keys = [column.key for column in CLASS]
+    assert keys.index("RUS") == keys.index("probe") + 1
+    table = TABLES["methods"]("own", "t", filled(store, store.read("spec", "small.paper")))[0]
+    values = [line.numbers["RUS"].mean for line in table.lines]
+    assert min(values) == pytest.approx(0, abs=1e-6) < max(values) <= 1
+
+
 def test_the_estimate_knows_what_ran(ran):
     spec, store, _ = ran
     assert {where for _, _, where, _ in estimate(spec, store)} == {"done"}

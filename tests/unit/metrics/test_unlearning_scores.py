@@ -11,7 +11,7 @@ from released import released
 from scipy.spatial.distance import jensenshannon
 
 from unspan.errors import UsageError
-from unspan.metrics.unlearning import avg_gap, js_bits, nomus, zrf
+from unspan.metrics.unlearning import aus, avg_gap, js_bits, nomus, zrf
 
 released_zrf = released("zrf").released_zrf
 COLUMNS = ("D_f", "D_r", "D_t", "MIA")
@@ -146,3 +146,18 @@ def test_underflow_is_said_not_returned_and_one_network_is_not_enough():
     assert 0 <= zrf(logits * 1e4, random, "f").value <= 1
     with pytest.raises(UsageError, match="at least 3"):
         zrf(logits, random[:1], "f")
+
+
+def test_aus_recomputes_the_printed_table_and_refuses_percent():
+    printed = {  # retain and forget accuracy of a method, and its AUS; the original keeps 94.47
+        (94.47, 95.03): 0.51,
+        (94.68, 0.0): 1.00,
+        (86.71, 15.37): 0.80,
+        (85.30, 12.33): 0.81,
+        (88.73, 2.43): 0.92,
+        (94.97, 0.0): 1.01,
+    }
+    for (retain, forget), value in printed.items():
+        assert aus(0.9447, retain / 100, forget / 100).value == pytest.approx(value, abs=0.0051)
+    with pytest.raises(UsageError, match="shares"):
+        aus(94.47, 94.0, 0.0)

@@ -48,12 +48,12 @@ def pooled_inputs(model: nn.Module, names: list[str]) -> Iterator[dict[str, Tens
     """
     seen: dict[str, Tensor] = {}
 
-    def keep(name: str, x: Tensor) -> None:
-        seen[name] = _pooled(x.float())
+    def keep(name: str, module: nn.Module, x: Tensor) -> None:
+        seen[name] = _pooled(module, x.float())
 
     handles = [
         model.get_submodule(name).register_forward_pre_hook(
-            lambda _module, args, name=name: keep(name, args[0])
+            lambda module, args, name=name: keep(name, module, args[0])
         )
         for name in names
     ]
@@ -64,8 +64,10 @@ def pooled_inputs(model: nn.Module, names: list[str]) -> Iterator[dict[str, Tens
             handle.remove()
 
 
-def _pooled(x: Tensor) -> Tensor:
-    """The mean over positions of a map `[n, d, ...]` or over tokens `[n, t, d]`, `[n, d]`."""
-    if x.ndim > 3:
-        return x.mean(tuple(range(2, x.ndim)))
-    return x.mean(1) if x.ndim == 3 else x
+def _pooled(module: nn.Module, x: Tensor) -> Tensor:
+    """The mean `[n, d]` over positions of a convolution's input `[n, d, ...]`, or over tokens of a
+    linear layer's input `[n, ..., d]`.
+    """
+    if isinstance(module, nn.modules.conv._ConvNd):
+        return x.flatten(2).mean(2)
+    return x if x.ndim == 2 else x.flatten(1, -2).mean(1)
