@@ -186,7 +186,7 @@ MUTANTS: list[Mutant] = [
         ".detach() @ keep",
         ".detach()",
         "tests/unit/methods/test_pour_d.py",
-        "test_one_step_is_one_of_descent_on_the_distance_to_projected_features",
+        "test_steps_are_of_descent_on_the_distance_to_projected_features_of_the_original",
     ),
     (
         "methods/pour_d.py",
@@ -200,7 +200,7 @@ MUTANTS: list[Mutant] = [
         "teacher = copy.deepcopy(context.model).eval().requires_grad_(False)",
         "teacher = context.model",
         "tests/unit/methods/test_pour_d.py",
-        "test_the_teacher_is_the_original_throughout",
+        "test_steps_are_of_descent_on_the_distance_to_projected_features_of_the_original",
     ),
     (
         "methods/pour_d.py",
