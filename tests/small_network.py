@@ -4,6 +4,7 @@ import copy
 
 import torch
 from torch import nn
+from torch.utils.data import Dataset
 
 from unspan.extraction import find_feature_layer
 from unspan.run import Run
@@ -46,3 +47,44 @@ def context_of(net, request, needs=("forget", "retain", "holdout"), seed=0):
 def stacked(data):
     """Inputs and labels of a dataset, each as one tensor."""
     return tuple(torch.stack(list(part)) for part in zip(*data, strict=True))
+
+
+class Deep(nn.Module):
+    """8 inputs, three linear layers with a BatchNorm after each of the first two, 4 classes."""
+
+    def __init__(self):
+        super().__init__()
+        draw = torch.get_rng_state()
+        torch.manual_seed(0)
+        self.first = nn.Linear(8, 6)
+        self.before = nn.BatchNorm1d(6)
+        self.second = nn.Linear(6, 5)
+        self.after = nn.BatchNorm1d(5)
+        self.relu = nn.ReLU()
+        self.head = nn.Linear(5, 4)
+        torch.set_rng_state(draw)
+
+    def forward(self, x):
+        z = self.relu(self.before(self.first(x)))
+        return self.head(self.relu(self.after(self.second(z))))
+
+
+def changed_of(net, other):
+    """Names of the weights and buffers that differ between two networks, to the bit."""
+    new = other.state_dict()
+    return {name for name, one in net.state_dict().items() if not torch.equal(one, new[name])}
+
+
+class Forbidden(Dataset):
+    """Data that nobody may read."""
+
+    def __init__(self, n):
+        self.n = n
+
+    def __len__(self):
+        return self.n
+
+    def __getitem__(self, index):
+        raise AssertionError(
+            "this part of the data was read although the method does not declare it"
+        )

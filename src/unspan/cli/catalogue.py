@@ -37,8 +37,8 @@ SITUATIONS = (
     ),
     Situation(
         "Only the samples to forget are left",
-        "All but esc need their labels.",
-        ("esc", "esc-t", "boundary", "lau", "neggrad", "random-labels"),
+        "All but esc and the pour methods need their labels; pour-p is a negative control.",
+        ("esc", "esc-t", "boundary", "lau", "neggrad", "random-labels", "pour-d", "pour-p"),
         default="esc",
     ),
     Situation(
@@ -58,6 +58,7 @@ SITUATIONS = (
         (
             "finetune",
             "cf-k",
+            "eu-k",
             "l1-sparse",
             "neggrad-plus",
             "salun",
@@ -65,6 +66,8 @@ SITUATIONS = (
             "bad-teaching",
             "fisher",
             "svd",
+            "ssd",
+            "lfssd",
             "dlfd",
             "damp",
             "cmf",

@@ -165,6 +165,7 @@ def _context(opened: Opened, method: TrainedMethod, read: ForgetPass) -> Trainin
         classes=classes,
         forgotten=read.request.classes,
         frozen=opened.frozen_norms,
+        labelled=method.labelled,
     )
 
 

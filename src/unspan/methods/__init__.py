@@ -26,13 +26,17 @@ from unspan.methods.damp import DAMP
 from unspan.methods.dlfd import DLFD
 from unspan.methods.esc import ESC
 from unspan.methods.esc_t import ESCT
+from unspan.methods.eu_k import EUk
 from unspan.methods.finetune import Finetune
 from unspan.methods.fisher import Fisher
 from unspan.methods.l1_sparse import L1Sparse
 from unspan.methods.lau import LAU
 from unspan.methods.leace import LEACE
+from unspan.methods.lfssd import LFSSD
 from unspan.methods.neggrad import NegGrad
 from unspan.methods.neggrad_plus import NegGradPlus
+from unspan.methods.pour_d import POURD
+from unspan.methods.pour_p import POURP
 from unspan.methods.random_labels import RandomLabels
 from unspan.methods.registry import by_name, registered
 from unspan.methods.resample import Resample
@@ -40,6 +44,7 @@ from unspan.methods.retrain import Retrain
 from unspan.methods.salun import SalUn
 from unspan.methods.scrub import Scrub
 from unspan.methods.settings import configured, listed
+from unspan.methods.ssd import SSD
 from unspan.methods.svd import SVD
 
 __all__ = [
@@ -51,12 +56,17 @@ __all__ = [
     "LAU",
     "LEACE",
     "METHODS",
+    "SSD",
+    "LFSSD",
+    "POURD",
+    "POURP",
     "SVD",
     "BadTeaching",
     "Bake",
     "Boundary",
     "CFk",
     "Card",
+    "EUk",
     "EraserMethod",
     "Finetune",
     "Fisher",

@@ -239,7 +239,14 @@ class EraserMethod(Method):
 
 
 class TrainedMethod(Method):
-    """A method that changes weights: frozen settings with `unlearn`."""
+    """A method that changes weights: frozen settings with `unlearn`.
+
+    Attributes:
+        labelled: it reads the labels of its samples; one that reads none also takes samples
+            without labels.
+    """
+
+    labelled: ClassVar[bool] = True
 
     @abstractmethod
     def unlearn(self, context: TrainingContext) -> Outcome:

@@ -12,18 +12,23 @@ from unspan.methods.damp import DAMP
 from unspan.methods.dlfd import DLFD
 from unspan.methods.esc import ESC
 from unspan.methods.esc_t import ESCT
+from unspan.methods.eu_k import EUk
 from unspan.methods.finetune import Finetune
 from unspan.methods.fisher import Fisher
 from unspan.methods.l1_sparse import L1Sparse
 from unspan.methods.lau import LAU
 from unspan.methods.leace import LEACE
+from unspan.methods.lfssd import LFSSD
 from unspan.methods.neggrad import NegGrad
 from unspan.methods.neggrad_plus import NegGradPlus
+from unspan.methods.pour_d import POURD
+from unspan.methods.pour_p import POURP
 from unspan.methods.random_labels import RandomLabels
 from unspan.methods.resample import Resample
 from unspan.methods.retrain import Retrain
 from unspan.methods.salun import SalUn
 from unspan.methods.scrub import Scrub
+from unspan.methods.ssd import SSD
 from unspan.methods.svd import SVD
 
 METHODS: tuple[type[Method], ...] = (
@@ -34,6 +39,7 @@ METHODS: tuple[type[Method], ...] = (
     Retrain,
     Finetune,
     CFk,
+    EUk,
     NegGrad,
     NegGradPlus,
     RandomLabels,
@@ -45,6 +51,10 @@ METHODS: tuple[type[Method], ...] = (
     LAU,
     BadTeaching,
     SVD,
+    SSD,
+    LFSSD,
+    POURP,
+    POURD,
     DLFD,
     DAMP,
     CMF,

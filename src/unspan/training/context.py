@@ -58,6 +58,7 @@ class TrainingContext:
         classes: outputs of the model.
         forgotten: class labels of the request, empty when it is of samples.
         frozen: names of the normalisation layers that keep their running statistics.
+        labelled: the method reads labels, so that every sample must have one.
     """
 
     model: nn.Module
@@ -68,6 +69,7 @@ class TrainingContext:
     classes: int
     forgotten: tuple[int, ...] = ()
     frozen: Collection[str] = ()
+    labelled: bool = True
     _read: dict[tuple[str, ...], Samples] = field(default_factory=dict)
 
     def samples(self, *names: str) -> Samples:
@@ -92,6 +94,7 @@ class TrainingContext:
                 [(self.parts[name], name == "forget") for name in names],
                 self.run,
                 what=f"{' and '.join(names)} data",
+                labelled=self.labelled,
             )
             if int(found.y.max()) >= self.classes:
                 raise DataError(

@@ -20,7 +20,7 @@ from unspan.models.frozen_norms import has_statistics, training_mode
 from unspan.training.augment import augmented
 from unspan.training.checkpoint import Checkpoint
 from unspan.training.context import TrainingContext, accuracy_on
-from unspan.training.samples import Minibatch
+from unspan.training.samples import NO_LABEL, Minibatch
 from unspan.training.settings import Training
 
 _MEASURED = 2000  # samples of each kind whose accuracy is followed from epoch to epoch
@@ -129,13 +129,19 @@ def _is_forgotten(settings: Training, row: Mapping[str, Any]) -> bool:
 
 
 def followed(context: TrainingContext) -> dict[str, float | None]:
-    """Accuracy on some forget and retain samples, None for a part that the method does not read."""
+    """Accuracy on some forget and retain samples.
+
+    None for a part that the method does not read, and for one with samples that have no label.
+    """
     found: dict[str, float | None] = {}
     for name in ("forget", "retain"):
         if context.parts.get(name) is None:
             found[f"{name}_accuracy"] = None
             continue
         samples = context.samples(name)
+        if bool((samples.y == NO_LABEL).any()):
+            found[f"{name}_accuracy"] = None
+            continue
         found[f"{name}_accuracy"] = round(
             accuracy_on(
                 context.model, samples, samples.some(_MEASURED, context.stream("followed", name))
@@ -154,7 +160,11 @@ def _optimiser(parameters: Sequence[nn.Parameter], settings: Training) -> torch.
     if settings.optimiser == "adam":
         return torch.optim.Adam(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
     return torch.optim.SGD(
-        parameters, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
+        parameters,
+        lr=settings.lr,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        nesterov=settings.optimiser == "nesterov",
     )
 
 

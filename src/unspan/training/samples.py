@@ -20,6 +20,7 @@ from unspan.errors import DataError
 from unspan.extraction.stream import Seen
 from unspan.run import Run
 
+NO_LABEL = -1  # of a sample without one, where a method reads no labels
 MEMORY = 2 * 2**30  # bytes of inputs that are kept; larger data are read anew in every epoch
 
 
@@ -61,7 +62,7 @@ class Samples:
     (no random augmentation); else read anew whenever they are drawn.
 
     Attributes:
-        y: `[n]` labels.
+        y: `[n]` labels, `NO_LABEL` where there is none.
         forget: `[n]` bool, the rows of the request.
         seen: digests and conversions of what was read.
     """
@@ -73,6 +74,7 @@ class Samples:
         *,
         what: str = "samples",
         limit: int = MEMORY,
+        labelled: bool = True,
     ):
         """Read the parts once.
 
@@ -81,6 +83,7 @@ class Samples:
             run: batch size, workers, progress.
             what: for messages and progress.
             limit: most bytes of inputs in memory.
+            labelled: every sample must have a label; else those without one have `NO_LABEL`.
 
         Raises:
             DataError: no sample, a sample without a label, or data that cannot be read twice.
@@ -99,14 +102,17 @@ class Samples:
         done = size = 0
         for data, _ in parts:
             for batch in batches(data, self._run, shard=False):
-                if batch.labels is None:
+                found = batch.labels
+                if found is None and not labelled:
+                    found = torch.full((len(batch),), NO_LABEL)
+                if found is None:
                     raise DataError(
                         f"{batch.names[0]} of the {what} has no label, and this method trains with"
                         " labels."
                     )
                 self.seen.digests += b"".join(batch.digests)
                 self.seen.conversions.update(note for note in batch.notes if note)
-                labels.append(batch.labels)
+                labels.append(found)
                 done += len(batch)
                 if kept is not None:
                     rows = batch.inputs[: len(batch)].clone()

@@ -18,7 +18,7 @@ class Training:
         lr: step size.
         epochs: passes.
         batch: samples a step.
-        optimiser: `sgd` or `adam`.
+        optimiser: `sgd`, `nesterov` (SGD with the momentum of Nesterov) or `adam`.
         momentum: of SGD.
         weight_decay: added to the gradient, as in the released codes.
         milestones: epochs (from 1) after which the step is divided by 10.
@@ -37,7 +37,7 @@ class Training:
     lr: float
     epochs: int
     batch: int = 128
-    optimiser: Literal["sgd", "adam"] = "sgd"
+    optimiser: Literal["sgd", "nesterov", "adam"] = "sgd"
     momentum: float = 0.9
     weight_decay: float = 5e-4
     milestones: tuple[int, ...] = ()
@@ -71,8 +71,10 @@ class Training:
                 f"momentum={self.momentum}, stop_at={self.stop_at}: momentum lies below 1, stop_at"
                 " is a share."
             )
+        if self.optimiser == "nesterov" and self.momentum == 0:
+            raise UsageError("optimiser='nesterov' needs a momentum above 0; use sgd without one.")
         choices = (
-            ("optimiser", self.optimiser, ("sgd", "adam")),
+            ("optimiser", self.optimiser, ("sgd", "nesterov", "adam")),
             ("batchnorm", self.batchnorm, ("train", "frozen")),
             ("precision", self.precision, ("float32", "bf16")),
             ("augment", self.augment, KINDS),

@@ -3,8 +3,7 @@
 from dataclasses import replace
 
 import pytest
-import torch
-from small_network import ONE
+from small_network import ONE, Deep, changed_of
 
 import unspan
 from unspan.methods.cf_k import CFk
@@ -12,20 +11,13 @@ from unspan.methods.cf_k import CFk
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 
 
-def test_cf_k_trains_the_last_layers_only(case):
-    net, request, _ = case
-    done = unspan.erase(
-        net,
-        request,
-        CFk(k=2, training=replace(ONE, momentum=0.9)),
-        check_labels=False,
-        measure=False,
-    )
-    changed = {
-        name.split(".")[0]
-        for name, tensor in done.model.state_dict().items()
-        if not torch.equal(tensor, net.state_dict()[name])
-    }
-    assert changed == {"norm", "head"}  # the layers with weights are first, norm, head
-    assert torch.equal(done.model.norm.running_mean, net.norm.running_mean)
+@pytest.mark.parametrize("batchnorm", ["frozen", "train"])
+def test_cf_k_trains_the_last_layers_only(case, batchnorm):
+    request = case[1]
+    net = Deep()
+    training = replace(ONE, momentum=0.9, batchnorm=batchnorm)
+    done = unspan.erase(net, request, CFk(k=2, training=training), check_labels=False)
+    changed = changed_of(net, done.model)
+    assert {name.split(".")[0] for name in changed} == {"second", "after", "head"}
+    assert ("after.running_mean" in changed) == (batchnorm == "train")
     assert all(one.grad is None and one.requires_grad for one in done.model.parameters())

@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
+from small_network import Forbidden
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -33,6 +34,8 @@ VARIANTS = {method.name: method() for method in registered()} | {
     "dlfd": DLFD(save=1.0, steps=3),
     "l1-sparse, proximal": by_name("l1-sparse")(proximal=True),
     "fisher": by_name("fisher")(samples=200),
+    "eu-k": by_name("eu-k")(k=1, training=Training(lr=0.05, epochs=2)),
+    "pour-d, means": by_name("pour-d")(direction="means"),
 }
 
 
@@ -148,21 +151,6 @@ def test_the_receipt_is_json_and_the_folder_opens_again(results, name, tmp_path)
     x = torch.rand(5, 1, 8, 8)
     with torch.no_grad():
         assert torch.equal(loaded(x), done.model(x))
-
-
-class Forbidden(Dataset):
-    """Data that nobody may read."""
-
-    def __init__(self, n):
-        self.n = n
-
-    def __len__(self):
-        return self.n
-
-    def __getitem__(self, index):
-        raise AssertionError(
-            "this part of the data was read although the method does not declare it"
-        )
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from unspan.training.samples import generator
         ("bad_teaching", "ReleasedBadTeaching", "bad-teaching-released"),
         ("random_labels", "ReleasedRandomLabels", "random-labels-released"),
         ("dlfd", "ReleasedDLFD", "dlfd-released"),
+        ("ssd", "ReleasedSSD", "ssd-released"),
     ],
 )
 def test_a_reproduction_is_a_method_of_its_own(file, name, called):

@@ -20,7 +20,7 @@ from unspan.methods.finetune import Finetune
 from unspan.methods.neggrad import NegGrad
 from unspan.methods.salun import SalUn
 from unspan.run import Run
-from unspan.training.samples import Samples, generator
+from unspan.training.samples import NO_LABEL, Samples, generator
 from unspan.training.settings import Training
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
@@ -157,9 +157,36 @@ def test_a_loss_that_explodes_ends_the_run_with_advice():
         )
 
 
+def test_nesterov_looks_ahead():
+    ahead = Training(
+        lr=0.05,
+        epochs=2,
+        batch=200,
+        weight_decay=0.01,
+        optimiser="nesterov",
+        batchnorm="frozen",
+    )
+    net = network()
+    net[3].p = 0.0
+    done = unspan.erase(net, splits(), Finetune(training=ahead), check_labels=False, measure=False)
+    want = copy.deepcopy(net)
+    x, y = (torch.stack(list(part)) for part in zip(*splits().retain, strict=True))
+    speed = [torch.zeros_like(one) for one in want.parameters()]
+    for _ in range(2):
+        slopes = torch.autograd.grad(cross_entropy(want(x), y), list(want.parameters()))
+        for one, v, slope in zip(want.parameters(), speed, slopes, strict=True):
+            with torch.no_grad():
+                grad = slope + 0.01 * one
+                v.mul_(0.9).add_(grad)
+                one -= 0.05 * (grad + 0.9 * v)
+    for one, other in zip(done.model.parameters(), want.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
+        {"momentum": 0.0, "optimiser": "nesterov"},
         {"clip": -1},
         {"momentum": -1},
         {"momentum": 1.5},
@@ -397,6 +424,7 @@ def test_streams_without_labels_or_a_length_are_refused():
         Samples([(TensorDataset(x), False)], Run())
     with pytest.raises(DataError, match="more than once"):
         Samples([(iter([x]), False)], Run())
+    assert (Samples([(TensorDataset(x), False)], Run(), labelled=False).y == NO_LABEL).all()
 
 
 def test_an_earlier_request_of_samples_cannot_be_kept_apart_and_is_refused():
