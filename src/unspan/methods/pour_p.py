@@ -11,8 +11,8 @@ Fails: features do not change at all, so every probe reads the class as before. 
 that. The score of a forgotten class is 0: an input whose other scores are all negative is named as
 it. Biases of the others make that likelier or less likely.
 Source: "POUR", CVPR 2026 (arXiv 2511.19339).
-Deviates: several classes are removed together. The mean feature in place of the row, for models
-without a linear head, is left out: there is no head to edit (pour-d has it).
+Deviates: several classes are removed together. For models without a linear head the paper takes the
+mean feature in place of the row. That is left out, since there is no head to edit (pour-d has it).
 """
 
 from __future__ import annotations
