@@ -76,8 +76,8 @@ def heartbeat(out: Console, course: Course, every: float | None = None) -> Itera
 class Course(StepListener):
     """Where a run is: the step, the part of it that was last reported, and how long both take.
 
-    A step that was not begun yet is expected to take as long as those of the same work did; without
-    one, as long as the steps so far did on average.
+    A step that was not begun yet is expected to take as long as those of the same work did, by their
+    weight; without one, as long as the steps so far did.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
@@ -86,7 +86,7 @@ class Course(StepListener):
         self._plan: tuple[Step, ...] = ()
         self._step: Step | None = None
         self._step_began = self._start
-        self._over: list[tuple[str, float]] = []  # work and seconds of the steps that are over
+        self._over: list[tuple[Step, float]] = []  # steps that are over, and their seconds
         self._part = _Part("", 0, None, 0, self._start)
 
     def planned(self, steps: Sequence[Step]) -> None:
@@ -97,7 +97,7 @@ class Course(StepListener):
         """Note that the step before is over."""
         now = self._clock()
         if self._step is not None:
-            self._over.append((self._step.work, now - self._step_began))
+            self._over.append((self._step, now - self._step_began))
         self._step, self._step_began = step, now
         self._part = _Part("", 0, None, 0, now)
 
@@ -145,9 +145,10 @@ class Course(StepListener):
 
     def _expected(self, step: Step) -> float:
         """Seconds that a step should take, by those that are over."""
-        alike = [seconds for work, seconds in self._over if work == step.work]
-        known = alike or [seconds for _, seconds in self._over]
-        return sum(known) / len(known)
+        alike = [one for one in self._over if one[0].work == step.work]
+        known = alike or self._over
+        spent, weight = sum(seconds for _, seconds in known), sum(one.weight for one, _ in known)
+        return step.weight * spent / weight
 
 
 @dataclass(frozen=True)

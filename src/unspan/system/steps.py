@@ -14,10 +14,12 @@ class Step:
     Attributes:
         work: what is done; steps of the same work take about as long.
         on: which model or data it is done on; empty where there is one only.
+        weight: about how long it takes, against other steps of the run.
     """
 
     work: str
     on: str = ""
+    weight: float = 1.0
 
     def __str__(self) -> str:
         """As a person reads it.

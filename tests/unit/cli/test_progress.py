@@ -71,6 +71,20 @@ def test_a_line_has_the_step_the_time_left_and_the_part():
     assert course.age() == "7 min since the start"
 
 
+def test_a_long_first_step_does_not_stand_for_all():
+    """Reading 50,000 images took ten minutes, and 51 steps were said to take hours."""
+    clock = Clock()
+    course = Course(clock)
+    course.planned(
+        [Step("outputs", "known", 200), Step("outputs", "test", 40)]
+        + [Step("probe", str(place), 5) for place in range(50)]
+    )
+    course.begun(Step("outputs", "known", 200))
+    clock.now += 600
+    course.begun(Step("outputs", "test", 40))
+    assert course.words() == "step 2 of 52, about 14 min left: outputs, test"
+
+
 def test_a_step_with_nothing_to_do_is_left_out_and_one_known_is_counted_once():
     clock = Clock()
     course = Course(clock)
