@@ -18,7 +18,7 @@ shoot --window-size=390,2560 --screenshot="$scratch/$name-phone.png"
 shoot --no-pdf-header-footer --print-to-pdf="$scratch/$name.pdf"
 pdftoppm -r 80 -png -f 1 -l 1 "$scratch/$name.pdf" "$scratch/$name-print"
 mv "$scratch/$name"-print*.png "$scratch/$name-print.png"
-python3 - "$scratch" << 'PYTHON'
+"${PYTHON:-.venv/bin/python}" - "$scratch" << 'PYTHON'
 import sys
 from pathlib import Path
 from PIL import Image

@@ -76,8 +76,8 @@ def heartbeat(out: Console, course: Course, every: float | None = None) -> Itera
 class Course(StepListener):
     """Where a run is: the step, the part of it that was last reported, and how long both take.
 
-    A step that was not begun yet is expected to take as long as those of the same work did, by their
-    weight; without one, as long as the steps so far did.
+    A step that was not begun yet is expected to take as long as those of the same work did, by
+    their weight; without one, as long as the steps so far did.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):

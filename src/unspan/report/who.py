@@ -86,10 +86,9 @@ def answer(one: AccessResult, audit: AuditRecord) -> Cell:
         return Cell(word, "", "open")
     weak = audit.evidence.strength is Strength.WEAK
     sub = First.WEAK.value if weak else ""
-    if one.above_guessing and one.trace:
-        return Cell(First.NO_MORE_TRACED.value, sub, "part")
     if one.above_guessing:  # what other data teach of it: a plain no would be misread
-        return Cell(First.NO_MORE.value, sub, "part")
+        shows = First.SHOWS.value if one.trace else ""
+        return Cell(First.NO_MORE.value, "; ".join(filter(None, (shows, sub))), "part")
     if one.trace:
         return Cell(First.NO_TRACED.value, sub, "part")
     return Cell(word, sub, "open" if weak else "yes")

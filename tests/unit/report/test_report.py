@@ -764,6 +764,8 @@ def pages(sample, page, tmp_path_factory):
         long["figures"][key]["classes"] = names
     for one, name in zip(long["figures"]["per_class"], names, strict=True):
         one["name"] = name
+    for one in long["accesses"]:
+        one |= {"answer": "no", "trace": True, "guessing": 0.1, "low": 0.5, "unit": "share"}
     for i, one in enumerate(long["attacks"]):
         one["attack"] = names[i]
     for one in long["figures"]["layer_change"] + long["figures"]["sweep"]:
@@ -788,6 +790,7 @@ def test_nothing_overlaps_overflows_or_leaves_the_page(browser, pages, name, wid
     )
     seen = browser.js(OVERLAPS)
     assert seen["count"] > 60 and seen["found"] == []
+    assert browser.js(CUT_TAGS) == []
     assert browser.requests() == [(pages / f"{name}.html").resolve().as_uri()]
     assert not [
         one
@@ -800,6 +803,12 @@ def test_nothing_overlaps_overflows_or_leaves_the_page(browser, pages, name, wid
             "Page.javascriptDialogOpening",
         )
     ]
+
+
+CUT_TAGS = """[...document.querySelectorAll('.tag')]
+    .filter(one => one.getBoundingClientRect().right
+      > one.parentElement.getBoundingClientRect().right + 1)
+    .map(one => one.textContent)"""
 
 
 def test_the_checks_of_this_file_can_fail(browser, tmp_path):

@@ -100,7 +100,7 @@ class First(TextEnum):
     GOALS = "Goals for a service: {sure} surely met, {perhaps} perhaps, {missed} not."
     NOT_MET = "Not met: {names}."
     NO_MORE = "yes, but no more than retrained"
-    NO_MORE_TRACED = "yes, but no more than retrained; the erasure shows"
+    SHOWS = "the erasure shows"
     NO_TRACED = "no, but the erasure shows"
     # what next, what may be said
     NEXT = "Do this next"
