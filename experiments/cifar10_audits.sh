@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Three audits of CIFAR-10 (JPEG copy), All-CNN, deer: ESC, resample, and a network retrained without
-# the class. Three other retrained networks are the reference. Needs ../shared, the networks of
-# `cifar10_seeds.py --without 4 --seeds 1 2 4`, and about half an hour of one core. A run that was
+# the class. Four other retrained networks are the reference. Needs ../shared, the networks of
+# `cifar10_seeds.py --without 4`, and about half an hour of one core. A run that was
 # stopped goes on. Reports go to results/audits/, pictures of two of them to docs/.
 #     experiments/cifar10_audits.sh
 set -euo pipefail
@@ -12,7 +12,7 @@ build=build/cifar10-audits
 model=(python:unspan.zoo:AllCNN)
 weights=(--weights "$shared/checkpoints/allcnn-cifar10-original.safetensors" --data "$shared/data/cifar10")
 retrained=(--reference "$shared/checkpoints/allcnn-cifar10-without-deer.safetensors")
-for seed in 1 2; do retrained+=(--reference "build/cifar10-seeds/without-4-$seed.safetensors"); done
+for seed in 1 2 3; do retrained+=(--reference "build/cifar10-seeds/without-4-$seed.safetensors"); done
 
 for method in esc resample; do
   test -e "$build/$method" \
