@@ -17,8 +17,9 @@ from torch import Tensor
 
 from unspan.erasers.linalg import one_thread
 from unspan.errors import UsageError
+from unspan.metrics import newton, quasi_newton
 from unspan.metrics.logistic import Problem
-from unspan.metrics.newton import Minimum, minimise
+from unspan.metrics.minimum import Minimum
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.probes import (
     CHUNK,
@@ -36,6 +37,8 @@ CONVERGED = 1e-4  # a gradient above this share of the first is reported as NOT 
 _CHOICE = 1e-4  # tolerance of the fits that only choose C
 # numbers in features that gain little from threads; on one, C is chosen alike on every machine
 _SMALL = 2**23
+_WIDE = 1024  # features from which L-BFGS is faster, with fewer rows than `_ROWS` a feature
+_ROWS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,8 +165,26 @@ def _fitted(
         losses, found = _validated(part, held, c, seed=seed, limit=limit, start=start)
         best = min(losses, key=losses.__getitem__)
         start = found[best]
-    end = minimise(whole, best, seed=seed, tolerance=tolerance, limit=limit, start=start)
+    end = _minimise(whole, best, seed=seed, tolerance=tolerance, limit=limit, start=start)
     return _probe(whole, end, best, losses)
+
+
+def _minimise(
+    problem: Problem,
+    c: float,
+    *,
+    seed: int,
+    tolerance: float,
+    limit: int,
+    start: Tensor | None,
+) -> Minimum:
+    """By the method that is faster for this shape (`benchmarks/linear.py`); both end in the same
+    place.
+    """
+    rows, features = problem.features.shape
+    if features >= _WIDE and rows <= _ROWS * features:
+        return quasi_newton.minimise(problem, c, tolerance=tolerance, limit=limit, start=start)
+    return newton.minimise(problem, c, seed=seed, tolerance=tolerance, limit=limit, start=start)
 
 
 def _probe(problem: Problem, end: Minimum, c: float, losses: dict[float, float]) -> LinearProbe:
@@ -194,7 +215,7 @@ def _validated(
     found: dict[float, Tensor] = {}
     theta = start
     for one in sorted(map(float, c)):
-        end = minimise(part, one, seed=seed, tolerance=_CHOICE, limit=limit, start=theta)
+        end = _minimise(part, one, seed=seed, tolerance=_CHOICE, limit=limit, start=theta)
         theta = end.theta
         found[one] = theta
         losses[one] = held.evaluate(theta, 0.0, torch.float32)[0]

@@ -1,44 +1,26 @@
 """Logistic regression run to convergence: Newton steps, each solved by preconditioned conjugate
 gradients.
 
-L-BFGS would need float64 sums in hundreds of line searches; here only the few gradients are
-float64, and the Hessian products, where rounding only costs a step, are float32. The problem is
-convex, so both end in the same place.
+Only the few gradients are float64, and the Hessian products, where rounding only costs a step, are
+float32. L-BFGS (`metrics.quasi_newton`) takes over where features are wide. The problem is convex,
+so both end in the same place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from unspan.errors import DataError
 from unspan.metrics.logistic import Problem
+from unspan.metrics.minimum import Minimum, origin, penalty_of
 
 _CURVATURE = 4096  # rows, or 4 a feature, from which the preconditioner is estimated
 _EXACT = 1e-3  # gradients below this share of the first are summed from float64 products
 _REFRESH = 0.1  # the preconditioner is taken anew when the gradient has fallen to this share, and
 # as much work went into products with the Hessian since as a new one costs
-
-
-@dataclass(frozen=True)
-class Minimum:
-    """Where the optimiser stopped.
-
-    Attributes:
-        theta: `[K, d + 1]` on standardised features, bias last.
-        objective: mean loss plus penalty.
-        gradient: norm of the gradient there, as a share of the norm at 0.
-        iterations: Hessian products, each about the work of one gradient.
-    """
-
-    theta: Tensor
-    objective: float
-    gradient: float
-    iterations: int
 
 
 def minimise(
@@ -56,10 +38,9 @@ def minimise(
     Raises:
         DataError: the loss is not finite.
     """
-    # two opposite rows are one weight vector
-    penalty = (2 if problem.classes == 2 else 1) / (c * float(problem.weights.sum()))
+    penalty = penalty_of(problem, c)
     chances = torch.empty(problem.classes, len(problem.labels))
-    theta, value, gradient = _origin(problem, penalty, chances)
+    theta, value, gradient = origin(problem, penalty, chances)
     first = float(gradient.norm()) or 1.0
     exact = start is not None
     steps = spent = 0
@@ -99,18 +80,6 @@ def minimise(
             exact = True
             value, gradient = problem.evaluate(theta, penalty, torch.float64, chances)
     return Minimum(theta, value, float(gradient.norm()) / first, steps)
-
-
-def _origin(problem: Problem, penalty: float, chances: Tensor) -> tuple[Tensor, float, Tensor]:
-    """Zero weights, with the objective and the gradient there."""
-    theta = torch.zeros(problem.classes, problem.features.shape[1] + 1, dtype=torch.float64)
-    value, gradient = problem.evaluate(theta, penalty, torch.float32, chances)
-    if not torch.isfinite(gradient).all():
-        raise DataError(
-            "The loss of the linear probe is not finite: the features hold NaN, infinity or"
-            " overflow."
-        )
-    return theta, value, gradient
 
 
 def _search(
