@@ -75,13 +75,12 @@ def _is_folder(about: Identity) -> bool:
 
 def not_to_say(verdict: Verdict, accesses: Sequence[AccessResult]) -> list[Saying]:
     """What this audit does not allow to say."""
-    file_is_safe = any(
-        one.access is Access.FILE and one.answer is Obtainable.NO for one in accesses
-    )
+    asked = [one for one in accesses if one.access is not Access.COPIES]
+    closed = bool(asked) and all(one.answer is Obtainable.NO for one in asked)
     sayings = [
         (Saying.DELETED, True),
-        (Saying.NEVER_SEEN, verdict is not Verdict.LIKE_RETRAINED),
-        (Saying.FILE_IS_SAFE, not file_is_safe),
+        (Saying.NEVER_SEEN, not closed or verdict is not Verdict.LIKE_RETRAINED),
+        (Saying.FILE_IS_SAFE, not closed),
         (Saying.LAWFUL, True),
     ]
     return [saying for saying, wanted in sayings if wanted]

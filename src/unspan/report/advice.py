@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from unspan.audit_record.record import AuditRecord
 from unspan.audit_record.summary import NextStep
-from unspan.audit_record.vocabulary import Access, Level, Obtainable, Step, Strength
-from unspan.report.first import reference, when
-from unspan.report.formatting import Measured, literal, measured, number, thousands
+from unspan.audit_record.vocabulary import Access, Level, Obtainable, Step, Strength, Verdict
+from unspan.report.first import cannot_tell, reference, when
+from unspan.report.formatting import Measured, joined, literal, measured, number, thousands
 from unspan.report.words import first as words
 from unspan.report.words.codes import GOAL_NAME
 from unspan.report.words.first import First
@@ -81,7 +81,7 @@ def may_say(audit: AuditRecord) -> list[str]:
 def _quoted(text: str, audit: AuditRecord) -> str:
     """A sentence that stands for itself: with the date, and the deletion that it is about."""
     date = when(audit.created).partition(" ")[0]
-    text = f"{text} {_file(audit)}".strip()
+    text = f"{text} {_ending(audit)}".strip()
     about = audit.identity.deletion
     if about is not None:
         text = First.OF_DELETION.format(date=date, number=literal(about, 40), text=text)
@@ -90,10 +90,13 @@ def _quoted(text: str, audit: AuditRecord) -> str:
     return First.QUOTED.format(text=text)
 
 
-def _file(audit: AuditRecord) -> str:
-    """The ending that no sentence may be quoted without, where the file still holds it."""
+def _ending(audit: AuditRecord) -> str:
+    """What no sentence may be quoted without: how it can still be read, or who cannot tell."""
+    if audit.verdict is Verdict.RETAINED:
+        return First.READ_OTHERWISE.value
     held = any(one.access is Access.FILE and one.answer is Obtainable.YES for one in audit.accesses)
-    return First.STILL_IN_FILE.value if held and audit.verdict.erased else ""
+    in_file = First.STILL_IN_FILE.value if held and audit.verdict.erased else ""
+    return joined(cannot_tell(audit), in_file)
 
 
 def _may(level: Level, audit: AuditRecord) -> str:

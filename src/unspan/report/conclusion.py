@@ -19,8 +19,17 @@ def conclusion(audit: AuditRecord) -> str:
     """The verdict in a few plain sentences."""
     if audit.verdict is Verdict.NOT_MEASURABLE:
         return First.UNMEASURABLE.value
-    file = IN_FILE[answers(audit).get(Access.FILE, Obtainable.CANNOT_TELL)]
-    return " ".join([*(one.value for one in in_use(audit)), file])
+    return " ".join([*(one.value for one in in_use(audit)), _file(audit)])
+
+
+def _file(audit: AuditRecord) -> str:
+    """What the file shows."""
+    one = next((one for one in audit.accesses if one.access is Access.FILE), None)
+    if one is None:
+        return IN_FILE[Obtainable.CANNOT_TELL]
+    if one.answer is NO and one.above_guessing:  # other data teach that much of it
+        return First.NO_MORE_IN_FILE.value
+    return IN_FILE[one.answer]
 
 
 def in_use(audit: AuditRecord) -> list[First]:
@@ -28,7 +37,7 @@ def in_use(audit: AuditRecord) -> list[First]:
     found = answers(audit)
     if found.get(Access.NAMED) is YES:
         return [First.STILL_NAMED]
-    named = [First.NOT_NAMED] if found.get(Access.NAMED) is NO else []
+    named = [_named(audit)] if found.get(Access.NAMED) is NO else []
     scores, features = found.get(Access.SCORES) is YES, found.get(Access.FEATURES) is YES
     if scores and features:
         return [*named, First.IN_BOTH]
@@ -38,8 +47,16 @@ def in_use(audit: AuditRecord) -> list[First]:
         return [First.READABLE]
     if not audit.verdict.erased:
         return [*named, First.NO_MORE_SHOWN] if named else [First.NOT_SHOWN]
-    repeated = found.get(Access.REPEATS) is YES
-    return [First.IN_REPEATS if repeated else First.HIDDEN]
+    if found.get(Access.REPEATS) is YES:
+        return [First.IN_REPEATS]
+    like = audit.verdict is Verdict.LIKE_RETRAINED
+    return [First.AS_NEVER_LEARNED if like else First.HIDDEN]
+
+
+def _named(audit: AuditRecord) -> First:
+    """That the model names it no more; some test samples of it may be named by chance."""
+    one = next(one for one in audit.accesses if one.access is Access.NAMED)
+    return First.RARELY_NAMED if one.low is not None and one.low > 0 else First.NOT_NAMED
 
 
 def mark(audit: AuditRecord) -> str:

@@ -110,7 +110,15 @@ def meaning(audit: AuditRecord) -> str:
     told = words.MEANING[audit.verdict]
     if audit.verdict is Verdict.BELOW_RETRAINED and not compared:
         told = First.NEAR_GUESSING.value
-    return f"{told} {_from_file(audit)}".strip()
+    return joined(told, cannot_tell(audit), _from_file(audit))
+
+
+def cannot_tell(audit: AuditRecord) -> str:
+    """How many kinds of attackers do not decide, where the others find no more than retrained."""
+    undecided, deciding = len(audit.evidence.undecided), len(audit.evidence.deciding)
+    if not audit.verdict.erased or not undecided:
+        return ""
+    return First.SOME_CANNOT_TELL.format(undecided=undecided, tried=undecided + deciding)
 
 
 def _from_file(audit: AuditRecord) -> str:

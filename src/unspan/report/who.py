@@ -71,7 +71,7 @@ def _access(one: AccessResult, audit: AuditRecord) -> list[Cell]:
         _number(one, one.value, one.low, one.high, with_n=True),
         _number(one, one.guessing),
         _number(one, one.original),
-        _number(one, one.reference),
+        _number(one, one.reference, one.reference_low, one.reference_high),
     ]
 
 
@@ -97,6 +97,8 @@ def answer(one: AccessResult, audit: AuditRecord) -> Cell:
 def _why(one: AccessResult) -> str:
     """What the answer rests on, in a few words."""
     basis = words.BASIS[one.basis]
+    if one.access is Access.NAMED and one.answer is Obtainable.NO and (one.low or 0.0) > 0:
+        basis = First.BY_CHANCE.value
     if one.basis is Basis.NOT_TESTED and one.value is not None and one.access is Access.REPEATS:
         basis = "" if one.trace else First.PARTLY_TESTED.value
     trace = ""

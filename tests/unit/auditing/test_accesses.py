@@ -330,6 +330,9 @@ def test_no_step_and_no_saying_contradicts_a_level(
     if state[Level.L4] is not LevelState.HOLDS:
         assert answer[Access.FILE] is not NO
         assert Step.KEEP_FILE in steps and Saying.FILE_IS_SAFE in unsaid
+    asked = [answer[access] for access in Access if access is not Access.COPIES]
+    if any(one is not NO for one in asked):
+        assert {Saying.NEVER_SEEN, Saying.FILE_IS_SAFE} <= set(unsaid)
     if Step.KEEP_SCORES in steps:  # it lets the named class out
         assert answer[Access.NAMED] is not YES
     assert (Step.KEEP_FILE in steps) is (answer[Access.FILE] is not NO)

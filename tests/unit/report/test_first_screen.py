@@ -64,11 +64,16 @@ def bare(record):
 
 
 def answered(record, answer, **other):
-    """The record with the same answer for every access but those named."""
-    rows = [
-        replace(one, answer=other.get(one.access.name, answer), trace=False)
-        for one in record.accesses
-    ]
+    """The record with the same answer for every access but those named; a pair gives the lower end
+    of what is read as well.
+    """
+    rows = []
+    for one in record.accesses:
+        given = other.get(one.access.name, answer)
+        if isinstance(given, tuple):
+            given, low = given
+            one = replace(one, unit="share", guessing=0.1, value=low, low=low, high=low + 0.05)
+        rows.append(replace(one, answer=given, trace=False))
     return replace(record, accesses=rows)
 
 
@@ -141,15 +146,25 @@ def test_the_plain_sentence_says_what_the_answers_say(record):
     erased = replace(record, verdict=Verdict.BELOW_RETRAINED)
     retained = replace(record, verdict=Verdict.RETAINED)
     undecided = replace(record, verdict=Verdict.INCONCLUSIVE)
+    like = replace(record, verdict=Verdict.LIKE_RETRAINED)
     said = {
         "Hidden in normal use. Not gone from the file.": answered(erased, no, FILE=yes),
-        "Hidden in normal use. Not found in the file either.": answered(erased, no),
+        "Hidden in normal use. Not found in the file either.": answered(erased, no, FILE=(no, 0.1)),
+        "Hidden in normal use. The file gives no more either.": answered(
+            erased, no, FILE=(no, 0.5)
+        ),
+        "Used normally, like a network that never learned it. The file gives no more either.": (
+            answered(like, no, FILE=(no, 0.5))
+        ),
         "Hidden from one question. Not from repeated ones. Not gone from the file.": answered(
             erased, no, REPEATS=yes, FILE=yes
         ),
         "Still in the answers. Not gone from the file.": answered(retained, yes),
         "No longer named. Still in the features. Not gone from the file.": answered(
-            retained, yes, NAMED=no, SCORES=no
+            retained, yes, NAMED=(no, 0.0), SCORES=no
+        ),
+        "Named about as rarely as by guessing. Still in the features. Not gone from the file.": (
+            answered(retained, yes, NAMED=(no, 0.09), SCORES=no)
         ),
         "Not shown to be erased. Not shown to be gone from the file.": answered(undecided, open_),
         "This audit cannot tell whether it is gone.": replace(
@@ -157,6 +172,26 @@ def test_the_plain_sentence_says_what_the_answers_say(record):
         ),
     }
     assert {conclusion(one): text for text, one in said.items()} == {text: text for text in said}
+
+
+def test_what_cannot_be_told_is_said_with_the_verdict_and_with_every_quote(record):
+    """A reader took "cannot tell" for "no more than retrained"."""
+    like = replace(
+        answered(record, Obtainable.NO, FILE=(Obtainable.NO, 0.5)),
+        verdict=Verdict.LIKE_RETRAINED,
+        evidence=replace(record.evidence, deciding=[*Family][:4], undecided=[*Family][4:7]),
+    )
+    said = "3 of 7 kinds of attackers cannot tell."
+    assert first.meaning(like).endswith(said)
+    quotes = [one for one in advice.may_say(like) if one.startswith("“")]
+    assert quotes and all(one.endswith(f"{said}”") for one in quotes)
+    all_decide = replace(like, evidence=replace(like.evidence, undecided=[]))
+    assert "cannot tell" not in first.meaning(all_decide) + "".join(advice.may_say(all_decide))
+
+
+def test_what_may_be_said_of_a_retained_class_does_not_mislead_alone(record):
+    quotes = advice.may_say(replace(record, verdict=Verdict.RETAINED))
+    assert quotes and all("It can still be read in other ways." in one for one in quotes)
 
 
 def test_green_needs_every_answer_no_and_evidence_that_is_not_weak(record):

@@ -58,7 +58,7 @@ def page(sample):
 def test_the_first_screen_answers_its_questions(page):
     seen = first_screen(page)
     for needed in (
-        "No longer named. Still in the scores and the features. Not gone from the file.",
+        "Named about as rarely as by guessing. Still in the scores and the features.",
         "RETAINED. Levels that hold: L0. Levels that do not hold: L1, L2, L3, L4. Not tested: S.",
         "Forget the class “deer” (5,000 samples)",
         "Fair. 1,000 samples (held-out test data)",
@@ -680,7 +680,7 @@ def test_the_same_audit_gives_the_same_page_in_another_process_that_draws_late(s
 def test_markdown_says_the_same(sample):
     seen = markdown(sample).replace("\u00a0", " ").replace("\\", "")
     for needed in (
-        "# Audit of a deletion: No longer named. Still in the scores and the features.",
+        "# Audit of a deletion: Named about as rarely as by guessing. Still in the scores",
         "- **SHA-256 of the file**: 9d9d",
         "Sees the answers: which class is named",
         "83.3 % [80.8, 85.6], n = 1,000",
