@@ -1527,7 +1527,7 @@ def test_row_64_disk_full(shell):
     for limit in (16, 3_000, 20_000):  # in the private state, in its middle, in the weights
 
         def limited(limit=limit):
-            true_save = artifact.save
+            true_save = artifact.write.save
 
             def save(*args, **more):
                 soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -1537,7 +1537,7 @@ def test_row_64_disk_full(shell):
                 finally:
                     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
-            artifact.save = save
+            artifact.write.save = save
             run_main(shell, "--forget", SECOND, "--quiet", "--overwrite", "--eval", "none")()
 
         code, text = forked(limited)[1](30)

@@ -37,7 +37,7 @@ SITUATIONS = (
     ),
     Situation(
         "Only the samples to forget are left",
-        "All but esc and the pour methods need their labels; pour-p is a negative control.",
+        "All but esc and pour need their labels. pour-p is a negative control.",
         ("esc", "esc-t", "boundary", "lau", "neggrad", "random-labels", "pour-d", "pour-p"),
         default="esc",
     ),

@@ -20,6 +20,8 @@ from unspan.audit_record.vocabulary import (
     RETAINED,
     Access,
     LeftOut,
+    Level,
+    LevelState,
     Obtainable,
     Step,
     Strength,
@@ -510,9 +512,10 @@ def test_membership_of_a_class_request_is_judged_within_the_class(model, request
         cache=tmp_path,
         pictures=False,
     )
-    single = next(one for one in form(found)["levels"] if one["level"] == "S")
-    assert "AUC" in single["why"] and form(found)["reference"]["kind"] == "retrained"
-    area = float(single["why"].split("AUC ")[1].split()[0])
+    single = next(one for one in found.record.levels if one.level is Level.S)
+    said = statements.clauses(single.why)
+    assert "AUC" in said and form(found)["reference"]["kind"] == "retrained"
+    area = float(said.split("AUC ")[1].split()[0])
     assert 0.3 < area < 0.7
 
 
@@ -594,8 +597,9 @@ def test_a_class_under_another_name_does_not_reach_the_first_level(model, reques
         swapped.head.weight.copy_(model.head.weight[order])
         swapped.head.bias.copy_(model.head.bias[order])
     found = unspan.audit(model, swapped, request_, Run(), cache=tmp_path, pictures=False)
-    level = form(found)["levels"][0]
-    assert level["state"] == "does not hold" and "output 8 now stands for them" in level["why"]
+    level = found.record.levels[0]
+    assert level.state is LevelState.FAILS
+    assert "output 8 now stands for them" in statements.clauses(level.why)
 
 
 def test_training_data_handed_in_as_test_data_are_noticed_whatever_their_kind(
@@ -722,6 +726,9 @@ def test_a_gate_stays_closed_when_the_audit_cannot_be_relied_on(folders, model, 
     from examples import digits as example  # the command line needs a factory
 
     assert example
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    state["head.bias"] += 1e-4  # another file, of a network that knows the class
+    save_file(state, tmp_path / "seen.safetensors")
     found = CliRunner().invoke(
         app,
         [
@@ -731,7 +738,7 @@ def test_a_gate_stays_closed_when_the_audit_cannot_be_relied_on(folders, model, 
             "--weights",
             str(folders / "w.safetensors"),
             "--reference",
-            str(folders / "w.safetensors"),
+            str(tmp_path / "seen.safetensors"),
             "--data",
             "python:examples.digits:data",
             "--forget",
@@ -755,8 +762,9 @@ def test_a_gate_stays_closed_when_the_audit_cannot_be_relied_on(folders, model, 
     assert about.model == AuditedFile(
         "erased/model.safetensors", file_hash(folders / "erased/model.safetensors")
     )
-    weights = AuditedFile("w.safetensors", file_hash(folders / "w.safetensors"))
-    assert about.original == weights and about.references == [weights]
+    seen, weights = tmp_path / "seen.safetensors", folders / "w.safetensors"
+    assert about.original == AuditedFile(weights.name, file_hash(weights))
+    assert about.references == [AuditedFile(seen.name, file_hash(seen))]
     assert file_hash(folders / "erased/receipt.json").startswith(str(about.deletion))
     for shown in ("Who can still get what?", "You may not say", "Do not rely on this audit"):
         assert shown in found.output

@@ -31,6 +31,7 @@ SHORT = {
     "ssd": [],
     "lfssd": [],
     "pour-p": [],
+    "damp": [],
     "pour-d": ["--lr", "0.001", "--epochs", "5"],
     "l1-sparse": ["--lr", "0.3", "--epochs", "2"],
     "neggrad": ["--lr", "0.05", "--epochs", "3"],

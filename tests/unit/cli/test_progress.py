@@ -342,8 +342,8 @@ def test_an_interrupted_audit_says_that_outputs_are_kept(weights, tmp_path, monk
     assert done.exit_code == 0, (done.output, done.exception)
     plain = opening.collect
 
-    def interrupted(*args):
-        plain(*args)
+    def interrupted(*args, **named):
+        plain(*args, **named)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(opening, "collect", interrupted)

@@ -43,7 +43,7 @@ def found():
     ],
 )
 def test_made_up_models_get_the_word_they_deserve(found, name, word):
-    said = list(experiment.class_words(found, name, 3, None, 40))
+    said = [words[name] for words in experiment.class_words(found, 3, None, 40)]
     assert len(said) == 40 and said.count(word) >= 36
 
 

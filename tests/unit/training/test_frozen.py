@@ -16,7 +16,15 @@ from unspan.models.frozen_norms import frozen_norms
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 
-OWN_LOOP = ("lau", "fisher", "svd")  # methods without the shared training loop
+OWN_LOOP = (
+    "lau",
+    "fisher",
+    "svd",
+    "ssd",
+    "lfssd",
+    "pour-p",
+    "damp",
+)  # methods without the shared training loop
 TRAINED = [one.name for one in METHODS if issubclass(one, TrainedMethod)]
 
 
@@ -58,7 +66,12 @@ class Net(nn.Module):
 
 def settings(name):
     method = by_name(name)()
-    short = {"dlfd": {"save": 1.0, "steps": 2}, "fisher": {"samples": 20}}
+    short = {
+        "dlfd": {"save": 1.0, "steps": 2},
+        "fisher": {"samples": 20},
+        "eu-k": {"k": 1},
+        "ssd": {"alpha": 2.0},
+    }
     method = replace(method, **short.get(name, {}))
     if name not in OWN_LOOP:
         method = replace(method, training=replace(method.training, epochs=1, lr=0.01))
