@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import ConcatDataset
+from torch.utils.data import ConcatDataset, Subset
 
 from unspan.artifact.receipt import versions
 from unspan.auditing.gradcam import panels
@@ -18,17 +19,19 @@ from unspan.auditing.subjects import subject
 from unspan.benchmark import networks
 from unspan.benchmark.data import Data, opened
 from unspan.benchmark.grid import Cell
-from unspan.benchmark.measure import beside, embedded, measured, outputs
+from unspan.benchmark.measure import beside, embedded, measured, outputs, over_views
 from unspan.benchmark.prepared import Prepared, asked_of, key_of, loaded, untrained
 from unspan.benchmark.renamed import configured_method, todays_names
 from unspan.benchmark.requests import requests
 from unspan.benchmark.store import Store
 from unspan.data.loading import batches
+from unspan.data.request import Request
 from unspan.erasure.pipeline import erase
 from unspan.erasure.tuning import rows, tune
 from unspan.errors import UsageError
 from unspan.methods import by_name
 from unspan.run import Run
+from unspan.training.samples import generator
 
 _PICTURES = 4  # samples shown by Grad-CAM
 
@@ -41,13 +44,13 @@ class Bench:
         store: where networks and chosen settings are kept.
         run: device, batch size, progress.
         data_root: folder of datasets.
-        weights: files of given weights by `original` and `retrain`.
+        weights: files of given weights by `original` and `retrain`, one for each seed of that row.
     """
 
     store: Store
     run: Run
     data_root: Path | None = None
-    weights: dict[str, Path] = field(default_factory=dict)
+    weights: Mapping[str, Sequence[Path]] = field(default_factory=dict)
     _prepared: Prepared | None = None
 
     def compute(self, cell: Cell) -> dict[str, Any]:
@@ -89,7 +92,7 @@ class Bench:
             data = opened(name, self.data_root, None)
             for spec in dict.fromkeys(cell.model for cell in cells if cell.data == name):
                 _, preprocess = networks.start(spec, len(data.classes), 0)
-                for path in self.weights.values():
+                for path in itertools.chain.from_iterable(self.weights.values()):
                     networks.start(spec, len(data.classes), 0, path)
                 if preprocess is None and not isinstance(data.train[0][0], Tensor):
                     raise UsageError(
@@ -131,11 +134,12 @@ class Bench:
     def _network(
         self, cell: Cell, data: Data, samples: Any, name: str
     ) -> tuple[nn.Module, dict[str, Any]]:
-        given = self.weights.get(name)
-        if given is not None:
-            model, _ = networks.start(cell.model, len(data.classes), 0, given)
+        seed = cell.seed if name == "retrain" else cell.original_seed
+        files = self.weights.get(name)
+        if files is not None:
+            model, _ = networks.start(cell.model, len(data.classes), 0, files[seed])
             return (model if self.run.device is None else model.to(self.run.device)), {
-                "weights": given.name,
+                "weights": files[seed].name,
                 "seconds": 0.0,
             }
         return networks.trained(
@@ -144,7 +148,7 @@ class Bench:
             cell.train,
             samples,
             len(data.classes),
-            replace(self.run, seed=cell.seed if name == "retrain" else 0),
+            replace(self.run, seed=seed),
         )
 
     def _retrained(
@@ -172,10 +176,11 @@ class Bench:
         name = replace(cell, seed=0, pictures=()).id
 
         def make() -> None:
+            kind = by_name(cell.method)
             _, trials = tune(
                 ready.original,
-                ready.steps[0],
-                by_name(cell.method),
+                _to_tune(ready.steps[0], cell.tune_retain, reads_retain="retain" in kind().needs),
+                kind,
                 cell.trials,
                 replace(run, seed=0),
                 given,
@@ -205,11 +210,17 @@ class Bench:
         run.report(f"measuring {cell.method}", place, len(ready.steps))
         fit = outputs(model, so_far, splits.retain, run)
         test = outputs(model, splits.test_forget, splits.test_retain, run)
+        views = over_views(model, so_far, splits, run) if splits.classes else None
         head = subject(
             "model", ready.original, next(iter(batches(splits.forget, run))).inputs
         ).feature_layer.head
         values = measured(
-            fit, test, by_class=bool(splits.classes), share=ready.shares[place], seed=cell.seed
+            fit,
+            test,
+            by_class=bool(splits.classes),
+            share=ready.shares[place],
+            seed=cell.seed,
+            views=views,
         )
         return {
             "values": values,
@@ -242,6 +253,22 @@ class Bench:
                 for one in panels(both[0], both[1], batch.inputs, batch.labels, _PICTURES)
             ]
         return found
+
+
+def _to_tune(request: Request, most: int | None, *, reads_retain: bool) -> Request:
+    """The request of the trials: some of its retained samples; none for a method that reads none.
+
+    Args:
+        request: of the cell.
+        most: largest number of retained samples, None for all.
+        reads_retain: whether the method reads them.
+    """
+    if not reads_retain:
+        return replace(request, retain=None)
+    if most is None or len(request.retain) <= most:
+        return request
+    order = torch.randperm(len(request.retain), generator=generator(0, "tuning"))
+    return replace(request, retain=Subset(request.retain, sorted(order[:most].tolist())))
 
 
 def _erased(

@@ -28,6 +28,7 @@ class Cell:
         settings: of the method, beside its defaults.
         trials: settings tried by `unspan.erasure.tuning` on validation samples; 0 takes `settings`
             as they are.
+        tune_retain: largest number of retained training samples in a trial; None is all of them.
         seed: of the method and the probes.
         pictures: `gradcam`, `tsne`: what is drawn beside the scores.
         weights: sha256 of given weights of the original and the retrained model, None for trained
@@ -46,11 +47,21 @@ class Cell:
     seed: int = 0
     pictures: tuple[str, ...] = ()
     weights: dict[str, str | None] = field(default_factory=dict)
+    tune_retain: int | None = None
+
+    @property
+    def original_seed(self) -> int:
+        """Seed of the original model: a row of its own has one for each of its seeds."""
+        return self.seed if self.method == "original" else 0
 
     @property
     def id(self) -> str:
         """Name of the cell: a hash of all attributes, with the first names of its settings."""
         content = asdict(self) | {"settings": first_names(self.method, self.settings)}
+        if (
+            self.tune_retain is None
+        ):  # cells that were computed before there was one keep their name
+            del content["tune_retain"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -11,29 +11,37 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unspan.auditing.readers import OUTPUTS, OVER_VIEWS, Reader
 from unspan.auditing.subjects import subject
+from unspan.auditing.views import JUDGED, KNOWN, are_images, some
+from unspan.benchmark.attacks import Values, attacks
 from unspan.data.loading import batches
+from unspan.data.request import Request
 from unspan.errors import DataError, UsageError
-from unspan.extraction import arranged, eval_mode, logits_of, read
-from unspan.metrics.linear import linear_probe
+from unspan.extraction import EqualModules
 from unspan.metrics.member_rate import member_rate
 from unspan.metrics.membership import loss_attack, losses, published_loss_attack
-from unspan.metrics.mlp import mlp_probe
 from unspan.metrics.nearest_rank import nearest_rank
-from unspan.metrics.neighbours import nearest
 from unspan.metrics.outputs import Outputs
-from unspan.metrics.retention import harmonic_mean, published_probe
+from unspan.metrics.retention import harmonic_mean
 from unspan.metrics.rus import rus
-from unspan.metrics.score import Reading, Score, share_interval
+from unspan.metrics.score import Score, share_interval
 from unspan.metrics.similarity import class_cosine, weight_change
 from unspan.metrics.unlearning import aus, nomus, zrf
 from unspan.run import Run
 
-Values = dict[str, dict[str, Any]]
 
-
-def outputs(model: nn.Module, forget: Any, retain: Any, run: Run) -> Outputs:
+def outputs(
+    model: nn.Module, forget: Any, retain: Any, run: Run, reader: Reader = OUTPUTS
+) -> Outputs:
     """Features and scores of one model on forget rows, then retain rows.
+
+    Args:
+        model: the network.
+        forget: samples of the request, or None.
+        retain: the others, or None.
+        run: device, batch size.
+        reader: what is read of a batch.
 
     Raises:
         DataError: a sample without a label, or the model gives no class scores.
@@ -43,13 +51,11 @@ def outputs(model: nn.Module, forget: Any, retain: Any, run: Run) -> Outputs:
     for is_forget, data in ((True, forget), (False, retain)):
         for batch in batches(data, run, shard=False) if data is not None and len(data) else ():
             one = one or subject("model", model, batch.inputs)
-            with eval_mode(one.model), arranged(one.model, batch.inputs) as inputs:
-                z, output = read(one.model, one.feature_layer, inputs)
-            found = logits_of(output)
+            z, found = reader.read([one], batch, EqualModules([one.model]))[0]
             if found is None or batch.labels is None:
                 raise DataError("A benchmark needs class scores and the label of every sample.")
-            features.append(z[: len(batch)].float().cpu())
-            scores.append(found[: len(batch)].flatten(1).float().cpu())
+            features.append(z)
+            scores.append(found.flatten(1))
             labels.append(batch.labels)
             marks.append(torch.full((len(batch),), is_forget))
     return Outputs(
@@ -60,7 +66,34 @@ def outputs(model: nn.Module, forget: Any, retain: Any, run: Run) -> Outputs:
     )
 
 
-def measured(fit: Outputs, test: Outputs, *, by_class: bool, share: float, seed: int) -> Values:
+def over_views(
+    model: nn.Module, forget: Any, splits: Request, run: Run
+) -> tuple[Outputs, Outputs] | None:
+    """Outputs of some training and some test samples, averaged over ten views of each image; None
+    where inputs are no images.
+
+    Args:
+        model: the network.
+        forget: all samples that were to be forgotten so far.
+        splits: the request, whose other samples are read.
+        run: device, batch size.
+    """
+    if not are_images(next(iter(batches(forget, run))).inputs):
+        return None
+    known = outputs(model, some(forget, KNOWN[0]), some(splits.retain, KNOWN[1]), run, OVER_VIEWS)
+    asked, others = some(splits.test_forget, JUDGED[0]), some(splits.test_retain, JUDGED[1])
+    return known, outputs(model, asked, others, run, OVER_VIEWS)
+
+
+def measured(
+    fit: Outputs,
+    test: Outputs,
+    *,
+    by_class: bool,
+    share: float,
+    seed: int,
+    views: tuple[Outputs, Outputs] | None = None,
+) -> Values:
     """Scores of one model.
 
     Args:
@@ -70,6 +103,7 @@ def measured(fit: Outputs, test: Outputs, *, by_class: bool, share: float, seed:
         share: of the retained data that are among the fit rows; probes get as small a part of the
             forget samples.
         seed: of probes and attacks.
+        views: outputs of some training and some test samples over ten views, for images.
     """
     right = {
         name: part.logits.argmax(1) == part.labels
@@ -88,7 +122,7 @@ def measured(fit: Outputs, test: Outputs, *, by_class: bool, share: float, seed:
             "D_rt": _share(right["test"][~test.forget]),
         }
         values["HM_t"] = _plain(harmonic_mean(values["D_ft"]["value"], values["D_rt"]["value"]))
-        values |= _probes(fit, test, share, seed)
+        values |= attacks(fit, test, share, seed, views)
     unseen = test.rows(test.forget) if by_class else test
     known, other = losses(fit.rows(fit.forget)), losses(unseen)
     values["MIA"] = _score(
@@ -113,43 +147,6 @@ def measured(fit: Outputs, test: Outputs, *, by_class: bool, share: float, seed:
             100 * (nomus(values["D_t"]["value"] / 100, values["MIA"]["value"] / 100).value or 0.0)
         )
     return values
-
-
-def _probes(fit: Outputs, test: Outputs, share: float, seed: int) -> Values:
-    """KR, and attackers who train to the end; the strongest of these is the one that counts."""
-    fair = (
-        fit
-        if share >= 1
-        else fit.rows(torch.cat([*_some_of_each(fit, share), (~fit.forget).nonzero()[:, 0]]))
-    )
-    kr = published_probe(fair, test, seed)
-    found: Values = {
-        f"KR {key}": _plain(kr.detail[key]) for key in ("D_f", "D_r", "D_ft", "D_rt", "HM", "HM_t")
-    }
-    attacks = {
-        "probe": linear_probe(fair, test, seed),
-        "MLP": mlp_probe(fair, test, seed, seeds=1),
-    } | {
-        one.attack.split(",")[0].replace(" k=", "-"): one
-        for one in nearest(fair, test, seed=seed)
-        if one.unit == "share" and one.attack.endswith("L2")
-    }
-    found |= {name: _reading(one) for name, one in attacks.items()}
-    strongest = max(attacks, key=lambda name: attacks[name].value)
-    found["strongest"] = found[strongest] | {"attack": strongest}
-    found["false positives"] = _false_positives(attacks[strongest], test)
-    return found
-
-
-def _some_of_each(fit: Outputs, share: float) -> list[Tensor]:
-    """Positions of the first forget rows of every class, so many that their share is the one of the
-    retained rows.
-    """
-    own = [
-        ((fit.labels == label) & fit.forget).nonzero()[:, 0]
-        for label in fit.labels[fit.forget].unique()
-    ]
-    return [rows[: max(1, round(share * len(rows)))] for rows in own]
 
 
 def beside(
@@ -243,20 +240,6 @@ def _share(hit: Tensor) -> dict[str, Any]:
         return {"value": None, "low": None, "high": None, "n": 0}
     low, high = share_interval(float(hit.sum()), n)
     return {"value": 100 * float(hit.double().mean()), "low": 100 * low, "high": 100 * high, "n": n}
-
-
-def _reading(one: Reading) -> dict[str, Any]:
-    low, high = one.interval()
-    return {"value": 100 * one.value, "low": 100 * low, "high": 100 * high, "n": len(one.forget)}
-
-
-def _false_positives(one: Reading, test: Outputs) -> dict[str, Any]:
-    """Share of retained test samples that an attack takes for a forgotten class."""
-    wrong, n = one.false_positives, int((~test.forget).sum())
-    if wrong is None:
-        return _plain(None)
-    low, high = share_interval(wrong * n, n)
-    return {"value": 100 * wrong, "low": 100 * low, "high": 100 * high, "n": n}
 
 
 def _score(one: Score) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from unspan.errors import DataError
 
-MEASUREMENT = 1  # raise it when an attack or a score changes what it reads
+MEASUREMENT = 2  # raise it when an attack or a score changes what it reads
 _SHOWN = 5  # cells of a version that a message names
 
 Results = Mapping[str, dict[str, Any] | None]  # of cells, by id; None where nobody computed one

@@ -54,7 +54,8 @@ def key_of(cell: Cell) -> str:
         cell.request,
         cell.retain,
         cell.holdout,
-        cell.weights,
+        cell.weights.get("original"),
+        cell.original_seed,
     )
     return repr(shared)
 

@@ -26,6 +26,9 @@ SPECS = Path(__file__).with_name("specs")
 BUDGETS = Path(__file__).with_name("budgets.toml")
 PAPER = Path(__file__).with_name("paper.toml")
 
+Given = Mapping[str, Sequence[str]]
+"""sha256 of given weights by `original` and `retrain`, one for each seed of that row."""
+
 
 def shipped() -> dict[str, Path]:
     """The specs that come with the package, by name."""
@@ -50,15 +53,13 @@ def find(name: str) -> Path:
     )
 
 
-def load(
-    path: Path, budget: str = "paper", weights: Mapping[str, str | None] | None = None
-) -> Spec:
+def load(path: Path, budget: str = "paper", weights: Given | None = None) -> Spec:
     """Return a benchmark from a TOML file, expanded to cells at a budget.
 
     Args:
         path: TOML file.
         budget: `smoke`, `cpu`, `paper`, or one that the file defines itself.
-        weights: sha256 of given weights by `original` and `retrain`.
+        weights: sha256 of given weights by `original` and `retrain`, one for each seed of that row.
 
     Raises:
         UsageError: not TOML, or a key or value that does not fit; says where.
@@ -126,7 +127,7 @@ def _rows(
     path: Path,
     text: Mapping[str, Any],
     limits: Mapping[str, Any],
-    weights: dict[str, str | None],
+    weights: Given,
 ) -> list[Row]:
     """Return a row for every pair and method that the budget does not skip."""
     pairs = text.get("pair", [])
@@ -155,7 +156,7 @@ def _row(
     limits: Mapping[str, Any],
     pair: Mapping[str, Any],
     entry: Mapping[str, Any],
-    weights: dict[str, str | None],
+    weights: Given,
 ) -> Row:
     """Return the row of one pair and one method; `where` names the line of the method."""
     check_keys(pair, "pair", f"a pair of {file}")
@@ -172,7 +173,6 @@ def _row(
     _checked(where, "training", lambda: Training(**({"lr": 0.01, "epochs": 1} | train)))
     if not is_network:
         _checked(where, name, lambda: configured_method(name, settings))
-    once = is_network or name in limits.get("once", ())
     common: dict[str, Any] = {
         "data": pair["data"],
         "model": pair["model"],
@@ -183,21 +183,33 @@ def _row(
         "method": name,
         "settings": settings,
         "trials": _trials(limits, pair, entry),
+        "tune_retain": limits.get("tune_retain") if _trials(limits, pair, entry) else None,
         "pictures": tuple(text.get("pictures", ())),
-        "weights": weights,
     }
+    if is_network:
+        seeds = limits.get("networks", [0])
+        seeds = range(len(weights[name])) if name in weights else seeds
+    else:
+        seeds = [0] if name in limits.get("once", ()) else limits["seeds"]
     return Row(
         label=entry.get("label", name),
         method=name,
         pair=pair.get("name", f"{pair['data']}, {pair['model']}"),
         paper=entry.get("paper", name) if text.get("paper") else None,
-        cells=tuple(Cell(**common, seed=seed) for seed in ([0] if once else limits["seeds"])),
+        cells=tuple(
+            Cell(**common, seed=seed, weights=_weights(weights, name, seed)) for seed in seeds
+        ),
     )
+
+
+def _weights(given: Given, method: str, seed: int) -> dict[str, str | None]:
+    """The weights of a cell: those of its seed in the row of a network, else the first."""
+    return {name: files[seed if name == method else 0] for name, files in given.items()}
 
 
 def _trials(limits: Mapping[str, Any], pair: Mapping[str, Any], entry: Mapping[str, Any]) -> int:
     """Return how many settings are tried; 0 where settings are given or nothing can be tuned."""
-    if entry["name"] in NETWORKS or not entry.get("tune", True) or "set" in entry:
+    if entry["name"] in NETWORKS or not entry.get("tune", "set" not in entry):
         return 0
     if "classes" not in pair["request"] or not by_name(entry["name"]).search:
         return 0
@@ -211,7 +223,7 @@ def _checked(where: str, name: str, make: Callable[[], object]) -> None:
         raise UsageError(f"{where}, method {name}: {error}") from error
 
 
-def check_given(specs: Sequence[Spec], weights: Mapping[str, str | None]) -> None:
+def check_given(specs: Sequence[Spec], weights: Given) -> None:
     """Refuse weights that would stand for several different networks.
 
     Raises:

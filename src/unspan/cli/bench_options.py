@@ -29,7 +29,8 @@ SpecsToShow = Annotated[
 Budget = Annotated[
     str,
     typer.Option(
-        help="smoke (digits, minutes), cpu (reduced, hours) or paper (the paper's settings)."
+        help="smoke (digits, minutes), cpu (reduced, hours), full (all samples, three seeds, tuned)"
+        " or paper (the paper's settings)."
     ),
 ]
 DataRoot = Annotated[
@@ -37,14 +38,20 @@ DataRoot = Annotated[
     typer.Option(help="Folder with a folder for each dataset; else $UNSPAN_DATA, else the hub."),
 ]
 Original = Annotated[
-    Path | None,
-    typer.Option(help="Weights (safetensors) of the original model; else it is trained and kept."),
+    list[Path] | None,
+    typer.Option(
+        help=(
+            "Weights (safetensors) of the original model; else it is trained and kept. Give it"
+            " again for further seeds of its row: methods start from the first."
+        )
+    ),
 ]
 Retrained = Annotated[
-    Path | None,
+    list[Path] | None,
     typer.Option(
         help=(
             "Weights of the model retrained without the forget data; else it is trained and kept."
+            " Give it again for further seeds of its row."
         )
     ),
 ]

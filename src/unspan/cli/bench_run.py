@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ def run_specs(o: dict[str, Any]) -> None:
     given = {
         name: path
         for name, path in (("original", o["original"]), ("retrain", o["retrained"]))
-        if path is not None
+        if path
     }
     specs, store = _specs(o, given), Store(o["out"])
     device = o["device"] or own_cells()
@@ -59,7 +60,7 @@ def run_specs(o: dict[str, Any]) -> None:
     _refuse_incomplete(o["out"], failed, skipped, len(specs))
 
 
-def _specs(o: dict[str, Any], given: dict[str, Path]) -> list[Spec]:
+def _specs(o: dict[str, Any], given: dict[str, list[Path]]) -> list[Spec]:
     """The specs that were named, after the folder of results was checked."""
     from unspan.benchmark.networks import digest
     from unspan.benchmark.spec import check_given, find, load, shipped
@@ -69,9 +70,12 @@ def _specs(o: dict[str, Any], given: dict[str, Path]) -> list[Spec]:
     files = [Path(name) for name in o["spec"] if Path(name).is_file()]
     folders = [o["data_root"]] if o["data_root"] is not None else []
     check_shared_folder(
-        o["out"], FOLDERS, what="a folder of results", inputs=[*files, *folders, *given.values()]
+        o["out"],
+        FOLDERS,
+        what="a folder of results",
+        inputs=[*files, *folders, *chain(*given.values())],
     )
-    hashes: dict[str, str | None] = {name: digest(path) for name, path in given.items()}
+    hashes = {name: [digest(path) for path in paths] for name, paths in given.items()}
     names = shipped() if o["spec"] == ["all"] else o["spec"]
     specs = [load(find(name), o["budget"], hashes) for name in names]
     check_given(specs, hashes)
@@ -82,7 +86,7 @@ def _computed(
     o: dict[str, Any],
     spec: Spec,
     store: Any,
-    given: dict[str, Path],
+    given: dict[str, list[Path]],
     device: str | None,
     screen: Any,
 ) -> Tally:

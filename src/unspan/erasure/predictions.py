@@ -95,11 +95,11 @@ def predictions(pair: Pair, data: Any, what: str, run: Run) -> Predictions:
     derived = _Derived.of(pair)
     with eval_mode(pair.original), eval_mode(pair.erased):
         for batch in batches(data, run, shard=False):
-            features, scores = _scores(pair.original, pair.layer_before, batch, what)
+            features, scores = class_scores(pair.original, pair.layer_before, batch, what)
             before.append(_decisive(scores))
             found = None if derived is None or features is None else derived.scores(features)
             if found is None or not after:
-                _, measured = _scores(pair.erased, pair.layer_after, batch, what)
+                _, measured = class_scores(pair.erased, pair.layer_after, batch, what)
                 if found is not None and not _agree(found, measured):
                     derived = None
                 found = measured
@@ -156,7 +156,7 @@ def _named(labels: Tensor | None, before: Tensor, after: Tensor) -> Predictions:
     return Predictions(labels, (before[:, 0] > cut).long(), (after[:, 0] > cut).long(), 2)
 
 
-def _scores(
+def class_scores(
     model: nn.Module, feature_layer: FeatureLayer | None, batch: Batch, what: str
 ) -> tuple[Tensor | None, Tensor]:
     """Features `[n, d]`, where their place is known, and class scores `[n, C]` of a batch; the

@@ -3,34 +3,46 @@ samples.
 
 A tenth of the forget and of the retained training data is set aside, by position and seed, and
 never given to the method in a trial; the test data play no part. The score of a trial is the
-harmonic mean of forgetting and remaining accuracy there (HM of the paper).
+harmonic mean of two shares: the forget samples that are no longer named, and what is kept. Where
+there are retained data, that is the accuracy on them (HM of the paper). Where there are none, it is
+the share of forget samples whose best class beside the asked ones is still that of the original.
 """
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import Subset
 
 from unspan.data.indexed import is_indexed
+from unspan.data.loading import batches
 from unspan.data.request import Request
 from unspan.erasure.evaluation import accuracy
 from unspan.erasure.pipeline import erase
-from unspan.erasure.predictions import Pair
+from unspan.erasure.predictions import Pair, class_scores
 from unspan.erasure.reading import pair_of
 from unspan.errors import DataError, UnspanError, UsageError
+from unspan.extraction import eval_mode
 from unspan.methods import Method, configured
 from unspan.metrics.retention import harmonic_mean
 from unspan.run import Run
+from unspan.system.text_enum import TextEnum
 from unspan.training.samples import generator
 
 _SHARE = 10  # one of ten samples is for validation
+
+
+class Rule(TextEnum):
+    """What a trial is judged by, beside the forget samples that are no longer named."""
+
+    BOTH = "both"  # accuracy on retained samples
+    FORGET_ONLY = "forget-only"  # the best class beside the asked ones is that of the original
 
 
 @dataclass(frozen=True)
@@ -40,17 +52,19 @@ class Trial:
     Attributes:
         settings: that were tried, beside the method's defaults.
         forget: accuracy on the forget validation samples, None when the method ended with an error.
-        retain: accuracy on the retained ones.
-        score: harmonic mean of `1 - forget` and `retain`, in [0, 1], higher is better.
+        kept: what the rule asks to be kept, in [0, 1].
+        score: harmonic mean of `1 - forget` and `kept`, in [0, 1], higher is better.
         seconds: of the method.
+        rule: what `kept` is, a value of `Rule`.
         error: what ended it.
     """
 
     settings: dict[str, Any]
     forget: float | None
-    retain: float | None
+    kept: float | None
     score: float
     seconds: float
+    rule: str
     error: str = ""
 
 
@@ -67,7 +81,7 @@ def tune(
 
     Args:
         model: the original; unchanged.
-        request: the request, with labelled samples to forget and to keep.
+        request: the request, with labelled samples to forget, and to keep where there are some.
         kind: method class with `search`, the values to choose from.
         trials: how many settings are tried at most; the defaults are always among them.
         run: device, seed, progress.
@@ -75,35 +89,18 @@ def tune(
         erasing: passed to `erase`.
 
     Raises:
-        UsageError: no retained data.
+        UsageError: single samples, or a method that needs retained data and gets none.
         DataError: too few samples to set some aside, or every trial ended with an error.
     """
     run = run or Run()
-    if request.retain is None:
-        raise UsageError(
-            "Tuning weighs forgetting against what remains, and the request has nothing to keep:"
-            " give the whole data (--data)."
-        )
-    if request.kind == "samples":
-        raise UsageError(
-            "Tuning asks for no accuracy on what is forgotten, which is right for classes and"
-            " persons; single samples are named by generalisation even by a model that never saw"
-            " them. Choose the settings yourself (--set)."
-        )
-    inner, forget, retain = apart(request, run.seed)
+    _check(request, kind)
+    parts = apart(request, run.seed)
     silent = replace(run, progress=None)
     done: list[Trial] = []
     for number, settings in enumerate(candidates(kind, trials, run.seed, given)):
         run.report(f"tuning {kind.name}", number, trials)
-        begun = time.perf_counter()
-        try:
-            method = configured(kind, {**(given or {}), **settings})
-            erased = erase(model, inner, method, silent, measure=False, **erasing).model
-            seconds = round(time.perf_counter() - begun, 2)
-            done.append(_judged(settings, pair_of(model, erased), forget, retain, silent, seconds))
-        except UnspanError as error:
-            seconds = round(time.perf_counter() - begun, 2)
-            done.append(Trial(settings, None, None, -1.0, seconds, str(error)))
+        method = configured(kind, {**(given or {}), **settings})
+        done.append(_tried(model, method, settings, parts, silent, erasing))
     best = max(done, key=lambda trial: trial.score)
     if best.score < 0:
         raise DataError(
@@ -113,14 +110,70 @@ def tune(
     return configured(kind, {**(given or {}), **best.settings}), done
 
 
-def _judged(
-    settings: dict[str, Any], pair: Pair, forget: Any, retain: Any, run: Run, seconds: float
+def _tried(
+    model: nn.Module,
+    method: Method,
+    settings: dict[str, Any],
+    parts: tuple[Request, Any, Any],
+    run: Run,
+    erasing: Mapping[str, Any],
 ) -> Trial:
-    """The trial with its accuracies on the validation samples."""
-    left = accuracy(pair, forget, "validation", run).after
-    kept = accuracy(pair, retain, "validation", run).after
-    score = harmonic_mean(100 * left, 100 * kept) / 100
-    return Trial(settings, left, kept, score, seconds)
+    """The trial of one method: fitted on what was not set aside, judged on what was."""
+    inner, forget, retain = parts
+    rule = Rule.FORGET_ONLY if retain is None else Rule.BOTH
+    begun = time.perf_counter()
+    try:
+        erased = erase(model, inner, method, run, measure=False, **erasing).model
+        seconds = round(time.perf_counter() - begun, 2)
+        pair = pair_of(model, erased)
+        left = accuracy(pair, forget, "validation", run).after
+        kept = (
+            _order_kept(pair, forget, inner.classes, run)
+            if retain is None
+            else accuracy(pair, retain, "validation", run).after
+        )
+        score = harmonic_mean(100 * left, 100 * kept) / 100
+        return Trial(settings, left, kept, score, seconds, rule)
+    except UnspanError as error:
+        seconds = round(time.perf_counter() - begun, 2)
+        return Trial(settings, None, None, -1.0, seconds, rule, str(error))
+
+
+def _check(request: Request, kind: type[Method]) -> None:
+    """Refuse what cannot be tuned."""
+    if request.kind == "samples":
+        raise UsageError(
+            "Tuning asks for no accuracy on what is forgotten, which is right for classes and"
+            " persons; single samples are named by generalisation even by a model that never saw"
+            " them. Choose the settings yourself (--set)."
+        )
+    if request.retain is not None:
+        return
+    if "retain" in kind().needs:
+        raise UsageError(
+            f"Tuning {kind.name} needs data to keep, and the request has none: give the whole data"
+            " (--data)."
+        )
+    if not request.classes:
+        raise UsageError(
+            "Without data to keep, tuning looks at the classes beside the asked ones, and this"
+            " request names no class. Give the whole data (--data), or choose the settings"
+            " yourself (--set)."
+        )
+
+
+def _order_kept(pair: Pair, data: Any, classes: Sequence[int], run: Run) -> float:
+    """Share of samples whose best class beside the asked ones is that of the original."""
+    same: list[Tensor] = []
+    with eval_mode(pair.original), eval_mode(pair.erased):
+        for batch in batches(data, run, shard=False):
+            best = []
+            for model, layer in pair.sides:
+                scores = class_scores(model, layer, batch, "validation")[1].float()
+                scores[:, list(classes)] = -torch.inf
+                best.append(scores.argmax(1).cpu())
+            same.append(best[0] == best[1])
+    return float(torch.cat(same).float().mean())
 
 
 def candidates(
@@ -143,9 +196,14 @@ def candidates(
 
 
 def apart(request: Request, seed: int) -> tuple[Request, Any, Any]:
-    """The request without its validation samples, and these: forget and retained ones."""
-    parts = []
+    """The request without its validation samples, and these: forget and retained ones (None where
+    the request has none to keep).
+    """
+    parts: list[tuple[Any, Any]] = []
     for name, data in (("forget", request.forget), ("retain", request.retain)):
+        if name == "retain" and data is None:
+            parts.append((None, None))
+            continue
         if not is_indexed(data) or len(data) < 2 * _SHARE:
             raise DataError(
                 f"Tuning sets a tenth of the {name} data aside and needs a dataset of at least"

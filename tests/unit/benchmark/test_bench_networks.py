@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from unspan.benchmark import packed
 from unspan.benchmark.cell import Bench
 from unspan.benchmark.data import opened
 from unspan.benchmark.grid import Cell
@@ -129,7 +131,7 @@ def test_a_cut_is_the_same_share_of_every_class_for_trained_networks_and_for_pro
     model, _ = start(NET, 10, seed=5)
     save_file(model.state_dict(), tmp_path / "given.safetensors")
     given = Bench(
-        Store(tmp_path), Run(batch_size=200), weights={"original": tmp_path / "given.safetensors"}
+        Store(tmp_path), Run(batch_size=200), weights={"original": [tmp_path / "given.safetensors"]}
     )
     given.compute(cell(retain=300))
     assert len(given._prepared.steps[0].forget) == all_ and given._prepared.shares == [
@@ -166,9 +168,11 @@ def test_given_weights_are_used_and_stand_in_the_name_of_the_cell(tmp_path):
     model, _ = start(NET, 10, seed=5)
     path = tmp_path / "given.safetensors"
     save_file(model.state_dict(), path)
-    spec = load(find("table1a"), "smoke", {"original": digest(path)})
+    spec = load(find("table1a"), "smoke", {"original": [digest(path)]})
     assert spec.cells()[0].id != load(find("table1a"), "smoke").cells()[0].id
-    found = Bench(Store(tmp_path), Run(batch_size=200), weights={"original": path}).compute(cell())
+    found = Bench(Store(tmp_path), Run(batch_size=200), weights={"original": [path]}).compute(
+        cell()
+    )
     assert (
         found["training"] == {"weights": "given.safetensors", "seconds": 0.0}
         and not (tmp_path / "networks").exists()
@@ -177,12 +181,12 @@ def test_given_weights_are_used_and_stand_in_the_name_of_the_cell(tmp_path):
         digest(tmp_path / "none.safetensors")
     save_file({"x": torch.zeros(2)}, path)
     with pytest.raises(ModelError):
-        Bench(Store(tmp_path), Run(), weights={"original": path}).compute(cell())
+        Bench(Store(tmp_path), Run(), weights={"original": [path]}).compute(cell())
 
 
 def test_given_retrained_weights_do_not_serve_several_requests():
     with pytest.raises(UsageError, match="--retrained is one model"):
-        load(find("incremental"), "smoke", {"retrain": "0" * 64})
+        load(find("incremental"), "smoke", {"retrain": ["0" * 64]})
 
 
 def test_tuning_happens_once_for_all_seeds_and_reads_no_test_data(tmp_path, monkeypatch):
@@ -192,23 +196,67 @@ def test_tuning_happens_once_for_all_seeds_and_reads_no_test_data(tmp_path, monk
     real = cells.tune
 
     def watched(model, splits, kind, trials, run, given, **more):
-        seen.append((len(splits.forget), len(splits.retain)))
+        parts = [part for part in (splits.forget, splits.retain) if part is not None]
+        seen.append([len(part) for part in parts])
         test = {
             bytes(x.numpy().tobytes())
             for part in (splits.test_forget, splits.test_retain)
             for x, _ in part
         }
-        train = {
-            bytes(x.numpy().tobytes()) for part in (splits.forget, splits.retain) for x, _ in part
-        }
+        train = {bytes(x.numpy().tobytes()) for part in parts for x, _ in part}
         assert not test & train
         return real(model, splits, kind, trials, run, given, **more)
 
     monkeypatch.setattr(cells, "tune", watched)
     bench = Bench(Store(tmp_path), Run(batch_size=200))
-    one, two = (bench.compute(cell(method="neggrad", trials=2, seed=seed)) for seed in (0, 1))
+    one, two = (
+        bench.compute(cell(method="finetune", trials=2, tune_retain=400, seed=seed))
+        for seed in (0, 1)
+    )
     assert len(seen) == 1 and one["settings"] == two["settings"] and len(one["tuning"]) == 2
+    assert seen[0][1] == 400 < len(bench._prepared.steps[0].retain), "trials see a part of it"
+    assert {trial["rule"] for trial in one["tuning"]} == {"both"}
     (choice,) = (tmp_path / "choices").glob("*.json")
     assert json.loads(choice.read_text())["chosen"] in [
         trial["settings"] for trial in one["tuning"]
     ]
+
+
+def test_methods_without_retained_data_are_tuned_without_any(tmp_path, monkeypatch):
+    from unspan.benchmark import cell as cells
+
+    seen, real = [], cells.tune
+
+    def watched(model, splits, *rest, **more):
+        seen.append(splits.retain)
+        return real(model, splits, *rest, **more)
+
+    monkeypatch.setattr(cells, "tune", watched)
+    found = Bench(Store(tmp_path), Run(batch_size=200)).compute(cell(method="esc", trials=2))
+    assert seen == [None]
+    assert {trial["rule"] for trial in found["tuning"]} == {"forget-only"}
+
+
+def test_rows_of_networks_have_seeds_of_their_own_and_methods_start_from_the_first(tmp_path):
+    files = {"original": ["a" * 64, "b" * 64], "retrain": ["c" * 64]}
+    rows = {row.method: row for row in load(find("table1a"), "full", files).rows}
+    assert [one.seed for one in rows["original"].cells] == [0, 1], "as many as files are given"
+    assert [one.weights["original"][0] for one in rows["original"].cells] == ["a", "b"]
+    assert [one.seed for one in rows["retrain"].cells] == [0]
+    assert [one.seed for one in rows["esc"].cells] == [0, 1, 2]
+    assert {one.weights["original"] for one in rows["esc"].cells} == {"a" * 64}
+    trained_ = {row.method: row for row in load(find("table1a"), "full").rows}
+    assert [one.seed for one in trained_["original"].cells] == [0, 1, 2]
+    bench = Bench(Store(tmp_path), Run(batch_size=200))
+    stories = [
+        bench.compute(cell(method=method, seed=seed))["training"]["name"]
+        for method, seed in (("original", 0), ("original", 1))
+    ]
+    assert len(set(stories)) == 2
+
+
+def test_cells_of_before_keep_their_names():
+    plain, capped = cell(method="esc", trials=2), cell(method="esc", trials=2, tune_retain=50)
+    assert plain.id != capped.id
+    known = packed.read(Path(__file__).parents[3] / "results" / "bench")[1]
+    assert known and all(Cell(**one["cell"]).id == name for name, one in known.items())
