@@ -64,9 +64,8 @@ def load(path: Path, budget: str = "paper", weights: Given | None = None) -> Spe
     Raises:
         UsageError: not TOML, or a key or value that does not fit; says where.
     """
-    text = read_toml(path)
+    text = _with_base(path)
     limits = _limits(path.name, text, budget)
-    check_keys(text, "file", path.name)
     check_keys(limits, "budget", f"budget {budget} of {path.name}")
     if text.get("paper") not in (None, *printed()):
         raise UsageError(
@@ -101,12 +100,33 @@ def load(path: Path, budget: str = "paper", weights: Given | None = None) -> Spe
     )
 
 
+def _with_base(path: Path) -> dict[str, Any]:
+    """Return the content of a spec: pairs, methods and budgets that it does not give are those of
+    its `base`, of which it may name the `only` methods to take.
+
+    Raises:
+        UsageError: a key or value that does not fit, a base that is not there, or has one itself.
+    """
+    text = read_toml(path)
+    check_keys(text, "file", path.name)
+    if "base" not in text:
+        return text
+    base = read_toml(find(text["base"]))
+    if "base" in base:
+        raise UsageError(f"{path.name}: base = '{text['base']}' has a base itself; name that one.")
+    given = {key: base[key] for key in ("pair", "method") if key in base} | text
+    given["budget"] = {**base.get("budget", {}), **text.get("budget", {})}
+    only = text.get("only", [entry.get("name") for entry in given.get("method", [])])
+    given["method"] = [entry for entry in given.get("method", []) if entry.get("name") in only]
+    return given
+
+
 def _limits(where: str, text: Mapping[str, Any], budget: str) -> dict[str, Any]:
     """Return what a budget changes: that of the file over the one that comes with unspan."""
     general = read_toml(BUDGETS)
     own = text.get("budget", {})
     if not isinstance(own, dict) or not all(isinstance(one, dict) for one in own.values()):
-        raise UsageError(f"{where}: a budget is a table, [budget.NAME].")
+        raise UsageError(f"{where}: every budget must be a table, [budget.NAME].")
     if budget not in {**general, **own}:
         raise UsageError(
             f"Budget '{budget}' is not known; {where} has: {', '.join({**general, **own})}."

@@ -27,6 +27,8 @@ KINDS: dict[str, dict[str, str]] = {  # what a key holds
         "view": "a list of views",
         "paper": _TEXT,
         "note": _TEXT,
+        "base": _TEXT,
+        "only": "a list of methods",
         "pair": "tables ([[pair]])",
         "method": "tables ([[method]])",
         "budget": _TABLE,

@@ -77,7 +77,7 @@ def ran(tmp_path_factory):
 # What a spec says
 
 
-@pytest.mark.parametrize("budget", ["smoke", "cpu", "paper"])
+@pytest.mark.parametrize("budget", ["smoke", "cpu", "full", "paper"])
 @pytest.mark.parametrize("name", sorted(shipped()))
 def test_every_shipped_spec_is_whole(name, budget):
     spec = load(find(name), budget)
@@ -102,10 +102,30 @@ def test_the_example_is_whole_and_every_key_is_documented():
     assert all(f"`{view}`" in text for view in VIEWS)
 
 
-def test_figures_and_tables_share_their_cells():
-    table = {cell.id for cell in load(find("table1a"), "cpu").cells()}
+@pytest.mark.parametrize("budget", ["cpu", "full"])
+def test_figures_and_tables_share_their_cells(budget):
+    table = {cell.id for cell in load(find("table1a"), budget).cells()}
     for name in ("figure1", "figure2", "figure3", "figure5", "zrf"):
-        assert {cell.id for cell in load(find(name), "cpu").cells()} <= table, name
+        assert {cell.id for cell in load(find(name), budget).cells()} <= table, name
+
+
+def test_a_spec_takes_what_it_does_not_give_from_its_base(tmp_path):
+    base, own = find("table1a"), tmp_path / "own.toml"
+    pair = '[[pair]]\ndata = "digits"\nmodel = "m"\nrequest = { classes = [1] }\n'
+    own.write_text('base = "table1a"\nonly = ["esc", "lau"]\n' + pair)
+    found = load(own, "full")
+    assert [row.label for row in found.rows] == ["lau", "esc"] and found.rows[0].pair == "digits, m"
+    theirs = {row.label: row.cells[0].settings for row in load(base, "cpu").rows}
+    assert all(row.cells[0].settings == theirs[row.label] for row in load(own, "cpu").rows)
+    own.write_text('base = "table1a"\n[budget.cpu]\nseeds = [5]\n' + pair)
+    assert {one.seed for one in load(own, "cpu").cells() if one.method == "esc"} == {5}
+    assert not {one.trials for one in load(own, "smoke").cells()} - {0}
+    own.write_text('base = "figure1"\n' + pair)
+    with pytest.raises(UsageError, match="has a base itself"):
+        load(own)
+    own.write_text('base = "tabel1a"\n' + pair)
+    with pytest.raises(UsageError, match="Did you mean table1a"):
+        load(own)
 
 
 def test_the_name_of_a_cell_is_stable_and_depends_on_everything():
@@ -124,6 +144,7 @@ def test_the_name_of_a_cell_is_stable_and_depends_on_everything():
         "seed": 1,
         "pictures": ("tsne",),
         "weights": {"original": "x"},
+        "tune_retain": 5,
     }
     assert set(others) == set(asdict(cell))
     assert len(
@@ -182,8 +203,8 @@ def test_the_name_of_a_cell_is_stable_and_depends_on_everything():
         ("[[method]]", "[method]", "cannot be read as TOML|must be tables"),
         ("set = { lr = 1e-3, epochs = 1 }", "set = [1]", "must be a table"),
         ("set = { lr = 1e-3, epochs = 1 }", "set = { lr = -1.0 }", "must be positive"),
-        ("seeds = [0, 1]", "budget = [1]", "a budget is a table"),
-        ("seeds = [0, 1]", "budget.paper = 3", "a budget is a table"),
+        ("seeds = [0, 1]", "budget = [1]", "must be a table"),
+        ("seeds = [0, 1]", "budget.paper = 3", "must be a table"),
         *(
             ("seeds = [0, 1]", f"budget.paper.{wrong}", "budget paper of own.toml")
             for wrong in (
@@ -460,12 +481,12 @@ def test_a_damaged_cell_counts_as_not_there(tmp_path, text):
 
 
 def test_one_network_does_not_stand_for_several():
-    both = [load(find(name), "smoke", {"original": "0" * 64}) for name in ("table1a", "table5")]
-    check_given(both, {"original": "0" * 64})
+    both = [load(find(name), "smoke", {"original": ["0" * 64]}) for name in ("table1a", "table5")]
+    check_given(both, {"original": ["0" * 64]})
     with pytest.raises(UsageError, match="--retrained is one network, and these specs ask for 2"):
-        check_given(both, {"retrain": "0" * 64})
+        check_given(both, {"retrain": ["0" * 64]})
     with pytest.raises(UsageError, match="--original is one network"):
-        check_given([load(find("table1a")), load(find("fashion"))], {"original": "0" * 64})
+        check_given([load(find("table1a")), load(find("fashion"))], {"original": ["0" * 64]})
 
 
 def test_two_specs_of_one_name_do_not_share_a_folder(ran, tmp_path):
