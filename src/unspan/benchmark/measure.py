@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from unspan.auditing.readers import OUTPUTS, OVER_VIEWS, Reader
 from unspan.auditing.subjects import subject
-from unspan.auditing.views import JUDGED, KNOWN, are_images, some
+from unspan.auditing.views import JUDGED, are_images, some
 from unspan.benchmark.attacks import Values, attacks
 from unspan.data.loading import batches
 from unspan.data.request import Request
@@ -29,6 +29,8 @@ from unspan.metrics.score import Score, share_interval
 from unspan.metrics.similarity import class_cosine, weight_change
 from unspan.metrics.unlearning import aus, nomus, zrf
 from unspan.run import Run
+
+VIEWED = 2000  # training samples that are read over ten views
 
 
 def outputs(
@@ -72,6 +74,9 @@ def over_views(
     """Outputs of some training and some test samples, averaged over ten views of each image; None
     where inputs are no images.
 
+    The training samples hold as large a share of the request as all of them do: an attacker who
+    sees more of it than of other classes names it more often, rightly and wrongly.
+
     Args:
         model: the network.
         forget: all samples that were to be forgotten so far.
@@ -80,7 +85,8 @@ def over_views(
     """
     if not are_images(next(iter(batches(forget, run))).inputs):
         return None
-    known = outputs(model, some(forget, KNOWN[0]), some(splits.retain, KNOWN[1]), run, OVER_VIEWS)
+    own = round(VIEWED * len(forget) / (len(forget) + len(splits.retain)))
+    known = outputs(model, some(forget, own), some(splits.retain, VIEWED - own), run, OVER_VIEWS)
     asked, others = some(splits.test_forget, JUDGED[0]), some(splits.test_retain, JUDGED[1])
     return known, outputs(model, asked, others, run, OVER_VIEWS)
 
