@@ -14,7 +14,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader
 
 from unspan.benchmark.table_values import Column, Fold, Line, Number, Table
-from unspan.benchmark.tables import ranks
+from unspan.benchmark.tables import ALONE, ALONE_NOTE, best_alone, ranks
 from unspan.report.palette import DARK, LIGHT, variables
 
 _KIND = {True: "reads retained data", False: "forget data only", None: "reference"}
@@ -29,12 +29,13 @@ _SUMMARY = {
 
 @dataclass(frozen=True)
 class _Cell:
-    """A number: its text, what it is sorted by, its rank, and what is printed beside it."""
+    """A number: its text, what it is sorted by, its rank, what is printed, and a mark beside it."""
 
     text: str
     value: float | str
     rank: str
     hint: str
+    mark: str
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ def leaderboard(boards: Sequence[tuple[str, Table]]) -> str:
     )
     return environment.get_template("leaderboard.html.j2").render(
         boards=[_board(budget, table) for budget, table in boards],
+        alone=ALONE_NOTE if any(best_alone(table) for _, table in boards) else "",
         light=variables(LIGHT),
         dark=variables(DARK),
     )
@@ -100,13 +102,15 @@ def _board(budget: str, table: Table) -> _Board:
 
 
 def _grid(table: Table, fold: Fold) -> _Grid:
-    columns, places = table.columns_of(fold), ranks(table)
+    columns, places, alone = table.columns_of(fold), ranks(table), best_alone(table)
     rows = []
     for number, line in enumerate(table.lines):
-        cells = [
-            _cell(line.numbers.get(one.key), one, places.get((number, one.key)), table.meant)
-            for one in columns
-        ]
+        cells = []
+        for one in columns:
+            place = number, one.key
+            mark = ALONE if place in alone else ""
+            value = line.numbers.get(one.key)
+            cells.append(_cell(value, one, places.get(place), mark, table.meant))
         rows.append(_Row(line.label, _KIND[line.needs_retain], _ran(line), line.failed, cells))
     summary = _SUMMARY[fold]
     return _Grid(
@@ -124,9 +128,9 @@ def _ran(line: Line) -> str:
     return f"{line.seeds} of {line.wanted} seeds" if line.seeds else "not run"
 
 
-def _cell(one: Number | None, column: Column, place: int | None, meant: str) -> _Cell:
+def _cell(one: Number | None, column: Column, place: int | None, mark: str, meant: str) -> _Cell:
     if one is None:
-        return _Cell("–", "", "", "")
+        return _Cell("–", "", "", "", "")
     text = f"{one.mean:.{column.digits}f}"
     if one.std is not None:
         text += f" ± {one.std:.{column.digits}f}"
@@ -135,4 +139,4 @@ def _cell(one: Number | None, column: Column, place: int | None, meant: str) -> 
         doubt = " (doubtful)" if one.doubtful else ""
         hint = f"printed: {one.printed}{doubt}, {meant}"
     rank = "" if place is None else _RANK.get(place, "")
-    return _Cell(text, one.mean, rank, hint)
+    return _Cell(text, one.mean, rank, hint, mark)

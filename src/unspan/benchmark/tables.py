@@ -1,5 +1,7 @@
-"""Tables as Markdown, CSV and LaTeX: mean ± standard deviation, best bold, second best underlined,
-printed values beside.
+"""Tables as Markdown, CSV and LaTeX: mean ± standard deviation, printed values beside.
+
+The best is bold, the second best underlined. The best of the methods that read no retained data is
+marked too, as the papers do: with a dagger, in LaTeX in blue.
 """
 
 from __future__ import annotations
@@ -7,11 +9,17 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from unspan.benchmark.table_values import REFERENCES, Column, Fold, Line, Number, Table
 
 _READ = (Fold.OPEN, Fold.MORE)  # columns that a reader sees without opening anything
+ALONE = "†"  # the best of the methods that read no retained data
+_LATEX_NOTE = (
+    "% Bold: the best method, underlined: the second best. Blue: the best of the methods that read"
+    " no retained data; needs the package xcolor."
+)
+ALONE_NOTE = f"{ALONE} the best of the methods that read no retained data (D_r ✗)."
 _ARROWS = {"lower": " ↓", "higher": " ↑", "none": ""}
 
 
@@ -20,6 +28,8 @@ def markdown(table: Table) -> str:
     difference to them, where there are any.
     """
     parts = [f"### {escaped(table.title)}", "", *_measured(table, table.columns_of(*_READ))]
+    if best_alone(table):
+        parts += ["", f"Bold: the best method, underlined: the second best. {ALONE_NOTE}"]
     if table.note:
         parts += ["", escaped(table.note)]
     failed = [escaped(f"{line.label}: {line.failed}") for line in table.lines if line.failed]
@@ -41,14 +51,15 @@ def markdown(table: Table) -> str:
 
 def _measured(table: Table, columns: Sequence[Column]) -> list[str]:
     """Lines of Markdown: what was measured, best bold, second best underlined."""
-    places = ranks(table)
+    places, alone = ranks(table), best_alone(table)
     body = []
     for number, line in enumerate(table.lines):
         row = [_label(line), _marks(line), _seeds(line)]
         for column in columns:
             text = _text(line.numbers.get(column.key), column)
             place = places.get((number, column.key))
-            row.append(_marked(text, place, "**", "<u>", "</u>"))
+            text = _marked(text, place, "**", "<u>", "</u>")
+            row.append(text + ALONE if (number, column.key) in alone else text)
         body.append(row)
     return _pipes(["method", "D_r", "seeds", *map(_head, columns)], body)
 
@@ -111,8 +122,11 @@ def comma_separated(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    r"""A `tabular` with booktabs rules; `\\checkmark` marks methods that read retained data."""
-    places = ranks(table)
+    r"""A `tabular` with booktabs rules; `\\checkmark` marks methods that read retained data.
+
+    Blue needs the package xcolor.
+    """
+    places, alone = ranks(table), best_alone(table)
     blocks: list[tuple[str, int]] = []
     for column in table.columns:
         if blocks and blocks[-1][0] == column.block:
@@ -137,43 +151,53 @@ def latex(table: Table) -> str:
     ]
     for number, line in enumerate(table.lines):
         mark = {True: r"\checkmark", False: r"$\times$", None: ""}[line.needs_retain]
-        cells = [
-            _marked(
-                _text(line.numbers.get(column.key), column, r"{\scriptsize$\pm$", "}"),
-                places.get((number, column.key)),
-                "",
-                r"\underline{",
-                "}",
-                r"\textbf{",
-                "}",
-            )
-            for column in table.columns
-        ]
+        cells = []
+        for column in table.columns:
+            text = _text(line.numbers.get(column.key), column, r"{\scriptsize$\pm$", "}")
+            place = places.get((number, column.key))
+            text = _marked(text, place, "", r"\underline{", "}", r"\textbf{", "}")
+            blue = (number, column.key) in alone
+            cells.append(rf"\textcolor{{blue}}{{{text}}}" if blue else text)
         rows.append(" & ".join([_escaped(line.label), mark, *cells]) + r" \\")
-    return "\n".join([*rows, "\\bottomrule", "\\end{tabular}"]) + "\n"
+    said = [_LATEX_NOTE] if alone else []
+    return "\n".join([*said, *rows, "\\bottomrule", "\\end{tabular}"]) + "\n"
 
 
 def ranks(table: Table) -> dict[tuple[int, str], int]:
     """0 for the best, 1 for the second best line of a column that has a direction; references and
     the published probe take no part.
     """
+    return _ranked(table, lambda line: line.method not in REFERENCES)
+
+
+def best_alone(table: Table) -> frozenset[tuple[int, str]]:
+    """Line and column of the best of the methods that read no retained data.
+
+    Empty where no method of the table reads retained data: there the best is marked already.
+    """
+    if not any(line.needs_retain for line in table.lines):
+        return frozenset()
+    places = _ranked(
+        table, lambda line: line.needs_retain is False and line.method not in REFERENCES
+    )
+    return frozenset(one for one, place in places.items() if place == 0)
+
+
+def _ranked(table: Table, takes_part: Callable[[Line], bool]) -> dict[tuple[int, str], int]:
+    """0 and 1 for the best and the second best of the lines that take part; ties share a place."""
     found = {}
     for column in table.columns:
         if column.better == "none" or column.fold is Fold.KR:
             continue
-        known = sorted(
-            {
-                round(line.numbers[column.key].mean, column.digits)
-                for line in table.lines
-                if column.key in line.numbers and line.method not in REFERENCES
-            },
-            reverse=column.better == "higher",
-        )
-        for number, line in enumerate(table.lines):
-            if column.key in line.numbers and line.method not in REFERENCES:
-                place = known.index(round(line.numbers[column.key].mean, column.digits))
-                if place < 2:
-                    found[number, column.key] = place
+        means = {
+            number: round(line.numbers[column.key].mean, column.digits)
+            for number, line in enumerate(table.lines)
+            if column.key in line.numbers and takes_part(line)
+        }
+        known = sorted(set(means.values()), reverse=column.better == "higher")
+        for number, mean in means.items():
+            if known.index(mean) < 2:
+                found[number, column.key] = known.index(mean)
     return found
 
 

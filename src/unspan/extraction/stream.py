@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from unspan import dist
 from unspan.data.batch import Batch
-from unspan.data.inputs import first_rows, place
+from unspan.data.inputs import count_rows, first_rows, place
 from unspan.erasers import Eraser, placed
 from unspan.errors import DataError, ResourceError
 from unspan.extraction import FeatureLayer, arranged, input_like, read
+from unspan.models.frozen_norms import follows_batch
 from unspan.run import Run
 from unspan.system.digests import state_hash
 
@@ -153,20 +154,18 @@ class ModelFeatures(FeatureStream):
             yield features, batch.labels
 
     def _features(self, batch: Batch) -> Tensor:
-        """Features of a batch, in halves when the device runs out of memory."""
-        rows = len(
-            next(iter(batch.inputs.values()))
-            if isinstance(batch.inputs, dict)
-            else batch.inputs
-            if isinstance(batch.inputs, Tensor)
-            else batch.inputs[0]
-        )
+        """Features of a batch, in halves when the device runs out of memory.
+
+        Padding is cut where it would count: where samples are normalised by their batch.
+        """
+        inputs = batch.inputs
+        if follows_batch(self._model):
+            inputs = first_rows(inputs, len(batch))
+        rows = count_rows(inputs)
         step = rows
         while True:
             try:
-                parts = [
-                    self._read(_slice(batch.inputs, start, step)) for start in range(0, rows, step)
-                ]
+                parts = [self._read(_slice(inputs, start, step)) for start in range(0, rows, step)]
                 return (
                     (torch.cat(parts) if len(parts) > 1 else parts[0]).float()
                     if parts[0].dtype != torch.float64

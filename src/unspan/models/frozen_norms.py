@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 
 def frozen_norms(model: nn.Module) -> frozenset[str]:
@@ -31,6 +31,17 @@ def has_statistics(module: nn.Module) -> bool:
     """Whether a module follows its inputs with running statistics."""
     return isinstance(module, _NormBase) or "running_mean" in dict(
         module.named_buffers(recurse=False)
+    )
+
+
+def follows_batch(model: nn.Module) -> bool:
+    """Whether an output of the model depends on the other samples of a batch.
+
+    So it is where a module is in training mode, or where a batch norm has no statistics of its own.
+    """
+    return any(
+        module.training or (isinstance(module, _BatchNorm) and module.running_mean is None)
+        for module in model.modules()
     )
 
 

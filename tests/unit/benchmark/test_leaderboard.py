@@ -6,11 +6,13 @@ from html.parser import HTMLParser
 
 import pytest
 from browser import BINARY, Browser
+from hypothesis import given
+from hypothesis import strategies as st
 
 from unspan.benchmark.leaderboard import leaderboard
 from unspan.benchmark.spec import find, load
-from unspan.benchmark.table_values import Fold, Line, Number, Table
-from unspan.benchmark.tables import latex, markdown, ranks
+from unspan.benchmark.table_values import Column, Fold, Line, Number, Table
+from unspan.benchmark.tables import best_alone, latex, markdown, ranks
 from unspan.benchmark.views import CLASS, SETTINGS, STEP
 
 
@@ -100,6 +102,58 @@ def test_the_published_probe_is_folded_and_never_best(columns):
 def test_the_methods_of_this_library_stand_beside_the_published_ones(name, budget):
     methods = {row.method for row in load(find(name), budget).rows}
     assert {"resample", "bake", "esc"} <= methods
+
+
+COLUMNS = (Column("D_ft", "D_ft", "lower"), Column("D_rt", "D_rt", "higher"), Column("MIA", "MIA"))
+ROWS = {  # method: reads retained data, values
+    "original": (None, 0.0, 99.0),
+    "salun": (True, 1.0, 90.0),
+    "esc": (False, 8.0, 85.0),
+    "esc-t": (False, 8.0, 86.0),
+    "neggrad": (False, 9.0, 70.0),
+}
+
+
+def with_both(rows=ROWS):
+    lines = [
+        Line(
+            name, name, reads, "p", {"D_ft": Number(a), "D_rt": Number(b), "MIA": Number(50)}, 1, 1
+        )
+        for name, (reads, a, b) in rows.items()
+    ]
+    return Table("t", "T", COLUMNS, tuple(lines))
+
+
+def test_the_best_without_retained_data_is_marked_beside_the_best_of_all():
+    text = markdown(with_both())
+    rows = {line.split(" | ")[0].strip("| "): line for line in text.splitlines() if "|" in line}
+    assert rows["original"].endswith("| 0.0 | 99.0 | 50.0 |")
+    assert rows["salun"].endswith("| **1.0** | **90.0** | 50.0 |")
+    assert rows["esc"].endswith("| <u>8.0</u>† | 85.0 | 50.0 |")
+    assert rows["esc-t"].endswith("| <u>8.0</u>† | <u>86.0</u>† | 50.0 |")
+    assert "†" not in rows["neggrad"]
+    assert "† the best of the methods that read no retained data (D_r ✗)." in text
+    tex = latex(with_both())
+    assert r"esc & $\times$ & \textcolor{blue}{\underline{8.0}} & 85.0 & 50.0 \\" in tex
+    assert tex.startswith("%") and "xcolor" in tex
+    page = leaderboard([("cpu", with_both())])
+    assert page.count('<span class="alone">†</span>') == 3
+    assert page.count("† the best of the methods") == 1
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 9)), min_size=1, max_size=8))
+def test_whom_nobody_without_retained_data_beats_is_marked_and_nobody_else(rows):
+    one = with_both({f"m{i}": (reads, float(a), float(a)) for i, (reads, a) in enumerate(rows)})
+    marked = {number for number, key in best_alone(one) if key == "D_ft"}
+    alone = {number: a for number, (reads, a) in enumerate(rows) if not reads}
+    expected = {number for number, a in alone.items() if a == min(alone.values())}
+    assert marked == (expected if any(reads for reads, _ in rows) else set())
+
+
+def test_a_table_whose_methods_all_read_the_forget_data_alone_has_no_second_mark():
+    one = with_both({name: row for name, row in ROWS.items() if row[0] is not True})
+    assert "†" not in markdown(one) + leaderboard([("cpu", one)])
+    assert "textcolor" not in latex(one) and "xcolor" not in latex(one)
 
 
 def test_a_number_that_no_cell_has_is_a_dash_and_not_a_rank():
