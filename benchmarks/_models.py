@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import copy
 import io
+import os
 from pathlib import Path
 
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+SHARED = Path(os.environ.get("UNSPAN_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 CHECKPOINT, DATA = (
     SHARED / "checkpoints/allcnn-cifar10-original.safetensors",
     SHARED / "data/cifar10/train.parquet",
