@@ -1,6 +1,7 @@
 """Figure 5 of the paper: how long each method takes, and ESC against LAU as a ratio.
 
     python benchmarks/figure5.py --json results/bench-figure5.json
+    python benchmarks/figure5.py --json results/bench-figure5.json --draw   # only the figure
 
 CIFAR-10 All-CNN, class deer, 5,000 training images in memory, one thread, batches of 64, weights
 with channels last. After a warm-up every round runs every method once, so that all meet the same
@@ -213,6 +214,36 @@ def ratios(rounds: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
     }
 
 
+def draw(found: dict[str, Any], file: Path) -> None:
+    """A mark for every method, seconds on a logarithmic scale."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "unspan"
+    from matplotlib import pyplot
+
+    rows = found["seconds"]
+    figure, axes = pyplot.subplots(figsize=(7.2, 0.3 * len(rows) + 1), layout="constrained")
+    for place, one in enumerate(rows.values()):
+        low, high = one["cpu range"]
+        bar = [[one["cpu"] - low], [high - one["cpu"]]]
+        fill = "white" if one["scaled"] else None
+        axes.errorbar([one["cpu"]], [place], xerr=bar, fmt="o", color="#0072B2", mfc=fill)
+        text = f"{one['cpu']:,.1f}" if one["cpu"] < 100 else f"{one['cpu']:,.0f}"
+        axes.annotate(text, (high, place), xytext=(7, -3), textcoords="offset points", fontsize=8)
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.margins(x=0.12)
+    axes.set_xlabel(
+        f"CPU seconds, one thread: median and range of {found['rounds']} rounds\n"
+        "(open marks: measured on fewer images, multiplied up)"
+    )
+    axes.grid(axis="x", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(file, metadata={"Date": None}, facecolor="white")
+
+
 def opened(few: int) -> tuple[Bench, str, str]:
     """The network and the images, and what they are."""
     model, _, size, what = make("allcnn")
@@ -224,14 +255,18 @@ def opened(few: int) -> tuple[Bench, str, str]:
 
 
 def main() -> None:
-    """Time all, print, write the JSON."""
+    """Time all, print, write the JSON and the figure after every round."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--few", type=int, default=128, help="images of methods that train")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--draw", action="store_true", help="only draw the figure anew")
     given = parser.parse_args()
+    if given.draw:
+        draw(json.loads(given.json.read_text("utf-8")), given.json.with_suffix(".svg"))
+        return
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     bench, what, data = opened(given.few)
@@ -244,19 +279,19 @@ def main() -> None:
         for name, row in tried.items():
             rounds[name].append(measured(bench, row))
             print(number + 1, name, json.dumps(rounds[name][-1]), flush=True)
-    found = {
-        "network": what,
-        "data": f"{data}, {len(bench.forget):,} in memory",
-        "command": f"python benchmarks/figure5.py --rounds {given.rounds} --few {given.few}",
-        "machine": {"torch": torch.__version__, "threads": 1, "batch": BATCH},
-        "rounds": given.rounds,
-        "images of methods that train": given.few,
-        "ratios of CPU seconds": ratios(rounds),
-        "seconds": {name: summed_up(row, rounds[name]) for name, row in tried.items()},
-    }
-    print(json.dumps(found, indent=1))
-    if given.json:
+        found = {
+            "network": what,
+            "data": f"{data}, {len(bench.forget):,} in memory",
+            "command": f"python benchmarks/figure5.py --rounds {given.rounds} --few {given.few}",
+            "machine": {"torch": torch.__version__, "threads": 1, "batch": BATCH},
+            "rounds": number + 1,
+            "images of methods that train": given.few,
+            "ratios of CPU seconds": ratios(rounds),
+            "seconds": {name: summed_up(row, rounds[name]) for name, row in tried.items()},
+        }
         given.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+        draw(found, given.json.with_suffix(".svg"))
+    print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

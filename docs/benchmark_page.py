@@ -15,7 +15,8 @@ REPORT = ROOT / "results" / "bench" / "report"
 HEAD = """# Results of the benchmark
 
 Tables and figures of the papers at `--budget cpu`, as `unspan bench report` draws them. Bold is
-best, underlined second best. The published probe (KR) stands in the files of
+best, underlined second best, † the best of the methods that read no retained data. The published
+probe (KR) stands in the files of
 `results/bench/report`. What the papers print, and why it differs: the
 [paper map](../paper-map.md).
 

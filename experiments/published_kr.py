@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from _cached_features import accuracies, cached
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 
 from unspan.methods import ESC, FitContext
 from unspan.metrics.outputs import Outputs
@@ -40,7 +40,9 @@ def published(fit: Outputs, test: Outputs, seed: int) -> dict[str, float]:
     nn.init.zeros_(head.bias)
     sgd = torch.optim.SGD(head.parameters(), lr=1e-3)
     loss = nn.CrossEntropyLoss()
-    loader = DataLoader(TensorDataset(fit.features, fit.labels), batch_size=64, shuffle=True)
+    rows = TensorDataset(fit.features, fit.labels)
+    order = BatchSampler(RandomSampler(rows), 64, drop_last=False)
+    loader = DataLoader(rows, sampler=order, batch_size=None)  # 64 rows at once, not one by one
     for _ in range(10):
         for x, y in loader:
             sgd.zero_grad()

@@ -9,6 +9,7 @@ import io
 import json
 import multiprocessing
 import os
+import re
 import signal
 import statistics
 import subprocess
@@ -34,6 +35,7 @@ from unspan.benchmark.tables import comma_separated, escaped, latex, markdown
 from unspan.benchmark.views import CLASS, TABLES, VIEWS
 from unspan.cli import main
 from unspan.errors import OutputError, UsageError
+from unspan.methods import METHODS
 from unspan.metrics.retention import harmonic_mean
 from unspan.metrics.unlearning import avg_gap
 from unspan.run import Run
@@ -107,6 +109,24 @@ def test_figures_and_tables_share_their_cells(budget):
     table = {cell.id for cell in load(find("table1a"), budget).cells()}
     for name in ("figure1", "figure2", "figure3", "figure5", "zrf"):
         assert {cell.id for cell in load(find(name), budget).cells()} <= table, name
+
+
+def test_at_full_budget_requests_of_several_classes_skip_no_method():
+    for name in ("classes", "incremental", "table5"):
+        named = re.findall(r'^name = "([\w-]+)"$', find(name).read_text("utf-8"), re.M)
+        spec = load(find(name), "full")
+        methods = {row.method for row in spec.rows}
+        assert methods == set(named) & ({"original", "retrain"} | {one.name for one in METHODS})
+        assert not {one.retain for one in spec.cells()} - {None}
+    asked = {str(one.request) for one in load(find("classes"), "full").cells()}
+    assert asked == {str({"classes": one}) for one in ([4], [4, 0], [4, 0, 8])}
+
+
+@pytest.mark.parametrize("budget", ["smoke", "cpu", "full"])
+def test_a_table_of_samples_holds_out_what_dlfd_chooses_by(budget):
+    cells = load(find("table5"), budget).cells()
+    assert {one.holdout for one in cells} == {0.1}
+    assert "dlfd" in {one.method for one in cells}
 
 
 def test_a_spec_takes_what_it_does_not_give_from_its_base(tmp_path):
