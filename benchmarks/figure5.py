@@ -14,12 +14,13 @@ and nothing else.
 
 Methods that train the whole network cost the same for every image. They run all epochs of their
 default settings on fewer images (`--few`), and their seconds are multiplied up to all images; the
-JSON marks them as scaled.
+JSON marks them as scaled. A run that was stopped goes on with the next round.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import json
 import statistics
@@ -36,6 +37,7 @@ from torch import nn
 from torch.utils.data import Subset, TensorDataset
 
 from unspan.data.loading import batches
+from unspan.errors import InconclusiveError
 from unspan.extraction import FeatureLayer, find_feature_layer
 from unspan.extraction.reading import head_parameters
 from unspan.extraction.stream import ModelFeatures
@@ -48,6 +50,8 @@ from unspan.training.context import TrainingContext, image_layout
 RETAINED = 45_000  # images of the other classes
 RATIO = "LAU over ESC"
 PRINTED = 9.17
+Round = dict[str, dict[str, Any]]
+"""CPU and wall seconds by method."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +76,12 @@ class Bench:
         read = batches(self.forget, run)
         return ModelFeatures(model, self.layer, read, run, total=len(self.forget), head=None)
 
-    def context(self, model: nn.Module, forget: Any, retain: Any = None) -> TrainingContext:
-        """What a method that trains sees."""
+    def context(self, model: nn.Module, **parts: Any) -> TrainingContext:
+        """What a method that trains sees: the parts of the data that it needs."""
         return TrainingContext(
             model=model,
             feature_layer=self.layer,
-            parts={"forget": forget, "retain": retain},
+            parts=parts,
             run=Run(batch_size=BATCH),
             checkpoint=Checkpoint(None, ""),
             classes=10,
@@ -126,7 +130,7 @@ def head_trained(bench: Bench, method: LAU, *, cached: bool) -> Row:
     """LAU, with features that are read once, or anew in every epoch."""
 
     def work(model: nn.Module) -> dict[str, Any]:
-        context = bench.context(model, bench.forget)
+        context = bench.context(model, forget=bench.forget)
         if cached:
             return {"epochs": len(unlearned(method, context).history)}
         left, epochs = 1.0, 0
@@ -142,20 +146,20 @@ def trained(bench: Bench, method: TrainedMethod, few: int) -> Row:
     """A method that trains the network: all its epochs, on few images."""
     assert method.training is not None
     short = replace(method, training=replace(method.training, batch=BATCH, stop_at=None))
-    forget: Any = Subset(bench.forget, range(few))
-    retain, reads, whole = None, few, len(bench.forget)
-    if "retain" in method.needs:
-        retain = Subset(bench.retain, range(few))
-        reads, whole = few, RETAINED
-    if "forget" in method.needs and retain is not None:
-        forget = Subset(bench.forget, range(few // 9))
-        reads, whole = few + few // 9, RETAINED + len(bench.forget)
+    count = {"forget": few, "retain": few}
+    if {"forget", "retain"} <= method.needs:
+        count["forget"] = few // 9  # as many of each class
+    data = {"forget": bench.forget, "retain": bench.retain}
+    whole = {"forget": len(bench.forget), "retain": RETAINED}
+    named = [name for name in data if name in method.needs]
+    parts = {name: Subset(data[name], range(count[name])) for name in named}
+    scale = sum(whole[name] for name in named) / sum(count[name] for name in named)
 
     def work(model: nn.Module) -> dict[str, Any]:
-        unlearned(short, bench.context(model, forget, retain))
+        unlearned(short, bench.context(model, **parts))
         return {}
 
-    return Row(work, whole / reads, repr(short))
+    return Row(work, scale, repr(short))
 
 
 def unlearned(method: TrainedMethod, context: TrainingContext) -> Any:
@@ -178,14 +182,33 @@ def rows(bench: Bench, few: int) -> dict[str, Row]:
 
 
 def measured(bench: Bench, row: Row) -> dict[str, Any]:
-    """CPU and wall seconds of one run on a fresh copy."""
+    """CPU and wall seconds of one run on a fresh copy, and what the method reports."""
     model = copy.deepcopy(bench.model)
     wall, spent = time.perf_counter(), time.process_time()
     report = row.work(model)
     return {"cpu": time.process_time() - spent, "wall": time.perf_counter() - wall, **report}
 
 
-def summed_up(row: Row, found: list[dict[str, Any]]) -> dict[str, Any]:
+def earlier(file: Path, about: dict[str, Any]) -> list[Round]:
+    """The rounds of a run that was stopped, where it measured the same in the same way."""
+    found = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    same = all(found.get(key) == value for key, value in about.items())
+    return list(found["measured"]) if same else []
+
+
+def summed_up(rows: dict[str, Row], rounds: list[Round]) -> dict[str, Any]:
+    """Medians and ratios over rounds, and the rounds themselves."""
+    return {
+        "rounds": len(rounds),
+        "ratios of CPU seconds": ratios(rounds),
+        "seconds": {
+            name: medians(row, [one[name] for one in rounds]) for name, row in rows.items()
+        },
+        "measured": rounds,
+    }
+
+
+def medians(row: Row, found: list[dict[str, Any]]) -> dict[str, Any]:
     """Medians of a method, times its scale."""
     summary: dict[str, Any] = {"settings": row.settings, "scaled": row.scale != 1}
     for clock in ("cpu", "wall"):
@@ -197,12 +220,11 @@ def summed_up(row: Row, found: list[dict[str, Any]]) -> dict[str, Any]:
     return summary
 
 
-def ratios(rounds: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
+def ratios(rounds: list[Round]) -> dict[str, float]:
     """Medians of ratios of CPU seconds within a round."""
 
     def over(above: str, below: str) -> float:
-        pairs = zip(rounds[above], rounds[below], strict=True)
-        return round(statistics.median(one["cpu"] / other["cpu"] for one, other in pairs), 2)
+        return round(statistics.median(one[above]["cpu"] / one[below]["cpu"] for one in rounds), 2)
 
     return {
         RATIO: over("lau", "esc"),
@@ -272,26 +294,23 @@ def main() -> None:
     bench, what, data = opened(given.few)
     tried = rows(bench, given.few)
     small = replace(bench, forget=TensorDataset(*bench.forget[:256]))
-    for row in rows(small, 64).values():  # warm-up
-        measured(small, row)
-    rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in tried}
-    for number in range(given.rounds):
-        for name, row in tried.items():
-            rounds[name].append(measured(bench, row))
-            print(number + 1, name, json.dumps(rounds[name][-1]), flush=True)
-        found = {
-            "network": what,
-            "data": f"{data}, {len(bench.forget):,} in memory",
-            "command": f"python benchmarks/figure5.py --rounds {given.rounds} --few {given.few}",
-            "machine": {"torch": torch.__version__, "threads": 1, "batch": BATCH},
-            "rounds": number + 1,
-            "images of methods that train": given.few,
-            "ratios of CPU seconds": ratios(rounds),
-            "seconds": {name: summed_up(row, rounds[name]) for name, row in tried.items()},
-        }
+    for row in rows(small, 64).values():  # warm-up; so few images change nothing for some
+        with contextlib.suppress(InconclusiveError):
+            measured(small, row)
+    about = {
+        "network": what,
+        "data": f"{data}, {len(bench.forget):,} in memory",
+        "command": f"python benchmarks/figure5.py --few {given.few} --json {given.json}",
+        "machine": {"torch": torch.__version__, "threads": 1, "batch": BATCH},
+        "images of methods that train": given.few,
+    }
+    rounds = earlier(given.json, about)
+    while len(rounds) < given.rounds:
+        rounds.append({name: measured(bench, row) for name, row in tried.items()})
+        print(len(rounds), json.dumps(rounds[-1]), flush=True)
+        found = about | summed_up(tried, rounds)
         given.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
         draw(found, given.json.with_suffix(".svg"))
-    print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":
