@@ -143,9 +143,14 @@ def head_trained(bench: Bench, method: LAU, *, cached: bool) -> Row:
 
 
 def trained(bench: Bench, method: TrainedMethod, few: int) -> Row:
-    """A method that trains the network: all its epochs, on few images."""
+    """A method that trains the network: all its epochs, on few images.
+
+    Its learning rate is small, since few images of one class let the loss run away. Time does not
+    depend on it.
+    """
     assert method.training is not None
-    short = replace(method, training=replace(method.training, batch=BATCH, stop_at=None))
+    training = replace(method.training, lr=1e-6, batch=BATCH, stop_at=None)
+    short = replace(method, training=training)
     count = {"forget": few, "retain": few}
     if {"forget", "retain"} <= method.needs:
         count["forget"] = few // 9  # as many of each class
@@ -306,8 +311,11 @@ def main() -> None:
     }
     rounds = earlier(given.json, about)
     while len(rounds) < given.rounds:
-        rounds.append({name: measured(bench, row) for name, row in tried.items()})
-        print(len(rounds), json.dumps(rounds[-1]), flush=True)
+        done: Round = {}
+        for name, row in tried.items():
+            done[name] = measured(bench, row)
+            print(len(rounds) + 1, name, json.dumps(done[name]), flush=True)
+        rounds.append(done)
         found = about | summed_up(tried, rounds)
         given.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
         draw(found, given.json.with_suffix(".svg"))
