@@ -107,7 +107,40 @@ def values() -> dict[str, str]:
             f"{key}_own": shown(row.own),
             f"{key}_others": shown(row.others),
         }
-    return found | benchmarked() | membership()
+    return found | benchmarked() | membership() | esc_t() | published_kr()
+
+
+def esc_t() -> dict[str, str]:
+    """What pages say of `experiments/esc_t_reduction.py`: D_ft by the published probe and by a
+    converged one, for both averages of the loss at two step sizes.
+    """
+    cells = json.loads((ROOT / "results" / "esc-t-reduction.json").read_text("utf-8"))["cells"]
+    found = {}
+    for average, rate in (("correct", 1e-3), ("batch", 1e-3), ("batch", 3e-3), ("batch", 1e-2)):
+        row = [
+            one for name, one in cells.items() if name.startswith(f"ESC-T, {average}, {rate:g},")
+        ]
+        name = f"esc_t_{average}_{rate:g}".replace(".", "_")
+        for key, short in (("D_ft", "own"), ("KR D_f", "kr_fit"), ("KR D_ft", "kr")):
+            found[f"{name}_{short}"] = shown(tuple(one[key] for one in row))
+        found[f"{name}_probe"] = shown(
+            tuple(one["probe D_ft"] for one in row if "probe D_ft" in one)
+        )
+    for name, row in (("original", "original"), ("esc", "ESC")):
+        own = [one for key, one in cells.items() if key.startswith(f"{row}, seed")]
+        found[f"full_kr_{name}"] = shown(tuple(one["KR D_ft"] for one in own))
+        found[f"full_kr_fit_{name}"] = shown(tuple(one["KR D_f"] for one in own))
+    return found
+
+
+def published_kr() -> dict[str, str]:
+    """What pages say of `experiments/published_kr.py`."""
+    found = json.loads((ROOT / "results" / "published-kr.json").read_text("utf-8"))
+    largest = max(found[name]["largest"] for name in ("original", "ESC"))
+    return {
+        "kr_largest_difference": f"{largest:.2f}",
+        "kr_seed_deviation": f"{found['ESC']['ours']['deviation']['D_ft']:.1f}",
+    }
 
 
 def membership() -> dict[str, str]:
