@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, Subset
 
 from unspan.artifact.receipt import versions
-from unspan.auditing.gradcam import panels
 from unspan.auditing.subjects import subject
 from unspan.benchmark import networks
 from unspan.benchmark.data import Data, opened
 from unspan.benchmark.grid import Cell
-from unspan.benchmark.measure import beside, embedded, measured, outputs, over_views
-from unspan.benchmark.prepared import Prepared, asked_of, key_of, loaded, untrained
+from unspan.benchmark.measure import beside, measured, outputs, over_views
+from unspan.benchmark.pictures import drawn
+from unspan.benchmark.prepared import Prepared, key_of, loaded, untrained
 from unspan.benchmark.renamed import configured_method, todays_names
 from unspan.benchmark.requests import requests
 from unspan.benchmark.store import Store
@@ -32,8 +32,6 @@ from unspan.errors import UsageError
 from unspan.methods import by_name
 from unspan.run import Run
 from unspan.training.samples import generator
-
-_PICTURES = 4  # samples shown by Grad-CAM
 
 
 @dataclass
@@ -52,6 +50,7 @@ class Bench:
     data_root: Path | None = None
     weights: Mapping[str, Sequence[Path]] = field(default_factory=dict)
     _prepared: Prepared | None = None
+    _last: tuple[str, nn.Module] | None = None  # id of the cell made last, and its model
 
     def compute(self, cell: Cell) -> dict[str, Any]:
         """Everything a cell measures, as JSON values."""
@@ -64,21 +63,48 @@ class Bench:
             "threads": torch.get_num_threads(),
             "device": run.device or "cpu",
         }
-        if cell.method == "original":
-            models, seconds = [ready.original] * len(ready.steps), [0.0] * len(ready.steps)
-            found["training"] = ready.story
-        elif cell.method == "retrain":
-            models, seconds, found["training"] = self._retrained(cell, ready)
-        else:
-            method, found["tuning"] = self._chosen(cell, ready, run)
-            found["settings"] = repr(method)
-            models, seconds, found["history"] = _erased(ready, method, run)
+        models, seconds, how = self.models(cell)
+        found |= how
         found["steps"] = [
             self._measured(cell, ready, place, model) | {"seconds": spent}
             for place, (model, spent) in enumerate(zip(models, seconds, strict=True))
         ]
-        found["pictures"] = self._pictures(cell, ready, models[-1])
         return found
+
+    def models(self, cell: Cell) -> tuple[list[nn.Module], list[float], dict[str, Any]]:
+        """The network after every request, the seconds of each, and how they came about."""
+        ready = self._ready(cell)
+        how: dict[str, Any] = {}
+        if cell.method == "original":
+            models, seconds = [ready.original] * len(ready.steps), [0.0] * len(ready.steps)
+            how["training"] = ready.story
+        elif cell.method == "retrain":
+            models, seconds, how["training"] = self._retrained(cell, ready)
+        else:
+            run = replace(self.run, seed=cell.seed)
+            method, how["tuning"] = self._chosen(cell, ready, run)
+            how["settings"] = repr(method)
+            models, seconds, how["history"] = _erased(ready, method, run)
+        self._last = cell.id, models[-1]
+        return models, seconds, how
+
+    def draw(self, cell: Cell, kind: str) -> dict[str, Any]:
+        """A picture of a cell, as JSON values: `gradcam` or `tsne`.
+
+        The network is the one that was scored last, else it is made once more.
+        """
+        ready = self._ready(cell)
+        if self._last is None or self._last[0] != cell.id:
+            self.models(cell)
+        assert self._last is not None
+        content = drawn(kind, ready, self._last[1], self.run)
+        return {
+            "cell": cell.id,
+            "kind": kind,
+            "content": content,
+            "versions": versions(),
+            "device": self.run.device or "cpu",
+        }
 
     def check(self, cells: Sequence[Cell]) -> None:
         """Open every dataset and network of some cells, so that what is missing is said once and
@@ -105,7 +131,7 @@ class Bench:
         key = key_of(cell)
         if self._prepared is not None and self._prepared.key == key:
             return self._prepared
-        self._prepared = None  # its memory first
+        self._prepared = self._last = None  # their memory first
         run = replace(self.run, seed=0)
         run.report("reading the data", 0, None)
         _, preprocess = networks.start(cell.model, 2, 0)
@@ -234,25 +260,6 @@ class Bench:
                 values["probe"]["value"] if splits.classes else None,
             ),
         }
-
-    def _pictures(self, cell: Cell, ready: Prepared, model: nn.Module) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        last = ready.steps[-1]
-        batch = next(iter(batches(asked_of(last), self.run)))
-        if "tsne" in cell.pictures:
-            found["tsne"] = embedded(
-                outputs(model, last.test_forget, last.test_retain, self.run), 0
-            )
-        if "gradcam" in cell.pictures:
-            both = [
-                subject(name, one, batch.inputs)
-                for name, one in (("before", ready.original), ("after", model))
-            ]
-            found["gradcam"] = [
-                {"image": one["image"], "map": one["after"]}
-                for one in panels(both[0], both[1], batch.inputs, batch.labels, _PICTURES)
-            ]
-        return found
 
 
 def _to_tune(request: Request, most: int | None, *, reads_retain: bool) -> Request:

@@ -30,7 +30,7 @@ class Cell:
             as they are.
         tune_retain: largest number of retained training samples in a trial; None is all of them.
         seed: of the method and the probes.
-        pictures: `gradcam`, `tsne`: what is drawn beside the scores.
+        pictures: empty; in old results, what was drawn beside the scores. Today pictures lie apart.
         weights: sha256 of given weights of the original and the retrained model, None for trained
             ones.
     """
@@ -97,6 +97,7 @@ class Spec:
         budget: name of the budget.
         note: what a reader should know.
         rows: in the order of the table.
+        pictures: `gradcam`, `tsne`: what is drawn of every cell.
     """
 
     name: str
@@ -107,6 +108,7 @@ class Spec:
     budget: str
     note: str
     rows: tuple[Row, ...]
+    pictures: tuple[str, ...] = ()
 
     def cells(self) -> list[Cell]:
         """Every cell once, seeds in turn, so that a run that is stopped has whole columns."""

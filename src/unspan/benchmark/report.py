@@ -14,6 +14,7 @@ from unspan.benchmark import figures
 from unspan.benchmark.leaderboard import leaderboard
 from unspan.benchmark.measurement import refuse_mixed
 from unspan.benchmark.packed import report_order
+from unspan.benchmark.pictures import KINDS, name_of
 from unspan.benchmark.spec import printed
 from unspan.benchmark.store import Store
 from unspan.benchmark.table_values import Filled, Table
@@ -38,7 +39,7 @@ def filled(store: Store, spec: dict[str, Any]) -> list[Filled]:
     """
     table = printed().get(spec["paper"] or "", {})
     names = [name for row in spec["rows"] for name in row["cells"]]
-    known = {name: store.read("cell", name) for name in names}
+    known = {name: _with_pictures(store, name) for name in names}
     refuse_mixed(_name(spec), known)
     rows = []
     for row in spec["rows"]:
@@ -47,6 +48,19 @@ def filled(store: Store, spec: dict[str, Any]) -> list[Filled]:
         failed = next((one["error"] for one in cells if one is not None and "error" in one), "")
         rows.append(Filled(row, done, table.get(row["paper"] or "", {}), failed))
     return rows
+
+
+def _with_pictures(store: Store, name: str) -> dict[str, Any] | None:
+    """A cell with its pictures by kind; those of old cells stand in the cell itself."""
+    cell = store.read("cell", name)
+    if cell is None or "error" in cell:
+        return cell
+    pictures = dict(cell.get("pictures", {}))
+    for kind in KINDS:
+        one = store.read("picture", name_of(name, kind))
+        if one is not None and "error" not in one:
+            pictures[kind] = one["content"]
+    return cell | {"pictures": pictures}
 
 
 def report(root: Path, names: Sequence[str] = ()) -> list[Path]:

@@ -97,6 +97,7 @@ def load(path: Path, budget: str = "paper", weights: Given | None = None) -> Spe
         budget=budget,
         note=str(text.get("note", "")),
         rows=tuple(rows),
+        pictures=tuple(dict.fromkeys(text.get("pictures", ()))),
     )
 
 
@@ -204,7 +205,6 @@ def _row(
         "settings": settings,
         "trials": _trials(limits, pair, entry),
         "tune_retain": limits.get("tune_retain") if _trials(limits, pair, entry) else None,
-        "pictures": tuple(text.get("pictures", ())),
     }
     if is_network:
         seeds = limits.get("networks", [0])

@@ -25,7 +25,8 @@ def run_specs(o: dict[str, Any]) -> None:
         InconclusiveError: cells failed.
         ResourceError: it was interrupted.
     """
-    from unspan.benchmark.runner import estimate, own_cells
+    from unspan.benchmark.estimates import estimate
+    from unspan.benchmark.runner import own_cells
     from unspan.benchmark.store import Store
     from unspan.cli.render import cells, console
 
@@ -92,7 +93,8 @@ def _computed(
 ) -> Tally:
     """Compute what is missing of one spec, and print how it went."""
     from unspan.benchmark.cell import Bench
-    from unspan.benchmark.runner import record, state, work
+    from unspan.benchmark.estimates import cost, estimate, state
+    from unspan.benchmark.runner import record, work
     from unspan.cli.progress import line
     from unspan.run import Run
 
@@ -103,8 +105,9 @@ def _computed(
     with line(screen) as report:
         run = Run(device=device, batch_size=o["batch_size"], progress=report)
         bench = Bench(store, run, o["data_root"], given)
-        bench.check([cell for cell in spec.cells() if state(store, cell) == "open"])
+        bench.check([cell for cell in spec.cells() if state(store, cell) in ("open", "pictures")])
         record(store, spec, _command())
+        tell(cost(estimate(spec, store)))
         tally = work(spec, bench, tell, again=o["retry_failed"])
     tell(_outcome(tally))
     return tally

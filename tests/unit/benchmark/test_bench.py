@@ -22,10 +22,11 @@ from browser import BINARY, Browser
 
 from unspan.benchmark import store as stores
 from unspan.benchmark.cell import Bench
+from unspan.benchmark.estimates import estimate, state
 from unspan.benchmark.figures import alternative
 from unspan.benchmark.grid import Cell
 from unspan.benchmark.report import filled, report
-from unspan.benchmark.runner import estimate, own_cells, record, state, work
+from unspan.benchmark.runner import own_cells, record, work
 from unspan.benchmark.spec import check_given, find, load, printed, shipped
 from unspan.benchmark.spec_text import KINDS
 from unspan.benchmark.store import Store
