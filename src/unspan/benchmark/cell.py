@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from unspan.benchmark.prepared import Prepared, key_of, loaded, untrained
 from unspan.benchmark.renamed import configured_method, todays_names
 from unspan.benchmark.requests import requests
 from unspan.benchmark.store import Store
+from unspan.benchmark.third_party import code_of, short_name
 from unspan.data.loading import batches
 from unspan.data.request import Request
 from unspan.erasure.pipeline import erase
@@ -57,7 +58,7 @@ class Bench:
         ready = self._ready(cell)
         run = replace(self.run, seed=cell.seed)
         found: dict[str, Any] = {
-            "cell": asdict(cell),
+            "cell": cell.record(),
             "classes": ready.classes,
             "versions": versions(),
             "threads": torch.get_num_threads(),
@@ -81,6 +82,7 @@ class Bench:
         elif cell.method == "retrain":
             models, seconds, how["training"] = self._retrained(cell, ready)
         else:
+            _refuse_changed(cell)
             run = replace(self.run, seed=cell.seed)
             method, how["tuning"] = self._chosen(cell, ready, run)
             how["settings"] = repr(method)
@@ -217,7 +219,7 @@ class Bench:
                 "choice",
                 name,
                 {
-                    "method": cell.method,
+                    "method": short_name(cell.method),
                     "given": cell.settings,
                     "chosen": best.settings,
                     "trials": rows(trials),
@@ -276,6 +278,14 @@ def _to_tune(request: Request, most: int | None, *, reads_retain: bool) -> Reque
         return request
     order = torch.randperm(len(request.retain), generator=generator(0, "tuning"))
     return replace(request, retain=Subset(request.retain, sorted(order[:most].tolist())))
+
+
+def _refuse_changed(cell: Cell) -> None:
+    if code_of(cell.method) != cell.code:
+        raise UsageError(
+            f"The code of {short_name(cell.method)} changed since this run read it. Start the run"
+            " again: the changed method gets cells of its own."
+        )
 
 
 def _erased(

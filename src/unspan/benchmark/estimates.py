@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from unspan.benchmark.grid import Cell, Row, Spec
@@ -13,6 +13,7 @@ from unspan.benchmark.renamed import configured_method
 from unspan.benchmark.spec_text import NETWORKS
 from unspan.benchmark.store import Store
 from unspan.errors import UsageError
+from unspan.methods.registry import PREFIX
 from unspan.system.durations import duration
 
 SCORES = "scores"  # what a cell holds beside pictures
@@ -113,8 +114,8 @@ def _guess(spec: Spec, cell: Cell, where: str, store: Store, known: _Known) -> f
         is_kept = cell.method in NETWORKS
         pictures = sum(statistics.median(known.pictures[kind]) for kind in kinds)
         return pictures + (0.0 if is_kept else made)
-    same = known.seconds.get(_kind(asdict(cell)))
-    pace = known.paces.get(_place_of(asdict(cell)))
+    same = known.seconds.get(_kind(cell.record()))
+    pace = known.paces.get(_place_of(cell.record()))
     if same:
         return float(statistics.median(same))
     return (_LOOKS + passes(cell)) * statistics.median(pace) if pace else None
@@ -182,7 +183,12 @@ def passes(cell: Cell) -> float:
 
 
 def _passes_of(cell: Mapping[str, Any]) -> float | None:
-    """The passes of a finished cell; None where the code of its method is not here."""
+    """The passes of a finished cell; None for a method that is not here.
+
+    Code that a file of results names is never imported.
+    """
+    if cell["method"].startswith(PREFIX):
+        return None
     try:
         return passes(Cell(**cell))
     except UsageError:

@@ -16,7 +16,6 @@ from unspan.benchmark.prepared import Prepared, asked_of
 from unspan.data.loading import batches
 from unspan.run import Run
 
-KINDS = ("gradcam", "tsne")
 _SAMPLES = 4  # shown by Grad-CAM
 
 
@@ -33,7 +32,7 @@ def drawn(kind: str, ready: Prepared, model: nn.Module, run: Run) -> list[Any]:
     """What a figure shows of one model after the last request.
 
     Args:
-        kind: of `KINDS`.
+        kind: `gradcam` or `tsne`.
         ready: data and original.
         model: the network itself.
         run: device, batch size.

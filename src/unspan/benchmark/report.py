@@ -14,8 +14,9 @@ from unspan.benchmark import figures
 from unspan.benchmark.leaderboard import leaderboard
 from unspan.benchmark.measurement import refuse_mixed
 from unspan.benchmark.packed import report_order
-from unspan.benchmark.pictures import KINDS, name_of
+from unspan.benchmark.pictures import name_of
 from unspan.benchmark.spec import printed
+from unspan.benchmark.spec_text import PICTURES
 from unspan.benchmark.store import Store
 from unspan.benchmark.table_values import Filled, Table
 from unspan.benchmark.tables import comma_separated, escaped, latex, markdown
@@ -56,7 +57,7 @@ def _with_pictures(store: Store, name: str) -> dict[str, Any] | None:
     if cell is None or "error" in cell:
         return cell
     pictures = dict(cell.get("pictures", {}))
-    for kind in KINDS:
+    for kind in PICTURES:
         one = store.read("picture", name_of(name, kind))
         if one is not None and "error" not in one:
             pictures[kind] = one["content"]

@@ -6,7 +6,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from unspan.artifact import receipt as receipts
@@ -18,6 +18,7 @@ from unspan.benchmark.pictures import name_of
 from unspan.benchmark.renamed import configured_method
 from unspan.benchmark.spec_text import NETWORKS
 from unspan.benchmark.store import BEAT, STALE, Store
+from unspan.benchmark.third_party import short_name
 from unspan.errors import UnspanError, UsageError
 from unspan.system.schemas import BENCH_CELL, BENCH_PICTURE, BENCH_SPEC
 
@@ -42,7 +43,8 @@ class Tally:
 
 
 def record(store: Store, spec: Spec, command: str) -> None:
-    """Keep what the report needs of a spec: titles, views, and the cells of every row.
+    """Keep what the report needs of a spec: titles, views, and the cells of every row. Rows that an
+    earlier command added stay.
 
     Raises:
         UsageError: another spec of the same name was run in this folder.
@@ -56,13 +58,20 @@ def record(store: Store, spec: Spec, command: str) -> None:
     rows = [
         {
             "label": row.label,
-            "method": row.method,
+            "method": short_name(row.method),
             "pair": row.pair,
             "paper": row.paper,
             "needs_retain": (None if row.method in NETWORKS else "retain" in _needs(row.cells[0])),
             "cells": [cell.id for cell in row.cells],
+            **({"added": True} if row.added else {}),
         }
         for row in spec.rows
+    ]
+    labels = {(row["label"], row["pair"]) for row in rows}
+    rows += [
+        row
+        for row in (earlier or {}).get("rows", [])
+        if row.get("added") and (row["label"], row["pair"]) not in labels
     ]
     store.write(
         "spec",
@@ -152,7 +161,7 @@ def _part(bench: Bench, spec: Spec, cell: Cell, part: str, tell: Tell) -> bool:
     except Exception as error:  # one cell must not end the others, whatever it met
         text = " ".join(str(error).split())
         found = {
-            "cell": asdict(cell) if scores else cell.id,
+            "cell": cell.record() if scores else cell.id,
             "error": f"{type(error).__name__}: {text}",
             "trace": None if isinstance(error, UnspanError) else traceback.format_exc(),
         }
@@ -169,7 +178,7 @@ def _part(bench: Bench, spec: Spec, cell: Cell, part: str, tell: Tell) -> bool:
         found |= {"schema": BENCH_PICTURE.schema, "created": receipts.now(), "seconds": spent}
         bench.store.write("picture", name_of(cell.id, part), found)
     cells = spec.cells()
-    head = f"[{cells.index(cell) + 1}/{len(cells)}] {cell.method} (seed {cell.seed})"
+    head = f"[{cells.index(cell) + 1}/{len(cells)}] {short_name(cell.method)} (seed {cell.seed})"
     head += "" if scores else f", {part}"
     told = f"{spent:.0f} s" + (f", {_summary(found)}" if scores and "error" not in found else "")
     tell(f"{head} {_told(found) or told}{left(estimate(spec, bench.store))}")

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from unspan.benchmark.pictures import KINDS as PICTURES
 from unspan.benchmark.views import VIEWS
 from unspan.errors import UsageError
 from unspan.methods.registry import PREFIX, registered
@@ -19,6 +18,7 @@ else:
     import tomli as tomllib
 
 NETWORKS = ("original", "retrain")  # rows that no method makes: trained with the recipe of the pair
+PICTURES = ("gradcam", "tsne")
 _TABLE = "a table ({ ... })"
 _TEXT = "a text"
 KINDS: dict[str, dict[str, str]] = {  # what a key holds

@@ -62,6 +62,7 @@ def run(
     data_root: option.DataRoot = None,
     original: option.Original = None,
     retrained: option.Retrained = None,
+    method: option.Methods = None,
     dry_run: option.DryRun = False,
     retry_failed: option.RetryFailed = False,
     device: option.Device = None,

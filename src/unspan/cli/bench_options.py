@@ -55,6 +55,16 @@ Retrained = Annotated[
         )
     ),
 ]
+Methods = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--method",
+        help=(
+            "Add a row for this method: a name of unspan methods, or python:FILE.py:CLASS. May be"
+            " given several times."
+        ),
+    ),
+]
 DryRun = Annotated[
     bool,
     typer.Option(

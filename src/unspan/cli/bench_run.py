@@ -78,7 +78,7 @@ def _specs(o: dict[str, Any], given: dict[str, list[Path]]) -> list[Spec]:
     )
     hashes = {name: [digest(path) for path in paths] for name, paths in given.items()}
     names = shipped() if o["spec"] == ["all"] else o["spec"]
-    specs = [load(find(name), o["budget"], hashes) for name in names]
+    specs = [load(find(name), o["budget"], hashes, o["method"] or ()) for name in names]
     check_given(specs, hashes)
     return specs
 

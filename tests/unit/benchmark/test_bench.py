@@ -146,6 +146,7 @@ def test_the_name_of_a_cell_is_stable_and_depends_on_everything():
         "pictures": ("tsne",),
         "weights": {"original": "x"},
         "tune_retain": 5,
+        "code": "x",
     }
     assert set(others) == set(asdict(cell))
     assert len(
