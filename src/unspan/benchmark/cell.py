@@ -55,7 +55,7 @@ class Bench:
 
     def compute(self, cell: Cell) -> dict[str, Any]:
         """Everything a cell measures, as JSON values."""
-        ready = self._ready(cell)
+        ready = self.prepared(cell)
         run = replace(self.run, seed=cell.seed)
         found: dict[str, Any] = {
             "cell": cell.record(),
@@ -74,7 +74,7 @@ class Bench:
 
     def models(self, cell: Cell) -> tuple[list[nn.Module], list[float], dict[str, Any]]:
         """The network after every request, the seconds of each, and how they came about."""
-        ready = self._ready(cell)
+        ready = self.prepared(cell)
         how: dict[str, Any] = {}
         if cell.method == "original":
             models, seconds = [ready.original] * len(ready.steps), [0.0] * len(ready.steps)
@@ -95,7 +95,7 @@ class Bench:
 
         The network is the one that was scored last, else it is made once more.
         """
-        ready = self._ready(cell)
+        ready = self.prepared(cell)
         if self._last is None or self._last[0] != cell.id:
             self.models(cell)
         assert self._last is not None
@@ -129,7 +129,8 @@ class Bench:
                         " unspan.zoo.AllCNN (resize, crop, mean, std, ...)."
                     )
 
-    def _ready(self, cell: Cell) -> Prepared:
+    def prepared(self, cell: Cell) -> Prepared:
+        """The data and the original of a cell; kept for the next cell of the same request."""
         key = key_of(cell)
         if self._prepared is not None and self._prepared.key == key:
             return self._prepared

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from unspan.benchmark import figures
+from unspan.benchmark.chosen import choices
 from unspan.benchmark.leaderboard import leaderboard
 from unspan.benchmark.measurement import refuse_mixed
 from unspan.benchmark.packed import report_order
@@ -138,7 +139,13 @@ def _heading(spec: dict[str, Any], rows: Sequence[Filled]) -> list[str]:
 
 def _tables(spec: dict[str, Any], view: str, rows: Sequence[Filled]) -> list[Table]:
     made = TABLES[view](_name(spec), spec["title"], rows)
-    return [replace(table, meant=spec["meant"]) for table in made]
+    chosen = choices(rows)
+    found = []
+    for table in made:
+        pairs = {line.pair for line in table.lines}
+        own = tuple(one for one in chosen if one.pair in pairs)
+        found.append(replace(table, meant=spec["meant"], choices=own))
+    return found
 
 
 def _write_table(table: Table, folder: Path) -> list[Path]:

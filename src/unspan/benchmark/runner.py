@@ -11,6 +11,8 @@ from typing import Any
 
 from unspan.artifact import receipt as receipts
 from unspan.benchmark.cell import Bench
+from unspan.benchmark.chosen import best_of, in_words
+from unspan.benchmark.compact import compacted
 from unspan.benchmark.estimates import SCORES, estimate, left, missing, state
 from unspan.benchmark.grid import Cell, Spec
 from unspan.benchmark.measurement import MEASUREMENT, refuse_older
@@ -173,14 +175,16 @@ def _part(bench: Bench, spec: Spec, cell: Cell, part: str, tell: Tell) -> bool:
             "created": receipts.now(),
             "seconds_in_all": spent,
         }
-        bench.store.write("cell", cell.id, found)
+        bench.store.write("cell", cell.id, compacted(found))
     else:
         found |= {"schema": BENCH_PICTURE.schema, "created": receipts.now(), "seconds": spent}
         bench.store.write("picture", name_of(cell.id, part), found)
     cells = spec.cells()
     head = f"[{cells.index(cell) + 1}/{len(cells)}] {short_name(cell.method)} (seed {cell.seed})"
     head += "" if scores else f", {part}"
-    told = f"{spent:.0f} s" + (f", {_summary(found)}" if scores and "error" not in found else "")
+    told = f"{spent:.0f} s"
+    if scores and "error" not in found:
+        told += f", {_summary(found)}{_chosen(found)}"
     tell(f"{head} {_told(found) or told}{left(estimate(spec, bench.store))}")
     return not (scores and "error" in found)
 
@@ -200,6 +204,18 @@ def _summary(found: dict[str, Any]) -> str:
         f"{name} {values[key]['value']:.1f} %"
         for key, name in shown
         if values.get(key, {}).get("value") is not None
+    )
+
+
+def _chosen(found: dict[str, Any]) -> str:
+    """The settings that trials chose; empty where nothing was tuned."""
+    trials = found.get("tuning", [])
+    best = best_of(trials)
+    if best is None:
+        return ""
+    return (
+        f"; {in_words(best['settings'])}: the best of {len(trials)} trials"
+        f" ({100 * best['score']:.1f} % on validation samples)"
     )
 
 

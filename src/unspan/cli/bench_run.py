@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
+import warnings
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,12 +34,10 @@ def run_specs(o: dict[str, Any]) -> None:
     from unspan.cli.render import cells, console
 
     screen = console(o["quiet"])
-    given = {
-        name: path
-        for name, path in (("original", o["original"]), ("retrain", o["retrained"]))
-        if path
-    }
-    specs, store = _specs(o, given), Store(o["out"])
+    if o["quiet"]:
+        silence()
+    given = given_weights(o)
+    specs, store = specs_of(o, given), Store(o["out"])
     device = o["device"] or own_cells()
     failed, skipped = 0, []
     for one in specs:
@@ -61,7 +62,21 @@ def run_specs(o: dict[str, Any]) -> None:
     _refuse_incomplete(o["out"], failed, skipped, len(specs))
 
 
-def _specs(o: dict[str, Any], given: dict[str, list[Path]]) -> list[Spec]:
+def silence() -> None:
+    """Keep libraries from printing warnings, log lines and bars; errors are still said."""
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+
+
+def given_weights(o: dict[str, Any]) -> dict[str, list[Path]]:
+    """The files of --original and --retrained, by row."""
+    files = (("original", o["original"]), ("retrain", o["retrained"]))
+    return {name: path for name, path in files if path}
+
+
+def specs_of(o: dict[str, Any], given: dict[str, list[Path]]) -> list[Spec]:
     """The specs that were named, after the folder of results was checked."""
     from unspan.benchmark.networks import digest
     from unspan.benchmark.spec import check_given, find, load, shipped

@@ -140,6 +140,17 @@ BENCH_REPORT = Artefact(
     about="Tables and figures, drawn from the cells; nothing reads them again.",
 )
 
+BENCH_EXPORT = Artefact(
+    title="Benchmark export",
+    files=("*/about.json", "*/split.npz", "*/outputs/*.npz", "*/signals/*.npz"),
+    schema="unspan.bench-export/1",
+    where="`schema` in about.json",
+    written_by="`unspan bench export`",
+    about=(
+        "Split, outputs and membership signals of the models of a table, and the same in the forms"
+        " of Privacy Meter (`privacy-meter/`) and LeakPro (`leakpro/`)."
+    ),
+)
 ARTEFACTS = (
     RECEIPT,
     PRIVATE_STATE,
@@ -153,6 +164,7 @@ ARTEFACTS = (
     BENCH_SPEC,
     BENCH_TABLE,
     BENCH_REPORT,
+    BENCH_EXPORT,
 )
 
 

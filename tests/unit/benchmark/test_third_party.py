@@ -182,7 +182,7 @@ def test_a_file_beside_the_spec_is_found_and_a_change_during_the_run_is_refused(
     spec = load(path)
     (searched / "mine.py").write_text(SEARCHED + "\n# changed\n")
     told = []
-    assert work(spec, Bench(Store(Path("out")), Run(batch_size=200)), told.append).failed == 1
+    assert work(spec, Bench(Store(Path("out")), Run(batch_size=200)), told.append).failed == 3
     assert "changed since this run read it" in told[0]
 
 
