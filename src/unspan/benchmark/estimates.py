@@ -83,7 +83,7 @@ def _known(store: Store) -> _Known:
             known.paces.setdefault(_place_of(cell), []).append(spent / (_LOOKS + count))
     for name in store.names("picture"):
         one = store.read("picture", name)
-        if one is not None and "error" not in one:
+        if one is not None and "seconds" in one and "error" not in one:
             known.pictures.setdefault(one["kind"], []).append(one["seconds"])
     return known
 
