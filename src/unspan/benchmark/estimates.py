@@ -78,7 +78,7 @@ def _known(store: Store) -> _Known:
             continue
         cell, spent = found["cell"], found["seconds_in_all"]
         known.seconds.setdefault(_kind(cell), []).append(spent)
-        count = _passes_of(cell)
+        count = _passes_of(found)
         if count is not None:
             known.paces.setdefault(_place_of(cell), []).append(spent / (_LOOKS + count))
     for name in store.names("picture"):
@@ -176,19 +176,27 @@ def passes(cell: Cell) -> float:
     7.0
     """
     if cell.method in NETWORKS:
-        return float(cell.train.get("epochs", 50)) if cell.method == "retrain" else 0.0
+        return 0.0 if cell.weights.get(cell.method) else float(cell.train.get("epochs", 50))
     training = configured_method(cell.method, cell.settings).training
     epochs = 1 if training is None else training.epochs
     return float(epochs * (1 + cell.trials / 4))
 
 
-def _passes_of(cell: Mapping[str, Any]) -> float | None:
+def _passes_of(found: Mapping[str, Any]) -> float | None:
     """The passes of a finished cell; None for a method that is not here.
 
-    Code that a file of results names is never imported.
+    Code that a file of results names is never imported. A network that was not trained in the cell
+    but loaded counts none.
     """
+    cell = found["cell"]
     if cell["method"].startswith(PREFIX):
         return None
+    if cell["method"] in NETWORKS:
+        training = found.get("training", [])
+        stories = training if isinstance(training, list) else [training]
+        seconds = sum(one["seconds"] for one in stories)
+        here = 0 < seconds <= found["seconds_in_all"]
+        return float(cell["train"].get("epochs", 50) * len(stories)) if here else 0.0
     try:
         return passes(Cell(**cell))
     except UsageError:

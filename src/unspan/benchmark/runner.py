@@ -51,7 +51,17 @@ def record(store: Store, spec: Spec, command: str) -> None:
     Raises:
         UsageError: another spec of the same name was run in this folder.
     """
-    earlier = store.read("spec", f"{spec.name}.{spec.budget}")
+    name = f"{spec.name}.{spec.budget}"
+    while True:
+        with store.claim("spec", name) as mine:  # another command may add a row at this moment
+            if mine:
+                _record(store, spec, command, name)
+                return
+        time.sleep(0.1)
+
+
+def _record(store: Store, spec: Spec, command: str, name: str) -> None:
+    earlier = store.read("spec", name)
     if earlier is not None and earlier["title"] != spec.title:
         raise UsageError(
             f"A spec of the name {spec.name} with another title ('{earlier['title']}') was run in"
@@ -77,7 +87,7 @@ def record(store: Store, spec: Spec, command: str) -> None:
     ]
     store.write(
         "spec",
-        f"{spec.name}.{spec.budget}",
+        name,
         {
             "schema": BENCH_SPEC.schema,
             "name": spec.name,

@@ -86,11 +86,24 @@ def test_the_estimate_tells_what_it_knows_and_what_not(ran, tmp_path):
     spec, store, _ = ran
     assert cost(estimate(spec, store)) == "0 of 3 cells to compute."
     unknown = cost(estimate(spec, Store(tmp_path)))
-    assert unknown.startswith("3 of 3 cells to compute: the time of 3 is not known yet (about 12 ")
+    assert unknown.startswith("3 of 3 cells to compute: the time of 3 is not known yet (about 14 ")
     seeds = replace(
         spec, rows=tuple(replace(row, cells=(replace(row.cells[0], seed=7),)) for row in spec.rows)
     )
     assert "3 of 3 cells to compute: about " in cost(estimate(seeds, store))
+
+
+def test_a_network_that_was_trained_in_its_cell_gives_the_pace_of_its_epochs(tmp_path):
+    (tmp_path / "grid.toml").write_text(GRID)
+    spec, store = load(tmp_path / "grid.toml", "tuned"), Store(tmp_path)
+    original, retrain = spec.cells()[:2]
+    done = {"cell": original.record(), "steps": [], "training": {"seconds": 40.0}}
+    store.write("cell", original.id, done | {"seconds_in_all": 50.0})
+    found = {cell.id: seconds for _, cell, _, seconds in estimate(spec, store)}
+    assert found[retrain.id] == pytest.approx(50.0), "as many epochs and looks as the original"
+    store.write("cell", original.id, done | {"seconds_in_all": 3.0})
+    found = {cell.id: seconds for _, cell, _, seconds in estimate(spec, store)}
+    assert found[retrain.id] == pytest.approx(5.0), "the network was loaded: three looks took 3 s"
 
 
 def test_trials_and_settings_stand_in_the_line_and_in_the_report(ran):
