@@ -208,7 +208,7 @@ class Bench:
             kind = by_name(cell.method)
             _, trials = tune(
                 ready.original,
-                _to_tune(ready.steps[0], cell.tune_retain, reads_retain="retain" in kind().needs),
+                to_tune(ready.steps[0], cell.tune_retain, reads_retain="retain" in kind().needs),
                 kind,
                 cell.trials,
                 replace(run, seed=0),
@@ -265,7 +265,7 @@ class Bench:
         }
 
 
-def _to_tune(request: Request, most: int | None, *, reads_retain: bool) -> Request:
+def to_tune(request: Request, most: int | None, *, reads_retain: bool) -> Request:
     """The request of the trials: some of its retained samples; none for a method that reads none.
 
     Args:

@@ -17,13 +17,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset
 
-from unspan.benchmark.cell import Bench
+from unspan.benchmark.cell import Bench, to_tune
 from unspan.benchmark.data import opened
 from unspan.benchmark.grid import Cell, Spec
 from unspan.benchmark.measure import outputs
 from unspan.benchmark.requests import requests
 from unspan.benchmark.third_party import short_name
-from unspan.data.request import Request
 from unspan.erasure.tuning import apart
 from unspan.errors import OutputError
 from unspan.metrics.lira import scaled_logits
@@ -31,7 +30,6 @@ from unspan.metrics.outputs import Outputs
 from unspan.system.schemas import BENCH_EXPORT
 
 _ROLES = ("forget", "retain", "test_forget", "test_retain")
-_NONE = np.zeros(0, dtype=np.int64)
 _AGREE = 0.05  # points by which an accuracy may differ from the recorded one
 
 
@@ -84,7 +82,7 @@ def _group(cells: Sequence[Cell], bench: Bench, folder: Path, tell: Callable[[st
     """Write what cells of one request share, then a folder for each of them."""
     (folder / "outputs").mkdir(parents=True, exist_ok=True)
     (folder / "signals").mkdir(exist_ok=True)
-    split = _split(cells[0], bench)
+    split = _split(cells, bench)
     np.savez(folder / "split.npz", **split)
     models, rows = [], []
     for number, cell in enumerate(cells, 1):
@@ -107,36 +105,38 @@ def _group(cells: Sequence[Cell], bench: Bench, folder: Path, tell: Callable[[st
     _for_other_programs(models, split, folder)
 
 
-def _split(cell: Cell, bench: Bench) -> dict[str, Any]:
+def _split(cells: Sequence[Cell], bench: Bench) -> dict[str, Any]:
     """Positions of every part in the training and in the test set, by role."""
+    cell = cells[0]
     data = opened(cell.data, bench.data_root, None)
     given = bench.weights.get("original") is not None
     steps = requests(data, cell.request, cell.retain, cell.holdout, whole_forget=given)
     last = steps[-1]
-    forget = [place for one in steps for place in one.forget.indices]
     found: dict[str, Any] = {
-        "forget": np.asarray(forget, dtype=np.int64),
-        "retain": _positions(last.retain),
-        "test_forget": _positions(last.test_forget),
-        "test_retain": _positions(last.test_retain),
-        "holdout": _positions(last.holdout if data.holdout is None else None),
+        "forget": np.concatenate([_positions(one.forget, data.train) for one in steps]),
+        "retain": _positions(last.retain, data.train),
+        "test_forget": _positions(last.test_forget, data.test),
+        "test_retain": _positions(last.test_retain, data.test),
+        "holdout": _positions(last.holdout if data.holdout is None else None, data.test),
     }
     if cell.request.keys() & {"classes", "steps"}:
-        found |= _validation(steps[0])
+        most = next((one.tune_retain for one in cells if one.trials), None)
+        _, forget, retain = apart(to_tune(steps[0], most, reads_retain=True), 0)
+        found["validation_forget"] = _positions(forget, data.train)
+        found["validation_retain"] = _positions(retain, data.train)
     return found
 
 
-def _positions(part: Any) -> np.ndarray:
-    return _NONE if part is None else np.asarray(part.indices, dtype=np.int64)
-
-
-def _validation(request: Request) -> dict[str, np.ndarray]:
-    """Positions of the samples that trials are judged on, in the training set."""
-    _, forget, retain = apart(request, 0)
-    return {
-        "validation_forget": _positions(request.forget)[forget.indices],
-        "validation_retain": _positions(request.retain)[retain.indices],
-    }
+def _positions(part: Any, data: Any) -> np.ndarray:
+    """Positions in a dataset of a subset of it, or of a subset of a subset."""
+    if part is None:
+        return np.zeros(0, dtype=np.int64)
+    positions = np.asarray(part.indices, dtype=np.int64)
+    inner = part.dataset
+    while inner is not data:
+        positions = np.asarray(inner.indices, dtype=np.int64)[positions]
+        inner = inner.dataset
+    return positions
 
 
 def _outputs(cell: Cell, bench: Bench) -> tuple[Outputs, Outputs]:
