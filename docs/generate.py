@@ -13,6 +13,7 @@ from typing import Any
 
 import benchmark_page
 import method_rows
+import reproduce_page
 import results_page
 
 from unspan.methods import METHODS, listed
@@ -36,6 +37,7 @@ def write(folder: Path) -> None:
     (folder / "results.md").write_text(results_page.page(), "utf-8")
     (folder / "first-picture.md").write_text(method_rows.first_picture(), "utf-8")
     (folder / "benchmark.md").write_text(benchmark_page.page(), "utf-8")
+    (folder / "reproduce.md").write_text(reproduce_page.page(), "utf-8")
 
 
 def method_page(method: Any) -> str:

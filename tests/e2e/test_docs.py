@@ -230,3 +230,24 @@ def test_the_python_of_the_quickstart_runs(tmp_path, monkeypatch, capsys):
     assert (
         not names["before"].equal(names["after"]) and "Deletion: erased" in capsys.readouterr().out
     )
+
+
+def test_every_result_has_a_command_whose_script_exists():
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        import reproduce_page
+    finally:
+        sys.path.pop(0)
+    made = [*reproduce_page.benchmarks(), *reproduce_page.experiments()]
+    named = {name for one in made for name in one.files}
+    there = {
+        path.relative_to(reproduce_page.RESULTS).as_posix()
+        for pattern in ("*.json", "bench/tables/*.cpu.jsonl")
+        for path in reproduce_page.RESULTS.rglob(pattern)
+    }
+    assert there and named >= there
+    for one in made:
+        script = re.search(r"(\S+\.(?:py|sh))\b", one.command)
+        assert one.command and (script is None or (ROOT / script[1]).is_file()), one.files
+    text = reproduce_page.page()
+    assert "| `bench/tables/table1a.cpu.jsonl` | `unspan bench table1a --budget cpu" in text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,17 @@ from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, Subset
 
 from unspan.artifact.receipt import versions
-from unspan.auditing.gradcam import panels
 from unspan.auditing.subjects import subject
 from unspan.benchmark import networks
 from unspan.benchmark.data import Data, opened
 from unspan.benchmark.grid import Cell
-from unspan.benchmark.measure import beside, embedded, measured, outputs, over_views
-from unspan.benchmark.prepared import Prepared, asked_of, key_of, loaded, untrained
+from unspan.benchmark.measure import beside, measured, outputs, over_views
+from unspan.benchmark.pictures import drawn
+from unspan.benchmark.prepared import Prepared, key_of, loaded, untrained
 from unspan.benchmark.renamed import configured_method, todays_names
 from unspan.benchmark.requests import requests
 from unspan.benchmark.store import Store
+from unspan.benchmark.third_party import code_of, short_name
 from unspan.data.loading import batches
 from unspan.data.request import Request
 from unspan.erasure.pipeline import erase
@@ -32,8 +33,6 @@ from unspan.errors import UsageError
 from unspan.methods import by_name
 from unspan.run import Run
 from unspan.training.samples import generator
-
-_PICTURES = 4  # samples shown by Grad-CAM
 
 
 @dataclass
@@ -52,33 +51,62 @@ class Bench:
     data_root: Path | None = None
     weights: Mapping[str, Sequence[Path]] = field(default_factory=dict)
     _prepared: Prepared | None = None
+    _last: tuple[str, nn.Module] | None = None  # id of the cell made last, and its model
 
     def compute(self, cell: Cell) -> dict[str, Any]:
         """Everything a cell measures, as JSON values."""
-        ready = self._ready(cell)
+        ready = self.prepared(cell)
         run = replace(self.run, seed=cell.seed)
         found: dict[str, Any] = {
-            "cell": asdict(cell),
+            "cell": cell.record(),
             "classes": ready.classes,
             "versions": versions(),
             "threads": torch.get_num_threads(),
             "device": run.device or "cpu",
         }
-        if cell.method == "original":
-            models, seconds = [ready.original] * len(ready.steps), [0.0] * len(ready.steps)
-            found["training"] = ready.story
-        elif cell.method == "retrain":
-            models, seconds, found["training"] = self._retrained(cell, ready)
-        else:
-            method, found["tuning"] = self._chosen(cell, ready, run)
-            found["settings"] = repr(method)
-            models, seconds, found["history"] = _erased(ready, method, run)
+        models, seconds, how = self.models(cell)
+        found |= how
         found["steps"] = [
             self._measured(cell, ready, place, model) | {"seconds": spent}
             for place, (model, spent) in enumerate(zip(models, seconds, strict=True))
         ]
-        found["pictures"] = self._pictures(cell, ready, models[-1])
         return found
+
+    def models(self, cell: Cell) -> tuple[list[nn.Module], list[float], dict[str, Any]]:
+        """The network after every request, the seconds of each, and how they came about."""
+        ready = self.prepared(cell)
+        how: dict[str, Any] = {}
+        if cell.method == "original":
+            models, seconds = [ready.original] * len(ready.steps), [0.0] * len(ready.steps)
+            how["training"] = ready.story
+        elif cell.method == "retrain":
+            models, seconds, how["training"] = self._retrained(cell, ready)
+        else:
+            _refuse_changed(cell)
+            run = replace(self.run, seed=cell.seed)
+            method, how["tuning"] = self._chosen(cell, ready, run)
+            how["settings"] = repr(method)
+            models, seconds, how["history"] = _erased(ready, method, run)
+        self._last = cell.id, models[-1]
+        return models, seconds, how
+
+    def draw(self, cell: Cell, kind: str) -> dict[str, Any]:
+        """A picture of a cell, as JSON values: `gradcam` or `tsne`.
+
+        The network is the one that was scored last, else it is made once more.
+        """
+        ready = self.prepared(cell)
+        if self._last is None or self._last[0] != cell.id:
+            self.models(cell)
+        assert self._last is not None
+        content = drawn(kind, ready, self._last[1], self.run)
+        return {
+            "cell": cell.id,
+            "kind": kind,
+            "content": content,
+            "versions": versions(),
+            "device": self.run.device or "cpu",
+        }
 
     def check(self, cells: Sequence[Cell]) -> None:
         """Open every dataset and network of some cells, so that what is missing is said once and
@@ -101,11 +129,12 @@ class Bench:
                         " unspan.zoo.AllCNN (resize, crop, mean, std, ...)."
                     )
 
-    def _ready(self, cell: Cell) -> Prepared:
+    def prepared(self, cell: Cell) -> Prepared:
+        """The data and the original of a cell; kept for the next cell of the same request."""
         key = key_of(cell)
         if self._prepared is not None and self._prepared.key == key:
             return self._prepared
-        self._prepared = None  # its memory first
+        self._prepared = self._last = None  # their memory first
         run = replace(self.run, seed=0)
         run.report("reading the data", 0, None)
         _, preprocess = networks.start(cell.model, 2, 0)
@@ -179,7 +208,7 @@ class Bench:
             kind = by_name(cell.method)
             _, trials = tune(
                 ready.original,
-                _to_tune(ready.steps[0], cell.tune_retain, reads_retain="retain" in kind().needs),
+                to_tune(ready.steps[0], cell.tune_retain, reads_retain="retain" in kind().needs),
                 kind,
                 cell.trials,
                 replace(run, seed=0),
@@ -191,7 +220,7 @@ class Bench:
                 "choice",
                 name,
                 {
-                    "method": cell.method,
+                    "method": short_name(cell.method),
                     "given": cell.settings,
                     "chosen": best.settings,
                     "trials": rows(trials),
@@ -235,27 +264,8 @@ class Bench:
             ),
         }
 
-    def _pictures(self, cell: Cell, ready: Prepared, model: nn.Module) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        last = ready.steps[-1]
-        batch = next(iter(batches(asked_of(last), self.run)))
-        if "tsne" in cell.pictures:
-            found["tsne"] = embedded(
-                outputs(model, last.test_forget, last.test_retain, self.run), 0
-            )
-        if "gradcam" in cell.pictures:
-            both = [
-                subject(name, one, batch.inputs)
-                for name, one in (("before", ready.original), ("after", model))
-            ]
-            found["gradcam"] = [
-                {"image": one["image"], "map": one["after"]}
-                for one in panels(both[0], both[1], batch.inputs, batch.labels, _PICTURES)
-            ]
-        return found
 
-
-def _to_tune(request: Request, most: int | None, *, reads_retain: bool) -> Request:
+def to_tune(request: Request, most: int | None, *, reads_retain: bool) -> Request:
     """The request of the trials: some of its retained samples; none for a method that reads none.
 
     Args:
@@ -269,6 +279,14 @@ def _to_tune(request: Request, most: int | None, *, reads_retain: bool) -> Reque
         return request
     order = torch.randperm(len(request.retain), generator=generator(0, "tuning"))
     return replace(request, retain=Subset(request.retain, sorted(order[:most].tolist())))
+
+
+def _refuse_changed(cell: Cell) -> None:
+    if code_of(cell.method) != cell.code:
+        raise UsageError(
+            f"The code of {short_name(cell.method)} changed since this run read it. Start the run"
+            " again: the changed method gets cells of its own."
+        )
 
 
 def _erased(

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from unspan.benchmark.renamed import first_names
+from unspan.benchmark.third_party import short_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +31,10 @@ class Cell:
             as they are.
         tune_retain: largest number of retained training samples in a trial; None is all of them.
         seed: of the method and the probes.
-        pictures: `gradcam`, `tsne`: what is drawn beside the scores.
+        pictures: empty; in old results, what was drawn beside the scores. Today pictures lie apart.
         weights: sha256 of given weights of the original and the retrained model, None for trained
             ones.
+        code: sha256 of the code of a method that is not of unspan, else empty.
     """
 
     data: str
@@ -48,20 +50,27 @@ class Cell:
     pictures: tuple[str, ...] = ()
     weights: dict[str, str | None] = field(default_factory=dict)
     tune_retain: int | None = None
+    code: str = ""
 
     @property
     def original_seed(self) -> int:
         """Seed of the original model: a row of its own has one for each of its seeds."""
         return self.seed if self.method == "original" else 0
 
+    def record(self) -> dict[str, Any]:
+        """All attributes as JSON values, without folders of this machine."""
+        content = asdict(self) | {"method": short_name(self.method)}
+        # cells that were computed before there was one keep their name
+        if self.tune_retain is None:
+            del content["tune_retain"]
+        if not self.code:
+            del content["code"]
+        return content
+
     @property
     def id(self) -> str:
         """Name of the cell: a hash of all attributes, with the first names of its settings."""
-        content = asdict(self) | {"settings": first_names(self.method, self.settings)}
-        if (
-            self.tune_retain is None
-        ):  # cells that were computed before there was one keep their name
-            del content["tune_retain"]
+        content = self.record() | {"settings": first_names(self.method, self.settings)}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -75,6 +84,7 @@ class Row:
         pair: data and model, as a person says it.
         paper: key of the printed values, None where there are none.
         cells: one for each seed.
+        added: the command line asked for it, not the spec.
     """
 
     label: str
@@ -82,6 +92,7 @@ class Row:
     pair: str
     paper: str | None
     cells: tuple[Cell, ...]
+    added: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +108,7 @@ class Spec:
         budget: name of the budget.
         note: what a reader should know.
         rows: in the order of the table.
+        pictures: `gradcam`, `tsne`: what is drawn of every cell.
     """
 
     name: str
@@ -107,6 +119,7 @@ class Spec:
     budget: str
     note: str
     rows: tuple[Row, ...]
+    pictures: tuple[str, ...] = ()
 
     def cells(self) -> list[Cell]:
         """Every cell once, seeds in turn, so that a run that is stopped has whole columns."""

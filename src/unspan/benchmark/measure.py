@@ -193,14 +193,10 @@ def beside(
         }
     try:
         changes = weight_change(original.state_dict(), model.state_dict(), head=head)
-        found["weights"] = [
-            {
-                "part": one.name.removeprefix("weight change: "),
-                "value": one.value,
-                "mean": one.detail["mean_absolute"],
-            }
+        found["weights"] = {
+            one.name.removeprefix("weight change: "): [one.value, one.detail["mean_absolute"]]
             for one in changes
-        ]
+        }
     except DataError:
         pass
     rows = after.forget if bool(after.forget.any()) else torch.ones_like(after.forget)

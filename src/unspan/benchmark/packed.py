@@ -2,14 +2,15 @@
 
 A running benchmark keeps a file for every cell. `pack` writes what is finished to
 `tables/NAME.BUDGET.jsonl`: the rows of the table, then one line for each cell. A cell that several
-tables show stands in the first of them; cells of no table stand in `other.jsonl`.
+tables show stands in the first of them; cells of no table stand in `other.jsonl`. Pictures are much
+larger than scores and stand in files of the same names in `tables/pictures/`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from unspan.errors import DataError, OutputError
 from unspan.system.schemas import BENCH_TABLE
 
 FOLDER = "tables"
+PICTURES = "pictures"  # folder in it
 OTHER = "other"  # name of the file with cells of no table
 
 Values = dict[str, dict[str, Any]]  # JSON objects by name
@@ -36,12 +38,7 @@ def read(root: Path) -> tuple[Values, Values]:
     specs: Values = {}
     cells: Values = {}
     for path in sorted((root / FOLDER).glob("*.jsonl")):
-        first, *rest = _lines(path)
-        if first.get("schema") != BENCH_TABLE.schema:
-            raise DataError(
-                f"{path} has format {first.get('schema')!r}, and this version reads"
-                f" {BENCH_TABLE.schema}. Install the version of unspan that wrote it."
-            )
+        first, rest = _table(path)
         if "spec" in first:
             specs[path.stem] = first["spec"]
         for line in rest:
@@ -49,38 +46,84 @@ def read(root: Path) -> tuple[Values, Values]:
     return specs, cells
 
 
-def write(root: Path, specs: Mapping[str, Any], cells: Mapping[str, Any]) -> list[Path]:
+def read_pictures(root: Path) -> Values:
+    """Return the pictures of all packed tables of a folder, by name.
+
+    Raises:
+        DataError: a file that is no packed table, or of another version.
+    """
+    pictures: Values = {}
+    for path in sorted((root / FOLDER / PICTURES).glob("*.jsonl")):
+        for line in _table(path)[1]:
+            pictures[line["id"]] = line["picture"]
+    return pictures
+
+
+def write(
+    root: Path,
+    specs: Mapping[str, Any],
+    cells: Mapping[str, Any],
+    pictures: Mapping[str, Any] | None = None,
+) -> list[Path]:
     """Write one file for each spec, and return the files.
 
     Args:
         root: folder of the benchmark.
         specs: by `NAME.BUDGET`.
         cells: by id; every cell is written once.
+        pictures: by name; every picture is written once.
 
     Raises:
         OutputError: the folder cannot be written.
     """
-    left = dict(cells)
+    left, drawn = dict(cells), dict(pictures or {})
     files = []
     for name in sorted(specs, key=report_order):
-        own = {one for row in specs[name]["rows"] for one in row["cells"]}
+        spec = specs[name]
+        own = {one for row in spec["rows"] for one in row["cells"]}
         found = {one: left.pop(one) for one in sorted(own & set(left))}
-        header = {"schema": BENCH_TABLE.schema, "spec": specs[name]}
-        files.append(_write(root, name, header, found))
-    if left:
-        files.append(_write(root, OTHER, {"schema": BENCH_TABLE.schema}, left))
-    else:
-        (root / FOLDER / f"{OTHER}.jsonl").unlink(missing_ok=True)
+        header = {"schema": BENCH_TABLE.schema, "spec": spec}
+        files.append(_write(root / FOLDER, name, header, _lines_of(found)))
+        files += _written_pictures(root, name, own, spec["views"], drawn)
+    files += _rest(root / FOLDER, _lines_of(left))
+    files += _rest(root / FOLDER / PICTURES, _lines_of_pictures(drawn))
     return files
 
 
+def _written_pictures(
+    root: Path, name: str, cells: set[str], views: Sequence[str], left: Values
+) -> list[Path]:
+    """Write the pictures that a table shows, and take them out of those that are left."""
+    shown = {
+        one for one, found in left.items() if found["cell"] in cells and found["kind"] in views
+    }
+    lines = _lines_of_pictures({one: left.pop(one) for one in shown})
+    folder = root / FOLDER / PICTURES
+    return [_write(folder, name, {"schema": BENCH_TABLE.schema}, lines)] if lines else []
+
+
+def _rest(folder: Path, lines: list[dict[str, Any]]) -> list[Path]:
+    """Write what belongs to no table; no file where there is nothing."""
+    if lines:
+        return [_write(folder, OTHER, {"schema": BENCH_TABLE.schema}, lines)]
+    (folder / f"{OTHER}.jsonl").unlink(missing_ok=True)
+    return []
+
+
+def _lines_of(cells: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    order = sorted(cells, key=lambda one: _order(one, cells[one]))
+    return [{"id": one, "result": cells[one]} for one in order]
+
+
+def _lines_of_pictures(pictures: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"id": one, "picture": pictures[one]} for one in sorted(pictures)]
+
+
 def _write(
-    root: Path, name: str, header: Mapping[str, Any], cells: Mapping[str, dict[str, Any]]
+    folder: Path, name: str, header: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
 ) -> Path:
-    path = root / FOLDER / f"{name}.jsonl"
-    lines: list[Mapping[str, Any]] = [header]
-    for one in sorted(cells, key=lambda one: _order(one, cells[one])):
-        lines.append({"id": one, "result": cells[one]})
+    path = folder / f"{name}.jsonl"
+    lines = [header, *rows]
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,6 +148,17 @@ def _text(lines: Iterable[Mapping[str, Any]]) -> str:
     return "".join(
         json.dumps(line, ensure_ascii=False, separators=compact) + "\n" for line in lines
     )
+
+
+def _table(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The header and the lines of a packed table."""
+    first, *rest = _lines(path)
+    if first.get("schema") != BENCH_TABLE.schema:
+        raise DataError(
+            f"{path} has format {first.get('schema')!r}, and this version reads"
+            f" {BENCH_TABLE.schema}. Install the version of unspan that wrote it."
+        )
+    return first, rest
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

@@ -11,10 +11,13 @@ from typing import Any
 from urllib.parse import quote
 
 from unspan.benchmark import figures
+from unspan.benchmark.chosen import choices
 from unspan.benchmark.leaderboard import leaderboard
 from unspan.benchmark.measurement import refuse_mixed
 from unspan.benchmark.packed import report_order
+from unspan.benchmark.pictures import name_of
 from unspan.benchmark.spec import printed
+from unspan.benchmark.spec_text import PICTURES
 from unspan.benchmark.store import Store
 from unspan.benchmark.table_values import Filled, Table
 from unspan.benchmark.tables import comma_separated, escaped, latex, markdown
@@ -38,7 +41,7 @@ def filled(store: Store, spec: dict[str, Any]) -> list[Filled]:
     """
     table = printed().get(spec["paper"] or "", {})
     names = [name for row in spec["rows"] for name in row["cells"]]
-    known = {name: store.read("cell", name) for name in names}
+    known = {name: _with_pictures(store, name) for name in names}
     refuse_mixed(_name(spec), known)
     rows = []
     for row in spec["rows"]:
@@ -47,6 +50,19 @@ def filled(store: Store, spec: dict[str, Any]) -> list[Filled]:
         failed = next((one["error"] for one in cells if one is not None and "error" in one), "")
         rows.append(Filled(row, done, table.get(row["paper"] or "", {}), failed))
     return rows
+
+
+def _with_pictures(store: Store, name: str) -> dict[str, Any] | None:
+    """A cell with its pictures by kind; those of old cells stand in the cell itself."""
+    cell = store.read("cell", name)
+    if cell is None or "error" in cell:
+        return cell
+    pictures = dict(cell.get("pictures", {}))
+    for kind in PICTURES:
+        one = store.read("picture", name_of(name, kind))
+        if one is not None and "error" not in one:
+            pictures[kind] = one["content"]
+    return cell | {"pictures": pictures}
 
 
 def report(root: Path, names: Sequence[str] = ()) -> list[Path]:
@@ -123,7 +139,13 @@ def _heading(spec: dict[str, Any], rows: Sequence[Filled]) -> list[str]:
 
 def _tables(spec: dict[str, Any], view: str, rows: Sequence[Filled]) -> list[Table]:
     made = TABLES[view](_name(spec), spec["title"], rows)
-    return [replace(table, meant=spec["meant"]) for table in made]
+    chosen = choices(rows)
+    found = []
+    for table in made:
+        pairs = {line.pair for line in table.lines}
+        own = tuple(one for one in chosen if one.pair in pairs)
+        found.append(replace(table, meant=spec["meant"], choices=own))
+    return found
 
 
 def _write_table(table: Table, folder: Path) -> list[Path]:

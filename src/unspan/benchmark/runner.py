@@ -1,30 +1,30 @@
-"""Work through the cells of a spec: claims, progress, time left, failures that do not end the run,
-and an estimate beforehand.
-"""
+"""Work through the cells of a spec: claims, progress, failures that do not end the run."""
 
 from __future__ import annotations
 
 import os
-import statistics
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from unspan.artifact import receipt as receipts
 from unspan.benchmark.cell import Bench
-from unspan.benchmark.grid import Cell, Row, Spec
+from unspan.benchmark.chosen import best_of, in_words
+from unspan.benchmark.compact import compacted
+from unspan.benchmark.estimates import SCORES, estimate, left, missing, state
+from unspan.benchmark.grid import Cell, Spec
 from unspan.benchmark.measurement import MEASUREMENT, refuse_older
+from unspan.benchmark.pictures import name_of
 from unspan.benchmark.renamed import configured_method
 from unspan.benchmark.spec_text import NETWORKS
 from unspan.benchmark.store import BEAT, STALE, Store
+from unspan.benchmark.third_party import short_name
 from unspan.errors import UnspanError, UsageError
-from unspan.system.durations import duration
-from unspan.system.schemas import BENCH_CELL, BENCH_SPEC
+from unspan.system.schemas import BENCH_CELL, BENCH_PICTURE, BENCH_SPEC
 
 Tell = Callable[[str], None]
-_LOOKS = 3  # passes that measuring costs
 
 
 @dataclass(frozen=True)
@@ -44,21 +44,24 @@ class Tally:
     total: int
 
 
-def state(store: Store, cell: Cell) -> str:
-    """`done`, `failed`, `claimed` or `open`."""
-    found = store.read("cell", cell.id)
-    if found is not None:
-        return "failed" if "error" in found else "done"
-    return "claimed" if store.path("cell", cell.id, ".claim").exists() else "open"
-
-
 def record(store: Store, spec: Spec, command: str) -> None:
-    """Keep what the report needs of a spec: titles, views, and the cells of every row.
+    """Keep what the report needs of a spec: titles, views, and the cells of every row. Rows that an
+    earlier command added stay.
 
     Raises:
         UsageError: another spec of the same name was run in this folder.
     """
-    earlier = store.read("spec", f"{spec.name}.{spec.budget}")
+    name = f"{spec.name}.{spec.budget}"
+    while True:
+        with store.claim("spec", name) as mine:  # another command may add a row at this moment
+            if mine:
+                _record(store, spec, command, name)
+                return
+        time.sleep(0.1)
+
+
+def _record(store: Store, spec: Spec, command: str, name: str) -> None:
+    earlier = store.read("spec", name)
     if earlier is not None and earlier["title"] != spec.title:
         raise UsageError(
             f"A spec of the name {spec.name} with another title ('{earlier['title']}') was run in"
@@ -67,19 +70,24 @@ def record(store: Store, spec: Spec, command: str) -> None:
     rows = [
         {
             "label": row.label,
-            "method": row.method,
+            "method": short_name(row.method),
             "pair": row.pair,
             "paper": row.paper,
-            "needs_retain": (
-                None if row.method in NETWORKS else "retain" in _method(row.cells[0]).needs
-            ),
+            "needs_retain": (None if row.method in NETWORKS else "retain" in _needs(row.cells[0])),
             "cells": [cell.id for cell in row.cells],
+            **({"added": True} if row.added else {}),
         }
         for row in spec.rows
     ]
+    labels = {(row["label"], row["pair"]) for row in rows}
+    rows += [
+        row
+        for row in (earlier or {}).get("rows", [])
+        if row.get("added") and (row["label"], row["pair"]) not in labels
+    ]
     store.write(
         "spec",
-        f"{spec.name}.{spec.budget}",
+        name,
         {
             "schema": BENCH_SPEC.schema,
             "name": spec.name,
@@ -111,30 +119,29 @@ def work(spec: Spec, bench: Bench, tell: Tell, *, again: bool = False) -> Tally:
     Raises:
         DataError: cells that are there were measured by another version.
     """
-    cells = spec.cells()
-    refuse_older(spec.name, {one.id: bench.store.read("cell", one.id) for one in cells})
-    spent: list[float] = []
-    left, tried = list(cells), again
+    cells, store = spec.cells(), bench.store
+    refuse_older(spec.name, {one.id: store.read("cell", one.id) for one in cells})
+    rest, tried = list(cells), again
     until: float | None = None
-    while left:
+    while rest:
         waiting: list[Cell] = []
-        for cell in left:
-            if _finished(bench.store, cell, tried):
+        for cell in rest:
+            if not missing(store, cell, spec.pictures, tried):
                 continue
-            with bench.store.claim("cell", cell.id) as mine:
+            with store.claim("cell", cell.id) as mine:
                 if not mine:
                     waiting.append(cell)
-                elif not _finished(bench.store, cell, tried):
-                    begun = time.perf_counter()
-                    _one(bench, cell, tell, _place(cells, cell), _left(cells, bench.store, spent))
-                    spent.append(time.perf_counter() - begun)
+                    continue
+                for part in missing(store, cell, spec.pictures, tried):
+                    if not _part(bench, spec, cell, part, tell):
+                        break
         until = (
             time.monotonic() + STALE + 3 * BEAT
-            if until is None or len(waiting) < len(left)
+            if until is None or len(waiting) < len(rest)
             else until
         )
-        left, tried = _silent(bench.store, waiting) if time.monotonic() < until else [], False
-    states = [state(bench.store, cell) for cell in cells]
+        rest, tried = _silent(store, waiting) if time.monotonic() < until else [], False
+    states = [state(store, cell, spec.pictures) for cell in cells]
     return Tally(
         states.count("done"),
         states.count("failed"),
@@ -153,40 +160,47 @@ def _silent(store: Store, cells: Sequence[Cell]) -> list[Cell]:
     return [cell for cell in cells if store.touched("cell", cell.id) in (None, before[cell.id])]
 
 
-def _finished(store: Store, cell: Cell, again: bool) -> bool:
-    found = store.read("cell", cell.id)
-    return found is not None and not (again and "error" in found)
-
-
-def _one(bench: Bench, cell: Cell, tell: Tell, place: str, left: str) -> None:
+def _part(bench: Bench, spec: Spec, cell: Cell, part: str, tell: Tell) -> bool:
+    """Compute the scores of a cell or one of its pictures, keep them and say so; whether the rest
+    of the cell can follow.
+    """
+    scores = part == SCORES
     begun = time.perf_counter()
     try:
-        found = bench.compute(cell)
+        found = bench.compute(cell) if scores else bench.draw(cell, part)
     except (KeyboardInterrupt, SystemExit):
         raise
     except Exception as error:  # one cell must not end the others, whatever it met
         text = " ".join(str(error).split())
         found = {
-            "cell": asdict(cell),
+            "cell": cell.record() if scores else cell.id,
             "error": f"{type(error).__name__}: {text}",
             "trace": None if isinstance(error, UnspanError) else traceback.format_exc(),
         }
-    found |= {
-        "schema": BENCH_CELL.schema,
-        "measurement": MEASUREMENT,
-        "created": receipts.now(),
-        "seconds_in_all": round(time.perf_counter() - begun, 1),
-    }
-    bench.store.write("cell", cell.id, found)
-    tell(
-        f"{place} {cell.method} (seed {cell.seed}) "
-        + (
-            f"FAILED: {found['error']}"
-            if "error" in found
-            else f"{found['seconds_in_all']:.0f} s, {_summary(found)}"
-        )
-        + left
-    )
+    spent = round(time.perf_counter() - begun, 1)
+    if scores:
+        found |= {
+            "schema": BENCH_CELL.schema,
+            "measurement": MEASUREMENT,
+            "created": receipts.now(),
+            "seconds_in_all": spent,
+        }
+        bench.store.write("cell", cell.id, compacted(found))
+    else:
+        found |= {"schema": BENCH_PICTURE.schema, "created": receipts.now(), "seconds": spent}
+        bench.store.write("picture", name_of(cell.id, part), found)
+    cells = spec.cells()
+    head = f"[{cells.index(cell) + 1}/{len(cells)}] {short_name(cell.method)} (seed {cell.seed})"
+    head += "" if scores else f", {part}"
+    told = f"{spent:.0f} s"
+    if scores and "error" not in found:
+        told += f", {_summary(found)}{_chosen(found)}"
+    tell(f"{head} {_told(found) or told}{left(estimate(spec, bench.store))}")
+    return not (scores and "error" in found)
+
+
+def _told(found: dict[str, Any]) -> str:
+    return f"FAILED: {found['error']}" if "error" in found else ""
 
 
 def _summary(found: dict[str, Any]) -> str:
@@ -203,91 +217,20 @@ def _summary(found: dict[str, Any]) -> str:
     )
 
 
-def _place(cells: Sequence[Cell], cell: Cell) -> str:
-    return f"[{cells.index(cell) + 1}/{len(cells)}]"
-
-
-def _left(cells: Sequence[Cell], store: Store, spent: Sequence[float]) -> str:
-    """Time left by the mean of the cells this process computed."""
-    count = sum(store.read("cell", cell.id) is None for cell in cells) - 1
-    if not spent or count < 1:
+def _chosen(found: dict[str, Any]) -> str:
+    """The settings that trials chose; empty where nothing was tuned."""
+    trials = found.get("tuning", [])
+    best = best_of(trials)
+    if best is None:
         return ""
     return (
-        f"; about {duration(statistics.fmean(spent) * count)} left for {count} cells in one process"
+        f"; {in_words(best['settings'])}: the best of {len(trials)} trials"
+        f" ({100 * best['score']:.1f} % on validation samples)"
     )
 
 
-def estimate(spec: Spec, store: Store) -> list[tuple[Row, Cell, str, float | None]]:
-    """Every cell with its state, and the seconds it took or should take: the median of finished
-    cells of the same method, else by `passes` at the pace of others on the same data and network,
-    else None.
-    """
-    known: dict[str, list[float]] = {}
-    paces: dict[str, list[float]] = {}
-    for name in store.names("cell"):
-        found = store.read("cell", name)
-        if found is not None and "error" not in found:
-            known.setdefault(_kind(found["cell"]), []).append(found["seconds_in_all"])
-            paces.setdefault(_place_of(found["cell"]), []).append(
-                found["seconds_in_all"] / (_LOOKS + passes(Cell(**found["cell"])))
-            )
-    rows = []
-    for row in spec.rows:
-        for cell in row.cells:
-            where, same = state(store, cell), known.get(_kind(asdict(cell)))
-            pace = paces.get(_place_of(asdict(cell)))
-            guess = (
-                statistics.median(same)
-                if same
-                else (_LOOKS + passes(cell)) * statistics.median(pace)
-                if pace
-                else None
-            )
-            rows.append((row, cell, where, 0.0 if where == "done" else guess))
-    return rows
-
-
-def _kind(cell: dict[str, Any]) -> str:
-    epochs = cell["settings"].get("epochs") or (
-        cell["train"].get("epochs") if cell["method"] in NETWORKS else None
-    )
-    return repr(
-        (
-            cell["data"],
-            cell["model"],
-            cell["retain"],
-            cell["method"],
-            epochs,
-            len(cell["request"].get("steps", [0])),
-        )
-    )
-
-
-def _place_of(cell: dict[str, Any]) -> str:
-    return repr((cell["data"], cell["model"], cell["retain"]))
-
-
-def passes(cell: Cell) -> float:
-    """How many times the method reads its data, to guess a cost by: epochs, and a quarter of that
-    for every trial.
-
-    >>> from unspan.benchmark.grid import Cell
-    >>> request = {"classes": [1]}
-    >>> passes(
-    ...     Cell(data="digits", model="m", train={"epochs": 7}, request=request, method="retrain")
-    ... )
-    7.0
-    """
-    if cell.method in NETWORKS:
-        return float(cell.train.get("epochs", 50)) if cell.method == "retrain" else 0.0
-    training = _method(cell).training
-    epochs = 1 if training is None else training.epochs
-    return float(epochs * (1 + cell.trials / 4))
-
-
-def _method(cell: Cell) -> Any:
-    """The method of a cell with the settings that are given (not those that tuning finds)."""
-    return configured_method(cell.method, cell.settings)
+def _needs(cell: Cell) -> frozenset[str]:
+    return frozenset(configured_method(cell.method, cell.settings).needs)
 
 
 def own_cells() -> str | None:

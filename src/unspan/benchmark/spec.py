@@ -4,7 +4,8 @@ cells.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from unspan.benchmark.spec_text import (
     header_lines,
     read_toml,
 )
+from unspan.benchmark.third_party import beside, code_of, short_name
 from unspan.errors import UsageError
 from unspan.methods import by_name
+from unspan.methods.registry import PREFIX
 from unspan.system.closest import meant
 from unspan.training.settings import Training
 
@@ -53,13 +56,16 @@ def find(name: str) -> Path:
     )
 
 
-def load(path: Path, budget: str = "paper", weights: Given | None = None) -> Spec:
+def load(
+    path: Path, budget: str = "paper", weights: Given | None = None, added: Sequence[str] = ()
+) -> Spec:
     """Return a benchmark from a TOML file, expanded to cells at a budget.
 
     Args:
         path: TOML file.
         budget: `smoke`, `cpu`, `paper`, or one that the file defines itself.
         weights: sha256 of given weights by `original` and `retrain`, one for each seed of that row.
+        added: methods that get a row beside those of the file.
 
     Raises:
         UsageError: not TOML, or a key or value that does not fit; says where.
@@ -72,7 +78,7 @@ def load(path: Path, budget: str = "paper", weights: Given | None = None) -> Spe
             f"{path.name}: paper = '{text['paper']}' has no printed values; known:"
             f" {', '.join(printed())}."
         )
-    rows = _rows(path, text, limits, dict(weights or {}))
+    rows = _rows(path, text, limits, dict(weights or {}), added)
     if not rows:
         raise UsageError(f"{path.name}: budget {budget} skips every method.")
     if any("steps" in row.cells[0].request and weights and weights.get("retrain") for row in rows):
@@ -97,6 +103,7 @@ def load(path: Path, budget: str = "paper", weights: Given | None = None) -> Spe
         budget=budget,
         note=str(text.get("note", "")),
         rows=tuple(rows),
+        pictures=tuple(dict.fromkeys(text.get("pictures", ()))),
     )
 
 
@@ -148,8 +155,9 @@ def _rows(
     text: Mapping[str, Any],
     limits: Mapping[str, Any],
     weights: Given,
+    added: Sequence[str],
 ) -> list[Row]:
-    """Return a row for every pair and method that the budget does not skip."""
+    """Return a row for every pair and method that the budget does not skip, then those added."""
     pairs = text.get("pair", [])
     if "pair" in limits and pairs:
         pairs = [{"request": pairs[0].get("request"), **limits["pair"]}]
@@ -159,18 +167,36 @@ def _rows(
             " (name)."
         )
     lines = header_lines(path, "method")
-    rows = []
+    rows: list[Row] = []
     for pair in pairs:
+        own = []
         for place, entry in enumerate(text["method"]):
             if entry.get("name") in limits.get("skip", ()):
                 continue
             where = f"{path.name}, line {lines[place]}" if place < len(lines) else path.name
-            rows.append(_row(path.name, where, text, limits, pair, entry, weights))
+            own.append(_row(path, where, text, limits, pair, entry, weights))
+        more = (
+            _row(path, "--method", text, limits, pair, {"name": name}, weights)
+            for name in dict.fromkeys(added)
+        )
+        rows += _with_added(own, more)
     return rows
 
 
+def _with_added(rows: Sequence[Row], more: Iterable[Row]) -> list[Row]:
+    """Return the rows of a pair, then those that the spec has not, under labels of their own."""
+    found = list(rows)
+    for row in more:
+        labels = {one.label for one in found}
+        if row.label in labels and row.method.startswith(PREFIX):
+            row = replace(row, label=f"{row.label} ({short_name(row.method)})")
+        if row.label not in labels:
+            found.append(replace(row, added=True))
+    return found
+
+
 def _row(
-    file: str,
+    path: Path,
     where: str,
     text: Mapping[str, Any],
     limits: Mapping[str, Any],
@@ -179,13 +205,13 @@ def _row(
     weights: Given,
 ) -> Row:
     """Return the row of one pair and one method; `where` names the line of the method."""
-    check_keys(pair, "pair", f"a pair of {file}")
+    check_keys(pair, "pair", f"a pair of {path.name}")
     check_keys(entry, "method", f"a method of {where}")
     if not {"data", "model", "request"} <= set(pair) or "name" not in entry:
         raise UsageError(f"{where}: a pair needs data, model and request; a method needs a name.")
-    name = entry["name"]
+    name = beside(entry["name"], path.parent)
     is_network = name in NETWORKS
-    settings = {**limits["set"].get(name, {}), **entry.get("set", {})}
+    settings = {**limits["set"].get(entry["name"], {}), **entry.get("set", {})}
     train = {**pair.get("train", {}), **limits.get("train", {})}
     if is_network:
         train |= settings
@@ -193,18 +219,19 @@ def _row(
     _checked(where, "training", lambda: Training(**({"lr": 0.01, "epochs": 1} | train)))
     if not is_network:
         _checked(where, name, lambda: configured_method(name, settings))
+    trials = _trials(limits, pair, {**entry, "name": name})
     common: dict[str, Any] = {
         "data": pair["data"],
         "model": pair["model"],
         "train": train,
-        "request": checked_request(pair["request"], file),
+        "request": checked_request(pair["request"], path.name),
         "retain": limits.get("retain"),
         "holdout": float(text.get("holdout", 0.0)),
         "method": name,
         "settings": settings,
-        "trials": _trials(limits, pair, entry),
-        "tune_retain": limits.get("tune_retain") if _trials(limits, pair, entry) else None,
-        "pictures": tuple(text.get("pictures", ())),
+        "trials": trials,
+        "tune_retain": limits.get("tune_retain") if trials else None,
+        "code": code_of(name),
     }
     if is_network:
         seeds = limits.get("networks", [0])
@@ -212,7 +239,7 @@ def _row(
     else:
         seeds = [0] if name in limits.get("once", ()) else limits["seeds"]
     return Row(
-        label=entry.get("label", name),
+        label=entry.get("label", by_name(name).name if name.startswith(PREFIX) else name),
         method=name,
         pair=pair.get("name", f"{pair['data']}, {pair['model']}"),
         paper=entry.get("paper", name) if text.get("paper") else None,

@@ -23,7 +23,7 @@ from unspan.benchmark import packed
 from unspan.errors import OutputError
 
 # what a folder of results holds
-FOLDERS = ("cells", "networks", "choices", "specs", "report", packed.FOLDER)
+FOLDERS = ("cells", "pictures", "networks", "choices", "specs", "report", packed.FOLDER)
 BEAT = 5.0  # seconds between touches
 STALE = 60.0  # seconds after which an owner on another machine counts as dead
 # likewise on this machine, where a process that is only paused can be seen; its number may have
@@ -32,9 +32,9 @@ PAUSED = 3600.0
 
 
 class Store:
-    """Cells, networks and choices of settings under one folder.
+    """Cells, their pictures, networks and choices of settings under one folder.
 
-    Cells and specs are also found in packed tables; a file of their own goes first.
+    Cells, pictures and specs are also found in packed tables; a file of their own goes first.
 
     Attributes:
         root: the folder; made when something is written.
@@ -45,7 +45,7 @@ class Store:
         self._packed: dict[str, packed.Values] | None = None
 
     def path(self, kind: str, name: str, suffix: str = ".json") -> Path:
-        """Where a `cell`, `network`, `choice` or `spec` of this name lies."""
+        """Where a `cell`, `picture`, `network`, `choice` or `spec` of this name lies."""
         return self.root / f"{kind}s" / f"{name}{suffix}"
 
     def read(self, kind: str, name: str) -> dict[str, Any] | None:
@@ -62,6 +62,7 @@ class Store:
             return self._from_tables(kind).get(name)
         needed = {
             "cell": ("cell", "steps"),
+            "picture": ("cell", "content"),
             "network": ("history",),
             "choice": ("chosen",),
             "spec": ("rows", "meant"),
@@ -72,23 +73,26 @@ class Store:
         return found if whole else None
 
     def names(self, kind: str) -> list[str]:
-        """Return the names of all cells or specs of this folder, sorted."""
+        """Return the names of all cells, pictures or specs of this folder, sorted."""
         files = {path.stem for path in (self.root / f"{kind}s").glob("*.json")}
         return sorted(files | set(self._from_tables(kind)))
 
     def pack(self) -> list[Path]:
         """Write every table with its finished cells to one file, and return these files.
 
-        Cells that failed, and the files of single cells, are left as they are.
+        What failed, and the files of single cells and pictures, are left as they are.
 
         Raises:
             DataError: a packed table that cannot be read.
             OutputError: the folder cannot be written.
         """
         specs = self._whole("spec")
-        cells = {name: found for name, found in self._whole("cell").items() if "error" not in found}
+        cells, pictures = (
+            {name: found for name, found in self._whole(kind).items() if "error" not in found}
+            for kind in ("cell", "picture")
+        )
         self._packed = None
-        return packed.write(self.root, specs, cells)
+        return packed.write(self.root, specs, cells, pictures)
 
     def _whole(self, kind: str) -> packed.Values:
         found = {}
@@ -99,12 +103,13 @@ class Store:
         return found
 
     def _from_tables(self, kind: str) -> packed.Values:
-        """Specs or cells of packed tables by name, read once; nothing for other kinds."""
-        if kind not in ("spec", "cell"):
+        """What packed tables hold of a kind by name, read once; nothing for other kinds."""
+        if kind not in ("spec", "cell", "picture"):
             return {}
         if self._packed is None:
             specs, cells = packed.read(self.root)
-            self._packed = {"spec": specs, "cell": cells}
+            pictures = packed.read_pictures(self.root)
+            self._packed = {"spec": specs, "cell": cells, "picture": pictures}
         return self._packed[kind]
 
     def write(self, kind: str, name: str, value: dict[str, Any]) -> None:

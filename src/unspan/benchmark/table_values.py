@@ -94,6 +94,26 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """How the settings of a row came about.
+
+    Attributes:
+        label: of the row.
+        pair: data and model.
+        settings: as given and as chosen, in words.
+        scores: validation score of every trial in percent, the settings of each in words; None
+            where a trial failed.
+        rule: of the validation; empty without trials.
+    """
+
+    label: str
+    pair: str
+    settings: str
+    scores: tuple[tuple[str, float | None], ...] = ()
+    rule: str = ""
+
+
+@dataclass(frozen=True)
 class Table:
     """A table.
 
@@ -104,6 +124,7 @@ class Table:
         lines: in order.
         note: below it.
         meant: what the printed values are of.
+        choices: how the settings of its methods came about.
     """
 
     name: str
@@ -112,6 +133,7 @@ class Table:
     lines: tuple[Line, ...]
     note: str = ""
     meant: str = ""
+    choices: tuple[Choice, ...] = ()
 
     def columns_of(self, *folds: Fold) -> tuple[Column, ...]:
         """The columns that stand in these places of a page."""

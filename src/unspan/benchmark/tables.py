@@ -11,7 +11,7 @@ import io
 import re
 from collections.abc import Callable, Sequence
 
-from unspan.benchmark.table_values import REFERENCES, Column, Fold, Line, Number, Table
+from unspan.benchmark.table_values import REFERENCES, Choice, Column, Fold, Line, Number, Table
 
 _READ = (Fold.OPEN, Fold.MORE)  # columns that a reader sees without opening anything
 ALONE = "†"  # the best of the methods that read no retained data
@@ -34,6 +34,8 @@ def markdown(table: Table) -> str:
         parts += ["", escaped(table.note)]
     failed = [escaped(f"{line.label}: {line.failed}") for line in table.lines if line.failed]
     parts += ["", "Failed cells: " + "; ".join(failed)] if failed else []
+    if table.choices:
+        parts += ["", *_folded("Settings and trials", _chosen(table.choices))]
     published = table.columns_of(Fold.KR)
     if published:
         body = _measured(table, published)
@@ -62,6 +64,20 @@ def _measured(table: Table, columns: Sequence[Column]) -> list[str]:
             row.append(text + ALONE if (number, column.key) in alone else text)
         body.append(row)
     return _pipes(["method", "D_r", "seeds", *map(_head, columns)], body)
+
+
+def _chosen(choices: Sequence[Choice]) -> list[str]:
+    """Lines of Markdown: settings of every method, and the validation score of every trial."""
+    rows = []
+    for one in choices:
+        tried = "; ".join(
+            f"{settings}: {'failed' if score is None else f'{score:.1f}'}"
+            for settings, score in one.scores
+        )
+        row = [one.label, str(len(one.scores)), one.settings, tried or "–", one.rule or "–"]
+        rows.append([escaped(text) for text in row])
+    head = ["method", "trials", "settings beside the defaults", "score of each trial, %"]
+    return _pipes([*head, "rule of validation"], rows)
 
 
 def _compared(table: Table, columns: Sequence[Column]) -> list[str]:

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from unspan.cli import bench_options as option
+from unspan.cli.bench_export import export_spec
 from unspan.cli.bench_run import run_specs
 from unspan.errors import UsageError
 from unspan.system.closest import closest
@@ -62,6 +63,7 @@ def run(
     data_root: option.DataRoot = None,
     original: option.Original = None,
     retrained: option.Retrained = None,
+    method: option.Methods = None,
     dry_run: option.DryRun = False,
     retry_failed: option.RetryFailed = False,
     device: option.Device = None,
@@ -77,6 +79,7 @@ def run(
 def report(
     spec: option.SpecsToShow = None,
     out: option.Out = Path("bench-results"),
+    quiet: option.Quiet = False,
     debug: option.Debug = False,
 ) -> None:
     """Draw every table (Markdown, CSV, LaTeX), figure (SVG, PDF) and the leaderboard from the cells
@@ -89,7 +92,7 @@ def report(
 
     check_shared_folder(out, FOLDERS, what="a folder of results")
     files = write(out, spec or ())
-    console(False).print(
+    console(quiet).print(
         f"{len(files)} files in {files[0].parent}: README.md, leaderboard.html, tables and"
         " figures.",
         markup=False,
@@ -97,7 +100,32 @@ def report(
 
 
 @bench.command()
-def pack(out: option.Out = Path("bench-results"), debug: option.Debug = False) -> None:
+def export(
+    spec: option.OneSpec,
+    to: option.To,
+    out: option.Out = Path("bench-results"),
+    budget: option.Budget = "paper",
+    data_root: option.DataRoot = None,
+    original: option.Original = None,
+    retrained: option.Retrained = None,
+    method: option.Methods = None,
+    device: option.Device = None,
+    batch_size: option.BatchSize = 250,
+    quiet: option.Quiet = False,
+    debug: option.Debug = False,
+) -> None:
+    """Write split, outputs and membership signals of the models of a spec, for LeakPro, Privacy
+    Meter and own programs.
+    """
+    export_spec(dict(locals()))
+
+
+@bench.command()
+def pack(
+    out: option.Out = Path("bench-results"),
+    quiet: option.Quiet = False,
+    debug: option.Debug = False,
+) -> None:
     """Write each table with its finished cells to one file, tables/NAME.BUDGET.jsonl, to be kept
     or committed. Reports are drawn from it as from the single cells.
     """
@@ -109,7 +137,7 @@ def pack(out: option.Out = Path("bench-results"), debug: option.Debug = False) -
     files = Store(out).pack()
     if not files:
         raise UsageError(f"{out} holds no benchmark. Run unspan bench SPEC --out {out} first.")
-    console(False).print(f"{len(files)} files in {files[0].parent}.", markup=False)
+    console(quiet).print(f"{len(files)} files in {files[0].parent}.", markup=False)
 
 
 @bench.command("list")

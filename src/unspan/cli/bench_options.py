@@ -23,6 +23,13 @@ Specs = Annotated[
         )
     ),
 ]
+OneSpec = Annotated[
+    str, typer.Argument(help="Name of a spec that comes with unspan, or a TOML file.")
+]
+To = Annotated[
+    Path,
+    typer.Option("--to", help="Folder to write to; a spec gets a folder of its name in it."),
+]
 SpecsToShow = Annotated[
     list[str] | None, typer.Argument(help="Specs to show; all that were run by default.")
 ]
@@ -55,6 +62,16 @@ Retrained = Annotated[
         )
     ),
 ]
+Methods = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--method",
+        help=(
+            "Add a row for this method: a name of unspan methods, or python:FILE.py:CLASS. May be"
+            " given several times."
+        ),
+    ),
+]
 DryRun = Annotated[
     bool,
     typer.Option(
@@ -70,4 +87,4 @@ Device = Annotated[
     typer.Option(help="cpu, cuda, cuda:1, mps; under torchrun each process takes its own GPU."),
 ]
 BatchSize = Annotated[int, typer.Option(help="Samples a forward pass.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]

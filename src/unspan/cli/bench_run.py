@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
+import warnings
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,17 +28,16 @@ def run_specs(o: dict[str, Any]) -> None:
         InconclusiveError: cells failed.
         ResourceError: it was interrupted.
     """
-    from unspan.benchmark.runner import estimate, own_cells
+    from unspan.benchmark.estimates import estimate
+    from unspan.benchmark.runner import own_cells
     from unspan.benchmark.store import Store
     from unspan.cli.render import cells, console
 
     screen = console(o["quiet"])
-    given = {
-        name: path
-        for name, path in (("original", o["original"]), ("retrain", o["retrained"]))
-        if path
-    }
-    specs, store = _specs(o, given), Store(o["out"])
+    if o["quiet"]:
+        silence()
+    given = given_weights(o)
+    specs, store = specs_of(o, given), Store(o["out"])
     device = o["device"] or own_cells()
     failed, skipped = 0, []
     for one in specs:
@@ -60,7 +62,21 @@ def run_specs(o: dict[str, Any]) -> None:
     _refuse_incomplete(o["out"], failed, skipped, len(specs))
 
 
-def _specs(o: dict[str, Any], given: dict[str, list[Path]]) -> list[Spec]:
+def silence() -> None:
+    """Keep libraries from printing warnings, log lines and bars; errors are still said."""
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+
+
+def given_weights(o: dict[str, Any]) -> dict[str, list[Path]]:
+    """The files of --original and --retrained, by row."""
+    files = (("original", o["original"]), ("retrain", o["retrained"]))
+    return {name: path for name, path in files if path}
+
+
+def specs_of(o: dict[str, Any], given: dict[str, list[Path]]) -> list[Spec]:
     """The specs that were named, after the folder of results was checked."""
     from unspan.benchmark.networks import digest
     from unspan.benchmark.spec import check_given, find, load, shipped
@@ -77,7 +93,7 @@ def _specs(o: dict[str, Any], given: dict[str, list[Path]]) -> list[Spec]:
     )
     hashes = {name: [digest(path) for path in paths] for name, paths in given.items()}
     names = shipped() if o["spec"] == ["all"] else o["spec"]
-    specs = [load(find(name), o["budget"], hashes) for name in names]
+    specs = [load(find(name), o["budget"], hashes, o["method"] or ()) for name in names]
     check_given(specs, hashes)
     return specs
 
@@ -92,7 +108,8 @@ def _computed(
 ) -> Tally:
     """Compute what is missing of one spec, and print how it went."""
     from unspan.benchmark.cell import Bench
-    from unspan.benchmark.runner import record, state, work
+    from unspan.benchmark.estimates import cost, estimate, state
+    from unspan.benchmark.runner import record, work
     from unspan.cli.progress import line
     from unspan.run import Run
 
@@ -103,8 +120,9 @@ def _computed(
     with line(screen) as report:
         run = Run(device=device, batch_size=o["batch_size"], progress=report)
         bench = Bench(store, run, o["data_root"], given)
-        bench.check([cell for cell in spec.cells() if state(store, cell) == "open"])
+        bench.check([cell for cell in spec.cells() if state(store, cell) in ("open", "pictures")])
         record(store, spec, _command())
+        tell(cost(estimate(spec, store)))
         tally = work(spec, bench, tell, again=o["retry_failed"])
     tell(_outcome(tally))
     return tally

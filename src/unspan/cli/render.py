@@ -71,6 +71,7 @@ def table(title: str, wrapped: Sequence[str], numbers: Sequence[str] = ()) -> Ta
 
 def cells(out: Console, title: str, rows: list[tuple[Any, Any, str, float | None]]) -> None:
     """Cells of a benchmark with their state and what they should cost."""
+    from unspan.benchmark.estimates import cost
     from unspan.system.durations import duration
 
     shown = table(title, ("method", "pair"), ("seed", "state", "estimate", "cell"))
@@ -84,16 +85,7 @@ def cells(out: Console, title: str, rows: list[tuple[Any, Any, str, float | None
             cell.id,
         )
     out.print(shown)
-    left = [seconds for _, _, state, seconds in rows if state != "done"]
-    known = [seconds for seconds in left if seconds is not None]
-    cost = [f"about {duration(sum(known))} in one process"] * bool(known) + [
-        f"for {len(left) - len(known)} the cost is not known before a first cell of their pair ran"
-        " here"
-    ] * (len(known) < len(left))
-    out.print(
-        f"{len(left)} of {len(rows)} cells to compute{': ' if left else ''}{'; '.join(cost)}.",
-        markup=False,
-    )
+    out.print(cost(rows), markup=False)
 
 
 def accuracies(

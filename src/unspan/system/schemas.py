@@ -103,6 +103,17 @@ BENCH_CELL = Artefact(
         " with others."
     ),
 )
+BENCH_PICTURE = Artefact(
+    title="Benchmark picture",
+    files=("pictures/*.json",),
+    schema="unspan.bench-picture/1",
+    where="`schema` in the file",
+    written_by="`unspan bench run`",
+    about=(
+        "What a figure shows of one cell, Grad-CAM or t-SNE, apart from its scores. Files of an"
+        " older version hold it in the cell."
+    ),
+)
 BENCH_SPEC = Artefact(
     title="Benchmark rows",
     files=("specs/*.json",),
@@ -113,13 +124,13 @@ BENCH_SPEC = Artefact(
 )
 BENCH_TABLE = Artefact(
     title="Benchmark table",
-    files=("tables/*.jsonl",),
+    files=("tables/*.jsonl", "tables/pictures/*.jsonl"),
     schema="unspan.bench-table/1",
     where="`schema` in the first line",
     written_by="`unspan bench pack`",
     about=(
         "The rows of a table, then one line for each cell. A cell that several tables show stands"
-        " in the first of them."
+        " in the first of them. Pictures stand in files of their own."
     ),
 )
 BENCH_REPORT = Artefact(
@@ -129,6 +140,17 @@ BENCH_REPORT = Artefact(
     about="Tables and figures, drawn from the cells; nothing reads them again.",
 )
 
+BENCH_EXPORT = Artefact(
+    title="Benchmark export",
+    files=("*/about.json", "*/split.npz", "*/outputs/*.npz", "*/signals/*.npz"),
+    schema="unspan.bench-export/1",
+    where="`schema` in about.json",
+    written_by="`unspan bench export`",
+    about=(
+        "Split, outputs and membership signals of the models of a table, and the same in the forms"
+        " of Privacy Meter (`privacy-meter/`) and LeakPro (`leakpro/`)."
+    ),
+)
 ARTEFACTS = (
     RECEIPT,
     PRIVATE_STATE,
@@ -138,9 +160,11 @@ ARTEFACTS = (
     ATTEMPTS,
     CHECKPOINT,
     BENCH_CELL,
+    BENCH_PICTURE,
     BENCH_SPEC,
     BENCH_TABLE,
     BENCH_REPORT,
+    BENCH_EXPORT,
 )
 
 

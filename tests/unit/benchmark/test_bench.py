@@ -23,10 +23,11 @@ from browser import BINARY, Browser
 
 from unspan.benchmark import store as stores
 from unspan.benchmark.cell import Bench
+from unspan.benchmark.estimates import estimate, state
 from unspan.benchmark.figures import alternative
 from unspan.benchmark.grid import Cell
 from unspan.benchmark.report import filled, report
-from unspan.benchmark.runner import estimate, own_cells, record, state, work
+from unspan.benchmark.runner import own_cells, record, work
 from unspan.benchmark.spec import check_given, find, load, printed, shipped
 from unspan.benchmark.spec_text import KINDS
 from unspan.benchmark.store import Store
@@ -165,6 +166,7 @@ def test_the_name_of_a_cell_is_stable_and_depends_on_everything():
         "pictures": ("tsne",),
         "weights": {"original": "x"},
         "tune_retain": 5,
+        "code": "x",
     }
     assert set(others) == set(asdict(cell))
     assert len(
@@ -293,18 +295,29 @@ def test_values_are_what_they_say(ran):
     for forget, retain, both in (
         ("D_f", "D_r", "HM"),
         ("D_ft", "D_rt", "HM_t"),
-        ("KR D_f", "KR D_r", "KR HM"),
-        ("KR D_ft", "KR D_rt", "KR HM_t"),
     ):
         assert values[both]["value"] == pytest.approx(
             harmonic_mean(values[forget]["value"], values[retain]["value"])
         )
-    assert values["strongest"]["value"] == max(
-        values[name]["value"] for name in ("probe", "MLP", "kNN-1", "kNN-5", "kNN-20")
+        starts = [values[f"KR {name}"]["seeds"] for name in (forget, retain, both)]
+        assert len(starts[0]) == 3
+        for left, kept, mean in zip(*starts, strict=True):
+            assert mean == pytest.approx(harmonic_mean(left, kept))
+        assert values[f"KR {both}"]["value"] == pytest.approx(statistics.fmean(starts[2]))
+    attackers = (
+        "probe",
+        "MLP",
+        "kNN-1",
+        "kNN-5",
+        "kNN-20",
+        "probe, ten views",
+        "answer, ten views",
     )
+    assert values["strongest"]["value"] == max(values[name]["value"] for name in attackers)
     wrong = values["false positives"]
     assert 0 <= wrong["low"] <= wrong["value"] <= wrong["high"] < 50
-    assert wrong["n"] == values["D_rt"]["n"]
+    of_views = "views" in values["strongest"]["attack"]
+    assert wrong["n"] == (min(250, values["D_rt"]["n"]) if of_views else values["D_rt"]["n"])
     original, retrained = (
         store.read("cell", spec.rows[i].cells[0].id)["steps"][-1]["values"] for i in (0, 1)
     )

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from unspan.benchmark import packed, renamed
+from unspan.benchmark.estimates import estimate
 from unspan.benchmark.grid import Cell
 from unspan.benchmark.renamed import configured_method
 from unspan.benchmark.report import filled, report
+from unspan.benchmark.spec import find, load
 from unspan.benchmark.spec_text import NETWORKS
 from unspan.benchmark.store import Store
 from unspan.errors import DataError
@@ -121,7 +123,7 @@ def test_a_file_that_is_no_packed_table_is_refused(store, text):
 
 def test_committed_cells_have_the_id_of_their_settings_and_settings_of_today():
     _, cells = packed.read(RESULTS)
-    assert len(cells) == 75
+    assert len(cells) == 64
     for name, found in cells.items():
         one = Cell(**found["cell"] | {"pictures": tuple(found["cell"]["pictures"])})
         assert one.id == name
@@ -135,6 +137,17 @@ def test_committed_tables_are_drawn_from_committed_cells():
         one for found in specs.values() for row in found["rows"] for one in row["cells"]
     } - set(cells)
     assert len(specs) == 14 and not missing
+
+
+def test_committed_pictures_are_found_and_their_cells_are_those_of_the_first_table():
+    store = Store(RESULTS)
+    given = store.read("cell", "4075c5e546d6a031")["cell"]["weights"]
+    weights = {name: [one] for name, one in given.items()}
+    for name, kind in (("figure6", "gradcam"), ("tsne", "tsne")):
+        asked = load(find(name), "cpu", weights)
+        assert {one[2] for one in estimate(asked, store)} == {"done"}
+        rows = filled(store, store.read("spec", f"{name}.cpu"))
+        assert all(row.results[0]["pictures"][kind] for row in rows)
 
 
 def test_a_renamed_setting_keeps_the_id_of_a_cell():

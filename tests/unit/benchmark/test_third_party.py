@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from pathlib import Path
+
 import pytest
 
 from unspan.benchmark.cell import Bench
+from unspan.benchmark.estimates import estimate
+from unspan.benchmark.report import report
 from unspan.benchmark.runner import record, work
-from unspan.benchmark.spec import load
+from unspan.benchmark.spec import find, load
 from unspan.benchmark.store import Store
+from unspan.benchmark.third_party import code_of
 from unspan.errors import UsageError
 from unspan.run import Run
 
@@ -98,3 +105,87 @@ def test_what_is_wrong_is_said_with_the_line_of_the_method(grid, name, message):
 def test_an_unknown_setting_names_the_line_too(grid):
     with pytest.raises(UsageError, match=r"line 10, method python:own_erasers\.py:Own: q does not"):
         load(grid("python:own_erasers.py:Own", "set = { q = 1 }\n"))
+
+
+SEARCHED = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+from helper_of_mine import FACTOR
+from unspan.methods import ESC
+
+
+@dataclass(frozen=True)
+class Mine(ESC):
+    name: ClassVar[str] = "mine"
+    search: ClassVar[dict] = {"p": (1.0, 3.0 * FACTOR)}
+"""
+TUNED = GRID.partition("\n[[method]]\n")[0].format() + '\n[[method]]\nname = "esc"\n'
+
+
+@pytest.fixture
+def searched(tmp_path, monkeypatch):
+    """A folder with a method, a module that it uses, and a grid; another is the working one."""
+    folder = tmp_path / "lab"
+    folder.mkdir()
+    (folder / "mine.py").write_text(SEARCHED)
+    (folder / "helper_of_mine.py").write_text("FACTOR = 1.0\n")
+    (folder / "grid.toml").write_text(TUNED + "\n[budget.tuned]\ntrials = 2\n")
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return folder
+
+
+def test_a_method_of_the_command_line_gets_a_row_in_the_table_and_the_report(searched):
+    spec = load(searched / "grid.toml", "tuned", added=[f"python:{searched}/mine.py:Mine", "esc"])
+    assert [(row.label, row.added) for row in spec.rows] == [("esc", False), ("mine", True)]
+    store, told = Store(Path("out")), []
+    record(store, spec, "")
+    assert work(spec, Bench(store, Run(batch_size=200)), told.append).failed == 0
+    found = store.read("cell", spec.rows[1].cells[0].id)
+    assert [trial["settings"] for trial in found["tuning"]] == [{"p": 1.0}, {"p": 3.0}]
+    assert found["cell"]["method"] == "python:mine.py:Mine"
+    written = [path.read_text() for path in Path("out").rglob("*.json")]
+    assert not any(str(searched.parent) in text for text in written)
+    report(store.root)
+    assert "| mine |" in Path("out/report/grid.tuned-methods.md").read_text()
+    record(store, load(searched / "grid.toml", "tuned"), "")
+    assert [row["label"] for row in store.read("spec", "grid.tuned")["rows"]] == ["esc", "mine"]
+    remains = load(searched / "grid.toml", "tuned", added=["leace"])
+    for path in searched.glob("*.py"):
+        path.unlink()
+    assert [one[2] for one in estimate(remains, store)] == ["done", "open"], (
+        "finished cells of code that is gone stand in nobody's way"
+    )
+
+
+def test_a_method_is_known_by_its_code_and_not_by_its_folder(searched, tmp_path):
+    def found(folder: Path) -> str:
+        for name in [one for one in sys.modules if "helper_of_mine" in one]:
+            del sys.modules[name]
+        name = f"python:{folder}/mine.py:Mine"
+        return load(searched / "grid.toml", "tuned", added=[name]).rows[1].cells[0].id
+
+    first = found(searched)
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(searched, moved)
+    assert found(moved) == first
+    (moved / "mine.py").write_text(SEARCHED + "\n# other\n")
+    changed = found(moved)
+    (searched / "helper_of_mine.py").write_text("FACTOR = 2.0\n")
+    assert len({first, changed, found(searched)}) == 3
+
+
+def test_a_file_beside_the_spec_is_found_and_a_change_during_the_run_is_refused(searched):
+    path = searched / "grid.toml"
+    path.write_text(TUNED.replace('"esc"', '"python:mine.py:Mine"'))
+    spec = load(path)
+    (searched / "mine.py").write_text(SEARCHED + "\n# changed\n")
+    told = []
+    assert work(spec, Bench(Store(Path("out")), Run(batch_size=200)), told.append).failed == 3
+    assert "changed since this run read it" in told[0]
+
+
+def test_methods_of_unspan_have_no_code_of_their_own_in_a_cell():
+    assert code_of("esc") == code_of("original") == ""
+    assert "code" not in load(find("table1a"), "smoke").cells()[3].record()

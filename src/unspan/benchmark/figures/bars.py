@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from unspan.benchmark.compact import weight_changes
 from unspan.benchmark.figures.drawing import (
     ERRORS,
     FORGET_ONLY,
@@ -96,8 +97,8 @@ def weights(title: str, rows: Sequence[Filled]) -> Drawn:
 
 def _parts(one: Filled, place: int) -> dict[str, float]:
     """Change of each part of the weights in percent, of one seed."""
-    found = one.results[place]["steps"][-1]["beside"].get("weights") or []
-    return {part["part"]: 100 * (part["value"] or 0.0) for part in found}
+    changes = weight_changes(one.results[place]["steps"][-1]["beside"])
+    return {part: 100 * value for part, value in changes.items()}
 
 
 def _change_of_parts(title: str, changes: Changes) -> Drawing:

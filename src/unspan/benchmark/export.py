@@ -1,0 +1,278 @@
+"""The split, outputs and signals of cells as files that other programs read.
+
+Cells keep scores, no outputs. A network that the folder of results keeps is loaded, any other is
+made once more: the same seed gives the same network.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import ConcatDataset
+
+from unspan.benchmark.cell import Bench, to_tune
+from unspan.benchmark.data import opened
+from unspan.benchmark.grid import Cell, Spec
+from unspan.benchmark.measure import outputs
+from unspan.benchmark.requests import requests
+from unspan.benchmark.third_party import short_name
+from unspan.erasure.tuning import apart
+from unspan.errors import OutputError
+from unspan.metrics.lira import scaled_logits
+from unspan.metrics.outputs import Outputs
+from unspan.system.schemas import BENCH_EXPORT
+
+_ROLES = ("forget", "retain", "test_forget", "test_retain")
+_AGREE = 0.05  # points by which an accuracy may differ from the recorded one
+
+
+@dataclass(frozen=True)
+class _Exported:
+    """One model.
+
+    Attributes:
+        cell: its cell.
+        fit: outputs on the forget and the retained training samples.
+        test: on test samples.
+    """
+
+    cell: Cell
+    fit: Outputs
+    test: Outputs
+
+
+def export(spec: Spec, bench: Bench, folder: Path, tell: Callable[[str], None]) -> list[Path]:
+    """Write a folder for every request of a spec, and return these.
+
+    Args:
+        spec: its cells.
+        bench: makes the networks.
+        folder: to write to.
+        tell: shows a line.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    groups: dict[str, list[Cell]] = {}
+    for cell in spec.cells():
+        key = repr((cell.data, cell.model, cell.train, cell.request, cell.retain, cell.holdout))
+        groups.setdefault(key, []).append(cell)
+    found = []
+    for number, cells in enumerate(groups.values(), 1):
+        target = folder / spec.name if len(groups) == 1 else folder / f"{spec.name}-{number}"
+        try:
+            _group(cells, bench, target, tell)
+        except OSError as error:
+            raise OutputError(
+                f"{target} cannot be written: {error.strerror or error}. Give --to a folder with"
+                " room."
+            ) from error
+        found.append(target)
+    return found
+
+
+def _group(cells: Sequence[Cell], bench: Bench, folder: Path, tell: Callable[[str], None]) -> None:
+    """Write what cells of one request share, then a folder for each of them."""
+    (folder / "outputs").mkdir(parents=True, exist_ok=True)
+    (folder / "signals").mkdir(exist_ok=True)
+    split = _split(cells, bench)
+    np.savez(folder / "split.npz", **split)
+    models, rows = [], []
+    for number, cell in enumerate(cells, 1):
+        one = _Exported(cell, *_outputs(cell, bench))
+        np.savez(folder / "outputs" / f"{cell.id}.npz", **_arrays(one))
+        np.savez(folder / "signals" / f"{cell.id}.npz", **_signals(one))
+        row = _row(one, bench)
+        rows.append(row)
+        models.append(one)
+        tell(f"[{number}/{len(cells)}] {row['method']} (seed {cell.seed}){_doubt(row)}")
+    about = {
+        "schema": BENCH_EXPORT.schema,
+        "data": cells[0].data,
+        "request": cells[0].request,
+        "rows": {name: len(split[name]) for name in split},
+        "order of rows": list(_ROLES),
+        "models": rows,
+    }
+    (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n", "utf-8")
+    _for_other_programs(models, split, folder)
+
+
+def _split(cells: Sequence[Cell], bench: Bench) -> dict[str, Any]:
+    """Positions of every part in the training and in the test set, by role."""
+    cell = cells[0]
+    data = opened(cell.data, bench.data_root, None)
+    given = bench.weights.get("original") is not None
+    steps = requests(data, cell.request, cell.retain, cell.holdout, whole_forget=given)
+    last = steps[-1]
+    found: dict[str, Any] = {
+        "forget": np.concatenate([_positions(one.forget, data.train) for one in steps]),
+        "retain": _positions(last.retain, data.train),
+        "test_forget": _positions(last.test_forget, data.test),
+        "test_retain": _positions(last.test_retain, data.test),
+        "holdout": _positions(last.holdout if data.holdout is None else None, data.test),
+    }
+    if cell.request.keys() & {"classes", "steps"}:
+        most = next((one.tune_retain for one in cells if one.trials), None)
+        _, forget, retain = apart(to_tune(steps[0], most, reads_retain=True), 0)
+        found["validation_forget"] = _positions(forget, data.train)
+        found["validation_retain"] = _positions(retain, data.train)
+    return found
+
+
+def _positions(part: Any, data: Any) -> np.ndarray:
+    """Positions in a dataset of a subset of it, or of a subset of a subset."""
+    if part is None:
+        return np.zeros(0, dtype=np.int64)
+    positions = np.asarray(part.indices, dtype=np.int64)
+    inner = part.dataset
+    while inner is not data:
+        positions = np.asarray(inner.indices, dtype=np.int64)[positions]
+        inner = inner.dataset
+    return positions
+
+
+def _outputs(cell: Cell, bench: Bench) -> tuple[Outputs, Outputs]:
+    """Outputs of the last network of a cell, in the order of the split."""
+    models, _, _ = bench.models(cell)
+    steps = bench.prepared(cell).steps
+    so_far: Any = ConcatDataset([one.forget for one in steps])
+    last = steps[-1]
+    return (
+        outputs(models[-1], so_far, last.retain, bench.run),
+        outputs(models[-1], last.test_forget, last.test_retain, bench.run),
+    )
+
+
+def _arrays(one: _Exported) -> dict[str, Any]:
+    """Logits `[n, C]`, features `[n, d]` and labels `[n]` of all rows, the training rows first."""
+    parts = (one.fit, one.test)
+    return {
+        "logits": torch.cat([_logits(part) for part in parts]).numpy(),
+        "features": torch.cat([part.features for part in parts]).numpy(),
+        "labels": torch.cat([part.labels for part in parts]).numpy(),
+    }
+
+
+def _logits(part: Outputs) -> Tensor:
+    assert part.logits is not None
+    return part.logits
+
+
+def _signals(one: _Exported) -> dict[str, Any]:
+    """Loss `-ln p_y`, probability `p_y` and scaled logit `ln p_y - ln sum_{j != y} p_j`, `[n]`."""
+    logits = torch.cat([_logits(part) for part in (one.fit, one.test)])
+    labels = torch.cat([part.labels for part in (one.fit, one.test)])
+    log_p = logits.double().log_softmax(1).gather(1, labels[:, None])[:, 0]
+    return {
+        "loss": -log_p.numpy(),
+        "probability": log_p.exp().numpy(),
+        "scaled_logit": scaled_logits(logits, labels).numpy(),
+    }
+
+
+def _row(one: _Exported, bench: Bench) -> dict[str, Any]:
+    """A model in `about.json`: which cell it is, and whether it has the recorded accuracy."""
+    measured = {
+        name: 100 * float((_logits(part).argmax(1) == part.labels)[rows].double().mean())
+        for name, part, rows in (
+            ("D_f", one.fit, one.fit.forget),
+            ("D_r", one.fit, ~one.fit.forget),
+            ("D_rt", one.test, ~one.test.forget),
+        )
+    }
+    result = bench.store.read("cell", one.cell.id)
+    recorded = result["steps"][-1]["values"] if result and "error" not in result else {}
+    return {
+        "cell": one.cell.id,
+        "method": short_name(one.cell.method),
+        "seed": one.cell.seed,
+        "accuracy": measured,
+        "recorded": {name: recorded[name]["value"] for name in measured if name in recorded},
+    }
+
+
+def _doubt(row: dict[str, Any]) -> str:
+    """What a reader should know of a network that is not the recorded one; else nothing."""
+    gaps = [abs(value - row["accuracy"][name]) for name, value in row["recorded"].items()]
+    if not gaps:
+        return ": no recorded scores to compare with"
+    if max(gaps) <= _AGREE:
+        return ""
+    return (
+        f": an accuracy is {max(gaps):.2f} points from the recorded one; another version of torch"
+        " or another device gives another network"
+    )
+
+
+def _for_other_programs(
+    models: Sequence[_Exported], split: dict[str, np.ndarray], folder: Path
+) -> None:
+    """Files in the forms of Privacy Meter and LeakPro, a folder for each erased model."""
+    references = [one for one in models if one.cell.method == "retrain"]
+    original = next((one for one in models if one.cell.method == "original"), None)
+    if original is None or not references:
+        return
+    for one in models:
+        if one.cell.method not in ("original", "retrain"):
+            columns = [one, original, *references]
+            _privacy_meter(columns, folder / "privacy-meter" / one.cell.id)
+            _leakpro(columns, split, folder / "leakpro" / one.cell.id)
+
+
+def _privacy_meter(models: Sequence[_Exported], folder: Path) -> None:
+    """`signals/rmia_signals.npy` `[n, m]`, `signals/rmia_signals_pop.npy` `[z, m]` and
+    `models/memberships.npy` `[m, n]`: the erased model, the original as its pair, the references.
+
+    Rows: forget samples, then unseen ones, which are the population too.
+    """
+    for name in ("signals", "models"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    forgotten = [_probability(one.fit.rows(one.fit.forget)) for one in models]
+    unseen = [_probability(_unseen(one.test)) for one in models]
+    rows = [np.concatenate(both) for both in zip(forgotten, unseen, strict=True)]
+    members = np.zeros((len(models), len(rows[0])), dtype=bool)
+    members[:2, : len(forgotten[0])] = True  # the erased model was trained on them, and its pair
+    np.save(folder / "signals" / "rmia_signals.npy", np.stack(rows, axis=1))
+    np.save(folder / "signals" / "rmia_signals_pop.npy", np.stack(unseen, axis=1))
+    np.save(folder / "models" / "memberships.npy", members)
+
+
+def _unseen(test: Outputs) -> Outputs:
+    """Test samples of the forgotten classes; all of them for a request of samples."""
+    return test.rows(test.forget) if bool(test.forget.any()) else test
+
+
+def _probability(part: Outputs) -> np.ndarray:
+    log_p = _logits(part).double().log_softmax(1).gather(1, part.labels[:, None])[:, 0]
+    return np.asarray(log_p.exp().numpy())
+
+
+def _leakpro(models: Sequence[_Exported], split: dict[str, np.ndarray], folder: Path) -> None:
+    """Logits of the target and of the shadow models on the audited rows, members first, and which
+    rows each shadow model saw.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    target, _, *references = models
+    for name, one in (("target", target), *((f"sm_{i}", one) for i, one in enumerate(references))):
+        parts = (one.fit.rows(one.fit.forget), _unseen(one.test))
+        np.save(folder / f"{name}.npy", torch.cat([_logits(part) for part in parts]).numpy())
+    members, others = int(target.fit.forget.sum()), len(_unseen(target.test))
+    labels = torch.cat([target.fit.labels[target.fit.forget], _unseen(target.test).labels])
+    tested = split["test_forget"] if len(split["test_forget"]) else split["test_retain"]
+    np.savez(
+        folder / "audit.npz",
+        labels=labels.numpy(),
+        in_members=np.arange(members),
+        out_members=np.arange(members, members + others),
+        train_indices=split["forget"],
+        test_indices=tested,
+        in_mask=np.zeros((len(references), members + others), dtype=bool),
+    )
