@@ -11,7 +11,7 @@ from torch.utils.data import TensorDataset
 import unspan
 from unspan.errors import InconclusiveError
 from unspan.methods import boundary, dlfd
-from unspan.methods.distancing import states
+from unspan.methods.distancing import states, transport
 from unspan.training.context import accuracy_on
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
@@ -44,7 +44,7 @@ def test_transport_cost_is_the_optimal_one_and_perturbing_raises_it(case):
     exact = ot.emd2(
         torch.full((9,), 1 / 9).numpy(), torch.full((7,), 1 / 7).numpy(), cost.double().numpy()
     )
-    assert float(dlfd.transport_cost(here, there, 1e-3)) == pytest.approx(exact, rel=0.02)
+    assert float(transport.transport_cost(here, there, 1e-3)) == pytest.approx(exact, rel=0.02)
     context = context_of(net, request, ("forget", "retain"))
     batch, forget = (context.samples(name).take(torch.arange(32)) for name in ("retain", "forget"))
     low, high = boundary.value_range(context.samples("retain"), 64)
@@ -52,7 +52,7 @@ def test_transport_cost_is_the_optimal_one_and_perturbing_raises_it(case):
     moved = method.perturbed(context, batch, forget, 0.0, low, high)
     there = unspan.features(net, forget.x)
     apart = [
-        float(dlfd.transport_cost(unspan.features(net, x), there, 0.01)) for x in (batch.x, moved.x)
+        float(transport.transport_cost(unspan.features(net, x), there, 0.01)) for x in (batch.x, moved.x)
     ]
     assert apart[1] > apart[0] + 0.01
     assert float(((moved.x - batch.x).abs() / (high - low)).max()) <= 0.05 + 1e-5
