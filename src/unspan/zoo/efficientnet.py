@@ -131,8 +131,8 @@ class EfficientNetLite0(FrozenFront):
         "resize": (128, 128),
         "crop": None,
         "interpolation": "bicubic",
-        "mean": (0.498, 0.498, 0.498),
-        "std": (0.502, 0.502, 0.502),
+        "mean": (127 / 255, 127 / 255, 127 / 255),
+        "std": (128 / 255, 128 / 255, 128 / 255),
         "scale": 1 / 255,
         "mode": "RGB",
     }
