@@ -23,6 +23,7 @@ _MISSING = (
     "The weights of dlib's face network are not here: put the safetensors file"
     f" face-dlib128-fp16.safetensors on this machine and name it, {WEIGHTS}=FILE."
 )
+_SCALE = 10.0  # of the embedding before the head, so that usual step sizes suit the head
 _BLOCKS = {  # inputs, outputs, halves the sides
     "conv32_1": (32, 32, False),
     "conv32_2": (32, 32, False),
@@ -129,7 +130,10 @@ class FaceNet(_Maps):
 
 
 class _Tail(nn.Module):
-    """The last layer of the face network, which is frozen, and a head over identities."""
+    """The last layer of the face network, which is frozen, and a head over identities.
+
+    The last layer is ten times the published one; see `face_identities`.
+    """
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -143,13 +147,18 @@ class _Tail(nn.Module):
 class FaceIdentities(FrozenFront):
     """dlib's face network with random weights, and a head that names people; only the head trains.
 
-    Input `[n, 3, 150, 150]`; features `[n, 128]`; output `[n, num_classes]` logits.
+    `preprocess` is for the central 150 pixels of LFW, which show more around a face than dlib's
+    crops do: of these it takes the central 110. Input `[n, 3, 150, 150]`; features `[n, 128]`; output `[n, num_classes]` logits.
 
     Args:
         num_classes: People.
     """
 
-    preprocess: ClassVar[dict[str, Any]] = _PREPROCESS
+    preprocess: ClassVar[dict[str, Any]] = {
+        **_PREPROCESS,
+        "resize": (205, 205),
+        "crop": (150, 150),
+    }
 
     def __init__(self, num_classes: int = 2) -> None:
         super().__init__(_Maps(), _Tail(num_classes), head="head")
@@ -169,6 +178,9 @@ def face_net() -> FaceNet:
 def face_identities(num_classes: int = 2) -> FaceIdentities:
     """`FaceIdentities` with the public weights and a new head.
 
+    Published embeddings have a length of 1.4, for which step sizes would have to be a hundred times
+    the usual ones. Here they are ten times as long.
+
     Raises:
         UsageError: the file of weights is not here; says how to name it.
     """
@@ -177,7 +189,9 @@ def face_identities(num_classes: int = 2) -> FaceIdentities:
         f"tail.{name}" if name == "fc.weight" else f"front.{name}": tensor
         for name, tensor in _published().items()
     }
-    head = {f"tail.head.{name}": one for name, one in model.tail.head.state_dict().items()}
+    state["tail.fc.weight"] = _SCALE * state["tail.fc.weight"]
+    own = model.state_dict()
+    head = {name: own[name] for name in ("tail.head.weight", "tail.head.bias")}
     model.load_state_dict(state | head, strict=True)
     return model.eval()
 
