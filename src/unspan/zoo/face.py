@@ -148,7 +148,8 @@ class FaceIdentities(FrozenFront):
     """dlib's face network with random weights, and a head that names people; only the head trains.
 
     `preprocess` is for the central 150 pixels of LFW, which show more around a face than dlib's
-    crops do: of these it takes the central 110. Input `[n, 3, 150, 150]`; features `[n, 128]`; output `[n, num_classes]` logits.
+    crops do: of these it takes the central 110. Input `[n, 3, 150, 150]`; features `[n, 128]`;
+    output `[n, num_classes]` logits.
 
     Args:
         num_classes: People.
