@@ -6,7 +6,8 @@ others, choose by 1,000 test images (`holdout`), report on the other 9,000. Ever
 several strengths. x: forgetting score 2 |MIA - 0.5| of a balanced loss attack, forget against 3,000
 unseen test images (lower is better forgotten); y: test accuracy. Collapse is a curve that falls
 towards the left. DLFD stops perturbing below its score (`stop`); a strength without an admissible
-state is printed and left out.
+state is printed and left out. A seed draws the images to be forgotten and to be kept, and is the
+seed of the method; points are means over the seeds, with their standard deviations as bars.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import sys
 import warnings
 from collections.abc import Iterator
@@ -55,6 +57,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", type=Path, default=Path("results/collapse.json"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -62,15 +65,13 @@ def main() -> None:
     result: dict[str, Any] = (
         json.loads(args.json.read_text("utf-8")) if args.json.exists() else {"points": []}
     )
-    have = {
-        (point["method"], json.dumps(point["settings"], sort_keys=True))
-        for point in result["points"]
-    }
+    have = {(point["seed"], *_strength(point)) for point in result["points"]}
     left = [
-        (name, settings)
+        (seed, name, settings)
+        for seed in args.seeds
         for name, all_ in ({"original": [{}]} | STRENGTHS).items()
         for settings in all_
-        if (name, json.dumps(settings, sort_keys=True)) not in have
+        if (seed, name, json.dumps(settings, sort_keys=True)) not in have
     ]
     for point in measured_points(left) if left else ():
         result["points"].append(point)
@@ -83,33 +84,39 @@ def main() -> None:
     draw(result["points"], args.json.with_suffix(".svg"))
 
 
-def measured_points(left: list[tuple[str, dict[str, Any]]]) -> Iterator[dict[str, Any]]:
-    """The points of these methods and settings, one at a time."""
+def _strength(point: dict[str, Any]) -> tuple[str, str]:
+    """Method and settings of a point."""
+    return point["method"], json.dumps(point["settings"], sort_keys=True)
+
+
+def measured_points(left: list[tuple[int, str, dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    """The points of these seeds, methods and settings, one at a time."""
     transform = Preprocess.from_dict(AllCNN.preprocess)
     fit, test = tensors("train", transform), tensors("test", transform)
     model = build(
         "python:unspan.zoo:AllCNN",
         weights=SHARED / "checkpoints/allcnn-cifar10-original.safetensors",
     ).model.eval()
-    order = torch.randperm(len(fit), generator=torch.Generator().manual_seed(0)).tolist()
     places = torch.randperm(len(test), generator=torch.Generator().manual_seed(1)).tolist()
-    splits = unspan.Request(
-        forget=Subset(fit, order[:1000]),
-        retain=Subset(fit, order[1000:6000]),
-        holdout=Subset(test, places[:1000]),
-        kind="samples",
-        selector=("1000 samples",),
-    )
-    for name, settings in left:
+    for seed, name, settings in left:
+        order = torch.randperm(len(fit), generator=torch.Generator().manual_seed(seed)).tolist()
+        splits = unspan.Request(
+            forget=Subset(fit, order[:1000]),
+            retain=Subset(fit, order[1000:6000]),
+            holdout=Subset(test, places[:1000]),
+            kind="samples",
+            selector=("1000 samples",),
+        )
         try:
-            done = None if name == "original" else erased(model, splits, name, settings)
+            done = None if name == "original" else erased(model, splits, name, settings, seed)
         except InconclusiveError as error:
-            print(name, settings, error, flush=True)
+            print(seed, name, settings, error, flush=True)
             continue
         after = model if done is None else done.model
         forget = outputs(after, *(part[order[:1000]] for part in fit.tensors))
         tested = outputs(after, *(part[places[1000:]] for part in test.tensors))
         yield {
+            "seed": seed,
             "method": name,
             "settings": settings,
             "seconds": 0.0 if done is None else done.receipt["seconds"]["fit"],
@@ -118,10 +125,10 @@ def measured_points(left: list[tuple[str, dict[str, Any]]]) -> Iterator[dict[str
 
 
 def erased(
-    model: torch.nn.Module, splits: unspan.Request, name: str, settings: dict[str, Any]
+    model: torch.nn.Module, splits: unspan.Request, name: str, settings: dict[str, Any], seed: int
 ) -> unspan.Deletion:
     method = configured(by_name(name.partition(",")[0]), settings | {"precision": "bf16"})
-    run = Run(batch_size=250)
+    run = Run(batch_size=250, seed=seed)
     return unspan.erase(model, splits, method, run, check_labels=False, measure=False)
 
 
@@ -143,7 +150,7 @@ def read_of(forget: Outputs, tested: Outputs) -> dict[str, float | None]:
 
 
 def draw(points: list[dict[str, Any]], path: Path) -> None:
-    """One curve a method, in the order of its strengths."""
+    """One curve a method, in the order of its strengths, with bars of one standard deviation."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -159,14 +166,17 @@ def draw(points: list[dict[str, Any]], path: Path) -> None:
         "dlfd, always perturbing": "x",
     }
     for name, mark in marks.items():
-        own = [point for point in points if point["method"] == name]
+        own = averaged([point for point in points if point["method"] == name])
         if not own:
             continue
-        axes.plot(
-            [2 * abs(point["attack"] - 0.5) for point in own],
-            [100 * point["test_accuracy"] for point in own],
+        axes.errorbar(
+            [one["score"] for one in own],
+            [one["accuracy"] for one in own],
+            xerr=[one["score_deviation"] for one in own],
+            yerr=[one["accuracy_deviation"] for one in own],
             marker=mark,
             markersize=11 if mark == "*" else 6,
+            elinewidth=0.8,
             label=name,
         )
     axes.set_xlabel("forgetting score 2 |MIA − 0.5| (left: forgotten)")
@@ -175,6 +185,28 @@ def draw(points: list[dict[str, Any]], path: Path) -> None:
     axes.legend()
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
+
+
+def averaged(points: list[dict[str, Any]]) -> list[dict[str, float]]:
+    """Means and standard deviations over the seeds of every strength, in the order of strengths.
+
+    Forgetting score and accuracy are in [0, 1] and in percent; the deviation of one seed is 0.
+    """
+    found = []
+    for strength in dict.fromkeys(map(_strength, points)):
+        own = [point for point in points if _strength(point) == strength]
+        scores = [2 * abs(point["attack"] - 0.5) for point in own]
+        right = [100 * point["test_accuracy"] for point in own]
+        found.append(
+            {
+                "seeds": len(own),
+                "score": statistics.fmean(scores),
+                "score_deviation": statistics.stdev(scores) if len(own) > 1 else 0.0,
+                "accuracy": statistics.fmean(right),
+                "accuracy_deviation": statistics.stdev(right) if len(own) > 1 else 0.0,
+            }
+        )
+    return found
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from unspan.extraction import logits_of, read
 from unspan.methods import DLFD
-from unspan.methods.dlfd import transport_cost
+from unspan.methods.distancing.transport import transport_cost
 from unspan.training.context import TrainingContext
 
 

@@ -80,6 +80,25 @@ NAMED: dict[str, Named] = {
         "MUFAC from https://github.com/ndb796/korean_family_dataset, unpacked"
         " (custom_train_dataset.csv, train_images/, ...)",
     ),
+    "tiny-imagenet-40": Named(
+        None,
+        formats.tables,
+        "every fifth of the 200 classes of tiny-imagenet-200, 500 training and 50 validation images"
+        " each, as train.parquet and test.parquet with the columns image and label",
+    ),
+    "lfw62": Named(
+        None,
+        formats.tables,
+        "the people of LFW (http://vis-www.cs.umass.edu/lfw/) with at least 20 images, at most 40"
+        " each, the central 150 pixels, as train.parquet and test.parquet with the columns image"
+        " and label",
+    ),
+    "utkface-age8": Named(
+        None,
+        formats.tables,
+        "UTKFace (https://susanqq.github.io/UTKFace/) in 8 groups of age, as train.parquet and"
+        " test.parquet with the columns image and label",
+    ),
     **{
         f"mucac-{name.lower()}": Named(
             None,

@@ -22,6 +22,7 @@ from unspan.extraction import find_feature_layer
 from unspan.extraction.stream import example
 from unspan.methods.descent import descend
 from unspan.models import build, classes_of
+from unspan.models.frozen_front import FrozenFront, ThroughFront
 from unspan.models.redraw import redraw
 from unspan.run import Run
 from unspan.training.checkpoint import Checkpoint
@@ -45,7 +46,9 @@ def start(spec: str, classes: int, seed: int, weights: Path | None = None) -> tu
     """A network before training, and its preparation of images.
 
     Networks of Python code start from random weights of the seed; those of a library or the hub
-    from their published weights with a new head. With `weights` it is a trained network.
+    from their published weights with a new head. With `weights` it is a trained network. Of a
+    `FrozenFront` it is the part that is trained, with a new head; the frozen layers belong to the
+    preparation.
 
     Args:
         spec: as `unspan.models.build` takes it.
@@ -55,6 +58,8 @@ def start(spec: str, classes: int, seed: int, weights: Path | None = None) -> tu
     """
     if weights is not None or spec.startswith("python:"):
         loaded = build(spec, weights=weights, num_classes=classes)
+        if isinstance(loaded.model, FrozenFront):
+            return _behind_front(loaded.model, loaded.preprocess, None if weights else seed)
         if weights is None:
             redraw(loaded.model, seed)
         return loaded.model, loaded.preprocess
@@ -70,6 +75,27 @@ def start(spec: str, classes: int, seed: int, weights: Path | None = None) -> tu
         _new_head(loaded.model, classes, seed)
     loaded.model.requires_grad_(True)
     return loaded.model, loaded.preprocess
+
+
+def _behind_front(
+    model: FrozenFront, preprocess: Any, seed: int | None
+) -> tuple[nn.Module, ThroughFront]:
+    """The part of a published network that is trained, and the frozen rest as its preparation of
+    images, so that frozen layers run once for each image instead of in every epoch.
+
+    Args:
+        model: with its published weights, or trained ones.
+        preprocess: of an image.
+        seed: of the new head; None keeps the one there is.
+    """
+    if preprocess is None:
+        raise UsageError(
+            f"{type(model).__name__} does not say how images are prepared: give the class an"
+            " attribute `preprocess`, a dict like that of unspan.zoo.AllCNN."
+        )
+    if seed is not None:
+        redraw(model.tail.get_submodule(model.head), seed)
+    return model.tail, ThroughFront(preprocess, model.front)
 
 
 def _new_head(model: nn.Module, classes: int, seed: int) -> None:

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any
 
 REFERENCES = ("original", "retrain")  # never best or second best
+_TRAINING = ("distance_retained", "distance_synthesised", "epochs")  # in the history of a method
 _BESIDE = ("ZRF", "ZRF (legacy)", "AUS", "RUS")  # of two models, beside the values of one
 
 
@@ -212,7 +213,21 @@ def _value(
     if key == "|MIA − 50|":
         attack = values.get("MIA", {}).get("value")
         return None if attack is None else abs(attack - 50)
+    if key == "forgetting score":
+        attack = values.get("MIA (balanced)", {}).get("value")
+        return None if attack is None else 2 * abs(attack - 50)
+    if key in _TRAINING:
+        return _of_training(result, key, step)
     return values.get(key, {}).get("value")
+
+
+def _of_training(result: Mapping[str, Any], key: str, step: int) -> float | None:
+    """One number of the epochs that a method trained; None where it trained none or has it not."""
+    histories = result.get("history") or [[]]
+    epochs = histories[step]
+    if key == "epochs":
+        return float(len(epochs)) if epochs else None
+    return next((row[key] for row in reversed(epochs) if key in row), None)
 
 
 def _retrained(rows: Sequence[Filled], one: Filled) -> Mapping[str, Any]:

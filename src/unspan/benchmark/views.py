@@ -49,7 +49,11 @@ FACES = (
     Column("D_t", "test accuracy", "higher"),
     Column("|MIA − 50|", "|MIA − 50|", "lower"),
     Column("NoMUS", "NoMUS", "higher"),
+    Column("forgetting score", "forgetting score", "lower"),
     Column("D_f", "D_f"),
+    Column("distance_retained", "distance, retained", digits=3, optional=True),
+    Column("distance_synthesised", "distance, synthesised", digits=3, optional=True),
+    Column("epochs", "epochs", "none", digits=0, optional=True),
     Column("seconds", "seconds", "lower"),
 )
 ZRF = (
@@ -142,7 +146,9 @@ TABLES: dict[str, Callable[[str, str, Sequence[Filled]], list[Table]]] = {
         "faces",
         FACES,
         "MIA: accuracy of the published loss attack, forget against unseen samples; NoMUS as the"
-        " release computes it, in percent.",
+        " release computes it, in percent. Forgetting score: 2 |MIA − 50| of the balanced attack."
+        " Distance: transport cost of retained, and of DLFD's synthesised, to forget images in the"
+        " last epoch that moved any.",
     ),
     "zrf": plain(
         "zrf",

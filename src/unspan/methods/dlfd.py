@@ -11,6 +11,8 @@ Then a step on `CE(f(x + d), y)`. lambda grows linearly over the epoch. While th
 `2 |MIA - 0.5|` is below `stop`, training is on clean images.
 Needs: forget, retain and held-out samples with labels (unseen in training, not those that are
 reported). Cost: S + 1 forward and backward passes a step.
+Tells: how far the retained images lie from the forget images in transport, and how far the
+perturbed ones, on the first of every `every` minibatches.
 Typical: for age: batch 32, SGD 8e-3, w 3, lambda 0 to 1, S 15, stop 0.15, save 0.09. For emotion:
 batch 64, SGD 6e-3, w 7, lambda 0.5 to 1, S 20, stop 0.23, save 0.23.
 Fails: when no epoch part reaches `save` there is nothing to return, which is an error here. A run
@@ -31,7 +33,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import cross_entropy
 
 from unspan.data.inputs import place
 from unspan.errors import UsageError
@@ -39,7 +41,9 @@ from unspan.extraction import eval_mode, logits_of, read
 from unspan.methods.base import TrainedMethod
 from unspan.methods.boundary import value_range
 from unspan.methods.descent import own_loss
+from unspan.methods.distancing.distances import Distances
 from unspan.methods.distancing.states import States
+from unspan.methods.distancing.transport import transport_cost
 from unspan.training.context import Outcome, TrainingContext
 from unspan.training.loop import Pass, train
 from unspan.training.samples import Minibatch
@@ -104,13 +108,15 @@ class DLFD(TrainedMethod):
         low, high = value_range(retain, 256)
         steps = -(-len(retain) // self.training.batch)
         states = States(context, self.save)
+        distances = Distances(context, self.epsilon)
 
         def plan(epoch: int) -> list[Pass]:
-            images = self._images(context, epoch, steps, states, low, high)
+            images = self._images(context, epoch, steps, states, distances, low, high)
             return [Pass(images, lambda batch: own_loss(context, batch), steps)]
 
         def after_epoch(epoch: int, row: dict[str, Any]) -> bool:
             states.look(epoch, -1)
+            row |= distances.means(epoch)
             return False
 
         history = train(
@@ -122,7 +128,8 @@ class DLFD(TrainedMethod):
             resumable=False,
         )
         chosen = states.restore_best()
-        return Outcome({"looks": states.looks, "chosen": chosen}, history=history)
+        report = {"looks": states.looks, "chosen": chosen, "distances": distances.looks}
+        return Outcome(report, history=history)
 
     def _images(
         self,
@@ -130,6 +137,7 @@ class DLFD(TrainedMethod):
         epoch: int,
         steps: int,
         states: States,
+        distances: Distances,
         low: Tensor,
         high: Tensor,
     ) -> Iterator[Minibatch]:
@@ -146,14 +154,12 @@ class DLFD(TrainedMethod):
                 yield batch
                 continue
             share = number / max(steps - 1, 1)
-            yield self.perturbed(
-                context,
-                batch,
-                next(forget),
-                self.keep[0] + (self.keep[1] - self.keep[0]) * share,
-                low,
-                high,
-            )
+            keep = self.keep[0] + (self.keep[1] - self.keep[0]) * share
+            unwanted = next(forget)
+            moved = self.perturbed(context, batch, unwanted, keep, low, high)
+            if number % self.every == 0:
+                distances.look(epoch, number, batch, moved, unwanted)
+            yield moved
 
     def perturbed(
         self,
@@ -212,27 +218,6 @@ class DLFD(TrainedMethod):
         return self.weight * transport_cost(
             features.float(), there, self.epsilon
         ) - keep * cross_entropy(scores.flatten(1).float(), y)
-
-
-def transport_cost(here: Tensor, there: Tensor, epsilon: float) -> Tensor:
-    """`<T, C>` with cosine costs and the entropic optimal plan T, which is held fixed in the
-    gradient.
-
-    Args:
-        here: `[m, d]` features.
-        there: `[n, d]` features of the forget samples.
-        epsilon: of the entropy.
-    """
-    import ot
-
-    cost = 1 - normalize(here, dim=1) @ normalize(there, dim=1).mT
-    fixed = cost.detach().double()
-    a, b = (
-        torch.full((size,), 1 / size, dtype=torch.float64, device=cost.device)
-        for size in cost.shape
-    )
-    plan = ot.bregman.sinkhorn_log(a, b, fixed, epsilon, numItermax=100, stopThr=1e-6, warn=False)
-    return (plan.to(cost) * cost).sum()
 
 
 def _require_pot() -> None:

@@ -17,7 +17,14 @@ Recipe = dict[str, Any]
 
 
 # the only python: models that are built without being asked
-_OWN = ("python:unspan.zoo:AllCNN", "python:unspan.zoo:DigitsCNN")
+_OWN = (
+    "python:unspan.zoo:AllCNN",
+    "python:unspan.zoo:DigitsCNN",
+    "python:unspan.zoo:EfficientNetLite0",
+    "python:unspan.zoo:FaceIdentities",
+    "python:unspan.zoo:FaceNet",
+    "python:unspan.zoo:StridedCNN",
+)
 
 
 def runs_user_code(recipe: Mapping[str, Any]) -> bool:
@@ -85,7 +92,7 @@ def _from_torchvision(model: nn.Module) -> Iterator[Recipe]:
 
 def _from_zoo(model: nn.Module) -> Iterator[Recipe]:
     layers = [one for one in model.modules() if isinstance(one, nn.Linear)]
-    name = f"python:{type(model).__module__}:{type(model).__name__}"
+    name = f"python:unspan.zoo:{type(model).__name__}"
     yield {"spec": name, "num_classes": layers[-1].out_features if layers else None}
 
 

@@ -11,7 +11,7 @@ from torch.utils.data import TensorDataset
 import unspan
 from unspan.errors import InconclusiveError
 from unspan.methods import boundary, dlfd
-from unspan.methods.distancing import states
+from unspan.methods.distancing import states, transport
 from unspan.training.context import accuracy_on
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
@@ -44,7 +44,7 @@ def test_transport_cost_is_the_optimal_one_and_perturbing_raises_it(case):
     exact = ot.emd2(
         torch.full((9,), 1 / 9).numpy(), torch.full((7,), 1 / 7).numpy(), cost.double().numpy()
     )
-    assert float(dlfd.transport_cost(here, there, 1e-3)) == pytest.approx(exact, rel=0.02)
+    assert float(transport.transport_cost(here, there, 1e-3)) == pytest.approx(exact, rel=0.02)
     context = context_of(net, request, ("forget", "retain"))
     batch, forget = (context.samples(name).take(torch.arange(32)) for name in ("retain", "forget"))
     low, high = boundary.value_range(context.samples("retain"), 64)
@@ -52,7 +52,8 @@ def test_transport_cost_is_the_optimal_one_and_perturbing_raises_it(case):
     moved = method.perturbed(context, batch, forget, 0.0, low, high)
     there = unspan.features(net, forget.x)
     apart = [
-        float(dlfd.transport_cost(unspan.features(net, x), there, 0.01)) for x in (batch.x, moved.x)
+        float(transport.transport_cost(unspan.features(net, x), there, 0.01))
+        for x in (batch.x, moved.x)
     ]
     assert apart[1] > apart[0] + 0.01
     assert float(((moved.x - batch.x).abs() / (high - low)).max()) <= 0.05 + 1e-5
@@ -101,3 +102,20 @@ def test_dlfd_leaves_images_alone_once_the_score_is_low(case, monkeypatch):
         measure=False,
     )
     assert len(moved) == 2  # until the first look
+
+
+def test_dlfd_tells_how_far_its_images_lie_from_the_forget_images(case):
+    net, request, _ = case
+    method = dlfd.DLFD(
+        save=1.0, steps=8, step=0.01, radius=0.05, every=2, training=replace(ONE, batch=30, lr=1e-6)
+    )
+    done = unspan.erase(
+        net, replace(request, holdout=request.forget), method, check_labels=False, measure=False
+    )
+    fit = done.receipt["method"]["fit"]
+    assert fit["distances"], "looked at least once"
+    assert all(one["synthesised"] > one["retained"] for one in fit["distances"])
+    row = fit["history"][0]
+    for name in ("retained", "synthesised"):
+        own = [one[name] for one in fit["distances"]]
+        assert row[f"distance_{name}"] == pytest.approx(sum(own) / len(own), abs=1e-5)

@@ -6,7 +6,7 @@ Pickles are never read: of CIFAR the binary version is taken, not the Python one
 
 from unspan.benchmark.formats.arrays import cifar, idx
 from unspan.benchmark.formats.images import lacuna, mucac, mufac, raf_db, tiny_imagenet
-from unspan.benchmark.formats.read import Read, Reader
+from unspan.benchmark.formats.read import Read, Reader, tables
 
 __all__ = [
     "Read",
@@ -17,5 +17,6 @@ __all__ = [
     "mucac",
     "mufac",
     "raf_db",
+    "tables",
     "tiny_imagenet",
 ]

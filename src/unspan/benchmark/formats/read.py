@@ -27,3 +27,7 @@ class Read:
 
 
 Reader = Callable[[Path], Read | None]
+
+
+def tables(_root: Path) -> None:
+    """None: the dataset has no format of its own, only tables that `open_data` opens."""
