@@ -23,6 +23,7 @@ from unspan.extraction.stream import example
 from unspan.methods.descent import descend
 from unspan.models import build, classes_of
 from unspan.models.frozen_front import FrozenFront, ThroughFront
+from unspan.models.hf import with_classifier
 from unspan.models.redraw import redraw
 from unspan.run import Run
 from unspan.training.checkpoint import Checkpoint
@@ -71,10 +72,13 @@ def start(spec: str, classes: int, seed: int, weights: Path | None = None) -> tu
             " model (config.json, model.safetensors, preprocessor_config.json) on this machine and"
             ' write model = "transformers:/path/to/it" in a copy of the spec.'
         ) from error
-    if classes_of(loaded.model) != classes:
-        _new_head(loaded.model, classes, seed)
-    loaded.model.requires_grad_(True)
-    return loaded.model, loaded.preprocess
+    model = loaded.model
+    if loaded.recipe.get("auto_class") == "AutoModel":
+        model = with_classifier(loaded, classes, seed)
+    elif classes_of(model) != classes:
+        _new_head(model, classes, seed)
+    model.requires_grad_(True)
+    return model, loaded.preprocess
 
 
 def _behind_front(

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from unspan.errors import DataError
 
@@ -20,8 +20,11 @@ _SUFFIXES = {
     "TIFF": {".tif", ".tiff"},
     "PPM": {".ppm"},
 }
+if "avif" in features.modules and features.check("avif"):  # Pillow 11.3 or newer
+    _SUFFIXES["AVIF"] = {".avif"}
 IMAGE_SUFFIXES = set[str]().union(*_SUFFIXES.values())
 _EXIF_ORIENTATION = 0x0112
+_AVIF_NEEDS = "an AVIF image needs Pillow 11.3 or newer: pip install --upgrade pillow"
 
 
 @lru_cache(maxsize=1024)
@@ -118,6 +121,8 @@ def decode_image(data: bytes, name: str) -> tuple[Image.Image, str | None]:
         ) from None
     except UnidentifiedImageError:
         known = ", ".join(_SUFFIXES)
+        if data[4:12] == b"ftypavif" and "AVIF" not in _SUFFIXES:
+            raise DataError(f"{name}: {_AVIF_NEEDS}") from None
         raise DataError(
             f"{name}: not an image, or a damaged one (tried {known}); replace or remove it"
         ) from None

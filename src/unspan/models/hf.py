@@ -6,8 +6,10 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, cast
 
+import torch
 from torch import nn
 
 from unspan.errors import ModelError, UsageError
@@ -42,6 +44,8 @@ def from_folder(name: str, weights: Path | None, num_classes: int | None) -> Loa
     if num_classes is not None:
         config.num_labels = num_classes
     auto = auto_class(" ".join(config.architectures or []))
+    if auto == "AutoModel" and num_classes is not None:
+        auto = _classifier_class(package, config)
     settings = json.loads(config.to_json_string(use_diff=False))
     settings.pop("_name_or_path", None)
     recipe = {
@@ -62,6 +66,55 @@ def from_folder(name: str, weights: Path | None, num_classes: int | None) -> Loa
 def auto_class(architecture: str) -> str:
     """The automatic class of transformers for the name of an architecture."""
     return next(auto for suffix, auto in _AUTO.items() if suffix in architecture)
+
+
+def with_classifier(loaded: Loaded, classes: int, seed: int) -> nn.Module:
+    """Return the classifier whose body is a model without one, with a head drawn by the seed.
+
+    Checkpoints of pretraining alone are of this kind, as `google/vit-base-patch16-224-in21k`.
+    What a classifier of this architecture does not use, as the pooler of a ViT, is left out.
+
+    Args:
+        loaded: what `from_folder` made of an `AutoModel`.
+        classes: outputs of the head.
+        seed: of the head's weights.
+
+    Raises:
+        UsageError: transformers has no classifier of images or texts with this body.
+        ModelError: the classifier's body needs weights that the model has not.
+    """
+    package = require("transformers")
+    config = package.AutoConfig.for_model(**loaded.recipe["config"])
+    config.num_labels = classes
+    recipe = loaded.recipe | {
+        "auto_class": _classifier_class(package, config),
+        "config": json.loads(config.to_json_string(use_diff=False)),
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = rebuild(recipe)
+    body = model.get_submodule(cast(Any, model).base_model_prefix)
+    missing = body.load_state_dict(loaded.model.state_dict(), strict=False).missing_keys
+    if missing:
+        raise ModelError(
+            f"{recipe['spec']} has no weights for {', '.join(missing[:5])} of"
+            f" {type(model).__name__}. Give the folder of a model saved with its classifier."
+        )
+    return model
+
+
+def _classifier_class(package: ModuleType, config: Any) -> str:
+    """The automatic class that puts a classifier on the body of a config."""
+    for mapping, auto in (
+        (package.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING, "AutoModelForImageClassification"),
+        (package.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, "AutoModelForSequenceClassification"),
+    ):
+        if type(config) in mapping:
+            return auto
+    raise UsageError(
+        f"The model is a {config.model_type} without a classifier, and transformers has none for"
+        " it. Give a model that was saved with its classifier."
+    )
 
 
 def rebuild(recipe: Mapping[str, Any]) -> nn.Module:

@@ -17,13 +17,22 @@ Recipe = dict[str, Any]
 
 
 # the only python: models that are built without being asked
-_OWN = (
-    "python:unspan.zoo:AllCNN",
-    "python:unspan.zoo:DigitsCNN",
-    "python:unspan.zoo:EfficientNetLite0",
-    "python:unspan.zoo:FaceIdentities",
-    "python:unspan.zoo:FaceNet",
-    "python:unspan.zoo:StridedCNN",
+_OWN = tuple(
+    f"python:unspan.zoo:{name}"
+    for name in (
+        "AllCNN",
+        "DigitsCNN",
+        "EfficientNetLite0",
+        "FaceIdentities",
+        "FaceNet",
+        "NarrowViT",
+        "StridedCNN",
+        "resnet20",
+        "resnet32",
+        "resnet44",
+        "resnet56",
+        "wide_digits",
+    )
 )
 
 
@@ -51,8 +60,8 @@ def rebuild(recipe: Mapping[str, Any]) -> nn.Module:
 def recipe_of(model: nn.Module) -> Recipe | None:
     """The recipe that builds this architecture without user code, or None where there is none.
 
-    Read from `pretrained_cfg` (timm), `config` (transformers), the module and shapes (torchvision),
-    or the class (this library's own networks). A recipe counts when it gives the same tensors by
+    Read from `pretrained_cfg` (timm), `config` (transformers), or the module and shapes
+    (torchvision, this library's own networks). A recipe counts when it gives the same tensors by
     name and shape.
     """
     home = type(model).__module__
@@ -92,8 +101,8 @@ def _from_torchvision(model: nn.Module) -> Iterator[Recipe]:
 
 def _from_zoo(model: nn.Module) -> Iterator[Recipe]:
     layers = [one for one in model.modules() if isinstance(one, nn.Linear)]
-    name = f"python:unspan.zoo:{type(model).__name__}"
-    yield {"spec": name, "num_classes": layers[-1].out_features if layers else None}
+    for spec in _OWN:
+        yield {"spec": spec, "num_classes": layers[-1].out_features if layers else None}
 
 
 _READERS: dict[str, Callable[[nn.Module], Iterator[Recipe]]] = {

@@ -18,6 +18,7 @@ from unspan.benchmark.networks import digest, start, trained
 from unspan.benchmark.spec import find, load
 from unspan.benchmark.store import Store
 from unspan.errors import ModelError, UsageError
+from unspan.extraction import find_feature_layer
 from unspan.metrics.outputs import Outputs
 from unspan.models import build
 from unspan.run import Run
@@ -77,6 +78,33 @@ def test_a_published_network_keeps_its_weights_and_gets_a_new_head(vit):
         "the classes fit, so does the head"
     )
     assert all(one.requires_grad for one in model.parameters())
+
+
+def test_a_published_network_without_a_head_gets_a_classifier(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        image_size=8,
+        patch_size=4,
+        num_channels=1,
+    )
+    transformers.ViTModel(config).save_pretrained(tmp_path / "vit")  # with its pooler, as in21k
+    spec = f"transformers:{tmp_path / 'vit'}"
+    published = build(spec).model.state_dict()
+    (one, _), (same, _), (other, _) = (start(spec, 5, seed) for seed in (0, 0, 1))
+    assert one(torch.rand(2, 1, 8, 8)).logits.shape == (2, 5)
+    state = one.state_dict()
+    kept = {key: value for key, value in published.items() if not key.startswith("pooler")}
+    assert kept and all(torch.equal(state[f"vit.{key}"], value) for key, value in kept.items())
+    assert torch.equal(state["classifier.weight"], same.state_dict()["classifier.weight"])
+    assert not torch.equal(state["classifier.weight"], other.state_dict()["classifier.weight"])
+    assert find_feature_layer(one.eval(), torch.rand(4, 1, 8, 8))[0].head == "classifier"
+    save_file(state, tmp_path / "trained.safetensors")
+    given, _ = start(spec, 5, 0, tmp_path / "trained.safetensors")
+    assert torch.equal(given.classifier.weight, one.classifier.weight)
 
 
 def test_a_network_of_python_code_is_drawn_by_the_seed():

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from unspan.data import images
 from unspan.data.images import decode_image, printable
 from unspan.data.opening import Source, open_data, read_ids, resolve_class
 from unspan.data.preprocess import Preprocess
@@ -247,9 +248,7 @@ def test_pixel_limit_is_checked_before_decoding_and_never_raised():
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @given(st.data())
 def test_any_damage_is_a_data_error_or_an_image(data):
-    original = encoded(
-        data.draw(st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM"])), (12, 9)
-    )
+    original = encoded(data.draw(st.sampled_from(list(images._SUFFIXES))), (12, 9))
     at = data.draw(st.integers(0, len(original) - 1))
     damaged = (
         original[:at]
@@ -258,6 +257,29 @@ def test_any_damage_is_a_data_error_or_an_image(data):
     )
     with contextlib.suppress(DataError):
         assert decode_image(damaged, "x")[0].mode == "RGB"
+
+
+needs_avif = pytest.mark.skipif(
+    "AVIF" not in images._SUFFIXES, reason="this Pillow reads no AVIF: 11.3 or newer does"
+)
+
+
+@needs_avif
+def test_avif_is_read_by_suffix_and_by_content(tmp_path):
+    write(tmp_path, "cat/b.png")
+    (tmp_path / "cat/a.avif").write_bytes(encoded("AVIF", (12, 9)))
+    source = open_data(str(tmp_path))["train"]
+    assert source[0][0].size == (12, 9)
+    assert decode_image(encoded("AVIF", (12, 9)), "a.png")[1] == "AVIF file named .png"
+    with pytest.raises(DataError, match=r"cat/a\.avif"):
+        decode_image(encoded("AVIF", (12, 9))[:100], "cat/a.avif")
+
+
+def test_an_old_pillow_says_what_avif_needs(monkeypatch):
+    monkeypatch.delitem(images._SUFFIXES, "AVIF", raising=False)
+    header = b"\0\0\0\x20ftypavif\0\0\0\0avifmif1miafMA1B"
+    with pytest.raises(DataError, match=r"a\.avif: an AVIF image needs Pillow 11\.3"):
+        decode_image(header + bytes(64), "a.avif")
 
 
 def exif_rotated() -> bytes:
