@@ -11,8 +11,8 @@ Then a step on `CE(f(x + d), y)`. lambda grows linearly over the epoch. While th
 `2 |MIA - 0.5|` is below `stop`, training is on clean images.
 Needs: forget, retain and held-out samples with labels (unseen in training, not those that are
 reported). Cost: S + 1 forward and backward passes a step.
-Tells: how far the retained images lie from the forget images in transport, and how far the
-perturbed ones, on the first of every `every` minibatches.
+Tells: the transport distance of the retained images to the forget images, and that of the
+perturbed ones. Both are means over the first of every `every` minibatches.
 Typical: for age: batch 32, SGD 8e-3, w 3, lambda 0 to 1, S 15, stop 0.15, save 0.09. For emotion:
 batch 64, SGD 6e-3, w 7, lambda 0.5 to 1, S 20, stop 0.23, save 0.23.
 Fails: when no epoch part reaches `save` there is nothing to return, which is an error here. A run

@@ -98,7 +98,7 @@ def test_the_published_probe_is_folded_and_never_best(columns):
 
 
 @pytest.mark.parametrize("name", ["table1a", "table1b", "table1c", "fashion", "figure1", "figure5"])
-@pytest.mark.parametrize("budget", ["smoke", "cpu", "paper"])
+@pytest.mark.parametrize("budget", ["smoke", "cpu", "full", "paper"])
 def test_the_methods_of_this_library_stand_beside_the_published_ones(name, budget):
     methods = {row.method for row in load(find(name), budget).rows}
     assert {"resample", "bake", "esc"} <= methods

@@ -40,7 +40,7 @@ def test_many_cells_are_named_shortly():
 def test_the_version_survives_packing(tmp_path):
     write(
         tmp_path,
-        {"t.cpu": {"rows": [{"cells": ["a"]}]}},
+        {"t.cpu": {"rows": [{"cells": ["a"]}], "views": []}},
         {"a": NEW | {"cell": {"method": "esc", "seed": 0}}},
     )
     assert read(tmp_path)[1]["a"]["measurement"] == MEASUREMENT
