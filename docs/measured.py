@@ -135,9 +135,17 @@ def esc_t() -> dict[str, str]:
 
 def published_kr() -> dict[str, str]:
     """What pages say of `experiments/published_kr.py`."""
+    own_draws = "difference, own random numbers"
     found = json.loads((ROOT / "results" / "published-kr.json").read_text("utf-8"))
     largest = max(found[name]["largest"] for name in ("original", "ESC"))
+    apart = max(
+        (gap for name in ("original", "ESC") for gap in found[name][own_draws].values()),
+        key=lambda gap: abs(gap["points"]),
+    )
     return {
+        "kr_own_difference": f"{abs(apart['points']):.1f}",
+        "kr_own_error": f"{apart['standard error']:.1f}",
+        "kr_seeds": str(len(found["ESC"]["ours"]["seeds"])),
         "kr_largest_difference": f"{largest:.2f}",
         "kr_seed_deviation": f"{found['ESC']['ours']['deviation']['D_ft']:.1f}",
     }
