@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import typer
@@ -145,5 +146,8 @@ def list_(debug: option.Debug = False) -> None:
     """List the specs that come with unspan."""
     from unspan.benchmark.spec import load, shipped
 
-    for name, path in shipped().items():
-        print(f"{name:<14} {load(path).title}")
+    specs = shipped()
+    width = max(map(len, specs))
+    for name, path in specs.items():
+        start = f"{name:<{width}} "
+        print(fill(load(path).title, 80, initial_indent=start, subsequent_indent=" " * len(start)))

@@ -113,10 +113,16 @@ def accuracies(
 
 def trials(out: Console, rows: list[dict[str, Any]]) -> None:
     """Settings that were tried, the best first."""
-    shown = table("Tuning, on validation samples", ["settings"], ("forget", "retain", "HM", "s"))
+    from unspan.erasure.tuning import Rule
+
+    title, kept = "Tuning, on validation samples", "retain"
+    if rows[0]["rule"] == Rule.FORGET_ONLY:
+        title += " to forget; kept: the best other class is that of the original"
+        kept = "kept"
+    shown = table(title, ["settings"], ("forget", kept, "HM", "s"))
     for row in sorted(rows, key=lambda one: -one["score"]):
         text = ", ".join(f"{name}={value}" for name, value in row["settings"].items()) or "defaults"
-        shares = ("-" if row[name] is None else f"{row[name]:.1%}" for name in ("forget", "retain"))
+        shares = ("-" if row[name] is None else f"{row[name]:.1%}" for name in ("forget", "kept"))
         shown.add_row(
             Text(f"{text}: {row['error']}" if row["error"] else text),
             *shares,

@@ -1,9 +1,11 @@
 """Every method from the command line, on digits."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
@@ -102,6 +104,21 @@ def test_tuning_tries_settings_on_validation_samples_and_reports_them(weights, t
         method["settings"]["training"]["lr"] == best["settings"]["lr"]
         and method["settings"]["training"]["epochs"] == 3
     )
+
+
+def test_tuning_without_retained_data_says_what_it_is_judged_by(digits_net, digits_request):
+    from io import StringIO
+
+    from unspan.cli.render import trials
+    from unspan.erasure.tuning import rows, tune
+
+    alone = replace(digits_request, retain=None)
+    _, found = tune(digits_net, alone, by_name("esc"), 3, check_labels=False)
+    said = StringIO()
+    trials(Console(file=said, width=100), rows(found))
+    assert "best other class is that of the original" in " ".join(said.getvalue().split())
+    kept = [trial.kept for trial in found if trial.kept is not None]
+    assert kept and all(f"{one:.1%}" in said.getvalue() for one in kept)
 
 
 def test_trials_never_see_validation_or_test_samples(digits_net, digits_request, monkeypatch):

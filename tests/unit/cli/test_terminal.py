@@ -44,8 +44,8 @@ def accuracies(out):
 
 def trials(out):
     good = {"settings": {f"a_setting_{i}": 0.0001 for i in range(9)}, "error": ""}
-    shares = {"forget": 1.0, "retain": 1.0, "score": 1.0, "seconds": 86_400.0}
-    bad = {"settings": {}, "error": LONG, "forget": None, "retain": None, "score": -1.0}
+    shares = {"rule": "forget-only", "forget": 1.0, "kept": 1.0, "score": 1.0, "seconds": 86_400.0}
+    bad = {"settings": {}, "error": LONG, "forget": None, "kept": None, "score": -1.0}
     render.trials(out, [good | shares, bad | {"seconds": 1.0}])
 
 
