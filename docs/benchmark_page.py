@@ -36,10 +36,12 @@ seeds; a row without it ran once. Intervals of every value are in `results/bench
 
 
 def page() -> str:
-    """The page as Markdown: a section for each spec that ran."""
-    specs = packed.read(ROOT / "results" / "bench")[0]
+    """The page as Markdown: a section for each spec of which every row ran."""
+    specs, cells = packed.read(ROOT / "results" / "bench")
     parts = [HEAD]
     for name in sorted(specs, key=packed.report_order):
+        if not all(set(row["cells"]) & set(cells) for row in specs[name]["rows"]):
+            continue
         parts += [f"## {_title(specs[name])}", *tables(name), *figures(name)]
     return "\n\n".join(parts) + "\n"
 
