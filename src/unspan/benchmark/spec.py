@@ -108,8 +108,8 @@ def load(
 
 
 def _with_base(path: Path) -> dict[str, Any]:
-    """Return the content of a spec: pairs, methods and budgets that it does not give are those of
-    its `base`, of which it may name the `only` methods to take.
+    """Return the content of a spec. Pairs and budgets that it does not give are those of its
+    `base`. Its methods follow those of the base, of which it may name the `only` ones to take.
 
     Raises:
         UsageError: a key or value that does not fit, a base that is not there, or has one itself.
@@ -121,11 +121,14 @@ def _with_base(path: Path) -> dict[str, Any]:
     base = read_toml(find(text["base"]))
     if "base" in base:
         raise UsageError(f"{path.name}: base = '{text['base']}' has a base itself; name that one.")
-    given = {key: base[key] for key in ("pair", "method") if key in base} | text
-    given["budget"] = {**base.get("budget", {}), **text.get("budget", {})}
-    only = text.get("only", [entry.get("name") for entry in given.get("method", [])])
-    given["method"] = [entry for entry in given.get("method", []) if entry.get("name") in only]
-    return given
+    theirs = base.get("method", [])
+    only = text.get("only", [entry.get("name") for entry in theirs])
+    return {
+        "pair": base.get("pair", []),
+        **text,
+        "method": [one for one in theirs if one.get("name") in only] + text.get("method", []),
+        "budget": {**base.get("budget", {}), **text.get("budget", {})},
+    }
 
 
 def _limits(where: str, text: Mapping[str, Any], budget: str) -> dict[str, Any]:
@@ -173,7 +176,8 @@ def _rows(
         for place, entry in enumerate(text["method"]):
             if entry.get("name") in limits.get("skip", ()):
                 continue
-            where = f"{path.name}, line {lines[place]}" if place < len(lines) else path.name
+            line = place - (len(text["method"]) - len(lines))  # those of a base stand before
+            where = f"{path.name}, line {lines[line]}" if line >= 0 else path.name
             own.append(_row(path, where, text, limits, pair, entry, weights))
         more = (
             _row(path, "--method", text, limits, pair, {"name": name}, weights)
