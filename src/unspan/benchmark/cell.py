@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import ConcatDataset, Subset
+from torch.utils.data import ConcatDataset
 
 from unspan.artifact.receipt import versions
 from unspan.auditing.subjects import subject
@@ -21,18 +21,14 @@ from unspan.benchmark.grid import Cell
 from unspan.benchmark.measure import beside, measured, outputs, over_views
 from unspan.benchmark.pictures import drawn
 from unspan.benchmark.prepared import Prepared, key_of, loaded, untrained
-from unspan.benchmark.renamed import configured_method, todays_names
 from unspan.benchmark.requests import requests
 from unspan.benchmark.store import Store
 from unspan.benchmark.third_party import code_of, short_name
+from unspan.benchmark.trials import chosen_method
 from unspan.data.loading import batches
-from unspan.data.request import Request
 from unspan.erasure.pipeline import erase
-from unspan.erasure.tuning import rows, tune
 from unspan.errors import UsageError
-from unspan.methods import by_name
 from unspan.run import Run
-from unspan.training.samples import generator
 
 
 @dataclass
@@ -84,7 +80,7 @@ class Bench:
         else:
             _refuse_changed(cell)
             run = replace(self.run, seed=cell.seed)
-            method, how["tuning"] = self._chosen(cell, ready, run)
+            method, how["tuning"] = chosen_method(cell, ready, run, self.store)
             how["settings"] = repr(method)
             models, seconds, how["history"] = _erased(ready, method, run)
         self._last = cell.id, models[-1]
@@ -192,44 +188,6 @@ class Bench:
             [story for _, story in found],
         )
 
-    def _chosen(self, cell: Cell, ready: Prepared, run: Run) -> tuple[Any, list[dict[str, Any]]]:
-        """The method with its settings: as given, or the best of the trials, made once for all
-        seeds.
-        """
-        if not cell.trials:
-            return configured_method(cell.method, cell.settings), []
-        given = {
-            name: None if value == "none" else value
-            for name, value in todays_names(cell.method, cell.settings).items()
-        }
-        name = replace(cell, seed=0, pictures=()).id
-
-        def make() -> None:
-            kind = by_name(cell.method)
-            _, trials = tune(
-                ready.original,
-                to_tune(ready.steps[0], cell.tune_retain, reads_retain="retain" in kind().needs),
-                kind,
-                cell.trials,
-                replace(run, seed=0),
-                given,
-                check_labels=False,
-            )
-            best = max(trials, key=lambda trial: trial.score)
-            self.store.write(
-                "choice",
-                name,
-                {
-                    "method": short_name(cell.method),
-                    "given": cell.settings,
-                    "chosen": best.settings,
-                    "trials": rows(trials),
-                },
-            )
-
-        found = self.store.once("choice", name, make)
-        return configured_method(cell.method, given | found["chosen"]), found["trials"]
-
     def _measured(
         self, cell: Cell, ready: Prepared, place: int, model: nn.Module
     ) -> dict[str, Any]:
@@ -263,22 +221,6 @@ class Bench:
                 values["probe"]["value"] if splits.classes else None,
             ),
         }
-
-
-def to_tune(request: Request, most: int | None, *, reads_retain: bool) -> Request:
-    """The request of the trials: some of its retained samples; none for a method that reads none.
-
-    Args:
-        request: of the cell.
-        most: largest number of retained samples, None for all.
-        reads_retain: whether the method reads them.
-    """
-    if not reads_retain:
-        return replace(request, retain=None)
-    if most is None or len(request.retain) <= most:
-        return request
-    order = torch.randperm(len(request.retain), generator=generator(0, "tuning"))
-    return replace(request, retain=Subset(request.retain, sorted(order[:most].tolist())))
 
 
 def _refuse_changed(cell: Cell) -> None:

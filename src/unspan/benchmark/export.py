@@ -17,12 +17,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset
 
-from unspan.benchmark.cell import Bench, to_tune
+from unspan.benchmark.cell import Bench
 from unspan.benchmark.data import opened
 from unspan.benchmark.grid import Cell, Spec
 from unspan.benchmark.measure import outputs
 from unspan.benchmark.requests import requests
 from unspan.benchmark.third_party import short_name
+from unspan.benchmark.trials import to_tune
 from unspan.erasure.tuning import apart
 from unspan.errors import OutputError
 from unspan.metrics.lira import scaled_logits
