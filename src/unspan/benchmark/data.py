@@ -154,13 +154,58 @@ def opened(name: str, root: Path | None, transform: Callable[[Any], Any] | None)
     known = NAMED.get(name)
     if known is None:
         return _from_splits(name, open_data(name, transform=transform))
-    place = root or (Path(os.environ[ROOT]) if os.environ.get(ROOT) else None)
-    base = name.partition("-")[0] if name.startswith("mucac") else name
-    for folder in [*([place / base] if place else []), *map(Path, known.places)]:
-        if folder.exists():
-            return _from_folder(name, known, folder, transform)
-    where = f"{place / base}" if place else f"$UNSPAN_DATA/{base} (or --data-root)"
-    return _from_hub(name, known, where, transform)
+    folder = _folder(name, root)
+    if folder is not None:
+        return _from_folder(name, known, folder, transform)
+    if known.hub is None:
+        raise UsageError(_nowhere(name, root))
+    return _from_hub(name, known, known.hub, _wanted(name, root), transform)
+
+
+def absence(name: str, root: Path | None) -> str:
+    """That a dataset of `NAMED` is not on this machine, and where it is sought then, in a sentence;
+    empty where it is here, and for any other name. Opens nothing.
+
+    Args:
+        name: of the dataset.
+        root: as for `opened`.
+    """
+    if name not in NAMED or _folder(name, root) is not None:
+        return ""
+    known = NAMED[name]
+    if known.hub is None:
+        return _nowhere(name, root)
+    return f"Dataset {name} is not in {_wanted(name, root)}; {known.hub} on the hub will be asked."
+
+
+def _root(root: Path | None) -> Path | None:
+    return root or (Path(os.environ[ROOT]) if os.environ.get(ROOT) else None)
+
+
+def _base(name: str) -> str:
+    """The name of its folder: three datasets share that of MUCAC."""
+    return name.partition("-")[0] if name.startswith("mucac") else name
+
+
+def _folder(name: str, root: Path | None) -> Path | None:
+    """Where a dataset of `NAMED` lies; None where it does not."""
+    place = _root(root)
+    own = [place / _base(name)] if place else []
+    places = (*own, *map(Path, NAMED[name].places))
+    return next((folder for folder in places if folder.exists()), None)
+
+
+def _wanted(name: str, root: Path | None) -> str:
+    """The folder that a dataset is to be put into."""
+    place, base = _root(root), _base(name)
+    return f"{place / base}" if place else f"${ROOT}/{base} (or --data-root)"
+
+
+def _nowhere(name: str, root: Path | None) -> str:
+    return (
+        f"Dataset {name} is not here, and no hub may carry it. Get {NAMED[name].get}, and put it"
+        f" into {_wanted(name, root)}."
+    )
 
 
 def _from_folder(
@@ -185,18 +230,15 @@ def _from_folder(
     return Data(train, test, list(found.train.class_names or []), holdout, found.forget)
 
 
-def _from_hub(name: str, known: Named, where: str, transform: Callable[[Any], Any] | None) -> Data:
-    if known.hub is None:
-        raise UsageError(
-            f"Dataset {name} is not here, and no hub may carry it. Get {known.get}, and put it into"
-            f" {where}."
-        )
+def _from_hub(
+    name: str, known: Named, hub: str, where: str, transform: Callable[[Any], Any] | None
+) -> Data:
     try:
-        splits = open_data(known.hub, transform=transform, label_column=known.label)
+        splits = open_data(hub, transform=transform, label_column=known.label)
         return _from_splits(name, splits)
     except UsageError as error:
         raise UsageError(
-            f"Dataset {name} is not here, and the hub does not answer ({known.hub}). Get"
+            f"Dataset {name} is not here, and the hub does not answer ({hub}). Get"
             f" {known.get}, and put it into {where}."
         ) from error
 

@@ -50,7 +50,7 @@ def state(store: Store, cell: Cell, pictures: Sequence[str] = ()) -> str:
         parts = [store.read("cell", cell.id)]
         parts += [store.read("picture", name_of(cell.id, kind)) for kind in pictures]
         return "failed" if any(one is not None and "error" in one for one in parts) else "done"
-    if store.path("cell", cell.id, ".claim").exists():
+    if store.is_claimed("cell", cell.id):
         return "claimed"
     return "open" if SCORES in rest else "pictures"
 
@@ -148,7 +148,8 @@ def left(rows: Sequence[Estimated]) -> str:
     if not known:
         return ""
     more = "" if len(known) == len(rest) else f" of {len(rest)}"
-    return f"; about {duration(sum(known))} left for {len(known)}{more} cells in one process"
+    cells = "cell" if len(rest) == 1 else "cells"
+    return f"; about {duration(sum(known))} left for {len(known)}{more} {cells} in one process"
 
 
 def _kind(cell: Mapping[str, Any]) -> str:

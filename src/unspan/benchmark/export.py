@@ -8,61 +8,69 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import ConcatDataset
 
 from unspan.benchmark.cell import Bench
 from unspan.benchmark.data import opened
 from unspan.benchmark.grid import Cell, Spec
 from unspan.benchmark.measure import outputs
+from unspan.benchmark.other_programs import Exported, for_other_programs, logits
 from unspan.benchmark.requests import requests
+from unspan.benchmark.spec_text import NETWORKS
+from unspan.benchmark.store import Store
 from unspan.benchmark.third_party import short_name
 from unspan.benchmark.trials import to_tune
 from unspan.erasure.tuning import apart
-from unspan.errors import OutputError
+from unspan.errors import OutputError, UsageError
 from unspan.metrics.lira import scaled_logits
 from unspan.metrics.outputs import Outputs
+from unspan.system.durations import duration
 from unspan.system.schemas import BENCH_EXPORT
 
 _ROLES = ("forget", "retain", "test_forget", "test_retain")
+_ARRAYS = {  # of about.json: what the files hold; n rows in the order of _ROLES
+    "split.npz": (
+        "positions of each part: forget, retain and validation_* in the training set, test_forget,"
+        " test_retain and holdout in the test set"
+    ),
+    "outputs/CELL.npz": "logits [n, classes], features [n, d], labels [n]",
+    "signals/CELL.npz": (
+        "[n] each: loss = -ln p_y, probability = p_y,"
+        " scaled_logit = ln p_y - ln(sum of p_j over j != y)"
+    ),
+    "privacy-meter/CELL": (
+        "signals/rmia_signals.npy [rows, m]: p_y of forget samples, then of unseen ones, by the"
+        " erased model, the original and the retrained ones; signals/rmia_signals_pop.npy: of"
+        " unseen ones; models/memberships.npy [m, rows]: who was trained on which"
+    ),
+    "leakpro/CELL": (
+        "target.npy, sm_0.npy, ...: logits [rows, classes] of the erased model and of the retrained"
+        " ones, forget samples first; audit.npz: labels, members, positions"
+    ),
+}
 _AGREE = 0.05  # points by which an accuracy may differ from the recorded one
-
-
-@dataclass(frozen=True)
-class _Exported:
-    """One model.
-
-    Attributes:
-        cell: its cell.
-        fit: outputs on the forget and the retained training samples.
-        test: on test samples.
-    """
-
-    cell: Cell
-    fit: Outputs
-    test: Outputs
 
 
 def export(spec: Spec, bench: Bench, folder: Path, tell: Callable[[str], None]) -> list[Path]:
     """Write a folder for every request of a spec, and return these.
 
     Args:
-        spec: its cells.
+        spec: its cells; those that failed are left out.
         bench: makes the networks.
         folder: to write to.
         tell: shows a line.
 
     Raises:
+        UsageError: cells that were not computed yet.
         OutputError: it cannot be written.
     """
     groups: dict[str, list[Cell]] = {}
-    for cell in spec.cells():
+    for cell in _computed(spec, bench.store, tell):
         key = repr((cell.data, cell.model, cell.train, cell.request, cell.retain, cell.holdout))
         groups.setdefault(key, []).append(cell)
     found = []
@@ -79,6 +87,30 @@ def export(spec: Spec, bench: Bench, folder: Path, tell: Callable[[str], None]) 
     return found
 
 
+def _computed(spec: Spec, store: Store, tell: Callable[[str], None]) -> list[Cell]:
+    """The cells with scores; says how long it takes to make their networks again."""
+    cells = spec.cells()
+    found = {cell.id: store.read("cell", cell.id) for cell in cells}
+    missing = sum(one is None for one in found.values())
+    if missing:
+        raise UsageError(
+            f"{missing} of {len(cells)} cells of {spec.name} at the budget {spec.budget} were not"
+            f" computed in {store.root}. Run unspan bench {spec.name} --budget {spec.budget} --out"
+            f" {store.root} first."
+        )
+    good = [cell for cell in cells if "error" not in (found[cell.id] or {})]
+    spent = [
+        float(step["seconds"])
+        for cell in good
+        if cell.method not in NETWORKS
+        for step in (found[cell.id] or {})["steps"]
+    ]
+    tell(f"{len(good)} models; those of methods are made again, about {duration(sum(spent))}.")
+    if len(good) < len(cells):
+        tell(f"{len(cells) - len(good)} cells that failed are left out.")
+    return good
+
+
 def _group(cells: Sequence[Cell], bench: Bench, folder: Path, tell: Callable[[str], None]) -> None:
     """Write what cells of one request share, then a folder for each of them."""
     (folder / "outputs").mkdir(parents=True, exist_ok=True)
@@ -87,7 +119,7 @@ def _group(cells: Sequence[Cell], bench: Bench, folder: Path, tell: Callable[[st
     np.savez(folder / "split.npz", **split)
     models, rows = [], []
     for number, cell in enumerate(cells, 1):
-        one = _Exported(cell, *_outputs(cell, bench))
+        one = Exported(cell, *_outputs(cell, bench))
         np.savez(folder / "outputs" / f"{cell.id}.npz", **_arrays(one))
         np.savez(folder / "signals" / f"{cell.id}.npz", **_signals(one))
         row = _row(one, bench)
@@ -100,10 +132,11 @@ def _group(cells: Sequence[Cell], bench: Bench, folder: Path, tell: Callable[[st
         "request": cells[0].request,
         "rows": {name: len(split[name]) for name in split},
         "order of rows": list(_ROLES),
+        "arrays": _ARRAYS,
         "models": rows,
     }
     (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n", "utf-8")
-    _for_other_programs(models, split, folder)
+    for_other_programs(models, split, folder)
 
 
 def _split(cells: Sequence[Cell], bench: Bench) -> dict[str, Any]:
@@ -152,42 +185,39 @@ def _outputs(cell: Cell, bench: Bench) -> tuple[Outputs, Outputs]:
     )
 
 
-def _arrays(one: _Exported) -> dict[str, Any]:
+def _arrays(one: Exported) -> dict[str, Any]:
     """Logits `[n, C]`, features `[n, d]` and labels `[n]` of all rows, the training rows first."""
     parts = (one.fit, one.test)
     return {
-        "logits": torch.cat([_logits(part) for part in parts]).numpy(),
+        "logits": torch.cat([logits(part) for part in parts]).numpy(),
         "features": torch.cat([part.features for part in parts]).numpy(),
         "labels": torch.cat([part.labels for part in parts]).numpy(),
     }
 
 
-def _logits(part: Outputs) -> Tensor:
-    assert part.logits is not None
-    return part.logits
-
-
-def _signals(one: _Exported) -> dict[str, Any]:
+def _signals(one: Exported) -> dict[str, Any]:
     """Loss `-ln p_y`, probability `p_y` and scaled logit `ln p_y - ln sum_{j != y} p_j`, `[n]`."""
-    logits = torch.cat([_logits(part) for part in (one.fit, one.test)])
+    rows = torch.cat([logits(part) for part in (one.fit, one.test)])
     labels = torch.cat([part.labels for part in (one.fit, one.test)])
-    log_p = logits.double().log_softmax(1).gather(1, labels[:, None])[:, 0]
+    log_p = rows.double().log_softmax(1).gather(1, labels[:, None])[:, 0]
     return {
         "loss": -log_p.numpy(),
         "probability": log_p.exp().numpy(),
-        "scaled_logit": scaled_logits(logits, labels).numpy(),
+        "scaled_logit": scaled_logits(rows, labels).numpy(),
     }
 
 
-def _row(one: _Exported, bench: Bench) -> dict[str, Any]:
+def _row(one: Exported, bench: Bench) -> dict[str, Any]:
     """A model in `about.json`: which cell it is, and whether it has the recorded accuracy."""
     measured = {
-        name: 100 * float((_logits(part).argmax(1) == part.labels)[rows].double().mean())
+        name: 100 * float((logits(part).argmax(1) == part.labels)[rows].double().mean())
         for name, part, rows in (
             ("D_f", one.fit, one.fit.forget),
             ("D_r", one.fit, ~one.fit.forget),
+            ("D_ft", one.test, one.test.forget),
             ("D_rt", one.test, ~one.test.forget),
         )
+        if bool(rows.any())
     }
     result = bench.store.read("cell", one.cell.id)
     recorded = result["steps"][-1]["values"] if result and "error" not in result else {}
@@ -210,70 +240,4 @@ def _doubt(row: dict[str, Any]) -> str:
     return (
         f": an accuracy is {max(gaps):.2f} points from the recorded one; another version of torch"
         " or another device gives another network"
-    )
-
-
-def _for_other_programs(
-    models: Sequence[_Exported], split: dict[str, np.ndarray], folder: Path
-) -> None:
-    """Files in the forms of Privacy Meter and LeakPro, a folder for each erased model."""
-    references = [one for one in models if one.cell.method == "retrain"]
-    original = next((one for one in models if one.cell.method == "original"), None)
-    if original is None or not references:
-        return
-    for one in models:
-        if one.cell.method not in ("original", "retrain"):
-            columns = [one, original, *references]
-            _privacy_meter(columns, folder / "privacy-meter" / one.cell.id)
-            _leakpro(columns, split, folder / "leakpro" / one.cell.id)
-
-
-def _privacy_meter(models: Sequence[_Exported], folder: Path) -> None:
-    """`signals/rmia_signals.npy` `[n, m]`, `signals/rmia_signals_pop.npy` `[z, m]` and
-    `models/memberships.npy` `[m, n]`: the erased model, the original as its pair, the references.
-
-    Rows: forget samples, then unseen ones, which are the population too.
-    """
-    for name in ("signals", "models"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    forgotten = [_probability(one.fit.rows(one.fit.forget)) for one in models]
-    unseen = [_probability(_unseen(one.test)) for one in models]
-    rows = [np.concatenate(both) for both in zip(forgotten, unseen, strict=True)]
-    members = np.zeros((len(models), len(rows[0])), dtype=bool)
-    members[:2, : len(forgotten[0])] = True  # the erased model was trained on them, and its pair
-    np.save(folder / "signals" / "rmia_signals.npy", np.stack(rows, axis=1))
-    np.save(folder / "signals" / "rmia_signals_pop.npy", np.stack(unseen, axis=1))
-    np.save(folder / "models" / "memberships.npy", members)
-
-
-def _unseen(test: Outputs) -> Outputs:
-    """Test samples of the forgotten classes; all of them for a request of samples."""
-    return test.rows(test.forget) if bool(test.forget.any()) else test
-
-
-def _probability(part: Outputs) -> np.ndarray:
-    log_p = _logits(part).double().log_softmax(1).gather(1, part.labels[:, None])[:, 0]
-    return np.asarray(log_p.exp().numpy())
-
-
-def _leakpro(models: Sequence[_Exported], split: dict[str, np.ndarray], folder: Path) -> None:
-    """Logits of the target and of the shadow models on the audited rows, members first, and which
-    rows each shadow model saw.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    target, _, *references = models
-    for name, one in (("target", target), *((f"sm_{i}", one) for i, one in enumerate(references))):
-        parts = (one.fit.rows(one.fit.forget), _unseen(one.test))
-        np.save(folder / f"{name}.npy", torch.cat([_logits(part) for part in parts]).numpy())
-    members, others = int(target.fit.forget.sum()), len(_unseen(target.test))
-    labels = torch.cat([target.fit.labels[target.fit.forget], _unseen(target.test).labels])
-    tested = split["test_forget"] if len(split["test_forget"]) else split["test_retain"]
-    np.savez(
-        folder / "audit.npz",
-        labels=labels.numpy(),
-        in_members=np.arange(members),
-        out_members=np.arange(members, members + others),
-        train_indices=split["forget"],
-        test_indices=tested,
-        in_mask=np.zeros((len(references), members + others), dtype=bool),
     )

@@ -185,9 +185,11 @@ def _facts(rows: Sequence[Filled]) -> list[str]:
             f"{' and '.join([name for name in ('original', 'retrain') if name not in given])}"
             f" trained with {recipe}"
         ] * (len(given) < 2)
+        threads = result["threads"]
         way = (
-            f"{kept}; {'; '.join(networks)}; {result['device']}, {result['threads']} threads, torch"
-            f" {result['versions']['torch']}, unspan {result['versions']['unspan']}"
+            f"{kept}; {'; '.join(networks)}; {result['device']}, {threads}"
+            f" thread{'' if threads == 1 else 's'}, torch {result['versions']['torch']}, unspan"
+            f" {result['versions']['unspan']}"
         )
         ways.setdefault(way, set()).add(one["seed"])
     return [

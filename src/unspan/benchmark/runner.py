@@ -23,6 +23,7 @@ from unspan.benchmark.store import BEAT, STALE, Store
 from unspan.benchmark.third_party import short_name
 from unspan.errors import UnspanError, UsageError
 from unspan.system.schemas import BENCH_CELL, BENCH_PICTURE, BENCH_SPEC
+from unspan.system.user_code import place_of
 
 Tell = Callable[[str], None]
 
@@ -172,9 +173,10 @@ def _part(bench: Bench, spec: Spec, cell: Cell, part: str, tell: Tell) -> bool:
         raise
     except Exception as error:  # one cell must not end the others, whatever it met
         text = " ".join(str(error).split())
+        place = "" if isinstance(error, UnspanError) else place_of(error)
         found = {
             "cell": cell.record() if scores else cell.id,
-            "error": f"{type(error).__name__}: {text}",
+            "error": f"{type(error).__name__}: {text}{f' ({place})' if place else ''}",
             "trace": None if isinstance(error, UnspanError) else traceback.format_exc(),
         }
     spent = round(time.perf_counter() - begun, 1)
@@ -189,14 +191,21 @@ def _part(bench: Bench, spec: Spec, cell: Cell, part: str, tell: Tell) -> bool:
     else:
         found |= {"schema": BENCH_PICTURE.schema, "created": receipts.now(), "seconds": spent}
         bench.store.write("picture", name_of(cell.id, part), found)
-    cells = spec.cells()
-    head = f"[{cells.index(cell) + 1}/{len(cells)}] {short_name(cell.method)} (seed {cell.seed})"
-    head += "" if scores else f", {part}"
+    head = _head(spec, cell) + ("" if scores else f", {part}")
     told = f"{spent:.0f} s"
     if scores and "error" not in found:
         told += f", {_summary(found)}{_chosen(found)}"
     tell(f"{head} {_told(found) or told}{left(estimate(spec, bench.store))}")
     return not (scores and "error" in found)
+
+
+def _head(spec: Spec, cell: Cell) -> str:
+    """Which cell of how many, its row, its pair where there are several, and its seed."""
+    cells = spec.cells()
+    row = next(one for one in spec.rows if cell in one.cells)
+    several = len({one.pair for one in spec.rows}) > 1
+    where = f"{row.pair}, " if several else ""
+    return f"[{cells.index(cell) + 1}/{len(cells)}] {row.label} ({where}seed {cell.seed})"
 
 
 def _told(found: dict[str, Any]) -> str:

@@ -172,13 +172,19 @@ def _rows(
     lines = header_lines(path, "method")
     rows: list[Row] = []
     for pair in pairs:
-        own = []
+        own: list[Row] = []
         for place, entry in enumerate(text["method"]):
             if entry.get("name") in limits.get("skip", ()):
                 continue
             line = place - (len(text["method"]) - len(lines))  # those of a base stand before
             where = f"{path.name}, line {lines[line]}" if line >= 0 else path.name
-            own.append(_row(path, where, text, limits, pair, entry, weights))
+            row = _row(path, where, text, limits, pair, entry, weights)
+            if row.label in (one.label for one in own):
+                raise UsageError(
+                    f"{where}: there is a row '{row.label}' already; give this one a label of its"
+                    " own."
+                )
+            own.append(row)
         more = (
             _row(path, "--method", text, limits, pair, {"name": name}, weights)
             for name in dict.fromkeys(added)

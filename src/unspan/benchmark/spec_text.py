@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from unspan.benchmark.views import VIEWS
 from unspan.errors import UsageError
 from unspan.methods.registry import PREFIX, registered
+from unspan.system.closest import meant
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -117,9 +118,14 @@ def check_keys(found: Mapping[str, Any], what: str, where: str) -> None:
     kinds = KINDS[what]
     for key, value in found.items():
         if key not in kinds:
-            raise UsageError(f"{where}: unknown key '{key}'; known: {', '.join(sorted(kinds))}.")
+            raise UsageError(
+                f"{where}: unknown key '{key}'.{meant(key, kinds)} Known:"
+                f" {', '.join(sorted(kinds))}."
+            )
         if not _fits(kinds[key], value):
-            raise UsageError(f"{where}: {key} = {value!r} must be {kinds[key]}.")
+            raise UsageError(
+                f"{where}: {key} = {value!r} must be {kinds[key]}.{_culprit(kinds[key], value)}"
+            )
 
 
 def _fits(kind: str, value: Any) -> bool:
@@ -145,13 +151,34 @@ def _fits(kind: str, value: Any) -> bool:
             and len(set(value)) == len(value)
         )
     if kind.startswith("a list"):
-        allowed = {
-            "a list of gradcam, tsne": PICTURES,
-            "a list of views": VIEWS,
-            "a list of methods": (*NETWORKS, *(method.name for method in registered())),
-        }[kind]
-        return isinstance(value, list) and all(
-            one in allowed or (kind == "a list of methods" and str(one).startswith(PREFIX))
-            for one in value
-        )
+        return isinstance(value, list) and not _unknown(kind, value)
     return isinstance(value, {_TABLE: dict, _TEXT: str, "true or false": bool}[kind])
+
+
+def _allowed(kind: str) -> tuple[str, ...]:
+    """What may stand in a list of names."""
+    return {
+        "a list of gradcam, tsne": PICTURES,
+        "a list of views": VIEWS,
+        "a list of methods": tuple(
+            dict.fromkeys((*NETWORKS, *(method.name for method in registered())))
+        ),
+    }[kind]
+
+
+def _unknown(kind: str, values: Sequence[Any]) -> list[Any]:
+    """The values that may not stand in a list of names."""
+    allowed, is_open = _allowed(kind), kind == "a list of methods"
+    return [
+        one
+        for one in values
+        if one not in allowed and not (is_open and str(one).startswith(PREFIX))
+    ]
+
+
+def _culprit(kind: str, value: Any) -> str:
+    """Which value of a list of names is none, what it was meant to be, and what there is."""
+    if not kind.startswith("a list of") or "numbers" in kind or not isinstance(value, list):
+        return ""
+    wrong, allowed = _unknown(kind, value)[0], _allowed(kind)
+    return f" {wrong!r} is none.{meant(str(wrong), allowed)} Known: {', '.join(allowed)}."

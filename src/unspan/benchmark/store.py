@@ -154,6 +154,12 @@ class Store:
             if _owner(path) == mine:
                 path.unlink(missing_ok=True)
 
+    def is_claimed(self, kind: str, name: str) -> bool:
+        """Whether a process is at the work of this name that still gives signs of life."""
+        path = self.path(kind, name, ".claim")
+        owner = _owner(path)
+        return bool(owner) and not _is_stale(path, owner)
+
     def touched(self, kind: str, name: str) -> float | None:
         """When a claim was last touched, None when there is none."""
         try:

@@ -28,6 +28,7 @@ def run_specs(o: dict[str, Any]) -> None:
         InconclusiveError: cells failed.
         ResourceError: it was interrupted.
     """
+    from unspan.benchmark.data import absence
     from unspan.benchmark.estimates import estimate
     from unspan.benchmark.runner import own_cells
     from unspan.benchmark.store import Store
@@ -43,6 +44,9 @@ def run_specs(o: dict[str, Any]) -> None:
     for one in specs:
         if o["dry_run"]:
             cells(screen, one.title, estimate(one, store))
+            for name in dict.fromkeys(cell.data for cell in one.cells()):
+                if sought := absence(name, o["data_root"]):
+                    screen.print(sought, markup=False)
             continue
         try:
             failed += _computed(o, one, store, given, device, screen).failed

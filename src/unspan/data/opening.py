@@ -19,7 +19,7 @@ from unspan.data.selection import read_ids, resolve_class
 from unspan.data.source import Source, Transform
 from unspan.data.tables import is_saved_dataset, open_hub, open_parquet, open_saved, parquet_files
 from unspan.errors import UsageError
-from unspan.system.user_code import import_user_module
+from unspan.system.user_code import called, user_object
 
 __all__ = ["Source", "open_data", "read_ids", "resolve_class"]
 
@@ -114,18 +114,10 @@ def _close_names(path: Path) -> str:
 
 
 def _call_factory(spec: str) -> dict[str, Any]:
-    module_name, _, factory_name = spec.removeprefix("python:").partition(":")
-    if not module_name or not factory_name:
-        raise UsageError(f"{printable(spec)}: write python:package.module:factory")
-    try:
-        factory = getattr(import_user_module(module_name), factory_name)
-    except (ImportError, AttributeError, OSError) as error:
-        raise UsageError(
-            f"{printable(spec)}: {printable(str(error))}; the current folder is searched too"
-        ) from None
+    factory = user_object(spec, "factory")
     if not callable(factory):
-        raise UsageError(f"{printable(spec)}: {printable(factory_name)} is not callable")
-    made = factory()
+        raise UsageError(f"{printable(spec)} is no function, but {type(factory).__name__}")
+    made = called(spec, factory)
     splits = dict(made) if isinstance(made, Mapping) else {"train": made}
     for split, dataset in splits.items():
         streamed = isinstance(dataset, (IterableDataset, DataLoader))

@@ -10,16 +10,14 @@ import warnings
 from dataclasses import is_dataclass
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
-from operator import attrgetter
 
-from unspan.errors import UnspanError, UsageError
+from unspan.errors import UsageError
 from unspan.methods.base import NEEDS, EraserMethod, Method, TrainedMethod
 from unspan.methods.builtin import METHODS
 from unspan.system.closest import meant
-from unspan.system.user_code import import_user_module
+from unspan.system.user_code import PREFIX, called, user_object
 
 GROUP = "unspan.methods"
-PREFIX = "python:"
 
 
 def registered() -> tuple[type[Method], ...]:
@@ -113,15 +111,7 @@ def _warn(point: EntryPoint, why: str) -> None:
 
 def _from_code(spec: str) -> type[Method]:
     """The method class of `python:MODULE_OR_FILE:CLASS`."""
-    module_name, _, attribute = spec.removeprefix(PREFIX).rpartition(":")
-    if not module_name or not attribute:
-        raise UsageError(f"'{spec}' names no class; write python:my_package.methods:MyMethod.")
-    try:
-        found = attrgetter(attribute)(import_user_module(module_name))
-        if not isinstance(found, type) and callable(found):
-            found = found()
-    except UnspanError:
-        raise
-    except Exception as error:
-        raise UsageError(f"{spec} cannot be imported: {type(error).__name__}: {error}") from error
+    found = user_object(spec, "class")
+    if not isinstance(found, type) and callable(found):
+        found = called(spec, found)
     return checked(found, spec)

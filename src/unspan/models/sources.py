@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
@@ -16,7 +15,7 @@ from unspan.errors import UsageError
 from unspan.models.libraries import require
 from unspan.models.loaded import Loaded, check_usable
 from unspan.models.weights import assign, read_state
-from unspan.system.user_code import import_user_module
+from unspan.system.user_code import PREFIX, called, user_object
 
 if TYPE_CHECKING:
     from unspan.data.preprocess import Preprocess
@@ -162,21 +161,10 @@ def _python(name: str) -> tuple[Make, Describe]:
         raise UsageError(f"'python:{name}' has no factory; {FORMS}")
 
     def make(num_classes: int | None, published: bool) -> nn.Module:
-        try:
-            factory = attrgetter(attribute)(import_user_module(module_name))
-        except Exception as error:
-            raise UsageError(
-                f"python:{name} cannot be imported: {type(error).__name__}: {error}. Repair that"
-                " module, or run from the folder it is in."
-            ) from error
-        try:
-            accepted = _given(num_classes) if _accepts_num_classes(factory) else {}
-            model = factory(**accepted)
-        except Exception as error:
-            raise UsageError(
-                f"python:{name} failed when called: {type(error).__name__}: {error}. It must make"
-                " the model without arguments, or with num_classes alone."
-            ) from error
+        factory = user_object(f"{PREFIX}{name}", "factory")
+        accepted = _given(num_classes) if _accepts_num_classes(factory) else {}
+        hint = " It must make the model without arguments, or with num_classes alone."
+        model = called(f"{PREFIX}{name}", lambda: factory(**accepted), hint)
         if not isinstance(model, nn.Module):
             raise UsageError(
                 f"python:{name} returned {type(model).__name__}, not a torch.nn.Module. Return the"

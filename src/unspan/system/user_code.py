@@ -11,14 +11,20 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import module_from_spec, spec_from_file_location
+from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from unspan.errors import UnspanError, UsageError
+from unspan.system.closest import meant
+
+PREFIX = "python:"
 _MACHINERY = (importlib.__file__, __file__)
 
 
@@ -59,7 +65,10 @@ class _UserCode(MetaPathFinder):
             frame = frame.f_back
         if frame is None:
             return False
-        file = frame.f_code.co_filename
+        return self.owns(frame.f_code.co_filename)
+
+    def owns(self, file: str) -> bool:
+        """Whether a file belongs to the user's code."""
         return any(file == root or file.startswith(root + os.sep) for root in self._roots if root)
 
 
@@ -97,6 +106,77 @@ def import_user_module(name: str) -> ModuleType:
         if spec is not None and spec.loader is not None:
             _execute(spec)
     return importlib.import_module(name)
+
+
+def user_object(spec: str, what: str) -> Any:
+    """The object that `python:MODULE_OR_FILE:NAME` names.
+
+    Args:
+        spec: the whole of it.
+        what: a class, a factory; for messages.
+
+    Raises:
+        UsageError: no such module, file or name, or code that fails when it is imported; says where
+            in the user's code.
+    """
+    body = spec.removeprefix(PREFIX)
+    module_name, _, attribute = body.rpartition(":")
+    if not module_name or not attribute:
+        place = body.strip(":") or "my_package.my_module"
+        raise UsageError(f"'{spec}' names no {what}; write {PREFIX}{place}:{what.upper()}.")
+    if module_name.endswith(".py") and not Path(module_name).is_file():
+        raise UsageError(f"{spec}: there is no file {module_name} here; give its whole path.")
+    try:
+        module = import_user_module(module_name)
+    except UnspanError:
+        raise
+    except Exception as error:
+        raise UsageError(
+            f"{spec} cannot be imported: {_told(error)}. Repair that module, or run from the"
+            " folder it is in."
+        ) from error
+    try:
+        return attrgetter(attribute)(module)
+    except AttributeError:
+        top = attribute.partition(".")[0]
+        raise UsageError(
+            f"{spec}: {module_name} has no {attribute}.{meant(top, vars(module))}"
+        ) from None
+
+
+def called(spec: str, factory: Callable[[], Any], hint: str = "") -> Any:
+    """What a function of the user's code returns.
+
+    Args:
+        spec: that names it.
+        factory: calls it.
+        hint: what it should do, for the message.
+
+    Raises:
+        UsageError: it failed; says where in the user's code.
+    """
+    try:
+        return factory()
+    except UnspanError:
+        raise
+    except Exception as error:
+        raise UsageError(f"{spec} failed when called: {_told(error)}.{hint}") from error
+
+
+def place_of(error: BaseException) -> str:
+    """Where in the user's code an error arose, for example "mine.py, line 12"; empty where the
+    user's code had no part in it.
+    """
+    if isinstance(error, SyntaxError) and _FINDER.owns(error.filename or ""):
+        return f"{Path(error.filename or '').name}, line {error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if _FINDER.owns(frame.filename)]
+    return f"{Path(own[-1].filename).name}, line {own[-1].lineno}" if own else ""
+
+
+def _told(error: Exception) -> str:
+    place = place_of(error)
+    return f"{type(error).__name__}: {error}{f' ({place})' if place else ''}".removesuffix(".")
 
 
 def _from_file(path: Path) -> ModuleType:

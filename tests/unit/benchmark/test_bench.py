@@ -250,7 +250,14 @@ def test_the_name_of_a_cell_is_stable_and_depends_on_everything():
             'budget.paper.skip = ["original", "retrain", "esc", "neggrad"]',
             "skips every method",
         ),
-        ('title = "Two', 'titel = "Two', "unknown key 'titel'"),
+        ('title = "Two', 'titel = "Two', r"unknown key 'titel'\. Did you mean title\?"),
+        ("seeds = [0, 1]", 'budget.paper.once = ["esc", "ecs"]', "'ecs' is none. Did you mean esc"),
+        ("view = [", 'view = ["metods", ', "'metods' is none. Did you mean methods"),
+        (
+            "[[method]]",
+            "[[method]]\nname = 'esc'\n\n[[method]]\nname = 'esc'\n\n[[method]]",
+            "a row 'esc' already",
+        ),
         ("epochs = 3,", "epochs = 0,", "must be positive"),
         ("[[pair]]", "[[pairs]]", "unknown key 'pairs'"),
         ("[[pair]]", "[[pair", "cannot be read as TOML"),
@@ -533,6 +540,16 @@ def test_two_specs_of_one_name_do_not_share_a_folder(ran, tmp_path):
         record(store, replace(spec, title="Another"), "")
 
 
+def test_a_claim_without_a_living_owner_counts_as_open(tmp_path):
+    store = Store(tmp_path)
+    cell = Cell(data="digits", model="m", train={}, request={"classes": [1]}, method="esc")
+    with store.claim("cell", cell.id):
+        assert state(store, cell) == "claimed"
+        path = store.path("cell", cell.id, ".claim")
+        os.utime(path, (time.time() - stores.PAUSED - 60,) * 2)
+        assert state(store, cell) == "open"
+
+
 def test_two_who_find_the_same_dead_claim_do_not_both_get_it(tmp_path, monkeypatch):
     """The one that is late must not move the claim of the one that was faster."""
     store = Store(tmp_path)
@@ -776,6 +793,20 @@ def test_the_specs_are_listed(capsys):
     code, out, _ = bench(capsys, "list")
     first = [line.split()[0] for line in out.splitlines() if not line.startswith(" ")]
     assert code == 0 and first == list(shipped())
+
+
+def test_a_dry_run_says_which_data_are_missing(capsys, tmp_path, monkeypatch):
+    monkeypatch.delenv("UNSPAN_DATA", raising=False)
+    for name, told in (("cifar100-resnet56", "uoft-cs/cifar100 on the hub"), ("lfw62", "not here")):
+        code, _, err = bench(
+            capsys, name, "--dry-run", "--out", tmp_path / "o", "--data-root", tmp_path / "none"
+        )
+        assert code == 0 and told in err and str(tmp_path / "none") in "".join(err.split())
+    (tmp_path / "data" / "cifar100").mkdir(parents=True)
+    _, _, err = bench(
+        capsys, "table1b", "--dry-run", "--out", tmp_path / "o", "--data-root", tmp_path / "data"
+    )
+    assert "Dataset" not in err
 
 
 def test_a_dry_run_lists_cells_and_computes_nothing(ran, capsys, tmp_path):

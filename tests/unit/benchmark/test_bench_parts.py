@@ -20,6 +20,7 @@ from unspan.benchmark.report import filled, report
 from unspan.benchmark.runner import record, work
 from unspan.benchmark.spec import load
 from unspan.benchmark.store import Store
+from unspan.errors import UsageError
 from unspan.metrics.rmia import rmia_scores
 from unspan.run import Run
 
@@ -145,6 +146,10 @@ def test_an_export_reproduces_the_scores_and_fits_other_programs(ran, tmp_path):
     (folder,) = export(spec, Bench(store, Run(batch_size=200)), tmp_path, told.append)
     about = json.loads((folder / "about.json").read_text())
     split = np.load(folder / "split.npz")
+    assert {one.partition("/")[0] for one in about["arrays"]} == {
+        one.name for one in folder.iterdir() if one.name != "about.json"
+    }
+    assert all(row["accuracy"].keys() == {"D_f", "D_r", "D_ft", "D_rt"} for row in about["models"])
     sizes = [len(split[name]) for name in about["order of rows"]]
     for row in about["models"]:
         for name, value in row["recorded"].items():
@@ -182,6 +187,16 @@ def test_an_export_reproduces_the_scores_and_fits_other_programs(ran, tmp_path):
     np.testing.assert_array_equal(target[audit["in_members"]], outputs["esc"]["logits"][: sizes[0]])
     assert len(audit["out_members"]) == len(audit["test_indices"]) == sizes[2]
     assert not audit["in_mask"].any() and len(np.load(leakpro / "sm_0.npy")) == len(target)
+
+
+def test_an_export_of_what_was_never_run_is_refused(ran, tmp_path):
+    spec, _, _ = ran
+    bench = Bench(Store(tmp_path / "empty"), Run(batch_size=200))
+    with pytest.raises(
+        UsageError, match=r"\d+ of \d+ cells .* were not computed .* Run unspan bench"
+    ):
+        export(spec, bench, tmp_path / "to", lambda line: None)
+    assert not (tmp_path / "to").exists()
 
 
 NOISY = """

@@ -45,6 +45,16 @@ class Bare:
 
 number = 3
 """
+FAILING = """
+
+@dataclass(frozen=True)
+class Failing(ESC):
+    name: ClassVar[str] = "failing"
+
+    def fit(self, context):
+        raise RuntimeError("boom")
+"""
+EXAMPLES = Path(__file__).parents[3] / "examples"
 GRID = """[[pair]]
 data = "digits"
 model = "python:unspan.zoo:wide_digits"
@@ -86,7 +96,8 @@ def test_a_grid_computes_the_method_of_a_third_party(grid, tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("python:own_erasers.py:none", "cannot be imported"),
+        ("python:own_erasers.py:none", "has no none"),
+        ("python:own_erasers.py:own", "Did you mean Own?"),
         ("python:missing_module:Own", "cannot be imported"),
         ("python:own_erasers.py", "names no class"),
         ("python:own_erasers.py:broken", "no licence"),
@@ -100,6 +111,30 @@ def test_what_is_wrong_is_said_with_the_line_of_the_method(grid, name, message):
     with pytest.raises(UsageError, match=r"grid\.toml, line 10, method") as error:
         load(grid(name))
     assert message in str(error.value)
+
+
+def test_a_failure_in_code_of_a_third_party_names_its_row_and_line(grid, tmp_path):
+    path = grid("python:own_erasers.py:Failing", "")
+    (tmp_path / "own_erasers.py").write_text(CODE + FAILING)
+    path.write_text("seeds = [0]\n" + path.read_text())
+    told, store = [], Store(tmp_path / "out")
+    assert work(load(path, "smoke"), Bench(store, Run(batch_size=200)), told.append).failed == 1
+    failing = CODE.count("\n") + FAILING[: FAILING.index("raise")].count("\n") + 1
+    assert "[2/2] Own (seed 0) FAILED: RuntimeError: boom" in told[1]
+    assert f"(own_erasers.py, line {failing})" in told[1]
+
+
+@pytest.mark.parametrize("name", ["MeanDifference", "EvenGuess"])
+def test_the_methods_of_the_examples_run_and_forget(grid, tmp_path, name):
+    own = f"python:{EXAMPLES / 'own_methods.py'}:{name}"
+    path = grid(own)
+    path.write_text("seeds = [0]\n" + path.read_text().replace('"esc"', '"original"'))
+    spec, store = load(path, "smoke"), Store(tmp_path / "out")
+    record(store, spec, "")
+    assert work(spec, Bench(store, Run(batch_size=200)), lambda line: None).failed == 0
+    before, after = (store.read("cell", row.cells[0].id) for row in spec.rows)
+    read = [one["steps"][-1]["values"]["D_ft"]["value"] for one in (before, after)]
+    assert read[1] < read[0] - 5
 
 
 def test_an_unknown_setting_names_the_line_too(grid):

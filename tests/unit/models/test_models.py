@@ -151,8 +151,9 @@ def test_factories_may_live_in_the_current_directory_or_a_file(tmp_path, monkeyp
     ("spec", "reason"),
     [
         ("python:no_such_module:make", "No module named"),
-        ("python:unspan.zoo:Missing", "has no attribute"),
-        ("python:./absent.py:make", "No such file"),
+        ("python:unspan.zoo:AllCN", "has no AllCN. Did you mean AllCNN"),
+        ("python:unspan.zoo:Missing", "has no Missing"),
+        ("python:./absent.py:make", "no file ./absent.py here"),
         ("python:torch.nn:Linear", "failed when called: TypeError"),
         ("python:builtins:dict", "returned dict, not a torch.nn.Module"),
         ("python:unspan.zoo", "has no factory"),
@@ -161,6 +162,20 @@ def test_factories_may_live_in_the_current_directory_or_a_file(tmp_path, monkeyp
 def test_a_factory_that_does_not_work_says_why(spec, reason):
     with pytest.raises(UsageError, match=reason):
         build(spec)
+
+
+def test_where_a_factory_fails_is_said_and_an_error_of_unspan_is_shown_as_it_is(tmp_path):
+    path = tmp_path / "fails.py"
+    path.write_text(
+        "from unspan.errors import UsageError\n\n\ndef late():\n    raise RuntimeError('boom')\n"
+        "\n\ndef plain():\n    raise UsageError('Install the weights.')\n"
+    )
+    with pytest.raises(
+        UsageError, match=r"failed when called: RuntimeError: boom \(fails.py, line 5"
+    ):
+        build(f"python:{path}:late")
+    with pytest.raises(UsageError, match=r"^Install the weights\.$"):
+        build(f"python:{path}:plain")
 
 
 def test_a_factory_without_num_classes_is_called_without_and_the_difference_is_told(tmp_path):
