@@ -9,6 +9,7 @@ Pages of the site get the numbers of `values` as substitutions, `{{ name }}`.
 from __future__ import annotations
 
 import json
+import re
 import statistics
 import sys
 from dataclasses import dataclass
@@ -107,7 +108,7 @@ def values() -> dict[str, str]:
             f"{key}_own": shown(row.own),
             f"{key}_others": shown(row.others),
         }
-    return found | benchmarked() | membership() | esc_t() | published_kr()
+    return found | benchmarked() | by_row() | membership() | esc_t() | published_kr()
 
 
 def esc_t() -> dict[str, str]:
@@ -169,25 +170,59 @@ def membership() -> dict[str, str]:
     }
 
 
+TABLE1A = "table1a.full"  # the table that pages speak of
 # what pages say of the benchmark: name of the substitution, table, label of the row, key
 BENCHMARKED = (
-    ("kr_original", "table1a.cpu", "original", "KR D_f"),
-    ("kr_esc", "table1a.cpu", "esc", "KR D_ft"),
-    ("kr_esc_t", "table1a.cpu", "esc-t", "KR D_ft"),
-    ("d_ft_esc", "table1a.cpu", "esc", "D_ft"),
-    ("d_ft_esc_t", "table1a.cpu", "esc-t", "D_ft"),
-    ("d_rt_esc", "table1a.cpu", "esc", "D_rt"),
-    ("d_rt_esc_t", "table1a.cpu", "esc-t", "D_rt"),
-    ("d_r_original", "table1a.cpu", "original", "D_r"),
-    ("probe_original", "table1a.cpu", "original", "probe"),
-    ("probe_esc", "table1a.cpu", "esc", "probe"),
-    ("probe_esc_t", "table1a.cpu", "esc-t", "probe"),
-    ("probe_retrained", "table1a.cpu", "retrain", "probe"),
+    ("kr_original", TABLE1A, "original", "KR D_f"),
+    ("kr_esc", TABLE1A, "esc", "KR D_ft"),
+    ("kr_esc_t", TABLE1A, "esc-t", "KR D_ft"),
+    ("d_ft_esc", TABLE1A, "esc", "D_ft"),
+    ("d_ft_esc_t", TABLE1A, "esc-t", "D_ft"),
+    ("d_rt_esc", TABLE1A, "esc", "D_rt"),
+    ("d_rt_esc_t", TABLE1A, "esc-t", "D_rt"),
+    ("d_r_original", TABLE1A, "original", "D_r"),
+    ("probe_original", TABLE1A, "original", "probe"),
+    ("probe_esc", TABLE1A, "esc", "probe"),
+    ("probe_esc_t", TABLE1A, "esc-t", "probe"),
+    ("probe_retrained", TABLE1A, "retrain", "probe"),
     ("d_rt_p_5", "table2.cpu", "p = 5", "D_rt"),
     ("d_rt_p_10", "table2.cpu", "p = 10", "D_rt"),
     ("table5_original", "table5.cpu", "original", "D_t"),
     ("table5_attack", "table5.cpu", "original", "MIA (balanced)"),
 )
+
+
+# tables of which pages may name every row, as {{ PREFIX_ROW_SCORE }}: {{ t1a_esc_strongest }}
+PREFIXES = {
+    "t1a": TABLE1A,
+    "tiny": "tiny-imagenet-40.full",
+    "faces": "lfw62.full",
+    "t2c": "table2-cifar100.full",
+    "t3c": "table3-cifar100.full",
+    "t4c": "table4-cifar100.full",
+}
+SCORES = {
+    "strongest": "strongest",
+    "probe": "probe",
+    "own": "D_ft",
+    "kept": "D_rt",
+    "kr": "KR D_ft",
+    "kr_fit": "KR D_f",
+}
+
+
+def by_row() -> dict[str, str]:
+    """Every score of every row of the tables of `PREFIXES` that are there."""
+    found = {}
+    for prefix, table_name in PREFIXES.items():
+        for row in _tables()[0].get(table_name, {"rows": []})["rows"]:
+            cells = results(table_name, row["label"])
+            name = re.sub(r"\W+", "_", row["label"].lower())
+            for short, key in SCORES.items():
+                values = [one["values"][key]["value"] for one in cells if key in one["values"]]
+                if values:
+                    found[f"{prefix}_{name}_{short}"] = shown(tuple(values))
+    return found
 
 
 def benchmarked() -> dict[str, str]:
@@ -212,10 +247,10 @@ def _tables() -> tuple[packed.Values, packed.Values]:
 
 
 def results(table_name: str, label: str) -> list[dict[str, Any]]:
-    """The last step of every cell of a row: one a seed."""
+    """The last step of every finished cell of a row: one a seed."""
     specs, every = _tables()
     row = next(one for one in specs[table_name]["rows"] if one["label"] == label)
-    return [every[cell]["steps"][-1] for cell in row["cells"]]
+    return [every[cell]["steps"][-1] for cell in row["cells"] if cell in every]
 
 
 def has_row(table_name: str, label: str) -> bool:

@@ -27,6 +27,7 @@ from unspan.benchmark.figures.drawing import (
 from unspan.benchmark.table_values import REFERENCES, Filled
 
 Point = tuple[float, float]
+_FEW = 15  # methods that a small figure has room for
 
 
 def pareto(title: str, rows: Sequence[Filled]) -> Drawn:
@@ -37,14 +38,14 @@ def pareto(title: str, rows: Sequence[Filled]) -> Drawn:
     shown = [(one, x, y) for one, x, y in found if x is not None and y is not None]
     if not shown:
         return []
-    figure, axes = new_axes(6.8, 4.6)
-    for place, (one, x, y) in enumerate(shown):
+    figure, axes = new_axes(*((6.8, 4.6) if len(shown) <= _FEW else (8.6, 6.4)))
+    for number, (one, x, y) in enumerate(shown):
         axes.errorbar(
             [x.mean],
             [y.mean],
             xerr=bars_of([x]),
             yerr=bars_of([y]),
-            fmt=MARKS[place % len(MARKS)],
+            fmt=MARKS[number % len(MARKS)],
             color=colour_of(one),
             markersize=6.5,
             elinewidth=0.7,
@@ -58,15 +59,18 @@ def pareto(title: str, rows: Sequence[Filled]) -> Drawn:
     ]
     front = _front(free)
     axes.plot(*zip(*front, strict=True), color=NEUTRAL, linewidth=1, linestyle="--", zorder=1)
+    retrained = [x.mean for one, x, _ in shown if one.row["method"] == "retrain"]
+    for place in retrained:
+        axes.axvline(place, color=NEUTRAL, linewidth=0.8, linestyle=":", zorder=1)
     asked = forgotten(rows)
-    axes.set_xlabel(f"strongest attack on {asked}, % (left: less is left)")
+    axes.set_xlabel(f"strongest attack on {asked}, % (further left: less can be read)")
     axes.set_ylabel("accuracy on retained test samples, %")
     axes.grid(alpha=0.3)
     kinds = [one for one, _, _ in shown]
     legend_of_kinds(axes, kinds, loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=3)
     axes.margins(0.12)
     place_names(axes, points, [one.row["label"] for one, _, _ in shown])
-    headed(figure, axes, title, ERRORS)
+    headed(figure, axes, title, ERRORS + " Dotted: the retrained network." * bool(retrained))
     return [Drawing("", figure, _told_points(asked, shown, front))]
 
 
