@@ -14,10 +14,11 @@ from unspan.benchmark.tables import escaped
 REPORT = ROOT / "results" / "bench" / "report"
 HEAD = """# Results of the benchmark
 
-Tables and figures of the papers at `--budget cpu`, as `unspan bench report` draws them. Bold is
-best, underlined second best, † the best of the methods that read no retained data. The published
-probe (KR) stands in the files of
-`results/bench/report`. What the papers print, and why it differs: the
+Tables and figures of the papers, as `unspan bench report` draws them. [The results in ten
+minutes](../reading.md) says what they show. `full` is `--budget full`: all training samples. `cpu`
+is a reduced budget, shown where a table did not run in full. Bold is best, underlined second best,
+† the best of the methods that read no retained data. The published probe (KR) stands in the files
+of `results/bench/report`. What the papers print, and why it differs: the
 [paper map](../paper-map.md).
 
 | column | meaning |
@@ -27,22 +28,29 @@ probe (KR) stands in the files of
 | HM, HM_t | harmonic mean of the accuracy lost on D_f and kept on D_r; the same on test samples |
 | MIA | the published loss attack; 50 is chance |
 | linear | a linear probe trained to convergence, on test samples of the class |
-| strongest attack | the best of it, an MLP and neighbours |
+| strongest attack | the best of it, an MLP, neighbours and, at `full`, ten altered copies |
 | its false positives | retained test samples that it takes for the class; – where not kept |
 | Avg Gap | mean difference to the retrained network |
 
-Test samples of CIFAR-10: n = 1,000 of the class and 9,000 others. After ±: deviation over three
-seeds; a row without it ran once. Intervals of every value are in `results/bench/tables/`."""
+Test samples of CIFAR-10: n = 1,000 of the class and 9,000 others. After ±: deviation over seeds; a
+row without it ran once. Intervals of every value are in `results/bench/tables/`."""
 
 
 def page() -> str:
-    """The page as Markdown: a section for each spec of which every row ran."""
+    """The page as Markdown: a section for each spec of which every row ran, at its largest budget.
+    """
     specs, cells = packed.read(ROOT / "results" / "bench")
+    ran = {
+        name: one
+        for name, one in specs.items()
+        if all(set(row["cells"]) & set(cells) for row in one["rows"])
+    }
     parts = [HEAD]
-    for name in sorted(specs, key=packed.report_order):
-        if not all(set(row["cells"]) & set(cells) for row in specs[name]["rows"]):
+    for name in sorted(ran, key=packed.report_order):
+        if ran[name]["budget"] != "full" and f"{ran[name]['name']}.full" in ran:
             continue
-        parts += [f"## {_title(specs[name])}", *tables(name), *figures(name)]
+        title = f"## {_title(ran[name])}: {ran[name]['budget']}"
+        parts += [title, *tables(name), *figures(name)]
     return "\n\n".join(parts) + "\n"
 
 
