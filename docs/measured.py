@@ -197,6 +197,7 @@ PREFIXES = {
     "t1a": TABLE1A,
     "tiny": "tiny-imagenet-40.full",
     "faces": "lfw62.full",
+    "damp": "damp.full",
     "t2c": "table2-cifar100.full",
     "t3c": "table3-cifar100.full",
     "t4c": "table4-cifar100.full",
@@ -254,8 +255,9 @@ def results(table_name: str, label: str) -> list[dict[str, Any]]:
 
 
 def has_row(table_name: str, label: str) -> bool:
-    """Whether a table of the benchmark has this row."""
-    return any(one["label"] == label for one in _tables()[0][table_name]["rows"])
+    """Whether a table of the benchmark has a finished cell of this row."""
+    rows = _tables()[0][table_name]["rows"]
+    return any(one["label"] == label for one in rows) and bool(results(table_name, label))
 
 
 def readings(table_name: str, label: str, key: str) -> list[dict[str, Any]]:

@@ -31,6 +31,7 @@ from unspan.metrics.unlearning import aus, nomus, zrf
 from unspan.run import Run
 
 VIEWED = 2000  # training samples that are read over ten views
+_DRAWN = 20  # most classes of which a figure of cosines can be read
 
 
 def outputs(
@@ -164,7 +165,8 @@ def beside(
     random: Sequence[Tensor],
     probe: float | None = None,
 ) -> dict[str, Any]:
-    """What figures draw: cosines between classes of both models, changes of the weights, ZRF.
+    """What figures draw: cosines between classes of both models where there are few, changes of the
+    weights, ZRF.
 
     Args:
         before: test outputs of the original.
@@ -183,7 +185,7 @@ def beside(
     if 0 < int(after.forget.sum()) < len(after):
         found["AUS"] = _number(_aus(before, after))
     classes = before.classes()
-    if before.features.shape == after.features.shape:
+    if before.features.shape == after.features.shape and len(classes) <= _DRAWN:
         found["cosines"] = {
             name: [
                 [_short(value) for value in row]

@@ -16,11 +16,13 @@ from unspan.benchmark.cell import Bench
 from unspan.benchmark.compact import compacted, weight_changes
 from unspan.benchmark.estimates import cost, estimate, state
 from unspan.benchmark.export import export
+from unspan.benchmark.measure import beside
 from unspan.benchmark.report import filled, report
 from unspan.benchmark.runner import record, work
 from unspan.benchmark.spec import load
 from unspan.benchmark.store import Store
 from unspan.errors import UsageError
+from unspan.metrics.outputs import Outputs
 from unspan.metrics.rmia import rmia_scores
 from unspan.run import Run
 
@@ -138,6 +140,17 @@ def test_weights_of_old_and_new_cells_are_the_same(ran):
         {"part": part, "value": one, "mean": two} for part, (one, two) in beside["weights"].items()
     ]
     assert weight_changes({"weights": old}) == weight_changes(beside) != {}
+
+
+@pytest.mark.parametrize(("classes", "kept"), [(20, True), (21, False)])
+def test_cosines_are_kept_of_as_many_classes_as_a_figure_can_show(classes, kept):
+    labels = torch.arange(3 * classes) % classes
+    features = torch.randn(len(labels), 4, generator=torch.Generator().manual_seed(0))
+    logits = torch.randn(len(labels), classes)
+    one = Outputs(features=features, logits=logits, labels=labels, forget=labels == 0)
+    model = torch.nn.Linear(4, classes)
+    found = beside(one, one, model, model, None, [])
+    assert ("cosines" in found) is kept and found["AUS"]["value"] is not None
 
 
 def test_an_export_reproduces_the_scores_and_fits_other_programs(ran, tmp_path):

@@ -165,7 +165,7 @@ def test_a_method_can_be_given_by_file_module_or_function(third_party):
         ("python:absent:Mean", "cannot be imported: ModuleNotFoundError"),
         ("python:other_package:absent", "has no absent"),
         ("python:other_package:broken", "RuntimeError: no luck"),
-        ("python:other_package:Maen", "Did you mean Mean?"),
+        ("python:other_package:Maen", "Did you mean Mean or"),
         ("python:other_package.py", "write python:other_package.py:CLASS"),
         ("python:absent.py:Mean", "no file absent.py here"),
         ("python:other_package:CODE_", "has no CODE_"),
