@@ -185,7 +185,7 @@ def beside(
     if 0 < int(after.forget.sum()) < len(after):
         found["AUS"] = _number(_aus(before, after))
     classes = before.classes()
-    if before.features.shape == after.features.shape and len(classes) <= _DRAWN:
+    if before.features.shape == after.features.shape and classes <= _DRAWN:
         found["cosines"] = {
             name: [
                 [_short(value) for value in row]
