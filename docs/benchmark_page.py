@@ -37,8 +37,7 @@ row without it ran once. Intervals of every value are in `results/bench/tables/`
 
 
 def page() -> str:
-    """The page as Markdown: a section for each spec of which every row ran, at its largest budget.
-    """
+    """The page as Markdown: a section for each spec of which every row ran, at one budget."""
     specs, cells = packed.read(ROOT / "results" / "bench")
     ran = {
         name: one

@@ -133,8 +133,8 @@ def rows(method: str) -> Rows | None:
     names = dict.fromkeys(("original", method, "retrain"))
     return Rows(
         tuple(_benchmarked(name) for name in names),
-        "The method and the attackers have all training images. The strongest is the best of a linear"
-        " probe, neighbours, an MLP, and means over ten altered copies.",
+        "The method and the attackers have all training images. The strongest is the best of a"
+        " linear probe, neighbours, an MLP, and means over ten altered copies.",
         TABLE,
     )
 

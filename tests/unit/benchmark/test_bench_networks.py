@@ -218,10 +218,10 @@ def test_given_retrained_weights_do_not_serve_several_requests():
 
 
 def test_tuning_happens_once_for_all_seeds_and_reads_no_test_data(tmp_path, monkeypatch):
-    from unspan.benchmark import cell as cells
+    from unspan.benchmark import trials
 
     seen = []
-    real = cells.tune
+    real = trials.tune
 
     def watched(model, splits, kind, trials, run, given, **more):
         parts = [part for part in (splits.forget, splits.retain) if part is not None]
@@ -235,7 +235,7 @@ def test_tuning_happens_once_for_all_seeds_and_reads_no_test_data(tmp_path, monk
         assert not test & train
         return real(model, splits, kind, trials, run, given, **more)
 
-    monkeypatch.setattr(cells, "tune", watched)
+    monkeypatch.setattr(trials, "tune", watched)
     bench = Bench(Store(tmp_path), Run(batch_size=200))
     one, two = (
         bench.compute(cell(method="finetune", trials=2, tune_retain=400, seed=seed))
@@ -251,15 +251,15 @@ def test_tuning_happens_once_for_all_seeds_and_reads_no_test_data(tmp_path, monk
 
 
 def test_methods_without_retained_data_are_tuned_without_any(tmp_path, monkeypatch):
-    from unspan.benchmark import cell as cells
+    from unspan.benchmark import trials
 
-    seen, real = [], cells.tune
+    seen, real = [], trials.tune
 
     def watched(model, splits, *rest, **more):
         seen.append(splits.retain)
         return real(model, splits, *rest, **more)
 
-    monkeypatch.setattr(cells, "tune", watched)
+    monkeypatch.setattr(trials, "tune", watched)
     found = Bench(Store(tmp_path), Run(batch_size=200)).compute(cell(method="esc", trials=2))
     assert seen == [None]
     assert {trial["rule"] for trial in found["tuning"]} == {"forget-only"}

@@ -138,8 +138,9 @@ def test_committed_tables_are_drawn_from_committed_cells():
         rows = [set(row["cells"]) for row in found["rows"]]
         if all(row & set(cells) for row in rows):  # others are not finished, and not on the page
             whole += 1
-            assert not set().union(*rows) - set(cells)
-    assert whole >= 14
+            missing = set().union(*rows) - set(cells)
+            assert not missing or found["budget"] == "full"  # which says how many seeds ran
+    assert whole >= 20
 
 
 def test_committed_pictures_are_found_and_their_cells_are_those_of_the_first_table():
