@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from measured import ROOT
+from shown import ROOT
 
 from unspan.benchmark import packed
 from unspan.benchmark.figures import alternative

@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import measured
+from benchmark_values import TABLE1A, has_row, readings
+from experiment_values import attack_values, survivors
+from shown import ROOT, shown, unbroken
 
 from unspan.metrics.score import share_interval
 
@@ -55,13 +58,13 @@ class Line:
 
     def _cell(self, values: tuple[float, ...], n: int) -> str:
         if len(values) > 1:
-            return measured.unbroken(measured.shown(values))
+            return unbroken(shown(values))
         low, high = share_interval(values[0] * n / 100, n)
-        interval = measured.unbroken(f"({100 * low:.1f} to {100 * high:.1f})")
-        return f"{measured.unbroken(measured.shown(values))} <br>{interval}"
+        interval = unbroken(f"({100 * low:.1f} to {100 * high:.1f})")
+        return f"{unbroken(shown(values))} <br>{interval}"
 
 
-TABLE = f"results/bench/tables/{measured.TABLE1A}.jsonl"
+TABLE = f"results/bench/tables/{TABLE1A}.jsonl"
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ def rows(method: str) -> Rows | None:
             " images. The strongest is the better of a linear probe and neighbours.",
             "results/methods/",
         )
-    if not measured.has_row(measured.TABLE1A, method):
+    if not has_row(TABLE1A, method):
         return None
     names = dict.fromkeys(("original", method, "retrain"))
     return Rows(
@@ -141,26 +144,26 @@ def rows(method: str) -> Rows | None:
 
 def _survived(name: str, row: str, network: str) -> Line:
     found = measured.survive(name, row, network)
-    every = measured.survivors(network)[row]
+    every = survivors(network)[row]
     linear = tuple(100 * one["probes"]["linear probe (converged)"]["value"] for one in every)
     return Line(name, (found.others, found.own, linear, found.attack))
 
 
 def _baked(name: str, *keys: str) -> Line:
-    table = json.loads((measured.ROOT / "results" / "bake.json").read_text("utf-8"))
+    table = json.loads((ROOT / "results" / "bake.json").read_text("utf-8"))
     values = []
     for key in keys:
         found = table[key]["measured"]
         last = list(found["layers"].values())[-1]
         asked = table[key]["asked twice"]["one answer"]["forget"]["value"]
-        best = max(asked, *measured.attack_values(last))
+        best = max(asked, *attack_values(last))
         own = (found["remaining, all"]["value"], found["forget"]["value"])
         values.append([100 * value for value in (*own, last["linear"]["value"], best)])
     return Line(name, tuple(zip(*values, strict=True)))
 
 
 def _alone(name: str, file: str) -> Line:
-    path = measured.ROOT / "results" / "methods" / f"{file}.json"
+    path = ROOT / "results" / "methods" / f"{file}.json"
     found = json.loads(path.read_text("utf-8"))["measured"]
     probe = found["converged probe"]["value"]
     best = max(probe, found["kNN-20"]["value"])
@@ -170,7 +173,7 @@ def _alone(name: str, file: str) -> Line:
 
 def _benchmarked(label: str) -> Line:
     values = tuple(
-        tuple(one["value"] for one in measured.readings(measured.TABLE1A, label, key))
+        tuple(one["value"] for one in readings(TABLE1A, label, key))
         for key in ("D_rt", "D_ft", "probe", "strongest")
     )
     return Line(RETRAINED if label == "retrain" else label, values)

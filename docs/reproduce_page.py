@@ -14,7 +14,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from measured import ROOT
+from shown import ROOT
 
 from unspan.benchmark import packed
 from unspan.system.durations import duration

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import measured
-from measured import ROOT, attack_values, shown, unbroken
+from experiment_values import attack_values, survivors
+from shown import ROOT, shown, unbroken
 
 from unspan.metrics.score import share_interval
 
@@ -143,7 +143,7 @@ def _asked(network: str) -> str:
 
 def _ordered(network: str) -> Iterable[tuple[str, list[dict[str, Any]]]]:
     """Rows of a network, those of FIRST before the others, under the words of today."""
-    found = measured.survivors(network)
+    found = survivors(network)
     for row in sorted(found, key=lambda row: (FIRST.index(row) if row in FIRST else 9, row)):
         yield row.replace("drawn 0", "noise fraction 0"), found[row]
 

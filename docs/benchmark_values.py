@@ -1,0 +1,81 @@
+"""What README and docs say of tables of the benchmark, read from `results/bench/`."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any
+
+from shown import ROOT, shown
+
+from unspan.benchmark import packed
+
+TABLE1A = "table1a.full"  # the table that pages speak of
+# tables of which pages may name every row, as {{ PREFIX_ROW_SCORE }}: {{ t1a_esc_strongest }}
+PREFIXES = {
+    "t1a": TABLE1A,
+    "tiny": "tiny-imagenet-40.full",
+    "faces": "lfw62.full",
+    "damp": "damp.full",
+    "t2": "table2.cpu",
+    "t5": "table5.cpu",
+    "t2c": "table2-cifar100.full",
+    "t3c": "table3-cifar100.full",
+    "t4c": "table4-cifar100.full",
+}
+SCORES = {
+    "strongest": "strongest",
+    "probe": "probe",
+    "own": "D_ft",
+    "kept": "D_rt",
+    "kept_fit": "D_r",
+    "test": "D_t",
+    "attack": "MIA (balanced)",
+    "kr": "KR D_ft",
+    "kr_fit": "KR D_f",
+}
+
+
+def by_row() -> dict[str, str]:
+    """Every score of every row of the tables of `PREFIXES` that are there."""
+    found = {}
+    for prefix, table_name in PREFIXES.items():
+        for row in _tables()[0].get(table_name, {"rows": []})["rows"]:
+            cells = results(table_name, row["label"])
+            name = re.sub(r"\W+", "_", row["label"].lower())
+            for short, key in SCORES.items():
+                values = [one["values"][key]["value"] for one in cells if key in one["values"]]
+                if values:
+                    found[f"{prefix}_{name}_{short}"] = shown(tuple(values))
+    return found
+
+
+@cache
+def _tables() -> tuple[packed.Values, packed.Values]:
+    return packed.read(ROOT / "results" / "bench")
+
+
+def results(table_name: str, label: str) -> list[dict[str, Any]]:
+    """The last step of every finished cell of a row: one a seed."""
+    specs, every = _tables()
+    row = next(one for one in specs[table_name]["rows"] if one["label"] == label)
+    return [every[cell]["steps"][-1] for cell in row["cells"] if cell in every]
+
+
+def has_row(table_name: str, label: str) -> bool:
+    """Whether a table of the benchmark has a finished cell of this row."""
+    rows = _tables()[0][table_name]["rows"]
+    return any(one["label"] == label for one in rows) and bool(results(table_name, label))
+
+
+def readings(table_name: str, label: str, key: str) -> list[dict[str, Any]]:
+    """Value, interval and n of one score of a row: one a seed."""
+    return [one["values"][key] for one in results(table_name, label)]
+
+
+def largest_cosine(forgotten: int = 4) -> str:
+    """The largest cosine between class means of retained classes before and after ESC."""
+    after = results("figure3.cpu", "esc")[0]["beside"]["cosines"]["after"]
+    kept = [row for place, row in enumerate(after) if place != forgotten]
+    largest = max(value for row in kept for place, value in enumerate(row) if place != forgotten)
+    return f"{largest:.2f}"

@@ -1,0 +1,94 @@
+"""What README and docs say of `experiments/`, read from `results/`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from shown import ROOT, shown
+
+
+def survivors(network: str) -> dict[str, list[dict[str, Any]]]:
+    """The cells of a network by row."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for file in sorted((ROOT / "results" / "survive").glob(f"{network}.*.json")):
+        cell = json.loads(file.read_text("utf-8"))
+        found.setdefault(cell["row"], []).append(cell)
+    return found
+
+
+def attack_values(layer: dict[str, Any]) -> list[float]:
+    """What each attack of a cell reads, as shares."""
+    return [reading["value"] for reading in layer.values() if isinstance(reading, dict)]
+
+
+def esc_t() -> dict[str, str]:
+    """What pages say of `experiments/esc_t_reduction.py`: D_ft by the published probe and by a
+    converged one, for both averages of the loss at two step sizes.
+    """
+    cells = json.loads((ROOT / "results" / "esc-t-reduction.json").read_text("utf-8"))["cells"]
+    found = {}
+    for average, rate in (("correct", 1e-3), ("batch", 1e-3), ("batch", 3e-3), ("batch", 1e-2)):
+        row = [
+            one for name, one in cells.items() if name.startswith(f"ESC-T, {average}, {rate:g},")
+        ]
+        name = f"esc_t_{average}_{rate:g}".replace(".", "_")
+        for key, short in (("D_ft", "own"), ("KR D_f", "kr_fit"), ("KR D_ft", "kr")):
+            found[f"{name}_{short}"] = shown(tuple(one[key] for one in row))
+        found[f"{name}_probe"] = shown(
+            tuple(one["probe D_ft"] for one in row if "probe D_ft" in one)
+        )
+    for name, row in (("original", "original"), ("esc", "ESC")):
+        own = [one for key, one in cells.items() if key.startswith(f"{row}, seed")]
+        found[f"full_kr_{name}"] = shown(tuple(one["KR D_ft"] for one in own))
+        found[f"full_kr_fit_{name}"] = shown(tuple(one["KR D_f"] for one in own))
+    return found
+
+
+def published_kr() -> dict[str, str]:
+    """What pages say of `experiments/published_kr.py`."""
+    own_draws = "difference, own random numbers"
+    found = json.loads((ROOT / "results" / "published-kr.json").read_text("utf-8"))
+    largest = max(found[name]["largest"] for name in ("original", "ESC"))
+    apart = max(
+        (gap for name in ("original", "ESC") for gap in found[name][own_draws].values()),
+        key=lambda gap: abs(gap["points"]),
+    )
+    return {
+        "kr_own_difference": f"{abs(apart['points']):.1f}",
+        "kr_own_error": f"{apart['standard error']:.1f}",
+        "kr_seeds": str(len(found["ESC"]["ours"]["seeds"])),
+        "kr_largest_difference": f"{largest:.2f}",
+        "kr_seed_deviation": f"{found['ESC']['ours']['deviation']['D_ft']:.1f}",
+    }
+
+
+def membership() -> dict[str, str]:
+    """What pages say of `experiments/membership.py`, with the most networks."""
+    found = json.loads((ROOT / "results" / "membership.json").read_text("utf-8"))
+    values = {}
+    for row in found["attacks"]:
+        kind = row["target"]
+        values |= {
+            f"lira_offline_{kind}": f"{row['LiRA, offline']:.2f}",
+            f"lira_unseen_{kind}": f"{row['LiRA, online, unseen by all']:.2f}",
+            f"lira_swapped_{kind}": f"{row['LiRA, online, swapped']:.2f}",
+        }
+    null = found["challenge"][0]
+    return values | {
+        "challenge_models": str(null["models"]),
+        "challenge_null": f"{null['forgetting quality']:.2f}",
+    }
+
+
+def resample_asked() -> dict[str, str]:
+    """What resample shows to other questions than one answer to one image."""
+    found = {}
+    for name, network, question in (
+        ("two_views", "cifar10-allcnn", "two views"),
+        ("half_contrast", "cifar10-allcnn", "half contrast, one answer"),
+        ("half_contrast_fashion", "fashion-mnist-allcnn", "half contrast, one answer"),
+    ):
+        asked = [cell["asked"][question]["forget"] for cell in survivors(network)["resample"]]
+        found[f"resample_{name}"] = shown(tuple(100 * one["value"] for one in asked))
+    return found
