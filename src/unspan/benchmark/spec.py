@@ -4,33 +4,22 @@ cells.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from unspan.benchmark.grid import Cell, Row, Spec
-from unspan.benchmark.renamed import configured_method
+from unspan.benchmark.grid import Spec
+from unspan.benchmark.spec_rows import Given, Reading
 from unspan.benchmark.spec_text import (
-    NETWORKS,
     check_keys,
-    checked_request,
-    header_lines,
     read_toml,
 )
-from unspan.benchmark.third_party import beside, code_of, short_name
 from unspan.errors import UsageError
-from unspan.methods import by_name
-from unspan.methods.registry import PREFIX
 from unspan.system.closest import meant
-from unspan.training.settings import Training
 
 SPECS = Path(__file__).with_name("specs")
 BUDGETS = Path(__file__).with_name("budgets.toml")
 PAPER = Path(__file__).with_name("paper.toml")
-
-Given = Mapping[str, Sequence[str]]
-"""sha256 of given weights by `original` and `retrain`, one for each seed of that row."""
 
 
 def shipped() -> dict[str, Path]:
@@ -78,7 +67,7 @@ def load(
             f"{path.name}: paper = '{text['paper']}' has no printed values; known:"
             f" {', '.join(printed())}."
         )
-    rows = _rows(path, text, limits, dict(weights or {}), added)
+    rows = Reading(path, text, limits, dict(weights or {})).rows(added)
     if not rows:
         raise UsageError(f"{path.name}: budget {budget} skips every method.")
     if any("steps" in row.cells[0].request and weights and weights.get("retrain") for row in rows):
@@ -151,133 +140,6 @@ def _limits(where: str, text: Mapping[str, Any], budget: str) -> dict[str, Any]:
     limits["seeds"] = special.get("seeds", text.get("seeds", limits.get("seeds", [0])))
     limits["set"] = {**shared.get("set", {}), **special.get("set", {})}
     return limits
-
-
-def _rows(
-    path: Path,
-    text: Mapping[str, Any],
-    limits: Mapping[str, Any],
-    weights: Given,
-    added: Sequence[str],
-) -> list[Row]:
-    """Return a row for every pair and method that the budget does not skip, then those added."""
-    pairs = text.get("pair", [])
-    if "pair" in limits and pairs:
-        pairs = [{"request": pairs[0].get("request"), **limits["pair"]}]
-    if not pairs or not text.get("method"):
-        raise UsageError(
-            f"{path.name}: give at least one [[pair]] (data, model, request) and one [[method]]"
-            " (name)."
-        )
-    lines = header_lines(path, "method")
-    rows: list[Row] = []
-    for pair in pairs:
-        own: list[Row] = []
-        for place, entry in enumerate(text["method"]):
-            if entry.get("name") in limits.get("skip", ()):
-                continue
-            line = place - (len(text["method"]) - len(lines))  # those of a base stand before
-            where = f"{path.name}, line {lines[line]}" if line >= 0 else path.name
-            row = _row(path, where, text, limits, pair, entry, weights)
-            if row.label in (one.label for one in own):
-                raise UsageError(
-                    f"{where}: there is a row '{row.label}' already; give this one a label of its"
-                    " own."
-                )
-            own.append(row)
-        more = (
-            _row(path, "--method", text, limits, pair, {"name": name}, weights)
-            for name in dict.fromkeys(added)
-        )
-        rows += _with_added(own, more)
-    return rows
-
-
-def _with_added(rows: Sequence[Row], more: Iterable[Row]) -> list[Row]:
-    """Return the rows of a pair, then those that the spec has not, under labels of their own."""
-    found = list(rows)
-    for row in more:
-        labels = {one.label for one in found}
-        if row.label in labels and row.method.startswith(PREFIX):
-            row = replace(row, label=f"{row.label} ({short_name(row.method)})")
-        if row.label not in labels:
-            found.append(replace(row, added=True))
-    return found
-
-
-def _row(
-    path: Path,
-    where: str,
-    text: Mapping[str, Any],
-    limits: Mapping[str, Any],
-    pair: Mapping[str, Any],
-    entry: Mapping[str, Any],
-    weights: Given,
-) -> Row:
-    """Return the row of one pair and one method; `where` names the line of the method."""
-    check_keys(pair, "pair", f"a pair of {path.name}")
-    check_keys(entry, "method", f"a method of {where}")
-    if not {"data", "model", "request"} <= set(pair) or "name" not in entry:
-        raise UsageError(f"{where}: a pair needs data, model and request; a method needs a name.")
-    name = beside(entry["name"], path.parent)
-    is_network = name in NETWORKS
-    settings = {**limits["set"].get(entry["name"], {}), **entry.get("set", {})}
-    train = {**pair.get("train", {}), **limits.get("train", {})}
-    if is_network:
-        train |= settings
-        settings = {}
-    _checked(where, "training", lambda: Training(**({"lr": 0.01, "epochs": 1} | train)))
-    if not is_network:
-        _checked(where, name, lambda: configured_method(name, settings))
-    trials = _trials(limits, pair, {**entry, "name": name})
-    common: dict[str, Any] = {
-        "data": pair["data"],
-        "model": pair["model"],
-        "train": train,
-        "request": checked_request(pair["request"], path.name),
-        "retain": limits.get("retain"),
-        "holdout": float(text.get("holdout", 0.0)),
-        "method": name,
-        "settings": settings,
-        "trials": trials,
-        "tune_retain": limits.get("tune_retain") if trials else None,
-        "code": code_of(name),
-    }
-    if is_network:
-        seeds = limits.get("networks", [0])
-        seeds = range(len(weights[name])) if name in weights else seeds
-    else:
-        seeds = [0] if name in limits.get("once", ()) else limits["seeds"]
-    return Row(
-        label=entry.get("label", by_name(name).name if name.startswith(PREFIX) else name),
-        method=name,
-        pair=pair.get("name", f"{pair['data']}, {pair['model']}"),
-        paper=entry.get("paper", name) if text.get("paper") else None,
-        cells=tuple(
-            Cell(**common, seed=seed, weights=_weights(weights, name, seed)) for seed in seeds
-        ),
-    )
-
-
-def _weights(given: Given, method: str, seed: int) -> dict[str, str | None]:
-    """The weights of a cell: those of its seed in the row of a network, else the first."""
-    return {name: files[seed if name == method else 0] for name, files in given.items()}
-
-
-def _trials(limits: Mapping[str, Any], pair: Mapping[str, Any], entry: Mapping[str, Any]) -> int:
-    """Return how many settings are tried; 0 where settings are given or nothing can be tuned."""
-    if entry["name"] in NETWORKS or not entry.get("tune", "set" not in entry):
-        return 0
-    if "classes" not in pair["request"] or not by_name(entry["name"]).search:
-        return 0
-    return int(limits.get("trials", 0))
-
-
-def _checked(where: str, name: str, make: Callable[[], object]) -> None:
-    try:
-        make()
-    except (UsageError, TypeError, ValueError) as error:
-        raise UsageError(f"{where}, method {name}: {error}") from error
 
 
 def check_given(specs: Sequence[Spec], weights: Given) -> None:

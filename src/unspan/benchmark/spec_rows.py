@@ -1,0 +1,165 @@
+"""The rows of a spec: one for every pair of data and model and every method, with a cell a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from unspan.benchmark.grid import Cell, Row
+from unspan.benchmark.renamed import configured_method
+from unspan.benchmark.spec_text import NETWORKS, check_keys, checked_request, header_lines
+from unspan.benchmark.third_party import beside, code_of, short_name
+from unspan.errors import UsageError
+from unspan.methods import by_name
+from unspan.methods.registry import PREFIX
+from unspan.training.settings import Training
+
+Given = Mapping[str, Sequence[str]]
+"""sha256 of given weights by `original` and `retrain`, one for each seed of that row."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A spec file while its rows are read.
+
+    Attributes:
+        path: the TOML file.
+        text: its content, with that of its base.
+        limits: what the budget changes.
+        weights: sha256 of given weights.
+    """
+
+    path: Path
+    text: Mapping[str, Any]
+    limits: Mapping[str, Any]
+    weights: Given
+
+    def rows(self, added: Sequence[str]) -> list[Row]:
+        """Return a row for every pair and method that the budget does not skip, then those of the
+        methods that were `added`.
+
+        Raises:
+            UsageError: no pair or method, two rows of one label, a key or value that does not fit.
+        """
+        if not self.text.get("pair") or not self.text.get("method"):
+            raise UsageError(
+                f"{self.path.name}: give at least one [[pair]] (data, model, request) and one"
+                " [[method]] (name)."
+            )
+        found: list[Row] = []
+        for pair in self._pairs():
+            more = (self._row("--method", pair, {"name": name}) for name in dict.fromkeys(added))
+            found += _with_added(self._of_pair(pair), more)
+        return found
+
+    def _pairs(self) -> list[Mapping[str, Any]]:
+        """The pairs of the file, or the one that the budget puts in their place."""
+        pairs: list[Mapping[str, Any]] = self.text["pair"]
+        if "pair" not in self.limits:
+            return pairs
+        return [{"request": pairs[0].get("request"), **self.limits["pair"]}]
+
+    def _of_pair(self, pair: Mapping[str, Any]) -> list[Row]:
+        """The rows of one pair; each error names the line of its method."""
+        lines = header_lines(self.path, "method")
+        entries = self.text["method"]
+        found: list[Row] = []
+        for place, entry in enumerate(entries):
+            if entry.get("name") in self.limits.get("skip", ()):
+                continue
+            line = place - (len(entries) - len(lines))  # those of a base stand before
+            where = f"{self.path.name}, line {lines[line]}" if line >= 0 else self.path.name
+            row = self._row(where, pair, entry)
+            if row.label in (one.label for one in found):
+                raise UsageError(
+                    f"{where}: there is a row '{row.label}' already; give this one a label of its"
+                    " own."
+                )
+            found.append(row)
+        return found
+
+    def _row(self, where: str, pair: Mapping[str, Any], entry: Mapping[str, Any]) -> Row:
+        """Return the row of one pair and one method; `where` names the line of the method."""
+        check_keys(pair, "pair", f"a pair of {self.path.name}")
+        check_keys(entry, "method", f"a method of {where}")
+        if not {"data", "model", "request"} <= set(pair) or "name" not in entry:
+            raise UsageError(
+                f"{where}: a pair needs data, model and request; a method needs a name."
+            )
+        name = beside(entry["name"], self.path.parent)
+        settings = {**self.limits["set"].get(entry["name"], {}), **entry.get("set", {})}
+        train = {**pair.get("train", {}), **self.limits.get("train", {})}
+        if name in NETWORKS:
+            train |= settings
+            settings = {}
+        else:
+            _checked(where, name, lambda: configured_method(name, settings))
+        _checked(where, "training", lambda: Training(**({"lr": 0.01, "epochs": 1} | train)))
+        trials = _trials(self.limits, pair, {**entry, "name": name})
+        common: dict[str, Any] = {
+            "data": pair["data"],
+            "model": pair["model"],
+            "train": train,
+            "request": checked_request(pair["request"], self.path.name),
+            "retain": self.limits.get("retain"),
+            "holdout": float(self.text.get("holdout", 0.0)),
+            "method": name,
+            "settings": settings,
+            "trials": trials,
+            "tune_retain": self.limits.get("tune_retain") if trials else None,
+            "code": code_of(name),
+        }
+        return Row(
+            label=entry.get("label", by_name(name).name if name.startswith(PREFIX) else name),
+            method=name,
+            pair=pair.get("name", f"{pair['data']}, {pair['model']}"),
+            paper=entry.get("paper", name) if self.text.get("paper") else None,
+            cells=tuple(
+                Cell(**common, seed=seed, weights=_weights(self.weights, name, seed))
+                for seed in self._seeds(name)
+            ),
+        )
+
+    def _seeds(self, name: str) -> Sequence[int]:
+        """The seeds of a row: one for each given network, or those of the budget."""
+        if name in self.weights:
+            return range(len(self.weights[name]))
+        if name in NETWORKS:
+            seeds: Sequence[int] = self.limits.get("networks", [0])
+            return seeds
+        return [0] if name in self.limits.get("once", ()) else self.limits["seeds"]
+
+
+def _with_added(rows: Sequence[Row], more: Iterable[Row]) -> list[Row]:
+    """Return the rows of a pair, then those that the spec has not, under labels of their own."""
+    found = list(rows)
+    for row in more:
+        labels = {one.label for one in found}
+        if row.label in labels and row.method.startswith(PREFIX):
+            row = replace(row, label=f"{row.label} ({short_name(row.method)})")
+        if row.label not in labels:
+            found.append(replace(row, added=True))
+    return found
+
+
+def _weights(given: Given, method: str, seed: int) -> dict[str, str | None]:
+    """The weights of a cell: those of its seed in the row of a network, else the first."""
+    return {name: files[seed if name == method else 0] for name, files in given.items()}
+
+
+def _trials(limits: Mapping[str, Any], pair: Mapping[str, Any], entry: Mapping[str, Any]) -> int:
+    """Return how many settings are tried; 0 where settings are given or nothing can be tuned."""
+    if entry["name"] in NETWORKS or not entry.get("tune", "set" not in entry):
+        return 0
+    if "classes" not in pair["request"] or not by_name(entry["name"]).search:
+        return 0
+    return int(limits.get("trials", 0))
+
+
+def _checked(where: str, name: str, make: Callable[[], object]) -> None:
+    try:
+        make()
+    except (UsageError, TypeError, ValueError) as error:
+        raise UsageError(f"{where}, method {name}: {error}") from error
