@@ -120,7 +120,7 @@ def work(spec: Spec, bench: Bench, tell: Tell, *, again: bool = False) -> Tally:
     Raises:
         DataError: cells that are there were measured by another version.
     """
-    cells, store = spec.cells(), bench.store
+    cells, store, heads = spec.cells(), bench.store, _heads(spec)
     refuse_older(spec.name, {one.id: store.read("cell", one.id) for one in cells})
     rest, tried = list(cells), again
     until: float | None = None
@@ -134,7 +134,7 @@ def work(spec: Spec, bench: Bench, tell: Tell, *, again: bool = False) -> Tally:
                     waiting.append(cell)
                     continue
                 for part in missing(store, cell, spec.pictures, tried):
-                    if not _part(bench, spec, cell, part, tell):
+                    if not _part(bench, spec, cell, heads[cell.id], part, tell):
                         break
         until = (
             time.monotonic() + STALE + 3 * BEAT
@@ -161,7 +161,7 @@ def _silent(store: Store, cells: Sequence[Cell]) -> list[Cell]:
     return [cell for cell in cells if store.touched("cell", cell.id) in (None, before[cell.id])]
 
 
-def _part(bench: Bench, spec: Spec, cell: Cell, part: str, tell: Tell) -> bool:
+def _part(bench: Bench, spec: Spec, cell: Cell, head: str, part: str, tell: Tell) -> bool:
     """Compute the scores of a cell or one of its pictures, keep them and say so; whether the rest
     of the cell can follow.
     """
@@ -191,21 +191,26 @@ def _part(bench: Bench, spec: Spec, cell: Cell, part: str, tell: Tell) -> bool:
     else:
         found |= {"schema": BENCH_PICTURE.schema, "created": receipts.now(), "seconds": spent}
         bench.store.write("picture", name_of(cell.id, part), found)
-    head = _head(spec, cell) + ("" if scores else f", {part}")
     told = f"{spent:.0f} s"
     if scores and "error" not in found:
         told += f", {_summary(found)}{_chosen(found)}"
-    tell(f"{head} {_told(found) or told}{left(estimate(spec, bench.store))}")
+    what = head if scores else f"{head}, {part}"
+    tell(f"{what} {_told(found) or told}{left(estimate(spec, bench.store))}")
     return not (scores and "error" in found)
 
 
-def _head(spec: Spec, cell: Cell) -> str:
-    """Which cell of how many, its row, its pair where there are several, and its seed."""
-    cells = spec.cells()
-    row = next(one for one in spec.rows if cell in one.cells)
+def _heads(spec: Spec) -> dict[str, str]:
+    """By cell: which of how many, its row, its pair where there are several, and its seed."""
     several = len({one.pair for one in spec.rows}) > 1
-    where = f"{row.pair}, " if several else ""
-    return f"[{cells.index(cell) + 1}/{len(cells)}] {row.label} ({where}seed {cell.seed})"
+    named = {
+        cell.id: f"{row.label} ({f'{row.pair}, ' if several else ''}seed {cell.seed})"
+        for row in reversed(spec.rows)  # a cell of two rows has the name of the first
+        for cell in row.cells
+    }
+    cells = spec.cells()
+    return {
+        cell.id: f"[{place}/{len(cells)}] {named[cell.id]}" for place, cell in enumerate(cells, 1)
+    }
 
 
 def _told(found: dict[str, Any]) -> str:

@@ -3,10 +3,10 @@ features.
 
 Idea: attack the penultimate features of a forget sample until the head names another class, and
 teach the head that answer.
-Formula: features are attacked, `z' = clip(z + a sign(grad CE(g_t(z'), y)))` within
-`|z' - z|_inf <= eps` of them. The teacher answers these with `q = g_t(z')`, which is learned. The
-loss is `(1 - lambda) CE(g(z), argmax q) + lambda T^2 KL(softmax(q / T) || softmax(g(z) / T))` a
-sample.
+Formula: attacked features `z' = clip(z + a sign(grad CE(g_t(z'), y)))` stay within
+`|z' - z|_inf <= eps`. The teacher's answer to them, `q = g_t(z')`, is learned.
+Loss of a sample: `(1 - lambda) CE(g(z), argmax q)
++ lambda T^2 KL(softmax(q / T) || softmax(g(z) / T))`.
 Samples that are no longer recognised keep the student's own answer. The teacher g_t is a copy of
 the head, renewed in every epoch.
 Needs: forget samples with labels. Cost: one forward pass, then the head alone.

@@ -4,6 +4,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from unspan.zoo.inputs import pixels
+
 _ALLCNN_LAYERS = [  # in, out, kernel, stride
     (3, 48, 3, 1),
     (48, 48, 3, 1),
@@ -26,15 +28,7 @@ class AllCNN(nn.Module):
         num_classes: Outputs of the last layer.
     """
 
-    preprocess: ClassVar[dict[str, Any]] = {
-        "resize": None,
-        "crop": None,
-        "interpolation": "bilinear",
-        "mean": (0.5, 0.5, 0.5),
-        "std": (0.5, 0.5, 0.5),
-        "scale": 1 / 255,
-        "mode": "RGB",
-    }
+    preprocess: ClassVar[dict[str, Any]] = pixels((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__()

@@ -4,6 +4,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from unspan.zoo.inputs import pixels
+
 
 class DigitsCNN(nn.Module):
     """A network for the 8 x 8 digits of scikit-learn, trained in seconds.
@@ -16,15 +18,7 @@ class DigitsCNN(nn.Module):
         width: Number of features.
     """
 
-    preprocess: ClassVar[dict[str, Any]] = {
-        "resize": None,
-        "crop": None,
-        "interpolation": "bilinear",
-        "mean": (0.0,),
-        "std": (1.0,),
-        "scale": 1 / 16,
-        "mode": "L",
-    }
+    preprocess: ClassVar[dict[str, Any]] = pixels((0.0,), (1.0,), scale=1 / 16)
 
     def __init__(self, num_classes: int = 10, width: int = 64) -> None:
         super().__init__()

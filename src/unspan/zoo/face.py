@@ -17,6 +17,7 @@ from torch.nn.functional import avg_pool2d, pad
 from unspan.errors import UsageError
 from unspan.models.frozen_front import FrozenFront
 from unspan.models.safetensors_files import read_safetensors
+from unspan.zoo.inputs import pixels
 
 WEIGHTS = "UNSPAN_FACE_WEIGHTS"
 _MISSING = (
@@ -102,15 +103,9 @@ class _Maps(nn.Module):
         return self.flatten(self.pool(x))
 
 
-_PREPROCESS: dict[str, Any] = {
-    "resize": (150, 150),
-    "crop": None,
-    "interpolation": "bilinear",
-    "mean": (122.782 / 256, 117.001 / 256, 104.298 / 256),
-    "std": (1.0, 1.0, 1.0),
-    "scale": 1 / 256,
-    "mode": "RGB",
-}
+_PREPROCESS: dict[str, Any] = pixels(
+    (122.782 / 256, 117.001 / 256, 104.298 / 256), (1.0, 1.0, 1.0), scale=1 / 256, resize=(150, 150)
+)
 
 
 class FaceNet(_Maps):

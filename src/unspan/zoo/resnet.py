@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from unspan.zoo.inputs import pixels
+
 _WIDTHS = (16, 32, 64)
 
 
@@ -53,15 +55,9 @@ class CifarResNet(nn.Module):
         num_classes: Outputs of the last layer.
     """
 
-    preprocess: ClassVar[dict[str, Any]] = {
-        "resize": None,
-        "crop": None,
-        "interpolation": "bilinear",
-        "mean": (0.5070, 0.4865, 0.4409),
-        "std": (0.2673, 0.2564, 0.2761),
-        "scale": 1 / 255,
-        "mode": "RGB",
-    }
+    preprocess: ClassVar[dict[str, Any]] = pixels(
+        (0.5070, 0.4865, 0.4409), (0.2673, 0.2564, 0.2761)
+    )
 
     def __init__(self, blocks: int = 3, num_classes: int = 100) -> None:
         super().__init__()

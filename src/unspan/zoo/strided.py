@@ -4,6 +4,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from unspan.zoo.inputs import pixels
+
 _LAYERS = [  # in, out, stride; 3 x 3 throughout
     (3, 32, 2),
     (32, 64, 2),
@@ -23,15 +25,7 @@ class StridedCNN(nn.Module):
         num_classes: Outputs of the last layer.
     """
 
-    preprocess: ClassVar[dict[str, Any]] = {
-        "resize": (64, 64),
-        "crop": None,
-        "interpolation": "bilinear",
-        "mean": (0.5, 0.5, 0.5),
-        "std": (0.5, 0.5, 0.5),
-        "scale": 1 / 255,
-        "mode": "RGB",
-    }
+    preprocess: ClassVar[dict[str, Any]] = pixels((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), resize=(64, 64))
 
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__()

@@ -5,6 +5,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from unspan.zoo.inputs import pixels
+
 
 class EncoderBlock(nn.Module):
     """Self-attention and two dense layers, each behind a layer norm and beside a shortcut.
@@ -54,15 +56,7 @@ class NarrowViT(nn.Module):
         width: Numbers of a token, a multiple of 32, the width of a head of the attention.
     """
 
-    preprocess: ClassVar[dict[str, Any]] = {
-        "resize": None,
-        "crop": None,
-        "interpolation": "bilinear",
-        "mean": (0.5, 0.5, 0.5),
-        "std": (0.5, 0.5, 0.5),
-        "scale": 1 / 255,
-        "mode": "RGB",
-    }
+    preprocess: ClassVar[dict[str, Any]] = pixels((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
     def __init__(self, num_classes: int = 10, width: int = 128) -> None:
         super().__init__()
