@@ -63,6 +63,27 @@ def published_kr() -> dict[str, str]:
     }
 
 
+def run_time() -> dict[str, str]:
+    """What pages say of `benchmarks/figure5.py`: ratios, and CPU seconds of methods."""
+    found = json.loads((ROOT / "results" / "bench-figure5.json").read_text("utf-8"))
+    ratios, seconds = found["ratios of CPU seconds"], found["seconds"]
+    return {
+        "lau_over_esc": f"{ratios['LAU over ESC']:.2f}",
+        "lau_over_esc_every_step": f"{ratios['LAU over ESC, network in every step']:.2f}",
+        "esc_t_over_esc": f"{ratios['ESC-T over ESC']:.2f}",
+        "pass_of_esc": f"{100 * ratios['forward pass, share of ESC']:.0f} %",
+        "pass_of_lau": f"{100 * ratios['forward pass, share of LAU']:.0f} %",
+        "esc_seconds": f"{seconds['esc']['cpu']:.1f}",
+        "lau_seconds": f"{seconds['lau']['cpu']:.1f}",
+        "lau_epochs": str(seconds["lau, network in every step"]["epochs"]),
+        "timed_rounds": str(found["rounds"]),
+        **{
+            f"{name.replace('-', '_')}_minutes": f"{seconds[name]['cpu'] / 60:.0f}"
+            for name in ("neggrad", "finetune", "salun")
+        },
+    }
+
+
 def membership() -> dict[str, str]:
     """What pages say of `experiments/membership.py`, with the most networks."""
     found = json.loads((ROOT / "results" / "membership.json").read_text("utf-8"))

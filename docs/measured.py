@@ -14,7 +14,14 @@ import sys
 from dataclasses import dataclass
 
 from benchmark_values import by_row, largest_cosine
-from experiment_values import attack_values, esc_t, membership, published_kr, resample_asked
+from experiment_values import (
+    attack_values,
+    esc_t,
+    membership,
+    published_kr,
+    resample_asked,
+    run_time,
+)
 from shown import ROOT, shown
 
 README = ROOT / "README.md"
@@ -90,7 +97,9 @@ def values() -> dict[str, str]:
             f"{key}_others": shown(row.others),
         }
     found["largest_cosine"] = largest_cosine()
-    return found | by_row() | membership() | esc_t() | published_kr() | resample_asked()
+    return (
+        found | by_row() | membership() | esc_t() | published_kr() | resample_asked() | run_time()
+    )
 
 
 def table() -> str:
