@@ -11,7 +11,7 @@ from shown import ROOT, shown
 from unspan.benchmark import packed
 
 TABLE1A = "table1a.full"  # the table that pages speak of
-# tables of which pages may name every row, as {{ PREFIX_ROW_SCORE }}: {{ t1a_esc_strongest }}
+# tables of which pages may name every row, as PREFIX_ROW_SCORE: t1a_esc_strongest
 PREFIXES = {
     "t1a": TABLE1A,
     "tiny": "tiny-imagenet-40.full",
@@ -23,11 +23,13 @@ PREFIXES = {
     "t3c": "table3-cifar100.full",
     "t4c": "table4-cifar100.full",
 }
+FEW = "¹"  # after what was read on fewer test samples than the model's own answer
 SCORES = {
     "strongest": "strongest",
     "probe": "probe",
     "own": "D_ft",
     "kept": "D_rt",
+    "false": "false positives",
     "kept_fit": "D_r",
     "test": "D_t",
     "attack": "MIA (balanced)",
@@ -47,6 +49,11 @@ def by_row() -> dict[str, str]:
                 values = [one["values"][key]["value"] for one in cells if key in one["values"]]
                 if values:
                     found[f"{prefix}_{name}_{short}"] = shown(tuple(values))
+            if any("strongest" in one["values"] for one in cells):
+                strongest = cells[0]["values"]["strongest"]
+                few = strongest["n"] < cells[0]["values"]["D_ft"]["n"]
+                found[f"{prefix}_{name}_strongest"] += FEW if few else ""
+                found[f"{prefix}_{name}_interval"] = "{low:.0f} to {high:.0f}".format(**strongest)
     return found
 
 

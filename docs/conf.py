@@ -10,7 +10,6 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "src")]
 
 import gallery  # noqa: E402
 import generate  # noqa: E402
-import measured  # noqa: E402
 
 import unspan  # noqa: E402
 
@@ -24,9 +23,8 @@ html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_title = f"unspan {version}"
 html_theme_options = {"source_repository": "https://github.com/unspan/unspan/"}
-myst_enable_extensions = ["substitution", "dollarmath", "colon_fence", "attrs_inline"]
+myst_enable_extensions = ["dollarmath", "colon_fence", "attrs_inline"]
 myst_heading_anchors = 3
-myst_substitutions = measured.values()
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 suppress_warnings = ["misc.highlighting_failure"]

@@ -1,17 +1,20 @@
 """Measured numbers of README and docs, read from `results/`.
 
-    python docs/measured.py           # writes the table of the README and docs/before-after.svg
+    python docs/measured.py           # writes them, and docs/before-after.svg
     python docs/measured.py --check   # fails where they differ from results/
 
-Pages of the site get the numbers of `values` as substitutions, `{{ name }}`.
+A value stands before a comment that names it, `8.9 %<!--t1a_esc_own-->`. A new one is written as
+the comment alone.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import statistics
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmark_values import by_row, largest_cosine
 from experiment_values import (
@@ -25,7 +28,9 @@ from experiment_values import (
 from shown import ROOT, shown
 
 README = ROOT / "README.md"
-PICTURE = ROOT / "docs" / "before-after.svg"
+DOCS = ROOT / "docs"
+PICTURE = DOCS / "before-after.svg"
+MARK = re.compile(r"(?:\d[\d.,]*(?: ± [\d.]+)?(?: %)?¹?)?<!--(\w+)-->")
 BEGIN, END = "<!-- begin: docs/measured.py -->", "<!-- end: docs/measured.py -->"
 COLOURS = {"the model's own answer": "#9aa5b1", "strongest attack tried": "#c2410c"}
 
@@ -39,12 +44,14 @@ class Row:
         attack: what the strongest attack tried recognises of the forgotten class.
         own: what the model itself recognises of it.
         others: what the model itself recognises of the other classes.
+        again: what an attacker recognises of it who sees the mirrored image too.
     """
 
     name: str
     attack: tuple[float, ...]
     own: tuple[float, ...]
     others: tuple[float, ...]
+    again: tuple[float, ...]
 
 
 def survive(name: str, row: str, network: str = "cifar10-allcnn") -> Row:
@@ -56,6 +63,7 @@ def survive(name: str, row: str, network: str = "cifar10-allcnn") -> Row:
         tuple(100 * max(one["value"] for one in cell["probes"].values()) for cell in cells),
         tuple(100 * cell["own forget"] for cell in cells),
         tuple(100 * cell["remaining"] for cell in cells),
+        tuple(100 * cell["asked"]["two views"]["forget"]["value"] for cell in cells),
     )
 
 
@@ -71,6 +79,7 @@ def bake() -> Row:
         tuple(100 * max(pair) for pair in zip(asked, layer, strict=True)),
         tuple(100 * one["forget"]["value"] for one in found),
         tuple(100 * one["remaining, all"]["value"] for one in found),
+        tuple(100 * cell["asked twice"]["two views"]["forget"]["value"] for cell in cells),
     )
 
 
@@ -87,7 +96,7 @@ def rows() -> list[Row]:
 
 
 def values() -> dict[str, str]:
-    """Substitutions for the pages, such as `esc_attack`."""
+    """What pages may name, such as `esc_attack`."""
     found = {}
     for row in rows():
         key = row.name.split()[0].lower()
@@ -95,6 +104,7 @@ def values() -> dict[str, str]:
             f"{key}_attack": shown(row.attack),
             f"{key}_own": shown(row.own),
             f"{key}_others": shown(row.others),
+            f"{key}_again": shown(row.again),
         }
     found["largest_cosine"] = largest_cosine()
     return (
@@ -105,13 +115,13 @@ def values() -> dict[str, str]:
 def table() -> str:
     """The first table as Markdown."""
     lines = [
-        "| | strongest attack: deer | own answer: deer | own answer: others |",
-        "|---|---|---|---|",
+        "| | strongest attack, one image: deer | attack, image and its mirror: deer | own answer:"
+        " deer | own answer: others |",
+        "|---|---|---|---|---|",
     ]
     for row in rows():
-        lines.append(
-            f"| {row.name} | {shown(row.attack)} | {shown(row.own)} | {shown(row.others)} |"
-        )
+        cells = (row.name, *map(shown, (row.attack, row.again, row.own, row.others)))
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -141,16 +151,35 @@ def picture() -> None:
     figure.savefig(PICTURE, metadata={"Date": None}, facecolor="white")
 
 
-def main() -> None:
-    """Write, or check, the table of the README and the picture."""
+def filled(text: str) -> str:
+    """The text with the value of today before each `<!--name-->`.
+
+    Raises:
+        KeyError: no value has that name.
+    """
+    found = values()
+    return MARK.sub(lambda one: f"{found[one[1]]}<!--{one[1]}-->", text)
+
+
+def pages() -> dict[Path, str]:
+    """README and pages of `docs/`, as they should be."""
+    wanted = {page: filled(page.read_text("utf-8")) for page in sorted(DOCS.glob("*.md"))}
     text = README.read_text("utf-8")
     start, end = text.index(BEGIN) + len(BEGIN), text.index(END)
-    wanted = text[:start] + "\n" + table() + "\n" + text[end:]
+    wanted[README] = text[:start] + "\n" + table() + "\n" + text[end:]
+    return wanted
+
+
+def main() -> None:
+    """Write, or check, the measured values of README and docs, and the picture."""
+    other = [page for page, text in pages().items() if page.read_text("utf-8") != text]
     if "--check" in sys.argv[1:]:
-        if text != wanted:
-            sys.exit("README.md differs from results/: run python docs/measured.py.")
+        if other:
+            names = ", ".join(page.relative_to(ROOT).as_posix() for page in other)
+            sys.exit(f"{names}: differ from results/. Run python docs/measured.py.")
         return
-    README.write_text(wanted, "utf-8")
+    for page in other:
+        page.write_text(pages()[page], "utf-8")
     picture()
 
 

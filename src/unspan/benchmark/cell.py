@@ -21,7 +21,7 @@ from unspan.benchmark.grid import Cell
 from unspan.benchmark.measure import beside, measured, outputs, over_views
 from unspan.benchmark.pictures import drawn
 from unspan.benchmark.prepared import Prepared, key_of, loaded, untrained
-from unspan.benchmark.requests import requests
+from unspan.benchmark.requests import refuse_unknown_classes, requests
 from unspan.benchmark.store import Store
 from unspan.benchmark.third_party import code_of, short_name
 from unspan.benchmark.trials import chosen_method
@@ -114,6 +114,8 @@ class Bench:
         """
         for name in dict.fromkeys(cell.data for cell in cells):
             data = opened(name, self.data_root, None)
+            for cell in (one for one in cells if one.data == name):
+                refuse_unknown_classes(data, cell.request)
             for spec in dict.fromkeys(cell.model for cell in cells if cell.data == name):
                 _, preprocess = networks.start(spec, len(data.classes), 0)
                 for path in itertools.chain.from_iterable(self.weights.values()):

@@ -5,8 +5,9 @@ from the hub.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from unspan.data.class_names import listed_names
 from unspan.data.labels import labels_of
 from unspan.data.opening import open_data
 from unspan.errors import DataError, UsageError
+from unspan.system.closest import meant
 
 ROOT = "UNSPAN_DATA"
 
@@ -33,6 +35,7 @@ class Named:
         get: how a person gets it.
         label: column of the hub's table, where there are several.
         places: folders that are looked in beside the root.
+        people: whether its classes are people, whom results do not name.
     """
 
     hub: str | None
@@ -40,6 +43,7 @@ class Named:
     get: str
     label: str | None = None
     places: tuple[str, ...] = ()
+    people: bool = False
 
 
 NAMED: dict[str, Named] = {
@@ -73,6 +77,7 @@ NAMED: dict[str, Named] = {
         formats.lacuna,
         "VGGFace2 (its licence forbids copies on a hub): folders n000001/*.jpg; Lacuna-10 is drawn"
         " from them",
+        people=True,
     ),
     "mufac": Named(
         None,
@@ -92,6 +97,7 @@ NAMED: dict[str, Named] = {
         "the people of LFW (http://vis-www.cs.umass.edu/lfw/) with at least 20 images, at most 40"
         " each, the central 150 pixels, as train.parquet and test.parquet with the columns image"
         " and label",
+        people=True,
     ),
     "utkface-age8": Named(
         None,
@@ -153,29 +159,45 @@ def opened(name: str, root: Path | None, transform: Callable[[Any], Any] | None)
         return _digits()
     known = NAMED.get(name)
     if known is None:
+        if _unknown(name):
+            raise UsageError(_unknown(name))
         return _from_splits(name, open_data(name, transform=transform))
     folder = _folder(name, root)
     if folder is not None:
-        return _from_folder(name, known, folder, transform)
+        found = _from_folder(name, known, folder, transform)
+        return _without_names(found) if known.people else found
     if known.hub is None:
         raise UsageError(_nowhere(name, root))
     return _from_hub(name, known, known.hub, _wanted(name, root), transform)
 
 
 def absence(name: str, root: Path | None) -> str:
-    """That a dataset of `NAMED` is not on this machine, and where it is sought then, in a sentence;
-    empty where it is here, and for any other name. Opens nothing.
+    """That a dataset is not on this machine, and where it is sought then, in a sentence; empty
+    where it is here, and for what only opening can tell. Opens nothing.
 
     Args:
         name: of the dataset.
         root: as for `opened`.
     """
-    if name not in NAMED or _folder(name, root) is not None:
+    if name not in NAMED:
+        return _unknown(name)
+    if _folder(name, root) is not None:
         return ""
     known = NAMED[name]
     if known.hub is None:
         return _nowhere(name, root)
     return f"Dataset {name} is not in {_wanted(name, root)}; {known.hub} on the hub will be asked."
+
+
+def _unknown(name: str) -> str:
+    """That a word is no dataset; empty for a path, a hub id and a `python:` factory."""
+    known = ("digits", *NAMED)
+    if name in known or re.search(r"[/:.]", name) or Path(name).exists():
+        return ""
+    return (
+        f"Dataset {name} is not known.{meant(name, known)} Give a path, a hub id (OWNER/NAME),"
+        f" python:MODULE:FUNCTION, or one of: {', '.join(known)}."
+    )
 
 
 def _root(root: Path | None) -> Path | None:
@@ -228,6 +250,11 @@ def _from_folder(
         for part in (found.train, found.test, found.holdout)
     )
     return Data(train, test, list(found.train.class_names or []), holdout, found.forget)
+
+
+def _without_names(data: Data) -> Data:
+    """The same with numbers in place of people's names."""
+    return replace(data, classes=[f"person {number}" for number in range(len(data.classes))])
 
 
 def _from_hub(

@@ -87,6 +87,14 @@ def export(spec: Spec, bench: Bench, folder: Path, tell: Callable[[str], None]) 
     return found
 
 
+def _other_budgets(spec: Spec, store: Store) -> str:
+    """Which budgets of a spec the folder holds, in a sentence; empty where it holds none."""
+    found = [store.read("spec", name) or {} for name in store.names("spec")]
+    names = [str(one["budget"]) for one in found if one.get("name") == spec.name]
+    here = [f"--budget {name}" for name in names if name != spec.budget]
+    return f" It holds {' and '.join(here)}." if here else ""
+
+
 def _computed(spec: Spec, store: Store, tell: Callable[[str], None]) -> list[Cell]:
     """The cells with scores; says how long it takes to make their networks again."""
     cells = spec.cells()
@@ -95,8 +103,8 @@ def _computed(spec: Spec, store: Store, tell: Callable[[str], None]) -> list[Cel
     if missing:
         raise UsageError(
             f"{missing} of {len(cells)} cells of {spec.name} at the budget {spec.budget} were not"
-            f" computed in {store.root}. Run unspan bench {spec.name} --budget {spec.budget} --out"
-            f" {store.root} first."
+            f" computed in {store.root}.{_other_budgets(spec, store)} Or compute them: unspan bench"
+            f" SPEC --budget {spec.budget} --out {store.root}"
         )
     good = [cell for cell in cells if "error" not in (found[cell.id] or {})]
     spent = [
@@ -107,7 +115,7 @@ def _computed(spec: Spec, store: Store, tell: Callable[[str], None]) -> list[Cel
     ]
     tell(f"{len(good)} models; those of methods are made again, about {duration(sum(spent))}.")
     if len(good) < len(cells):
-        tell(f"{len(cells) - len(good)} cells that failed are left out.")
+        tell(f"Left out, as they failed: {len(cells) - len(good)} of {len(cells)} cells.")
     return good
 
 

@@ -44,9 +44,8 @@ def requests(
     """
     if "steps" not in request and "classes" not in request:
         return [_of_samples(data, request, retain, holdout, whole_forget)]
-    steps = request["steps"] if "steps" in request else [request["classes"]]
-    _refuse_unknown_classes(data, steps)
-    return _of_classes(data, steps, retain, holdout, whole_forget)
+    refuse_unknown_classes(data, request)
+    return _of_classes(data, _steps(request), retain, holdout, whole_forget)
 
 
 def _of_samples(
@@ -69,8 +68,18 @@ def _of_samples(
     )
 
 
-def _refuse_unknown_classes(data: Data, steps: Sequence[Sequence[int]]) -> None:
-    asked = [one for step in steps for one in step]
+def _steps(request: dict[str, Any]) -> list[list[int]]:
+    """The classes of each request; empty for a request of samples."""
+    return request.get("steps") or [request.get("classes", [])]
+
+
+def refuse_unknown_classes(data: Data, request: dict[str, Any]) -> None:
+    """Refuse a request of classes that the dataset has not, or of all that it has.
+
+    Raises:
+        UsageError: says which class, and how many there are.
+    """
+    asked = [one for step in _steps(request) for one in step]
     wrong = [one for one in asked if not 0 <= one < len(data.classes)]
     if wrong:
         raise UsageError(f"Class {wrong[0]} is not one of the {len(data.classes)} of this dataset.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from unspan.benchmark.spec_text import NETWORKS, check_keys, checked_request, he
 from unspan.benchmark.third_party import beside, code_of, short_name
 from unspan.errors import UsageError
 from unspan.methods import by_name
-from unspan.methods.registry import PREFIX
+from unspan.methods.registry import PREFIX, registered
+from unspan.system.closest import meant
 from unspan.training.settings import Training
 
 Given = Mapping[str, Sequence[str]]
@@ -48,11 +49,25 @@ class Reading:
                 f"{self.path.name}: give at least one [[pair]] (data, model, request) and one"
                 " [[method]] (name)."
             )
+        self._check_budget(added)
         found: list[Row] = []
         for pair in self._pairs():
             more = (self._row("--method", pair, {"name": name}) for name in dict.fromkeys(added))
             found += _with_added(self._of_pair(pair), more)
         return found
+
+    def _check_budget(self, added: Sequence[str]) -> None:
+        """Refuse what a budget of the file says of methods that are none, as of a misspelt one."""
+        rows = {str(one.get("name")) for one in self.text["method"]} | {*added}
+        known = rows | {*NETWORKS} | {method.name for method in registered()}
+        for name, budget in self.text.get("budget", {}).items():
+            for key in ("set", "skip", "once"):
+                for method in budget.get(key, ()):
+                    if method not in known and not str(method).startswith(PREFIX):
+                        raise UsageError(
+                            f"{self.path.name}: {key} of budget {name} names '{method}', and no"
+                            f" row is of that method.{meant(str(method), known)}"
+                        )
 
     def _pairs(self) -> list[Mapping[str, Any]]:
         """The pairs of the file, or the one that the budget puts in their place."""
@@ -96,7 +111,7 @@ class Reading:
             settings = {}
         else:
             _checked(where, name, lambda: configured_method(name, settings))
-        _checked(where, "training", lambda: Training(**({"lr": 0.01, "epochs": 1} | train)))
+        _check_training(where, train)
         trials = _trials(self.limits, pair, {**entry, "name": name})
         common: dict[str, Any] = {
             "data": pair["data"],
@@ -156,6 +171,18 @@ def _trials(limits: Mapping[str, Any], pair: Mapping[str, Any], entry: Mapping[s
     if "classes" not in pair["request"] or not by_name(entry["name"]).search:
         return 0
     return int(limits.get("trials", 0))
+
+
+def _check_training(where: str, train: Mapping[str, Any]) -> None:
+    """Refuse what is no setting of the training of the original and the retrained network."""
+    known = {one.name for one in fields(Training)}
+    for key in train:
+        if key not in known:
+            raise UsageError(
+                f"{where}: unknown key '{key}' in train.{meant(key, known)} Known:"
+                f" {', '.join(sorted(known))}."
+            )
+    _checked(where, "training", lambda: Training(**{"lr": 0.01, "epochs": 1, **train}))
 
 
 def _checked(where: str, name: str, make: Callable[[], object]) -> None:

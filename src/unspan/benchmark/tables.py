@@ -19,7 +19,7 @@ _LATEX_NOTE = (
     "% Bold: the best method, underlined: the second best. Blue: the best of the methods that read"
     " no retained data; needs the package xcolor."
 )
-ALONE_NOTE = f"{ALONE} the best of the methods that read no retained data (D_r ✗)."
+ALONE_NOTE = f"{ALONE} the best of the methods that read no retained data (reads D_r: ✗)."
 _ARROWS = {"lower": " ↓", "higher": " ↑", "none": ""}
 
 
@@ -63,7 +63,7 @@ def _measured(table: Table, columns: Sequence[Column]) -> list[str]:
             text = _marked(text, place, "**", "<u>", "</u>")
             row.append(text + ALONE if (number, column.key) in alone else text)
         body.append(row)
-    return _pipes(["method", "D_r", "seeds", *map(_head, columns)], body)
+    return _pipes(["method", "reads D_r", "seeds", *map(_head, columns)], body)
 
 
 def _chosen(choices: Sequence[Choice]) -> list[str]:

@@ -130,8 +130,10 @@ _CLASS_NOTE = (
     " retrained row more is hidden than by never having learned them, which is a trace. Its false"
     " positives: retained test samples that it takes for a forgotten class; – where a cell was"
     " measured before they were kept. D_ft, D_rt: accuracy in percent on forgotten and retained"
-    " test samples, D_f, D_r on training samples. MIA: the published loss attack, 50 is chance. KR:"
-    " the published probe. It is not trained to convergence, so nothing is marked as best there."
+    " test samples, D_f, D_r on training samples. HM, HM_t: harmonic mean of the accuracy lost on"
+    " the forgotten and kept on the others. MIA: the published loss attack, 50 is chance. RUS(o),"
+    " M4, AUS: see the glossary. KR: the published probe. It is not trained to convergence, so"
+    " nothing is marked as best there."
 )
 _SAMPLE_NOTE = (
     "MIA (member rate): share of forget samples that an attack fitted on retained against test"

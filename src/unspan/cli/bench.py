@@ -94,8 +94,7 @@ def report(
     check_shared_folder(out, FOLDERS, what="a folder of results")
     files = write(out, spec or ())
     console(quiet).print(
-        f"{len(files)} files in {files[0].parent}: README.md, leaderboard.html, tables and"
-        " figures.",
+        f"README.md, leaderboard.html, tables and figures are in {files[0].parent}.",
         markup=False,
     )
 
@@ -138,7 +137,7 @@ def pack(
     files = Store(out).pack()
     if not files:
         raise UsageError(f"{out} holds no benchmark. Run unspan bench SPEC --out {out} first.")
-    console(quiet).print(f"{len(files)} files in {files[0].parent}.", markup=False)
+    console(quiet).print(f"Packed: {', '.join(map(str, files))}.", markup=False)
 
 
 @bench.command("list")

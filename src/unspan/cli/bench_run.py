@@ -154,7 +154,8 @@ def _refuse_incomplete(out: Path, failed: int, skipped: list[str], count: int) -
             " stand above."
         )
     if failed:
+        cells = "1 cell" if failed == 1 else f"{failed} cells"
         raise InconclusiveError(
-            f"{failed} cells failed; their messages stand in {out}/cells/*.json and in the report."
+            f"{cells} failed; the messages stand in {out}/cells/*.json and in the report."
             " Mend the cause and run with --retry-failed."
         )

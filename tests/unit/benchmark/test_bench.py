@@ -860,7 +860,7 @@ def test_failed_cells_are_an_exit_code(capsys, tmp_path):
         )
     )
     code, _, err = bench(capsys, path, "--out", tmp_path / "out", "--quiet")
-    assert code == 7 and "1 cells failed" in err and "--retry-failed" in err
+    assert code == 7 and "1 cell failed" in err and "--retry-failed" in err
 
 
 def test_one_request_after_the_other(tmp_path):

@@ -132,7 +132,7 @@ def test_the_best_without_retained_data_is_marked_beside_the_best_of_all():
     assert rows["esc"].endswith("| <u>8.0</u>† | 85.0 | 50.0 |")
     assert rows["esc-t"].endswith("| <u>8.0</u>† | <u>86.0</u>† | 50.0 |")
     assert "†" not in rows["neggrad"]
-    assert "† the best of the methods that read no retained data (D_r ✗)." in text
+    assert "† the best of the methods that read no retained data (reads D_r: ✗)." in text
     tex = latex(with_both())
     assert r"esc & $\times$ & \textcolor{blue}{\underline{8.0}} & 85.0 & 50.0 \\" in tex
     assert tex.startswith("%") and "xcolor" in tex

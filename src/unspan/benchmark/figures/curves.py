@@ -70,7 +70,8 @@ def pareto(title: str, rows: Sequence[Filled]) -> Drawn:
     legend_of_kinds(axes, kinds, loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=3)
     axes.margins(0.12)
     place_names(axes, points, [one.row["label"] for one, _, _ in shown])
-    headed(figure, axes, title, ERRORS + " Dotted: the retrained network." * bool(retrained))
+    said = f"{ERRORS}\nDashed: no other method is better in both."
+    headed(figure, axes, title, said + " Dotted: the retrained network." * bool(retrained))
     return [Drawing("", figure, _told_points(asked, shown, front))]
 
 

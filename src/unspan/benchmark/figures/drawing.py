@@ -14,8 +14,9 @@ NEUTRAL, FORGET_ONLY, RETAIN, SECOND = "#5f6b79", "#0072B2", "#D55E00", "#CC79A7
 COLOURS = (FORGET_ONLY, RETAIN, "#009E73", SECOND, "#56B4E9", "#E69F00", NEUTRAL)
 MARKS = "osD^vP*Xh<>pd8"
 ERRORS = (
-    "Lines: one deviation over seeds to both sides; where a method ran once, its 95 % interval."
+    "Lines: one deviation over seeds to both sides; of one seed, or equal ones, the 95 % interval."
 )
+_NAMED = 4  # classes that a label has room for
 SEEDS = "Lines: one deviation over seeds to both sides; a method without a line ran once."
 
 
@@ -61,11 +62,13 @@ class Spread:
 
 
 def spread_of(one: Filled, key: str, step: int = -1) -> Spread | None:
-    """A number of a row with one deviation over the seeds; of one seed, with its interval."""
+    """A number of a row with one deviation over the seeds; with its interval where there is one
+    seed, or all seeds gave the same.
+    """
     found = lines([one], (Column(key, key),), step)[0].numbers.get(key)
     if found is None:
         return None
-    if found.std is not None:
+    if found.std:
         return Spread(found.mean, found.std, found.std)
     value = one.results[0]["steps"][step]["values"].get(key, {})
     low, high = value.get("low"), value.get("high")
@@ -86,12 +89,14 @@ def bars_of(spreads: Sequence[Spread]) -> list[list[float]]:
 
 
 def forgotten(rows: Sequence[Filled], default: str = "the forgotten samples") -> str:
-    """Names of the classes that were to be forgotten."""
+    """Names of the classes that were to be forgotten; their number where they are many."""
     for one in rows:
         for result in one.results:
             asked = result["cell"]["request"]
             labels = [label for step in asked.get("steps", []) for label in step]
             labels = labels or list(asked.get("classes", []))
+            if len(labels) > _NAMED:
+                return f"{len(labels)} classes"
             if labels:
                 return ", ".join(class_name(result, label) for label in labels)
     return default
