@@ -17,6 +17,8 @@ PREFIXES = {
     "tiny": "tiny-imagenet-40.full",
     "faces": "lfw62.full",
     "damp": "damp.full",
+    "utk": "utkface-age8.full",
+    "sup": "cifar100-resnet20.full",
     "t2": "table2.cpu",
     "t5": "table5.cpu",
     "t2c": "table2-cifar100.full",
@@ -33,6 +35,7 @@ SCORES = {
     "kept_fit": "D_r",
     "test": "D_t",
     "attack": "MIA (balanced)",
+    "nomus": "NoMUS",
     "kr": "KR D_ft",
     "kr_fit": "KR D_f",
 }
@@ -53,7 +56,7 @@ def by_row() -> dict[str, str]:
                 strongest = cells[0]["values"]["strongest"]
                 few = strongest["n"] < cells[0]["values"]["D_ft"]["n"]
                 found[f"{prefix}_{name}_strongest"] += FEW if few else ""
-                found[f"{prefix}_{name}_interval"] = "{low:.0f} to {high:.0f}".format(**strongest)
+                found[f"{prefix}_{name}_interval"] = "{low:.0f}–{high:.0f}".format(**strongest)
     return found
 
 
@@ -82,7 +85,7 @@ def readings(table_name: str, label: str, key: str) -> list[dict[str, Any]]:
 
 def largest_cosine(forgotten: int = 4) -> str:
     """The largest cosine between class means of retained classes before and after ESC."""
-    after = results("figure3.cpu", "esc")[0]["beside"]["cosines"]["after"]
+    after = results("figure3.full", "esc")[0]["beside"]["cosines"]["after"]
     kept = [row for place, row in enumerate(after) if place != forgotten]
     largest = max(value for row in kept for place, value in enumerate(row) if place != forgotten)
     return f"{largest:.2f}"

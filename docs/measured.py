@@ -30,7 +30,7 @@ from shown import ROOT, shown
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 PICTURE = DOCS / "before-after.svg"
-MARK = re.compile(r"(?:\d[\d.,]*(?: ± [\d.]+)?(?: %)?¹?)?<!--(\w+)-->")
+MARK = re.compile(r"(?:\d[\d.,]*(?:–\d+)?(?: ± [\d.]+)?(?: %)?¹?)?<!--(\w+)-->")
 BEGIN, END = "<!-- begin: docs/measured.py -->", "<!-- end: docs/measured.py -->"
 COLOURS = {"the model's own answer": "#9aa5b1", "strongest attack tried": "#c2410c"}
 

@@ -96,7 +96,9 @@ def typed_figures(page):
     text = re.sub(r"<!-- begin.*?<!-- end.*?-->", "", page.read_text("utf-8"), flags=re.S)
     text = re.sub(r"Python \d\.\d+ to \d\.\d+", "", text)
     text = re.sub(r"^```.*?^```|`[^`]*`|\]\([^)]*\)", "", text, flags=re.M | re.S)
-    text = re.sub(r"\d[\d.,]*(?: ± [\d.]+)?(?: %)?¹?<!--\w+-->", "", text)  # docs/measured.py
+    text = re.sub(
+        r"\d[\d.,]*(?:–\d+)?(?: ± [\d.]+)?(?: %)?¹?<!--\w+-->", "", text
+    )  # docs/measured.py
     return set(FIGURE.findall(text)) - NOT_MEASURED.get(page.stem, set())
 
 
@@ -125,7 +127,8 @@ def test_a_typed_figure_is_seen(tmp_path):
 
 
 def test_a_value_is_written_before_the_comment_that_names_it():
-    code = "import measured; print(measured.filled('1.0 ± 2.0 %¹<!--kr_seeds--> <!--kr_seeds-->'))"
+    texts = [f"{old}<!--kr_seeds-->" for old in ("1.0 ± 2.0 %¹", "1–3", "")]
+    code = f"import measured; print(measured.filled({' '.join(texts)!r}))"
     written = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT / "docs",
@@ -133,7 +136,7 @@ def test_a_value_is_written_before_the_comment_that_names_it():
         text=True,
     )
     assert written.returncode == 0, written.stderr
-    assert re.fullmatch(r"(\d+)<!--kr_seeds--> \1<!--kr_seeds-->\n", written.stdout)
+    assert re.fullmatch(r"(\d+)<!--kr_seeds-->( \1<!--kr_seeds-->){2}\n", written.stdout)
 
 
 def too_long(text):
@@ -248,7 +251,7 @@ def test_every_result_has_a_command_whose_script_exists():
     named = {name for one in made for name in one.files}
     there = {
         path.relative_to(reproduce_page.RESULTS).as_posix()
-        for pattern in ("*.json", "bench/tables/*.cpu.jsonl")
+        for pattern in ("*.json", "bench/tables/*.*.jsonl")
         for path in reproduce_page.RESULTS.rglob(pattern)
     }
     assert there and named >= there
@@ -256,4 +259,4 @@ def test_every_result_has_a_command_whose_script_exists():
         script = re.search(r"(\S+\.(?:py|sh))\b", one.command)
         assert one.command and (script is None or (ROOT / script[1]).is_file()), one.files
     text = reproduce_page.page()
-    assert "| `bench/tables/table1a.cpu.jsonl` | `unspan bench table1a --budget cpu" in text
+    assert "| `bench/tables/table1a.full.jsonl` | `unspan bench table1a --budget full" in text

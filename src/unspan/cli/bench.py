@@ -137,7 +137,9 @@ def pack(
     files = Store(out).pack()
     if not files:
         raise UsageError(f"{out} holds no benchmark. Run unspan bench SPEC --out {out} first.")
-    console(quiet).print(f"Packed: {', '.join(map(str, files))}.", markup=False)
+    console(quiet).print(
+        f"{', '.join(file.name for file in files)} are in {files[0].parent}.", markup=False
+    )
 
 
 @bench.command("list")

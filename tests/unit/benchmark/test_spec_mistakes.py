@@ -31,9 +31,7 @@ def spec(tmp_path, text):
 
 def test_a_mistyped_setting_of_training_is_named(tmp_path):
     file = spec(tmp_path, WHOLE.replace("epochs = 1", "epoks = 1"))
-    with pytest.raises(
-        UsageError, match="line 8: unknown key 'epoks' in train. Did you"
-    ):
+    with pytest.raises(UsageError, match="line 8: unknown key 'epoks' in train. Did you"):
         load(file)
 
 
