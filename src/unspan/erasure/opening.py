@@ -22,6 +22,7 @@ from unspan.erasure.install import AffineLayer, restore_head, restore_rows
 from unspan.errors import UsageError
 from unspan.extraction import Pool, detach, unwrap
 from unspan.methods import Method, TrainedMethod, recommended
+from unspan.methods.settings import check_kinds
 from unspan.models import recipe_of
 from unspan.models.copying import copied, refuse_adapters
 from unspan.models.frozen_norms import frozen_norms
@@ -193,6 +194,7 @@ def _check_kinds(original: object, method: object) -> None:
             f"method={method!r} is not a method; pass one with its settings, for example"
             " unspan.ESC(rank=1)."
         )
+    check_kinds(method)
     if not isinstance(original, nn.Module):
         raise UsageError(
             f"model is a {type(original).__name__}; give a torch.nn.Module, a Deletion or the"

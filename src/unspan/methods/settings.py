@@ -10,6 +10,7 @@ from typing import Any
 
 from unspan.errors import UsageError
 from unspan.methods.base import Method
+from unspan.methods.setting_kinds import example, fits, kinds_of, worded, written
 from unspan.system.closest import meant
 from unspan.training.settings import Training
 
@@ -38,6 +39,7 @@ def configured(
                 f" settings: {', '.join(known) or 'none'}.{meant(name, known)} See unspan methods"
                 f" {kind.name}."
             )
+    values = _checked(kind, values, said or {})
     arguments = {name: value for name, value in values.items() if name in own}
     try:
         if loop is not None:
@@ -49,6 +51,45 @@ def configured(
             f"Method {kind.name}: a setting has a value of the wrong kind ({error}). See unspan"
             f" methods {kind.name}."
         ) from error
+
+
+def check_kinds(method: Method) -> None:
+    """Refuse an instance that was made with a value of the wrong kind (UsageError)."""
+    _checked(type(method), settings_of(method), {})
+
+
+def _checked(
+    method: type[Method], values: Mapping[str, Any], said: Mapping[str, str]
+) -> dict[str, Any]:
+    """The values, lists as tuples, where each is of the kind that its setting takes."""
+    loop = _loop(method)
+    kinds = ({} if loop is None else kinds_of(type(loop))) | kinds_of(method)
+    values = {name: _none_or_text(value, kinds.get(name)) for name, value in values.items()}
+    for name, value in values.items():
+        if name in kinds and not fits(value, kinds[name]):
+            candidates = [dict(listed(method)).get(name), *method.search.get(name, ())]
+            shown = example(kinds[name], candidates)
+            raise UsageError(
+                f"{_assigned(name, value, said)}: method {method.name} takes"
+                f" {worded(kinds[name])} for {name}; write for example"
+                f" {_assigned(name, shown, said)}. See unspan methods {method.name}."
+            )
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
+
+
+def _none_or_text(value: Any, kind: Any) -> Any:
+    """The text `none` where a setting has it among its choices, and None was read of it."""
+    return "none" if value is None and not fits(None, kind) and fits("none", kind) else value
+
+
+def _assigned(name: str, value: Any, said: Mapping[str, str]) -> str:
+    """A setting with a value as the user writes it: `--set k=3`, `--lr 0.1`, or `k=3` in Python."""
+    option = said.get(name)
+    if option is None:
+        return f"{name}={value!r}"
+    return f"{option}={written(value)}" if " " in option else f"{option} {written(value)}"
 
 
 def listed(kind: type[Method]) -> list[tuple[str, Any]]:
