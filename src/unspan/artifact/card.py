@@ -25,7 +25,7 @@ def card(account: dict[str, Any]) -> str:
         ),
         "",
         f"- **Request**: {request['kind']}: {what} ({request['samples_read']} samples read)",
-        f"- **Method**: {account['method']['name']}, {how(fit)}",
+        f"- **Method**: {account['method']['name']}, {how(account)}",
         f"- **Read**: {read_of(fit)}; **used**: {used_of(fit)}",
         f"- **Target**: {account.get('target', 'not recorded')}",
         f"- **Form**: {account['form']}; {_plain(account['placement']['where'])}",
@@ -102,8 +102,9 @@ def guarded(record: dict[str, Any]) -> str:
     return f"{found} ({record['of']}, {record['samples']} samples {seen}); {limit}"
 
 
-def how(fit: dict[str, Any]) -> str:
+def how(account: dict[str, Any]) -> str:
     """What a method did, in a few words, from its figures in the receipt."""
+    fit = account["method"]["fit"]
     if fit.keys() >= {"gated", "clusters", "statistics"}:
         kept = f", {fit['moved']:.1%} of those to keep" if "moved" in fit else ""
         return (
@@ -112,12 +113,10 @@ def how(fit: dict[str, Any]) -> str:
         )
     if "rank" in fit:
         return f"{fit['rank']} of {fit['dim']} directions"
-    if "history" in fit or "dim" not in fit:
-        return (
-            f"{len(fit.get('history', []))} epochs"
-            if fit.get("history")
-            else "weights edited in place"
-        )
+    if fit.get("history"):
+        return f"{len(fit['history'])} epochs"
+    if account["form"] == "trained" or "dim" not in fit:
+        return "weights edited in place"
     return f"affine map in {fit['dim']} dimensions" + (
         f", norm {fit['map_norm']:.2f}" if "map_norm" in fit else ""
     )

@@ -23,8 +23,9 @@ from unspan.cli.recheck import recheck
 from unspan.cli.stats import stats
 from unspan.cli.verify import verify
 from unspan.cli.version import show_version
-from unspan.errors import ResourceError, UnspanError
+from unspan.errors import ResourceError, UnspanError, UsageError
 from unspan.system.closest import meant
+from unspan.system.user_code import place_of
 
 app = typer.Typer(
     name="unspan",
@@ -130,6 +131,13 @@ def _told(error: Exception) -> tuple[str, int]:
         return (
             f"Out of memory ({_one_line(error)}); use a smaller --batch-size.",
             ResourceError.exit_code,
+        )
+    place = place_of(error)
+    if place:
+        return (
+            f"your code failed in {place}: {type(error).__name__}: {_one_line(error)} Repair it;"
+            " --debug shows the traceback.",
+            UsageError.exit_code,
         )
     unexpected = f"unexpected {type(error).__name__}: {_one_line(error)}"
     return f"{unexpected} Run again with --debug for the traceback, and report it.", 1

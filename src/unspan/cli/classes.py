@@ -97,8 +97,8 @@ def classes_for(options: Mapping[str, Any], opened: Opened, data: Any) -> Classe
     Args:
         options: values of the command line.
         opened: the model.
-        data: the main data; read (two samples) only where their classes are not as many as the
-            model seems to have outputs.
+        data: the main data; read (two samples) only where neither the model nor as many classes of
+            the data confirm how many outputs it seems to have.
     """
     names, statistics = opened.class_names, statistics_file(options)
     if names is None and statistics is not None:
@@ -120,11 +120,12 @@ def statistics_file(options: Mapping[str, Any]) -> str | None:
 def _outputs(
     options: Mapping[str, Any], opened: Opened, names: list[str] | None, data: Any
 ) -> int | None:
-    from unspan.models import classes_of
+    from unspan.models import classes_of, stated_classes
 
     seeming = classes_of(opened.model)
     counts = {len(found) for found in (names, Classes.of(data)) if found is not None}
-    if data is None or counts <= {seeming}:
+    confirmed = bool(counts) or stated_classes(opened.model) is not None
+    if data is None or (confirmed and counts <= {seeming}):
         return seeming
     from unspan.artifact.record import record_of
     from unspan.data.loading import batches, peek

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from unspan.cli.measuring import (
     measure,
     names_of,
+    outputs_of,
     public_names,
     splits_to_measure,
     step_of,
@@ -216,13 +217,12 @@ def _deletion(o: dict[str, Any], prepared: _Prepared, run: Run) -> Deletion:
 def _measured(o: dict[str, Any], prepared: _Prepared, deletion: Deletion, run: Run) -> None:
     """Add the splits of `--eval`, and what they show, to the receipt."""
     from unspan.erasure.evaluation import findings
-    from unspan.models import classes_of
 
     opened, request, sources = prepared.opened, prepared.request, prepared.sources
     rows = measure(prepared.wanted, o, opened.model, deletion, request, sources, run)
     names = names_of(sources, opened) if request.kind == "class" else None
     deletion.receipt["evaluation"] += rows
-    deletion.receipt["warnings"] += findings(rows, classes_of(opened.model) or 0, names)
+    deletion.receipt["warnings"] += findings(rows, outputs_of(opened.model, deletion), names)
 
 
 def _written_at(out: Path) -> int | None:

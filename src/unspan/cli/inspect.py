@@ -21,7 +21,7 @@ def inspect(
         print(receipts.canonical(account), end="")
         return
     out = render.console(quiet=False)
-    request, fit = account["request"], account["method"]["fit"]
+    request = account["request"]
     render.facts(
         out,
         f"{folder}: the weights file is the one this receipt names (the receipt itself is not"
@@ -36,7 +36,7 @@ def inspect(
             ),
             ("commitment", request["commitment"]),
             ("method", f"{account['method']['name']} {account['method']['settings']}"),
-            ("how", how(fit)),
+            ("how", how(account)),
             ("where", account["placement"]["where"]),
             ("form", account["form"]),
             ("created", account["created"]),

@@ -73,8 +73,9 @@ def measure(
     from unspan.data.class_parts import apart, has_labels
     from unspan.erasure.evaluation import Part, accuracy, rows
     from unspan.erasure.reading import pair_of
+    from unspan.extraction import FeatureLayer
 
-    if deletion.receipt["placement"]["feature_layer"]["head"] is None:
+    if FeatureLayer.from_dict(deletion.receipt["placement"]["feature_layer"]).embeds:
         return []
     pair, measured = pair_of(original, deletion.model), []
     for name in wanted:
@@ -86,8 +87,20 @@ def measure(
                 what = f"{name} {part.value}"
                 measured.append(accuracy(pair, data, what, run, part))
     if o["check_labels"] and not deletion.receipt["previous"]:
-        _refuse_chance(original, measured)
+        _refuse_chance(outputs_of(original, deletion), measured)
     return rows(measured)
+
+
+def outputs_of(original: Any, deletion: Deletion) -> int:
+    """How many classes the model tells apart; 0 where that is not known."""
+    from unspan.extraction import FeatureLayer, head_parameters, unwrap
+    from unspan.models import classes_of
+
+    layer = FeatureLayer.from_dict(deletion.receipt["placement"]["feature_layer"])
+    if layer.scores:
+        return layer.dim
+    head = head_parameters(unwrap(original), layer)
+    return classes_of(original) or 0 if head is None else max(2, len(head[0]))
 
 
 def _parts(name: str, own: str, splits: Request, sources: dict[str, Any]) -> tuple[Any, Any]:
@@ -98,12 +111,10 @@ def _parts(name: str, own: str, splits: Request, sources: dict[str, Any]) -> tup
     return tested.test_forget, tested.test_retain
 
 
-def _refuse_chance(original: Any, measured: list[Any]) -> None:
+def _refuse_chance(classes: int, measured: list[Any]) -> None:
     """Refuse an original that is no better than chance on what is kept: labels look wrong."""
     from unspan.erasure.evaluation import Part
-    from unspan.models import classes_of
 
-    classes = classes_of(original) or 0
     kept = [row for row in measured if row.part == Part.RETAIN and row.n >= 20]
     if not classes or not kept:
         return

@@ -22,7 +22,7 @@ def show(o: dict[str, Any], deletion: Deletion, out: Any) -> None:
         out,
         "Done",
         [
-            ("method", f"{account['method']['name']}, {how(fit)}"),
+            ("method", f"{account['method']['name']}, {how(account)}"),
             ("where", account["placement"]["where"]),
             ("read", f"{read_of(fit)}, in {account['seconds']['total']:.1f} s"),
             ("used", used_of(fit)),

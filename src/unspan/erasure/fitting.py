@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from unspan import dist
 from unspan.data.loading import batches, size_of
 from unspan.erasers import Eraser, Projection, compose, kinds
+from unspan.erasure.carrying_out import fitted
 from unspan.erasure.locating import Located
 from unspan.erasure.opening import Opened
 from unspan.errors import UsageError
@@ -59,7 +60,7 @@ def fit_eraser(opened: Opened, located: Located, method: EraserMethod) -> Fitted
     )
     dist.agree("the settings", (repr(method), request.kind, request.selector, request.classes))
     begun = time.perf_counter()
-    fit = method.fit(context)
+    fit = fitted(method, context)
     seconds = time.perf_counter() - begun
     if not isinstance(fit.eraser, Eraser):
         raise UsageError(

@@ -58,7 +58,7 @@ class Pair:
     @property
     def embeds(self) -> bool:
         """Whether the models give embeddings instead of class scores."""
-        return self.layer_after is not None and self.layer_after.head is None
+        return self.layer_after is not None and self.layer_after.embeds
 
 
 @dataclass(frozen=True)

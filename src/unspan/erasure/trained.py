@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from unspan import dist
 from unspan.artifact import receipt as receipts
+from unspan.data.indexed import is_indexed
 from unspan.data.loading import batches, peek, size_of
-from unspan.data.request import Request
+from unspan.data.request import Request, labels_of
 from unspan.erasure import steps
+from unspan.erasure.carrying_out import unlearned
 from unspan.erasure.change import Change, figures_of
 from unspan.erasure.checks import (
     check_classes,
@@ -25,7 +28,7 @@ from unspan.erasure.checks import (
 )
 from unspan.erasure.locating import notices_of
 from unspan.erasure.opening import Opened
-from unspan.errors import InconclusiveError, UsageError
+from unspan.errors import InconclusiveError, UnspanError, UsageError
 from unspan.extraction import FeatureLayer, attach, find_feature_layer, head_parameters
 from unspan.extraction.feature_layer import at_head_input
 from unspan.extraction.stream import ModelFeatures, Seen, example, seen_by_all
@@ -34,6 +37,8 @@ from unspan.models import check_usable
 from unspan.system.digests import state_hash
 from unspan.training.checkpoint import Checkpoint
 from unspan.training.context import TrainingContext, class_scores, image_layout
+
+_FEWEST = 20  # labelled samples from which the output may tell what it is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +80,7 @@ def train_weights(opened: Opened, method: TrainedMethod) -> Change:
     )
     begun = time.perf_counter()
     with image_layout(opened.copy_module), torch.enable_grad():
-        outcome = method.unlearn(context)
+        outcome = unlearned(method, context)
     seconds = time.perf_counter() - begun
     _check_finite(opened, method)
     notices = list(read.notices)
@@ -130,10 +135,8 @@ def read_forget_set(opened: Opened) -> ForgetPass:
     notices = notices_of(request)
     first, stream = peek(batches(request.forget, opened.run))
     inputs = example(first, model)
-    found, more = find_feature_layer(
-        model, inputs, options.feature_layer, options.pool, classes=request.num_classes
-    )
-    head = head_parameters(model, found)
+    found, more = _feature_layer(opened, request, inputs)
+    head = _read_out(model, found)
     if options.check_labels:
         check_classes(request, head, model)
     total = size_of(request.forget, opened.run)
@@ -141,6 +144,10 @@ def read_forget_set(opened: Opened) -> ForgetPass:
     for _ in features:
         pass
     seen = seen_by_all(features)
+    if found.embeds and options.feature_layer is None and _names_them(seen):
+        found, more = replace(found, scores=True), [_TAKEN.format(kind=type(model).__name__)]
+    if found.embeds:
+        head, seen = None, replace(seen, hits=0, labelled=0)
     if options.check_labels and not opened.earlier_receipts:
         check_recognised(seen, head, request)
     return ForgetPass(
@@ -150,6 +157,54 @@ def read_forget_set(opened: Opened) -> ForgetPass:
         seen=seen,
         notices=(*notices, *more),
     )
+
+
+_TAKEN = (
+    "no linear layer gives the output of {kind}: it is taken for class scores, since its largest"
+    " number names the forget samples; if it is an embedding, pass feature_layer='output'"
+    " (--feature-layer output)"
+)
+
+
+def _feature_layer(opened: Opened, request: Request, inputs: Any) -> tuple[FeatureLayer, list[str]]:
+    """The feature layer, and notices; labels are counted only where they decide."""
+    options = opened.options
+
+    def searched(classes: int | None) -> tuple[FeatureLayer, list[str]]:
+        return find_feature_layer(
+            opened.copy_module,
+            inputs,
+            options.feature_layer,
+            options.pool,
+            classes=classes,
+            scores_suffice=True,
+        )
+
+    found = searched(request.num_classes)
+    unclear = found[0].embeds and options.feature_layer is None and request.num_classes is None
+    return searched(_classes_in(request)) if unclear else found
+
+
+def _names_them(seen: Seen) -> bool:
+    """Whether the largest output names most of the labelled samples, as no embedding does."""
+    return seen.labelled >= _FEWEST and 2 * seen.hits > seen.labelled
+
+
+def _classes_in(request: Request) -> int | None:
+    """How many classes the labels of the data tell apart; None where they have none."""
+    try:
+        parts = [part for part in (request.forget, request.retain) if part is not None]
+        highest = max(max(labels_of(part), default=-1) for part in parts if is_indexed(part))
+    except (UnspanError, ValueError):  # no labels, or no part that can be read twice
+        return None
+    return highest + 1 if highest >= 0 else None
+
+
+def _read_out(model: nn.Module, layer: FeatureLayer) -> tuple[Tensor, Tensor] | None:
+    """The head in float64; where the output is the features, the one that changes nothing."""
+    if layer.head is None:
+        return torch.eye(layer.dim).double(), torch.zeros(layer.dim).double()
+    return head_parameters(model, layer)
 
 
 def _context(opened: Opened, method: TrainedMethod, read: ForgetPass) -> TrainingContext:

@@ -32,6 +32,7 @@ class FeatureLayer:
         keyword: name of the argument that carries the head's input, None where it is the first.
         shift: what the model adds to the scores of each class behind the head, [] for nothing.
         returned: where the output hands out the features themselves: keys from the outside in.
+        scores: the features are the class scores of the model, since no linear head gives these.
     """
 
     head: str | None
@@ -48,6 +49,12 @@ class FeatureLayer:
     keyword: str | None = None
     shift: tuple[float, ...] = ()
     returned: tuple[tuple[str | int, ...], ...] = ()
+    scores: bool = False
+
+    @property
+    def embeds(self) -> bool:
+        """Whether the model gives features and no class scores."""
+        return self.head is None and not self.scores
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FeatureLayer:

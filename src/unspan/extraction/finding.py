@@ -26,6 +26,7 @@ def find_feature_layer(
     *,
     whole: bool = False,
     classes: int | None = None,
+    scores_suffice: bool = False,
 ) -> tuple[FeatureLayer, list[str]]:
     """Head, features and site of an (unwrapped, evaluation-mode) model, from one small batch.
 
@@ -37,6 +38,7 @@ def find_feature_layer(
         pool: needed when the features are tokens or maps.
         whole: the eraser needs one vector a sample, so it sits where the features are complete.
         classes: how many classes the labels of the data have, None where they have none.
+        scores_suffice: weights are changed, so that class scores without a linear head will do.
 
     Returns:
         The feature layer and notices for the user.
@@ -48,7 +50,7 @@ def find_feature_layer(
     if pool not in (None, "cls", "mean", "gap", "last"):
         raise UsageError(f"pool='{pool}' is not cls, mean, gap or last.")
     trace = trace_calls(model, inputs)
-    located = locate(model, trace, feature_layer, classes)
+    located = locate(model, trace, feature_layer, classes, scores_suffice=scores_suffice)
     head = located.head
     shift: tuple[float, ...] = ()
     if head is not None:
@@ -91,6 +93,7 @@ def _unplaced(located: Located, pool: Pool | None, trace: Trace) -> FeatureLayer
         dim=0,
         affine=False,
         keyword=trace.keywords.get(located.head or ""),
+        scores=located.scores,
     )
 
 

@@ -23,6 +23,7 @@ class Located:
         reads: module whose input (head) or output is the feature; "" is the model.
         output: features are an output rather than the head's input.
         key: entry of a dict-like output.
+        scores: the output is class scores, as many as the data have classes.
         notices: for the user.
     """
 
@@ -30,11 +31,17 @@ class Located:
     reads: str
     output: bool
     key: str | None = None
+    scores: bool = False
     notices: tuple[str, ...] = ()
 
 
 def locate(
-    model: nn.Module, trace: Trace, feature_layer: str | None, classes: int | None
+    model: nn.Module,
+    trace: Trace,
+    feature_layer: str | None,
+    classes: int | None,
+    *,
+    scores_suffice: bool = False,
 ) -> Located:
     """The head and the features of a model, by what one forward pass showed.
 
@@ -43,6 +50,7 @@ def locate(
         trace: of the pass.
         feature_layer: name given by the user, None to search.
         classes: of the data, None where they have none.
+        scores_suffice: as many scores as classes are enough where no linear layer gives them.
 
     Raises:
         UsageError: no head or several, or an unknown name.
@@ -61,12 +69,23 @@ def locate(
             f"{len(heads)} layers of {type(model).__name__} give the scores: {', '.join(heads)}."
             f" Choose one with feature_layer='{heads[-1]}'."
         )
+    if scores_suffice and scores.ndim == 2 and scores.shape[1] == classes:
+        return _of_scores(model, classes)
     _refuse_hidden_heads(model, trace, scores, classes)
     notice = (
         f"no linear head gives the output of {type(model).__name__}: treated as an embedding model"
         " (features = output; vectors of unit length are shorter after erasing)"
     )
     return Located(None, "", True, notices=(notice,))
+
+
+def _of_scores(model: nn.Module, classes: int) -> Located:
+    notice = (
+        f"no linear layer gives the output of {type(model).__name__}: its {classes} numbers are"
+        f" taken for class scores, since the data have {classes} classes; if they are an"
+        " embedding, pass feature_layer='output' (--feature-layer output)"
+    )
+    return Located(None, "", True, scores=True, notices=(notice,))
 
 
 def _at_head(name: str) -> Located:
@@ -133,7 +152,8 @@ def _refuse_hidden_heads(
             f"The output of {kind} has {classes} numbers, one for each class of the data, and no"
             " linear layer gives them: the scores are changed behind the head, or the head is none."
             " Name it with feature_layer='NAME', or pass feature_layer='output' if the output"
-            " really is an embedding."
+            " really is an embedding; or choose a method that changes weights (unspan methods),"
+            " which needs no head."
         )
 
 

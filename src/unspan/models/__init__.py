@@ -9,7 +9,7 @@ from pathlib import Path
 from unspan.errors import UsageError
 from unspan.models import hf
 from unspan.models.libraries import quiet
-from unspan.models.loaded import Loaded, check_usable, classes_of
+from unspan.models.loaded import Loaded, check_usable, classes_of, stated_classes
 from unspan.models.recipes import rebuild, recipe_of, runs_user_code
 from unspan.models.safetensors_files import check_state, read_safetensors
 from unspan.models.sources import FORMS, SOURCES, from_source
@@ -21,6 +21,7 @@ __all__ = [
     "check_state",
     "check_usable",
     "classes_of",
+    "stated_classes",
     "load_weights",
     "match_dtypes",
     "quiet",

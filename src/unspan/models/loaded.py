@@ -40,14 +40,14 @@ def classes_of(model: nn.Module) -> int | None:
     """Number of classes a classifier gives, read from its config or its last linear layer; None
     when unknown.
     """
-    said = _stated_classes(model)
+    said = stated_classes(model)
     if said is not None:
         return said
     heads = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
     return heads[-1].out_features if heads else None
 
 
-def _stated_classes(model: nn.Module) -> int | None:
+def stated_classes(model: nn.Module) -> int | None:
     """The number of classes in the config of a transformers model, or in `num_classes`, as models
     of timm have it.
     """

@@ -49,8 +49,10 @@ def from_source(spec: str, weights: Path | None, num_classes: int | None) -> Loa
         check_usable(model)
         rows = _classes_in(state, model)
         if num_classes is None and rows is not None:
-            notices.append(f"{rows} classes, from the weights")
-            if rows != _classes_in(model.state_dict(), model):
+            other = rows != _classes_in(model.state_dict(), model)
+            if other or kind != "python":  # the last layer of a factory may be no classifier
+                notices.append(f"{rows} classes, from the weights")
+            if other:
                 model = make(rows, False)
             num_classes = rows
         assign(model, state)

@@ -81,6 +81,24 @@ class Unset(Mean):
 
 class Plain(EraserMethod):
     name = "plain"
+
+
+@dataclass(frozen=True)
+class Wrong(Mean):
+    answer: str = "number"
+    name: ClassVar[str] = "wrong"
+
+    def fit(self, context):
+        made = super().fit(context)
+        if self.answer == "number":
+            return 3
+        if self.answer == "eraser":
+            return made.eraser
+        if self.answer == "tensor":
+            return replace(made, report={"mean": made.eraser.basis})
+        if self.answer == "text":
+            return replace(made, warnings="look out")
+        return made.ghost
 '''
 
 
@@ -215,6 +233,24 @@ def test_an_object_that_is_no_method_is_refused(digits_net, digits_request):
     for wrong in (unspan.ESC, object(), "esc"):
         with pytest.raises(UsageError, match="is not a method"):
             unspan.erase(digits_net, digits_request, wrong)
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ("number", r"must return Fit\(...\) of unspan.methods, and it returned 3 \(int\)"),
+        ("eraser", r"must return Fit\(...\) of unspan.methods, and it returned Projection"),
+        ("tensor", r"the report of Fit is not .*float\(x\) for a tensor"),
+        ("text", r"a tuple of texts as warnings, and it got report=\{\} and warnings='look out'"),
+    ],
+)
+def test_a_method_of_the_user_that_gives_no_fit_is_named_with_its_file(
+    third_party, digits_net, digits_request, answer, why
+):
+    third_party()
+    method = by_name("python:other_package.py:Wrong")(answer=answer)
+    with pytest.raises(UsageError, match=rf"^other_package.py: Wrong.fit.* {why}"):
+        unspan.erase(digits_net, digits_request, method, measure=False)
 
 
 @dataclass(frozen=True, kw_only=True)
