@@ -130,12 +130,14 @@ def _outputs(
     from unspan.artifact.record import record_of
     from unspan.data.loading import batches, peek
     from unspan.extraction import eval_mode, find_feature_layer, head_parameters, unwrap
+    from unspan.extraction.finite import check_first
     from unspan.extraction.stream import example
     from unspan.run import Run
 
     inner = unwrap(opened.model)
     record = record_of(inner)
     first, _ = peek(batches(data, Run(batch_size=2, max_samples=2), shard=False))
+    check_first(inner, first, "data")
     with eval_mode(inner):
         inputs = example(first, inner)
         found = (

@@ -26,6 +26,7 @@ from unspan.erasure.install import check_fold
 from unspan.erasure.opening import Opened
 from unspan.errors import UsageError
 from unspan.extraction import FeatureLayer, find_feature_layer, head_parameters
+from unspan.extraction.finite import check_first
 from unspan.extraction.stream import example
 from unspan.methods import EraserMethod
 from unspan.models import check_usable
@@ -69,6 +70,7 @@ def locate_features(opened: Opened, method: EraserMethod) -> Located:
     first, stream = peek(batches(request.forget, opened.run, shuffle=shuffle, shard=False))
     if dist.world() > 1:  # every process looks at the same first samples, then reads its own part
         stream = batches(request.forget, opened.run)
+    check_first(opened.copy_module, first, "data to forget")
     inputs = example(first, opened.copy_module)
     found, more = _feature_layer(opened, method, inputs)
     method.check(found.dim)

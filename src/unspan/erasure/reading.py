@@ -21,6 +21,7 @@ from unspan.extraction import (
     remembered_feature_layer,
     unwrap,
 )
+from unspan.extraction.finite import check_first
 from unspan.extraction.stream import example
 from unspan.run import Run
 
@@ -64,6 +65,7 @@ def feature_size(
     if record is not None and feature_layer is None:
         return record.feature_layer.dim
     first, _ = peek(batches(request.forget, run, shard=False))
+    check_first(inner, first, "data to forget")
     with eval_mode(source):
         return find_feature_layer(inner, example(first, inner), feature_layer, pool)[0].dim
 

@@ -31,6 +31,7 @@ from unspan.erasure.opening import Opened
 from unspan.errors import InconclusiveError, UnspanError, UsageError
 from unspan.extraction import FeatureLayer, attach, find_feature_layer, head_parameters
 from unspan.extraction.feature_layer import at_head_input
+from unspan.extraction.finite import check_first
 from unspan.extraction.stream import ModelFeatures, Seen, example, seen_by_all
 from unspan.methods import Outcome, TrainedMethod
 from unspan.models import check_usable
@@ -134,6 +135,7 @@ def read_forget_set(opened: Opened) -> ForgetPass:
         request = without_earlier(request, opened.earlier_receipts)
     notices = notices_of(request)
     first, stream = peek(batches(request.forget, opened.run))
+    check_first(model, first, "data to forget")
     inputs = example(first, model)
     found, more = _feature_layer(opened, request, inputs)
     head = _read_out(model, found)

@@ -145,7 +145,7 @@ class ModelFeatures(FeatureStream):
         done = 0
         for number, batch in enumerate(self._batches):
             features = self._features(batch)[: len(batch)]
-            _check_finite(features, batch, number)
+            _check_finite(features, batch, number, self.says.removeprefix("reading "))
             self._note(features, batch)
             done += len(batch)
             self._run.report(self.says, done, self.total)
@@ -227,14 +227,14 @@ def out_of_memory(error: RuntimeError) -> ResourceError | None:
     )
 
 
-def _check_finite(features: Tensor, batch: Batch, number: int) -> None:
+def _check_finite(features: Tensor, batch: Batch, number: int, part: str) -> None:
     good = torch.isfinite(features).all(1) & (features.abs().amax(1) < _LARGEST)
     if not bool(good.all()):
         row = int((~good).nonzero()[0])
         raise DataError(
             f"Features are NaN, infinite or beyond {_LARGEST:g} in batch {number}, row {row}"
-            f" ({batch.names[row]}). Check that sample; for a half-precision model extract in"
-            " float32 (model.float())."
+            f" ({batch.names[row]}) of the {part}. Check that sample, or leave it out; for a"
+            " half-precision model extract in float32 (model.float())."
         )
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from unspan.data.inputs import cut_rows, place
-from unspan.errors import UsageError
+from unspan.errors import DataError, UsageError
 from unspan.extraction import eval_mode, input_like, logits_of
 from unspan.training.context import TrainingContext, class_scores
 from unspan.training.samples import Minibatch
@@ -52,11 +52,25 @@ def mean_size(
     with eval_mode(context.model):
         for one in samples.minibatches(max(1, min(batch, _ENTRIES // count))):
             for slopes in _slopes(context.model, weights, one, value):
+                _check_finite(slopes, one, part)
                 for name, slope in slopes.items():
                     total[name] += size(slope.float()).sum(0)
             done += len(one)
             context.run.report(f"gradients of {part} samples", done, len(samples))
     return {name: sum_ / len(samples) for name, sum_ in total.items()}
+
+
+def _check_finite(slopes: dict[str, Tensor], batch: Minibatch, part: str) -> None:
+    """Refuse gradients `[n, ...]` that are no numbers; `n` is the batch or one sample of it."""
+    for name, slope in slopes.items():
+        good = torch.isfinite(slope).reshape(len(slope), -1).all(1)
+        if not bool(good.all()):
+            row = int((~good).nonzero()[0])
+            which = f"sample {int(batch.index[row])}" if len(slope) == len(batch) else "a sample"
+            raise DataError(
+                f"The gradient of '{name}' is NaN or infinite for {which} of the {part} data."
+                " Check that sample, or leave it out; use float32 (model.float())."
+            )
 
 
 def _slopes(

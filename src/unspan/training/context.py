@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from unspan.data.inputs import place
 from unspan.erasers import Eraser
 from unspan.errors import DataError, UsageError
 from unspan.extraction import FeatureLayer, eval_mode, forward, input_like, logits_of
+from unspan.extraction.finite import check_inputs
 from unspan.run import Run
 from unspan.training.checkpoint import Checkpoint
 from unspan.training.samples import Minibatch, Samples, generator
@@ -95,6 +97,7 @@ class TrainingContext:
                 self.run,
                 what=f"{' and '.join(names)} data",
                 labelled=self.labelled,
+                check=partial(check_inputs, self.model, part=f"{' and '.join(names)} data"),
             )
             if int(found.y.max()) >= self.classes:
                 raise DataError(

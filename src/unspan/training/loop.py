@@ -188,8 +188,8 @@ class _Loop:
         loss = self._epoch(plan(epoch), epoch)
         if not all(bool(torch.isfinite(one).all()) for one in self.chosen):
             raise InconclusiveError(
-                f"{self.name}: a weight is infinite or NaN after epoch {epoch}. Lower lr (now"
-                f" {lr:g}), or set clip."
+                f"{self.name}: a weight is infinite or NaN after epoch {epoch}. Lower lr"
+                f" (now {self.settings.lr:g}), or limit the gradient (clip=1)."
             )
         return {
             "epoch": epoch,
@@ -219,7 +219,9 @@ class _Loop:
             torch.manual_seed(int(torch.randint(2**31, (1,), generator=drawn)))
             for one in passes:
                 for batch in one.minibatches:
-                    for loss, size in self._step(one.loss, batch, epoch, changes):
+                    for loss, size in self._step(
+                        one.loss, batch, epoch, changes, stepped=epoch > 1 or done > 0
+                    ):
                         total += loss * size
                         count += size
                     done += 1
@@ -240,8 +242,17 @@ class _Loop:
         batch: Minibatch,
         epoch: int,
         changes: torch.Generator,
+        stepped: bool,
     ) -> list[tuple[float, int]]:
-        """One step of the optimiser; the loss and the size of each part of the minibatch."""
+        """One step of the optimiser; the loss and the size of each part of the minibatch.
+
+        Args:
+            loss_of: of a part.
+            batch: the minibatch.
+            epoch: from 1.
+            changes: stream of the augmentation.
+            stepped: whether there was a step before.
+        """
         settings = self.settings
         found = []
         self.optimiser.zero_grad(set_to_none=True)
@@ -252,7 +263,11 @@ class _Loop:
             if not bool(torch.isfinite(loss)):
                 raise InconclusiveError(
                     f"{self.name}: the loss is {float(loss)} in epoch {epoch}. Lower lr (now"
-                    f" {settings.step_size(epoch):g}), or set clip."
+                    f" {settings.lr:g}), or limit the gradient (clip=1)."
+                    if stepped
+                    else f"{self.name}: the loss is {float(loss)} before the first step, so no"
+                    " setting of the steps is to blame: check the data for numbers that are NaN or"
+                    " very large, and use float32 (model.float())."
                 )
             (loss * (len(part) / len(batch))).backward()
             found.append((float(loss.detach()), len(part)))

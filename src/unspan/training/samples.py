@@ -5,7 +5,7 @@ randomness.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset
 
+from unspan.data.batch import Batch
 from unspan.data.indexed import is_indexed
 from unspan.data.inputs import first_rows
 from unspan.data.loading import batches, peek
@@ -75,6 +76,7 @@ class Samples:
         what: str = "samples",
         limit: int = MEMORY,
         labelled: bool = True,
+        check: Callable[[Batch], None] | None = None,
     ):
         """Read the parts once.
 
@@ -84,6 +86,7 @@ class Samples:
             what: for messages and progress.
             limit: most bytes of inputs in memory.
             labelled: every sample must have a label; else those without one have `NO_LABEL`.
+            check: of every batch that is read, which may refuse it.
 
         Raises:
             DataError: no sample, a sample without a label, or data that cannot be read twice.
@@ -102,6 +105,8 @@ class Samples:
         done = size = 0
         for data, _ in parts:
             for batch in batches(data, self._run, shard=False):
+                if check is not None:
+                    check(batch)
                 found = batch.labels
                 if found is None and not labelled:
                     found = torch.full((len(batch),), NO_LABEL)
