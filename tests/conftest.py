@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items):
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     about = any(name in item.nodeid for name in ABOUT_COST)
-    guard.refusal = REFUSAL if about else (lambda found, method, resume: None)
+    guard.refusal = REFUSAL if about else (lambda *_: None)
     long = any(name in item.nodeid for name in ABOUT_MLP)
     mlp.STEPS, mlp.PATIENCE = (STEPS, PATIENCE) if long else (600, 150)
 

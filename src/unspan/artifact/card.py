@@ -97,7 +97,9 @@ def guarded(record: dict[str, Any]) -> str:
     found = f"at least {lost:.1f} points lost" if lost > 0 else "no loss shown"
     limit = "any loss was accepted"
     if record["limit"] is not None:
-        limit = f"the limit is {record['limit']:g} points"
+        limit = f"refused when more than {record['limit']:g} points are shown to be lost"
+    if "loss" in record and lost <= 0 < record["loss"]:
+        found = f"{100 * record['loss']:.1f} points lost as measured, which is not shown"
     seen = "not used by the method" if record["unseen"] else "of the training data"
     return f"{found} ({record['of']}, {record['samples']} samples {seen}); {limit}"
 

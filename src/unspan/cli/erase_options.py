@@ -74,9 +74,11 @@ MaxDrop = Annotated[
     typer.Option(
         metavar="POINTS|none",
         help=(
-            "Points of accuracy that the samples to keep may lose, or none to accept any loss;"
-            " beyond it the output is not written (exit 7). By default 3 on average for a"
-            " class, and 2 in any class for other requests."
+            "Points of accuracy that the samples to keep may lose, or none to accept any loss. The"
+            " output is refused (exit 7) when the loss is shown to be above the limit: the near end"
+            " of its 95 % interval on the checked samples. A measured loss above it that is not"
+            " shown is a warning. By default 3 on average for a class, and 2 in any class for other"
+            " requests."
         ),
         rich_help_panel=SAFEGUARDS,
     ),

@@ -217,11 +217,14 @@ def _deletion(o: dict[str, Any], prepared: _Prepared, run: Run) -> Deletion:
 def _measured(o: dict[str, Any], prepared: _Prepared, deletion: Deletion, run: Run) -> None:
     """Add the splits of `--eval`, and what they show, to the receipt."""
     from unspan.erasure.evaluation import findings
+    from unspan.erasure.guard import over_limit
 
     opened, request, sources = prepared.opened, prepared.request, prepared.sources
     rows = measure(prepared.wanted, o, opened.model, deletion, request, sources, run)
     names = names_of(sources, opened) if request.kind == "class" else None
+    limit = deletion.receipt.get("collateral", {}).get("limit")
     deletion.receipt["evaluation"] += rows
+    deletion.receipt["warnings"] += over_limit(rows, limit)
     deletion.receipt["warnings"] += findings(rows, outputs_of(opened.model, deletion), names)
 
 

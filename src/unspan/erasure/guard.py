@@ -9,7 +9,7 @@ to be forgotten must not be named as before.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -21,9 +21,8 @@ from unspan.data.request import Request
 from unspan.erasure.collateral import Kept, forgotten, retained, suspects
 from unspan.erasure.evaluation import Accuracy, Answers, Measure, Part, row, rows
 from unspan.erasure.predictions import Pair
+from unspan.erasure.remedies import remedy, to_change
 from unspan.errors import DataError, UsageError
-from unspan.methods import Method
-from unspan.methods.settings import settings_of
 from unspan.metrics.paired import lowest_share, paired_bounds
 from unspan.run import Run
 
@@ -119,18 +118,52 @@ def measured(
         "classes": len(first.labels.unique()),
         "unseen": kept.unseen,
         "measure": first.measure.value,
+        "loss": -decisive.change,
         "loss_at_least": -decisive.change_high,
     }
     damage = _damage(decisive, limit, names)
     said = [] if limit is not None else _accepted(decisive, request.kind, names)
+    said += over_limit(rows([decisive]), limit) if damage is None else []
+    said += _partly_named(gone, request.classes, names) if named is None else []
     said += [*_unmoved(gone, request), *_never_named(first, names)]
     return Finding(rows([*found, overall, worst]), record, damage, named, said)
 
 
-def refusal(found: Finding, method: Any, resume: Path | None) -> str | None:
+def over_limit(found: Sequence[Mapping[str, Any]], limit: float | None) -> list[str]:
+    """A warning for each row of samples to keep that lost more than the limit and is not refused.
+
+    Args:
+        found: rows of a receipt.
+        limit: points that may be lost, None for any.
+    """
+    said = []
+    for one in found:
+        lost, least, most = (-100 * one[name] for name in ("change", "change_high", "change_low"))
+        if limit is None or lost <= limit or one["part"] not in (Part.RETAIN, Part.WORST):
+            continue
+        why = "the interval reaches below the limit: more samples would decide"
+        if least > limit:
+            why = "only what the checked samples show is refused; on these the loss is shown"
+        said.append(
+            f"{one['split']}: {lost:.1f} points of {one['measure']} were lost (95 % interval"
+            f" {least:.1f} to {most:.1f}, n = {one['n']}), and {limit:g} may be lost. This was not"
+            f" refused: {why}"
+        )
+    return said
+
+
+def refusal(
+    found: Finding, method: Any, resume: Path | None, figures: Mapping[str, Any]
+) -> str | None:
     """Why a result must not be used, with the settings to change; None where it may be.
 
     That is so where a class is named as before, or where the samples to keep lose too much.
+
+    Args:
+        found: what was measured.
+        method: with its settings.
+        resume: folder of trained epochs.
+        figures: of the fit, as the receipt has them.
     """
     if found.named is None and found.damage is None:
         return None
@@ -140,10 +173,9 @@ def refusal(found: Finding, method: Any, resume: Path | None) -> str | None:
             f" The trained epochs are kept in {resume}: the same settings go on from there, others"
             " train anew."
         )
-    settings = _settings(method)
+    settings = to_change(method)
     if found.named is not None:
-        advice = f"Raise {settings}" if settings else "Choose another method (unspan methods)"
-        return f"{method.name}: {found.named} {advice}, and run again.{kept}"
+        return f"{method.name}: {found.named} {remedy(method, figures)}, and run again.{kept}"
     advice = f"Change {settings}, or accept" if settings else "Choose another method, or accept"
     return (
         f"{method.name}: {found.damage} {advice} it with --max-drop none (max_drop=None), and run"
@@ -240,6 +272,26 @@ def _named(
     return None
 
 
+def _partly_named(
+    answers: Answers | None, classes: Sequence[int], names: Sequence[str] | None
+) -> list[str]:
+    """A warning where more than half of what was known of a class is left, and it is not shown."""
+    if answers is None or answers.measure is not Measure.ACCURACY:
+        return []
+    chance = 1 / answers.outputs
+    found = []
+    for label in classes:
+        one = answers.of(label)
+        before, after = one.shares()
+        if before > chance and after > (before + chance) / 2:
+            found.append(
+                f"{class_name(label, names)} is still named for {after:.1%} of {len(one)} samples,"
+                f" {before:.1%} before (chance is {chance:.1%}). This was not refused: the samples"
+                " are too few to show that more than half of what was known is left"
+            )
+    return found
+
+
 def _unmoved(gone: Answers | None, request: Request) -> list[str]:
     """A warning where single samples are answered as before; a class that is, is refused."""
     if gone is None or request.classes or not len(gone):
@@ -298,11 +350,3 @@ def _lost(found: Accuracy, names: Sequence[str] | None) -> str:
         f" {found.before:.1%} to {found.after:.1%} (n = {found.n}; at least"
         f" {-100 * found.change_high:.1f} with 95 % confidence)"
     )
-
-
-def _settings(method: Method) -> str:
-    """The settings that make a method do more, with their values: `lr (now 0.01) or epochs`."""
-    values = settings_of(method)
-    known = [(name, values.get(name)) for name in method.stronger]
-    told = [f"{name} (now {value:g})" for name, value in known if value is not None]
-    return " or ".join(told or method.stronger)

@@ -42,7 +42,7 @@ def measure_damage(opened: Opened, change: Change) -> Measured | None:
         opened.earlier_classes,
     )
     resume = opened.options.resume if opened.trains else None
-    refused = guard.refusal(finding, opened.method, resume)
+    refused = guard.refusal(finding, opened.method, resume, change.figures)
     return Measured(finding=finding, refused=refused, seconds=time.perf_counter() - begun)
 
 

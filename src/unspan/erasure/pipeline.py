@@ -74,7 +74,8 @@ def erase(
             removes it.
         max_drop: points of accuracy that the samples to keep may lose, in [0, 100]; None accepts
             any loss. By default 3 on average for a request of classes, and 2 in any class for
-            requests by ids, index or data. The loss counts with its lower 95 % bound.
+            requests by ids, index or data. Refused is what is shown: the near end of the 95 %
+            interval of the loss. A measured loss above the limit that is not shown is a warning.
         measure: False measures, holds out and refuses nothing.
 
     Returns:

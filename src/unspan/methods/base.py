@@ -172,6 +172,28 @@ class Method(ABC):
         return ()
 
     @property
+    def stronger_when_lower(self) -> tuple[str, ...]:
+        """Settings that make it remove more when they are lowered."""
+        return ()
+
+    def limits(self, figures: Mapping[str, Any]) -> dict[str, float]:
+        """Highest values that settings of `stronger` take, or that change anything.
+
+        Args:
+            figures: of a fit, as the receipt has them.
+        """
+        return {}
+
+    def remedy(self, figures: Mapping[str, Any]) -> str:
+        """What to do where a class is still named, as an order without a full stop; empty where
+        the settings of `stronger` say it.
+
+        Args:
+            figures: of a fit, as the receipt has them.
+        """
+        return ""
+
+    @property
     def one_process(self) -> bool:
         """Whether it works in one process only; several are then refused before it is called."""
         return False

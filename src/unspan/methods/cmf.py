@@ -11,9 +11,9 @@ epoch of the base and one forward pass over all data, in each epoch.
 Typical: SCRUB, SGD 5e-3, 4 epochs, batch 64; with random labels 2e-3 and batch 128; with NegGrad+
 1e-4, batch 128, clip 1.
 Fails: answers are more honest rather than more forgetful: the head always names a class that the
-features still show. With tau 1 scores lie in -1 to 1, so the cross-entropy never falls to 0 and
-its gradients never end. Features are of length 1. A probe that stops early reads less of them than
-one that is trained to the end.
+features still show, at any lr; such a run is refused (exit 7). With tau 1 scores lie in -1 to 1, so
+the cross-entropy never falls to 0 and its gradients never end. Features are of length 1. A probe
+that stops early reads less of them than one that is trained to the end.
 Source: "CMF", AISTATS 2026, arXiv 2604.08271; formulas of the head, written anew.
 Deviates: `mu` is the mean over samples; a paper that averages class means gives the same where
 classes are of one size. Means are taken in evaluation mode, and once more after the last epoch. The
@@ -23,7 +23,7 @@ holds `tau w_k`, and a module before it that holds mu. Settings of the bases are
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -78,6 +78,14 @@ class CMF(TrainedMethod):
             )
         if self.tau <= 0:
             raise UsageError(f"tau={self.tau}: use a number above 0, for example 1.")
+
+    def remedy(self, figures: Mapping[str, Any]) -> str:
+        """The head is made of the features, so no step size hides what these show."""
+        return (
+            "The head of cmf is made anew of the features and names whatever these show, so a"
+            " larger lr seldom helps: try base=random-labels or base=neggrad-plus, or choose a"
+            " method that changes features and head (resample, retrain)"
+        )
 
     def unlearn(self, context: TrainingContext) -> Outcome:
         """Put the class-mean head in place, and train the encoder below it."""

@@ -27,6 +27,7 @@ removed once.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -64,6 +65,11 @@ class DAMP(TrainedMethod):
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"stages": (5, 3, 1), "alpha": (None, 1.0)}
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels", "retain"})
     stronger: ClassVar[tuple[str, ...]] = ("alpha", "stages")
+
+    def limits(self, figures: Mapping[str, Any]) -> dict[str, float]:
+        """A strength of 1 removes all; there are no more stages than layers."""
+        found = len(figures.get("stages", ()))
+        return {"alpha": 1.0} | ({"stages": found} if 0 < found < self.stages else {})
 
     def __post_init__(self) -> None:
         if self.stages < 1 or self.batch < 1:

@@ -9,8 +9,10 @@ retain samples, and neither class nor linear head. Cost: epochs over the forget 
 forward passes.
 Typical: SGD with momentum of Nesterov 0.9, weight decay 5e-4, a half cosine. Step size, epochs and
 batch of the paper are not known; here 1e-3, 10, 128.
-Fails: only samples of the class are trained on, so what others lose is seen too late. A probe
-finds the class wherever its features lie apart from the others.
+Fails: the loss is a sum over features and grows with their size. Where it turns NaN, lower lr to
+1e-4, or limit the gradient (clip 1, with an lr of 0.03). Only samples of the class are trained on,
+so what others lose is seen too late. A probe finds the class wherever its features lie apart from
+the others.
 Source: "POUR", CVPR 2026 (arXiv 2511.19339).
 Deviates: with `direction=means` the direction is the mean feature of the forget samples minus the
 mean of all samples. The paper does not centre it; on non-negative features it is then mostly what

@@ -1,15 +1,16 @@
 """POUR-P: project the direction of the class out of the head. A negative control.
 
-Idea: the weight row of a class is the direction that names it; without that direction the head
-cannot name the class.
+Idea: the weight row of a class is the direction that names it. Without that direction its score is
+0, and the head names it only where all other scores are negative.
 Formula: V = the rows of W of the forgotten classes, `P = I - V'(V V')^+ V`. `W <- W P`, then the
 rows and biases of these classes are 0.
 Needs: a linear head and the class; no data, beyond the pass over the forget samples that every
 erasure makes. Cost: O(C d).
 Typical: no settings.
 Fails: features do not change at all, so every probe reads the class as before. It is listed to show
-that. The score of a forgotten class is 0: an input whose other scores are all negative is named as
-it. Biases of the others make that likelier or less likely.
+that. On a small network the other scores are often all negative for samples of the class: most of
+them are then still named, with a warning, or refused (exit 7) where more than half is shown to be
+left. Biases of the others make that likelier or less likely.
 Source: "POUR", CVPR 2026 (arXiv 2511.19339).
 Deviates: several classes are removed together. For models without a linear head the paper takes the
 mean feature in place of the row. That is left out, since there is no head to edit (pour-d has it).
@@ -17,8 +18,9 @@ mean feature in place of the row. That is left out, since there is no head to ed
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -38,6 +40,13 @@ class POURP(TrainedMethod):
     target: ClassVar[Target] = Target.SUPPRESS
     needs: ClassVar[frozenset[str]] = frozenset()
     labelled: ClassVar[bool] = False
+
+    def remedy(self, figures: Mapping[str, Any]) -> str:
+        """There are no settings, and where the others score below 0 the head still names it."""
+        return (
+            "The score of the class is 0 now, and the other scores are negative for these samples,"
+            " so that it is still the largest: choose another method (unspan methods)"
+        )
 
     def unlearn(self, context: TrainingContext) -> Outcome:
         """Edit the head.

@@ -15,6 +15,7 @@ also where gradients are equal. BatchNorm statistics are not weights and follow
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -48,6 +49,10 @@ class SalUn(TrainedMethod):
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (0.013, 0.003, 0.03), "rho": (0.5, 0.3)}
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels", "retain"})
     stronger: ClassVar[tuple[str, ...]] = ("lr", "rho")
+
+    def limits(self, figures: Mapping[str, Any]) -> dict[str, float]:
+        """A share of 1 trains every weight."""
+        return {"rho": 1.0}
 
     def __post_init__(self) -> None:
         if not 0 < self.rho <= 1:

@@ -19,7 +19,7 @@ release's list of errors is one longer than its checkpoints.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -71,6 +71,10 @@ class Scrub(TrainedMethod):
     paper: ClassVar[str] = "Kurmanji et al., SCRUB, NeurIPS 2023"
     stronger: ClassVar[tuple[str, ...]] = ("lr", "msteps")
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (5e-4, 2e-3, 1e-2), "alpha": (0.001, 0.1)}
+
+    def limits(self, figures: Mapping[str, Any]) -> dict[str, float]:
+        """No more epochs drive away than there are."""
+        return {"msteps": self.training.epochs}
 
     def __post_init__(self) -> None:
         if self.temperature <= 0 or self.forget_batch < 1 or self.msteps < 0:

@@ -52,6 +52,7 @@ class SSD(TrainedMethod):
         "dampening": (1.0, 0.1),
     }
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels", "retain"})
+    stronger_when_lower: ClassVar[tuple[str, ...]] = ("alpha", "dampening")
 
     def __post_init__(self) -> None:
         if not (self.alpha > 0 and 0 < self.dampening < math.inf and self.batch >= 1):
