@@ -869,7 +869,7 @@ def test_row_26_no_such_layer(shell):
 
 
 def test_row_26_two_heads_match(shell):
-    shell.fails(2, "--forget", FORGET, model="Twins", says=["head, head_b", "feature_layer='head'"])
+    shell.fails(2, "--forget", FORGET, model="Twins", says=["head, head_b", "--feature-layer head"])
 
 
 @pytest.mark.parametrize("kind", ["tokens", "maps", "tuple", "dict"])
@@ -894,7 +894,7 @@ def test_row_28_head_that_cannot_be_folded(shell):
 def test_row_28_scores_that_no_linear_layer_gives(shell):
     """As wide as the classes: never taken for an embedding unless the user says so."""
     args = ("--forget", FORGET, "--no-check-labels", "--eval", "none")
-    shell.fails(2, *args, model="Cosine", says=["10 numbers", "feature_layer='output'"])
+    shell.fails(2, *args, model="Cosine", says=["10 numbers", "--feature-layer output"])
     done = shell.works(*args, "--feature-layer", "output", model="Cosine")
     assert done.receipt["placement"]["feature_layer"]["head"] is None
 
@@ -908,7 +908,7 @@ def test_row_28_head_that_is_supported(shell, kind, form):
 
 def test_row_29_features_shared_by_heads(shell):
     args = ("--forget", FORGET, "--no-check-labels", "--eval", "none")
-    shell.fails(2, *args, model="TwoHeads", says=["head, head_b", "feature_layer='head'"])
+    shell.fails(2, *args, model="TwoHeads", says=["head, head_b", "--feature-layer head"])
     assert "also feed head_b" in shell.works(*args, "--feature-layer", "head", model="TwoHeads").err
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import sys
@@ -168,5 +169,15 @@ def _missing(error: Any) -> list[str]:
     ]
 
 
+# arguments of Python that messages name, and how the command line takes them
+_ARGUMENT = re.compile(r"\b(feature_layer|pool|form)=(?:'([^']*)'|(?=[.,; )]))")
+
+
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    """The message in one line, with options of the command in place of arguments of Python."""
+    return _ARGUMENT.sub(_as_option, " ".join(str(error).split()))
+
+
+def _as_option(argument: re.Match[str]) -> str:
+    name, value = argument.groups()
+    return f"--{name.replace('_', '-')}{f' {value}' if value else ''}"

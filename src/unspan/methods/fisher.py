@@ -74,7 +74,7 @@ class Fisher(TrainedMethod):
         retain = context.samples("retain")
         index = retain.some(self.samples or len(retain), context.stream("fisher samples"))
         information = fisher_information(context, index, self.draws)
-        head = context.head() if context.feature_layer.head else None
+        head = _last_layer(context)
         with torch.no_grad():
             for name, weight in context.model.named_parameters():
                 if not weight.requires_grad:
@@ -90,6 +90,13 @@ class Fisher(TrainedMethod):
                 )
                 weight.copy_(mean + variance.sqrt() * noise)
         return Outcome({"noise": self.alpha}, retained_used=len(index))
+
+
+def _last_layer(context: TrainingContext) -> nn.Linear | nn.Conv2d | None:
+    """The layer whose rows are the classes; None where there is none of these kinds."""
+    name = context.feature_layer.head
+    module = None if name is None else context.model.get_submodule(name)
+    return module if isinstance(module, (nn.Linear, nn.Conv2d)) else None
 
 
 def noise_variance(information: Tensor, alpha: float, last: bool) -> Tensor:

@@ -129,14 +129,10 @@ class TrainingContext:
         Raises:
             UsageError: there is none, or it would be changed and is frozen.
         """
-        module = (
-            self.model.get_submodule(self.feature_layer.head) if self.feature_layer.head else None
-        )
+        name = self.feature_layer.head
+        module = None if name is None else self.model.get_submodule(name)
         if not isinstance(module, nn.Linear):
-            raise UsageError(
-                "This method changes the model's linear head, and none was found; name it with"
-                " feature_layer=."
-            )
+            raise UsageError(_no_linear_head(self.model, name))
         if changes and not all(one.requires_grad for one in module.parameters()):
             raise UsageError(
                 f"This method changes the head '{self.feature_layer.head}', and its parameters"
@@ -148,6 +144,22 @@ class TrainingContext:
     def scores(self, model: nn.Module, batch: Minibatch) -> Tensor:
         """Class scores `[n, C]`, float32."""
         return class_scores(model, batch.x)
+
+
+def _no_linear_head(model: nn.Module, found: str | None) -> str:
+    """What kind of last layer a method needs, what there is, and what to do."""
+    others = "a method that takes any last layer, such as ssd, scrub or retrain (unspan methods)"
+    kind = type(model).__name__
+    if found is not None:
+        return (
+            f"This method needs an nn.Linear as the last layer, and '{found}' of {kind} is a"
+            f" {type(model.get_submodule(found)).__name__}. Choose {others}, or build the model"
+            " with nn.Flatten and an nn.Linear in its place, with the same weights."
+        )
+    return (
+        "This method needs an nn.Linear as the last layer, and none was found that gives the scores"
+        f" of {kind}. Choose {others}; or, where there is one, name it with feature_layer='NAME'."
+    )
 
 
 def class_scores(model: nn.Module, x: Any) -> Tensor:
