@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from unspan.data.batch import Batch
 from unspan.data.inputs import cut_rows, first_rows, place
 from unspan.errors import DataError
-from unspan.extraction.reading import eval_mode, forward, input_like
+from unspan.extraction.reading import eval_mode, forward, input_like, logits_of
 from unspan.extraction.returned import tensors_in
 
 _ADVICE = (
@@ -52,18 +52,17 @@ def _check(model: nn.Module, inputs: Any, batch: Batch, part: str, rows: Tensor)
         output = forward(model, place(inputs, input_like(model, inputs)))
     at = rows.nonzero()[:, 0]
     wrong = torch.zeros(len(at), dtype=torch.bool)
-    for _, tensor in tensors_in(output):
+    scores = logits_of(output)
+    for _, tensor in tensors_in(output if scores is None else scores):
         if tensor.ndim and len(tensor) >= len(at):
             # -inf alone is how a model masks a class
-            given = tensor[: len(at)].detach().float().flatten(1) if tensor.ndim > 1 else tensor
-            odd = torch.isnan(given) | (given == torch.inf)
-            wrong |= (odd.flatten(1).any(1) if odd.ndim > 1 else odd)[: len(at)].cpu()
+            given = tensor[: len(at)].reshape(len(at), -1)
+            wrong |= (torch.isnan(given) | (given == torch.inf)).any(1).cpu()
     if not bool(wrong.any()):
         return
     row = int(at[wrong][0])
-    itself = (
-        "" if _finite(batch.inputs, len(batch))[row] else " has NaN or infinite numbers, and it"
-    )
+    spoilt = not bool(_finite(batch.inputs, len(batch))[row])
+    itself = " has NaN or infinite numbers, and it" if spoilt else ""
     raise DataError(
         f"{batch.names[row]} of the {part}{itself} makes the output of {type(model).__name__} NaN"
         f" or infinite. {_ADVICE}"
