@@ -66,8 +66,8 @@ def test_the_head_stands_still_within_an_epoch_and_is_no_parameter(case, base, m
     head, seen, trained = context.model.head, [], []
     step, make = loop._Loop._step, loop._optimiser
 
-    def watched(self, loss_of, batch, epoch, changes):
-        found = step(self, loss_of, batch, epoch, changes)
+    def watched(self, loss_of, batch, epoch, changes, **more):
+        found = step(self, loss_of, batch, epoch, changes, **more)
         assert head.weight.grad is None and head.bias.grad is None
         seen.append((epoch, head.weight.detach().clone()))
         return found
