@@ -216,8 +216,8 @@ def _deletion(o: dict[str, Any], prepared: _Prepared, run: Run) -> Deletion:
 
 def _measured(o: dict[str, Any], prepared: _Prepared, deletion: Deletion, run: Run) -> None:
     """Add the splits of `--eval`, and what they show, to the receipt."""
+    from unspan.erasure.cautions import over_limit
     from unspan.erasure.evaluation import findings
-    from unspan.erasure.guard import over_limit
 
     opened, request, sources = prepared.opened, prepared.request, prepared.sources
     rows = measure(prepared.wanted, o, opened.model, deletion, request, sources, run)

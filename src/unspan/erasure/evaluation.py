@@ -15,6 +15,8 @@ from unspan.metrics.paired import paired_bounds
 from unspan.run import Run
 from unspan.system.text_enum import TextEnum
 
+LEVEL = 0.95  # of each decision as a whole
+
 
 class Part(TextEnum):
     """Which samples a row is about."""

@@ -18,19 +18,18 @@ import torch
 
 from unspan.data.class_names import class_name
 from unspan.data.request import Request
+from unspan.erasure.cautions import never_named, over_limit, partly_named, unmoved
 from unspan.erasure.collateral import Kept, forgotten, retained, suspects
-from unspan.erasure.evaluation import Accuracy, Answers, Measure, Part, row, rows
+from unspan.erasure.evaluation import LEVEL, Accuracy, Answers, Measure, Part, row, rows
 from unspan.erasure.predictions import Pair
 from unspan.erasure.remedies import remedy, to_change
 from unspan.errors import DataError, UsageError
 from unspan.metrics.paired import lowest_share, paired_bounds
 from unspan.run import Run
 
-LEVEL = 0.95  # of each decision as a whole
 CLASS_POINTS, SAMPLE_POINTS = 3.0, 2.0  # that may be lost by default
 MaxDrop = float | None | Literal["default"]
 _SPLIT = "checked"
-_SHOWN = 3  # classes named in a warning
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ def measured(
     if why is not None or first is None or kept is None:
         record["why"] = why
         warning = f"damage to the samples to keep was not checked: {why}"
-        return Finding(rows(found), record, None, named, [warning, *_unmoved(gone, request)])
+        return Finding(rows(found), record, None, named, [warning, *unmoved(gone, request)])
     overall = row(first, f"{_SPLIT} retain", Part.RETAIN, level=LEVEL)
     worst = _worst(first if again is None else again)
     decisive = overall
@@ -124,32 +123,9 @@ def measured(
     damage = _damage(decisive, limit, names)
     said = [] if limit is not None else _accepted(decisive, request.kind, names)
     said += over_limit(rows([decisive]), limit) if damage is None else []
-    said += _partly_named(gone, request.classes, names) if named is None else []
-    said += [*_unmoved(gone, request), *_never_named(first, names)]
+    said += partly_named(gone, request.classes, names) if named is None else []
+    said += [*unmoved(gone, request), *never_named(first, names)]
     return Finding(rows([*found, overall, worst]), record, damage, named, said)
-
-
-def over_limit(found: Sequence[Mapping[str, Any]], limit: float | None) -> list[str]:
-    """A warning for each row of samples to keep that lost more than the limit and is not refused.
-
-    Args:
-        found: rows of a receipt.
-        limit: points that may be lost, None for any.
-    """
-    said = []
-    for one in found:
-        lost, least, most = (-100 * one[name] for name in ("change", "change_high", "change_low"))
-        if limit is None or lost <= limit or one["part"] not in (Part.RETAIN, Part.WORST):
-            continue
-        why = "the interval reaches below the limit: more samples would decide"
-        if least > limit:
-            why = "only what the checked samples show is refused; on these the loss is shown"
-        said.append(
-            f"{one['split']}: {lost:.1f} points of {one['measure']} were lost (95 % interval"
-            f" {least:.1f} to {most:.1f}, n = {one['n']}), and {limit:g} may be lost. This was not"
-            f" refused: {why}"
-        )
-    return said
 
 
 def refusal(
@@ -270,62 +246,6 @@ def _named(
                 f" {before:.1%} before (chance is {chance:.1%})."
             )
     return None
-
-
-def _partly_named(
-    answers: Answers | None, classes: Sequence[int], names: Sequence[str] | None
-) -> list[str]:
-    """A warning where more than half of what was known of a class is left, and it is not shown."""
-    if answers is None or answers.measure is not Measure.ACCURACY:
-        return []
-    chance = 1 / answers.outputs
-    found = []
-    for label in classes:
-        one = answers.of(label)
-        before, after = one.shares()
-        if before > chance and after > (before + chance) / 2:
-            found.append(
-                f"{class_name(label, names)} is still named for {after:.1%} of {len(one)} samples,"
-                f" {before:.1%} before (chance is {chance:.1%}). This was not refused: the samples"
-                " are too few to show that more than half of what was known is left"
-            )
-    return found
-
-
-def _unmoved(gone: Answers | None, request: Request) -> list[str]:
-    """A warning where single samples are answered as before; a class that is, is refused."""
-    if gone is None or request.classes or not len(gone):
-        return []
-    if paired_bounds(gone.lost, gone.gained, len(gone), LEVEL)[0] > 0:
-        return []
-    before, after = gone.shares()
-    return [
-        f"the answers to the samples to forget are as before: {gone.measure.value} {before:.1%}"
-        f" before, {after:.1%} after (n = {len(gone)}); whether the model still knows them as its"
-        " training data was not measured here (unspan audit)"
-    ]
-
-
-def _never_named(first: Answers, names: Sequence[str] | None) -> list[str]:
-    """A warning where the original names classes to keep less often than chance or 5 %."""
-    if first.measure is not Measure.ACCURACY or first.outputs < 2:
-        return []
-    labels = first.labels.unique().tolist()
-    level = 1 - (1 - LEVEL) / len(labels)
-    rarely = max(1 / first.outputs, 0.05)
-    found = []
-    for label in labels:
-        one = first.of(label)
-        missed = int((~one.before).sum())
-        if lowest_share(missed, len(one), level) > 1 - rarely:
-            found.append(class_name(label, names))
-    if not found:
-        return []
-    shown = ", ".join(found[:_SHOWN]) + (" and more" if len(found) > _SHOWN else "")
-    return [
-        f"the original hardly ever names {shown}, which are to be kept: are the labels those of its"
-        " outputs? Give the names of the outputs (--classes FILE, class_names=[...])"
-    ]
 
 
 def _damage(found: Accuracy, limit: float | None, names: Sequence[str] | None) -> str | None:

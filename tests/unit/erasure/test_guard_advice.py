@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from unspan.erasure import guard
+from unspan.erasure import cautions, guard
 from unspan.erasure.evaluation import Answers, Part, row, rows
 from unspan.methods import METHODS, SSD, configured, listed
 from unspan.methods.settings import settings_of
@@ -55,21 +55,21 @@ def answers(n, lost, label=0):
 
 def test_a_loss_above_the_limit_that_is_not_shown_is_a_warning_with_its_numbers():
     few = rows([row(answers(90, 4), "checked retain", Part.RETAIN)])
-    (told,) = guard.over_limit(few, 3.0)
+    (told,) = cautions.over_limit(few, 3.0)
     assert "4.4 points of accuracy were lost (95 % interval" in told and "3 may be lost" in told
     assert "more samples would decide" in told
     many = rows([row(answers(900, 60), "test retain", Part.RETAIN)])
-    assert "on these the loss is shown" in guard.over_limit(many, 3.0)[0]
-    assert guard.over_limit(few, 5.0) == guard.over_limit(few, None) == []
-    assert guard.over_limit([few[0] | {"part": Part.FORGET.value}], 3.0) == []
+    assert "on these the loss is shown" in cautions.over_limit(many, 3.0)[0]
+    assert cautions.over_limit(few, 5.0) == guard.over_limit(few, None) == []
+    assert cautions.over_limit([few[0] | {"part": Part.FORGET.value}], 3.0) == []
 
 
 def test_a_class_of_which_more_than_half_is_left_is_told_where_it_is_not_shown():
     gone = answers(130, 52)  # 60 % are still named
     assert guard._named(gone, (0,), None) is None
-    (told,) = guard._partly_named(gone, (0,), None)
+    (told,) = cautions.partly_named(gone, (0,), None)
     assert told.startswith("class 0 is still named for 60.0% of 130 samples, 100.0% before")
-    assert guard._partly_named(answers(130, 120), (0,), None) == []
+    assert cautions.partly_named(answers(130, 120), (0,), None) == []
 
 
 def test_a_changed_method_keeps_its_own_advice():
