@@ -92,7 +92,7 @@ def _other_budgets(spec: Spec, store: Store) -> str:
     found = [store.read("spec", name) or {} for name in store.names("spec")]
     names = [str(one["budget"]) for one in found if one.get("name") == spec.name]
     here = [f"--budget {name}" for name in names if name != spec.budget]
-    return f" It holds {' and '.join(here)}." if here else ""
+    return f" Computed there: {' and '.join(here)}." if here else ""
 
 
 def _computed(spec: Spec, store: Store, tell: Callable[[str], None]) -> list[Cell]:
@@ -103,8 +103,8 @@ def _computed(spec: Spec, store: Store, tell: Callable[[str], None]) -> list[Cel
     if missing:
         raise UsageError(
             f"{missing} of {len(cells)} cells of {spec.name} at the budget {spec.budget} were not"
-            f" computed in {store.root}.{_other_budgets(spec, store)} Or compute them: unspan bench"
-            f" SPEC --budget {spec.budget} --out {store.root}"
+            f" computed in {store.root}.{_other_budgets(spec, store)} Run unspan bench SPEC"
+            f" --budget {spec.budget} --out {store.root} first."
         )
     good = [cell for cell in cells if "error" not in (found[cell.id] or {})]
     spent = [

@@ -138,12 +138,13 @@ def _outputs(
     record = record_of(inner)
     first, _ = peek(batches(data, Run(batch_size=2, max_samples=2), shard=False))
     check_first(inner, first, "data")
+    place = options.get("feature_layer"), options.get("pool")  # not of every command
     with eval_mode(inner):
         inputs = example(first, inner)
         found = (
             record.feature_layer
             if record is not None
-            else find_feature_layer(inner, inputs, options["feature_layer"], options["pool"])[0]
+            else find_feature_layer(inner, inputs, *place)[0]
         )
         head = head_parameters(inner, found)
     return None if head is None else len(head[0])

@@ -10,10 +10,10 @@ Needs: forget and retain samples with labels, and every class of the model among
 epoch of the base and one forward pass over all data, in each epoch.
 Typical: SCRUB, SGD 5e-3, 4 epochs, batch 64; with random labels 2e-3 and batch 128; with NegGrad+
 1e-4, batch 128, clip 1.
-Fails: answers are more honest rather than more forgetful: the head always names a class that the
-features still show, at any lr; such a run is refused (exit 7). With tau 1 scores lie in -1 to 1, so
-the cross-entropy never falls to 0 and its gradients never end. Features are of length 1. A probe
-that stops early reads less of them than one that is trained to the end.
+Fails: answers are more honest rather than more forgetful. The head always names a class that the
+features still show, at any lr, and such a run is refused (exit 7). With tau 1 scores lie in -1 to
+1, so the cross-entropy never falls to 0 and its gradients never end. Features are of length 1. A
+probe that stops early reads less of them than one that is trained to the end.
 Source: "CMF", AISTATS 2026, arXiv 2604.08271; formulas of the head, written anew.
 Deviates: `mu` is the mean over samples; a paper that averages class means gives the same where
 classes are of one size. Means are taken in evaluation mode, and once more after the last epoch. The

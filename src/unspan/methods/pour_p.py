@@ -8,9 +8,9 @@ Needs: a linear head and the class; no data, beyond the pass over the forget sam
 erasure makes. Cost: O(C d).
 Typical: no settings.
 Fails: features do not change at all, so every probe reads the class as before. It is listed to show
-that. On a small network the other scores are often all negative for samples of the class: most of
-them are then still named, with a warning, or refused (exit 7) where more than half is shown to be
-left. Biases of the others make that likelier or less likely.
+that. Samples of the class for which all other scores are negative are still named. On small
+networks these may be most: the run then warns, or ends with exit 7. Biases of the others make that
+likelier or less likely.
 Source: "POUR", CVPR 2026 (arXiv 2511.19339).
 Deviates: several classes are removed together. For models without a linear head the paper takes the
 mean feature in place of the row. That is left out, since there is no head to edit (pour-d has it).

@@ -74,4 +74,4 @@ def test_export_says_which_budgets_were_run(tmp_path):
     ran = CliRunner().invoke(app, ["bench", str(file), "--budget", "tiny", "--out", out, "-q"])
     assert ran.exit_code == 0, ran.output
     found = CliRunner().invoke(app, ["bench", "export", str(file), "--to", to, "--out", out])
-    assert "It holds --budget tiny" in " ".join(str(found.exception or found.output).split())
+    assert "Computed there: --budget tiny" in " ".join(str(found.exception or found.output).split())

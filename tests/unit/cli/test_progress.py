@@ -52,7 +52,7 @@ def test_a_line_has_the_step_the_time_left_and_the_part():
     course("outputs", 1000, 1000)
     assert course.words() == "step 1 of 6: outputs (1,000 of 1,000)"
     course.begun(B)  # 20 s went by, and are expected of each of the 5 steps left
-    assert course.words() == "step 2 of 6, about 2 min left: outputs, test data"
+    assert course.words() == "step 2 of 6, about 100 s left: outputs, test data"
     clock.now += 10
     course.begun(ATTACKS[0])  # 15 s on average
     assert course.words() == "step 3 of 6, about 60 s left: linear, original"
