@@ -200,6 +200,7 @@ def random_reference(
                 example,
                 feature_layer=feature_layer,
                 pool=pool,
+                classes=before.feature_layer.dim if before.feature_layer.scores else None,
             )
         ], ReferenceKind.RANDOM
     except UnspanError:  # features that are all zero or not finite with random weights

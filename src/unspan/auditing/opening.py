@@ -32,7 +32,7 @@ from unspan.auditing.subjects import Subject, subject
 from unspan.auditing.sweep import layers_aside, shared_layers, swept
 from unspan.data.inputs import first_rows
 from unspan.data.loading import batches, peek
-from unspan.data.request import Request, digests_of, hashed_ids, shared_samples
+from unspan.data.request import Request, classes_in, digests_of, hashed_ids, shared_samples
 from unspan.extraction import Pool
 from unspan.metrics.outputs import Outputs
 from unspan.run import Run
@@ -56,9 +56,12 @@ def open_models(
     given = parts(request)
     first, _ = peek(batches(given.test_forget, run, shard=False))
     example = first_rows(first.inputs, 2)
+    classes = request.num_classes or classes_in(request)
 
     def opened(name: str, model: nn.Module) -> Subject:
-        return subject(name, model, example, feature_layer=feature_layer, pool=pool)
+        return subject(
+            name, model, example, feature_layer=feature_layer, pool=pool, classes=classes
+        )
 
     original, erased = opened("before", before), opened("after", _model(after))
     notes = provenance(original, erased, request)

@@ -44,21 +44,41 @@ def subject(
     *,
     feature_layer: str | None = None,
     pool: Pool | None = None,
+    classes: int | None = None,
 ) -> Subject:
     """A model with the feature layer it is read at: its own when it was erased, else the one that
     is found.
+
+    Args:
+        name: for tables and messages.
+        model: as it is used.
+        example: inputs of the model.
+        feature_layer: of the user; None to find it.
+        pool: of the user.
+        classes: of the data, where known. As many outputs that no linear layer gives are scores.
     """
     inner = unwrap(model)
     record = record_of(inner)
-    with eval_mode(model):
-        found = (
-            record.feature_layer
-            if record is not None and feature_layer is None
-            else find_feature_layer(
-                inner,
-                place(first_rows(example, 2), input_like(inner, first_rows(example, 2))),
-                feature_layer,
-                pool,
-            )[0]
-        )
+    if record is not None and feature_layer is None:
+        found = record.feature_layer
+    else:
+        with eval_mode(model):
+            rows = first_rows(example, 2)
+            inputs = place(rows, input_like(inner, rows))
+            found = _found(inner, inputs, feature_layer, pool, classes)
     return Subject(name, inner, found, state_hash(inner.state_dict()))
+
+
+def _found(
+    model: nn.Module,
+    inputs: Any,
+    feature_layer: str | None,
+    pool: Pool | None,
+    classes: int | None,
+) -> FeatureLayer:
+    found, _ = find_feature_layer(model, inputs, feature_layer, pool)
+    if found.embeds and feature_layer is None and classes is not None:
+        found, _ = find_feature_layer(
+            model, inputs, None, pool, classes=classes, scores_suffice=True
+        )
+    return found

@@ -11,6 +11,7 @@ from torch.utils.data import Subset
 
 from unspan.data.class_names import names_of
 from unspan.data.given import as_dataset, with_class_names
+from unspan.data.indexed import is_indexed
 from unspan.data.labels import LabelledSubset, chosen_rows, labels_of
 from unspan.data.overlap import (
     check_overlap,
@@ -21,7 +22,7 @@ from unspan.data.overlap import (
     shared_samples,
 )
 from unspan.data.selection import listed, positions, read_ids, resolve_class
-from unspan.errors import DataError, UsageError
+from unspan.errors import DataError, UnspanError, UsageError
 
 __all__ = [
     "Request",
@@ -205,3 +206,13 @@ Splits = Request  # the former name
 def as_request(data: Any) -> Request:
     """A `Request`, or any data that as a whole is to be forgotten."""
     return data if isinstance(data, Request) else Request(forget=data)
+
+
+def classes_in(request: Request) -> int | None:
+    """How many classes the labels of the data tell apart; None where they have none."""
+    try:
+        parts = [part for part in (request.forget, request.retain) if part is not None]
+        highest = max(max(labels_of(part), default=-1) for part in parts if is_indexed(part))
+    except (UnspanError, ValueError):  # no labels, or no part that can be read twice
+        return None
+    return highest + 1 if highest >= 0 else None

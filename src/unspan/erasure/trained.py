@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from unspan import dist
 from unspan.artifact import receipt as receipts
-from unspan.data.indexed import is_indexed
 from unspan.data.loading import batches, peek, size_of
-from unspan.data.request import Request, labels_of
+from unspan.data.request import Request, classes_in
 from unspan.erasure import steps
 from unspan.erasure.carrying_out import unlearned
 from unspan.erasure.change import Change, figures_of
@@ -28,7 +27,7 @@ from unspan.erasure.checks import (
 )
 from unspan.erasure.locating import notices_of
 from unspan.erasure.opening import Opened
-from unspan.errors import InconclusiveError, UnspanError, UsageError
+from unspan.errors import InconclusiveError, UsageError
 from unspan.extraction import FeatureLayer, attach, find_feature_layer, head_parameters
 from unspan.extraction.feature_layer import at_head_input
 from unspan.extraction.finite import check_first
@@ -184,22 +183,12 @@ def _feature_layer(opened: Opened, request: Request, inputs: Any) -> tuple[Featu
 
     found = searched(request.num_classes)
     unclear = found[0].embeds and options.feature_layer is None and request.num_classes is None
-    return searched(_classes_in(request)) if unclear else found
+    return searched(classes_in(request)) if unclear else found
 
 
 def _names_them(seen: Seen) -> bool:
     """Whether the largest output names most of the labelled samples, as no embedding does."""
     return seen.labelled >= _FEWEST and 2 * seen.hits > seen.labelled
-
-
-def _classes_in(request: Request) -> int | None:
-    """How many classes the labels of the data tell apart; None where they have none."""
-    try:
-        parts = [part for part in (request.forget, request.retain) if part is not None]
-        highest = max(max(labels_of(part), default=-1) for part in parts if is_indexed(part))
-    except (UnspanError, ValueError):  # no labels, or no part that can be read twice
-        return None
-    return highest + 1 if highest >= 0 else None
 
 
 def _read_out(model: nn.Module, layer: FeatureLayer) -> tuple[Tensor, Tensor] | None:

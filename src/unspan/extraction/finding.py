@@ -38,7 +38,7 @@ def find_feature_layer(
         pool: needed when the features are tokens or maps.
         whole: the eraser needs one vector a sample, so it sits where the features are complete.
         classes: how many classes the labels of the data have, None where they have none.
-        scores_suffice: weights are changed, so that class scores without a linear head will do.
+        scores_suffice: class scores without a linear head will do, since no map is to be placed.
 
     Returns:
         The feature layer and notices for the user.

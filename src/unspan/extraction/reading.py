@@ -230,9 +230,11 @@ def scores_at(
     They are the model's own, or those that its head gives for the features where the output holds
     several tensors.
     """
-    if feature_layer.head is None:
+    if feature_layer.embeds:
         return None
     own = logits_of(output)
+    if own is None and feature_layer.scores:
+        return features
     if own is not None:
         return own.flatten(1)
     head = head_parameters(model, feature_layer)
