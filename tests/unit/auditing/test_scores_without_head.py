@@ -44,9 +44,8 @@ def test_as_many_outputs_as_classes_are_scores_of_every_model(digits, digits_req
     rows = torch.stack([digits["test"][row][0] for row in range(4)])
     for one in (models.before, models.after, *models.others):
         assert one.feature_layer.scores
-        features, scores = OUTPUTS.read(
-            [one], Batch(rows, None, list("abcd"), []), EqualModules([])
-        )[0]
+        batch = Batch(rows, None, list("abcd"), [])
+        ((features, scores),) = OUTPUTS.read([one], batch, EqualModules([one.model]))
         torch.testing.assert_close(scores, one.model(rows).detach())
         torch.testing.assert_close(features, scores)
 
