@@ -14,6 +14,7 @@ import re
 import statistics
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from benchmark_values import by_row, largest_cosine
@@ -95,6 +96,7 @@ def rows() -> list[Row]:
     ]
 
 
+@cache
 def values() -> dict[str, str]:
     """What pages may name, such as `esc_attack`."""
     found = {}
@@ -152,12 +154,11 @@ def picture() -> None:
 
 
 def filled(text: str) -> str:
-    """The text with the value of today before each `<!--name-->`.
-
-    Raises:
-        KeyError: no value has that name.
-    """
+    """The text with the value of today before each `<!--name-->`; stops at a name that is none."""
     found = values()
+    unknown = {one[1] for one in MARK.finditer(text)} - found.keys()
+    if unknown:
+        sys.exit(f"No value is called {', '.join(sorted(unknown))}. Names: measured.values().")
     return MARK.sub(lambda one: f"{found[one[1]]}<!--{one[1]}-->", text)
 
 
@@ -172,14 +173,14 @@ def pages() -> dict[Path, str]:
 
 def main() -> None:
     """Write, or check, the measured values of README and docs, and the picture."""
-    other = [page for page, text in pages().items() if page.read_text("utf-8") != text]
+    other = {page: text for page, text in pages().items() if page.read_text("utf-8") != text}
     if "--check" in sys.argv[1:]:
         if other:
             names = ", ".join(page.relative_to(ROOT).as_posix() for page in other)
             sys.exit(f"{names}: differ from results/. Run python docs/measured.py.")
         return
-    for page in other:
-        page.write_text(pages()[page], "utf-8")
+    for page, text in other.items():
+        page.write_text(text, "utf-8")
     picture()
 
 

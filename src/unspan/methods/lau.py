@@ -3,8 +3,8 @@ features.
 
 Idea: attack the penultimate features of a forget sample until the head names another class, and
 teach the head that answer.
-Formula: attacked features `z' = clip(z + a sign(grad CE(g_t(z'), y)))` stay within
-`|z' - z|_inf <= eps`. The teacher's answer to them, `q = g_t(z')`, is learned.
+Formula: features are attacked, `z' = clip(z + a sign(grad CE(g_t(z'), y)))`. No entry moves by
+more than eps. The teacher's answer to them, `q = g_t(z')`, is learned.
 Loss of a sample: `(1 - lambda) CE(g(z), argmax q)
 + lambda T^2 KL(softmax(q / T) || softmax(g(z) / T))`.
 Samples that are no longer recognised keep the student's own answer. The teacher g_t is a copy of
