@@ -57,6 +57,7 @@ class RemarkCode(TextEnum):
     COPIES = "copies"
     # warnings
     OUTPUTS_ONLY = "outputs_only"
+    TAKEN_FOR_SCORES = "taken_for_scores"
     OTHER_REQUEST = "other_request"
     OTHER_REQUEST_NO_CLASS = "other_request_no_class"
     REFERENCE_HAS_SEEN = "reference_has_seen"

@@ -151,6 +151,12 @@ def provenance(before: Subject, after: Subject, request: Request) -> list[Remark
     return []
 
 
+def reading(before: Subject) -> list[Remark]:
+    """What was inferred of the original, where a user may know better."""
+    layer = before.feature_layer
+    return [remark(RemarkCode.TAKEN_FOR_SCORES, classes=layer.dim)] if layer.scores else []
+
+
 def check_distinct(references: Sequence[tuple[str, str]], audited: Mapping[str, str]) -> None:
     """Several references tell how much training varies only when they differ (UsageError).
 

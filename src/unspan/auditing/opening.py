@@ -23,6 +23,7 @@ from unspan.auditing.case import (
     comparable,
     provenance,
     random_reference,
+    reading,
     with_pixels,
 )
 from unspan.auditing.collect import collect
@@ -64,7 +65,7 @@ def open_models(
         )
 
     original, erased = opened("before", before), opened("after", _model(after))
-    notes = provenance(original, erased, request)
+    notes = [*reading(original), *provenance(original, erased, request)]
     others = [opened(f"reference {i + 1}", one) for i, one in enumerate(references)]
     check_distinct(
         [(one.name, one.digest) for one in others],

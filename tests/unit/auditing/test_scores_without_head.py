@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from unspan.audit_record.remarks import RemarkCode, remark
 from unspan.auditing.opening import open_models
 from unspan.auditing.readers import OUTPUTS
 from unspan.data.batch import Batch
@@ -41,6 +42,7 @@ def test_as_many_outputs_as_classes_are_scores_of_every_model(digits, digits_req
     request = replace(digits_request, num_classes=known)
     assert classes_in(request) == 10
     models = opened(Cosine(), request)
+    assert models.notes == [remark(RemarkCode.TAKEN_FOR_SCORES, classes=10)]
     rows = torch.stack([digits["test"][row][0] for row in range(4)])
     for one in (models.before, models.after, *models.others):
         assert one.feature_layer.scores
@@ -52,6 +54,8 @@ def test_as_many_outputs_as_classes_are_scores_of_every_model(digits, digits_req
 
 def test_another_number_of_outputs_and_a_named_output_stay_embeddings(digits_request):
     torch.manual_seed(0)
-    assert opened(Cosine(12), digits_request).before.feature_layer.embeds
+    embedding = opened(Cosine(12), digits_request)
+    assert embedding.before.feature_layer.embeds
+    assert embedding.notes == []
     named = opened(Cosine(), digits_request, feature_layer="output")
     assert named.before.feature_layer.embeds

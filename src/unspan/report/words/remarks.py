@@ -160,6 +160,11 @@ REMARK = {
     RemarkCode.OUTPUTS_ONLY: (
         "the audit was given outputs: what needs the models themselves was not tested"
     ),
+    RemarkCode.TAKEN_FOR_SCORES: (
+        "no linear layer gives the output of the original: its {classes} numbers are taken for"
+        " class scores, since the data have {classes} classes; if they are an embedding, pass"
+        " feature_layer='output' (--feature-layer output)"
+    ),
     RemarkCode.OTHER_REQUEST: (
         "the receipt of the erased model names another request ({names}), so this audit is about"
         " something that its method was not asked to erase"
