@@ -16,7 +16,7 @@ class Cell:
     """One measurement; everything that decides its result.
 
     Attributes:
-        data: a name of `unspan.benchmark.data.NAMED`, or what `open_data` takes.
+        data: a name of `unspan.benchmark.named_data.NAMED`, or what `open_data` takes.
         model: what `unspan.models.build` takes.
         train: settings of training the original and the retrained model.
         request: `classes`, `share`, `benchmark` (the one that the dataset defines) or `steps` (one

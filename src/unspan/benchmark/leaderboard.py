@@ -13,8 +13,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
 
+from unspan.benchmark.table_ranks import ALONE, best_alone, notes, ranks
 from unspan.benchmark.table_values import Column, Fold, Line, Number, Table
-from unspan.benchmark.tables import ALONE, ALONE_NOTE, best_alone, ranks
 from unspan.report.palette import DARK, LIGHT, variables
 
 _KIND = {True: "reads retained data", False: "forget data only", None: "reference"}
@@ -90,7 +90,7 @@ def leaderboard(boards: Sequence[tuple[str, Table]]) -> str:
     )
     return environment.get_template("leaderboard.html.j2").render(
         boards=[_board(budget, table) for budget, table in boards],
-        alone=ALONE_NOTE if any(best_alone(table) for _, table in boards) else "",
+        notes=notes([table for _, table in boards]),
         light=variables(LIGHT),
         dark=variables(DARK),
     )

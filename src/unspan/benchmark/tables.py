@@ -9,17 +9,16 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from unspan.benchmark.table_values import REFERENCES, Choice, Column, Fold, Line, Number, Table
+from unspan.benchmark.table_ranks import ALONE, best_alone, notes, ranks
+from unspan.benchmark.table_values import Choice, Column, Fold, Line, Number, Table
 
 _READ = (Fold.OPEN, Fold.MORE)  # columns that a reader sees without opening anything
-ALONE = "†"  # the best of the methods that read no retained data
 _LATEX_NOTE = (
     "% Bold: the best method, underlined: the second best. Blue: the best of the methods that read"
     " no retained data; needs the package xcolor."
 )
-ALONE_NOTE = f"{ALONE} the best of the methods that read no retained data (reads D_r: ✗)."
 _ARROWS = {"lower": " ↓", "higher": " ↑", "none": ""}
 
 
@@ -28,8 +27,8 @@ def markdown(table: Table) -> str:
     difference to them, where there are any.
     """
     parts = [f"### {escaped(table.title)}", "", *_measured(table, table.columns_of(*_READ))]
-    if best_alone(table):
-        parts += ["", f"Bold: the best method, underlined: the second best. {ALONE_NOTE}"]
+    if known := notes([table]):
+        parts += ["", " ".join(["Bold: the best method, underlined: the second best.", *known])]
     if table.note:
         parts += ["", escaped(table.note)]
     failed = [escaped(f"{line.label}: {line.failed}") for line in table.lines if line.failed]
@@ -177,44 +176,6 @@ def latex(table: Table) -> str:
         rows.append(" & ".join([_escaped(line.label), mark, *cells]) + r" \\")
     said = [_LATEX_NOTE] if alone else []
     return "\n".join([*said, *rows, "\\bottomrule", "\\end{tabular}"]) + "\n"
-
-
-def ranks(table: Table) -> dict[tuple[int, str], int]:
-    """0 for the best, 1 for the second best line of a column that has a direction; references and
-    the published probe take no part.
-    """
-    return _ranked(table, lambda line: line.method not in REFERENCES)
-
-
-def best_alone(table: Table) -> frozenset[tuple[int, str]]:
-    """Line and column of the best of the methods that read no retained data.
-
-    Empty where no method of the table reads retained data: there the best is marked already.
-    """
-    if not any(line.needs_retain for line in table.lines):
-        return frozenset()
-    places = _ranked(
-        table, lambda line: line.needs_retain is False and line.method not in REFERENCES
-    )
-    return frozenset(one for one, place in places.items() if place == 0)
-
-
-def _ranked(table: Table, takes_part: Callable[[Line], bool]) -> dict[tuple[int, str], int]:
-    """0 and 1 for the best and the second best of the lines that take part; ties share a place."""
-    found = {}
-    for column in table.columns:
-        if column.better == "none" or column.fold is Fold.KR:
-            continue
-        means = {
-            number: round(line.numbers[column.key].mean, column.digits)
-            for number, line in enumerate(table.lines)
-            if column.key in line.numbers and takes_part(line)
-        }
-        known = sorted(set(means.values()), reverse=column.better == "higher")
-        for number, mean in means.items():
-            if known.index(mean) < 2:
-                found[number, column.key] = known.index(mean)
-    return found
 
 
 def _text(one: Number | None, column: Column, between: str = " ± ", after: str = "") -> str:

@@ -12,8 +12,9 @@ from PIL import Image
 from torch.utils.data import Subset
 
 from unspan.benchmark import formats
-from unspan.benchmark.data import NAMED, Data, opened
+from unspan.benchmark.data import Data, opened
 from unspan.benchmark.memory import in_memory, pooled
+from unspan.benchmark.named_data import NAMED
 from unspan.benchmark.requests import requests
 from unspan.errors import DataError, UsageError
 from unspan.run import Run

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from unspan.benchmark.leaderboard import leaderboard
 from unspan.benchmark.spec import find, load
+from unspan.benchmark.table_ranks import best_alone, ranks
 from unspan.benchmark.table_values import Column, Fold, Line, Number, Table
-from unspan.benchmark.tables import best_alone, latex, markdown, ranks
+from unspan.benchmark.tables import latex, markdown
 from unspan.benchmark.views import CLASS, SETTINGS, STEP
 
 
