@@ -21,6 +21,8 @@ CMF = "tests/unit/methods/test_cmf.py"
 DAMP = "tests/unit/methods/test_damp.py"
 RESAMPLE = "tests/unit/methods/test_resample.py"
 TRAINING = "tests/unit/training/test_training.py"
+REDRAW = "tests/unit/methods/test_redraw.py"
+TWO_COVARIANCE = "tests/unit/erasers/test_two_covariance.py"
 RESAMPLER = "tests/unit/erasers/test_resampler.py"
 TRANSPORT = "tests/unit/erasers/test_transport.py"
 STATISTICS = "tests/unit/extraction/test_statistics.py"
@@ -29,6 +31,48 @@ LINEAR_PROBE = "tests/unit/metrics/test_linear_probe.py"
 # file under src/unspan, what stands there, what is put in its place, and the test that must fail:
 # its file and its name
 MUTANTS: list[Mutant] = [
+    (
+        "erasers/redrawer.py",
+        "torch.where(self.recognised(rows)[:, None], moved, rows)",
+        "moved",
+        REDRAW,
+        "test_who_is_not_recognised_passes_bit_for_bit",
+    ),
+    (
+        "erasers/redrawer.py",
+        "linear(z - self.mean, self.frequencies, self.phases)",
+        "linear(0.05 * (z - self.mean), self.frequencies, self.phases)",
+        REDRAW,
+        "test_new_photos_of_the_person_are_no_more_alike_than_those_of_strangers",
+    ),
+    (
+        "methods/redraw.py",
+        'sha256(key + b"redraw")',
+        'sha256(b"redraw")',
+        REDRAW,
+        "test_the_key_and_the_embedding_choose_the_new_one",
+    ),
+    (
+        "methods/redraw.py",
+        "1 - self.false_positives)",
+        "0.998)",
+        REDRAW,
+        "test_more_false_positives_recognise_more",
+    ),
+    (
+        "erasers/two_covariance.py",
+        "between + within / len(own), between",
+        "between + within, between",
+        TWO_COVARIANCE,
+        "test_the_ratio_is_that_of_the_joint_normal_of_all_samples",
+    ),
+    (
+        "erasers/two_covariance.py",
+        "freedom += len(group) - 1",
+        "freedom += len(group)",
+        TWO_COVARIANCE,
+        "test_both_covariances_are_found_from_many_labelled_people",
+    ),
     (
         "metrics/rmia.py",
         "own * size / (size - 1)",

@@ -43,8 +43,8 @@ SITUATIONS = (
     ),
     Situation(
         "A person or a group must go",
-        "With data to keep, resample --set false_positives=0.05 leaves less.",
-        ("esc", "resample"),
+        "Take redraw in an embedding model with data of other people to keep.",
+        ("redraw", "esc", "resample"),
         default="esc",
     ),
     Situation(

@@ -1,6 +1,6 @@
 """Erasers: maps on penultimate features, and the mathematics they are made with.
 
-Affine erasers (`Projection`, `LinearMap`) fold into weights. Gated ones (`Resampler`,
+Affine erasers (`Projection`, `LinearMap`) fold into weights. Gated ones (`Resampler`, `Redrawer`,
 `LogitMarginEraser`) decide for every sample by itself. `UnitCentring` belongs to a head of class
 means. A `Chain` applies several in order.
 """
@@ -20,6 +20,7 @@ from unspan.erasers.composition import (
 from unspan.erasers.feature_map import FeatureMap, Layout
 from unspan.erasers.gated import Gate, LogitMarginEraser
 from unspan.erasers.linear import LinearMap, Projection
+from unspan.erasers.redrawer import Redrawer
 from unspan.erasers.resampler import Resampler
 from unspan.erasers.scores import affine_scores, head_rows
 
@@ -33,6 +34,7 @@ __all__ = [
     "LinearMap",
     "LogitMarginEraser",
     "Projection",
+    "Redrawer",
     "Resampler",
     "UnitCentring",
     "affine_scores",

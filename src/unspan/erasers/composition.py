@@ -14,6 +14,7 @@ from unspan.erasers.centring import UnitCentring
 from unspan.erasers.feature_map import Layout
 from unspan.erasers.gated import LogitMarginEraser
 from unspan.erasers.linear import LinearMap, Projection
+from unspan.erasers.redrawer import Redrawer
 from unspan.erasers.resampler import Resampler
 from unspan.errors import ModelError
 
@@ -23,11 +24,12 @@ class Chain(nn.Sequential):
 
 
 Affine = Projection | LinearMap
-Eraser = Projection | LinearMap | Resampler | LogitMarginEraser | UnitCentring | Chain
+Eraser = Projection | LinearMap | Resampler | Redrawer | LogitMarginEraser | UnitCentring | Chain
 _KINDS = {
     "projection": Projection,
     "map": LinearMap,
     "resampler": Resampler,
+    "redrawer": Redrawer,
     "logit-margin": LogitMarginEraser,
     "centring": UnitCentring,
 }

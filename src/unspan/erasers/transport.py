@@ -47,15 +47,11 @@ def average(each: Tensor, count: Tensor) -> Tensor:
     return torch.einsum("k,kij->ij", count.double() / count.sum(), each)
 
 
-def with_ridge(covariance: Tensor) -> Tensor:
-    """A covariance `[d, d]` with a thousandth of its mean variance added to every variance.
+def with_ridge(covariance: Tensor, share: float = _RIDGE) -> Tensor:
+    """A covariance `[d, d]` with a share of its mean variance added to every variance.
 
     Directions in which it hardly varies are then not blown up by its inverse.
     """
-    return _with_ridge(covariance, _RIDGE)
-
-
-def _with_ridge(covariance: Tensor, share: float) -> Tensor:
     eye = torch.eye(len(covariance), dtype=covariance.dtype)
     return covariance + share * covariance.diagonal().mean() * eye
 
@@ -77,7 +73,7 @@ def covariance_correction(made: Tensor, real: Tensor) -> Tensor:
     made = made / scale[:, None] / scale
     if float(made.diagonal().mean()) <= _TINY_RIDGE:
         return torch.eye(len(made), dtype=made.dtype)
-    made = _with_ridge(made, _TINY_RIDGE)
+    made = with_ridge(made, _TINY_RIDGE)
     return scale[:, None] * gaussian_transport(made, real / scale[:, None] / scale) / scale
 
 

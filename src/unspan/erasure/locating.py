@@ -73,6 +73,12 @@ def locate_features(opened: Opened, method: EraserMethod) -> Located:
     check_first(opened.copy_module, first, "data to forget")
     inputs = example(first, opened.copy_module)
     found, more = _feature_layer(opened, method, inputs)
+    if method.embeddings_only and not found.embeds:
+        raise UsageError(
+            f"{method.name} is for embedding models, and {type(opened.copy_module).__name__} gives"
+            " class scores, which would be random too. Use resample or bake for a class; where the"
+            " output is an embedding, pass feature_layer='output' (--feature-layer output)."
+        )
     method.check(found.dim)
     head = head_parameters(opened.copy_module, found)
     if opened.options.check_labels:

@@ -38,6 +38,7 @@ from unspan.methods.neggrad_plus import NegGradPlus
 from unspan.methods.pour_d import POURD
 from unspan.methods.pour_p import POURP
 from unspan.methods.random_labels import RandomLabels
+from unspan.methods.redraw import Redraw
 from unspan.methods.registry import by_name, registered
 from unspan.methods.resample import Resample
 from unspan.methods.retrain import Retrain
@@ -78,6 +79,7 @@ __all__ = [
     "NegGradPlus",
     "Outcome",
     "RandomLabels",
+    "Redraw",
     "Resample",
     "Retrain",
     "SalUn",

@@ -228,6 +228,8 @@ class EraserMethod(Method):
             sits where they are; an affine map also works where features are maps or tokens.
         joins_retain: erased samples are moved among retained ones. These are read without the
             classes that earlier requests erased, and no class is moved a second time.
+        embeddings_only: it changes what the features say of a sample altogether, so that a model
+            with class scores is refused before data are read.
         projects: erasers are projections of original features, so that the directions of several
             requests are united; otherwise erasers follow one another.
     """
@@ -235,6 +237,7 @@ class EraserMethod(Method):
     target: ClassVar[Target] = Target.SUPPRESS
     one_vector: ClassVar[bool] = False
     joins_retain: ClassVar[bool] = False
+    embeddings_only: ClassVar[bool] = False
     projects: ClassVar[bool] = False
 
     @property

@@ -24,6 +24,7 @@ from unspan.methods.neggrad_plus import NegGradPlus
 from unspan.methods.pour_d import POURD
 from unspan.methods.pour_p import POURP
 from unspan.methods.random_labels import RandomLabels
+from unspan.methods.redraw import Redraw
 from unspan.methods.resample import Resample
 from unspan.methods.retrain import Retrain
 from unspan.methods.salun import SalUn
@@ -36,6 +37,7 @@ METHODS: tuple[type[Method], ...] = (
     ESCT,
     LEACE,
     Resample,
+    Redraw,
     Retrain,
     Finetune,
     CFk,

@@ -19,6 +19,7 @@ from unspan.methods import METHODS, TrainedMethod, by_name
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 _FEW_EPOCHS = ["--epochs", "1"]
 SHORT = {
+    "redraw": ["--feature-layer", "output", "--set", "false_positives=0.1"],
     "resample": [],
     "esc": ["--rank", "1"],
     "esc-t": ["--lr", "0.5"],
@@ -82,9 +83,11 @@ def test_every_method_erases_from_the_command_line(weights, tmp_path, name):
     done = run(weights, tmp_path / "out", "--method", name, *more)
     assert done.exit_code == 0, (done.output, done.exception)
     account = json.loads((tmp_path / "out/receipt.json").read_text("utf-8"))
-    assert account["method"]["name"] == name and {
-        row["split"] for row in account["evaluation"]
-    } >= {"test forget", "test retain", "checked forget", "checked worst class"}
+    assert account["method"]["name"] == name
+    measured = {row["split"] for row in account["evaluation"]}
+    assert measured >= {"checked forget", "checked worst class"}
+    if name != "redraw":  # there the scores are taken for an embedding, which has no accuracy
+        assert measured >= {"test forget", "test retain"}
     with torch.no_grad():
         assert unspan.load(tmp_path / "out")(torch.rand(2, 1, 8, 8)).shape == (2, 10)
     assert not (tmp_path / ".out.epochs").exists()

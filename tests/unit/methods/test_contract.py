@@ -12,7 +12,15 @@ from torch.utils.data import Dataset
 import unspan
 from unspan.erasure import checks
 from unspan.errors import UsageError
-from unspan.methods import LEACE, METHODS, FitContext, TrainedMethod, by_name, registered
+from unspan.methods import (
+    LEACE,
+    METHODS,
+    EraserMethod,
+    FitContext,
+    TrainedMethod,
+    by_name,
+    registered,
+)
 from unspan.methods.boundary import Boundary
 from unspan.methods.dlfd import DLFD
 from unspan.methods.esc import ESC
@@ -35,11 +43,20 @@ VARIANTS = {method.name: method() for method in registered()} | {
     "l1-sparse, proximal": by_name("l1-sparse")(proximal=True),
     "fisher": by_name("fisher")(samples=200),
     "eu-k": by_name("eu-k")(k=1, training=Training(lr=0.05, epochs=2)),
+    "redraw": by_name("redraw")(false_positives=0.1),
     "pour-d, means": by_name("pour-d")(direction="means"),
 }
 
 
 KEY = b"the same for all"
+
+
+def erased(net, request, name, **options):
+    """The deletion of a variant; one for embeddings is told that the scores are some."""
+    method = VARIANTS[name]
+    if isinstance(method, EraserMethod) and method.embeddings_only:
+        options["feature_layer"] = "output"
+    return unspan.erase(net, request, method, check_labels=False, **options)
 
 
 class BatchNet(nn.Module):
@@ -95,11 +112,11 @@ def request_(digits_request):
 def results(net, request_):
     """Every variant run once, with what was there before and after."""
     found = {}
-    for name, method in VARIANTS.items():
+    for name in VARIANTS:
         before = {key: tensor.clone() for key, tensor in net.state_dict().items()}
         flags = [module.training for module in net.modules()]
         stream = torch.random.get_rng_state()
-        done = unspan.erase(net, request_, method, check_labels=False, key=KEY, measure=False)
+        done = erased(net, request_, name, key=KEY, measure=False)
         same = all(torch.equal(tensor, before[key]) for key, tensor in net.state_dict().items())
         found[name] = (
             done,
@@ -135,7 +152,7 @@ def test_the_same_kind_of_model_comes_out(results, net, name):
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_same_seed_and_key_give_the_same_weights(results, net, request_, name):
     torch.rand(7)  # what ran before does not matter
-    again = unspan.erase(net, request_, VARIANTS[name], check_labels=False, key=KEY, measure=False)
+    again = erased(net, request_, name, key=KEY, measure=False)
     assert (
         again.receipt["model"]["sha256_after"] == results[name][0].receipt["model"]["sha256_after"]
     )
@@ -160,7 +177,7 @@ def test_a_method_that_needs_no_retained_data_never_reads_them(results, net, req
     blind = replace(
         request_, retain=Forbidden(100), holdout=Forbidden(10), test_forget=None, test_retain=None
     )
-    done = unspan.erase(net, blind, VARIANTS[name], check_labels=False, key=KEY, measure=False)
+    done = erased(net, blind, name, key=KEY, measure=False)
     assert (
         done.receipt["model"]["sha256_after"] == results[name][0].receipt["model"]["sha256_after"]
     )
@@ -173,11 +190,9 @@ def test_a_method_that_needs_retained_data_reads_them_and_says_when_they_are_mis
     net, request_, name
 ):
     with pytest.raises(Exception, match="was read although"):
-        unspan.erase(
-            net, replace(request_, retain=Forbidden(100)), VARIANTS[name], check_labels=False
-        )
+        erased(net, replace(request_, retain=Forbidden(100)), name)
     with pytest.raises(UsageError, match=f"{VARIANTS[name].name} needs data to keep"):
-        unspan.erase(net, replace(request_, retain=None), VARIANTS[name], check_labels=False)
+        erased(net, replace(request_, retain=None), name)
 
 
 @pytest.mark.parametrize(
