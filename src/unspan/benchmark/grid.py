@@ -103,7 +103,6 @@ class Spec:
         name: of the file.
         title: for people.
         views: names of the tables and figures that are drawn.
-        meant: the pairs of the paper, which the printed values are of.
         paper: table of printed values, None where there is none.
         budget: name of the budget.
         note: what a reader should know.
@@ -113,7 +112,6 @@ class Spec:
 
     name: str
     title: str
-    meant: str
     views: tuple[str, ...]
     paper: str | None
     budget: str

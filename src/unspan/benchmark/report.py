@@ -16,7 +16,7 @@ from unspan.benchmark.leaderboard import leaderboard
 from unspan.benchmark.measurement import refuse_mixed
 from unspan.benchmark.packed import report_order
 from unspan.benchmark.pictures import name_of
-from unspan.benchmark.spec import printed
+from unspan.benchmark.spec import printed, printed_setting
 from unspan.benchmark.spec_text import PICTURES
 from unspan.benchmark.store import Store
 from unspan.benchmark.table_values import Filled, Table
@@ -139,12 +139,13 @@ def _heading(spec: dict[str, Any], rows: Sequence[Filled]) -> list[str]:
 
 def _tables(spec: dict[str, Any], view: str, rows: Sequence[Filled]) -> list[Table]:
     made = TABLES[view](_name(spec), spec["title"], rows)
+    meant = printed_setting(spec["paper"]) if spec["paper"] else ""
     chosen = choices(rows)
     found = []
     for table in made:
         pairs = {line.pair for line in table.lines}
         own = tuple(one for one in chosen if one.pair in pairs)
-        found.append(replace(table, meant=spec["meant"], choices=own))
+        found.append(replace(table, meant=meant, choices=own))
     return found
 
 

@@ -94,7 +94,6 @@ def _record(store: Store, spec: Spec, command: str, name: str) -> None:
             "name": spec.name,
             "budget": spec.budget,
             "title": spec.title,
-            "meant": spec.meant,
             "views": list(spec.views),
             "paper": spec.paper,
             "note": spec.note,

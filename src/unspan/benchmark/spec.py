@@ -20,6 +20,7 @@ from unspan.system.closest import meant
 SPECS = Path(__file__).with_name("specs")
 BUDGETS = Path(__file__).with_name("budgets.toml")
 PAPER = Path(__file__).with_name("paper.toml")
+_SETTING = "setting"  # data and network of each table of the papers
 
 
 def shipped() -> dict[str, Path]:
@@ -75,18 +76,17 @@ def load(
             f"{path.name} asks for one request after the other, and --retrained is one model: leave"
             " it out, so that one is trained for every step."
         )
-    meant = [
+    own = {
         str(pair.get("name", f"{pair.get('data')}, {pair.get('model')}"))
         for pair in text.get("pair", [])
-    ]
+    }
     here = list(dict.fromkeys(row.pair for row in rows))
     title = str(text.get("title", path.stem))
-    if not set(here) <= set(meant):
+    if not set(here) <= own:
         title += f" [here: {'; '.join(here)}]"
     return Spec(
         name=path.stem,
         title=title,
-        meant="; ".join(meant),
         views=tuple(text.get("view", ["methods"])),
         paper=text.get("paper"),
         budget=budget,
@@ -164,4 +164,9 @@ def check_given(specs: Sequence[Spec], weights: Given) -> None:
 
 def printed() -> dict[str, Any]:
     """Return the values that the papers print, by table, row and column."""
-    return read_toml(PAPER)
+    return {name: rows for name, rows in read_toml(PAPER).items() if name != _SETTING}
+
+
+def printed_setting(table: str) -> str:
+    """Data and network of which the papers print a table."""
+    return str(read_toml(PAPER)[_SETTING][table])
