@@ -75,6 +75,10 @@ def run_time() -> dict[str, str]:
         "pass_of_lau": f"{100 * ratios['forward pass, share of LAU']:.0f} %",
         "esc_seconds": f"{seconds['esc']['cpu']:.1f}",
         "lau_seconds": f"{seconds['lau']['cpu']:.1f}",
+        **{
+            f"{name}_seconds_range": "{:.1f}–{:.1f}".format(*seconds[name]["cpu range"])
+            for name in ("esc", "lau")
+        },
         "lau_epochs": str(seconds["lau, network in every step"]["epochs"]),
         "timed_rounds": str(found["rounds"]),
         **{

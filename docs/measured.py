@@ -31,9 +31,13 @@ from shown import ROOT, shown
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 PICTURE = DOCS / "before-after.svg"
-MARK = re.compile(r"(?:\d[\d.,]*(?:–\d+)?(?: ± [\d.]+)?(?: %)?¹?)?<!--(\w+)-->")
+MARK = re.compile(r"(?:\d[\d.,]*(?:–[\d.]+)?(?: ± [\d.]+)?(?: %)?¹?)?<!--(\w+)-->")
 BEGIN, END = "<!-- begin: docs/measured.py -->", "<!-- end: docs/measured.py -->"
-COLOURS = {"the model's own answer": "#9aa5b1", "strongest attack tried": "#c2410c"}
+BARS = (  # label, column of `Row`, colour
+    ("the model's own answer", "own", "#9aa5b1"),
+    ("strongest attack, one image", "attack", "#c2410c"),
+    ("an MLP, image and its mirror image", "again", "#7c3aed"),
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Row:
         attack: what the strongest attack tried recognises of the forgotten class.
         own: what the model itself recognises of it.
         others: what the model itself recognises of the other classes.
-        again: what an attacker recognises of it who sees the mirrored image too.
+        again: what an MLP recognises of it that sees the mirrored image too.
     """
 
     name: str
@@ -117,8 +121,8 @@ def values() -> dict[str, str]:
 def table() -> str:
     """The first table as Markdown."""
     lines = [
-        "| | strongest attack, one image: deer | attack, image and its mirror: deer | own answer:"
-        " deer | own answer: others |",
+        "| | strongest attack, one image: deer | MLP, image and its mirror: deer | own answer: deer"
+        " | own answer: others |",
         "|---|---|---|---|---|",
     ]
     for row in rows():
@@ -128,7 +132,7 @@ def table() -> str:
 
 
 def picture() -> None:
-    """Draw what the model and the strongest attack recognise of the forgotten class."""
+    """Draw what the model and attackers recognise of the forgotten class."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -136,20 +140,19 @@ def picture() -> None:
     from matplotlib import pyplot
 
     found = rows()
-    figure, axes = pyplot.subplots(figsize=(7.2, 3.0), layout="constrained")
-    for shift, (label, colour) in zip((0.19, -0.19), COLOURS.items(), strict=True):
-        part = [row.own if label.startswith("the model") else row.attack for row in found]
-        heights = [statistics.mean(one) for one in part]
+    figure, axes = pyplot.subplots(figsize=(7.2, 3.8), layout="constrained")
+    for shift, (label, column, colour) in zip((0.27, 0.0, -0.27), BARS, strict=True):
+        heights = [statistics.mean(getattr(row, column)) for row in found]
         places = [-i + shift for i in range(len(found))]
-        bars = axes.barh(places, heights, 0.36, label=label, color=colour)
-        axes.bar_label(bars, fmt="%.0f %%", padding=3, fontsize=8)
+        bars = axes.barh(places, heights, 0.25, label=label, color=colour)
+        axes.bar_label(bars, fmt="%.0f %%", padding=3, fontsize=7)
     axes.axvline(10, color="#6b7280", linewidth=0.8, linestyle=":")
     axes.annotate("chance", (10.5, 0.62), fontsize=8, color="#6b7280", annotation_clip=False)
     axes.set_yticks([-i for i in range(len(found))], [row.name for row in found])
     axes.set_xlim(0, 100)
     axes.set_xlabel("test images of deer that are recognised, % (n = 1,000)")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, loc="center right", bbox_to_anchor=(1.0, 0.43))
+    figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=3)
     figure.savefig(PICTURE, metadata={"Date": None}, facecolor="white")
 
 

@@ -14,9 +14,9 @@ HEADS = (
 )
 _READ = (
     "D_f, D_r: accuracy in percent of the model itself on training images of deer and on the 10,000"
-    " others; D_ft, D_rt: on test images (n = 800 deer, 9,000 others). KR: the published probe on"
-    " test deer; probe, kNN: converged linear probe and 20 nearest neighbours on test deer. MIA:"
-    " balanced loss attack, 50 is ideal. One seed. Intervals are in the JSON."
+    " others. D_ft, D_rt: on test images (n = 800 deer, 9,000 others). KR: the published probe on"
+    " test deer, fitted on the 10,000. Probe, kNN: converged linear probe and 20 nearest neighbours"
+    " on test deer. MIA: balanced loss attack, 50 is ideal. One seed. Intervals are in the JSON."
 )
 _SHARES = ("train forget", "train retain", "test forget", "test retain")
 _ATTACKS = ("KR (published)", "converged probe", "kNN-20", "MIA (balanced)")

@@ -31,7 +31,7 @@ AREAS: dict[str, Pick] = {
     "kNN": lambda row: _most(row["AUC, features"], "kNN"),
     "MLP": lambda row: row["AUC, features"]["MLP"]["value"],
     "Mahalanobis": lambda row: _most(row["AUC, features"], "Mahalanobis"),
-    "MLP, by place": lambda row: _most(row["AUC, features"], "whitened by"),
+    "MLP, whitened": lambda row: _most(row["AUC, features"], "whitened by"),
     "logarithms": lambda row: _most(row["AUC, features"], "logarithms"),
     "trees": lambda row: _most(row["AUC, features"], "trees"),
     "log-prob., linear": lambda row: _most(row["AUC, log-probabilities"], "signature"),
@@ -56,33 +56,27 @@ def _most(readings: dict[str, dict[str, Any]], part: str) -> float:
     )
 
 
-HEAD = [
-    "# What converged attackers get after each eraser",
-    "",
-    (
-        "`python experiments/survive.py` (JSON in `results/survive/`, with intervals). Class 4"
-        " (deer, coat). Probes are fitted on the features of all training samples with"
-    ),
-    (
-        "true labels and read test samples of the class (n = 1,000); percent, mean ± standard"
-        " deviation over keys 0, 1, 2 (also the seeds of the attacks) where a row has"
-    ),
-    (
-        "a key. AUC: forget against rest, 0.5 knows nothing; `MLP, by place` knows the map and"
-        " whitens every predicted class by itself; `noise`: the same image again with"
-    ),
-    (
-        "noise of 1 % of the pixels' deviation, who moves more (500 + 500 test images; the"
-        " original's value is what the class does by nature);"
-    ),
-    (
-        "`equal values under noise`: a value other than 0 that is the same to"
-        " the bit. `Mahalanobis`: distance from the predicted class. `trees`: gradient boosting"
-        " on features and predicted class, `logarithms`: logistic regression on features,"
-        " logarithms and zeros (20,000 samples)."
-    ),
-    "",
-]
+HEAD = (
+    """# What converged attackers get after each eraser
+
+`python experiments/survive.py` (JSON in `results/survive/`, with intervals). Class 4 (deer, coat).
+Probes are fitted on the features of all training samples with true labels, and read test samples of
+the class (n = 1,000). Percent. A row with several keys has mean ± standard deviation over them; a
+key is also the seed of the attacks.
+
+AUC: forget against rest; 0.5 is chance.
+
+- `MLP, whitened`: knows the map, and whitens the features of every predicted class by itself.
+- `noise`: the same image again with noise of 1 % of the pixels' deviation. The features that move
+  more are called forgotten (500 + 500 test images). The original's value is there without erasing.
+- `equal values under noise`: a value other than 0 that is the same to the bit.
+- `Mahalanobis`: distance from the predicted class.
+- `trees`: gradient boosting on features and predicted class.
+- `logarithms`: logistic regression on features, logarithms and zeros (20,000 samples).
+""".splitlines()
+    + [""]
+)
+_SHOWN = {"resample, drawn 0": "resample, no noise"}  # rows that the files call otherwise
 
 
 def table(out: Path, networks: Iterable[str], labels: Iterable[str]) -> str:
@@ -120,7 +114,7 @@ def _attacks(
         own = [row for row in rows if row["row"] == label]
         if own:
             cells = [_cell([scale * pick(row) for row in own], digits) for pick in columns.values()]
-            lines.append(f"| {label} | {len(own)} | " + " | ".join(cells) + " |")
+            lines.append(f"| {_SHOWN.get(label, label)} | {len(own)} | " + " | ".join(cells) + " |")
     return [*lines, ""]
 
 
@@ -137,7 +131,7 @@ def _altered_questions(rows: list[dict[str, Any]], labels: list[str]) -> list[st
                 f" {_cell([row[view]['AUC']['value'] for row in own], 2)}"
                 for view in VIEWS
             ]
-            lines.append(f"| {label} | {len(own)} | " + " | ".join(cells) + " |")
+            lines.append(f"| {_SHOWN.get(label, label)} | {len(own)} | " + " | ".join(cells) + " |")
     return [*lines, ""]
 
 

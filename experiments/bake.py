@@ -2,14 +2,14 @@
 layer.
 
 Data: all training images of the class (deer of the JPEG copy of CIFAR-10, coats of Fashion-MNIST),
-all others, the test set. Retraining read 450,000 images (CIFAR-10, 10 epochs) or 162,000
-(Fashion-MNIST, 3 epochs), so a tenth is 45,000 or 16,200: a training pass of an image counts 1, a
-forward pass 1/3. Settings are the defaults of the method, with flips and in bf16; they were chosen
-with 500 deer and 4,500 others of the training set held out, and accuracy also on 1,000 other test
-images that are left out of what is reported. Attackers fit on the training features of all classes
-with true labels and are scored on test deer. DLFD stops by the first 200 test deer, which are among
-those it is scored on. Nothing was chosen on Fashion-MNIST. One JSON row a network; a row that is
-there is not computed again.
+all others, the test set. Retraining read 450,000 images on CIFAR-10 (10 epochs), and 162,000 on
+Fashion-MNIST (3 epochs). A tenth is allowed. A training pass of an image counts 1, a forward pass
+1/3. Settings are the defaults of the method, with flips and in bf16. They were chosen with 500 deer
+and 4,500 others of the training set held out. Accuracy was also judged on 1,000 test images, which
+are left out of the results. Attackers fit on the training features of all classes with true labels,
+and are scored on test deer. DLFD stops by the first 200 test deer, which are among those it is
+scored on. Nothing was chosen on Fashion-MNIST. One JSON row a network; a row that is there is not
+computed again.
 """
 
 from __future__ import annotations

@@ -2,12 +2,12 @@
 pay.
 
 Data: all 5,000 training images of deer, a random 10,000 of the other 45,000, the whole test set.
-Settings: the best of `--trials` by `unspan.erasure.tuning` (validation samples from a quarter of
-the training data, never the test set), then one run with all of the data. Epochs are cut where the
-defaults would take long, and training is in bf16 (in the last column). One JSON file a method; a
-file that is there is not computed again.
+Settings: the best of `--trials` on validation samples, a quarter of the training data, then one run
+with all of it. Epochs are cut where the defaults would take long, and training is in bf16 (in the
+last column). One JSON file a method; a file that is there is not computed again.
 Probes: the published KR probe, the converged linear probe and kNN-20, fitted on the 10,000 and as
-many deer as of any other class.
+many deer as of any other class. So KR here is not the published score, which sees all training
+images: `unspan bench table1a` has that.
 """
 
 from __future__ import annotations
