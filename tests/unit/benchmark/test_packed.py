@@ -49,7 +49,6 @@ def spec(name: str, *cells: Cell) -> dict:
         "name": name,
         "budget": "cpu",
         "title": name,
-        "meant": "digits, m",
         "views": ["settings"],
         "paper": None,
         "note": "",
