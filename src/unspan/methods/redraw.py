@@ -1,16 +1,17 @@
-"""Redraw: what an embedding model recognises as one person gets a random embedding instead, so that
-two photos of the person are no more alike than photos of two strangers.
+"""Redraw: photos of one person get random embeddings in an embedding model. Two of them are then no
+more alike than photos of two strangers.
 
 Idea: speaker verification asks whether an embedding is a given person's or anybody's, by Gaussians
 for how embeddings vary between and within people. Their parameters come from other people, so that
 three samples of the person are enough. Embeddings that are taken for the person's are replaced by
 draws from how people vary. A secret key and the embedding itself choose the draw: another photo of
 the person gets another one, the same photo the same. All other embeddings pass unchanged.
-Formula: `log N(z; M, W + P) - log N(z; mu, W + B) > t`. mu is the mean of all embeddings, B their
-covariance between people and W within one. With `A = B (B + W / m)^-1` and f the mean of the m
-samples, `M = mu + A (f - mu)` and `P = B - A B`. Then `z -> mu + s (B + W)^1/2 R sqrt(2) cos(F z +
-phi)`, at the length of z. F, phi and R come from the key: F has frequencies so high that photos of
-one person get unrelated phases, R is a rotation. s is `spread`.
+Formula: recognised where `log N(z; M, W + P) - log N(z; mu, W + B) > t`. mu is the mean of all
+embeddings. B is their covariance between people, W within one. f is the mean of the m samples.
+`A = B (B + W / m)^-1`. `M = mu + A (f - mu)`. `P = B - A B`. The threshold t lets `false_positives`
+of the others in. Then `z -> mu + s C^1/2 R sqrt(2) cos(F (z - mu) + phi)`, at the
+length of z. C is the covariance of all embeddings, s is `spread`. The frequencies F, the phases phi
+and the rotation R come from the key. F is so high that photos of one person get unrelated phases.
 Needs: 3 samples of the person or more, and retained samples, best of 20 people or more and labelled
 by person. Cost: one forward pass over each; three matrices `[d, d]`.
 Typical: no settings.
