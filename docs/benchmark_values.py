@@ -53,7 +53,9 @@ def by_row() -> dict[str, str]:
                 if values:
                     found[f"{prefix}_{name}_{short}"] = shown(tuple(values))
             if any("strongest" in one["values"] for one in cells):
-                every = [one["values"]["strongest"] for one in cells if "strongest" in one["values"]]
+                every = [
+                    one["values"]["strongest"] for one in cells if "strongest" in one["values"]
+                ]
                 few = any(one["n"] < cells[0]["values"]["D_ft"]["n"] for one in every)
                 found[f"{prefix}_{name}_strongest"] += FEW if few else ""
                 low, high = min(one["low"] for one in every), max(one["high"] for one in every)

@@ -15,11 +15,11 @@ from jinja2 import Environment, FileSystemLoader
 
 from unspan.benchmark.table_ranks import ALONE, best_alone, notes, ranks
 from unspan.benchmark.table_values import Column, Fold, Line, Number, Table
+from unspan.benchmark.tables import ARROWS
 from unspan.report.palette import DARK, LIGHT, variables
 
 _KIND = {True: "reads retained data", False: "forget data only", None: "reference"}
 _RANK = {0: "best", 1: "second"}
-_ARROW = {"lower": " ↓", "higher": " ↑", "none": ""}
 _SUMMARY = {
     Fold.OPEN: "",
     Fold.MORE: "More columns",
@@ -57,7 +57,7 @@ class _Grid:
         summary: what a reader clicks to see it; empty for columns that stand open.
         caption: what it shows.
         heads: titles of the columns, with their direction.
-        better: `lower`, `higher` or `none`, by column.
+        better: as in `Column`, by column.
         rows: of all methods.
         printed: it is printed too.
     """
@@ -116,7 +116,7 @@ def _grid(table: Table, fold: Fold) -> _Grid:
     return _Grid(
         summary=summary,
         caption=f"{table.title}: {summary}" if summary else table.title,
-        heads=[f"{one.title}{_ARROW[one.better]}" for one in columns],
+        heads=[f"{one.title}{ARROWS[one.better]}" for one in columns],
         better=[one.better for one in columns],
         rows=rows,
         printed=fold is not Fold.KR,

@@ -34,7 +34,7 @@ class Column:
     Attributes:
         key: of the measured and of the printed value.
         title: for people.
-        better: `lower`, `higher` or `none`.
+        better: `lower`, `higher`, `retrained` (nearer to that network is better) or `none`.
         block: heading above several columns.
         digits: after the point.
         optional: left out of a table where no cell has it.

@@ -19,7 +19,13 @@ _LATEX_NOTE = (
     "% Bold: the best method, underlined: the second best. Blue: the best of the methods that read"
     " no retained data; needs the package xcolor."
 )
-_ARROWS = {"lower": " ↓", "higher": " ↑", "none": ""}
+ARROWS = {"lower": " ↓", "higher": " ↑", "retrained": " ≈", "none": ""}
+_LATEX_ARROWS = {
+    "lower": r" $\downarrow$",
+    "higher": r" $\uparrow$",
+    "retrained": r" $\approx$",
+    "none": "",
+}
 
 
 def markdown(table: Table) -> str:
@@ -157,10 +163,9 @@ def latex(table: Table) -> str:
             )
             + r" \\"
         )
-    arrows = {"lower": r" $\downarrow$", "higher": r" $\uparrow$", "none": ""}
     rows += [
         "Method & $D_r$ & "
-        + " & ".join(_math(column.title) + arrows[column.better] for column in table.columns)
+        + " & ".join(_math(column.title) + _LATEX_ARROWS[column.better] for column in table.columns)
         + r" \\",
         "\\midrule",
     ]
@@ -210,7 +215,7 @@ def _printed(line: Line, column: Column) -> float | None:
 
 def _head(column: Column) -> str:
     kind = "KR " if column.key.startswith("KR") else ""
-    return f"{kind}{column.title}{_ARROWS[column.better]}".replace("|", "\\|")
+    return f"{kind}{column.title}{ARROWS[column.better]}".replace("|", "\\|")
 
 
 def _label(line: Line) -> str:

@@ -68,7 +68,7 @@ def test_what_decides_stands_open_with_false_positives_beside_recall():
     heads = [text for inside, text in seen(leaderboard([("cpu", table())])).heads if not inside]
     assert heads[:6] == [
         "method",
-        "strongest attack ↓",
+        "strongest attack ≈",
         "its false positives",
         "D_ft ↓",
         "D_rt ↑",
@@ -142,6 +142,29 @@ def test_the_best_without_retained_data_is_marked_beside_the_best_of_all():
     assert page.count("† the best of the methods") == 1
 
 
+def against_retrained(*others, retrained=(60.0,)):
+    values = {"original": 85.0, **{f"m{i}": one for i, one in enumerate(others)}}
+    values |= {"retrain": retrained[0]} if retrained else {}
+    lines = [Line(name, name, True, "p", {"A": Number(one)}, 1, 1) for name, one in values.items()]
+    return Table("t", "T", (Column("A", "attack", "retrained"),), tuple(lines))
+
+
+def test_of_an_attack_the_nearest_to_the_retrained_network_is_best_on_either_side():
+    one = against_retrained(80.0, 5.0, 56.0, 63.0)
+    marked = {one.lines[number].method: place for (number, _), place in ranks(one).items()}
+    assert marked == {"m3": 0, "m2": 1}
+    text = markdown(one)
+    assert "attack ≈" in text and "**63.0**" in text and "<u>56.0</u>" in text
+    assert "less than it reads is a trace" in text
+    assert "less than it reads is a trace" in leaderboard([("cpu", one)])
+    assert r"\approx" in latex(one)
+
+
+def test_without_a_retrained_network_no_reading_of_an_attack_is_best():
+    one = against_retrained(80.0, 5.0, retrained=())
+    assert ranks(one) == {} and "**" not in markdown(one).split("| |")[-1]
+
+
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 9)), min_size=1, max_size=8))
 def test_whom_nobody_without_retained_data_beats_is_marked_and_nobody_else(rows):
     one = with_both({f"m{i}": (reads, float(a), float(a)) for i, (reads, a) in enumerate(rows)})
@@ -181,7 +204,7 @@ def test_deciding_columns_are_printed_and_the_published_probe_is_not(tmp_path):
         )
         heads = browser.js(shown)
         assert heads[1:6] == [
-            "strongest attack ↓",
+            "strongest attack ≈",
             "its false positives",
             "D_ft ↓",
             "D_rt ↑",
