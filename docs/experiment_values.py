@@ -88,6 +88,24 @@ def run_time() -> dict[str, str]:
     }
 
 
+def people() -> dict[str, str]:
+    """What pages say of `experiments/people.py`: people_faces_redraw_5_named, and the like."""
+    found = {}
+    for data in ("faces", "speakers"):
+        path = ROOT / "results" / f"people-{data}.json"
+        for cell in json.loads(path.read_text("utf-8"))["cells"]:
+            method = cell["method"].lower().replace(", k = ", "_").replace(" ", "_")
+            name = f"people_{data}_{method}_{cell['samples']}"
+            named = max(cell["rank-1, mean"], cell["rank-1, nearest"], key=lambda one: one["mean"])
+            found[f"{name}_named"] = f"{100 * named['mean']:.1f} %"
+            found[f"{name}_interval"] = f"{100 * named['low']:.1f}–{100 * named['high']:.1f}"
+            found[f"{name}_worst"] = f"{100 * named['largest']:.0f} %"
+            found[f"{name}_alike"] = f"{cell['same person']['mean']:.2f}"
+            lost = min(cell["others, mean"]["mean"], cell["others, nearest"]["mean"])
+            found[f"{name}_lost"] = f"{-100 * lost:.1f}"
+    return found
+
+
 def membership() -> dict[str, str]:
     """What pages say of `experiments/membership.py`, with the most networks."""
     found = json.loads((ROOT / "results" / "membership.json").read_text("utf-8"))

@@ -22,6 +22,7 @@ from experiment_values import (
     attack_values,
     esc_t,
     membership,
+    people,
     published_kr,
     resample_asked,
     run_time,
@@ -114,7 +115,14 @@ def values() -> dict[str, str]:
         }
     found["largest_cosine"] = largest_cosine()
     return (
-        found | by_row() | membership() | esc_t() | published_kr() | resample_asked() | run_time()
+        found
+        | by_row()
+        | membership()
+        | people()
+        | esc_t()
+        | published_kr()
+        | resample_asked()
+        | run_time()
     )
 
 

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 
 # largest relative difference of outputs that the order of a sum can make, by dtype
 _SAME = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 3e-2, torch.bfloat16: 1e-1}
+_TELLING = 0.6  # AUC above which an eraser identifies whom it was fitted to
 _FEWEST = 20  # an eraser fitted on fewer samples is close to the embedding of one of them
 
 
@@ -102,6 +103,24 @@ def _is_receipt(path: Path) -> bool:
         return str(json.loads(path.read_text("utf-8"))["schema"]).startswith("unspan.receipt/")
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def check_telling(told: float, allow: bool) -> None:
+    """Refuse to publish an eraser that tells the erased samples from others, unless asked.
+
+    Args:
+        told: AUC with which it tells them.
+        allow: the user asked for it.
+
+    Raises:
+        UsageError: above 0.6 and not allowed.
+    """
+    if told > _TELLING and not allow:
+        raise UsageError(
+            f"Whoever reads the file can tell the erased samples from others (AUC {told:.2f}): the"
+            " eraser has to recognise them. Pass --allow-identifying-projector"
+            " (allow_identifying_projector=True) to write it all the same, and keep it private."
+        )
 
 
 def check_identifying(request_samples: int, rank: int | None, allow: bool) -> None:
@@ -168,6 +187,9 @@ def save(
             deletion.receipt["request"]["distinct_samples"],
             deletion.receipt["method"]["fit"].get("rank"),
             allow_identifying_projector,
+        )
+        check_telling(
+            deletion.receipt["method"]["fit"].get("told", 0.5), allow_identifying_projector
         )
     check_savable(deletion.model)
     state = {name: one.cpu().contiguous() for name, one in _state(deletion.model).items()}

@@ -40,6 +40,7 @@ from unspan.erasers.two_covariance import People, log_likelihood_ratio, people
 from unspan.errors import DataError, InconclusiveError, UsageError
 from unspan.extraction.statistics import reservoir, sampled
 from unspan.methods.base import EraserMethod, Fit, FitContext
+from unspan.metrics.score import auc_reading
 from unspan.system.memory import require_square
 
 MIN_SAMPLES = 3  # of the person
@@ -104,7 +105,9 @@ class Redraw(EraserMethod):
                 " changed: they have too little in common (several people, wrong preprocessing), or"
                 " others look alike. Raise false_positives to widen the gate."
             )
+        told = auc_reading("gate", eraser.scores(own), eraser.scores(others))
         report = {
+            "told": float(told.forget.mean()),
             "recognised": recognised,
             "moved": float(eraser.recognised(others).double().mean()),
             "people": everyone.known,

@@ -19,7 +19,10 @@ from unspan.methods import METHODS, TrainedMethod, by_name
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 _FEW_EPOCHS = ["--epochs", "1"]
 SHORT = {
-    "redraw": ["--feature-layer", "output", "--set", "false_positives=0.1"],
+    "redraw": [
+        *("--feature-layer", "output", "--set", "false_positives=0.1"),
+        "--allow-identifying-projector",
+    ],
     "resample": [],
     "esc": ["--rank", "1"],
     "esc-t": ["--lr", "0.5"],

@@ -181,6 +181,14 @@ def test_erase_save_and_load_in_an_embedding_model(crowd, tmp_path):
     done = unspan.erase(model, request, Redraw(), measure=False)
     with pytest.raises(UsageError, match="allow-identifying-projector"):
         done.save(tmp_path / "erased")
+    many = unspan.Request(
+        forget=torch.utils.data.Subset(data, list(range(25))),
+        retain=parts[1],
+        kind="samples",
+        selector=("a person",),
+    )
+    with pytest.raises(UsageError, match=r"tell the erased samples from others \(AUC 1.00\)"):
+        unspan.erase(model, many, Redraw(), measure=False).save(tmp_path / "erased")
     done.save(tmp_path / "erased", allow_identifying_projector=True)
     loaded = unspan.load(tmp_path / "erased", model=Embedder())
     with torch.no_grad():
