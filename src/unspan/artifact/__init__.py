@@ -5,11 +5,12 @@ erased.private/   state.safetensors   key            (mode 0700; needed for furt
 ship it)
 """
 
+from unspan.artifact.identifying import check_identifying
 from unspan.artifact.inspection import Damage, damage_of, inspect
 from unspan.artifact.layout import RECEIPT, private_folder
 from unspan.artifact.read import load
 from unspan.artifact.reopening import reopen
-from unspan.artifact.write import check_identifying, check_savable, check_target, save
+from unspan.artifact.write import check_savable, check_target, save
 
 __all__ = [
     "RECEIPT",

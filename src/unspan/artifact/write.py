@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from unspan.artifact import receipt as receipts
 from unspan.artifact.card import card
+from unspan.artifact.identifying import check_identifying, check_telling
 from unspan.artifact.layout import (
     CARD,
     KEY,
@@ -56,8 +57,6 @@ if TYPE_CHECKING:
 
 # largest relative difference of outputs that the order of a sum can make, by dtype
 _SAME = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 3e-2, torch.bfloat16: 1e-1}
-_TELLING = 0.6  # AUC above which an eraser identifies whom it was fitted to
-_FEWEST = 20  # an eraser fitted on fewer samples is close to the embedding of one of them
 
 
 def check_target(path: Path, *, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
@@ -103,40 +102,6 @@ def _is_receipt(path: Path) -> bool:
         return str(json.loads(path.read_text("utf-8"))["schema"]).startswith("unspan.receipt/")
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def check_telling(told: float, allow: bool) -> None:
-    """Refuse to publish an eraser that tells the erased samples from others, unless asked.
-
-    Args:
-        told: AUC with which it tells them.
-        allow: the user asked for it.
-
-    Raises:
-        UsageError: above 0.6 and not allowed.
-    """
-    if told > _TELLING and not allow:
-        raise UsageError(
-            f"Whoever reads the file can tell the erased samples from others (AUC {told:.2f}): the"
-            " eraser has to recognise them. Pass --allow-identifying-projector"
-            " (allow_identifying_projector=True) to write it all the same, and keep it private."
-        )
-
-
-def check_identifying(request_samples: int, rank: int | None, allow: bool) -> None:
-    """An eraser from very few samples nearly is their embedding: refuse to publish it unless asked.
-
-    Raises:
-        UsageError: fewer than max(20, 5 k) samples and not allowed.
-    """
-    fewest = max(_FEWEST, 5 * (rank or 0))
-    if request_samples < fewest and not allow:
-        raise UsageError(
-            f"The request has {request_samples} samples that differ; an eraser from fewer than"
-            f" {fewest} can identify them to whoever reads the file. Pass"
-            " --allow-identifying-projector (allow_identifying_projector=True) to write it all the"
-            " same."
-        )
 
 
 def check_savable(model: nn.Module) -> None:
