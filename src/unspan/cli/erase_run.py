@@ -143,8 +143,9 @@ def _prepared(o: dict[str, Any], method: Method | None, out: Any) -> _Prepared:
     from unspan.cli.request import open_request, refuse_test_overlap, with_holdout
     from unspan.data.loading import size_of
     from unspan.erasure.checks import check_parts
+    from unspan.erasure.choosing import choose_method
     from unspan.erasure.reading import feature_size
-    from unspan.methods import EraserMethod, recommended
+    from unspan.methods import EraserMethod
     from unspan.run import Run
 
     refuse_unused_preprocessing(o)
@@ -154,7 +155,16 @@ def _prepared(o: dict[str, Any], method: Method | None, out: Any) -> _Prepared:
     reason = ""
     if method is None:
         earlier = getattr(opened.start, "receipt", None)
-        o["method"] = recommended(request, o["form"], earlier).name
+        chosen = choose_method(
+            opened.model,
+            request,
+            Run(batch_size=2),
+            form=o["form"],
+            earlier=earlier,
+            feature_layer=o["feature_layer"],
+            pool=o["pool"],
+        )
+        o["method"] = chosen.name
         method = method_of(o)
         reason = why(method, request)
     count = size_of(request.forget, Run(max_samples=o["max_samples"]))

@@ -75,6 +75,11 @@ def why(method: Any, splits: Request) -> str:
             " (chosen: a class must go, and there are data to keep; --method bake where users can"
             " ask for altered copies of an image)"
         )
+    if method.name == "redraw":
+        return (
+            " (chosen: the model gives embeddings, and there are samples of others to keep; whoever"
+            " asks twice with an altered copy, or holds the weights, is not held off)"
+        )
     if not splits.classes and splits.retain is not None:
         return (
             " (chosen for single samples; --method resample leaves less of a person or another"

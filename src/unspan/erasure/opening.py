@@ -17,6 +17,7 @@ from unspan.artifact.record import Form, Record, record_of
 from unspan.data.request import Request, as_request
 from unspan.erasers import Eraser, Projection
 from unspan.erasure import guard
+from unspan.erasure.choosing import choose_method
 from unspan.erasure.collateral import Kept, set_apart
 from unspan.erasure.install import AffineLayer, restore_head, restore_rows
 from unspan.errors import UsageError
@@ -135,11 +136,10 @@ def open_request(
     earlier = _deletion(model)
     if earlier is not None:
         earlier.check()
-    if method is None:
-        receipt = None if earlier is None else earlier.receipt
-        method = recommended(full_request, options.form, receipt)()
-    key = _key(options.key, earlier)
     original = model if earlier is None else earlier.model
+    if method is None:
+        method = _chosen(original, full_request, earlier, run, options)
+    key = _key(options.key, earlier)
     _check_kinds(original, method)
     assert isinstance(original, nn.Module)
     carried = record_of(original)
@@ -180,6 +180,25 @@ def _deletion(model: object) -> Deletion | None:
     if isinstance(model, (str, Path)):
         return reopen(Path(model))
     return model if isinstance(model, Deletion) else None
+
+
+def _chosen(
+    original: object, request: Request, earlier: Deletion | None, run: Run, options: Options
+) -> Method:
+    """The recommended method with its defaults."""
+    receipt = None if earlier is None else earlier.receipt
+    if not isinstance(original, nn.Module):  # said by the check of kinds
+        return recommended(request, options.form, receipt)()
+    kind = choose_method(
+        original,
+        request,
+        run,
+        form=options.form,
+        earlier=receipt,
+        feature_layer=options.feature_layer,
+        pool=options.pool,
+    )
+    return kind()
 
 
 def _key(given: bytes | None, earlier: Deletion | None) -> bytes:

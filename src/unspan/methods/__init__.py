@@ -94,24 +94,28 @@ __all__ = [
 
 
 def recommended(
-    request: Request, form: str = "projected", earlier: Mapping[str, Any] | None = None
+    request: Request,
+    form: str = "projected",
+    earlier: Mapping[str, Any] | None = None,
+    embeds: bool = False,
 ) -> type[Method]:
     """The method class for a request that names none: what left least to converged attackers and
-    meets its needs (docs/resample.md).
+    meets its needs (docs/which-method.md).
 
-    `Resample` for classes with data to keep, in one process and in the projected form; else `ESC`.
-    A further request stays with the method of the one before when that was ESC.
+    With data to keep, in one process and in the projected form: `Redraw` in an embedding model, and
+    `Resample` for classes. Else `ESC`. A further request stays with ESC where the one before was
+    by it.
 
     Args:
         request: the request.
         form: as in `erase`.
         earlier: the receipt of the request before.
+        embeds: the model gives embeddings and no class scores.
     """
     stays = earlier is not None and earlier["method"]["name"] == ESC.name
-    suited = (
-        bool(request.classes)
-        and request.retain is not None
-        and form == "projected"
-        and dist.launched() == 1
-    )
-    return Resample if suited and not stays else ESC
+    alone = form == "projected" and dist.launched() == 1
+    if request.retain is None or stays or not alone:
+        return ESC
+    if embeds:
+        return Redraw
+    return Resample if request.classes else ESC

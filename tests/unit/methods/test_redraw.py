@@ -8,6 +8,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import unspan
+from unspan.erasure.choosing import choose_method, gives_embeddings
 from unspan.errors import DataError, InconclusiveError, UsageError
 from unspan.methods import FitContext, Redraw
 
@@ -195,3 +196,22 @@ def test_erase_save_and_load_in_an_embedding_model(crowd, tmp_path):
         assert torch.equal(loaded(z), done.model(z))
         new = done.model(z[20:EACH])
         assert area(pairs(new), (new @ model(z[EACH:]).mT).flatten()) < 0.6
+
+
+def test_it_is_the_default_of_an_embedding_model_with_others_to_keep(crowd):
+    z, labels = crowd
+    data = TensorDataset(z, labels)
+    request = unspan.Request.by_class(data, 0)
+    model = Embedder().eval()
+    assert unspan.erase(model, request, measure=False).receipt["method"]["name"] == "redraw"
+    alone = replace(request, retain=None)
+    assert unspan.erase(model, alone, measure=False).receipt["method"]["name"] == "esc"
+    folded = choose_method(model, request, unspan.Run(), form="folded")
+    assert folded.name == "esc"
+
+
+def test_a_classifier_keeps_its_default_and_a_model_that_fails_says_why_later(
+    digits_net, digits_request
+):
+    assert choose_method(digits_net, digits_request, unspan.Run()).name == "resample"
+    assert not gives_embeddings(nn.Linear(3, 2), digits_request, unspan.Run(), None, None)

@@ -1,0 +1,62 @@
+"""The method of a request that names none: from what is asked, and from what the model gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from unspan.data.loading import batches, peek
+from unspan.data.request import Request
+from unspan.errors import UnspanError
+from unspan.extraction import Pool, eval_mode, find_feature_layer, unwrap
+from unspan.extraction.stream import example
+from unspan.methods import Method, recommended
+from unspan.run import Run
+
+
+def choose_method(
+    model: nn.Module,
+    request: Request,
+    run: Run,
+    *,
+    form: str = "projected",
+    earlier: Mapping[str, Any] | None = None,
+    feature_layer: str | None = None,
+    pool: Pool | None = None,
+) -> type[Method]:
+    """The recommended method class for a model and a request.
+
+    Args:
+        model: the original, or one that was erased before.
+        request: what is asked.
+        run: device and batch size.
+        form: as in `erase`.
+        earlier: the receipt of the request before.
+        feature_layer: as in `erase`.
+        pool: as in `erase`.
+    """
+    embeds = earlier is None and request.retain is not None
+    embeds = embeds and gives_embeddings(model, request, run, feature_layer, pool)
+    return recommended(request, form, earlier, embeds=embeds)
+
+
+def gives_embeddings(
+    model: nn.Module, request: Request, run: Run, feature_layer: str | None, pool: Pool | None
+) -> bool:
+    """Whether a model gives embeddings and no class scores, from two samples of the request.
+
+    False where that cannot be told; the erasure then says what is wrong.
+    """
+    inner = unwrap(model)
+    try:
+        first, _ = peek(batches(request.forget, run, shard=False))
+        with eval_mode(model):
+            inputs = example(first, inner)
+            found, _ = find_feature_layer(
+                inner, inputs, feature_layer, pool, classes=request.num_classes
+            )
+    except UnspanError:
+        return False
+    return found.embeds
