@@ -65,7 +65,7 @@ class Store:
             "picture": ("cell", "content"),
             "network": ("history",),
             "choice": ("chosen",),
-            "spec": ("rows", "meant"),
+            "spec": ("rows",),
         }[kind]
         whole = isinstance(found, dict) and (
             "error" in found or all(key in found for key in needed)
