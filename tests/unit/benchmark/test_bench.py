@@ -380,12 +380,12 @@ def test_scores_of_two_models_stand_beside_the_probe(ran):
 
 def test_the_estimate_knows_what_ran(ran):
     spec, store, _ = ran
-    assert {where for _, _, where, _ in estimate(spec, store)} == {"done"}
+    assert {one.state for one in estimate(spec, store)} == {"done"}
     more = replace(
         spec, rows=tuple(replace(row, cells=(replace(row.cells[0], seed=7),)) for row in spec.rows)
     )
-    assert all(where == "open" and seconds for _, _, where, seconds in estimate(more, store))
-    assert [seconds for *_, seconds in estimate(spec, Store(store.root / "empty"))] == [None] * 6
+    assert all(one.state == "open" and one.seconds for one in estimate(more, store))
+    assert [one.seconds for one in estimate(spec, Store(store.root / "empty"))] == [None] * 6
 
 
 # Claims

@@ -103,11 +103,47 @@ def test_a_network_that_was_trained_in_its_cell_gives_the_pace_of_its_epochs(tmp
     original, retrain = spec.cells()[:2]
     done = {"cell": original.record(), "steps": [], "training": {"seconds": 40.0}}
     store.write("cell", original.id, done | {"seconds_in_all": 50.0})
-    found = {cell.id: seconds for _, cell, _, seconds in estimate(spec, store)}
+    found = {one.cell.id: one.seconds for one in estimate(spec, store)}
     assert found[retrain.id] == pytest.approx(50.0), "as many epochs and looks as the original"
     store.write("cell", original.id, done | {"seconds_in_all": 3.0})
-    found = {cell.id: seconds for _, cell, _, seconds in estimate(spec, store)}
+    found = {one.cell.id: one.seconds for one in estimate(spec, store)}
     assert found[retrain.id] == pytest.approx(5.0), "the network was loaded: three looks took 3 s"
+
+
+@pytest.mark.parametrize("method", ["esc", "original"])
+def test_pictures_that_were_never_drawn_are_said_to_be_that(ran, tmp_path, method):
+    spec, store, _ = ran
+    other = Store(tmp_path)
+    for cell in spec.cells():
+        other.write("cell", cell.id, store.read("cell", cell.id))
+    more = replace(spec, pictures=("tsne",))
+    told = cost(estimate(more, other))
+    assert "pictures of 3 is not known yet: no picture of their kind was drawn here" in told
+    assert "passes" not in told and "no cell of" not in told
+    (one,) = [cell for cell in spec.cells() if cell.method == method]
+    drawn = {"cell": one.id, "kind": "tsne", "content": [], "seconds": 2.0}
+    other.write("picture", f"{one.id}.tsne", drawn)
+    assert "2 of 3 cells to compute: about " in cost(estimate(more, other))
+
+
+def test_a_method_that_never_ran_is_estimated_from_methods_and_the_guess_is_said(ran, tmp_path):
+    spec, _, _ = ran
+    store = Store(tmp_path)
+    original, retrain, esc = spec.cells()
+    network = {"cell": original.record(), "steps": [], "training": {"seconds": 5.0}}
+    store.write("cell", original.id, network | {"seconds_in_all": 5.0})
+    steps = [{"seconds": 1.0}]
+    store.write("cell", esc.id, {"cell": esc.record(), "steps": steps, "seconds_in_all": 90.0})
+    (tmp_path / "grid.toml").write_text(GRID)
+    leace = load(tmp_path / "grid.toml", "tuned", added=["leace"])
+    found = {one.row.label: one for one in estimate(leace, store)}
+    assert found["leace"].guessed and found["leace"].seconds >= 0.5 * 90
+    assert found["retrain"].guessed and found["retrain"].seconds == pytest.approx(5.0)
+    told = cost(estimate(leace, store))
+    assert "(guessed from other rows for retrain, leace, of which no cell ran here yet)" in told
+    esc_again = replace(esc, seed=7)
+    again = replace(spec, rows=(replace(spec.rows[2], cells=(esc_again,)),))
+    assert "guessed" not in cost(estimate(again, store))
 
 
 def test_trials_and_settings_stand_in_the_line_and_in_the_report(ran):
