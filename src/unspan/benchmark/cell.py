@@ -22,12 +22,14 @@ from unspan.benchmark.measure import beside, measured, outputs, over_views
 from unspan.benchmark.pictures import drawn
 from unspan.benchmark.prepared import Prepared, key_of, loaded, untrained
 from unspan.benchmark.requests import refuse_unknown_classes, requests
+from unspan.benchmark.spec_text import NETWORKS
 from unspan.benchmark.store import Store
 from unspan.benchmark.third_party import code_of, short_name
 from unspan.benchmark.trials import chosen_method
 from unspan.data.loading import batches
 from unspan.erasure.pipeline import erase
-from unspan.errors import UsageError
+from unspan.errors import InconclusiveError, NotFinite, UnspanError, UsageError
+from unspan.metrics.outputs import Outputs
 from unspan.run import Run
 
 
@@ -197,8 +199,11 @@ class Bench:
         splits = ready.steps[place]
         so_far: Any = ConcatDataset([one.forget for one in ready.steps[: place + 1]])
         run.report(f"measuring {cell.method}", place, len(ready.steps))
-        fit = outputs(model, so_far, splits.retain, run)
-        test = outputs(model, splits.test_forget, splits.test_retain, run)
+        try:
+            fit = _finite(outputs(model, so_far, splits.retain, run))
+            test = _finite(outputs(model, splits.test_forget, splits.test_retain, run))
+        except NotFinite as error:
+            raise _ruined(cell, error) from error
         views = over_views(model, so_far, splits, run) if splits.classes else None
         head = subject(
             "model", ready.original, next(iter(batches(splits.forget, run))).inputs
@@ -223,6 +228,27 @@ class Bench:
                 values["probe"]["value"] if splits.classes else None,
             ),
         }
+
+
+def _finite(found: Outputs) -> Outputs:
+    """The outputs, where class scores are numbers; features were looked at when they were read.
+
+    Minus infinity alone is how a model masks a class.
+    """
+    scores = found.logits
+    if scores is not None and bool((torch.isnan(scores) | (scores == torch.inf)).any()):
+        raise NotFinite("Class scores of the network are NaN or infinite.")
+    return found
+
+
+def _ruined(cell: Cell, error: NotFinite) -> UnspanError:
+    """What to say of a network whose outputs are no numbers: the method is to blame, if any."""
+    if cell.method in NETWORKS:
+        return error
+    return InconclusiveError(
+        f"{short_name(cell.method)} ruined the network: it gives NaN or infinity where the original"
+        " gives numbers. Use weaker settings, such as a lower lr."
+    )
 
 
 def _refuse_changed(cell: Cell) -> None:
