@@ -19,12 +19,13 @@ from unspan.benchmark.spec_text import (
 )
 from unspan.benchmark.third_party import beside, code_of, short_name
 from unspan.errors import UsageError
-from unspan.methods import by_name
+from unspan.methods import EraserMethod, Method, by_name
 from unspan.methods.registry import PREFIX, registered
 from unspan.methods.setting_kinds import fits, kinds_of, worded
 from unspan.system.closest import meant
 from unspan.training.settings import Training
 
+_ANY_DIM = 10**9  # features: so many that only what is impossible for all widths is refused
 Given = Mapping[str, Sequence[str]]
 """sha256 of given weights by `original` and `retrain`, one for each seed of that row."""
 
@@ -139,7 +140,7 @@ class Reading:
             train |= settings
             settings = {}
         else:
-            _checked(where, name, lambda: configured_method(name, settings))
+            _checked(where, name, lambda: _possible(configured_method(name, settings)))
         _check_together(pair_where, train)
         trials = _trials(self.limits, pair, {**entry, "name": name})
         common: dict[str, Any] = {
@@ -241,6 +242,17 @@ def _check_together(where: str, train: Mapping[str, Any]) -> None:
         Training(**{"lr": 0.01, "epochs": 1, **train})
     except (UsageError, TypeError, ValueError) as error:
         raise UsageError(f"{where}: {error}") from error
+
+
+def _possible(method: Method) -> None:
+    """Refuse a rank that is impossible however many features there are."""
+    if not isinstance(method, EraserMethod):
+        return
+    try:
+        method.rank_for(_ANY_DIM)
+    except UsageError as error:
+        what = str(error).partition(";")[0]
+        raise UsageError(f"{what}, for any number of features.") from error
 
 
 def _checked(where: str, name: str, make: Callable[[], object]) -> None:

@@ -74,20 +74,14 @@ class ESC(EraserMethod):
         given = [name for name, value in alternatives.items() if value is not None]
         if len(given) > 1:
             raise UsageError(f"{' and '.join(given)} are alternatives; give one of them.")
-        self._check_ranges()
+        if isinstance(self.energy, Real) and not 0 < self.energy < 1:
+            raise UsageError(
+                f"energy={self.energy} is not a share; use 0 < energy < 1, for example 0.9."
+            )
         if not 0 < self.tolerance < 1:
             raise UsageError(
                 f"tolerance={self.tolerance}: use a sine between 0 and 1, for example 0.05."
             )
-
-    def _check_ranges(self) -> None:
-        """Refuse values that are impossible for any number of features."""
-        if isinstance(self.p, Real) and not 0 <= self.p <= 100:
-            raise UsageError(f"p={self.p} is not a percentage; use 0 < p < 100, for example p=3.0.")
-        if isinstance(self.rank, int) and self.rank < 1:
-            raise UsageError(f"rank={self.rank} removes nothing; use at least rank=1.")
-        if isinstance(self.energy, Real) and not 0 < self.energy < 1:
-            raise UsageError(f"energy={self.energy} is not a share; use 0 < energy < 1.")
 
     def check(self, dim: int) -> None:
         """Refuse impossible settings before any data is read."""

@@ -97,9 +97,9 @@ NO_PLACE = [
     *(
         ('"esc"', f'"esc"\nset = {{ {wrong} }}', f"own.toml, line 8, method esc: {told}")
         for wrong, told in (
-            ("p = 300", "p=300 is not a percentage"),
+            ("p = 300", "p=300 is not a percentage, for any number of features."),
             ("p = -1.0", "p=-1.0 is not a percentage"),
-            ("rank = 0", "rank=0 removes nothing"),
+            ("rank = 0", "rank=0 is impossible, for any number"),
             ("energy = 1.5", "energy=1.5 is not a share"),
         )
     ),
@@ -150,6 +150,11 @@ def test_a_mistake_is_named_with_its_place_by_a_dry_run_and_before_any_work(
     assert code == 2 and told in said, said
     assert said.count("python:python:") == 0 and "{'" not in said
     assert [path.name for path in tmp_path.iterdir()] == ["own.toml"]
+
+
+@pytest.mark.parametrize("set_", ["p = 0.01", "rank = 5000", "energy = 0.999", "p = 99.99"])
+def test_what_only_the_width_of_the_network_decides_is_not_refused(tmp_path, set_):
+    assert load(spec(tmp_path, WHOLE.replace('"esc"', f'"esc"\nset = {{ {set_} }}'))).rows
 
 
 def bench(monkeypatch, capsys, *args):
