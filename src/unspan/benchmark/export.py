@@ -114,7 +114,7 @@ def _work(groups: Mapping[Path, Sequence[Cell]], store: Store) -> str:
     ]
     counts = (len(cells) - len(fresh), loaded, len(made))
     told = [part for part, count in zip(parts, counts, strict=True) if count]
-    return f"{len(cells)} models: {'; '.join(told)}."
+    return f"{len(cells)} models: {'; '.join(told) or 'no cell finished'}."
 
 
 def _seconds(cell: Cell, store: Store) -> float | None:
