@@ -27,6 +27,10 @@ class DataError(UnspanError):
     exit_code = 3
 
 
+class NotFinite(DataError):
+    """A model gives NaN or infinity for a sample (exit 3)."""
+
+
 class ModelError(UnspanError):
     """A model file or model object that cannot be used (exit 4)."""
 

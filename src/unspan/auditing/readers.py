@@ -12,7 +12,7 @@ from torch import Tensor
 from unspan.auditing.subjects import Subject
 from unspan.auditing.views import VIEWS, mean_of
 from unspan.data.batch import Batch
-from unspan.errors import DataError
+from unspan.errors import NotFinite
 from unspan.extraction import EqualModules, arranged, eval_mode, read, scores_at
 
 Read = tuple[Tensor, Tensor | None]
@@ -60,7 +60,7 @@ def _answer(one: Subject, batch: Batch, given: Any) -> Read:
     features = features[: len(batch)].float().cpu()
     if not bool(torch.isfinite(features).all()):
         row = int((~torch.isfinite(features).all(1)).nonzero()[0])
-        raise DataError(
+        raise NotFinite(
             f"Features of the {one.name} model are NaN or infinite at {batch.names[row]}. Check"
             " that sample; run a half-precision model in float32."
         )

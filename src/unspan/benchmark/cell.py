@@ -20,14 +20,17 @@ from unspan.benchmark.data import Data, opened
 from unspan.benchmark.grid import Cell
 from unspan.benchmark.measure import beside, measured, outputs, over_views
 from unspan.benchmark.pictures import drawn
+from unspan.benchmark.preflight import placed, refuse_classes
 from unspan.benchmark.prepared import Prepared, key_of, loaded, untrained
-from unspan.benchmark.requests import refuse_unknown_classes, requests
+from unspan.benchmark.requests import requests
+from unspan.benchmark.spec_text import NETWORKS
 from unspan.benchmark.store import Store
 from unspan.benchmark.third_party import code_of, short_name
 from unspan.benchmark.trials import chosen_method
 from unspan.data.loading import batches
 from unspan.erasure.pipeline import erase
-from unspan.errors import UsageError
+from unspan.errors import InconclusiveError, NotFinite, UnspanError, UsageError
+from unspan.metrics.outputs import Outputs
 from unspan.run import Run
 
 
@@ -104,28 +107,38 @@ class Bench:
             "device": self.run.device or "cpu",
         }
 
-    def check(self, cells: Sequence[Cell]) -> None:
+    def check(self, cells: Sequence[Cell], places: Mapping[str, str]) -> None:
         """Open every dataset and network of some cells, so that what is missing is said once and
         before any work.
+
+        Args:
+            cells: that are to be computed.
+            places: where the pair of each stands, by id, for messages.
 
         Raises:
             UsageError: a dataset or network that is not here; given weights that do not fit.
             DataError: a dataset that is damaged.
         """
         for name in dict.fromkeys(cell.data for cell in cells):
-            data = opened(name, self.data_root, None)
-            for cell in (one for one in cells if one.data == name):
-                refuse_unknown_classes(data, cell.request)
-            for spec in dict.fromkeys(cell.model for cell in cells if cell.data == name):
-                _, preprocess = networks.start(spec, len(data.classes), 0)
-                for path in itertools.chain.from_iterable(self.weights.values()):
-                    networks.start(spec, len(data.classes), 0, path)
-                if preprocess is None and not isinstance(data.train[0][0], Tensor):
-                    raise UsageError(
-                        f"{name} holds images, and {spec} does not say how to prepare them: give"
-                        " the model class an attribute `preprocess`, a dict like that of"
-                        " unspan.zoo.AllCNN (resize, crop, mean, std, ...)."
-                    )
+            own = [cell for cell in cells if cell.data == name]
+            with placed(places[own[0].id]):
+                data = opened(name, self.data_root, None)
+            refuse_classes(data, own, places)
+            for cell in {cell.model: cell for cell in reversed(own)}.values():
+                with placed(places[cell.id]):
+                    self._check_model(cell, data)
+
+    def _check_model(self, cell: Cell, data: Data) -> None:
+        """Refuse a network that is not here or does not prepare images, and weights of another."""
+        _, preprocess = networks.start(cell.model, len(data.classes), 0)
+        for path in itertools.chain.from_iterable(self.weights.values()):
+            networks.start(cell.model, len(data.classes), 0, path)
+        if preprocess is None and not isinstance(data.train[0][0], Tensor):
+            raise UsageError(
+                f"{cell.data} holds images, and {cell.model} does not say how to prepare them: give"
+                " the model class an attribute `preprocess`, a dict like that of unspan.zoo.AllCNN"
+                " (resize, crop, mean, std, ...)."
+            )
 
     def prepared(self, cell: Cell) -> Prepared:
         """The data and the original of a cell; kept for the next cell of the same request."""
@@ -197,8 +210,11 @@ class Bench:
         splits = ready.steps[place]
         so_far: Any = ConcatDataset([one.forget for one in ready.steps[: place + 1]])
         run.report(f"measuring {cell.method}", place, len(ready.steps))
-        fit = outputs(model, so_far, splits.retain, run)
-        test = outputs(model, splits.test_forget, splits.test_retain, run)
+        try:
+            fit = _finite(outputs(model, so_far, splits.retain, run))
+            test = _finite(outputs(model, splits.test_forget, splits.test_retain, run))
+        except NotFinite as error:
+            raise _ruined(cell, error) from error
         views = over_views(model, so_far, splits, run) if splits.classes else None
         head = subject(
             "model", ready.original, next(iter(batches(splits.forget, run))).inputs
@@ -223,6 +239,27 @@ class Bench:
                 values["probe"]["value"] if splits.classes else None,
             ),
         }
+
+
+def _finite(found: Outputs) -> Outputs:
+    """The outputs, where class scores are numbers; features were looked at when they were read.
+
+    Minus infinity alone is how a model masks a class.
+    """
+    scores = found.logits
+    if scores is not None and bool((torch.isnan(scores) | (scores == torch.inf)).any()):
+        raise NotFinite("Class scores of the network are NaN or infinite.")
+    return found
+
+
+def _ruined(cell: Cell, error: NotFinite) -> UnspanError:
+    """What to say of a network whose outputs are no numbers: the method is to blame, if any."""
+    if cell.method in NETWORKS:
+        return error
+    return InconclusiveError(
+        f"{short_name(cell.method)} ruined the network: it gives NaN or infinity where the original"
+        " gives numbers. Use weaker settings, such as a lower lr."
+    )
 
 
 def _refuse_changed(cell: Cell) -> None:

@@ -20,6 +20,7 @@ from unspan.data.labels import labels_of
 from unspan.data.opening import open_data
 from unspan.errors import DataError, UsageError
 from unspan.system.closest import meant
+from unspan.system.user_code import PREFIX
 
 ROOT = "UNSPAN_DATA"
 
@@ -59,8 +60,7 @@ def opened(name: str, root: Path | None, transform: Callable[[Any], Any] | None)
         return _digits()
     known = NAMED.get(name)
     if known is None:
-        if _unknown(name):
-            raise UsageError(_unknown(name))
+        refuse_unknown(name)
         return _from_splits(name, open_data(name, transform=transform))
     folder = _folder(name, root)
     if folder is not None:
@@ -72,15 +72,15 @@ def opened(name: str, root: Path | None, transform: Callable[[Any], Any] | None)
 
 
 def absence(name: str, root: Path | None) -> str:
-    """That a dataset is not on this machine, and where it is sought then, in a sentence; empty
-    where it is here, and for what only opening can tell. Opens nothing.
+    """That a dataset of `NAMED` is not on this machine, and where it is sought then, in a sentence;
+    empty where it is here, and for what only opening can tell. Opens nothing.
 
     Args:
         name: of the dataset.
         root: as for `opened`.
     """
     if name not in NAMED:
-        return _unknown(name)
+        return ""
     if _folder(name, root) is not None:
         return ""
     known = NAMED[name]
@@ -89,15 +89,41 @@ def absence(name: str, root: Path | None) -> str:
     return f"Dataset {name} is not in {_wanted(name, root)}; {known.hub} on the hub will be asked."
 
 
-def _unknown(name: str) -> str:
-    """That a word is no dataset; empty for a path, a hub id and a `python:` factory."""
+def is_near(name: str, root: Path | None) -> bool:
+    """Whether a dataset can be opened without asking a hub."""
+    if name in NAMED:
+        return _folder(name, root) is not None
+    return name == "digits" or name.startswith(PREFIX) or Path(name).exists()
+
+
+def refuse_unknown(name: str) -> None:
+    """Refuse a word that is no dataset; not a path, a hub id or a `python:` factory.
+
+    Raises:
+        UsageError: says what was meant.
+    """
     known = ("digits", *NAMED)
     if name in known or re.search(r"[/:.]", name) or Path(name).exists():
-        return ""
-    return (
+        return
+    raise UsageError(
         f"Dataset {name} is not known.{meant(name, known)} Give a path, a hub id (OWNER/NAME),"
         f" python:MODULE:FUNCTION, or one of: {', '.join(known)}."
     )
+
+
+def refuse_missing_root(root: Path | None) -> None:
+    """Refuse a folder of datasets that does not exist.
+
+    Raises:
+        UsageError: says who named it.
+    """
+    folder = _root(root)
+    if folder is not None and not folder.is_dir():
+        by = "--data-root" if root is not None else f"${ROOT}"
+        raise UsageError(
+            f"{by} {folder}: there is no such folder. Name the folder that holds a folder for each"
+            " dataset, or leave it out to ask the hub."
+        )
 
 
 def _root(root: Path | None) -> Path | None:

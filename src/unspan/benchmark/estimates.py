@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from unspan.benchmark.grid import Cell, Row, Spec
 from unspan.benchmark.pictures import name_of
@@ -17,8 +17,25 @@ from unspan.methods.registry import PREFIX
 from unspan.system.durations import duration
 
 SCORES = "scores"  # what a cell holds beside pictures
-Estimated = tuple[Row, Cell, str, "float | None"]  # a cell with its state and its seconds
 _LOOKS = 3  # passes that measuring costs
+
+
+class Estimated(NamedTuple):
+    """A cell and what it should cost.
+
+    Attributes:
+        row: of its table.
+        cell: the cell.
+        state: as `state` says.
+        seconds: it took or should take; None where nothing is known.
+        guessed: no cell of its method ran, so that cells of other methods were taken instead.
+    """
+
+    row: Row
+    cell: Cell
+    state: str
+    seconds: float | None
+    guessed: bool = False
 
 
 def missing(
@@ -61,7 +78,7 @@ class _Known:
 
     Attributes:
         seconds: by the kind of the cell.
-        paces: seconds a pass, by data and network.
+        paces: seconds a pass, by data and network, apart for methods and for trained networks.
         pictures: seconds by kind of picture.
     """
 
@@ -80,7 +97,7 @@ def _known(store: Store) -> _Known:
         known.seconds.setdefault(_kind(cell), []).append(spent)
         count = _passes_of(found)
         if count is not None:
-            known.paces.setdefault(_place_of(cell), []).append(spent / (_LOOKS + count))
+            known.paces.setdefault(_pace_of(cell), []).append(spent / (_LOOKS + count))
     for name in store.names("picture"):
         one = store.read("picture", name)
         if one is not None and "seconds" in one and "error" not in one:
@@ -91,47 +108,66 @@ def _known(store: Store) -> _Known:
 def estimate(spec: Spec, store: Store) -> list[Estimated]:
     """Every cell with its state, and the seconds it took or should take: the median of finished
     cells of the same method, else by `passes` at the pace of others on the same data and network,
-    else None. For a cell that lacks pictures only: the time of its method and that of pictures.
+    methods before trained networks, else None. For a cell that lacks pictures only: the time of its
+    method and that of pictures.
     """
     known = _known(store)
     found = []
     for row in spec.rows:
         for cell in row.cells:
             where = state(store, cell, spec.pictures)
-            found.append((row, cell, where, _guess(spec, cell, where, store, known)))
+            if where == "done":
+                found.append(Estimated(row, cell, where, 0.0))
+            elif where == "pictures":
+                found.append(Estimated(row, cell, where, _of_pictures(spec, cell, store, known)))
+            else:
+                found.append(Estimated(row, cell, where, *_guess(cell, known)))
     return found
 
 
-def _guess(spec: Spec, cell: Cell, where: str, store: Store, known: _Known) -> float | None:
-    if where == "done":
-        return 0.0
-    if where == "pictures":
-        kinds = [kind for kind in missing(store, cell, spec.pictures) if kind in known.pictures]
-        result = store.read("cell", cell.id)
-        if result is None or not kinds:
-            return None
-        made = sum(float(step["seconds"]) for step in result["steps"])
-        is_kept = cell.method in NETWORKS
-        pictures = sum(statistics.median(known.pictures[kind]) for kind in kinds)
-        return pictures + (0.0 if is_kept else made)
-    same = known.seconds.get(_kind(cell.record()))
-    pace = known.paces.get(_place_of(cell.record()))
+def _of_pictures(spec: Spec, cell: Cell, store: Store, known: _Known) -> float | None:
+    """Seconds of the pictures that a cell lacks; None where none of their kinds was drawn yet."""
+    kinds = [kind for kind in missing(store, cell, spec.pictures) if kind in known.pictures]
+    result = store.read("cell", cell.id)
+    if result is None or not kinds:
+        return None
+    pictures = sum(statistics.median(known.pictures[kind]) for kind in kinds)
+    if cell.method in NETWORKS:  # which are kept
+        return pictures
+    return pictures + sum(float(step["seconds"]) for step in result["steps"])
+
+
+def _guess(cell: Cell, known: _Known) -> tuple[float | None, bool]:
+    """Seconds of a cell, and whether they are those of other methods."""
+    one = cell.record()
+    same = known.seconds.get(_kind(one))
     if same:
-        return float(statistics.median(same))
-    return (_LOOKS + passes(cell)) * statistics.median(pace) if pace else None
+        return float(statistics.median(same)), False
+    is_network = cell.method in NETWORKS
+    places = [_pace_of(one, network=kind) for kind in (is_network, not is_network)]
+    paces = next((known.paces[place] for place in places if place in known.paces), None)
+    if paces is None:
+        return None, False
+    return (_LOOKS + passes(cell)) * statistics.median(paces), True
 
 
 def _to_compute(rows: Sequence[Estimated]) -> list[Estimated]:
     """What is left, every cell once."""
-    return list({one[1].id: one for one in rows if one[2] not in ("done", "failed")}.values())
+    return list({one.cell.id: one for one in rows if one.state not in ("done", "failed")}.values())
 
 
 def cost(rows: Sequence[Estimated]) -> str:
     """What is left to compute and about how long it takes, in one sentence."""
-    rest, count = _to_compute(rows), len({cell.id for _, cell, *_ in rows})
-    known = [seconds for *_, seconds in rest if seconds is not None]
-    unknown = [cell for _, cell, _, seconds in rest if seconds is None]
-    told = [f"about {duration(sum(known))} in one process"] if known else []
+    rest, count = _to_compute(rows), len({one.cell.id for one in rows})
+    known = [one.seconds for one in rest if one.seconds is not None]
+    unknown = [one.cell for one in rest if one.seconds is None and one.state != "pictures"]
+    undrawn = [one for one in rest if one.seconds is None and one.state == "pictures"]
+    told = [f"about {duration(sum(known))} in one process{_guessed(rest)}"] if known else []
+    if undrawn:
+        told.append(
+            f"the time of the pictures of {len(undrawn)} is not known yet: no picture of their kind"
+            " was drawn here"
+        )
     if unknown:
         reads = sum(_LOOKS + passes(cell) for cell in unknown)
         told.append(
@@ -141,10 +177,18 @@ def cost(rows: Sequence[Estimated]) -> str:
     return f"{len(rest)} of {count} cells to compute{': ' if rest else ''}{'; '.join(told)}."
 
 
+def _guessed(rows: Sequence[Estimated]) -> str:
+    """Which methods have no finished cell to estimate by, as the end of a sentence."""
+    labels = list(dict.fromkeys(one.row.label for one in rows if one.guessed))
+    if not labels:
+        return ""
+    return f" (guessed from other rows for {', '.join(labels)}, of which no cell ran here yet)"
+
+
 def left(rows: Sequence[Estimated]) -> str:
     """The time left for the cells that are left, as the end of a line; empty where none is."""
     rest = _to_compute(rows)
-    known = [seconds for *_, seconds in rest if seconds is not None]
+    known = [one.seconds for one in rest if one.seconds is not None]
     if not known:
         return ""
     more = "" if len(known) == len(rest) else f" of {len(rest)}"
@@ -161,8 +205,10 @@ def _kind(cell: Mapping[str, Any]) -> str:
     return repr((*same, epochs, steps))
 
 
-def _place_of(cell: Mapping[str, Any]) -> str:
-    return repr((cell["data"], cell["model"], cell["retain"]))
+def _pace_of(cell: Mapping[str, Any], *, network: bool | None = None) -> str:
+    """Data and network, and whether the row is one of a trained network."""
+    is_network = cell["method"] in NETWORKS if network is None else network
+    return repr((cell["data"], cell["model"], cell["retain"], is_network))
 
 
 def passes(cell: Cell) -> float:

@@ -1,25 +1,27 @@
 """The split, outputs and signals of cells as files that other programs read.
 
-Cells keep scores, no outputs. A network that the folder of results keeps is loaded, any other is
-made once more: the same seed gives the same network.
+Cells keep scores, no outputs. Outputs that an earlier export wrote are read back. A network that
+the folder of results keeps is loaded. Any other is made once more: the same seed gives the same
+network.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch.utils.data import ConcatDataset
 
+from unspan.benchmark import exported
 from unspan.benchmark.cell import Bench
 from unspan.benchmark.data import opened
+from unspan.benchmark.exported import Exported, logits
 from unspan.benchmark.grid import Cell, Spec
 from unspan.benchmark.measure import outputs
-from unspan.benchmark.other_programs import Exported, for_other_programs, logits
+from unspan.benchmark.other_programs import PRIVACY_METER, audited, for_other_programs, omitted
 from unspan.benchmark.requests import requests
 from unspan.benchmark.spec_text import NETWORKS
 from unspan.benchmark.store import Store
@@ -27,7 +29,6 @@ from unspan.benchmark.third_party import short_name
 from unspan.benchmark.trials import to_tune
 from unspan.erasure.tuning import apart
 from unspan.errors import OutputError, UsageError
-from unspan.metrics.lira import scaled_logits
 from unspan.metrics.outputs import Outputs
 from unspan.system.durations import duration
 from unspan.system.schemas import BENCH_EXPORT
@@ -44,9 +45,10 @@ _ARRAYS = {  # of about.json: what the files hold; n rows in the order of _ROLES
         " scaled_logit = ln p_y - ln(sum of p_j over j != y)"
     ),
     "privacy-meter/CELL": (
-        "signals/rmia_signals.npy [rows, m]: p_y of forget samples, then of unseen ones, by the"
-        " erased model, the original and the retrained ones; signals/rmia_signals_pop.npy: of"
-        " unseen ones; models/memberships.npy [m, rows]: who was trained on which"
+        "signals/rmia_signals.npy [rows, m]: p_y of forget samples, then of audited unseen ones, by"
+        " the erased model, the original and the retrained ones; signals/rmia_signals_pop.npy: of"
+        " the population, unseen samples that are not audited; models/memberships.npy [m, rows]:"
+        " who was trained on which. `privacy-meter` holds the positions of both in the test set"
     ),
     "leakpro/CELL": (
         "target.npy, sm_0.npy, ...: logits [rows, classes] of the erased model and of the retrained"
@@ -69,13 +71,10 @@ def export(spec: Spec, bench: Bench, folder: Path, tell: Callable[[str], None]) 
         UsageError: cells that were not computed yet.
         OutputError: it cannot be written.
     """
-    groups: dict[str, list[Cell]] = {}
-    for cell in _computed(spec, bench.store, tell):
-        key = repr((cell.data, cell.model, cell.train, cell.request, cell.retain, cell.holdout))
-        groups.setdefault(key, []).append(cell)
+    groups = _groups(_computed(spec, bench.store, tell), folder / spec.name)
+    tell(_work(groups, bench.store))
     found = []
-    for number, cells in enumerate(groups.values(), 1):
-        target = folder / spec.name if len(groups) == 1 else folder / f"{spec.name}-{number}"
+    for target, cells in groups.items():
         try:
             _group(cells, bench, target, tell)
         except OSError as error:
@@ -87,6 +86,52 @@ def export(spec: Spec, bench: Bench, folder: Path, tell: Callable[[str], None]) 
     return found
 
 
+def _groups(cells: Sequence[Cell], base: Path) -> dict[Path, list[Cell]]:
+    """The cells of each request, by the folder that they get."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        key = repr((cell.data, cell.model, cell.train, cell.request, cell.retain, cell.holdout))
+        groups.setdefault(key, []).append(cell)
+    if len(groups) == 1:
+        return {base: list(cells)}
+    return {
+        base.with_name(f"{base.name}-{number}"): group
+        for number, group in enumerate(groups.values(), 1)
+    }
+
+
+def _work(groups: Mapping[Path, Sequence[Cell]], store: Store) -> str:
+    """How many networks there are, and how long it takes to make those that are not kept."""
+    cells = [(cell, folder) for folder, group in groups.items() for cell in group]
+    fresh = [cell for cell, folder in cells if not exported.is_there(cell, folder)]
+    seconds = [_seconds(cell, store) for cell in fresh]
+    made = [one for one in seconds if one is not None]
+    loaded = len(fresh) - len(made)
+    parts = [
+        f"{len(cells) - len(fresh)} were exported before and are not run again",
+        f"{loaded} are kept and loaded",
+        f"{len(made)} are made again, about {duration(sum(made))}",
+    ]
+    counts = (len(cells) - len(fresh), loaded, len(made))
+    told = [part for part, count in zip(parts, counts, strict=True) if count]
+    return f"{len(cells)} models: {'; '.join(told) or 'no cell finished'}."
+
+
+def _seconds(cell: Cell, store: Store) -> float | None:
+    """Seconds that it took to make a network; None for one that is kept or was given."""
+    found = store.read("cell", cell.id) or {}
+    if cell.method not in NETWORKS:
+        return float(sum(step["seconds"] for step in found["steps"]))
+    stories = found.get("training", [])
+    stories = stories if isinstance(stories, list) else [stories]
+    missing = [
+        float(one["seconds"])
+        for one in stories
+        if "name" in one and not store.path("network", one["name"], ".safetensors").is_file()
+    ]
+    return sum(missing) if missing else None
+
+
 def _other_budgets(spec: Spec, store: Store) -> str:
     """Which budgets of a spec the folder holds, in a sentence; empty where it holds none."""
     found = [store.read("spec", name) or {} for name in store.names("spec")]
@@ -96,7 +141,7 @@ def _other_budgets(spec: Spec, store: Store) -> str:
 
 
 def _computed(spec: Spec, store: Store, tell: Callable[[str], None]) -> list[Cell]:
-    """The cells with scores; says how long it takes to make their networks again."""
+    """The cells with scores; says how many failed."""
     cells = spec.cells()
     found = {cell.id: store.read("cell", cell.id) for cell in cells}
     missing = sum(one is None for one in found.values())
@@ -107,13 +152,6 @@ def _computed(spec: Spec, store: Store, tell: Callable[[str], None]) -> list[Cel
             f" --budget {spec.budget} --out {store.root} first."
         )
     good = [cell for cell in cells if "error" not in (found[cell.id] or {})]
-    spent = [
-        float(step["seconds"])
-        for cell in good
-        if cell.method not in NETWORKS
-        for step in (found[cell.id] or {})["steps"]
-    ]
-    tell(f"{len(good)} models; those of methods are made again, about {duration(sum(spent))}.")
     if len(good) < len(cells):
         tell(f"Left out, as they failed: {len(cells) - len(good)} of {len(cells)} cells.")
     return good
@@ -121,30 +159,49 @@ def _computed(spec: Spec, store: Store, tell: Callable[[str], None]) -> list[Cel
 
 def _group(cells: Sequence[Cell], bench: Bench, folder: Path, tell: Callable[[str], None]) -> None:
     """Write what cells of one request share, then a folder for each of them."""
-    (folder / "outputs").mkdir(parents=True, exist_ok=True)
-    (folder / "signals").mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     split = _split(cells, bench)
     np.savez(folder / "split.npz", **split)
+    left_out = omitted(cells, split)
+    for why in dict.fromkeys(left_out.values()):
+        names = [f"{name}/" for name, reason in left_out.items() if reason == why]
+        tell(f"Left out: {' and '.join(names)}, since {why}.")
     models, rows = [], []
     for number, cell in enumerate(cells, 1):
-        one = Exported(cell, *_outputs(cell, bench))
-        np.savez(folder / "outputs" / f"{cell.id}.npz", **_arrays(one))
-        np.savez(folder / "signals" / f"{cell.id}.npz", **_signals(one))
+        earlier = exported.read(cell, folder, split)
+        one = earlier or Exported(cell, *_outputs(cell, bench))
+        exported.write(one, folder)
         row = _row(one, bench)
         rows.append(row)
         models.append(one)
-        tell(f"[{number}/{len(cells)}] {row['method']} (seed {cell.seed}){_doubt(row)}")
+        known = ", as exported before" if earlier else ""
+        tell(f"[{number}/{len(cells)}] {row['method']} (seed {cell.seed}){known}{_doubt(row)}")
+    for_other_programs(models, split, folder)
+    about = _about(cells[0], split, rows, left_out)
+    (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n", "utf-8")
+
+
+def _about(
+    cell: Cell, split: dict[str, Any], rows: list[dict[str, Any]], left_out: Mapping[str, str]
+) -> dict[str, Any]:
+    """What the files of a folder hold, as JSON values."""
+    written = {
+        name: text for name, text in _ARRAYS.items() if name.partition("/")[0] not in left_out
+    }
     about = {
         "schema": BENCH_EXPORT.schema,
-        "data": cells[0].data,
-        "request": cells[0].request,
+        "data": cell.data,
+        "request": cell.request,
         "rows": {name: len(split[name]) for name in split},
         "order of rows": list(_ROLES),
-        "arrays": _ARRAYS,
+        "arrays": written,
         "models": rows,
     }
-    (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n", "utf-8")
-    for_other_programs(models, split, folder)
+    if left_out:
+        about["left out"] = dict(left_out)
+    if PRIVACY_METER not in left_out:
+        about["privacy-meter"] = {name: list(map(int, one)) for name, one in audited(split).items()}
+    return about
 
 
 def _split(cells: Sequence[Cell], bench: Bench) -> dict[str, Any]:
@@ -191,28 +248,6 @@ def _outputs(cell: Cell, bench: Bench) -> tuple[Outputs, Outputs]:
         outputs(models[-1], so_far, last.retain, bench.run),
         outputs(models[-1], last.test_forget, last.test_retain, bench.run),
     )
-
-
-def _arrays(one: Exported) -> dict[str, Any]:
-    """Logits `[n, C]`, features `[n, d]` and labels `[n]` of all rows, the training rows first."""
-    parts = (one.fit, one.test)
-    return {
-        "logits": torch.cat([logits(part) for part in parts]).numpy(),
-        "features": torch.cat([part.features for part in parts]).numpy(),
-        "labels": torch.cat([part.labels for part in parts]).numpy(),
-    }
-
-
-def _signals(one: Exported) -> dict[str, Any]:
-    """Loss `-ln p_y`, probability `p_y` and scaled logit `ln p_y - ln sum_{j != y} p_j`, `[n]`."""
-    rows = torch.cat([logits(part) for part in (one.fit, one.test)])
-    labels = torch.cat([part.labels for part in (one.fit, one.test)])
-    log_p = rows.double().log_softmax(1).gather(1, labels[:, None])[:, 0]
-    return {
-        "loss": -log_p.numpy(),
-        "probability": log_p.exp().numpy(),
-        "scaled_logit": scaled_logits(rows, labels).numpy(),
-    }
 
 
 def _row(one: Exported, bench: Bench) -> dict[str, Any]:

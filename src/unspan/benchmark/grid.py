@@ -85,6 +85,7 @@ class Row:
         paper: key of the printed values, None where there are none.
         cells: one for each seed.
         added: the command line asked for it, not the spec.
+        place: where its pair stands, for messages.
     """
 
     label: str
@@ -93,6 +94,7 @@ class Row:
     paper: str | None
     cells: tuple[Cell, ...]
     added: bool = False
+    place: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +120,14 @@ class Spec:
     note: str
     rows: tuple[Row, ...]
     pictures: tuple[str, ...] = ()
+
+    def places(self) -> dict[str, str]:
+        """Where the pair of each cell stands, by id."""
+        return {
+            cell.id: f"{row.place} ({row.pair})"
+            for row in reversed(self.rows)
+            for cell in row.cells
+        }
 
     def cells(self) -> list[Cell]:
         """Every cell once, seeds in turn, so that a run that is stopped has whole columns."""

@@ -70,10 +70,10 @@ def report(root: Path, names: Sequence[str] = ()) -> list[Path]:
 
     Args:
         root: folder of the benchmark.
-        names: specs to show; all that were run by default.
+        names: specs to show, by name or file; all that were run by default.
 
     Raises:
-        UsageError: nothing was run there.
+        UsageError: nothing was run there, or not that spec.
         DataError: the cells of a table were measured by several versions.
     """
     store, target = Store(root), root / "report"
@@ -107,15 +107,26 @@ def _chosen(store: Store, names: Sequence[str]) -> list[dict[str, Any]]:
         spec = store.read("spec", name)
         if spec is not None:
             known[name] = spec
-    found = [
-        one for name, one in known.items() if not names or name in names or one["name"] in names
-    ]
-    if not found:
+    asked = [_asked(name) for name in names]
+    missing = [one for one in asked if not any(one in _called(spec) for spec in known.values())]
+    if missing or not known:
+        named = f" named {', '.join(missing)}" if missing else ""
         raise UsageError(
-            f"{store.root} holds no benchmark{' named ' + ', '.join(names) if names else ''};"
-            f" known: {', '.join(known) or 'none'}. Run unspan bench SPEC --out {store.root} first."
+            f"{store.root} holds no benchmark{named}; known: {', '.join(known) or 'none'}. Run"
+            f" unspan bench SPEC --out {store.root} first."
         )
-    return found
+    return [one for one in known.values() if not asked or _called(one) & {*asked}]
+
+
+def _asked(name: str) -> str:
+    """The name of a spec that was given by name or, as `run` takes it, by the path of its file."""
+    is_file = name.endswith(".toml") or Path(name).is_file()
+    return Path(name).stem if is_file else name
+
+
+def _called(spec: dict[str, Any]) -> set[str]:
+    """What a spec that was run may be called: its name, alone or with its budget."""
+    return {spec["name"], _name(spec)}
 
 
 def _name(spec: dict[str, Any]) -> str:

@@ -82,7 +82,10 @@ def refuse_unknown_classes(data: Data, request: dict[str, Any]) -> None:
     asked = [one for step in _steps(request) for one in step]
     wrong = [one for one in asked if not 0 <= one < len(data.classes)]
     if wrong:
-        raise UsageError(f"Class {wrong[0]} is not one of the {len(data.classes)} of this dataset.")
+        raise UsageError(
+            f"Class {wrong[0]} is not one of the {len(data.classes)} of this dataset, 0 to"
+            f" {len(data.classes) - 1}."
+        )
     if set(asked) >= set(range(len(data.classes))):
         raise UsageError(
             f"The requests name all {len(data.classes)} classes: nothing would remain."

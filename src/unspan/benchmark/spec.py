@@ -10,10 +10,7 @@ from typing import Any
 
 from unspan.benchmark.grid import Spec
 from unspan.benchmark.spec_rows import Given, Reading
-from unspan.benchmark.spec_text import (
-    check_keys,
-    read_toml,
-)
+from unspan.benchmark.spec_text import budget_place, check_keys, read_toml
 from unspan.errors import UsageError
 from unspan.system.closest import meant
 
@@ -62,13 +59,13 @@ def load(
     """
     text = _with_base(path)
     limits = _limits(path.name, text, budget)
-    check_keys(limits, "budget", f"budget {budget} of {path.name}")
+    check_keys(limits, "budget", budget_place(path, budget))
     if text.get("paper") not in (None, *printed()):
         raise UsageError(
             f"{path.name}: paper = '{text['paper']}' has no printed values; known:"
             f" {', '.join(printed())}."
         )
-    rows = Reading(path, text, limits, dict(weights or {})).rows(added)
+    rows = Reading(path, text, budget, limits, dict(weights or {})).rows(added)
     if not rows:
         raise UsageError(f"{path.name}: budget {budget} skips every method.")
     if any("steps" in row.cells[0].request and weights and weights.get("retrain") for row in rows):

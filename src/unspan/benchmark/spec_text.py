@@ -82,6 +82,23 @@ def header_lines(path: Path, name: str) -> list[int]:
     return [number for number, line in enumerate(lines, 1) if header.match(line)]
 
 
+def budget_place(path: Path, name: str) -> str:
+    """Where a budget of a spec stands, for messages; without a line where it is of another file."""
+    section = ""
+    found = ""
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        text = "".join(line.split())
+        if text.startswith("["):
+            section = text.partition("#")[0].strip("[]")
+            whole = section
+        else:
+            whole = f"{section}." * bool(section) + text.partition("=")[0]
+        if f"{whole}.".startswith(f"budget.{name}."):
+            found = f", line {number}"
+            break
+    return f"budget {name} of {path.name}{found}"
+
+
 def checked_request(request: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return a request of a pair.
 
@@ -122,6 +139,8 @@ def check_keys(found: Mapping[str, Any], what: str, where: str) -> None:
                 f"{where}: unknown key '{key}'.{meant(key, kinds)} Known:"
                 f" {', '.join(sorted(kinds))}."
             )
+        if kinds[key].startswith("tables") and isinstance(value, dict):
+            raise UsageError(f"{where}: write [[{key}]], with two brackets, in place of [{key}].")
         if not _fits(kinds[key], value):
             raise UsageError(
                 f"{where}: {key} = {value!r} must be {kinds[key]}.{_culprit(kinds[key], value)}"

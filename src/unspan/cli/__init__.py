@@ -24,6 +24,7 @@ from unspan.cli.recheck import recheck
 from unspan.cli.stats import stats
 from unspan.cli.verify import verify
 from unspan.cli.version import show_version
+from unspan.cli.warned import short_warnings
 from unspan.errors import ResourceError, UnspanError, UsageError
 from unspan.system.closest import meant
 from unspan.system.user_code import place_of
@@ -81,7 +82,8 @@ def main() -> None:
     try:
         signal.signal(signal.SIGTERM, _interrupted)
         keep_freed_memory()
-        code = app(standalone_mode=False)
+        with short_warnings(_say):
+            code = app(standalone_mode=False)
     except Exception as error:
         sys.exit(_explain(error))
     except KeyboardInterrupt:
@@ -103,6 +105,8 @@ def _explain(error: Exception) -> int:
         traceback.print_exc()
     if type(error).__name__ in ("Abort", "Exit"):
         return int(getattr(error, "exit_code", ResourceError.exit_code))
+    if type(error).__name__ == "NoArgsIsHelpError":  # the help stands there already
+        return UsageError.exit_code
     message, code = _told(error)
     _say(f"Error: {message}")
     if "--json" in sys.argv:

@@ -129,6 +129,7 @@ def pack(
     """Write each table with its finished cells to one file, tables/NAME.BUDGET.jsonl, to be kept
     or committed. Reports are drawn from it as from the single cells.
     """
+    from unspan.benchmark.packed import FOLDER
     from unspan.benchmark.store import FOLDERS, Store
     from unspan.cli.render import console
     from unspan.system.output_paths import check_shared_folder
@@ -137,9 +138,9 @@ def pack(
     files = Store(out).pack()
     if not files:
         raise UsageError(f"{out} holds no benchmark. Run unspan bench SPEC --out {out} first.")
-    console(quiet).print(
-        f"{', '.join(file.name for file in files)} are in {files[0].parent}.", markup=False
-    )
+    folder = out / FOLDER
+    names = [file.relative_to(folder).as_posix() for file in files]
+    console(quiet).print(f"Written in {folder}: {', '.join(names)}", markup=False)
 
 
 @bench.command("list")

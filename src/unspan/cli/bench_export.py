@@ -15,7 +15,7 @@ def export_spec(o: dict[str, Any]) -> None:
     from unspan.benchmark.export import export
     from unspan.benchmark.runner import own_cells
     from unspan.benchmark.store import Store
-    from unspan.cli.bench_run import given_weights, silence, specs_of
+    from unspan.cli.bench_run import already_there, given_weights, silence, specs_of
     from unspan.cli.progress import line
     from unspan.cli.render import console
     from unspan.run import Run
@@ -29,9 +29,11 @@ def export_spec(o: dict[str, Any]) -> None:
     def tell(text: str) -> None:
         screen.print(text, markup=False)
 
+    for text in already_there([spec], o):
+        tell(text)
     with line(screen) as report:
         run = Run(device=o["device"] or own_cells(), batch_size=o["batch_size"], progress=report)
         bench = Bench(Store(o["out"]), run, o["data_root"], given)
-        bench.check(spec.cells())
+        bench.check(spec.cells(), spec.places())
         folders = export(spec, bench, o["to"], tell)
     tell(f"Written: {', '.join(str(one) for one in folders)}. What the files hold: about.json.")

@@ -31,7 +31,8 @@ To = Annotated[
     typer.Option("--to", help="Folder to write to; a spec gets a folder of its name in it."),
 ]
 SpecsToShow = Annotated[
-    list[str] | None, typer.Argument(help="Specs to show; all that were run by default.")
+    list[str] | None,
+    typer.Argument(help="Specs to show, by name or TOML file; all that were run by default."),
 ]
 Budget = Annotated[
     str,

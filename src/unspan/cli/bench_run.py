@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from unspan.errors import DataError, InconclusiveError, ResourceError, UnspanError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from unspan.benchmark.grid import Spec
     from unspan.benchmark.runner import Tally
 
@@ -28,8 +30,8 @@ def run_specs(o: dict[str, Any]) -> None:
         InconclusiveError: cells failed.
         ResourceError: it was interrupted.
     """
-    from unspan.benchmark.data import absence
     from unspan.benchmark.estimates import estimate
+    from unspan.benchmark.preflight import refuse_mistakes
     from unspan.benchmark.runner import own_cells
     from unspan.benchmark.store import Store
     from unspan.cli.render import cells, console
@@ -41,12 +43,14 @@ def run_specs(o: dict[str, Any]) -> None:
     specs, store = specs_of(o, given), Store(o["out"])
     device = o["device"] or own_cells()
     failed, skipped = 0, []
+    for text in already_there(specs, o):
+        screen.print(text, markup=False)
     for one in specs:
         if o["dry_run"]:
+            sought = refuse_mistakes(one, store, o["data_root"])
             cells(screen, one.title, estimate(one, store))
-            for name in dict.fromkeys(cell.data for cell in one.cells()):
-                if sought := absence(name, o["data_root"]):
-                    screen.print(sought, markup=False)
+            for text in sought:
+                screen.print(text, markup=False)
             continue
         try:
             failed += _computed(o, one, store, given, device, screen).failed
@@ -82,11 +86,13 @@ def given_weights(o: dict[str, Any]) -> dict[str, list[Path]]:
 
 def specs_of(o: dict[str, Any], given: dict[str, list[Path]]) -> list[Spec]:
     """The specs that were named, after the folder of results was checked."""
+    from unspan.benchmark.data import refuse_missing_root
     from unspan.benchmark.networks import digest
     from unspan.benchmark.spec import check_given, find, load, shipped
     from unspan.benchmark.store import FOLDERS
     from unspan.system.output_paths import check_shared_folder
 
+    refuse_missing_root(o["data_root"])
     files = [Path(name) for name in o["spec"] if Path(name).is_file()]
     folders = [o["data_root"]] if o["data_root"] is not None else []
     check_shared_folder(
@@ -100,6 +106,21 @@ def specs_of(o: dict[str, Any], given: dict[str, list[Path]]) -> list[Spec]:
     specs = [load(find(name), o["budget"], hashes, o["method"] or ()) for name in names]
     check_given(specs, hashes)
     return specs
+
+
+def already_there(specs: Sequence[Spec], o: dict[str, Any]) -> list[str]:
+    """Which methods of --method get no row of their own, in sentences, since there is one."""
+    from unspan.benchmark.third_party import short_name
+
+    told = []
+    for spec in specs:
+        added = {short_name(row.method) for row in spec.rows if row.added}
+        told += [
+            f"{spec.name} has a row of {short_name(name)} already; --method adds none."
+            for name in dict.fromkeys(o["method"] or ())
+            if short_name(name) not in added
+        ]
+    return told
 
 
 def _computed(
@@ -124,7 +145,8 @@ def _computed(
     with line(screen) as report:
         run = Run(device=device, batch_size=o["batch_size"], progress=report)
         bench = Bench(store, run, o["data_root"], given)
-        bench.check([cell for cell in spec.cells() if state(store, cell) in ("open", "pictures")])
+        to_run = [cell for cell in spec.cells() if state(store, cell) in ("open", "pictures")]
+        bench.check(to_run, spec.places())
         record(store, spec, _command())
         tell(cost(estimate(spec, store)))
         tally = work(spec, bench, tell, again=o["retry_failed"])

@@ -16,6 +16,7 @@ from unspan.audit_record.vocabulary import Expected
 
 if TYPE_CHECKING:
     from unspan.audit_record.record import AuditRecord
+    from unspan.benchmark.estimates import Estimated
 
 _ROWS = 8  # of the attack table on a terminal, strongest first
 
@@ -69,20 +70,21 @@ def table(title: str, wrapped: Sequence[str], numbers: Sequence[str] = ()) -> Ta
     return made
 
 
-def cells(out: Console, title: str, rows: list[tuple[Any, Any, str, float | None]]) -> None:
+def cells(out: Console, title: str, rows: Sequence[Estimated]) -> None:
     """Cells of a benchmark with their state and what they should cost."""
     from unspan.benchmark.estimates import cost
     from unspan.system.durations import duration
 
     shown = table(title, ("method", "pair"), ("seed", "state", "estimate", "cell"))
-    for row, cell, state, seconds in rows:
+    for one in rows:
+        spent = "?" if one.seconds is None else duration(one.seconds)
         shown.add_row(
-            Text(row.label),
-            Text(row.pair),
-            str(cell.seed),
-            state,
-            "-" if state == "done" else "?" if seconds is None else duration(seconds),
-            cell.id,
+            Text(one.row.label),
+            Text(one.row.pair),
+            str(one.cell.seed),
+            one.state,
+            "-" if one.state == "done" else spent,
+            one.cell.id,
         )
     out.print(shown)
     out.print(cost(rows), markup=False)

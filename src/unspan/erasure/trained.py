@@ -219,8 +219,8 @@ def _check_finite(opened: Opened, method: TrainedMethod) -> None:
     for name, one in opened.copy_module.named_parameters():
         if not bool(torch.isfinite(one).all()):
             raise InconclusiveError(
-                f"{method.name}: {name} is infinite or NaN. Check the settings; the output was not"
-                " written."
+                f"{method.name}: {name} is infinite or NaN after the method ran, so there is no"
+                " erased model. Use weaker settings, such as a lower lr."
             )
 
 

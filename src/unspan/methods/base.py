@@ -94,7 +94,8 @@ class FitContext:
         """
         if self.retain is None:
             raise UsageError(
-                "This method fits to data to keep, and this FitContext has none: give it retain=."
+                'This method reads the retain set, and its FitContext has none. Add "retain" to'
+                " `needs` of the method; in a FitContext of your own, give retain= as well."
             )
         return self.retain
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, ClassVar
 
 import torch
@@ -73,6 +74,10 @@ class ESC(EraserMethod):
         given = [name for name, value in alternatives.items() if value is not None]
         if len(given) > 1:
             raise UsageError(f"{' and '.join(given)} are alternatives; give one of them.")
+        if isinstance(self.energy, Real) and not 0 < self.energy < 1:
+            raise UsageError(
+                f"energy={self.energy} is not a share; use 0 < energy < 1, for example 0.9."
+            )
         if not 0 < self.tolerance < 1:
             raise UsageError(
                 f"tolerance={self.tolerance}: use a sine between 0 and 1, for example 0.05."

@@ -18,6 +18,7 @@ from unspan.system.closest import meant
 from unspan.system.user_code import PREFIX, called, user_object
 
 GROUP = "unspan.methods"
+_BUILT_IN = {method.name: method for method in METHODS}
 
 
 def registered() -> tuple[type[Method], ...]:
@@ -32,7 +33,8 @@ def by_name(name: str) -> type[Method]:
     function without arguments that returns the class.
 
     Raises:
-        UsageError: unknown, which lists the names; or code that gives no method.
+        UsageError: unknown, which lists the names; or code that gives no method, or one that has
+            the name of a method of this library.
     """
     if name.startswith(PREFIX):
         return _from_code(name)
@@ -85,7 +87,7 @@ def checked(found: object, origin: str) -> type[Method]:
 def _of_packages() -> tuple[type[Method], ...]:
     """Methods of entry points by name; a broken one, or a name that is taken, is a warning."""
     found: dict[str, type[Method]] = {}
-    taken = {method.name for method in METHODS}
+    taken = _BUILT_IN.copy()
     for point in sorted(entry_points(group=GROUP), key=lambda one: (one.name, one.value)):
         try:
             method = checked(point.load(), point.value)
@@ -93,9 +95,9 @@ def _of_packages() -> tuple[type[Method], ...]:
             _warn(point, f"{type(error).__name__}: {error}")
             continue
         if method.name in taken:
-            _warn(point, f"there is a method '{method.name}' already")
+            _warn(point, _same_name(method, taken[method.name]))
             continue
-        taken.add(method.name)
+        taken[method.name] = method
         found[method.name] = method
     return tuple(found[name] for name in sorted(found))
 
@@ -114,4 +116,16 @@ def _from_code(spec: str) -> type[Method]:
     found = user_object(spec, "class")
     if not isinstance(found, type) and callable(found):
         found = called(spec, found)
-    return checked(found, spec)
+    method = checked(found, spec)
+    own = _BUILT_IN.get(method.name, method)
+    if own is not method:
+        raise UsageError(f"{spec}: {_same_name(method, own)}")
+    return method
+
+
+def _same_name(method: type[Method], other: type[Method]) -> str:
+    """That a method has the name of another one, with both classes, and what to do."""
+    return (
+        f"there is a method '{method.name}' already, {other.__module__}.{other.__qualname__}; give"
+        f" {method.__qualname__} another name (its class variable `name`)."
+    )

@@ -14,10 +14,12 @@ from unspan.models.recipes import rebuild, recipe_of, runs_user_code
 from unspan.models.safetensors_files import check_state, read_safetensors
 from unspan.models.sources import FORMS, SOURCES, from_source
 from unspan.models.weights import load_weights, match_dtypes
+from unspan.system.user_code import user_object
 
 __all__ = [
     "Loaded",
     "build",
+    "check_name",
     "check_state",
     "check_usable",
     "classes_of",
@@ -61,3 +63,22 @@ def build(spec: str, *, weights: Path | None = None, num_classes: int | None = N
     check_usable(loaded.model)
     loaded.model.eval()
     return loaded
+
+
+def check_name(spec: str) -> None:
+    """Refuse a model that there is not, without building it; the code of a `python:` spec is
+    imported.
+
+    Args:
+        spec: as for `build`; whether a folder or hub id of transformers is there, `build` says.
+
+    Raises:
+        UsageError: a spec, name or package that does not exist.
+    """
+    kind, _, name = spec.partition(":")
+    if not name or kind not in (*SOURCES, "transformers"):
+        raise UsageError(f"{spec!r} names no model; {FORMS}")
+    if kind in SOURCES:
+        SOURCES[kind](name)
+    if kind == "python":
+        user_object(spec, "factory")

@@ -228,6 +228,7 @@ def test_the_name_of_a_cell_is_stable_and_depends_on_everything():
         ('paper = "table1a"', 'paper = "table9"', "has no printed values"),
         ('data = "digits"', "data = 3", "must be a text"),
         ("[[method]]", "[method]", "cannot be read as TOML|must be tables"),
+        ("[[pair]]", "[pair]", r"write \[\[pair\]\], with two brackets, in place of \[pair\]\.$"),
         ("set = { lr = 1e-3, epochs = 1 }", "set = [1]", "must be a table"),
         ("set = { lr = 1e-3, epochs = 1 }", "set = { lr = -1.0 }", "must be positive"),
         ("seeds = [0, 1]", "budget = [1]", "must be a table"),
@@ -380,12 +381,12 @@ def test_scores_of_two_models_stand_beside_the_probe(ran):
 
 def test_the_estimate_knows_what_ran(ran):
     spec, store, _ = ran
-    assert {where for _, _, where, _ in estimate(spec, store)} == {"done"}
+    assert {one.state for one in estimate(spec, store)} == {"done"}
     more = replace(
         spec, rows=tuple(replace(row, cells=(replace(row.cells[0], seed=7),)) for row in spec.rows)
     )
-    assert all(where == "open" and seconds for _, _, where, seconds in estimate(more, store))
-    assert [seconds for *_, seconds in estimate(spec, Store(store.root / "empty"))] == [None] * 6
+    assert all(one.state == "open" and one.seconds for one in estimate(more, store))
+    assert [one.seconds for one in estimate(spec, Store(store.root / "empty"))] == [None] * 6
 
 
 # Claims
@@ -797,6 +798,7 @@ def test_the_specs_are_listed(capsys):
 
 def test_a_dry_run_says_which_data_are_missing(capsys, tmp_path, monkeypatch):
     monkeypatch.delenv("UNSPAN_DATA", raising=False)
+    (tmp_path / "none").mkdir()
     for name, told in (("cifar100-resnet56", "uoft-cs/cifar100 on the hub"), ("lfw62", "not here")):
         code, _, err = bench(
             capsys, name, "--dry-run", "--out", tmp_path / "o", "--data-root", tmp_path / "none"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -102,11 +103,47 @@ def test_a_network_that_was_trained_in_its_cell_gives_the_pace_of_its_epochs(tmp
     original, retrain = spec.cells()[:2]
     done = {"cell": original.record(), "steps": [], "training": {"seconds": 40.0}}
     store.write("cell", original.id, done | {"seconds_in_all": 50.0})
-    found = {cell.id: seconds for _, cell, _, seconds in estimate(spec, store)}
+    found = {one.cell.id: one.seconds for one in estimate(spec, store)}
     assert found[retrain.id] == pytest.approx(50.0), "as many epochs and looks as the original"
     store.write("cell", original.id, done | {"seconds_in_all": 3.0})
-    found = {cell.id: seconds for _, cell, _, seconds in estimate(spec, store)}
+    found = {one.cell.id: one.seconds for one in estimate(spec, store)}
     assert found[retrain.id] == pytest.approx(5.0), "the network was loaded: three looks took 3 s"
+
+
+@pytest.mark.parametrize("method", ["esc", "original"])
+def test_pictures_that_were_never_drawn_are_said_to_be_that(ran, tmp_path, method):
+    spec, store, _ = ran
+    other = Store(tmp_path)
+    for cell in spec.cells():
+        other.write("cell", cell.id, store.read("cell", cell.id))
+    more = replace(spec, pictures=("tsne",))
+    told = cost(estimate(more, other))
+    assert "pictures of 3 is not known yet: no picture of their kind was drawn here" in told
+    assert "passes" not in told and "no cell of" not in told
+    (one,) = [cell for cell in spec.cells() if cell.method == method]
+    drawn = {"cell": one.id, "kind": "tsne", "content": [], "seconds": 2.0}
+    other.write("picture", f"{one.id}.tsne", drawn)
+    assert "2 of 3 cells to compute: about " in cost(estimate(more, other))
+
+
+def test_a_method_that_never_ran_is_estimated_from_methods_and_the_guess_is_said(ran, tmp_path):
+    spec, _, _ = ran
+    store = Store(tmp_path)
+    original, retrain, esc = spec.cells()
+    network = {"cell": original.record(), "steps": [], "training": {"seconds": 5.0}}
+    store.write("cell", original.id, network | {"seconds_in_all": 5.0})
+    steps = [{"seconds": 1.0}]
+    store.write("cell", esc.id, {"cell": esc.record(), "steps": steps, "seconds_in_all": 90.0})
+    (tmp_path / "grid.toml").write_text(GRID)
+    leace = load(tmp_path / "grid.toml", "tuned", added=["leace"])
+    found = {one.row.label: one for one in estimate(leace, store)}
+    assert found["leace"].guessed and found["leace"].seconds >= 0.5 * 90
+    assert found["retrain"].guessed and found["retrain"].seconds == pytest.approx(5.0)
+    told = cost(estimate(leace, store))
+    assert "(guessed from other rows for retrain, leace, of which no cell ran here yet)" in told
+    esc_again = replace(esc, seed=7)
+    again = replace(spec, rows=(replace(spec.rows[2], cells=(esc_again,)),))
+    assert "guessed" not in cost(estimate(again, store))
 
 
 def test_trials_and_settings_stand_in_the_line_and_in_the_report(ran):
@@ -185,13 +222,24 @@ def test_an_export_reproduces_the_scores_and_fits_other_programs(ran, tmp_path):
     meter = folder / "privacy-meter" / found["esc"]
     rows, unseen = (np.load(meter / f"signals/rmia_signals{end}.npy") for end in ("", "_pop"))
     members = np.load(meter / "models/memberships.npy")
-    assert members.shape == rows.T.shape and len(unseen) == sizes[2] and members[:2].any()
+    assert members.shape == rows.T.shape and members[:2].any()
+    assert len(unseen) == sizes[2] // 2 and len(rows) + len(unseen) == sizes[0] + sizes[2]
     logs = [torch.from_numpy(part).log() for part in (rows, unseen)]
     ours = rmia_scores(logs[0][:, 0], logs[0][:, 2:].T, logs[1][:, 0], logs[1][:, 2:].T)
     mean = [(1.3 * part[:, 2:].mean(1) + 0.7) / 2 for part in (rows, unseen)]
     ratio = [part[:, 0] / one for part, one in zip((rows, unseen), mean, strict=True)]
     theirs = (ratio[0][:, None] / ratio[1] > 1).mean(1)
     np.testing.assert_allclose(theirs, ours, atol=2 / len(unseen))
+
+    # each unseen sample is audited or of the population, and about.json says which is which
+    audited, population = about["privacy-meter"].values()
+    assert not set(audited) & set(population)
+    assert sorted(audited + population) == sorted(split["test_forget"])
+    position = {one: place for place, one in enumerate(split["test_forget"])}
+    tested = own[sizes[0] + sizes[1] :]
+    for column, places in ((rows[sizes[0] :, 0], audited), (unseen[:, 0], population)):
+        expected = tested[[position[one] for one in places]]
+        np.testing.assert_allclose(column, expected, atol=1e-6)
 
     # LeakPro: logits of the audited rows, members first
     leakpro = folder / "leakpro" / found["esc"]
@@ -200,6 +248,58 @@ def test_an_export_reproduces_the_scores_and_fits_other_programs(ran, tmp_path):
     np.testing.assert_array_equal(target[audit["in_members"]], outputs["esc"]["logits"][: sizes[0]])
     assert len(audit["out_members"]) == len(audit["test_indices"]) == sizes[2]
     assert not audit["in_mask"].any() and len(np.load(leakpro / "sm_0.npy")) == len(target)
+
+
+def without(spec, method):
+    return replace(spec, rows=tuple(row for row in spec.rows if row.method != method))
+
+
+@pytest.mark.parametrize("method", ["original", "retrain", "esc"])
+def test_an_export_says_which_forms_it_leaves_out_and_why(ran, tmp_path, method):
+    spec, store, _ = ran
+    told = []
+    bench = Bench(store, Run(batch_size=200))
+    (folder,) = export(without(spec, method), bench, tmp_path, told.append)
+    (said,) = [line for line in told if line.startswith("Left out: leakpro/ and privacy-meter/")]
+    assert ("of a method" if method == "esc" else f"'{method}'") in said
+    about = json.loads((folder / "about.json").read_text())
+    there = {path.name for path in folder.iterdir() if path.name != "about.json"}
+    assert {one.partition("/")[0] for one in about["arrays"]} == there
+    assert about["left out"].keys() == {"leakpro", "privacy-meter"}
+
+
+def test_a_second_export_runs_no_method_again_and_a_broken_file_alone(ran, tmp_path, monkeypatch):
+    spec, store, _ = ran
+    (folder,) = export(spec, Bench(store, Run(batch_size=200)), tmp_path, lambda line: None)
+    before = {
+        path: path.read_bytes() for path in folder.rglob("*") if path.suffix in (".npy", ".json")
+    }
+    outputs = {path: dict(np.load(path)) for path in folder.rglob("outputs/*.npz")}
+    made = []
+    models = Bench.models
+    monkeypatch.setattr(
+        Bench, "models", lambda bench, cell: made.append(cell.method) or models(bench, cell)
+    )
+    told = []
+    export(spec, Bench(store, Run(batch_size=200)), tmp_path, told.append)
+    assert made == [] and "3 were exported before" in told[0]
+    assert all(path.read_bytes() == content for path, content in before.items())
+    broken = folder / f"outputs/{spec.rows[2].cells[0].id}.npz"
+    broken.write_bytes(broken.read_bytes()[:-100])
+    export(spec, Bench(store, Run(batch_size=200)), tmp_path, told.append)
+    assert made == ["esc"] and any("1 are made again" in line for line in told)
+    for path, arrays in outputs.items():
+        fresh = np.load(path)
+        assert all(np.array_equal(fresh[name], array) for name, array in arrays.items())
+
+
+def test_an_export_says_that_networks_are_trained_again_where_none_is_kept(ran, tmp_path):
+    spec, store, _ = ran
+    shutil.copytree(store.root / "cells", tmp_path / "out/cells")
+    told = []
+    trained = without(spec, "esc")
+    export(trained, Bench(Store(tmp_path / "out"), Run(batch_size=200)), tmp_path, told.append)
+    assert told[0].startswith("2 models: 2 are made again")
 
 
 def test_an_export_of_what_was_never_run_is_refused(ran, tmp_path):

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from unspan.benchmark import packed, renamed
 from unspan.benchmark.estimates import estimate
@@ -16,7 +17,8 @@ from unspan.benchmark.report import filled, report
 from unspan.benchmark.spec import find, load
 from unspan.benchmark.spec_text import NETWORKS
 from unspan.benchmark.store import Store
-from unspan.errors import DataError
+from unspan.cli import app
+from unspan.errors import DataError, UsageError
 
 RESULTS = Path(__file__).parents[3] / "results/bench"
 
@@ -103,6 +105,36 @@ def test_packing_again_changes_nothing(store):
     texts = [path.read_bytes() for path in store.pack()]
     remove_single_files(store.root)
     assert [path.read_bytes() for path in Store(store.root).pack()] == texts
+
+
+def test_the_command_names_files_by_their_place(store):
+    for kind in ("tsne", "gradcam"):
+        picture = {"cell": cell().id, "kind": kind, "content": []}
+        store.write("picture", f"{cell().id}.{kind}", picture)
+    run = CliRunner().invoke(app, ["bench", "pack", "--out", str(store.root)])
+    said = " ".join(run.output.split())
+    for name in ("table1.cpu.jsonl,", "figure1.cpu.jsonl,", "pictures/other.jsonl"):
+        assert f" {name}" in said
+    assert said.count("other.jsonl") == len(list(store.root.rglob("other.jsonl"))) == 2
+
+
+@pytest.mark.parametrize("name", ["table1", "table1.cpu", "table1.toml", "away/table1.toml"])
+def test_a_report_takes_a_spec_by_name_or_file(store, tmp_path, name):
+    store.path("cell", cell("svd").id).unlink()
+    report(store.root, [name])
+    page = (store.root / "report/README.md").read_text()
+    assert "## table1" in page and "## figure1" not in page
+
+
+def test_a_report_reads_the_name_of_any_file_that_a_run_takes(store, tmp_path):
+    file = tmp_path / "table1.spec"
+    file.write_text("")
+    assert report(store.root, [str(file)])
+
+
+def test_a_report_of_several_names_what_was_not_run(store):
+    with pytest.raises(UsageError, match="named g; known: table1.cpu, figure1.cpu"):
+        report(store.root, ["table1", "lab/g.toml"])
 
 
 def test_a_cell_of_its_own_goes_before_a_packed_one(store):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,81 @@ def test_a_failure_in_code_of_a_third_party_names_its_row_and_line(grid, tmp_pat
     failing = CODE.count("\n") + FAILING[: FAILING.index("raise")].count("\n") + 1
     assert "[2/2] Own (seed 0) FAILED: RuntimeError: boom" in told[1]
     assert f"(own_erasers.py, line {failing})" in told[1]
+
+
+RUINING = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from unspan.erasers import LinearMap
+from unspan.methods import EraserMethod, Fit, Outcome, TrainedMethod
+
+
+@dataclass(frozen=True)
+class Weights(TrainedMethod):
+    name: ClassVar[str] = "weights"
+    needs: ClassVar[frozenset] = frozenset({"forget"})
+    value: ClassVar[float] = float("nan")
+
+    def unlearn(self, context):
+        with torch.no_grad():
+            for weight in context.model.parameters():
+                weight.fill_(self.value)
+        return Outcome()
+
+
+@dataclass(frozen=True)
+class Overflow(Weights):
+    name: ClassVar[str] = "overflow"
+    value: ClassVar[float] = 1e30
+
+
+@dataclass(frozen=True)
+class Scores(Weights):
+    # finite weights of the head, with which class scores are infinity minus infinity
+
+    name: ClassVar[str] = "scores"
+
+    def unlearn(self, context):
+        with torch.no_grad():
+            weight = [one for one in context.model.parameters() if one.ndim == 2][-1]
+            weight[:, ::2] = 3e38
+            weight[:, 1::2] = -3e38
+        return Outcome()
+
+
+@dataclass(frozen=True)
+class Features(EraserMethod):
+    name: ClassVar[str] = "features"
+    needs: ClassVar[frozenset] = frozenset({"forget"})
+
+    def fit(self, context):
+        assert sum(len(z) for z, _ in context.forget)
+        matrix = torch.full((context.dim, context.dim), float("nan"), dtype=torch.float64)
+        return Fit(LinearMap(matrix))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("Weights", "weights: conv1.weight is infinite or NaN after the method ran"),
+        ("Overflow", "python:ruining.py:Overflow ruined the network: it gives NaN or infinity"),
+        ("Scores", "python:ruining.py:Scores ruined the network: it gives NaN or infinity"),
+        ("Features", "python:ruining.py:Features ruined the network: it gives NaN or infinity"),
+    ],
+)
+def test_a_method_that_makes_the_network_nan_is_blamed_and_not_a_sample(grid, tmp_path, name, what):
+    path = grid(f"python:ruining.py:{name}")
+    (tmp_path / "ruining.py").write_text(RUINING)
+    told = []
+    spec = replace(load(path, "smoke"), rows=load(path, "smoke").rows[1:])
+    bench = Bench(Store(tmp_path / "out"), Run(batch_size=200))
+    assert work(spec, bench, told.append).failed == len(told)
+    assert what in told[0] and "Use weaker settings" in told[0]
+    assert "sample" not in told[0] and "written" not in told[0]
 
 
 @pytest.mark.parametrize("name", ["MeanDifference", "EvenGuess"])

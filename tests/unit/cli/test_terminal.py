@@ -13,6 +13,7 @@ from rich.console import Console
 from typer.main import get_command
 
 from unspan.audit_record.stored import read
+from unspan.benchmark.estimates import Estimated
 from unspan.cli import app, main, render
 from unspan.errors import UsageError
 
@@ -61,7 +62,8 @@ def route_table(out):
 def cells(out):
     cell = SimpleNamespace(seed=2, id="0123456789abcdef")
     row = SimpleNamespace(label=LONG, pair=LONG)
-    render.cells(out, LONG, [(row, cell, "open", 86_400.0), (row, cell, "failed", None)])
+    known = Estimated(row, cell, "open", 86_400.0, guessed=True)
+    render.cells(out, LONG, [known, Estimated(row, cell, "failed", None)])
 
 
 def verdict(out):

@@ -58,6 +58,10 @@ class Taken(Mean):
     name: ClassVar[str] = "esc"
 
 
+def taken():
+    return Taken
+
+
 @dataclass(frozen=True)
 class Nameless(Mean):
     scale: float = 2.0
@@ -144,7 +148,7 @@ def test_a_method_of_another_package_is_one_of_all(third_party, digits_net, digi
     [
         ("missing", "AttributeError"),
         ("make", "give a class that derives from"),
-        ("Taken", "there is a method 'esc' already"),
+        ("Taken", "there is a method 'esc' already, unspan.methods.esc.ESC; give Taken another"),
         ("Nameless", "needs a name of its own"),
         ("Greedy", "needs has everything"),
         ("Unset", "Give every setting a default"),
@@ -189,6 +193,11 @@ def test_a_method_can_be_given_by_file_module_or_function(third_party):
         ("python:other_package:CODE_", "has no CODE_"),
         ("python:other_package:Plain", "frozen dataclass"),
         ("mean", "Unknown method 'mean'."),
+        (
+            "python:other_package:Taken",
+            "a method 'esc' already, unspan.methods.esc.ESC; give Taken",
+        ),
+        ("python:other_package.py:taken", "a method 'esc' already, unspan.methods.esc.ESC"),
     ],
 )
 def test_what_is_no_method_says_why(third_party, spec, why):
@@ -196,6 +205,10 @@ def test_what_is_no_method_says_why(third_party, spec, why):
     with pytest.raises(UsageError) as caught:
         by_name(spec)
     assert why in str(caught.value)
+
+
+def test_a_class_of_this_library_may_be_given_by_its_place():
+    assert by_name("python:unspan.methods:ESC") is unspan.ESC
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,6 +223,26 @@ class First(EraserMethod):
         kept = 0 if context.retain is None else sum(len(z) for z, _ in context.retain)
         basis = torch.eye(context.dim, dtype=torch.float64)[:, :1]
         return Fit(Projection(basis), {"read": read}, retained_used=kept)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Undeclared(First):
+    """Reads the retain set without saying so."""
+
+    name: ClassVar[str] = "undeclared"
+    needs: ClassVar[frozenset[str]] = frozenset({"forget"})
+
+    def fit(self, context: FitContext) -> Fit:
+        context.require_retain()
+        return super().fit(context)
+
+
+def test_a_method_that_did_not_declare_the_retain_set_is_told_to(digits_net, digits_request):
+    both = 'Add "retain" to `needs` of the method; in a FitContext of your own, give retain='
+    with pytest.raises(UsageError, match=both):
+        unspan.erase(digits_net, digits_request, Undeclared(), measure=False)
+    with pytest.raises(UsageError, match=both):
+        Undeclared().fit(FitContext.from_tensors(torch.randn(5, 4)))
 
 
 def test_a_context_is_complete_from_tensors_and_frozen():
