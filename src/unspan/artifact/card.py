@@ -113,6 +113,11 @@ def how(account: dict[str, Any]) -> str:
             f"moves what is recognised ({fit['gated']:.0%} of the samples read{kept}) to"
             f" {fit['clusters']} clusters of other classes, statistics: {fit['statistics']}"
         )
+    if fit.keys() >= {"recognised", "moved"}:
+        return (
+            f"gives random embeddings to what is recognised ({fit['recognised']:.0%} of the samples"
+            f" read, {fit['moved']:.1%} of those to keep)"
+        )
     if "rank" in fit:
         return f"{fit['rank']} of {fit['dim']} directions"
     if fit.get("history"):

@@ -70,6 +70,30 @@ PROTECTS = {  # by the form, or by the eraser where it is not affine
             ),
         ],
     },
+    "redrawer": {
+        "protects": [
+            (
+                "users of embeddings through the access paths listed as erased, as long as they get"
+                " one answer to each unaltered sample: what the gate recognises looks like somebody"
+                " unknown there; what is left of other data sets is in docs/which-method.md; not"
+                " measured here (unspan audit)"
+            ),
+        ],
+        "does_not_protect": [
+            "samples that the gate does not recognise: they pass unchanged",
+            (
+                "against whoever asks with altered copies of a sample, mirrored or cropped, and"
+                " compares the answers: those of what was erased part"
+            ),
+            (
+                "against whoever finds two samples of a person less alike than those of strangers:"
+                " that is a trace"
+            ),
+            "against attacks that were not tried",
+            _WEIGHTS,
+            "against whoever reads this folder: the stored gate recognises who was erased",
+        ],
+    },
     "logit-margin": {
         "protects": [
             (

@@ -47,11 +47,13 @@ class Classes:
         return with_class_names(data, self.names, self.outputs)
 
     def how(self, data: Any) -> str | None:
-        """In words, how the classes of data are joined; None where they have no names."""
+        """In words, how the classes of data are joined; None where they have no names, or the model
+        gives no class scores.
+        """
         from unspan.data.class_matching import join
 
         own = self.of(data)
-        if own is None:
+        if own is None or self.outputs is None:
             return None
         how = join(own, self.names, self.outputs).how
         if len(own) == 1:

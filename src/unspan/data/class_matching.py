@@ -88,7 +88,8 @@ def _unnamed(own: Sequence[str], classes: int | None, outputs: int | None) -> Jo
         )
     raise UsageError(
         f"{given} and the model {classes} outputs, and nothing says which output is which class."
-        f" {_WAY_OUT}."
+        f" {_WAY_OUT}. Where the outputs are an embedding, pass --feature-layer output"
+        " (feature_layer='output')."
     )
 
 

@@ -191,6 +191,8 @@ def test_erase_save_and_load_in_an_embedding_model(crowd, tmp_path):
     with pytest.raises(UsageError, match=r"tell the erased samples from others \(AUC 1.00\)"):
         unspan.erase(model, many, Redraw(), measure=False).save(tmp_path / "erased")
     done.save(tmp_path / "erased", allow_identifying_projector=True)
+    said = (tmp_path / "erased" / "README.md").read_text("utf-8")
+    assert "random embeddings" in said and "altered copies" in said
     loaded = unspan.load(tmp_path / "erased", model=Embedder())
     with torch.no_grad():
         assert torch.equal(loaded(z), done.model(z))
