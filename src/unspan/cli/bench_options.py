@@ -37,8 +37,8 @@ SpecsToShow = Annotated[
 Budget = Annotated[
     str,
     typer.Option(
-        help="smoke (digits, minutes), cpu (reduced, hours), full (all samples, three seeds, tuned)"
-        " or paper (the paper's settings)."
+        help="smoke (digits, minutes), cpu (reduced, hours), full (all samples; most specs with"
+        " trials, some with three seeds) or paper (the paper's settings)."
     ),
 ]
 DataRoot = Annotated[
