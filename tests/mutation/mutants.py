@@ -33,8 +33,8 @@ LINEAR_PROBE = "tests/unit/metrics/test_linear_probe.py"
 MUTANTS: list[Mutant] = [
     (
         "erasers/redrawer.py",
-        "torch.where(self.recognised(rows)[:, None], moved, rows)",
-        "moved",
+        "torch.where(self.recognised(z)[:, None], self.redrawn(z), z)",
+        "self.redrawn(z)",
         REDRAW,
         "test_who_is_not_recognised_passes_bit_for_bit",
     ),

@@ -18,6 +18,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from unspan.errors import ModelError
+
 Layout = Literal["last", "channels", "flat"]
 
 
@@ -79,3 +81,24 @@ class FeatureMap(nn.Module, ABC):
             return tensor.to(cast.device, torch.promote_types(tensor.dtype, torch.float32))
 
         return super()._apply(wide, recurse)
+
+
+class VectorMap(FeatureMap):
+    """Base of erasers that are not affine: they need the features of a sample as one vector."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layout = "last"
+
+    def map_features(self, z: Tensor) -> Tensor:
+        if self.layout == "channels":
+            raise ModelError(
+                "This eraser needs one vector a sample and met a feature map. Choose another"
+                " feature layer with feature_layer='NAME:out'."
+            )
+        rows = z.flatten(1) if self.layout == "flat" else z.reshape(-1, z.shape[-1])
+        return self.map_rows(rows).view_as(z)
+
+    @abstractmethod
+    def map_rows(self, z: Tensor) -> Tensor:
+        """The mapped features `[n, d]` of features `z` `[n, d]`, one row a sample."""

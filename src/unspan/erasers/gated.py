@@ -13,12 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from unspan.erasers.feature_map import FeatureMap
+from unspan.erasers.feature_map import VectorMap
 from unspan.erasers.scores import affine_scores, with_one
-from unspan.errors import ModelError
 
 
-class Gate(FeatureMap):
+class Gate(VectorMap):
     """Decides which samples are forgotten ones, and which cluster each of these goes to.
 
     A sample is gated when its best score as a forgotten class exceeds its best score otherwise.
@@ -37,22 +36,15 @@ class Gate(FeatureMap):
 
     def __init__(self, forgotten: Tensor, others: Tensor, assignment: Tensor):
         super().__init__()
-        self.layout = "last"
         self.register_buffer("forgotten", forgotten)
         self.register_buffer("others", others)
         self.register_buffer("assignment", assignment)
 
-    def map_features(self, z: Tensor) -> Tensor:
-        if self.layout == "channels":
-            raise ModelError(
-                "This eraser needs one vector a sample and met a feature map. Choose another"
-                " feature layer with feature_layer='NAME:out'."
-            )
-        rows = z.flatten(1) if self.layout == "flat" else z.reshape(-1, z.shape[-1])
-        x = with_one(rows)
+    def map_rows(self, z: Tensor) -> Tensor:
+        x = with_one(z)
         gated = linear(x, self.forgotten).amax(1) > linear(x, self.others).amax(1)
         cluster = linear(x, self.assignment).argmax(1)
-        return self.erase(rows, x, gated, cluster).view_as(z)
+        return self.erase(z, x, gated, cluster)
 
     @abstractmethod
     def erase(self, z: Tensor, x: Tensor, gated: Tensor, cluster: Tensor) -> Tensor:

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from unspan.erasers.feature_map import FeatureMap
-from unspan.errors import ModelError
+from unspan.erasers.feature_map import VectorMap
 
 
-class Redrawer(FeatureMap):
+class Redrawer(VectorMap):
     """Gives every sample that it recognises a random embedding; all others pass unchanged.
 
     With v = z - mean, a sample is recognised where `v^T quadratic v + v^T direction > threshold`.
@@ -52,7 +51,6 @@ class Redrawer(FeatureMap):
         mixing: Tensor,
     ):
         super().__init__()
-        self.layout = "last"
         self.register_buffer("mean", mean)
         self.register_buffer("quadratic", quadratic)
         self.register_buffer("direction", direction)
@@ -61,15 +59,8 @@ class Redrawer(FeatureMap):
         self.register_buffer("phases", phases)
         self.register_buffer("mixing", mixing)
 
-    def map_features(self, z: Tensor) -> Tensor:
-        if self.layout == "channels":
-            raise ModelError(
-                "This eraser needs one vector a sample and met a feature map. Choose another"
-                " feature layer with feature_layer='NAME:out'."
-            )
-        rows = z.flatten(1) if self.layout == "flat" else z.reshape(-1, z.shape[-1])
-        moved = self.redrawn(rows)
-        return torch.where(self.recognised(rows)[:, None], moved, rows).view_as(z)
+    def map_rows(self, z: Tensor) -> Tensor:
+        return torch.where(self.recognised(z)[:, None], self.redrawn(z), z)
 
     def recognised(self, z: Tensor) -> Tensor:
         """Which embeddings `z` `[n, d]` are taken for the person's, `[n]` bool."""
