@@ -21,6 +21,7 @@ PREFIXES = {
     "sup": "cifar100-resnet20.full",
     "t2": "table2.full",
     "t3": "table3.full",
+    "t4": "table4.full",
     "t5": "table5.cpu",
     "t2c": "table2-cifar100.full",
     "t3c": "table3-cifar100.full",
