@@ -14,13 +14,14 @@ layers or fewer is trained as a whole.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from unspan.errors import UsageError
 from unspan.methods.base import TrainedMethod
 from unspan.methods.descent import descend
-from unspan.methods.last_layers import above_cut, own_parameters, still_below
+from unspan.methods.last_layers import above_cut, own_parameters, still_below, with_layers
 from unspan.training.context import Outcome, TrainingContext
 from unspan.training.settings import Training
 
@@ -46,8 +47,13 @@ class CFk(TrainedMethod):
         if self.k < 1:
             raise UsageError(f"k={self.k}: train at least one layer.")
 
+    def limits(self, figures: Mapping[str, Any]) -> dict[str, float]:
+        """No more layers than there are."""
+        return {"k": figures["layers"]} if "layers" in figures else {}
+
     def unlearn(self, context: TrainingContext) -> Outcome:
         """Train the last layers."""
         above = above_cut(context, self.k)
         chosen = [one for one in own_parameters(context.model, above) if one.requires_grad]
-        return descend(still_below(context, above), self.training, self.name, parameters=chosen)
+        outcome = descend(still_below(context, above), self.training, self.name, parameters=chosen)
+        return with_layers(outcome, context.model)

@@ -18,7 +18,7 @@ everything is drawn anew, and the result is that of retrain with the same seed a
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -27,7 +27,7 @@ import torch
 from unspan.errors import UsageError
 from unspan.methods.base import TrainedMethod
 from unspan.methods.descent import descend
-from unspan.methods.last_layers import above_cut, own_parameters, still_below
+from unspan.methods.last_layers import above_cut, own_parameters, still_below, with_layers
 from unspan.models.redraw import redraw
 from unspan.training.context import Outcome, TrainingContext
 from unspan.training.settings import Training
@@ -54,6 +54,10 @@ class EUk(TrainedMethod):
         if self.k < 1:
             raise UsageError(f"k={self.k}: draw at least one layer anew.")
 
+    def limits(self, figures: Mapping[str, Any]) -> dict[str, float]:
+        """No more layers than there are."""
+        return {"k": figures["layers"]} if "layers" in figures else {}
+
     def unlearn(self, context: TrainingContext) -> Outcome:
         """Draw the last layers anew and train them.
 
@@ -69,7 +73,8 @@ class EUk(TrainedMethod):
                 " frozen: call requires_grad_(True) on the model first, or lower k."
             )
         draw_anew(context, above)
-        return descend(still_below(context, above), self.training, self.name, parameters=chosen)
+        outcome = descend(still_below(context, above), self.training, self.name, parameters=chosen)
+        return with_layers(outcome, context.model)
 
 
 def draw_anew(context: TrainingContext, names: Collection[str]) -> None:

@@ -19,7 +19,7 @@ from unspan.errors import UsageError
 from unspan.extraction import eval_mode, input_like
 from unspan.extraction.tracing import trace_calls
 from unspan.models.frozen_norms import has_statistics
-from unspan.training.context import TrainingContext
+from unspan.training.context import Outcome, TrainingContext
 
 
 def above_cut(context: TrainingContext, k: int) -> list[str]:
@@ -40,13 +40,24 @@ def above_cut(context: TrainingContext, k: int) -> list[str]:
     modules = dict(model.named_modules())
     finished = _finished(context)
     places = {name: _place(name, finished) for name in modules}
-    layers = [name for name, one in modules.items() if isinstance(one, (nn.Linear, _ConvNd))]
+    layers = layers_of(model)
     if not layers:
         raise UsageError("The last layers are Linear or convolutions, and this model has neither.")
     if k >= len(layers):
         return list(modules)
     cut = sorted(places[name] for name in layers)[-k]
     return [name for name in modules if places[name] >= cut]
+
+
+def layers_of(model: nn.Module) -> list[str]:
+    """Names of the layers that are counted: `Linear` and convolutions."""
+    kinds = (nn.Linear, _ConvNd)
+    return [name for name, one in model.named_modules() if isinstance(one, kinds)]
+
+
+def with_layers(outcome: Outcome, model: nn.Module) -> Outcome:
+    """The outcome whose report says how many layers there are: no larger k changes anything."""
+    return replace(outcome, report=outcome.report | {"layers": len(layers_of(model))})
 
 
 def own_parameters(model: nn.Module, names: Collection[str]) -> list[nn.Parameter]:
