@@ -30,6 +30,7 @@ def erase(
     forget_ids: option.ForgetIds = None,
     forget_data: own.ForgetData = None,
     holdout: own.Holdout = None,
+    against: own.Against = None,
     method: own.Method = None,
     p: own.P = None,
     rank: own.Rank = None,

@@ -111,11 +111,24 @@ AsJson = Annotated[
     bool, typer.Option("--json", help="Print the receipt as JSON on standard output.")
 ]
 
+Against = Annotated[
+    str | None,
+    typer.Option(
+        metavar="outputs|features|queries|weights",
+        help=(
+            "Whom the deletion is to hold against; it chooses the method. outputs: one answer to"
+            " each unaltered input. features: those too. queries: any number of altered copies of"
+            " an input. weights: who holds the model. By default the cheapest method for the"
+            " request; the plan says what it leaves open."
+        ),
+        rich_help_panel=METHOD,
+    ),
+]
 Method = Annotated[
     str | None,
     typer.Option(
         help=(
-            "By default resample for a class with data to keep, else esc. One of:"
+            "By default chosen by the request and --against. One of:"
             f" {', '.join(NAMES)}; see unspan methods."
         ),
         autocompletion=complete_method,

@@ -26,6 +26,7 @@ from unspan.cli.planning import (
 )
 from unspan.cli.showing import show
 from unspan.errors import UsageError
+from unspan.system.against import as_against
 from unspan.system.steps import Step
 from unspan.system.target import as_target
 
@@ -56,6 +57,8 @@ def run_erase(o: dict[str, Any]) -> None:
     max_drop_of(o["max_drop"])
     if o["target"] is not None:
         as_target(o["target"])
+    if o["against"] is not None:
+        as_against(o["against"])
     o["data"] = o["data"] or o["forget_data"]
     if o["data"] is None:
         raise UsageError("Give the data with --data, or the samples to forget with --forget-data.")
@@ -143,30 +146,31 @@ def _prepared(o: dict[str, Any], method: Method | None, out: Any) -> _Prepared:
     from unspan.cli.request import open_request, refuse_test_overlap, with_holdout
     from unspan.data.loading import size_of
     from unspan.erasure.checks import check_parts
-    from unspan.erasure.choosing import choose_method
+    from unspan.erasure.choosing import situation_of
     from unspan.erasure.reading import feature_size
-    from unspan.methods import EraserMethod
+    from unspan.methods import EraserMethod, check_against
     from unspan.run import Run
 
     refuse_unused_preprocessing(o)
     opened = open_model(o)
     check_savable(opened.model)
     request, sources = open_request(o, opened)
+    situation = situation_of(
+        opened.model,
+        request,
+        Run(batch_size=2),
+        form=o["form"],
+        earlier=getattr(opened.start, "receipt", None),
+        feature_layer=o["feature_layer"],
+        pool=o["pool"],
+    )
+    against = None if o["against"] is None else as_against(o["against"])
     reason = ""
     if method is None:
-        earlier = getattr(opened.start, "receipt", None)
-        chosen = choose_method(
-            opened.model,
-            request,
-            Run(batch_size=2),
-            form=o["form"],
-            earlier=earlier,
-            feature_layer=o["feature_layer"],
-            pool=o["pool"],
-        )
-        o["method"] = chosen.name
+        o["method"] = situation.recommended(against).name
         method = method_of(o)
-        reason = why(method, request)
+        reason = why(situation, against)
+    check_against(method, against)
     count = size_of(request.forget, Run(max_samples=o["max_samples"]))
     wanted = splits_to_measure(o, sources)
     request, sources = with_holdout(o["holdout"], o["split"], request, sources)
@@ -179,7 +183,7 @@ def _prepared(o: dict[str, Any], method: Method | None, out: Any) -> _Prepared:
     )
     method.check(dim)
     check_parts(request, method.needs, method.name)
-    render.facts(out, "Plan", plan(o, request, method, count, reason))
+    render.facts(out, "Plan", plan(o, request, method, count, situation, reason))
     if count is not None and dist.rank() == 0 and isinstance(method, EraserMethod):
         check_identifying(count, method.rank_for(dim), o["allow_identifying_projector"])
     key = key_of(o["key_file"])
@@ -206,6 +210,7 @@ def _deletion(o: dict[str, Any], prepared: _Prepared, run: Run) -> Deletion:
         pool=o["pool"],
         form=o["form"],
         target=o["target"],
+        against=o["against"],
         key=prepared.key,
         recipe=opened.recipe,
         check_labels=o["check_labels"],

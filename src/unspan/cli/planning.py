@@ -10,6 +10,8 @@ from unspan.errors import UsageError
 if TYPE_CHECKING:
     from unspan.data.request import Request
     from unspan.erasure.guard import MaxDrop
+    from unspan.methods import Method, Situation
+    from unspan.system.against import Against
 
 _NAMED = ("p", "rank", "energy", "adaptive", "tau", "lr", "epochs")
 
@@ -61,37 +63,40 @@ def tuned(
     return method, rows(trials)
 
 
-def why(method: Any, splits: Request) -> str:
+def why(situation: Situation, against: Against | None) -> str:
     """Why this method was chosen, where none was named."""
-    from unspan.methods import Resample
-
-    if isinstance(method, Resample) and method.statistics != "retain":
-        kept = "the statistics"
-        if method.statistics == "head":
-            kept = "nothing but the head, and features keep only the answer"
-        return f" (chosen: a class must go; of the data to keep it has {kept})"
-    if method.name == "resample":
-        return (
-            " (chosen: a class must go, and there are data to keep; --method bake where users can"
-            " ask for altered copies of an image)"
-        )
-    if method.name == "redraw":
-        return (
-            " (chosen: the model gives embeddings, and there are samples of others to keep; whoever"
-            " asks twice with an altered copy, or holds the weights, is not held off)"
-        )
-    if not splits.classes and splits.retain is not None:
-        return (
-            " (chosen for single samples; --method resample leaves less of a person or another"
-            " group that has something in common)"
-        )
-    return " (chosen: resample needs classes and data to keep; see --method)"
+    if against is not None:
+        return f" (chosen: the cheapest here that holds against {against})"
+    if not situation.keeps:
+        return " (chosen: only the samples to forget are given)"
+    if situation.embeds:
+        return " (chosen: the model gives embeddings, and there are samples of others to keep)"
+    if situation.classes:
+        return " (chosen: a class must go, and there are data to keep)"
+    return (
+        " (chosen for single samples; --method resample leaves less of a person or another group"
+        " that has something in common)"
+    )
 
 
 def plan(
-    o: dict[str, Any], splits: Request, settings: Any, count: int | None, why: str
+    o: dict[str, Any],
+    splits: Request,
+    settings: Method,
+    count: int | None,
+    situation: Situation,
+    reason: str,
 ) -> list[tuple[str, Any]]:
-    """The rows of the plan: model, data, request, method, form, output."""
+    """The rows of the plan.
+
+    Args:
+        o: values of the options by name.
+        splits: the request.
+        settings: the method.
+        count: samples to forget, None where that is not known.
+        situation: of the request.
+        reason: why this method was chosen; empty where it was named.
+    """
     from unspan.methods import EraserMethod
 
     return [
@@ -106,11 +111,37 @@ def plan(
             ),
         ),
         ("reads", ", ".join(sorted(settings.needs)).replace("_", " ")),
-        ("method", repr(settings) + why),
+        ("method", repr(settings) + reason),
+        *against_rows(settings, situation),
         ("target", o["target"] or settings.target),
         ("form", o["form"]),
         ("output", o["out"]),
     ]
+
+
+def against_rows(method: Method, situation: Situation) -> list[tuple[str, Any]]:
+    """Whom a method holds against, and what closes what it leaves open."""
+    from unspan.system.against import Against
+
+    seen = {
+        Against.OUTPUTS: "one answer to each unaltered input",
+        Against.FEATURES: "one answer and its features for each unaltered input",
+        Against.QUERIES: "any number of altered copies of an input",
+        Against.WEIGHTS: "whoever holds the model",
+    }
+    held = method.holds_against
+    rows: list[tuple[str, Any]] = []
+    if held is not None:
+        rows.append(("against", f"{held}: {seen[held]}"))
+    for one in Against:
+        if held is not None and held.covers(one):
+            continue
+        better = situation.method_against(one)
+        closed = "nothing we know of holds here: retrain"
+        if better is not None:
+            closed = f"--against {one} takes {better.name}, which {better.cost}"
+        rows.append(("left open", f"{one}: {seen[one]}; {closed}"))
+    return rows
 
 
 def max_drop_of(text: str | None) -> MaxDrop:

@@ -43,6 +43,7 @@ def account(
             "fit": change.figures,
         },
         "target": opened.target.value,
+        "against": None if opened.against is None else opened.against.value,
         "form": change.form,
         "placement": _placement(change),
         "removed_rank": eraser.basis.shape[1] if isinstance(eraser, Projection) else None,

@@ -1,4 +1,4 @@
-"""The method of a request that names none: from what is asked, and from what the model gives."""
+"""The situation of a request, from what is asked and from what the model gives."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from unspan.data.request import Request
 from unspan.errors import UnspanError
 from unspan.extraction import Pool, eval_mode, find_feature_layer, unwrap
 from unspan.extraction.stream import example
-from unspan.methods import Method, recommended
+from unspan.methods import Situation
 from unspan.run import Run
 
 
-def choose_method(
+def situation_of(
     model: nn.Module,
     request: Request,
     run: Run,
@@ -25,8 +25,8 @@ def choose_method(
     earlier: Mapping[str, Any] | None = None,
     feature_layer: str | None = None,
     pool: Pool | None = None,
-) -> type[Method]:
-    """The recommended method class for a model and a request.
+) -> Situation:
+    """What decides which methods come into question for a model and a request.
 
     Args:
         model: the original, or one that was erased before.
@@ -39,7 +39,7 @@ def choose_method(
     """
     embeds = earlier is None and request.retain is not None
     embeds = embeds and gives_embeddings(model, request, run, feature_layer, pool)
-    return recommended(request, form, earlier, embeds=embeds)
+    return Situation.of(request, form, earlier, embeds)
 
 
 def gives_embeddings(

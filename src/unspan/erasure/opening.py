@@ -17,17 +17,18 @@ from unspan.artifact.record import Form, Record, record_of
 from unspan.data.request import Request, as_request
 from unspan.erasers import Eraser, Projection
 from unspan.erasure import guard
-from unspan.erasure.choosing import choose_method
+from unspan.erasure.choosing import situation_of
 from unspan.erasure.collateral import Kept, set_apart
 from unspan.erasure.install import AffineLayer, restore_head, restore_rows
 from unspan.errors import UsageError
 from unspan.extraction import Pool, detach, unwrap
-from unspan.methods import Method, TrainedMethod, recommended
+from unspan.methods import ESC, Method, TrainedMethod, check_against
 from unspan.methods.settings import check_kinds
 from unspan.models import recipe_of
 from unspan.models.copying import copied, refuse_adapters
 from unspan.models.frozen_norms import frozen_norms
 from unspan.run import Run
+from unspan.system.against import Against
 from unspan.system.target import Target
 
 
@@ -39,6 +40,7 @@ class Options:
     pool: Pool | None = None
     form: Form = "projected"
     target: Target | None = None
+    against: Against | None = None
     key: bytes | None = None
     recipe: dict[str, Any] | None = None
     check_labels: bool = True
@@ -106,6 +108,11 @@ class Opened:
         return self.options.target or self.method.target
 
     @property
+    def against(self) -> Against | None:
+        """Whom it is to hold against: as asked, or as the method is known to."""
+        return self.options.against or self.method.holds_against
+
+    @property
     def earlier_receipts(self) -> list[dict[str, Any]]:
         """Receipts of earlier requests on this model, the oldest first."""
         if self.earlier_record is None:
@@ -141,6 +148,7 @@ def open_request(
         method = _chosen(original, full_request, earlier, run, options)
     key = _key(options.key, earlier)
     _check_kinds(original, method)
+    check_against(method, options.against)
     assert isinstance(original, nn.Module)
     carried = record_of(original)
     if carried is not None:
@@ -186,19 +194,18 @@ def _chosen(
     original: object, request: Request, earlier: Deletion | None, run: Run, options: Options
 ) -> Method:
     """The recommended method with its defaults."""
-    receipt = None if earlier is None else earlier.receipt
     if not isinstance(original, nn.Module):  # said by the check of kinds
-        return recommended(request, options.form, receipt)()
-    kind = choose_method(
+        return ESC()
+    situation = situation_of(
         original,
         request,
         run,
         form=options.form,
-        earlier=receipt,
+        earlier=None if earlier is None else earlier.receipt,
         feature_layer=options.feature_layer,
         pool=options.pool,
     )
-    return kind()
+    return situation.recommended(options.against)()
 
 
 def _key(given: bytes | None, earlier: Deletion | None) -> bytes:

@@ -30,6 +30,7 @@ from unspan.erasure.trained import train_weights
 from unspan.extraction import Pool, eval_mode
 from unspan.methods import EraserMethod, Method, TrainedMethod
 from unspan.run import Run
+from unspan.system.against import as_against
 from unspan.system.target import as_target
 
 
@@ -43,6 +44,7 @@ def erase(
     pool: Pool | None = None,
     form: Form = "projected",
     target: str | None = None,
+    against: str | None = None,
     key: bytes | None = None,
     recipe: dict[str, Any] | None = None,
     check_labels: bool = True,
@@ -57,8 +59,8 @@ def erase(
     Args:
         model: a classifier or embedding model; for a further request a `Deletion` or its folder.
         data: a `Request`, or forget samples as Dataset, tensor, list, or DataLoader of batches.
-        method: by default `Resample()` where a class is to be forgotten and there are data to keep,
-            else `ESC()`; see `methods.recommended`.
+        method: by default the cheapest for the request that holds `against` whom it is to hold
+            against; see docs/which-method.md.
         run: device, batch size, seed, progress.
         feature_layer: head name, `NAME:out`, `output` or `output:KEY`, instead of the search.
         pool: `cls`, `mean` or `gap` when features are tokens or maps.
@@ -66,6 +68,10 @@ def erase(
         target: what the audit is to find: `suppress` (nobody reads more than in a model that never
             saw the samples) or `like-retrained` (no less either). By default what the method aims
             at; the receipt says it.
+        against: whom the deletion is to hold against, which chooses the method: `outputs` (one
+            answer to each unaltered input), `features` (those too), `queries` (any number of
+            altered copies), `weights`. By default the cheapest method for the request. A method
+            that is given must be known to hold against them.
         key: secret for the request commitment and for choices of a method that nobody may predict;
             by default that of the request before, else a random one.
         recipe: stored so that `unspan.load` can build the architecture.
@@ -94,6 +100,7 @@ def erase(
         pool=pool,
         form=form,
         target=None if target is None else as_target(target),
+        against=None if against is None else as_against(against),
         key=key,
         recipe=recipe,
         check_labels=check_labels,

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from unspan import dist
-from unspan.data.request import Request
 from unspan.methods.bad_teaching import BadTeaching
 from unspan.methods.bake import Bake
 from unspan.methods.base import (
@@ -21,6 +16,7 @@ from unspan.methods.base import (
 from unspan.methods.boundary import Boundary
 from unspan.methods.builtin import METHODS
 from unspan.methods.cf_k import CFk
+from unspan.methods.choice import Situation, check_against
 from unspan.methods.cmf import CMF
 from unspan.methods.damp import DAMP
 from unspan.methods.dlfd import DLFD
@@ -84,38 +80,11 @@ __all__ = [
     "Retrain",
     "SalUn",
     "Scrub",
+    "Situation",
     "TrainedMethod",
     "by_name",
+    "check_against",
     "configured",
     "listed",
-    "recommended",
     "registered",
 ]
-
-
-def recommended(
-    request: Request,
-    form: str = "projected",
-    earlier: Mapping[str, Any] | None = None,
-    embeds: bool = False,
-) -> type[Method]:
-    """The method class for a request that names none: what left least to converged attackers and
-    meets its needs (docs/which-method.md).
-
-    With data to keep, in one process and in the projected form: `Redraw` in an embedding model, and
-    `Resample` for classes. Else `ESC`. A further request stays with ESC where the one before was
-    by it.
-
-    Args:
-        request: the request.
-        form: as in `erase`.
-        earlier: the receipt of the request before.
-        embeds: the model gives embeddings and no class scores.
-    """
-    stays = earlier is not None and earlier["method"]["name"] == ESC.name
-    alone = form == "projected" and dist.launched() == 1
-    if request.retain is None or stays or not alone:
-        return ESC
-    if embeds:
-        return Redraw
-    return Resample if request.classes else ESC

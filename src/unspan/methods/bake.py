@@ -46,6 +46,7 @@ from unspan.methods.baking.layers import layers_with_weights, pooled_inputs
 from unspan.methods.baking.targets import shuffled_repeats, target_classes
 from unspan.methods.base import TrainedMethod
 from unspan.methods.scrub import divergence, taught
+from unspan.system.against import Against
 from unspan.system.target import Target
 from unspan.training.context import Outcome, TrainingContext
 from unspan.training.loop import Pass, train
@@ -80,6 +81,8 @@ class Bake(TrainedMethod):
     training: Training = Training(lr=0.02, epochs=5, cosine=True)
     name: ClassVar[str] = "bake"
     paper: ClassVar[str] = "this project"
+    holds_against: ClassVar[Against | None] = Against.QUERIES
+    cost: ClassVar[str] = "trains for about 0.6 passes over the data to keep"
     target: ClassVar[Target] = Target.SUPPRESS
     search: ClassVar[dict[str, tuple[Any, ...]]] = {
         "lr": (0.02, 0.005, 0.05),

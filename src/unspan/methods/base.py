@@ -19,6 +19,7 @@ from unspan.erasers import Eraser
 from unspan.erasers.linalg import Spectrum
 from unspan.errors import UsageError
 from unspan.extraction.stream import FeatureStream, TensorFeatures
+from unspan.system.against import Against
 from unspan.system.target import Target
 from unspan.training.context import Outcome, TrainingContext
 from unspan.training.settings import Training
@@ -149,6 +150,9 @@ class Method(ABC):
         name: on the command line and in receipts.
         paper: where it was published, in one line.
         target: what it aims at, unless a request says otherwise.
+        holds_against: the strongest that it held against where it was measured
+            (docs/which-method.md); None for nobody in particular.
+        cost: what it takes beside reading the data once, in a few words.
         search: values of settings that `--tune` chooses from; the first of each is the default.
         training: settings of the shared training loop; None where the method does not use it.
     """
@@ -156,6 +160,8 @@ class Method(ABC):
     name: ClassVar[str]
     paper: ClassVar[str] = ""
     target: ClassVar[Target] = Target.LIKE_RETRAINED
+    holds_against: ClassVar[Against | None] = None
+    cost: ClassVar[str] = ""
     search: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     training: Training | None = None
 

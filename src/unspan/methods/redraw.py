@@ -41,6 +41,7 @@ from unspan.errors import DataError, InconclusiveError, UsageError
 from unspan.extraction.statistics import reservoir, sampled
 from unspan.methods.base import EraserMethod, Fit, FitContext
 from unspan.metrics.score import auc_reading
+from unspan.system.against import Against
 from unspan.system.memory import require_square
 
 MIN_SAMPLES = 3  # of the person
@@ -62,6 +63,7 @@ class Redraw(EraserMethod):
     spread: float = 1.3
     name: ClassVar[str] = "redraw"
     paper: ClassVar[str] = "this project"
+    holds_against: ClassVar[Against | None] = Against.FEATURES
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"false_positives": (0.002, 0.005, 0.01)}
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "retain"})
     stronger: ClassVar[tuple[str, ...]] = ("false_positives",)

@@ -84,6 +84,7 @@ from unspan.methods.resampling.steps import (
     draw_noise,
     map_to_clusters,
 )
+from unspan.system.against import Against
 from unspan.system.memory import require_square
 
 
@@ -115,6 +116,7 @@ class Resample(EraserMethod):
     max_retain_samples: int = 50_000
     name: ClassVar[str] = "resample"
     paper: ClassVar[str] = "this project, docs/resample.md"
+    holds_against: ClassVar[Against | None] = Against.FEATURES
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"noise_fraction": (0.5, 0.2)}
     one_process: ClassVar[bool] = True
     one_vector: ClassVar[bool] = True

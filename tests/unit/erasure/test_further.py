@@ -14,7 +14,7 @@ from unspan.erasers import LinearMap
 from unspan.erasure import install
 from unspan.errors import ModelError, UsageError
 from unspan.extraction import find_feature_layer, read
-from unspan.methods import ESC, ESCT, LEACE, EraserMethod, Fit, Resample, recommended
+from unspan.methods import ESC, ESCT, LEACE, EraserMethod, Fit, Resample, Situation
 from unspan.zoo import DigitsCNN
 
 MODULE = """
@@ -224,6 +224,6 @@ def test_a_head_that_was_not_folded_right_is_noticed(digits_net, digits_request,
 
 
 def test_the_default_under_torchrun_is_a_method_that_works_there(digits_request, monkeypatch):
-    assert recommended(digits_request) is Resample
+    assert Situation.of(digits_request).recommended() is Resample
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert recommended(digits_request) is ESC
+    assert Situation.of(digits_request).recommended() is ESC

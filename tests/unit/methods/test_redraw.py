@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import unspan
-from unspan.erasure.choosing import choose_method, gives_embeddings
+from unspan.erasure.choosing import gives_embeddings, situation_of
 from unspan.errors import DataError, InconclusiveError, UsageError
 from unspan.methods import FitContext, Redraw
 
@@ -208,12 +208,13 @@ def test_it_is_the_default_of_an_embedding_model_with_others_to_keep(crowd):
     assert unspan.erase(model, request, measure=False).receipt["method"]["name"] == "redraw"
     alone = replace(request, retain=None)
     assert unspan.erase(model, alone, measure=False).receipt["method"]["name"] == "esc"
-    folded = choose_method(model, request, unspan.Run(), form="folded")
-    assert folded.name == "esc"
+    folded = situation_of(model, request, unspan.Run(), form="folded")
+    assert folded.recommended().name == "esc"
 
 
 def test_a_classifier_keeps_its_default_and_a_model_that_fails_says_why_later(
     digits_net, digits_request
 ):
-    assert choose_method(digits_net, digits_request, unspan.Run()).name == "resample"
+    found = situation_of(digits_net, digits_request, unspan.Run())
+    assert found.recommended().name == "resample"
     assert not gives_embeddings(nn.Linear(3, 2), digits_request, unspan.Run(), None, None)

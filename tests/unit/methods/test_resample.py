@@ -28,7 +28,7 @@ from unspan.errors import DataError, InconclusiveError, ModelError, UsageError
 from unspan.extraction import statistics
 from unspan.extraction.statistics import clustering, computing
 from unspan.extraction.stream import TensorFeatures
-from unspan.methods import ESC, LEACE, FitContext, Resample, recommended
+from unspan.methods import ESC, LEACE, FitContext, Resample
 from unspan.methods.resampling.steps import cluster_capacity
 from unspan.metrics.linear import linear_auc, linear_probe
 from unspan.metrics.mlp import fit_mlp, mlp_probe
@@ -513,15 +513,6 @@ def deleted(digits_net, digits_request):
 
 def test_it_is_the_default_for_a_class_with_a_retain_set(deleted, digits_net, digits_request):
     assert deleted.receipt["method"]["name"] == "resample"
-    assert (
-        recommended(digits_request) is Resample
-        and recommended(replace(digits_request, retain=None)) is ESC
-    )
-    assert (
-        recommended(digits_request, "folded") is ESC
-        and recommended(replace(digits_request, classes=(), kind="samples")) is ESC
-    )
-    assert recommended(digits_request, "projected", {"method": {"name": "esc"}}) is ESC
     assert "key" not in json.dumps(deleted.receipt["method"])
 
 

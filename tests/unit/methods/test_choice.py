@@ -1,0 +1,88 @@
+"""The method of a request that names none: from the situation, and from whom it is to hold off."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+import unspan
+from unspan.errors import UsageError
+from unspan.methods import ESC, Bake, Redraw, Resample, Situation, check_against, registered
+from unspan.system.against import Against, as_against
+
+SITUATIONS = [
+    Situation(classes=classes, keeps=keeps, embeds=embeds and keeps, one_pass=one_pass)
+    for classes, keeps, embeds, one_pass in product([True, False], repeat=4)
+]
+
+
+@pytest.mark.parametrize("against", Against)
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_what_is_chosen_holds_against_whom_was_asked_or_nothing_is(situation, against):
+    first = situation.recommended()
+    if any(one.holds_against.covers(against) for one in situation.candidates()):
+        chosen = situation.recommended(against)
+        assert chosen in situation.candidates() and chosen.holds_against.covers(against)
+        check_against(chosen(), against)
+    else:
+        with pytest.raises(UsageError, match="train the network again"):
+            situation.recommended(against)
+    assert first is situation.candidates()[0]
+
+
+def test_each_attacker_has_what_those_before_have():
+    order = list(Against)
+    for i, j in product(range(len(order)), repeat=2):
+        assert order[i].covers(order[j]) == (i >= j)
+    with pytest.raises(UsageError, match="use outputs, features, queries, weights"):
+        as_against("everybody")
+
+
+def test_the_situation_decides(digits_request):
+    assert Situation.of(digits_request).recommended() is Resample
+    assert Situation.of(digits_request).recommended(Against.QUERIES) is Bake
+    assert Situation.of(digits_request, embeds=True).recommended() is Redraw
+    for other in (
+        Situation.of(replace(digits_request, retain=None)),
+        Situation.of(digits_request, "folded"),
+        Situation.of(digits_request, "projected", {"method": {"name": "esc"}}),
+    ):
+        assert other.recommended() is ESC
+
+
+@pytest.mark.parametrize("kind", [one for one in registered() if one.holds_against is None])
+def test_a_baseline_is_not_known_to_hold_against_anybody(kind):
+    with pytest.raises(UsageError, match=f"{kind.name} was measured to hold against nobody"):
+        check_against(kind(), Against.OUTPUTS)
+
+
+def test_the_receipt_says_against_whom(digits_net, digits_request):
+    by_default = unspan.erase(digits_net, digits_request, measure=False)
+    assert by_default.receipt["against"] == "features"
+    asked = unspan.erase(digits_net, digits_request, measure=False, against="outputs")
+    assert asked.receipt["against"] == "outputs"
+    assert asked.receipt["method"]["name"] == by_default.receipt["method"]["name"]
+    weaker = replace(digits_request, retain=None)
+    assert unspan.erase(digits_net, weaker, ESC(rank=2), measure=False).receipt["against"] == (
+        "outputs"
+    )
+    with pytest.raises(UsageError, match="esc was measured to hold against outputs at most"):
+        unspan.erase(digits_net, digits_request, ESC(rank=2), against="queries")
+    with pytest.raises(UsageError, match="only those to forget"):
+        unspan.erase(digits_net, weaker, against="queries")
+
+
+def test_who_may_alter_inputs_gets_a_network_that_was_trained():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+    data = TensorDataset(torch.randn(60, 6), torch.arange(60) % 3)
+    request = unspan.Request.by_class(data, 0)
+    done = unspan.erase(
+        net, request, against="queries", check_labels=False, measure=False, max_drop=None
+    )
+    assert done.receipt["method"]["name"] == "bake" and done.receipt["form"] == "trained"
