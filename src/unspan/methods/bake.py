@@ -31,6 +31,7 @@ gradient flows through them.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -40,9 +41,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from unspan.data.inputs import cut_rows
-from unspan.errors import UsageError
+from unspan.errors import InconclusiveError, UsageError
 from unspan.methods.baking.energy import FeatureMemory, energy_distance
-from unspan.methods.baking.layers import layers_with_weights, pooled_inputs
+from unspan.methods.baking.held_out import HeldOut
+from unspan.methods.baking.layers import matched_layers, pooled_inputs
 from unspan.methods.baking.targets import shuffled_repeats, target_classes
 from unspan.methods.base import TrainedMethod
 from unspan.methods.scrub import divergence, taught
@@ -54,6 +56,8 @@ from unspan.training.samples import Minibatch, Samples
 from unspan.training.settings import Training
 
 _NEVER = -1e4  # a score that no class ever has
+_ATTEMPTS = 3  # trainings, each with a third of the step of the one before
+_RUINED = 10.0  # points shown to be lost that end a training early
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +67,14 @@ class Bake(TrainedMethod):
     Attributes:
         weight: of the energy distance.
         temperature: T.
-        layers: how many of the last layers with weights have their inputs matched; the head is the
-            last.
+        layers: how many layers with weights have their inputs matched, spread over the last half of
+            the network; the head is the last.
         passes: how often the retain set is read in all; the epochs of the training are equal
             parts of it.
         forget_batch: forget samples in each step, beside `batch` retained ones.
         memory: retained samples whose features are compared with.
+        drop: points of accuracy on retained samples kept apart; where the training is shown to
+            lose more, it starts again with a third of the step.
         training: of the loop.
     """
 
@@ -78,14 +84,17 @@ class Bake(TrainedMethod):
     passes: float = 0.58
     forget_batch: int = 32
     memory: int = 1024
-    training: Training = Training(lr=0.02, epochs=5, cosine=True)
+    drop: float = 1.0
+    training: Training = Training(
+        lr=0.005, epochs=5, optimiser="adafactor", weight_decay=0.0, cosine=True
+    )
     name: ClassVar[str] = "bake"
     paper: ClassVar[str] = "this project"
     holds_against: ClassVar[Against | None] = Against.QUERIES
     cost: ClassVar[str] = "trains for about 0.6 passes over the data to keep"
     target: ClassVar[Target] = Target.SUPPRESS
     search: ClassVar[dict[str, tuple[Any, ...]]] = {
-        "lr": (0.02, 0.005, 0.05),
+        "lr": (0.005, 0.01, 0.003),
         "weight": (0.9, 0.5, 1.5),
     }
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels", "retain"})
@@ -93,44 +102,91 @@ class Bake(TrainedMethod):
 
     def __post_init__(self) -> None:
         counts = min(self.layers, self.forget_batch, self.memory)
-        if counts < 1 or self.weight < 0 or min(self.passes, self.temperature) <= 0:
+        if counts < 1 or min(self.weight, self.drop) < 0 or min(self.passes, self.temperature) <= 0:
             raise UsageError(
                 f"{self}: layers, forget_batch, memory, passes and temperature must be positive,"
-                " weight not negative."
+                " weight and drop not negative."
             )
 
     def unlearn(self, context: TrainingContext) -> Outcome:
-        """Choose the target classes, then train on both parts at once."""
+        """Choose the target classes, then train on both parts at once; again with a lower step
+        where samples that were kept apart show that accuracy is lost.
+        """
         samples = context.samples("forget", "retain")
         labels = target_classes(context, samples)
+        held = HeldOut.drawn(context, samples)
         teacher = copy.deepcopy(context.model).eval().requires_grad_(False)
         first = samples.take(torch.arange(min(2, len(samples)))).x
-        names = layers_with_weights(context.model, first)[-self.layers :]
+        names = matched_layers(context.model, first, self.layers)
         steps = self._steps(samples)
+        draw = partial(_order, context, samples, held, self, steps)
 
         with pooled_inputs(context.model, names) as features:
 
             def plan(epoch: int) -> list[Pass]:
                 memory = FeatureMemory(self.memory)
                 loss = partial(self._loss, context, teacher, labels, features, memory)
-                order = self._order(context, samples, epoch, steps)
+                order = draw(epoch)
                 batches = samples.minibatches(order.shape[1], order=order.flatten())
                 return [Pass(batches, loss, steps)]
 
-            history = train(context, self.training, plan, name=self.name)
-        count = int(samples.forget.sum())
+            history, lowered = self._trained(context, teacher, held, plan)
         drawn = steps * len(history)
-        used = self._used(context, samples, len(history), steps)
+        used = torch.zeros(len(samples), dtype=torch.bool)
+        for epoch in range(1, len(history) + 1):
+            used[draw(epoch)] = True
         return Outcome(
             {
                 "layers": names,
                 "trained": drawn * (self.training.batch + self.forget_batch),
-                "asked": count + drawn * self.training.batch,
+                "asked": int(samples.forget.sum()) + drawn * self.training.batch,
+                "held_out": len(held.index),
+                "lowered": lowered,
             },
             history=history,
             forget_used=int((used & samples.forget).sum()),
             retained_used=int((used & ~samples.forget).sum()),
         )
+
+    def _trained(
+        self,
+        context: TrainingContext,
+        teacher: nn.Module,
+        held: HeldOut,
+        plan: Callable[[int], list[Pass]],
+    ) -> tuple[list[dict[str, Any]], int]:
+        """Train, at most three times from the original, each time with a third of the step.
+
+        Args:
+            context: with the model.
+            teacher: the original.
+            held: what accuracy is judged by.
+            plan: passes of an epoch.
+
+        Returns:
+            History of the last training, and how often the step was lowered.
+
+        Raises:
+            InconclusiveError: weights were not finite at the lowest step either.
+        """
+
+        def ruined(epoch: int, row: dict[str, Any]) -> bool:
+            row["lost"], row["shown_lost"] = (round(one, 3) for one in held.lost(context.model))
+            return row["shown_lost"] > _RUINED
+
+        for lowered in range(_ATTEMPTS):
+            training = replace(self.training, lr=self.training.lr / 3**lowered)
+            if lowered:
+                context.model.load_state_dict(teacher.state_dict())
+            try:
+                history = train(context, training, plan, after_epoch=ruined, name=self.name)
+            except InconclusiveError:
+                if lowered == _ATTEMPTS - 1:
+                    raise
+                continue
+            if history[-1]["shown_lost"] <= self.drop:
+                break
+        return history, lowered
 
     def _steps(self, samples: Samples) -> int:
         """Steps of an epoch."""
@@ -173,30 +229,28 @@ class Bake(TrainedMethod):
         forgotten = torch.tensor(context.forgotten, dtype=torch.long, device=scores.device)
         return scores.index_fill(1, forgotten, _NEVER)
 
-    def _order(self, context: TrainingContext, samples: Samples, epoch: int, steps: int) -> Tensor:
-        """Positions `[steps, batch + forget_batch]` of the samples of every step.
 
-        Each part comes in a random order of its own.
-        """
-        parts = (
-            ("retain", ~samples.forget, self.training.batch),
-            ("forget", samples.forget, self.forget_batch),
-        )
-        columns = []
-        for name, mask, size in parts:
-            positions = mask.nonzero()[:, 0]
-            stream = context.stream("order", name, epoch)
-            columns.append(shuffled_repeats(positions, steps * size, stream).view(steps, size))
-        order = torch.cat(columns, 1)
-        mixed = torch.randperm(order.shape[1], generator=context.stream("order", "mixed", epoch))
-        return order[:, mixed]
+def _order(
+    context: TrainingContext, samples: Samples, held: HeldOut, method: Bake, steps: int, epoch: int
+) -> Tensor:
+    """Positions `[steps, batch + forget_batch]` of the samples of every step.
 
-    def _used(self, context: TrainingContext, samples: Samples, epochs: int, steps: int) -> Tensor:
-        """Which samples were drawn in any epoch, `[n]` bool."""
-        used = torch.zeros(len(samples), dtype=torch.bool)
-        for epoch in range(1, epochs + 1):
-            used[self._order(context, samples, epoch, steps)] = True
-        return used
+    Each part comes in a random order of its own; retained samples that are held out do not come.
+    """
+    retained = ~samples.forget
+    retained[held.index] = False
+    parts = (
+        ("retain", retained, method.training.batch),
+        ("forget", samples.forget, method.forget_batch),
+    )
+    columns = []
+    for name, mask, size in parts:
+        positions = mask.nonzero()[:, 0]
+        stream = context.stream("order", name, epoch)
+        columns.append(shuffled_repeats(positions, steps * size, stream).view(steps, size))
+    order = torch.cat(columns, 1)
+    mixed = torch.randperm(order.shape[1], generator=context.stream("order", "mixed", epoch))
+    return order[:, mixed]
 
 
 def _apart(memory: FeatureMemory, layer: str, z: Tensor, y: Tensor, gone: Tensor) -> Tensor:

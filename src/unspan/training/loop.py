@@ -157,6 +157,8 @@ def _optimiser(parameters: Sequence[nn.Parameter], settings: Training) -> torch.
             "Nothing to train: no parameter of this model requires gradients. Call requires_grad_()"
             " on those that may change."
         )
+    if settings.optimiser == "adafactor":
+        return torch.optim.Adafactor(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
     if settings.optimiser == "adam":
         return torch.optim.Adam(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
     return torch.optim.SGD(

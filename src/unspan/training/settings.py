@@ -15,10 +15,12 @@ class Training:
     """Settings of the loop.
 
     Attributes:
-        lr: step size.
+        lr: step size; of `adafactor` as a share of the root mean square of each weight tensor, so
+            that it means the same in every network.
         epochs: passes.
         batch: samples a step.
-        optimiser: `sgd`, `nesterov` (SGD with the momentum of Nesterov) or `adam`.
+        optimiser: `sgd`, `nesterov` (SGD with the momentum of Nesterov), `adam`, or `adafactor`
+            (Shazeer and Stern, 2018).
         momentum: of SGD.
         weight_decay: added to the gradient, as in the released codes.
         milestones: epochs (from 1) after which the step is divided by 10.
@@ -37,7 +39,7 @@ class Training:
     lr: float
     epochs: int
     batch: int = 128
-    optimiser: Literal["sgd", "nesterov", "adam"] = "sgd"
+    optimiser: Literal["sgd", "nesterov", "adam", "adafactor"] = "sgd"
     momentum: float = 0.9
     weight_decay: float = 5e-4
     milestones: tuple[int, ...] = ()
@@ -74,7 +76,7 @@ class Training:
         if self.optimiser == "nesterov" and self.momentum == 0:
             raise UsageError("optimiser='nesterov' needs a momentum above 0; use sgd without one.")
         choices = (
-            ("optimiser", self.optimiser, ("sgd", "nesterov", "adam")),
+            ("optimiser", self.optimiser, ("sgd", "nesterov", "adam", "adafactor")),
             ("batchnorm", self.batchnorm, ("train", "frozen")),
             ("precision", self.precision, ("float32", "bf16")),
             ("augment", self.augment, KINDS),

@@ -40,6 +40,24 @@ def layers_with_weights(model: nn.Module, inputs: Any) -> list[str]:
     return [name for name in dict.fromkeys(ran) if ran.count(name) == 1]
 
 
+def matched_layers(model: nn.Module, inputs: Any, count: int) -> list[str]:
+    """Names of layers with weights, spread evenly over the last half of a network.
+
+    The first and the last of that half are among them, as long as there are two or more.
+
+    Args:
+        model: any module.
+        inputs: a batch of it.
+        count: most layers.
+    """
+    names = layers_with_weights(model, inputs)
+    half = names[len(names) // 2 :]
+    if count >= len(half):
+        return half
+    gap = (len(half) - 1) / max(count - 1, 1)
+    return [half[-1 - round(i * gap)] for i in reversed(range(count))]
+
+
 @contextmanager
 def pooled_inputs(model: nn.Module, names: list[str]) -> Iterator[dict[str, Tensor]]:
     """The inputs of the named layers at the last forward pass, `[n, d]` float32.
