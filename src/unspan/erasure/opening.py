@@ -27,6 +27,7 @@ from unspan.methods.settings import check_kinds
 from unspan.models import recipe_of
 from unspan.models.copying import copied, refuse_adapters
 from unspan.models.frozen_norms import frozen_norms
+from unspan.models.sentences import with_tokens
 from unspan.run import Run
 from unspan.system.target import Target
 
@@ -132,11 +133,11 @@ def open_request(
         UsageError: an argument is of the wrong kind, or the model cannot take another request.
         InconclusiveError: the deletion before must not be used.
     """
-    full_request = as_request(data)
     earlier = _deletion(model)
     if earlier is not None:
         earlier.check()
     original = model if earlier is None else earlier.model
+    full_request = with_tokens(original, as_request(data))
     if method is None:
         method = _chosen(original, full_request, earlier, run, options)
     key = _key(options.key, earlier)
