@@ -15,7 +15,8 @@ Before = Annotated[
     typer.Argument(
         help=(
             "The original: timm:NAME, torchvision:NAME, transformers:FOLDER_OR_ID,"
-            " sentence-transformers:FOLDER_OR_ID or python:pkg.mod:factory; with --outputs a .npz file."
+            " sentence-transformers:FOLDER_OR_ID or python:pkg.mod:factory; with --outputs a"
+            " .npz file."
         )
     ),
 ]

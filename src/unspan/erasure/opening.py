@@ -21,7 +21,7 @@ from unspan.erasure.choosing import choose_method
 from unspan.erasure.collateral import Kept, set_apart
 from unspan.erasure.install import AffineLayer, restore_head, restore_rows
 from unspan.errors import UsageError
-from unspan.extraction import Pool, detach, unwrap
+from unspan.extraction import ERASED, Pool, detach, unwrap
 from unspan.methods import Method, TrainedMethod, recommended
 from unspan.methods.settings import check_kinds
 from unspan.models import recipe_of
@@ -241,6 +241,11 @@ def _without_eraser(
     """
     record = record_of(inner)
     if record is None:
+        if ERASED in dict(inner.named_children()):
+            raise UsageError(
+                "This SentenceTransformer was erased before and then saved without its receipt."
+                " Pass the Deletion or its folder, or erase both requests from the original."
+            )
         return None, None
     if record.form == "trained" and record.placement == "hook":
         name = record.receipt["method"]["name"]

@@ -1,4 +1,4 @@
-"""The last module of an erased `SentenceTransformer`: the eraser, applied to one entry of a dict."""
+"""The last module of an erased `SentenceTransformer`: an eraser for one entry of a dict."""
 
 from __future__ import annotations
 
