@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -38,7 +38,7 @@ class ErasedEntry(nn.Module):
 
     def save(self, path: str, **_settings: Any) -> None:
         """Write the eraser into a folder."""
-        eraser = self.get_submodule(CHILD)
+        eraser = cast(Eraser, self.get_submodule(CHILD))
         state = {name: one.contiguous() for name, one in eraser.state_dict().items()}
         save_file(state, Path(path) / _FILE, metadata={"kind": kind_of(eraser), "key": self.key})
 
