@@ -92,7 +92,7 @@ def same(first: nn.Module, second: nn.Module) -> bool:
 def test_an_unknown_spec_lists_the_five_forms(spec):
     with pytest.raises(
         UsageError,
-        match=r"(?s)timm:NAME.*torchvision:NAME.*\n  transformers:FOLDER.*\n  sentence-t.*python:MODULE",
+        match=r"(?s)timm:NAME.*torchvision:NAME.* transformers:FOLDER.*sentence-t.*python:MODULE",
     ):
         build(spec)
 
