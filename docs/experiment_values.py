@@ -106,6 +106,39 @@ def people() -> dict[str, str]:
     return found
 
 
+def topics() -> dict[str, str]:
+    """What pages say of `experiments/topics.py`: topics_banking77_redraw_recall, and the like."""
+    found = {}
+    for data in ("banking77", "ag_news_test"):
+        path = ROOT / "results" / f"topics-{data}.json"
+        result = json.loads(path.read_text("utf-8"))
+        for cell in result["cells"]:
+            method = cell["method"].split(" % ")[0].lower().replace(", k = ", "_")
+            name = f"topics_{data}_{method}".replace(", ", "_").replace(".", "_").replace(" ", "_")
+            found |= {
+                f"{name}_{key.replace(', ', '_').replace(' ', '_')}": _of_topics(key, one["mean"])
+                for key, one in cell.items()
+                if isinstance(one, dict)
+            }
+            if "attacks" not in cell and "recall" in cell:
+                found[f"{name}_interval"] = "{:.1f}–{:.1f}".format(
+                    *(100 * cell["recall"][end] for end in ("low", "high"))
+                )
+                found[f"{name}_worst"] = f"{100 * cell['recall']['largest']:.0f} %"
+            found[f"{name}_refused"] = str(cell["refused"])
+        found[f"topics_{data}_erased"] = str(result["erased"])
+    return found
+
+
+def _of_topics(key: str, value: float) -> str:
+    """A mean as pages show it: an AUC, points that others lose, or percent."""
+    if key in ("same topic", "known from the file", "linear probe", "quadratic probe"):
+        return f"{value:.2f}"
+    if key in ("others, recall", "others, precision"):
+        return f"{max(-100 * value, 0.0):.1f}"
+    return f"{100 * value:.1f} %"
+
+
 def membership() -> dict[str, str]:
     """What pages say of `experiments/membership.py`, with the most networks."""
     found = json.loads((ROOT / "results" / "membership.json").read_text("utf-8"))

@@ -26,6 +26,7 @@ from experiment_values import (
     published_kr,
     resample_asked,
     run_time,
+    topics,
 )
 from shown import ROOT, shown
 
@@ -119,6 +120,7 @@ def values() -> dict[str, str]:
         | by_row()
         | membership()
         | people()
+        | topics()
         | esc_t()
         | published_kr()
         | resample_asked()

@@ -34,6 +34,7 @@ from unspan.auditing.verdict_rule import GUESSING, RETAINED_ABOVE, ROOM
 from unspan.auditing.views import are_images
 from unspan.data.request import Request, as_request
 from unspan.extraction import Pool
+from unspan.models.sentences import with_tokens
 from unspan.run import Run
 from unspan.system.steps import Step
 
@@ -144,7 +145,7 @@ def audit(
         UnspanError: with an exit code and a line that says how to fix it.
     """
     started = time.perf_counter()
-    run, request = run or Run(), as_request(data)
+    run, request = run or Run(), with_tokens(before, as_request(data))
     folder = Path(cache or default_cache())
     models = open_models(before, after, references, request, run, feature_layer, pool)
     shown = []

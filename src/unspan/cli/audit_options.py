@@ -14,8 +14,9 @@ Before = Annotated[
     str,
     typer.Argument(
         help=(
-            "The original: timm:NAME, torchvision:NAME, transformers:FOLDER_OR_ID or"
-            " python:pkg.mod:factory; with --outputs a .npz file."
+            "The original: timm:NAME, torchvision:NAME, transformers:FOLDER_OR_ID,"
+            " sentence-transformers:FOLDER_OR_ID or python:pkg.mod:factory; with --outputs a"
+            " .npz file."
         )
     ),
 ]

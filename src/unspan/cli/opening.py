@@ -50,6 +50,7 @@ def open_model(options: Mapping[str, Any]) -> Opened:
     from unspan.data.class_names import names_of_model
     from unspan.data.preprocess import Preprocess
     from unspan.models import build
+    from unspan.models.sentences import preprocess_of
     from unspan.system.memory import keep_freed_memory
 
     keep_freed_memory()
@@ -59,7 +60,8 @@ def open_model(options: Mapping[str, Any]) -> Opened:
     if os.path.isfile(Path(options["model"]) / RECEIPT):
         previous = reopen(Path(options["model"]), trust_code=options["trust_code"])
         saved = previous.receipt["model"].get("preprocess")
-        preprocess = _adjusted(Preprocess.from_dict(saved) if saved else None, **changes)
+        own = Preprocess.from_dict(saved) if saved else preprocess_of(previous.model)
+        preprocess = _adjusted(own, **changes)
         return Opened(
             start=previous,
             model=previous.model,

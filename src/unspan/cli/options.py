@@ -18,8 +18,9 @@ Model = Annotated[
     str,
     typer.Option(
         help=(
-            "timm:NAME, torchvision:NAME, transformers:FOLDER_OR_ID, python:pkg.mod:factory, or"
-            " an unspan folder (a further request)."
+            "timm:NAME, torchvision:NAME, transformers:FOLDER_OR_ID,"
+            " sentence-transformers:FOLDER_OR_ID, python:pkg.mod:factory, or an unspan folder (a"
+            " further request)."
         ),
         rich_help_panel=MODEL,
     ),
@@ -174,7 +175,7 @@ NewModel = Annotated[
     typer.Argument(
         help=(
             "The new model: timm:NAME, torchvision:NAME, transformers:FOLDER_OR_ID,"
-            " python:pkg.mod:factory, or an unspan folder."
+            " sentence-transformers:FOLDER_OR_ID, python:pkg.mod:factory, or an unspan folder."
         )
     ),
 ]

@@ -16,6 +16,7 @@ from unspan.erasers.linalg import root
 from unspan.erasers.transport import with_ridge
 
 _RIDGE = 0.3  # of the mean variance within people, added to every variance within
+_DOUBT = 3  # times d: samples, of those labelled, that count half for the variance within people
 _PRIOR = 5  # degrees of freedom that the share of others counts beside that of the samples
 _FEWEST, _MOST = 0.02, 0.9  # of the variance that may lie within people
 
@@ -43,8 +44,8 @@ def people(others: Tensor, labels: Tensor, own: Tensor) -> People:
     """The two covariances, from embeddings of other people and of the person in question.
 
     The share of the variance that lies within a person is estimated from both. What the labels say
-    of the covariance within counts `K / (K + d)`, K the people told apart; for the rest it is taken
-    as proportional to the covariance of all.
+    of the covariance within counts `f / (f + 3 d)`. Here f is the number of labelled samples,
+    without one for each person. For the rest it is taken as proportional to the covariance of all.
 
     Args:
         others: `[n, d]` of other people.
@@ -55,18 +56,20 @@ def people(others: Tensor, labels: Tensor, own: Tensor) -> People:
     total = (others - mean).mT @ (others - mean) / len(others)
     size = total.trace().clamp_min(1e-300)
     share = (own - own.mean(0)).square().sum() / (len(own) - 1) / size
-    pooled, known = _pooled_within(others, labels)
+    pooled, known, freedom = _pooled_within(others, labels)
     if known:
         share = ((len(own) - 1) * share + _PRIOR * pooled.trace() / size) / (len(own) - 1 + _PRIOR)
     share = share.clamp(_FEWEST, _MOST)
-    weight = known / (known + others.shape[1])
+    weight = freedom / (freedom + _DOUBT * others.shape[1])
     within = weight * pooled + (1 - weight) * share * total
     between = root(total - within, 1.0)  # without the negative eigenvalues that the estimates leave
     return People(mean, total, between, with_ridge(within, _RIDGE), known)
 
 
-def _pooled_within(others: Tensor, labels: Tensor) -> tuple[Tensor, int]:
-    """Covariance `[d, d]` around the mean of each label, and the labels of two samples or more."""
+def _pooled_within(others: Tensor, labels: Tensor) -> tuple[Tensor, int, int]:
+    """Covariance `[d, d]` around the mean of each label, the labels of two samples or more, and how
+    many samples these have beyond the first.
+    """
     dim = others.shape[1]
     scatter = torch.zeros(dim, dim, dtype=others.dtype)
     freedom, known = 0, 0
@@ -78,7 +81,7 @@ def _pooled_within(others: Tensor, labels: Tensor) -> tuple[Tensor, int]:
         scatter.addmm_(centred.mT, centred)
         freedom += len(group) - 1
         known += 1
-    return scatter / max(freedom, 1), known
+    return scatter / max(freedom, 1), known, freedom
 
 
 def log_likelihood_ratio(everyone: People, own: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,12 +21,13 @@ from unspan.erasure.choosing import situation_of
 from unspan.erasure.collateral import Kept, set_apart
 from unspan.erasure.install import AffineLayer, restore_head, restore_rows
 from unspan.errors import UsageError
-from unspan.extraction import Pool, detach, unwrap
+from unspan.extraction import ERASED, Pool, detach, unwrap
 from unspan.methods import ESC, Method, TrainedMethod, check_against
 from unspan.methods.settings import check_kinds
 from unspan.models import recipe_of
 from unspan.models.copying import copied, refuse_adapters
 from unspan.models.frozen_norms import frozen_norms
+from unspan.models.sentences import with_tokens
 from unspan.run import Run
 from unspan.system.against import Against
 from unspan.system.target import Target
@@ -139,11 +140,11 @@ def open_request(
         UsageError: an argument is of the wrong kind, or the model cannot take another request.
         InconclusiveError: the deletion before must not be used.
     """
-    full_request = as_request(data)
     earlier = _deletion(model)
     if earlier is not None:
         earlier.check()
     original = model if earlier is None else earlier.model
+    full_request = with_tokens(original, as_request(data))
     if method is None:
         method = _chosen(original, full_request, earlier, run, options)
     key = _key(options.key, earlier)
@@ -247,6 +248,11 @@ def _without_eraser(
     """
     record = record_of(inner)
     if record is None:
+        if ERASED in dict(inner.named_children()):
+            raise UsageError(
+                "This SentenceTransformer was erased before and then saved without its receipt."
+                " Pass the Deletion or its folder, or erase both requests from the original."
+            )
         return None, None
     if record.form == "trained" and record.placement == "hook":
         name = record.receipt["method"]["name"]

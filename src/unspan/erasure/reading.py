@@ -23,6 +23,7 @@ from unspan.extraction import (
 )
 from unspan.extraction.finite import check_first
 from unspan.extraction.stream import example
+from unspan.models.sentences import tokens, with_tokens
 from unspan.run import Run
 
 
@@ -34,13 +35,14 @@ def features(
 
     Args:
         model: erased or not; unchanged, evaluation mode is used and undone.
-        inputs: tensor, tuple or dict as the model takes it.
+        inputs: tensor, tuple or dict as the model takes it; texts for a `SentenceTransformer`.
         feature_layer: as in `erase`; an erased model remembers its own.
         pool: as in `erase`.
     """
     inner = unwrap(model)
     record = record_of(inner)
     with eval_mode(model):
+        inputs = tokens(inner, inputs)
         inputs = place(inputs, input_like(inner, inputs))
         found = (
             record.feature_layer
@@ -60,7 +62,7 @@ def feature_size(
 ) -> int:
     """D of the features that `erase` would work on, from the first samples of the request."""
     source = model.model if isinstance(model, Deletion) else model
-    inner, request = unwrap(source), as_request(data)
+    inner, request = unwrap(source), with_tokens(source, as_request(data))
     record = record_of(inner)
     if record is not None and feature_layer is None:
         return record.feature_layer.dim

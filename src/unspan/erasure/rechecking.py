@@ -26,6 +26,7 @@ from unspan.erasure.comparing import (
 from unspan.errors import ModelError, UsageError
 from unspan.extraction import CHILD, detach, unwrap
 from unspan.models.copying import copied
+from unspan.models.sentences import with_tokens
 from unspan.run import Run
 
 State = Literal["suppressed", "back", "cannot tell"]
@@ -73,7 +74,7 @@ def recheck(
     """
     if not isinstance(model, nn.Module):
         raise UsageError(f"model is a {type(model).__name__}; give the new torch.nn.Module.")
-    run, request = run or Run(), as_request(data)
+    run, request = run or Run(), with_tokens(model, as_request(data))
     erased = _erased(model, deletion, trust_code)
     record = record_of(erased)
     assert record is not None

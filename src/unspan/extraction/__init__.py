@@ -19,6 +19,7 @@ from unspan.extraction.layout import arranged
 # the hooks too: models that were pickled when this was one file name them here
 from unspan.extraction.placing import (
     CHILD,
+    ERASED,
     RECORD,
     _erase_input,  # noqa: F401
     _erase_output,  # noqa: F401
@@ -45,6 +46,7 @@ from unspan.extraction.sites import is_own_weight
 
 __all__ = [
     "CHILD",
+    "ERASED",
     "RECORD",
     "EqualModules",
     "Pool",

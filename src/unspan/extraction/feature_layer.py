@@ -56,6 +56,11 @@ class FeatureLayer:
         """Whether the model gives features and no class scores."""
         return self.head is None and not self.scores
 
+    @property
+    def appended(self) -> bool:
+        """Whether the eraser is a module behind the last one of a sequence that gives on a dict."""
+        return self.key is not None and not self.site
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FeatureLayer:
         """From the JSON form of a receipt."""

@@ -12,6 +12,9 @@ from unspan.extraction.layers import is_linear
 from unspan.extraction.reading import describe, logits_of
 from unspan.extraction.score_relations import averaged_heads, decides, is_returned
 from unspan.extraction.tracing import Trace
+from unspan.models.libraries import is_sentence_transformer
+
+EMBEDDING = "sentence_embedding"  # entry of the output of a `SentenceTransformer`
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ def locate(
     Raises:
         UsageError: no head or several, or an unknown name.
     """
+    if feature_layer in (None, "output") and is_sentence_transformer(model):
+        return Located(None, "", True, EMBEDDING)
     if feature_layer is not None:
         return _named(model, trace, feature_layer)
     scores = logits_of(trace.output)

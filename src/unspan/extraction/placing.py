@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from unspan.erasers import Eraser, placed
+from unspan.extraction.erased_entry import CHILD, ERASED, ErasedEntry
 from unspan.extraction.feature_layer import FeatureLayer
 from unspan.extraction.returned import changed_at
 
 RECORD = "_unspan"  # attribute of an erased model: how it was erased
-CHILD = "unspan"  # name of the eraser inside the module that carries it
 
 
 def attach(model: nn.Module, feature_layer: FeatureLayer, eraser: Eraser) -> None:
@@ -25,6 +25,10 @@ def attach(model: nn.Module, feature_layer: FeatureLayer, eraser: Eraser) -> Non
         torch.zeros(()),
     )
     eraser = placed(eraser, feature_layer.layout, like).train(carrier.training)
+    if feature_layer.appended:
+        assert feature_layer.key is not None
+        model.add_module(ERASED, ErasedEntry(feature_layer.key, eraser))
+        return
     carrier.add_module(CHILD, eraser)
     if feature_layer.before and feature_layer.keyword is not None:
         site.register_forward_pre_hook(
@@ -49,6 +53,9 @@ def attach(model: nn.Module, feature_layer: FeatureLayer, eraser: Eraser) -> Non
 
 def detach(model: nn.Module, feature_layer: FeatureLayer) -> None:
     """Take the eraser away from the site again."""
+    if feature_layer.appended:
+        delattr(model, ERASED)
+        return
     carrier = model.get_submodule(_carrier(model, feature_layer)[0])
     for module in (model, carrier, model.get_submodule(feature_layer.site)):
         for hooks in (module._forward_hooks, module._forward_pre_hooks):

@@ -15,6 +15,7 @@ from unspan.data.inputs import first_rows, place
 from unspan.errors import UnspanError, UsageError
 from unspan.extraction.feature_layer import FeatureLayer, Pool
 from unspan.extraction.layers import given_to, stored_affine
+from unspan.models.libraries import is_sentence_transformer
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -93,7 +94,8 @@ def forward(model: nn.Module, inputs: Any) -> Any:
     """
     try:
         if isinstance(inputs, dict):
-            return model(**inputs)
+            # one dict, which its modules write into
+            return model(dict(inputs)) if is_sentence_transformer(model) else model(**inputs)
         return model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
     except (UnspanError, MemoryError, torch.OutOfMemoryError):
         raise

@@ -15,6 +15,7 @@ from unspan.extraction.feature_layer import FeatureLayer
 from unspan.extraction.layers import is_transposed
 from unspan.extraction.reading import read
 from unspan.extraction.tracing import Trace
+from unspan.models.libraries import is_sentence_transformer
 from unspan.system.memory import is_wide
 
 _RANK = 16  # of the random map of wide features
@@ -33,11 +34,14 @@ def most_upstream(
     """The most upstream site, whether it is the input of the head, and the layout there.
 
     The search walks back from the features through finished modules, as long as random linear maps
-    arrive unchanged.
+    arrive unchanged. The eraser of a `SentenceTransformer` follows its last module instead: the
+    library saves its modules one by one, and would leave out what hooks hold.
 
     With `whole` only modules count whose output is one vector a sample, where a map that is not
     affine works too.
     """
+    if feature_layer.key is not None and is_sentence_transformer(model):
+        return "", False, "last"
     dim = features.shape[1]
     probes = _probes(features)
     expected = probes("last")(features)

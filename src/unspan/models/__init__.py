@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from unspan.errors import UsageError
-from unspan.models import hf
+from unspan.models import hf, sentences
 from unspan.models.libraries import quiet
 from unspan.models.loaded import Loaded, check_usable, classes_of, stated_classes
 from unspan.models.recipes import rebuild, recipe_of, runs_user_code
@@ -41,8 +41,8 @@ def build(spec: str, *, weights: Path | None = None, num_classes: int | None = N
     only code you trust.
 
     Args:
-        spec: `timm:NAME`, `torchvision:NAME`, `transformers:FOLDER_OR_HUB_ID` or
-            `python:MODULE_OR_FILE:FACTORY`.
+        spec: `timm:NAME`, `torchvision:NAME`, `transformers:FOLDER_OR_HUB_ID`,
+            `sentence-transformers:FOLDER_OR_HUB_ID` or `python:MODULE_OR_FILE:FACTORY`.
         weights: A safetensors file (or its `*.index.json`); without it the published weights are
             used, which may be downloaded, those in the transformers folder, or those that the
             factory loads itself.
@@ -56,6 +56,8 @@ def build(spec: str, *, weights: Path | None = None, num_classes: int | None = N
     kind, _, name = spec.partition(":")
     if kind == "transformers" and name:
         loaded = hf.from_folder(name, weights, num_classes)
+    elif kind == sentences.KIND and name:
+        loaded = sentences.from_folder(name, weights, num_classes)
     elif kind in SOURCES and name:
         loaded = from_source(spec, weights, num_classes)
     else:
@@ -76,7 +78,7 @@ def check_name(spec: str) -> None:
         UsageError: a spec, name or package that does not exist.
     """
     kind, _, name = spec.partition(":")
-    if not name or kind not in (*SOURCES, "transformers"):
+    if not name or kind not in (*SOURCES, "transformers", sentences.KIND):
         raise UsageError(f"{spec!r} names no model; {FORMS}")
     if kind in SOURCES:
         SOURCES[kind](name)

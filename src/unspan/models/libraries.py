@@ -7,6 +7,7 @@ from __future__ import annotations
 import importlib
 import io
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -27,6 +28,15 @@ def require(package: str) -> ModuleType:
             " of another torch, most often. Install a matching pair: pip install --upgrade torch"
             " torchvision"
         ) from error
+
+
+def is_sentence_transformer(model: object) -> bool:
+    """Whether a model is a `SentenceTransformer`.
+
+    The library is not imported: where nobody imported it, no model is one of its own.
+    """
+    library = sys.modules.get("sentence_transformers")
+    return library is not None and isinstance(model, library.SentenceTransformer)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from unspan.errors import ModelError
+from unspan.models.libraries import is_sentence_transformer
 
 if TYPE_CHECKING:
     from unspan.data.preprocess import Preprocess, TextPreprocess
@@ -41,7 +42,7 @@ def classes_of(model: nn.Module) -> int | None:
     when unknown.
     """
     said = stated_classes(model)
-    if said is not None:
+    if said is not None or is_sentence_transformer(model):
         return said
     heads = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
     return heads[-1].out_features if heads else None
@@ -51,6 +52,8 @@ def stated_classes(model: nn.Module) -> int | None:
     """The number of classes in the config of a transformers model, or in `num_classes`, as models
     of timm have it.
     """
+    if is_sentence_transformer(model):  # the config is that of its network, without the head
+        return None
     inner = getattr(model, "_orig_mod", model)  # of torch.compile
     for said in (
         getattr(getattr(inner, "config", None), "num_labels", None),

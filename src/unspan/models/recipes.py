@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from unspan.models import hf
+from unspan.models import hf, sentences
 from unspan.models.libraries import quiet, require
 from unspan.models.sources import SOURCES
 
@@ -54,6 +54,8 @@ def rebuild(recipe: Mapping[str, Any]) -> nn.Module:
     kind, _, name = str(recipe.get("spec")).partition(":")
     if kind in SOURCES:
         return SOURCES[kind](name)[0](recipe.get("num_classes"), False).eval()
+    if kind == sentences.KIND:
+        return sentences.rebuild(recipe)
     return hf.rebuild(recipe)
 
 

@@ -30,6 +30,7 @@ FORMS = """give a model as one of
   timm:NAME             timm:resnet18
   torchvision:NAME      torchvision:resnet18
   transformers:FOLDER   transformers:./my-vit (a folder with config.json) or a hub id
+  sentence-transformers:FOLDER  a folder that SentenceTransformer.save wrote, or a hub id
   python:MODULE:FACTORY python:my_package.nets:make_net or python:nets.py:make_net
                         (this code is run)"""
 

@@ -218,3 +218,42 @@ def test_a_classifier_keeps_its_default_and_a_model_that_fails_says_why_later(
     found = situation_of(digits_net, digits_request, unspan.Run())
     assert found.recommended().name == "resample"
     assert not gives_embeddings(nn.Linear(3, 2), digits_request, unspan.Run(), None, None)
+
+
+def altered(z, copies, generator):
+    """Embeddings `[c, n, d]` of altered copies: each lies near that of the sample."""
+    noise = torch.randn(copies, *z.shape, generator=generator)
+    return nn.functional.normalize(z + 0.04 * noise / DIM**0.5 * z.norm(dim=1, keepdim=True), dim=2)
+
+
+def test_an_attacker_without_the_key_cannot_undo_the_draw(crowd, eraser):
+    """He knows method, code and who everybody is, and fits an eraser with a key of his own."""
+    z, labels = crowd
+    own = z[labels == 0]
+    own = own[eraser.recognised(own)]
+    guess = Redraw().fit(context(crowd, key=b"guess")).eraser.float()
+    likeness = nn.functional.cosine_similarity(eraser(own), guess.redrawn(own))
+    strangers = nn.functional.cosine_similarity(eraser(own), own.roll(1, 0))
+    assert abs(float(likeness.mean()) - float(strangers.mean())) < 0.2
+
+
+def test_a_linear_probe_trained_with_the_truth_finds_little(crowd, eraser):
+    z, labels = crowd
+    after, first = eraser(z).double(), torch.arange(len(z)) % EACH < 20
+    true = (labels == 0).double()
+    ones = torch.cat([after, torch.ones(len(after), 1, dtype=torch.float64)], 1)
+    ridge = 0.1 * torch.eye(DIM + 1, dtype=torch.float64)
+    weights = torch.linalg.solve(ones[first].mT @ ones[first] + ridge, ones[first].mT @ true[first])
+    scores = (ones @ weights)[~first]
+    mine = labels[~first] == 0
+    assert area(scores[mine], scores[~mine]) < 0.8
+
+
+def test_altered_copies_averaged_do_not_give_the_embedding_back(crowd, eraser):
+    z, labels = crowd
+    own = z[labels == 0]
+    own = own[eraser.recognised(own)]
+    generator = torch.Generator().manual_seed(9)
+    copies = torch.stack([eraser(one) for one in altered(own, 8, generator)])
+    likeness = nn.functional.cosine_similarity(copies.mean(0), own)
+    assert float(likeness.mean()) < 0.5 * float(pairs(own).mean())

@@ -89,10 +89,10 @@ def same(first: nn.Module, second: nn.Module) -> bool:
 @pytest.mark.parametrize(
     "spec", ["resnet18", "timm:", "hub:resnet18", "", "transformers:", "python:"]
 )
-def test_an_unknown_spec_lists_the_four_forms(spec):
+def test_an_unknown_spec_lists_the_five_forms(spec):
     with pytest.raises(
         UsageError,
-        match=r"timm:NAME.*\n.*torchvision:NAME.*\n.*transformers:FOLDER.*\n.*python:MODULE",
+        match=r"(?s)timm:NAME.*torchvision:NAME.* transformers:FOLDER.*sentence-t.*python:MODULE",
     ):
         build(spec)
 
