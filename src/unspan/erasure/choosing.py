@@ -37,7 +37,7 @@ def choose_method(
         feature_layer: as in `erase`.
         pool: as in `erase`.
     """
-    embeds = earlier is None and request.retain is not None
+    embeds = request.retain is not None
     embeds = embeds and gives_embeddings(model, request, run, feature_layer, pool)
     return recommended(request, form, earlier, embeds=embeds)
 

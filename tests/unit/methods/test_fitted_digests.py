@@ -103,7 +103,7 @@ def shared(monkeypatch):
 
 CASES = {
     "by class": lambda tmp_path, patch: by_class(),
-    "settings": lambda tmp_path, patch: by_class(margin=0.5),
+    "settings": lambda tmp_path, patch: by_class(noise_fraction=0.2),
     "head": lambda tmp_path, patch: by_class(statistics="head"),
     "file": lambda tmp_path, patch: from_file(tmp_path),
     "samples": lambda tmp_path, patch: of_samples(),

@@ -142,13 +142,13 @@ def test_impossible_settings_are_refused(setting):
 
 def test_too_few_samples_equal_samples_and_several_people_are_refused(crowd):
     z, labels = crowd
-    with pytest.raises(DataError, match="at least 3"):
+    with pytest.raises(DataError, match="at least 3.*there are 2.*use method esc"):
         Redraw().fit(context(crowd, 2))
     same = replace(context(crowd), forget=context((z[:1].repeat(60, 1), labels[:60])).forget)
     with pytest.raises(DataError, match="there are 1"):
         Redraw().fit(same)
     mixed = z[::EACH][:20]  # one sample each of twenty people
-    with pytest.raises(InconclusiveError, match="too little in common"):
+    with pytest.raises(InconclusiveError, match="too little in common.*or use method esc"):
         Redraw().fit(FitContext.from_tensors(mixed, retain=z, retain_labels=labels, key=b"k"))
 
 
@@ -217,3 +217,27 @@ def test_a_classifier_keeps_its_default_and_a_model_that_fails_says_why_later(
 ):
     assert choose_method(digits_net, digits_request, unspan.Run()).name == "resample"
     assert not gives_embeddings(nn.Linear(3, 2), digits_request, unspan.Run(), None, None)
+
+
+def test_it_is_the_default_of_a_further_request_too(crowd, tmp_path):
+    z, labels = crowd
+    data = TensorDataset(z, labels)
+    first = unspan.erase(Embedder().eval(), unspan.Request.by_class(data, 0), measure=False)
+    later = replace(
+        unspan.Request.by_class(data, 1),
+        retain=torch.utils.data.Subset(data, (labels > 1).nonzero()[:, 0].tolist()),
+    )
+    path = first.save(tmp_path / "first", allow_identifying_projector=True)
+    for start in (first, unspan.load(path, model=Embedder())):
+        second = unspan.erase(start, later, measure=False)
+        assert second.receipt["method"]["name"] == "redraw"
+        assert second.receipt["placement"]["eraser"] == "redrawer+redrawer"
+        with torch.no_grad():
+            after = second.model(z)
+        for gone in (0, 1):
+            own, others = after[labels == gone][20:], after[labels > 1]
+            assert area(pairs(own), (own @ others.mT).flatten()) < 0.6
+    by_span = unspan.erase(
+        Embedder().eval(), unspan.Request.by_class(data, 0), unspan.ESC(rank=1), measure=False
+    )
+    assert unspan.erase(by_span, later, measure=False).receipt["method"]["name"] == "esc"

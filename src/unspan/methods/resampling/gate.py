@@ -54,7 +54,7 @@ class GateRows:
 
 
 def gate_of_head(
-    rows: Tensor, classes: tuple[int, ...], earlier: tuple[int, ...], margin: float
+    rows: Tensor, classes: tuple[int, ...], earlier: tuple[int, ...]
 ) -> GateRows:
     """Step 1 for classes of a head: a sample is gated when it is predicted as one of them.
 
@@ -62,7 +62,6 @@ def gate_of_head(
         rows: `[C, d + 1]` of the head.
         classes: to be forgotten.
         earlier: classes that earlier requests erased; they are neither forgotten now nor others.
-        margin: added to the scores of the forgotten classes.
 
     Raises:
         UsageError: the head has no such class.
@@ -75,7 +74,6 @@ def gate_of_head(
     every = torch.arange(len(rows))
     forgotten = rows[torch.isin(every, torch.tensor(classes))]
     others = rows[~torch.isin(every, torch.tensor([*classes, *earlier]))]
-    forgotten[:, -1] += margin
     return GateRows(forgotten, others)
 
 
