@@ -30,7 +30,7 @@ class Variant:
 
     clusters: int = 8  # of a class, at most
     one_map: bool = False  # for all clusters
-    semantic_weight: float = 1.0
+    by_key_alone: bool = False  # no second guess of the model in the choice of the cluster
     missed_count: bool = True  # what the gate misses fills clusters, too
     draws: int = 4096
     codebooks: int = 3
@@ -65,7 +65,7 @@ class Altered(Resampler):
     def _noise(self, z: Tensor, x: Tensor) -> Tensor:
         if self.waves is None:
             return self.noise[noise_index(affine_scores(self.codebooks, z), len(self.noise))]
-        mean, frequencies, phases, mixing = self.waves
+        mean, frequencies, phases, mixing = (one.to(z.dtype) for one in self.waves)
         return math.sqrt(2) * torch.cos((z - mean) @ frequencies.mT + phases) @ mixing.mT
 
 
@@ -121,7 +121,9 @@ def fitted(
         clusters = _gaussian(clusters)
 
     counted = missed if variant.missed_count else missed[:0]
-    assignment = assign_clusters(gated, counted, clusters, variant.semantic_weight, generator)
+    if variant.by_key_alone:
+        clusters = replace(clusters, rows=torch.zeros_like(clusters.rows))
+    assignment = assign_clusters(gated, counted, clusters, generator)
     chosen = affine_scores(assignment, gated).argmax(1)
 
     codebooks, noise, waves, noisy = _noise(variant, gated, generator)

@@ -17,7 +17,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ def main() -> None:
     parser.add_argument("--data", choices=["faces", "speakers"], default="faces")
     parser.add_argument("--split", choices=["test", "training"], default="test")
     parser.add_argument("--methods", nargs="*", default=list(METHODS))
+    parser.add_argument("--samples", type=int, nargs="*", default=SAMPLES, help="of the person")
     parser.add_argument("--cache", type=Path, default=Path("build/people"))
     parser.add_argument("--json", type=Path, help="default: results/people-DATA.json")
     args = parser.parse_args()
@@ -70,7 +71,7 @@ def main() -> None:
     Path(FILE).parent.mkdir(parents=True, exist_ok=True)
     statistics.of_features(photos.enrolled, photos.names, None).save(FILE)
     cells = []
-    for name, samples, values in all_cells(photos, args.methods):
+    for name, samples, values in all_cells(photos, args.methods, args.samples):
         cells.append({"method": name, "samples": samples, **values})
         print(json.dumps(cells[-1]), flush=True)
     result = {
@@ -85,11 +86,13 @@ def main() -> None:
     out.with_suffix(".md").write_text(table(args.data, result), "utf-8")
 
 
-def all_cells(photos: Photos, names: list[str]) -> Iterator[tuple[str, int, dict[str, Any]]]:
-    """The methods of these names with every number of samples, each person erased in turn."""
+def all_cells(
+    photos: Photos, names: list[str], counts: Sequence[int]
+) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """The methods of these names with so many samples, each person erased in turn."""
     for name in names:
         method = METHODS[name]
-        for samples in (0,) if method is None else SAMPLES:
+        for samples in (0,) if method is None else counts:
             people = photos.names.unique().tolist()
             rows = [one for one in (erased(photos, method, one, samples) for one in people) if one]
             refused = len(people) - len(rows)

@@ -13,13 +13,15 @@ of the others in. Then `z -> mu + s C^1/2 R sqrt(2) cos(F (z - mu) + phi)`, at t
 length of z. C is the covariance of all embeddings, s is `spread`. The frequencies F, the phases phi
 and the rotation R come from the key. F is so high that photos of one person get unrelated phases.
 Needs: 3 samples of the person or more, and retained samples, best of 20 people or more and labelled
-by person. Cost: one forward pass over each; three matrices `[d, d]`.
+by person; or a file of their statistics (`unspan stats`), where each has 20 samples or more.
+Cost: one forward pass over each; three matrices `[d, d]`.
 Typical: no settings.
 Fails: whoever holds the file knows who was erased, since the gate in it recognises the person.
 Photos that the gate misses stay as they were. Whoever asks twice, with an altered copy of a photo,
-sees the answers part. With `spread` above 1 two photos of the person are less alike than those of
-strangers, which is a trace. A network identifies people whom it never saw: to retrain it without a
-person does not remove them.
+sees the answers part. Whoever averages the answers to strongly altered copies of a photo,
+identifies the person, since the gate misses some of them. With `spread` above 1 two photos of the
+person are less alike than those of strangers, which is a trace. A network identifies people whom it
+never saw: to retrain it without a person does not remove them.
 Source: this project. The gate is the two-covariance model of Brümmer and de Villiers, Odyssey 2010.
 Deviates: none.
 """
@@ -157,4 +159,3 @@ class Redraw(EraserMethod):
         )
         eraser.threshold = torch.quantile(eraser.scores(others), 1 - self.false_positives)
         return eraser
-

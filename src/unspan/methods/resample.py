@@ -46,9 +46,10 @@ Cost: one forward pass over each; two matrices `[d, d]` for each cluster.
 Typical: no settings; statistics from the retain set.
 Fails: whoever holds the weights takes the eraser off. Samples that the model itself predicts as
 another class pass the gate. Forgotten samples change more than others when an image is asked for
-again, mirrored or shifted. A probe trained on pairs of answers reads most of the class again;
-`bake` does not have this. Images at another contrast are not what the map was fitted to. With
-`statistics="head"` features serve no other purpose than the classes of the head.
+again, mirrored or shifted. A probe trained on pairs of answers reads most of the class again; `bake`
+does not have this. So does a probe trained on means of answers to altered copies. Images at
+another contrast are not what the map was fitted to. With `statistics="head"` features serve no
+other purpose than the classes of the head.
 Source: this project, docs/resample.md; transport between Gaussians: Dowson and Landau 1982.
 Deviates: none.
 """
@@ -223,9 +224,7 @@ class Resample(EraserMethod):
         clusters = retained.divided(scale)
 
         # step 2: scores whose largest is the cluster of a sample
-        assignment = assign_clusters(
-            gated, missed / scale, clusters, generator
-        )
+        assignment = assign_clusters(gated, missed / scale, clusters, generator)
         chosen = affine_scores(assignment, gated).argmax(1)
 
         # step 3: codebooks, which choose a noise vector
@@ -281,7 +280,6 @@ class Resample(EraserMethod):
 def _gate_of_classes(context: FitContext) -> GateRows:
     assert context.head is not None
     return gate_of_head(head_rows(context.head), context.classes, context.earlier_classes)
-
 
 
 def _require_number(name: str, value: object, low: float, high: float) -> None:

@@ -5,6 +5,7 @@ import json
 import pickle
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -41,6 +42,7 @@ from unspan.metrics.stability import instability
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 KEY = b"a key of these tests"
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def clouds(n, seed, *, classes=6, d=16):
@@ -122,6 +124,21 @@ def test_the_fitted_gate_lets_so_many_others_in_as_asked(case):
             float((affine_scores(row, test.features[test.forget].double()) > 0).double().mean())
             > 0.9
         )
+
+
+def test_single_samples_are_refused_with_what_to_use(case):
+    """A gate fitted to samples of all classes moves others and forgets nothing."""
+    fit, _, head = case
+    some = torch.arange(len(fit.labels)) % 6 == 0
+    made = FitContext.from_tensors(
+        fit.features[some],
+        retain=fit.features[~some],
+        retain_labels=fit.labels[~some],
+        head=head,
+        key=KEY,
+    )
+    with pytest.raises(InconclusiveError, match="single samples use a method that trains"):
+        Resample().fit(made)
 
 
 # what it promises
@@ -349,6 +366,55 @@ def test_two_views_of_an_image_give_away_what_one_does_not(case):
             inputs.append(change(*(through(eraser, one, head).features for one in (part, view))))
         found[name] = mlp_area(fit, test, *inputs)
     assert found["one"] < 0.62 and found["two"] > 0.8, found
+    page = " ".join((ROOT / "docs/resample.md").read_text("utf-8").split())
+    assert "An image and its mirror image are neighbours too" in page
+
+
+def test_who_learns_from_pairs_of_other_classes_learns_to_change_nothing(case, erased):
+    """Answers of the original and the erased model to other classes are equal, and undo nothing."""
+    fit, _, _ = case
+    _, after, asked = erased
+    known = ~fit.forget & (fit.logits.argmax(1) != 0)
+    learned = torch.linalg.lstsq(after.features[known], fit.features[known]).solution
+    assert torch.allclose(learned, torch.eye(len(learned)), atol=1e-4)
+    back = [replace(one, features=one.features @ learned) for one in (after, asked)]
+    assert linear_probe(*back, 0).value < 1 / 6 + 0.05
+
+
+def test_who_makes_erasers_of_guessed_keys_learns_nothing_for_the_real_one(case, erased):
+    """The attacker has the data of the fit, but no answers to the forgotten class."""
+    fit, _, head = case
+    made = [Resample().fit(context(fit, head, key=bytes([guess]))).eraser for guess in range(2)]
+    answers = [through(one, fit, head) for one in made]
+    joined = Outputs(
+        **{
+            name: torch.cat([getattr(one, name) for one in answers])
+            for name in ("features", "logits", "labels", "forget")
+        }
+    )
+    assert linear_probe(joined, erased[2], 0).value < 1 / 6 + 0.05
+
+
+def averaged(case, eraser, size, copies=20):
+    """Means of the answers to copies of every sample that lie `size` apart in each feature."""
+    found = []
+    for part in case[:2]:
+        total = torch.zeros_like(part.features)
+        for seed in range(copies):
+            noise = torch.randn(part.features.shape, generator=torch.Generator().manual_seed(seed))
+            copied = replace(part, features=part.features + size * noise)
+            total += through(eraser, copied, case[2]).features
+        found.append(replace(part, features=total / copies))
+    return found
+
+
+def test_means_of_answers_to_altered_copies_give_the_class_away_and_the_card_says_so(case, erased):
+    """Left open: copies that differ little keep their noise, of others it averages out."""
+    eraser = erased[0].eraser
+    assert linear_probe(*averaged(case, eraser, 0.002), 0).value < 1 / 6 + 0.05
+    assert linear_probe(*averaged(case, eraser, 0.3), 0).value > 0.6
+    card = " ".join(Resample.card().text.split())
+    assert "So does a probe trained on means of answers to altered copies" in card
 
 
 def test_more_noise_moves_less_under_noisy_queries_and_hides_from_neighbours(case):
