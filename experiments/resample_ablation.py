@@ -223,8 +223,8 @@ def table(result: dict[str, Any]) -> str:
         *(f"`{command}`  " for command in result["commands"]),
         "",
         "Percent of the forgotten samples that the own head and attackers name rightly, and of the",
-        "others that the own head does. AUC: forgotten against others, 0.5 is chance. Several keys:",
-        "mean ± standard deviation. Cost: numbers stored, milliseconds of the eraser alone.",
+        "others that the own head does. AUC: forgotten against others, 0.5 is chance. Several",
+        "keys: mean ± standard deviation. Cost: numbers stored, milliseconds of the eraser alone.",
         "",
     ]
     for split in ("training", "test"):

@@ -46,8 +46,8 @@ Cost: one forward pass over each; two matrices `[d, d]` for each cluster.
 Typical: no settings; statistics from the retain set.
 Fails: whoever holds the weights takes the eraser off. Samples that the model itself predicts as
 another class pass the gate. Forgotten samples change more than others when an image is asked for
-again, mirrored or shifted. A probe trained on pairs of answers reads most of the class again; `bake`
-does not have this. So does a probe trained on means of answers to altered copies. Images at
+again, mirrored or shifted. A probe trained on pairs of answers reads most of the class again;
+`bake` does not have this. So does a probe trained on means of answers to altered copies. Images at
 another contrast are not what the map was fitted to. With `statistics="head"` features serve no
 other purpose than the classes of the head.
 Source: this project, docs/resample.md; transport between Gaussians: Dowson and Landau 1982.
