@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shlex
 import statistics
 import sys
 import time
@@ -190,7 +191,7 @@ def main() -> None:
     result = {"commands": [], "versions": versions(), "rows": []}
     if args.json.exists():
         result = json.loads(args.json.read_text("utf-8"))
-    command = " ".join(["python", "experiments/resample_ablation.py", *sys.argv[1:]])
+    command = shlex.join(["python", "experiments/resample_ablation.py", *sys.argv[1:]])
     result["commands"] = sorted({*result["commands"], command})
     for name in args.only:
         case = case_of(name, args.split, args.features)

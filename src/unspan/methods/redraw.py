@@ -13,7 +13,8 @@ of the others in. Then `z -> mu + s C^1/2 R sqrt(2) cos(F (z - mu) + phi)`, at t
 length of z. C is the covariance of all embeddings, s is `spread`. The frequencies F, the phases phi
 and the rotation R come from the key. F is so high that photos of one person get unrelated phases.
 Needs: 3 samples of the person or more, and retained samples, best of 20 people or more and labelled
-by person; or a file of their statistics (`unspan stats`), where each has 20 samples or more.
+by person. A file of their statistics does too (`unspan stats`); it knows people by 20 samples or
+more.
 Cost: one forward pass over each; three matrices `[d, d]`.
 Typical: no settings.
 Fails: whoever holds the file knows who was erased, since the gate in it recognises the person.
