@@ -188,7 +188,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("results/resample-ablation.json"))
     args = parser.parse_args()
     torch.set_num_threads(1)
-    result = {"commands": [], "versions": versions(), "rows": []}
+    result = {
+        "command": "python experiments/resample_ablation.py",
+        "commands": [],
+        "versions": versions(),
+        "rows": [],
+    }
     if args.json.exists():
         result = json.loads(args.json.read_text("utf-8"))
     command = shlex.join(["python", "experiments/resample_ablation.py", *sys.argv[1:]])
