@@ -31,19 +31,21 @@ def resampled(model: nn.Module, x) -> nn.Module:
         return torch.randn(*shape, generator=random) / d**0.5
 
     knots = torch.linspace(-2, 2, 21).expand(d, -1)
-    rows = [drawn(count, d + 1) for count in (1, 9, places, 192)]
     attach(
         made,
         feature_layer,
         Resampler(
-            *rows,
-            drawn(4096, d),
-            drawn(places, d, d),
-            drawn(places, d),
-            knots,
-            knots.expand(places, -1, -1),
-            drawn(places, d, d),
-            drawn(places, d),
+            forgotten=drawn(1, d + 1),
+            others=drawn(9, d + 1),
+            assignment=drawn(places, d + 1),
+            codebooks=drawn(192, d + 1),
+            noise=drawn(4096, d),
+            maps=drawn(places, d, d),
+            offsets=drawn(places, d),
+            knots=knots,
+            quantiles=knots.expand(places, -1, -1),
+            covariance_correction=drawn(places, d, d),
+            shifts=drawn(places, d),
         ),
     )
     return made.eval()

@@ -91,10 +91,12 @@ def run_time() -> dict[str, str]:
 def people() -> dict[str, str]:
     """What pages say of `experiments/people.py`: people_faces_redraw_5_named, and the like."""
     found = {}
-    for data in ("faces", "speakers"):
-        path = ROOT / "results" / f"people-{data}.json"
+    for file in ("faces", "speakers", "faces-statistics"):
+        path = ROOT / "results" / f"people-{file}.json"
+        data = file.split("-")[0]
         for cell in json.loads(path.read_text("utf-8"))["cells"]:
-            method = cell["method"].lower().replace(", k = ", "_").replace(" ", "_")
+            method = cell["method"].lower().replace(", k = ", "_").replace(", ", "_")
+            method = method.replace(" ", "_")
             name = f"people_{data}_{method}_{cell['samples']}"
             named = max(cell["rank-1, mean"], cell["rank-1, nearest"], key=lambda one: one["mean"])
             found[f"{name}_named"] = f"{100 * named['mean']:.1f} %"

@@ -17,7 +17,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +33,21 @@ from unspan.artifact.receipt import versions
 from unspan.data.preprocess import Preprocess
 from unspan.erasers import Eraser, Redrawer
 from unspan.errors import UnspanError
+from unspan.extraction import statistics
 from unspan.methods import ESC, LEACE, EraserMethod, FitContext, Redraw
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("UNSPAN_SHARED", ROOT.parent / "shared"))
 SAMPLES = (3, 5, 10, 20)
 RESAMPLED = 10_000  # bootstrap samples of people
+FILE = "build/people/statistics.safetensors"  # of everybody's enrolled samples, with their names
 METHODS: dict[str, EraserMethod | None] = {
     "original": None,
     "ESC, k = 1": ESC(rank=1),
     "ESC, k = 3": ESC(rank=3),
     "LEACE": LEACE(),
     "redraw": Redraw(),
+    "redraw, statistics alone": Redraw(statistics=FILE),
 }
 
 
@@ -54,6 +57,8 @@ def main() -> None:
     )
     parser.add_argument("--data", choices=["faces", "speakers"], default="faces")
     parser.add_argument("--split", choices=["test", "training"], default="test")
+    parser.add_argument("--methods", nargs="*", default=list(METHODS))
+    parser.add_argument("--samples", type=int, nargs="*", default=SAMPLES, help="of the person")
     parser.add_argument("--cache", type=Path, default=Path("build/people"))
     parser.add_argument("--json", type=Path, help="default: results/people-DATA.json")
     args = parser.parse_args()
@@ -63,8 +68,10 @@ def main() -> None:
     photos = embedded(args.data, args.cache)
     if args.split == "training":
         photos = halves(photos)
+    Path(FILE).parent.mkdir(parents=True, exist_ok=True)
+    statistics.of_features(photos.enrolled, photos.names, None).save(FILE)
     cells = []
-    for name, samples, values in all_cells(photos):
+    for name, samples, values in all_cells(photos, args.methods, args.samples):
         cells.append({"method": name, "samples": samples, **values})
         print(json.dumps(cells[-1]), flush=True)
     result = {
@@ -79,10 +86,13 @@ def main() -> None:
     out.with_suffix(".md").write_text(table(args.data, result), "utf-8")
 
 
-def all_cells(photos: Photos) -> Iterator[tuple[str, int, dict[str, Any]]]:
-    """Every method with every number of samples, each person erased in turn."""
-    for name, method in METHODS.items():
-        for samples in (0,) if method is None else SAMPLES:
+def all_cells(
+    photos: Photos, names: list[str], counts: Sequence[int]
+) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """The methods of these names with so many samples, each person erased in turn."""
+    for name in names:
+        method = METHODS[name]
+        for samples in (0,) if method is None else counts:
             people = photos.names.unique().tolist()
             rows = [one for one in (erased(photos, method, one, samples) for one in people) if one]
             refused = len(people) - len(rows)
@@ -99,10 +109,12 @@ def erased(
     if method is None:
         return measured(photos, lambda z: z, person)
     own = photos.names == person
+    from_file = isinstance(method, Redraw) and method.statistics == FILE
     context = FitContext.from_tensors(
         photos.enrolled[own][:samples],
-        retain=photos.enrolled[~own],
-        retain_labels=photos.names[~own],
+        retain=None if from_file else photos.enrolled[~own],
+        retain_labels=None if from_file else photos.names[~own],
+        classes=(person,) if from_file else (),
         key=f"person {person}".encode(),
     )
     try:

@@ -193,12 +193,17 @@ def test_a_map_of_whole_vectors_finds_its_place(name: str) -> None:
     ]
     knots = torch.linspace(-2, 2, 5)
     eraser = Resampler(
-        *rows,
-        torch.randn(16, feature_layer.dim),
-        *maps[0],
-        knots.repeat(feature_layer.dim, 1),
-        knots.repeat(3, feature_layer.dim, 1),
-        *maps[1],
+        forgotten=rows[0],
+        others=rows[1],
+        assignment=rows[2],
+        codebooks=rows[3],
+        noise=torch.randn(16, feature_layer.dim),
+        maps=maps[0][0],
+        offsets=maps[0][1],
+        knots=knots.repeat(feature_layer.dim, 1),
+        quantiles=knots.repeat(3, feature_layer.dim, 1),
+        covariance_correction=maps[1][0],
+        shifts=maps[1][1],
     )
     with torch.no_grad():
         clean, _ = read(model, feature_layer, images)

@@ -20,7 +20,11 @@ EYE = torch.eye(DIM, dtype=torch.float64)
 PROJECTION = Projection(EYE[:, :3])
 MAP = LinearMap(made(DIM, DIM, scale=100.0), offset=made(DIM, scale=1e4))
 MARGINS = LogitMarginEraser(
-    made(1, DIM + 1), made(5, DIM + 1), made(5, DIM + 1, scale=1e5), made(5, DIM), made(DIM)
+    forgotten=made(1, DIM + 1),
+    others=made(5, DIM + 1),
+    assignment=made(5, DIM + 1, scale=1e5),
+    class_features=made(5, DIM),
+    base=made(DIM),
 )
 RESAMPLER = Resampler(
     forgotten=made(1, DIM + 1),

@@ -46,9 +46,9 @@ MUTANTS: list[Mutant] = [
         "test_new_photos_of_the_person_are_no_more_alike_than_those_of_strangers",
     ),
     (
-        "methods/redraw.py",
-        'sha256(key + b"redraw")',
-        'sha256(b"redraw")',
+        "erasers/keyed.py",
+        "sha256(key + method.encode())",
+        "sha256(method.encode())",
         REDRAW,
         "test_the_key_and_the_embedding_choose_the_new_one",
     ),
@@ -495,8 +495,8 @@ MUTANTS: list[Mutant] = [
     ),
     (
         "methods/resample.py",
-        "sha256(key + b",
-        "sha256(b",
+        "keyed_generator(context.key, self.name)",
+        'keyed_generator(b"", self.name)',
         RESAMPLE,
         "test_the_key_decides_where_a_sample_goes",
     ),
@@ -551,17 +551,10 @@ MUTANTS: list[Mutant] = [
     ),
     (
         "erasers/resampler.py",
-        "first + 67 * second + 2053 * third",
-        "first",
+        "_STRIDES = (1, 67, 2053)",
+        "_STRIDES = (1, 0, 0)",
         RESAMPLER,
         "test_neighbours_with_the_same_codes_get_the_same_noise_and_others_do_not",
-    ),
-    (
-        "methods/resampling/gate.py",
-        "+= margin",
-        "+= 0.0",
-        RESAMPLE,
-        "test_a_wider_gate_lets_fewer_pass",
     ),
     (
         "methods/baking/energy.py",

@@ -14,8 +14,6 @@ from unspan.methods import Method, by_name, configured
 RENAMED: dict[str, dict[str, str]] = {  # by method: the name in old cells, and the name today
     "resample": {
         "drawn": "noise_fraction",
-        "meaning": "semantic_weight",
-        "most": "max_retain_samples",
     },
 }
 
@@ -23,8 +21,8 @@ RENAMED: dict[str, dict[str, str]] = {  # by method: the name in old cells, and 
 def first_names(method: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings under the names that ids of cells are hashed over.
 
-    >>> first_names("resample", {"noise_fraction": 0.2, "margin": 1.0})
-    {'drawn': 0.2, 'margin': 1.0}
+    >>> first_names("resample", {"noise_fraction": 0.2, "statistics": "head"})
+    {'drawn': 0.2, 'statistics': 'head'}
     """
     old = {today: first for first, today in RENAMED.get(method, {}).items()}
     return {old.get(name, name): value for name, value in settings.items()}
@@ -33,8 +31,8 @@ def first_names(method: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 def todays_names(method: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings under the names that the method takes today.
 
-    >>> todays_names("resample", {"drawn": 0.2, "margin": 1.0})
-    {'noise_fraction': 0.2, 'margin': 1.0}
+    >>> todays_names("resample", {"drawn": 0.2, "statistics": "head"})
+    {'noise_fraction': 0.2, 'statistics': 'head'}
     """
     today = RENAMED.get(method, {})
     return {today.get(name, name): value for name, value in settings.items()}

@@ -11,6 +11,7 @@ it. `layout` says which axis of the tensor it meets holds the d features:
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from unspan.errors import ModelError
 
 Layout = Literal["last", "channels", "flat"]
+_BUFFERS = ("Tensor", "Tensor | None")  # annotations, as they are written
 
 
 def _compile_with_hooks() -> None:
@@ -84,11 +86,34 @@ class FeatureMap(nn.Module, ABC):
 
 
 class VectorMap(FeatureMap):
-    """Base of erasers that are not affine: they need the features of a sample as one vector."""
+    """Base of erasers that are not affine: they need the features of a sample as one vector.
 
-    def __init__(self) -> None:
+    A class lists its buffers once, as annotations; they are the arguments of its constructor. One
+    that is `Tensor | None` may be left out.
+    """
+
+    def __init__(self, **buffers: Tensor | None) -> None:
         super().__init__()
         self.layout = "last"
+        kinds = self.buffer_kinds()
+        strange = sorted(buffers.keys() - kinds.keys())
+        missing = [name for name, kind in kinds.items() if kind == "Tensor" and name not in buffers]
+        if strange or missing:
+            raise TypeError(
+                f"{type(self).__name__}: missing {', '.join(missing) or 'none'}, not known"
+                f" {', '.join(strange) or 'none'}"
+            )
+        for name in kinds:
+            self.register_buffer(name, buffers.get(name))
+
+    @classmethod
+    def buffer_kinds(cls) -> dict[str, str]:
+        """Annotations of the buffers by name, those of the base classes first."""
+        found: dict[str, str] = {}
+        for part in reversed(cls.__mro__):
+            kinds = inspect.get_annotations(part)
+            found |= {name: kind for name, kind in kinds.items() if kind in _BUFFERS}
+        return found
 
     def map_features(self, z: Tensor) -> Tensor:
         if self.layout == "channels":

@@ -34,12 +34,6 @@ class Gate(VectorMap):
     others: Tensor
     assignment: Tensor
 
-    def __init__(self, forgotten: Tensor, others: Tensor, assignment: Tensor):
-        super().__init__()
-        self.register_buffer("forgotten", forgotten)
-        self.register_buffer("others", others)
-        self.register_buffer("assignment", assignment)
-
     def map_rows(self, z: Tensor) -> Tensor:
         x = with_one(z)
         gated = linear(x, self.forgotten).amax(1) > linear(x, self.others).amax(1)
@@ -72,18 +66,6 @@ class LogitMarginEraser(Gate):
 
     class_features: Tensor
     base: Tensor
-
-    def __init__(
-        self,
-        forgotten: Tensor,
-        others: Tensor,
-        assignment: Tensor,
-        class_features: Tensor,
-        base: Tensor,
-    ):
-        super().__init__(forgotten, others, assignment)
-        self.register_buffer("class_features", class_features)
-        self.register_buffer("base", base)
 
     def erase(self, z: Tensor, x: Tensor, gated: Tensor, cluster: Tensor) -> Tensor:
         best, index = linear(x, self.others).topk(2, dim=1)

@@ -6,6 +6,8 @@ all, so the key keeps the choices from people who read the code, not from a sear
 
 from __future__ import annotations
 
+import hashlib
+
 import torch
 from torch import Tensor
 
@@ -17,6 +19,17 @@ from unspan.erasers.transport import balanced_offsets, mean_and_covariance
 CODES = 64  # of a codebook
 NOISE_VECTORS = 4096  # that all combinations of codes share
 _BALANCED_ON = 5_000  # samples
+
+
+def keyed_generator(key: bytes, method: str) -> torch.Generator:
+    """The generator of a method's keyed choices; another key or method makes other choices.
+
+    Args:
+        key: secret of the request.
+        method: its name.
+    """
+    seed = int.from_bytes(hashlib.sha256(key + method.encode()).digest()[:7], "big")
+    return torch.Generator().manual_seed(seed)
 
 
 def random_scores(z: Tensor, count: int, generator: torch.Generator) -> Tensor:

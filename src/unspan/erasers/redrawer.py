@@ -40,25 +40,6 @@ class Redrawer(VectorMap):
     phases: Tensor
     mixing: Tensor
 
-    def __init__(
-        self,
-        mean: Tensor,
-        quadratic: Tensor,
-        direction: Tensor,
-        threshold: Tensor,
-        frequencies: Tensor,
-        phases: Tensor,
-        mixing: Tensor,
-    ):
-        super().__init__()
-        self.register_buffer("mean", mean)
-        self.register_buffer("quadratic", quadratic)
-        self.register_buffer("direction", direction)
-        self.register_buffer("threshold", threshold)
-        self.register_buffer("frequencies", frequencies)
-        self.register_buffer("phases", phases)
-        self.register_buffer("mixing", mixing)
-
     def map_rows(self, z: Tensor) -> Tensor:
         return torch.where(self.recognised(z)[:, None], self.redrawn(z), z)
 

@@ -50,32 +50,6 @@ class Resampler(Gate):
     shifts: Tensor
     length: Tensor | None
 
-    def __init__(
-        self,
-        forgotten: Tensor,
-        others: Tensor,
-        assignment: Tensor,
-        codebooks: Tensor,
-        noise: Tensor,
-        maps: Tensor,
-        offsets: Tensor,
-        knots: Tensor,
-        quantiles: Tensor,
-        covariance_correction: Tensor,
-        shifts: Tensor,
-        length: Tensor | None = None,
-    ):
-        super().__init__(forgotten, others, assignment)
-        self.register_buffer("codebooks", codebooks)
-        self.register_buffer("noise", noise)
-        self.register_buffer("maps", maps)
-        self.register_buffer("offsets", offsets)
-        self.register_buffer("knots", knots)
-        self.register_buffer("quantiles", quantiles)
-        self.register_buffer("covariance_correction", covariance_correction)
-        self.register_buffer("shifts", shifts)
-        self.register_buffer("length", length)
-
     def erase(self, z: Tensor, x: Tensor, gated: Tensor, cluster: Tensor) -> Tensor:
         noise = self.noise[noise_index(linear(x, self.codebooks), len(self.noise))]
         t = affine_by_cluster(z + noise, self.maps, self.offsets, cluster)

@@ -40,48 +40,100 @@ class People:
     known: int
 
 
-def people(others: Tensor, labels: Tensor, own: Tensor) -> People:
-    """The two covariances, from embeddings of other people and of the person in question.
+@dataclass(frozen=True)
+class Others:
+    """What is known of other people.
 
-    The share of the variance that lies within a person is estimated from both. What the labels say
-    of the covariance within counts `f / (f + 3 d)`. Here f is the number of labelled samples,
-    without one for each person. For the rest it is taken as proportional to the covariance of all.
+    Attributes:
+        mean: `[d]` of their embeddings.
+        total: `[d, d]`, covariance of their embeddings.
+        within: `[d, d]`, covariance around the mean of each person whose samples are told apart.
+        known: people who are told apart.
+        freedom: their samples, without one for each of them.
+    """
+
+    mean: Tensor
+    total: Tensor
+    within: Tensor
+    known: int
+    freedom: float
+
+
+def others_of_samples(z: Tensor, labels: Tensor) -> Others:
+    """Other people by their embeddings.
 
     Args:
-        others: `[n, d]` of other people.
+        z: `[n, d]`.
         labels: `[n]`, who each is of; -1 where that is not known.
-        own: `[m, d]` of the person, m at least 2.
     """
-    mean = others.mean(0)
-    total = (others - mean).mT @ (others - mean) / len(others)
-    size = total.trace().clamp_min(1e-300)
-    share = (own - own.mean(0)).square().sum() / (len(own) - 1) / size
-    pooled, known, freedom = _pooled_within(others, labels)
-    if known:
-        share = ((len(own) - 1) * share + _PRIOR * pooled.trace() / size) / (len(own) - 1 + _PRIOR)
-    share = share.clamp(_FEWEST, _MOST)
-    weight = freedom / (freedom + _DOUBT * others.shape[1])
-    within = weight * pooled + (1 - weight) * share * total
-    between = root(total - within, 1.0)  # without the negative eigenvalues that the estimates leave
-    return People(mean, total, between, with_ridge(within, _RIDGE), known)
-
-
-def _pooled_within(others: Tensor, labels: Tensor) -> tuple[Tensor, int, int]:
-    """Covariance `[d, d]` around the mean of each label, the labels of two samples or more, and how
-    many samples these have beyond the first.
-    """
-    dim = others.shape[1]
-    scatter = torch.zeros(dim, dim, dtype=others.dtype)
+    mean = z.mean(0)
+    total = (z - mean).mT @ (z - mean) / len(z)
+    scatter = torch.zeros_like(total)
     freedom, known = 0, 0
     for label in labels[labels >= 0].unique():
-        group = others[labels == label]
+        group = z[labels == label]
         if len(group) < 2:
             continue
         centred = group - group.mean(0)
         scatter.addmm_(centred.mT, centred)
         freedom += len(group) - 1
         known += 1
-    return scatter / max(freedom, 1), known, freedom
+    return Others(mean, total, scatter / max(freedom, 1), known, freedom)
+
+
+def others_of_clusters(labels: Tensor, count: Tensor, mean: Tensor, covariance: Tensor) -> Others:
+    """Other people by moments of clusters of their embeddings; several may be of one person.
+
+    Args:
+        labels: `[K]`, who each cluster is of; -1 where that is not known.
+        count: `[K]` samples.
+        mean: `[K, d]`.
+        covariance: `[K, d, d]` of each cluster, or `[1, d, d]` within all of them.
+    """
+    each = covariance.expand(len(count), -1, -1)
+    weights = count.double()
+    centre, scatter = _joined(weights, mean, each)
+    within = torch.zeros_like(scatter)
+    freedom, known = 0.0, 0
+    for label in labels[labels >= 0].unique():
+        own = labels == label
+        within += _joined(weights[own], mean[own], each[own])[1]
+        freedom += float(weights[own].sum()) - 1
+        known += 1
+    return Others(centre, scatter / weights.sum(), within / max(freedom, 1.0), known, freedom)
+
+
+def _joined(count: Tensor, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean `[d]` of the samples of all clusters, and their scatter `[d, d]` around it."""
+    centre = count @ mean / count.sum()
+    gaps = mean - centre
+    inside = torch.einsum("k,kij->ij", (count - 1).clamp_min(0), covariance)
+    return centre, inside + (count[:, None] * gaps).mT @ gaps
+
+
+def people(others: Others, own: Tensor) -> People:
+    """The two covariances, from what is known of others and embeddings of the person in question.
+
+    The share of the variance that lies within a person is estimated from both. What the labels say
+    of the covariance within counts `f / (f + 3 d)`. Here f is the number of samples of people told
+    apart, without one for each of them. For the rest it is taken as proportional to the covariance
+    of all.
+
+    Args:
+        others: other people.
+        own: `[m, d]` of the person, m at least 2.
+    """
+    total, known = others.total, others.known
+    size = total.trace().clamp_min(1e-300)
+    share = (own - own.mean(0)).square().sum() / (len(own) - 1) / size
+    if known:
+        told = _PRIOR * others.within.trace() / size
+        share = ((len(own) - 1) * share + told) / (len(own) - 1 + _PRIOR)
+    share = share.clamp(_FEWEST, _MOST)
+    weight = others.freedom / (others.freedom + _DOUBT * len(others.mean))
+    within = weight * others.within + (1 - weight) * share * total
+    between = root(total - within, 1.0)  # without the negative eigenvalues that the estimates leave
+    return People(others.mean, total, between, with_ridge(within, _RIDGE), known)
 
 
 def log_likelihood_ratio(everyone: People, own: Tensor) -> tuple[Tensor, Tensor]:

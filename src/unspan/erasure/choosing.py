@@ -37,8 +37,9 @@ def situation_of(
         feature_layer: as in `erase`.
         pool: as in `erase`.
     """
-    embeds = earlier is None and request.retain is not None
-    embeds = embeds and gives_embeddings(model, request, run, feature_layer, pool)
+    embeds = request.retain is not None and gives_embeddings(
+        model, request, run, feature_layer, pool
+    )
     return Situation.of(request, form, earlier, embeds)
 
 

@@ -149,7 +149,7 @@ def refusal(
             f" The trained epochs are kept in {resume}: the same settings go on from there, others"
             " train anew."
         )
-    settings = to_change(method)
+    settings = to_change(method, figures)
     if found.named is not None:
         return f"{method.name}: {found.named} {remedy(method, figures)}, and run again.{kept}"
     advice = f"Change {settings}, or accept" if settings else "Choose another method, or accept"

@@ -32,10 +32,11 @@ def remedy(method: Method, figures: Mapping[str, Any]) -> str:
     return advice[0].upper() + advice[1:]
 
 
-def to_change(method: Method) -> str:
+def to_change(method: Method, figures: Mapping[str, Any]) -> str:
     """The settings that make a method do more, with their values: `lr (now 0.01) or epochs`."""
-    values = settings_of(method)
-    names = (*method.stronger, *method.stronger_when_lower)
+    values, limits = settings_of(method), method.limits(figures)
+    spent = {name for name, most in limits.items() if values.get(name) == most}
+    names = [one for one in (*method.stronger, *method.stronger_when_lower) if one not in spent]
     known = [(name, values.get(name)) for name in names]
     told = [f"{name} (now {value:g})" for name, value in known if value is not None]
     return " or ".join(told or names)

@@ -13,21 +13,23 @@ of the others in. Then `z -> mu + s C^1/2 R sqrt(2) cos(F (z - mu) + phi)`, at t
 length of z. C is the covariance of all embeddings, s is `spread`. The frequencies F, the phases phi
 and the rotation R come from the key. F is so high that photos of one person get unrelated phases.
 Needs: 3 samples of the person or more, and retained samples, best of 20 people or more and labelled
-by person. Cost: one forward pass over each; three matrices `[d, d]`.
+by person. A file of their statistics does too (`unspan stats`); it knows people by 20 samples or
+more.
+Cost: one forward pass over each; three matrices `[d, d]`.
 Typical: no settings. A topic in a model of text embeddings is erased likewise: read topic for
 person, and text for photo. `false_positives=0.02` for a topic as broad as sports.
 Fails: whoever holds the file knows who was erased, since the gate in it recognises the person.
 Photos that the gate misses stay as they were. Whoever asks twice, with an altered copy of a photo,
-sees the answers part. With `spread` above 1 two photos of the person are less alike than those of
-strangers, which is a trace. A network identifies people whom it never saw: to retrain it without a
-person does not remove them.
+sees the answers part. Whoever averages the answers to strongly altered copies of a photo,
+identifies the person, since the gate misses some of them. With `spread` above 1 two photos of the
+person are less alike than those of strangers, which is a trace. A network identifies people whom it
+never saw: to retrain it without a person does not remove them.
 Source: this project. The gate is the two-covariance model of Brümmer and de Villiers, Odyssey 2010.
 Deviates: none.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -36,11 +38,14 @@ import torch
 from torch import Tensor
 
 from unspan.erasers import Redrawer
+from unspan.erasers.keyed import keyed_generator
 from unspan.erasers.linalg import root
 from unspan.erasers.two_covariance import People, log_likelihood_ratio, people
 from unspan.errors import DataError, InconclusiveError, UsageError
-from unspan.extraction.statistics import reservoir, sampled
+from unspan.extraction.statistics import reservoir
+from unspan.extraction.statistics.matching import check_width
 from unspan.methods.base import EraserMethod, Fit, FitContext
+from unspan.methods.redrawing.others import crowd_of
 from unspan.metrics.score import auc_reading
 from unspan.system.against import Against
 from unspan.system.memory import require_square
@@ -58,15 +63,16 @@ class Redraw(EraserMethod):
         false_positives: share of the retained samples that is taken for the person's. More lets
             fewer of the person's photos pass and moves more of the others.
         spread: how far new embeddings lie from the mean, in deviations of all people.
+        statistics: `retain` reads the retain set; a path is a file of `unspan stats`.
     """
 
     false_positives: float = 0.002
     spread: float = 1.3
+    statistics: str = "retain"
     name: ClassVar[str] = "redraw"
     paper: ClassVar[str] = "this project"
     holds_against: ClassVar[Against | None] = Against.FEATURES
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"false_positives": (0.002, 0.005, 0.01)}
-    needs: ClassVar[frozenset[str]] = frozenset({"forget", "retain"})
     stronger: ClassVar[tuple[str, ...]] = ("false_positives",)
     one_process: ClassVar[bool] = True
     one_vector: ClassVar[bool] = True
@@ -77,17 +83,27 @@ class Redraw(EraserMethod):
             raise UsageError(f"false_positives={self.false_positives}: use 0 < share <= 0.5.")
         if not 0 < self.spread < math.inf:
             raise UsageError(f"spread={self.spread}: use a number above 0.")
+        if not isinstance(self.statistics, str):
+            raise UsageError(f"statistics={self.statistics!r}: use retain, or a file.")
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Which data it reads."""
+        return frozenset({"forget", "retain"} if self.statistics == "retain" else {"forget"})
 
     def check(self, dim: int) -> None:
-        """Refuse features so wide that `[d, d]` matrices do not fit."""
+        """Refuse features so wide that `[d, d]` matrices do not fit, and statistics of others."""
         require_square("Redraw", dim, matrices=10)
+        if self.statistics != "retain":
+            check_width(self.statistics, dim)
 
     def fit(self, context: FitContext) -> Fit:
         """Fit the gate to the samples of the person, and draw the rest by the key.
 
         Raises:
-            UsageError: there is no retain set.
-            DataError: fewer than three samples that differ.
+            UsageError: there is no retain set, or the file is of another model.
+            DataError: fewer than three samples that differ, or the file describes fewer than two
+                others.
             InconclusiveError: the gate recognises fewer than half of the samples.
         """
         own = reservoir(context.forget, _MAX_FORGET)[0].double()
@@ -95,18 +111,19 @@ class Redraw(EraserMethod):
         if different < MIN_SAMPLES:
             raise DataError(
                 f"redraw needs at least {MIN_SAMPLES} samples of the person that differ, and there"
-                f" are {different}."
+                f" are {different}. Give more, or use method esc, which hides less."
             )
-        others, labels = sampled(context.require_retain())
-        others = others.double()
-        everyone = people(others, labels, own)
-        eraser = self._eraser(everyone, own, others, _keyed_generator(context.key))
+        crowd = crowd_of(self.statistics, context, own)
+        others = crowd.embeddings
+        everyone = people(crowd.others, own)
+        eraser = self._eraser(everyone, own, others, keyed_generator(context.key, self.name))
         recognised = float(eraser.recognised(own).double().mean())
         if recognised < 0.5:
             raise InconclusiveError(
                 f"redraw recognises {recognised:.0%} of the {len(own)} samples, and nothing was"
                 " changed: they have too little in common (several people, wrong preprocessing), or"
-                " others look alike. Raise false_positives to widen the gate."
+                " others look alike. Raise false_positives to widen the gate, or use method esc,"
+                " which hides less."
             )
         told = auc_reading("gate", eraser.scores(own), eraser.scores(others))
         report = {
@@ -115,7 +132,7 @@ class Redraw(EraserMethod):
             "moved": float(eraser.recognised(others).double().mean()),
             "people": everyone.known,
         }
-        return Fit(eraser, report, forget_used=len(own), retained_used=len(others))
+        return Fit(eraser, report, forget_used=len(own), retained_used=crowd.count)
 
     def _eraser(
         self, everyone: People, own: Tensor, others: Tensor, generator: torch.Generator
@@ -146,8 +163,3 @@ class Redraw(EraserMethod):
         )
         eraser.threshold = torch.quantile(eraser.scores(others), 1 - self.false_positives)
         return eraser
-
-
-def _keyed_generator(key: bytes) -> torch.Generator:
-    seed = int.from_bytes(hashlib.sha256(key + b"redraw").digest()[:7], "big")
-    return torch.Generator().manual_seed(seed)

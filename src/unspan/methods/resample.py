@@ -32,8 +32,8 @@ in `resampling/gate.py` or `resampling/steps.py`:
    length get that length again.
 
 Formula: 1. gated where `max_{c in F} l_c > max_{c not in F} l_c`, l the scores of the head, F the
-forgotten classes. 2. cluster `j = argmax_k (r_k(h) + s l_k(h) + a_k)`, r random scores of variance
-1, s = `semantic_weight` (l_k standardised), a the offsets. 3. `x = h + e`, the covariance of e `q /
+forgotten classes. 2. cluster `j = argmax_k (r_k(h) + l_k(h) + a_k)`, r random scores of variance
+1, l_k standardised, a the offsets. 3. `x = h + e`, the covariance of e `q /
 (1 - q)` times that of h, q = `noise_fraction`. 4. `t = A_j (x - m_j)`, m_j and S_j mean and
 covariance of x in cluster j. `A_j = S_j^-1/2 (S_j^1/2 C_j S_j^1/2)^1/2 S_j^-1/2`, C_j the
 correlations there. Then `u_i = Q_ji(t_i)` for each feature i. Q_ji leads from the quantiles of t_i
@@ -47,16 +47,17 @@ Typical: no settings; statistics from the retain set.
 Fails: whoever holds the weights takes the eraser off. Samples that the model itself predicts as
 another class pass the gate. Forgotten samples change more than others when an image is asked for
 again, mirrored or shifted. A probe trained on pairs of answers reads most of the class again;
-`bake` does not have this. Images at another contrast are not what the map was fitted to. With
-`statistics="head"` features serve no other purpose than the classes of the head.
+`bake` does not have this. So does a probe trained on means of answers to altered copies. Images at
+another contrast are not what the map was fitted to. With `statistics="head"` features serve no
+other purpose than the classes of the head.
 Source: this project, docs/resample.md; transport between Gaussians: Dowson and Landau 1982.
 Deviates: none.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -64,10 +65,13 @@ import torch
 from torch import Tensor
 
 from unspan.erasers import Resampler, affine_scores, head_rows
+from unspan.erasers.keyed import keyed_generator
 from unspan.erasers.resampler import noise_index
 from unspan.erasers.scores import undo_scale
 from unspan.errors import UsageError
-from unspan.extraction.statistics import Statistics, load
+from unspan.extraction.statistics import Statistics
+from unspan.extraction.statistics.computing import MAX_SAMPLES
+from unspan.extraction.statistics.matching import check_width
 from unspan.methods.base import EraserMethod, Fit, FitContext
 from unspan.methods.resampling.gate import GateRows, gate_of_head, gate_of_samples
 from unspan.methods.resampling.head_only import fit_head_only
@@ -95,25 +99,16 @@ class Resample(EraserMethod):
     Attributes:
         statistics: `retain` reads the retain set; a path is a file of `unspan stats`; `head` has
             only the head.
-        semantic_weight: how much the cluster of a sample follows the model's own second guess, in
-            units of the keyed choice.
         noise_fraction: share of the variance that is noise instead of following the sample. More
             hides from neighbours and calms the features under noise; less keeps other views of an
             image (mirrored, shifted) together.
-        margin: how far below a win the head's gate begins, in units of its scores. More lets fewer
-            forget samples pass and moves more of the others.
         false_positives: share of other samples that a fitted gate moves, where no class of a head
             is the request.
-        max_retain_samples: retained samples that `erase` reads, drawn at random where there are
-            more; the statistics take at most 50,000 of them, or 2^26 numbers.
     """
 
     statistics: str = "retain"
-    semantic_weight: float = 1.0
     noise_fraction: float = 0.5
-    margin: float = 0.0
     false_positives: float = 0.01
-    max_retain_samples: int = 50_000
     name: ClassVar[str] = "resample"
     paper: ClassVar[str] = "this project, docs/resample.md"
     holds_against: ClassVar[Against | None] = Against.FEATURES
@@ -127,18 +122,8 @@ class Resample(EraserMethod):
             raise UsageError(
                 f"statistics={self.statistics!r}: use retain, head, or a file of unspan stats."
             )
-        _require_number("semantic_weight", self.semantic_weight, 0.0, math.inf)
         _require_number("noise_fraction", self.noise_fraction, 0.0, 1.0)
-        _require_number("margin", self.margin, 0.0, math.inf)
         _require_number("false_positives", self.false_positives, 1e-6, 0.5)
-        most = self.max_retain_samples
-        if not isinstance(most, int) or most < 1:
-            raise UsageError(f"max_retain_samples={most}: use a whole number, at least 1.")
-        if self.statistics == "head" and self.margin:
-            raise UsageError(
-                "margin widens the gate in front of the clusters; with statistics='head' there are"
-                " none: leave it out."
-            )
 
     @property
     def needs(self) -> frozenset[str]:
@@ -147,13 +132,17 @@ class Resample(EraserMethod):
 
     @property
     def stronger(self) -> tuple[str, ...]:
-        """What moves more samples: of a class the one, of samples the other."""
-        return () if self.statistics == "head" else ("margin", "false_positives")
+        """What moves more samples, where no class of a head is the request."""
+        return () if self.statistics == "head" else ("false_positives",)
+
+    def limits(self, figures: Mapping[str, Any]) -> dict[str, float]:
+        """A gate of a head has no share of false positives to raise."""
+        return {} if "false_positives" in figures else {"false_positives": self.false_positives}
 
     @property
     def retain_limit(self) -> int:
         """Most retained samples that are read."""
-        return self.max_retain_samples
+        return MAX_SAMPLES
 
     def check(self, dim: int) -> None:
         """Refuse statistics of another width, and `[d, d]` matrices that do not fit in memory.
@@ -163,14 +152,8 @@ class Resample(EraserMethod):
         if self.statistics == "head":
             return
         require_square("Resample", dim, matrices=8)
-        if self.statistics == "retain":
-            return
-        width = load(self.statistics).mean.shape[1]
-        if width != dim:
-            raise UsageError(
-                f"{self.statistics} is of features with d={width}, the model has d={dim}:"
-                " statistics of another model or layer."
-            )
+        if self.statistics != "retain":
+            check_width(self.statistics, dim)
 
     def fit(self, context: FitContext) -> Fit:
         """Read forget and retained samples, and fit the map in five steps (see the module).
@@ -183,7 +166,7 @@ class Resample(EraserMethod):
         """
         self._check_request(context)
         forget = forget_features(context)
-        generator = _keyed_generator(context.key)
+        generator = keyed_generator(context.key, self.name)
         if self.statistics == "head":
             return self._fit_to_head(context, forget, generator)
         source = "retain" if self.statistics == "retain" else "file"
@@ -193,7 +176,7 @@ class Resample(EraserMethod):
 
         # step 1: the gate, and the samples that it holds
         if names_classes(context):
-            gate = _gate_of_classes(context, self.margin)
+            gate = _gate_of_classes(context)
         else:
             gate = gate_of_samples(forget, retained, scale, self.false_positives)
             report["false_positives"] = self.false_positives
@@ -243,9 +226,7 @@ class Resample(EraserMethod):
         clusters = retained.divided(scale)
 
         # step 2: scores whose largest is the cluster of a sample
-        assignment = assign_clusters(
-            gated, missed / scale, clusters, self.semantic_weight, generator
-        )
+        assignment = assign_clusters(gated, missed / scale, clusters, generator)
         chosen = affine_scores(assignment, gated).argmax(1)
 
         # step 3: codebooks, which choose a noise vector
@@ -279,7 +260,7 @@ class Resample(EraserMethod):
         class that the key chooses.
         """
         assert context.head is not None
-        gate = _gate_of_classes(context, margin=0.0)
+        gate = _gate_of_classes(context)
         erased = erased_classes(context)
         eraser, share = fit_head_only(forget, context.head, gate, erased, generator)
         report = {"statistics": "head", "clusters": len(eraser.assignment), "gated": share}
@@ -291,26 +272,16 @@ class Resample(EraserMethod):
                 "resample with statistics='head' needs a model with a head and a request of its"
                 " classes; give a retain set, or statistics of it (unspan stats)."
             )
-        if not names_classes(context) and self.margin:
-            raise UsageError(
-                "margin widens the gate of a head; for samples of no class the gate is fitted to"
-                " them, and false_positives widens it."
-            )
         if names_classes(context) and self.false_positives != Resample.false_positives:
             raise UsageError(
                 "false_positives is of a gate that is fitted to samples; for a class the head is"
-                " the gate, and margin widens it."
+                " the gate: leave it out."
             )
 
 
-def _gate_of_classes(context: FitContext, margin: float) -> GateRows:
+def _gate_of_classes(context: FitContext) -> GateRows:
     assert context.head is not None
-    return gate_of_head(head_rows(context.head), context.classes, context.earlier_classes, margin)
-
-
-def _keyed_generator(key: bytes) -> torch.Generator:
-    seed = int.from_bytes(hashlib.sha256(key + b"resample").digest()[:7], "big")
-    return torch.Generator().manual_seed(seed)
+    return gate_of_head(head_rows(context.head), context.classes, context.earlier_classes)
 
 
 def _require_number(name: str, value: object, low: float, high: float) -> None:

@@ -19,7 +19,11 @@ from unspan.errors import ModelError
 def test_chains_and_affine_erasers_compose():
     line, plane = LinearMap(2 * torch.eye(3)), Projection(torch.eye(3)[:, :1])
     margins = LogitMarginEraser(
-        torch.zeros(1, 4), torch.eye(4)[:2], torch.eye(4)[:2], torch.ones(2, 3), torch.zeros(3)
+        forgotten=torch.zeros(1, 4),
+        others=torch.eye(4)[:2],
+        assignment=torch.eye(4)[:2],
+        class_features=torch.ones(2, 3),
+        base=torch.zeros(3),
     )
     assert isinstance(compose(line, plane), LinearMap)
     chain = compose(compose(line, margins), compose(plane, margins))

@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
-from unspan.erasers.two_covariance import People, log_likelihood_ratio, people
+from unspan.erasers.two_covariance import (
+    People,
+    log_likelihood_ratio,
+    others_of_clusters,
+    others_of_samples,
+    people,
+)
 
 
 def spd(dim, seed, size=1.0):
@@ -62,7 +68,7 @@ def crowd(count, each, generator, dim=6):
 def test_both_covariances_are_found_from_many_labelled_people():
     generator = torch.Generator().manual_seed(0)
     z, labels, between, within = crowd(3000, 5, generator)
-    found = people(z[5:], labels[5:], z[:5])
+    found = people(others_of_samples(z[5:], labels[5:]), z[:5])
     assert found.known == 2999
     ridge = found.within - within
     assert float((ridge - torch.diag(ridge.diagonal())).abs().max()) < 0.02
@@ -73,7 +79,7 @@ def test_both_covariances_are_found_from_many_labelled_people():
 def test_without_labels_the_share_within_comes_from_the_samples_of_the_person():
     generator = torch.Generator().manual_seed(1)
     z, labels, between, within = crowd(200, 40, generator)
-    found = people(z[40:], torch.full((len(z) - 40,), -1), z[:40])
+    found = people(others_of_samples(z[40:], torch.full((len(z) - 40,), -1)), z[:40])
     assert found.known == 0
     share = float(within.trace() / (between + within).trace())
     assert float(found.within.trace() / found.total.trace()) == pytest.approx(1.3 * share, rel=0.25)
@@ -83,7 +89,25 @@ def test_a_label_of_one_sample_says_nothing_of_the_covariance_within():
     generator = torch.Generator().manual_seed(2)
     z, labels, *_ = crowd(50, 4, generator)
     alone = torch.arange(len(z) - 4) + 1000
-    once = people(z[4:], alone, z[:4])
-    never = people(z[4:], torch.full_like(alone, -1), z[:4])
+    once = people(others_of_samples(z[4:], alone), z[:4])
+    never = people(others_of_samples(z[4:], torch.full_like(alone, -1)), z[:4])
     assert once.known == 0
     torch.testing.assert_close(once.within, never.within)
+
+
+def test_clusters_of_people_say_what_their_embeddings_say():
+    """Every person in two clusters: moments of clusters and of samples are the same."""
+    generator = torch.Generator().manual_seed(3)
+    z, labels, *_ = crowd(30, 20, generator)
+    halves = [z[k : k + 10] for k in range(0, len(z), 10)]
+    found = others_of_clusters(
+        labels[::10],
+        torch.tensor([len(half) for half in halves]),
+        torch.stack([half.mean(0) for half in halves]),
+        torch.stack([half.mT.cov() for half in halves]),
+    )
+    wanted = others_of_samples(z, labels)
+    assert found.known == wanted.known == 30
+    torch.testing.assert_close(found.mean, wanted.mean)
+    torch.testing.assert_close(found.total, wanted.total)
+    torch.testing.assert_close(found.within, wanted.within)

@@ -103,7 +103,6 @@ def shared(monkeypatch):
 
 CASES = {
     "by class": lambda tmp_path, patch: by_class(),
-    "settings": lambda tmp_path, patch: by_class(margin=0.5),
     "head": lambda tmp_path, patch: by_class(statistics="head"),
     "file": lambda tmp_path, patch: from_file(tmp_path),
     "samples": lambda tmp_path, patch: of_samples(),
@@ -113,7 +112,6 @@ CASES = {
 }
 WANTED = {
     "by class": "e2790e6e21f46eb5",
-    "settings": "efb88f2e087efe66",
     "head": "19a8bf59d0184707",
     "file": "9600f148a4a1eb50",
     "samples": "a5be2a93f0c302ec",

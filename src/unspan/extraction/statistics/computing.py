@@ -24,7 +24,7 @@ from unspan.models.copying import copied
 from unspan.run import Run
 
 COVARIANCE_LIMIT = 2**24  # numbers in the covariances of all clusters; above it they share one
-_MAX_SAMPLES = 50_000  # in memory
+MAX_SAMPLES = 50_000  # in memory
 _MAX_NUMBERS = 2**26  # in the samples in memory
 _ONE_LENGTH = 1e-4  # vectors whose norms vary by less than this share lie on a sphere
 
@@ -150,7 +150,7 @@ def sampled(stream: FeatureStream) -> tuple[Tensor, Tensor]:
     """
     if dist.world() > 1:
         raise UsageError("Statistics are read in one process; start without torchrun.")
-    return reservoir(stream, min(_MAX_SAMPLES, _MAX_NUMBERS // stream.dim))
+    return reservoir(stream, min(MAX_SAMPLES, _MAX_NUMBERS // stream.dim))
 
 
 def reservoir(stream: FeatureStream, most: int) -> tuple[Tensor, Tensor]:

@@ -53,6 +53,16 @@ def load_for(
     return found
 
 
+def check_width(path: str, dim: int) -> None:
+    """Refuse statistics of features that have not `dim` numbers (UsageError)."""
+    width = load(path).mean.shape[1]
+    if width != dim:
+        raise UsageError(
+            f"{path} is of features with d={width}, the model has d={dim}: statistics of another"
+            " model or layer."
+        )
+
+
 def _is_of_head(found: Statistics, rows: Tensor) -> bool:
     """Whether clusters are scored by the rows `[C, d + 1]` of a head, column by column."""
     if not bool((found.labels >= 0).all()) or int(found.labels.max()) >= len(rows):

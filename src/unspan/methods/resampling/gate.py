@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from unspan.errors import InconclusiveError, UsageError
 from unspan.extraction.statistics import Statistics
 
 MIN_SAMPLES = 20  # that are gated
+_TIMES = 5  # that a fitted gate must hold more of the forget samples than of others
 _CHUNK = 4096  # samples that are scored at a time
 
 
@@ -24,25 +26,33 @@ class GateRows:
     Attributes:
         forgotten: `[F, d + 1]`, of what is forgotten.
         others: `[R, d + 1]`, of the rest.
+        false_positives: share of others that a fitted gate lets in; 0 for a head.
     """
 
     forgotten: Tensor
     others: Tensor
+    false_positives: float = 0.0
+
+    def fewest(self, count: int) -> int:
+        """How many of `count` forget samples must be gated, for the rest to be worth moving."""
+        return max(MIN_SAMPLES, math.ceil(min(_TIMES * self.false_positives, 0.5) * count))
 
     def split(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """The features `[n, d]` of the request that are gated, and those that are missed.
 
         Raises:
-            InconclusiveError: fewer than 20 are gated.
+            InconclusiveError: fewer than 20 are gated, or by a fitted gate fewer than five times
+                the share of others that it lets in.
         """
         gated = is_gated(self.forgotten, self.others, features)
         found = int(gated.sum())
-        if found < MIN_SAMPLES:
+        if found < self.fewest(len(features)):
             raise InconclusiveError(
                 f"resample: {found} of {len(features)} forget samples are recognised as such; at"
-                f" least {MIN_SAMPLES} are needed. Nothing was changed: the samples have too little"
-                " in common (single samples), the model hardly knows them, or labels or"
-                " preprocessing are wrong."
+                f" least {self.fewest(len(features))} are needed. Nothing was changed: the samples"
+                " have too little in common (single samples), the model hardly knows them, or"
+                " labels or preprocessing are wrong. For single samples use a method that trains,"
+                " such as finetune or retrain."
             )
         return features[gated], features[~gated]
 
@@ -53,16 +63,13 @@ class GateRows:
         return sum(found) / len(features)
 
 
-def gate_of_head(
-    rows: Tensor, classes: tuple[int, ...], earlier: tuple[int, ...], margin: float
-) -> GateRows:
+def gate_of_head(rows: Tensor, classes: tuple[int, ...], earlier: tuple[int, ...]) -> GateRows:
     """Step 1 for classes of a head: a sample is gated when it is predicted as one of them.
 
     Args:
         rows: `[C, d + 1]` of the head.
         classes: to be forgotten.
         earlier: classes that earlier requests erased; they are neither forgotten now nor others.
-        margin: added to the scores of the forgotten classes.
 
     Raises:
         UsageError: the head has no such class.
@@ -75,7 +82,6 @@ def gate_of_head(
     every = torch.arange(len(rows))
     forgotten = rows[torch.isin(every, torch.tensor(classes))]
     others = rows[~torch.isin(every, torch.tensor([*classes, *earlier]))]
-    forgotten[:, -1] += margin
     return GateRows(forgotten, others)
 
 
@@ -92,4 +98,4 @@ def gate_of_samples(
     """
     own = retained.divided(scale)
     row = discriminant(features / scale, own.count, own.mean, own.covariance, false_positives)
-    return GateRows(undo_scale(row, scale), torch.zeros_like(row))
+    return GateRows(undo_scale(row, scale), torch.zeros_like(row), false_positives)

@@ -56,6 +56,10 @@ def fit_head_only(
             " statistics."
         )
     eraser = LogitMarginEraser(
-        gate.forgotten, gate.others, undo_scale(assignment, scale), made.of_class, made.base
+        forgotten=gate.forgotten,
+        others=gate.others,
+        assignment=undo_scale(assignment, scale),
+        class_features=made.of_class,
+        base=made.base,
     )
     return eraser, len(gated) / len(features)

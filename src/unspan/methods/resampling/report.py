@@ -9,6 +9,7 @@ from unspan.erasers.transport import ENOUGH
 
 _FEW_GATED = 0.5  # of the forget samples
 _MANY_MOVED = 0.03  # of the retained samples
+_LESS = ("; the model takes them for the forgotten class", "; ask for less with false_positives")
 
 
 def warnings_of(report: dict[str, Any], dim: int) -> tuple[str, ...]:
@@ -22,7 +23,7 @@ def warnings_of(report: dict[str, Any], dim: int) -> tuple[str, ...]:
     if report.get("moved", 0) > _MANY_MOVED:
         found.append(
             f"the gate holds {report['moved']:.0%} of the retained samples as well, and moves them"
-            " too; ask for less with margin or false_positives"
+            " too" + _LESS[report.get("false_positives") is not None]
         )
     if report.get("fewest_retained", math.inf) < ENOUGH * dim:
         found.append(

@@ -41,7 +41,6 @@ def assign_clusters(
     gated: Tensor,
     missed: Tensor,
     retained: Statistics,
-    semantic_weight: float,
     generator: torch.Generator,
 ) -> Tensor:
     """Step 2: affine scores `[K, d + 1]`; a gated sample goes to the cluster with the largest.
@@ -53,11 +52,10 @@ def assign_clusters(
         gated: `[n, d]` features that move.
         missed: `[m, d]` features of the request that the gate misses.
         retained: of the K clusters.
-        semantic_weight: of the model's own scores beside the random ones.
         generator: keyed.
     """
     capacity = cluster_capacity(retained, missed, len(gated) + len(missed))
-    return spread_over_clusters(gated, retained.rows, capacity, semantic_weight, generator)
+    return spread_over_clusters(gated, retained.rows, capacity, generator)
 
 
 def cluster_capacity(retained: Statistics, missed: Tensor, samples: int) -> Tensor:
@@ -80,23 +78,21 @@ def spread_over_clusters(
     gated: Tensor,
     rows: Tensor,
     shares: Tensor,
-    semantic_weight: float,
     generator: torch.Generator,
 ) -> Tensor:
     """Affine scores `[K, d + 1]` whose argmax spreads gated features over clusters by shares.
 
-    They are random scores plus `semantic_weight` times the standardised scores of the model.
+    They are random scores plus the standardised scores of the model.
 
     Args:
         gated: `[n, d]`.
         rows: `[K, d + 1]` scores of the model, one row a cluster.
         shares: `[K]` positive numbers; their proportions count.
-        semantic_weight: of the model's scores.
         generator: keyed.
     """
     own = rows - rows.mean(0)
     size = affine_scores(own, gated).std().clamp_min(1e-12)
-    mixed = random_scores(gated, len(rows), generator) + semantic_weight * own / size
+    mixed = random_scores(gated, len(rows), generator) + own / size
     return balanced(mixed, gated, shares, generator)
 
 

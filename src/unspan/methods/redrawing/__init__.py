@@ -1,0 +1,1 @@
+"""What `redraw` knows of other people."""
