@@ -26,6 +26,7 @@ from experiment_values import (
     published_kr,
     resample_asked,
     run_time,
+    samples,
 )
 from shown import ROOT, shown
 
@@ -123,6 +124,7 @@ def values() -> dict[str, str]:
         | published_kr()
         | resample_asked()
         | run_time()
+        | samples()
     )
 
 

@@ -115,7 +115,8 @@ Method = Annotated[
     str | None,
     typer.Option(
         help=(
-            "By default resample for a class with data to keep, else esc. One of:"
+            "By default, with data to keep, resample for a class and neggrad-plus for single"
+            " samples; else esc. One of:"
             f" {', '.join(NAMES)}; see unspan methods."
         ),
         autocompletion=complete_method,

@@ -143,8 +143,9 @@ def _prepared(o: dict[str, Any], method: Method | None, out: Any) -> _Prepared:
     from unspan.cli.request import open_request, refuse_test_overlap, with_holdout
     from unspan.data.loading import size_of
     from unspan.erasure.checks import check_parts
-    from unspan.erasure.choosing import choose_method
+    from unspan.erasure.choosing import choose_method, default_settings
     from unspan.erasure.reading import feature_size
+    from unspan.erasure.remembering import remembered
     from unspan.methods import EraserMethod
     from unspan.run import Run
 
@@ -165,7 +166,7 @@ def _prepared(o: dict[str, Any], method: Method | None, out: Any) -> _Prepared:
             pool=o["pool"],
         )
         o["method"] = chosen.name
-        method = method_of(o)
+        method = method_of(o, default_settings(chosen, request))
         reason = why(method, request)
     count = size_of(request.forget, Run(max_samples=o["max_samples"]))
     wanted = splits_to_measure(o, sources)
@@ -179,7 +180,9 @@ def _prepared(o: dict[str, Any], method: Method | None, out: Any) -> _Prepared:
     )
     method.check(dim)
     check_parts(request, method.needs, method.name)
-    render.facts(out, "Plan", plan(o, request, method, count, reason))
+    reading = Run(device=o["device"], batch_size=o["batch_size"])
+    memory = remembered(opened.model, request, reading)
+    render.facts(out, "Plan", plan(o, request, method, count, reason, memory))
     if count is not None and dist.rank() == 0 and isinstance(method, EraserMethod):
         check_identifying(count, method.rank_for(dim), o["allow_identifying_projector"])
     key = key_of(o["key_file"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from unspan.errors import UsageError
 if TYPE_CHECKING:
     from unspan.data.request import Request
     from unspan.erasure.guard import MaxDrop
+    from unspan.erasure.remembering import Remembered
 
 _NAMED = ("p", "rank", "energy", "adaptive", "tau", "lr", "epochs")
 
@@ -29,13 +31,18 @@ def implied_method(o: dict[str, Any]) -> str | None:
     return o["method"]
 
 
-def method_of(o: dict[str, Any]) -> Any:
-    """The method of `--method` with its settings."""
+def method_of(o: dict[str, Any], defaults: Mapping[str, Any] | None = None) -> Any:
+    """The method of `--method` with its settings.
+
+    Args:
+        o: values of the options by name.
+        defaults: settings where none are given, instead of those of the method.
+    """
     from unspan.cli.settings import settings
     from unspan.methods import by_name, configured
 
     values, said = settings({name: o[name] for name in _NAMED}, o["settings"])
-    return configured(by_name(o["method"]), values, said)
+    return configured(by_name(o["method"]), {**(defaults or {}), **values}, said)
 
 
 def tuned(
@@ -75,6 +82,11 @@ def why(method: Any, splits: Request) -> str:
             " (chosen: a class must go, and there are data to keep; --method bake where users can"
             " ask for altered copies of an image)"
         )
+    if method.name == "neggrad-plus":
+        return (
+            " (chosen: single samples must go, and there are data to keep; retrain is the only"
+            " method that never saw them)"
+        )
     if method.name == "redraw":
         return (
             " (chosen: the model gives embeddings, and there are samples of others to keep; whoever"
@@ -89,9 +101,14 @@ def why(method: Any, splits: Request) -> str:
 
 
 def plan(
-    o: dict[str, Any], splits: Request, settings: Any, count: int | None, why: str
+    o: dict[str, Any],
+    splits: Request,
+    settings: Any,
+    count: int | None,
+    why: str,
+    memory: Remembered | None,
 ) -> list[tuple[str, Any]]:
-    """The rows of the plan: model, data, request, method, form, output."""
+    """The rows of the plan: model, data, request, what is remembered, method, form, output."""
     from unspan.methods import EraserMethod
 
     return [
@@ -105,6 +122,7 @@ def plan(
                 f" samples{', one forward pass' if isinstance(settings, EraserMethod) else ''})"
             ),
         ),
+        *([] if memory is None else [("memory", memory.sentence())]),
         ("reads", ", ".join(sorted(settings.needs)).replace("_", " ")),
         ("method", repr(settings) + why),
         ("target", o["target"] or settings.target),

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from unspan.data.loading import batches, peek
+from unspan.data.loading import batches, peek, size_of
 from unspan.data.request import Request
 from unspan.errors import UnspanError
 from unspan.extraction import Pool, eval_mode, find_feature_layer, unwrap
@@ -39,7 +39,24 @@ def choose_method(
     """
     embeds = earlier is None and request.retain is not None
     embeds = embeds and gives_embeddings(model, request, run, feature_layer, pool)
-    return recommended(request, form, earlier, embeds=embeds)
+    labelled = not request.classes and request.retain is not None and has_labels(request, run)
+    return recommended(request, form, earlier, embeds=embeds, labelled=labelled)
+
+
+def default_settings(kind: type[Method], request: Request) -> Mapping[str, Any]:
+    """Settings that differ from the defaults of the method: those for single samples."""
+    if request.classes or request.retain is None:
+        return {}
+    return kind.for_single(size_of(request.retain, Run()), request.holdout is not None)
+
+
+def has_labels(request: Request, run: Run) -> bool:
+    """Whether the first samples to forget have labels."""
+    try:
+        first, _ = peek(batches(request.forget, run, shard=False))
+    except UnspanError:
+        return False
+    return first.labels is not None
 
 
 def gives_embeddings(

@@ -17,12 +17,12 @@ from unspan.artifact.record import Form, Record, record_of
 from unspan.data.request import Request, as_request
 from unspan.erasers import Eraser, Projection
 from unspan.erasure import guard
-from unspan.erasure.choosing import choose_method
+from unspan.erasure.choosing import choose_method, default_settings
 from unspan.erasure.collateral import Kept, set_apart
 from unspan.erasure.install import AffineLayer, restore_head, restore_rows
 from unspan.errors import UsageError
 from unspan.extraction import Pool, detach, unwrap
-from unspan.methods import Method, TrainedMethod, recommended
+from unspan.methods import Method, TrainedMethod, configured, recommended
 from unspan.methods.settings import check_kinds
 from unspan.models import recipe_of
 from unspan.models.copying import copied, refuse_adapters
@@ -185,7 +185,7 @@ def _deletion(model: object) -> Deletion | None:
 def _chosen(
     original: object, request: Request, earlier: Deletion | None, run: Run, options: Options
 ) -> Method:
-    """The recommended method with its defaults."""
+    """The recommended method with its settings for such a request."""
     receipt = None if earlier is None else earlier.receipt
     if not isinstance(original, nn.Module):  # said by the check of kinds
         return recommended(request, options.form, receipt)()
@@ -198,7 +198,7 @@ def _chosen(
         feature_layer=options.feature_layer,
         pool=options.pool,
     )
-    return kind()
+    return configured(kind, default_settings(kind, request))
 
 
 def _key(given: bytes | None, earlier: Deletion | None) -> bytes:

@@ -57,8 +57,8 @@ def erase(
     Args:
         model: a classifier or embedding model; for a further request a `Deletion` or its folder.
         data: a `Request`, or forget samples as Dataset, tensor, list, or DataLoader of batches.
-        method: by default `Resample()` where a class is to be forgotten and there are data to keep,
-            else `ESC()`; see `methods.recommended`.
+        method: with data to keep, by default `Resample()` for a class, and `NegGradPlus` with its
+            settings for single samples; else `ESC()`. See `methods.recommended`.
         run: device, batch size, seed, progress.
         feature_layer: head name, `NAME:out`, `output` or `output:KEY`, instead of the search.
         pool: `cls`, `mean` or `gap` when features are tokens or maps.

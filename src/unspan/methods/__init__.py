@@ -98,19 +98,22 @@ def recommended(
     form: str = "projected",
     earlier: Mapping[str, Any] | None = None,
     embeds: bool = False,
+    labelled: bool = False,
 ) -> type[Method]:
     """The method class for a request that names none: what left least to converged attackers and
     meets its needs (docs/which-method.md).
 
-    With data to keep, in one process and in the projected form: `Redraw` in an embedding model, and
-    `Resample` for classes. Else `ESC`. A further request stays with ESC where the one before was
-    by it.
+    With data to keep, in one process and in the projected form: `Redraw` in an embedding model,
+    `Resample` for classes, and `NegGradPlus` for single labelled samples in a classifier. Else
+    `ESC`. A further request stays with ESC where the one before was by it, and single samples get
+    it where an eraser was placed before.
 
     Args:
         request: the request.
         form: as in `erase`.
         earlier: the receipt of the request before.
         embeds: the model gives embeddings and no class scores.
+        labelled: the samples to forget have labels.
     """
     stays = earlier is not None and earlier["method"]["name"] == ESC.name
     alone = form == "projected" and dist.launched() == 1
@@ -118,4 +121,7 @@ def recommended(
         return ESC
     if embeds:
         return Redraw
-    return Resample if request.classes else ESC
+    if request.classes:
+        return Resample
+    trains = labelled and (earlier is None or earlier["placement"]["kind"] == "trained")
+    return NegGradPlus if trains else ESC

@@ -150,6 +150,7 @@ class Method(ABC):
         paper: where it was published, in one line.
         target: what it aims at, unless a request says otherwise.
         search: values of settings that `--tune` chooses from; the first of each is the default.
+        search_single: what `--tune` chooses from for single samples; empty means `search`.
         training: settings of the shared training loop; None where the method does not use it.
     """
 
@@ -157,6 +158,7 @@ class Method(ABC):
     paper: ClassVar[str] = ""
     target: ClassVar[Target] = Target.LIKE_RETRAINED
     search: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    search_single: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     training: Training | None = None
 
     @property
@@ -166,6 +168,16 @@ class Method(ABC):
 
         A request without them is refused before the method is called.
         """
+
+    @classmethod
+    def for_single(cls, retained: int | None, has_holdout: bool) -> Mapping[str, Any]:
+        """Settings for a request of single samples that names none; empty for the defaults.
+
+        Args:
+            retained: samples to keep; None where that is not known.
+            has_holdout: the request has held-out samples.
+        """
+        return {}
 
     @property
     def stronger(self) -> tuple[str, ...]:
