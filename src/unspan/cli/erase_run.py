@@ -153,6 +153,9 @@ def _prepared(o: dict[str, Any], method: Method | None, out: Any) -> _Prepared:
     opened = open_model(o)
     check_savable(opened.model)
     request, sources = open_request(o, opened)
+    count = size_of(request.forget, Run(max_samples=o["max_samples"]))
+    wanted = splits_to_measure(o, sources)
+    request, sources = with_holdout(o["holdout"], o["split"], request, sources)
     reason = ""
     if method is None:
         earlier = getattr(opened.start, "receipt", None)
@@ -168,9 +171,6 @@ def _prepared(o: dict[str, Any], method: Method | None, out: Any) -> _Prepared:
         o["method"] = chosen.name
         method = method_of(o, default_settings(chosen, request))
         reason = why(method, request)
-    count = size_of(request.forget, Run(max_samples=o["max_samples"]))
-    wanted = splits_to_measure(o, sources)
-    request, sources = with_holdout(o["holdout"], o["split"], request, sources)
     dim = feature_size(
         opened.start,
         request,

@@ -122,7 +122,7 @@ def plan(
                 f" samples{', one forward pass' if isinstance(settings, EraserMethod) else ''})"
             ),
         ),
-        *([] if memory is None else [("memory", memory.sentence())]),
+        *([] if memory is None else [("memory", memory.with_advice())]),
         ("reads", ", ".join(sorted(settings.needs)).replace("_", " ")),
         ("method", repr(settings) + why),
         ("target", o["target"] or settings.target),

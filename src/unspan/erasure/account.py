@@ -77,7 +77,7 @@ def _with(receipt: dict[str, Any], measured: Measured) -> dict[str, Any]:
     if measured.before is not None:
         memory["before"] = measured.before.to_dict()
         if measured.before.do_nothing:
-            warnings = [measured.before.sentence(), *warnings]
+            warnings = [measured.before.with_advice(), *warnings]
     if measured.after is not None:
         memory["after"] = measured.after.to_dict()
     return receipt | {

@@ -72,12 +72,16 @@ class Remembered:
         return cls(**own | {"memory": Memory(values["memory"])})
 
     def sentence(self) -> str:
-        """The figures and what follows, for people."""
-        found = (
-            f"the attack on losses has an AUC of {self.auc:.2f} (95 % interval {self.low:.2f} to"
-            f" {self.high:.2f}; {self.forget} samples to forget, {self.unseen} unseen)"
+        """The figures, for people."""
+        return (
+            f"{_MEANING[self.memory]}: the attack on losses has an AUC of {self.auc:.2f} (95 %"
+            f" interval {self.low:.2f} to {self.high:.2f}, chance is 0.50; {self.forget} samples to"
+            f" forget, {self.unseen} unseen)"
         )
-        return f"{_MEANING[self.memory]}: {found}{_ADVICE[self.memory]}"
+
+    def with_advice(self) -> str:
+        """The figures of a network from which nothing was erased yet, and what follows."""
+        return self.sentence() + _ADVICE[self.memory]
 
 
 _MEANING = {
@@ -88,10 +92,10 @@ _MEANING = {
 _ADVICE = {
     Memory.REMEMBERED: "",
     Memory.AT_CHANCE: (
-        ", and 0.50 is chance. You may leave the network as it is; an audit with retrained networks"
-        " (unspan audit) looks closer"
+        ". You may leave the network as it is; an audit with retrained networks (unspan audit)"
+        " looks closer"
     ),
-    Memory.NOT_SHOWN: ", and 0.50 is chance. More samples would decide",
+    Memory.NOT_SHOWN: ". More samples would decide",
 }
 
 
