@@ -115,6 +115,8 @@ def samples() -> dict[str, str]:
         for name in ("LiRA", "RMIA"):
             low, high = request["retrained"][name]["range"]
             values[f"{case}_retrained_{name.lower()}"] = f"{low:.2f}–{high:.2f}"
+        low, high = request["retrained"]["LiRA, relearned"]["range"]
+        values[f"{case}_retrained_relearned"] = f"{low:.2f}–{high:.2f}"
         for label, row in request["rows"].items():
             if "error" in row:
                 continue
@@ -122,6 +124,8 @@ def samples() -> dict[str, str]:
             for name in ("LiRA", "RMIA"):
                 if name in row:
                     values[f"{key}_{name.lower()}"] = f"{row[name]['auc']:.2f}"
+            if "LiRA, relearned" in row:
+                values[f"{key}_relearned"] = f"{row['LiRA, relearned']['auc']:.2f}"
             values[f"{key}_outside"] = f"{abs(row['missed']['classes']):.1f}"
             values[f"{key}_share"] = f"{100 * row['share']:.0f} %"
     return values

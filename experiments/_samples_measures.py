@@ -11,9 +11,8 @@ import torch
 from scipy.stats import t
 from torch import Tensor
 
-from unspan.auditing.single_samples import sample_attack
-from unspan.metrics.lira import scaled_logits
-from unspan.metrics.outputs import Outputs
+from unspan.metrics.lira import lira_scores, log_probability, scaled_logits
+from unspan.metrics.rmia import rmia_leave_one_out
 from unspan.metrics.score import Reading, auc_reading
 
 POINTS = 2.0  # by which the accuracy of a class may lie outside the range of retrained networks
@@ -23,30 +22,46 @@ ATTACKS = ("RMIA", "LiRA")
 
 
 def membership(
-    original: Scores, erased: Scores, retrained: Sequence[Scores], labels: Scores, part: str
-) -> tuple[list[Reading], list[list[Reading]]]:
-    """RMIA and LiRA on one network, and on each retrained one with the others as references.
+    attacked: Scores, others: Sequence[Scores], labels: Scores, part: str
+) -> list[Reading]:
+    """RMIA, within the class and with the default a, and LiRA offline, on one network.
 
     Args:
-        original: of the network before.
-        erased: of the network that is attacked.
-        retrained: of networks that never saw the forget samples.
+        attacked: scores of the network.
+        others: scores of retrained networks that the attacks compare with.
         labels: by part.
         part: samples that are asked about, `forget` or `others`.
     """
-    named = {"before": original, "after": erased}
-    named |= {f"reference {number}": one for number, one in enumerate(retrained)}
-    fit = {name: _outputs(one[part], labels[part], True) for name, one in named.items()}
-    test = {name: _outputs(one["unseen"], labels["unseen"], False) for name, one in named.items()}
-    references = [name for name in named if name.startswith("reference")]
-    found = sample_attack(fit, test, references, by_class=False)
-    read = {name: [one.reading for one in own] for name, own in found.items()}
-    return read.get("after", []), [read[name] for name in references if name in read]
+    own = _sure(attacked, labels, part)
+    theirs = [_sure(one, labels, part) for one in others]
+    both = torch.stack([torch.cat(one) for one in theirs])
+    lira = lira_scores(torch.cat(own), both).split([len(own[0]), len(own[1])])
+    found: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for label in labels[part].unique().tolist():
+        sides = []
+        for place, name in enumerate((part, "unseen")):
+            rows = labels[name] == label
+            stacked = torch.stack([one[place][rows] for one in theirs])
+            sides.append((log_probability(own[place][rows]), log_probability(stacked)))
+        for group, scores in zip(found, rmia_leave_one_out(*sides), strict=True):
+            group.append(scores)
+    return [auc_reading("RMIA", *map(torch.cat, found)), auc_reading("LiRA", *lira)]
 
 
-def _outputs(scores: Tensor, labels: Tensor, forget: bool) -> Outputs:
-    mark = torch.full((len(labels),), forget)
-    return Outputs(features=scores, logits=scores, labels=labels, forget=mark)
+def left_out(retrained: Sequence[Scores], labels: Scores, part: str) -> list[list[Reading]]:
+    """The attacks on each retrained network, by the others."""
+    return [
+        membership(one, [*retrained[:place], *retrained[place + 1 :]], labels, part)
+        for place, one in enumerate(retrained)
+    ]
+
+
+def _sure(scores: Scores, labels: Scores, part: str) -> tuple[Tensor, Tensor]:
+    """Scaled logits of the samples asked about, and of unseen ones."""
+    return (
+        scaled_logits(scores[part], labels[part]),
+        scaled_logits(scores["unseen"], labels["unseen"]),
+    )
 
 
 def compared(before: Scores, after: Scores, labels: Scores) -> float:

@@ -30,7 +30,7 @@ from typing import Any
 
 import torch
 from _samples import CACHE, CASES, FORMS, Case, parts
-from _samples_measures import ATTACKS, by_class, compared, goals, membership, one_more
+from _samples_measures import ATTACKS, by_class, compared, goals, left_out, membership, one_more
 from _samples_table import table
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -266,10 +266,8 @@ class Experiment:
         """The same figures of retrained networks, and where one more would lie."""
         scores, before = [one["scores"] for one in cells], originals[0]["scores"]
         again = [one["relearned"] for one in cells]
-        _, each = membership(before, before, scores, self.labels, "forget")
-        _, later = membership(
-            originals[0]["relearned"], originals[0]["relearned"], again, self.labels, "others"
-        )
+        each = left_out(scores, self.labels, "forget")
+        later = left_out(again, self.labels, "others")
         classes = [by_class(one["test"], self.labels["test"]) for one in scores]
         told = [compared(before, one, self.labels) for one in scores]
         return {
@@ -302,10 +300,7 @@ class Experiment:
             ("others", "relearned", ", relearned"),
         ):
             never = [one[key] for one in found["retrained"]]
-            read = [
-                membership(before[key], cell[key], never, self.labels, part)[0]
-                for before, cell in zip(found["original"], cells, strict=False)
-            ]
+            read = [membership(cell[key], never, self.labels, part) for cell in cells]
             for place, name in enumerate(ATTACKS):
                 own = [one[place] for one in read if one]
                 if own:
@@ -372,13 +367,14 @@ def main() -> None:
     found = {}
     for case in CASES:
         for form in FORMS:
-            if (CACHE / f"{case}-{form}" / f"retrained-{RETRAINED - 1}.pt").exists():
+            if (CACHE / f"{case}-{form}" / LAST).exists():
                 found[f"{case}, {form}"] = Experiment(CASES[case], form).measured()
     result = {"versions": versions(), "requests": found}
     args.json.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
     args.json.with_suffix(".md").write_text(table(result), "utf-8")
 
 
+LAST = f"neggrad-plus-single-{ORIGINALS - 1}.pt"  # of a request that is in the table
 LEFT = {("digits", "folder")}  # too few digits of one class
 
 

@@ -84,8 +84,8 @@ def why(method: Any, splits: Request) -> str:
         )
     if method.name == "neggrad-plus":
         return (
-            " (chosen: single samples must go, and there are data to keep; retrain is the only"
-            " method that never saw them)"
+            " (chosen: of the methods tried it alone came near retrained networks in membership; a"
+            " class may lose more than 2 points, so retrain where you can; docs/which-method.md)"
         )
     if method.name == "redraw":
         return (
