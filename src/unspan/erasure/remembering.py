@@ -128,7 +128,7 @@ def remembered(
         low=low,
         high=high,
         forget=len(read.forget),
-        unseen=len(read.rest),
+        unseen=0 if read.rest is None else len(read.rest),
     )
 
 
