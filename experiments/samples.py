@@ -237,7 +237,7 @@ class Experiment:
         rows |= {
             label: self.row(cells, found, retrained["seconds"])
             for label, cells in found.items()
-            if label not in ("original", "retrained")
+            if label not in ("original", "retrained") and len(cells) == ORIGINALS
         }
         for row in rows.values():
             if "error" not in row:
