@@ -141,6 +141,35 @@ def _of_topics(key: str, value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
+def samples() -> dict[str, str]:
+    """What pages say of `experiments/samples.py`: samples_digits_random_original_lira, and such."""
+    found = json.loads((ROOT / "results" / "samples.json").read_text("utf-8"))
+    values = {}
+    for title, request in found["requests"].items():
+        case = f"samples_{_key(title)}"
+        for name in ("LiRA", "RMIA"):
+            low, high = request["retrained"][name]["range"]
+            values[f"{case}_retrained_{name.lower()}"] = f"{low:.2f}–{high:.2f}"
+        low, high = request["retrained"]["LiRA, relearned"]["range"]
+        values[f"{case}_retrained_relearned"] = f"{low:.2f}–{high:.2f}"
+        for label, row in request["rows"].items():
+            if "error" in row:
+                continue
+            key = f"{case}_{_key(label)}"
+            for name in ("LiRA", "RMIA"):
+                if name in row:
+                    values[f"{key}_{name.lower()}"] = f"{row[name]['auc']:.2f}"
+            if "LiRA, relearned" in row:
+                values[f"{key}_relearned"] = f"{row['LiRA, relearned']['auc']:.2f}"
+            values[f"{key}_outside"] = f"{abs(row['missed']['classes']):.1f}"
+            values[f"{key}_share"] = f"{100 * row['share']:.0f} %"
+    return values
+
+
+def _key(text: str) -> str:
+    return text.replace(", ", "_").replace("-", "_").replace(" ", "_")
+
+
 def membership() -> dict[str, str]:
     """What pages say of `experiments/membership.py`, with the most networks."""
     found = json.loads((ROOT / "results" / "membership.json").read_text("utf-8"))

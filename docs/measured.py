@@ -26,6 +26,7 @@ from experiment_values import (
     published_kr,
     resample_asked,
     run_time,
+    samples,
     topics,
 )
 from shown import ROOT, shown
@@ -125,6 +126,7 @@ def values() -> dict[str, str]:
         | published_kr()
         | resample_asked()
         | run_time()
+        | samples()
     )
 
 

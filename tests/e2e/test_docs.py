@@ -86,7 +86,7 @@ NOT_MEASURED = {
         *("0.6", "0.9"),  # settings
     },
     "benchmark": {"9.17"},  # printed
-    "which-method": {"1.6 %", "0.5", "17 %", "95 %"},  # chance, and of an interval
+    "which-method": {"1.6 %", "0.5", "17 %", "95 %", "0.7", "15 %"},  # chance, setting, goal
     "reading": {"1.7", "0.6", "0.9", "95 %"},  # settings, and of an interval
 }
 FIGURE = re.compile(r"(?<![\d.=v-])(?:\d+(?:\.\d+)? ?%|\d+\.\d+(?![\d.]))")

@@ -48,9 +48,10 @@ SITUATIONS = (
         default="esc",
     ),
     Situation(
-        "Single samples must go, or a comparison needs a reference",
-        "Train again without them, at the cost of a whole training.",
-        ("retrain",),
+        "Single samples, or a person inside classes, must go",
+        "Only retrain is sure. With --holdout you see what is remembered at all.",
+        ("neggrad-plus", "retrain"),
+        default="neggrad-plus",
     ),
     Situation(
         "Published baselines that train or edit weights, with data to keep",
@@ -60,7 +61,6 @@ SITUATIONS = (
             "cf-k",
             "eu-k",
             "l1-sparse",
-            "neggrad-plus",
             "salun",
             "scrub",
             "bad-teaching",

@@ -146,15 +146,19 @@ def _prepared(o: dict[str, Any], method: Method | None, out: Any) -> _Prepared:
     from unspan.cli.request import open_request, refuse_test_overlap, with_holdout
     from unspan.data.loading import size_of
     from unspan.erasure.checks import check_parts
-    from unspan.erasure.choosing import situation_of
+    from unspan.erasure.choosing import default_settings, situation_of
     from unspan.erasure.reading import feature_size
-    from unspan.methods import EraserMethod, check_against
+    from unspan.erasure.remembering import remembered
+    from unspan.methods import EraserMethod
     from unspan.run import Run
 
     refuse_unused_preprocessing(o)
     opened = open_model(o)
     check_savable(opened.model)
     request, sources = open_request(o, opened)
+    count = size_of(request.forget, Run(max_samples=o["max_samples"]))
+    wanted = splits_to_measure(o, sources)
+    request, sources = with_holdout(o["holdout"], o["split"], request, sources)
     situation = situation_of(
         opened.model,
         request,
@@ -167,13 +171,12 @@ def _prepared(o: dict[str, Any], method: Method | None, out: Any) -> _Prepared:
     against = None if o["against"] is None else as_against(o["against"])
     reason = ""
     if method is None:
-        o["method"] = situation.recommended(against).name
-        method = method_of(o)
+        kind = situation.recommended(against)
+        o["method"] = kind.name
+        method = method_of(o, default_settings(kind, request))
         reason = why(situation, against)
-    check_against(method, against)
-    count = size_of(request.forget, Run(max_samples=o["max_samples"]))
-    wanted = splits_to_measure(o, sources)
-    request, sources = with_holdout(o["holdout"], o["split"], request, sources)
+    elif against is not None:
+        situation.check(type(method), against)
     dim = feature_size(
         opened.start,
         request,
@@ -183,7 +186,9 @@ def _prepared(o: dict[str, Any], method: Method | None, out: Any) -> _Prepared:
     )
     method.check(dim)
     check_parts(request, method.needs, method.name)
-    render.facts(out, "Plan", plan(o, request, method, count, situation, reason))
+    reading = Run(device=o["device"], batch_size=o["batch_size"])
+    memory = remembered(opened.model, request, reading)
+    render.facts(out, "Plan", plan(o, request, method, count, situation, reason, memory))
     if count is not None and dist.rank() == 0 and isinstance(method, EraserMethod):
         check_identifying(count, method.rank_for(dim), o["allow_identifying_projector"])
     key = key_of(o["key_file"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from unspan.errors import UsageError
 if TYPE_CHECKING:
     from unspan.data.request import Request
     from unspan.erasure.guard import MaxDrop
+    from unspan.erasure.remembering import Remembered
     from unspan.methods import Method, Situation
     from unspan.system.against import Against
 
@@ -31,13 +33,18 @@ def implied_method(o: dict[str, Any]) -> str | None:
     return o["method"]
 
 
-def method_of(o: dict[str, Any]) -> Any:
-    """The method of `--method` with its settings."""
+def method_of(o: dict[str, Any], defaults: Mapping[str, Any] | None = None) -> Any:
+    """The method of `--method` with its settings.
+
+    Args:
+        o: values of the options by name.
+        defaults: settings where none are given, instead of those of the method.
+    """
     from unspan.cli.settings import settings
     from unspan.methods import by_name, configured
 
     values, said = settings({name: o[name] for name in _NAMED}, o["settings"])
-    return configured(by_name(o["method"]), values, said)
+    return configured(by_name(o["method"]), {**(defaults or {}), **values}, said)
 
 
 def tuned(
@@ -65,6 +72,8 @@ def tuned(
 
 def why(situation: Situation, against: Against | None) -> str:
     """Why this method was chosen, where none was named."""
+    from unspan.methods import NegGradPlus
+
     if against is not None:
         return f" (chosen: the cheapest here that holds against {against})"
     if not situation.keeps:
@@ -73,9 +82,14 @@ def why(situation: Situation, against: Against | None) -> str:
         return " (chosen: the model gives embeddings, and there are samples of others to keep)"
     if situation.classes:
         return " (chosen: a class must go, and there are data to keep)"
+    if situation.recommended() is NegGradPlus:
+        return (
+            " (chosen: of the methods tried it alone came near retrained networks in membership; a"
+            " class may lose more than 2 points, so retrain where you can; docs/which-method.md)"
+        )
     return (
-        " (chosen for single samples; --method resample leaves less of a person or another group"
-        " that has something in common)"
+        " (chosen for samples without labels; --method resample leaves less of a group that has"
+        " something in common)"
     )
 
 
@@ -86,6 +100,7 @@ def plan(
     count: int | None,
     situation: Situation,
     reason: str,
+    memory: Remembered | None,
 ) -> list[tuple[str, Any]]:
     """The rows of the plan.
 
@@ -96,6 +111,7 @@ def plan(
         count: samples to forget, None where that is not known.
         situation: of the request.
         reason: why this method was chosen; empty where it was named.
+        memory: what the network remembers of single samples; None where it was not asked.
     """
     from unspan.methods import EraserMethod
 
@@ -110,6 +126,7 @@ def plan(
                 f" samples{', one forward pass' if isinstance(settings, EraserMethod) else ''})"
             ),
         ),
+        *([] if memory is None else [("memory", memory.with_advice())]),
         ("reads", ", ".join(sorted(settings.needs)).replace("_", " ")),
         ("method", repr(settings) + reason),
         *against_rows(settings, situation),
@@ -129,7 +146,7 @@ def against_rows(method: Method, situation: Situation) -> list[tuple[str, Any]]:
         Against.QUERIES: "any number of altered copies of an input",
         Against.WEIGHTS: "whoever holds the model",
     }
-    held = method.holds_against
+    held = situation.held_by(type(method))
     rows: list[tuple[str, Any]] = []
     if held is not None:
         rows.append(("against", f"{held}: {seen[held]}"))

@@ -13,6 +13,7 @@ def show(o: dict[str, Any], deletion: Deletion, out: Any) -> None:
     from unspan.artifact import receipt as receipts
     from unspan.artifact.card import guarded, how, read_of, used_of
     from unspan.cli import render
+    from unspan.erasure.remembering import Remembered
 
     account = deletion.receipt
     fit = account["method"]["fit"]
@@ -36,6 +37,9 @@ def show(o: dict[str, Any], deletion: Deletion, out: Any) -> None:
         render.history(out, fit["history"])
     if account["evaluation"]:
         render.accuracies(out, account["evaluation"], account["model"]["class_names"])
+    for when, memory in account.get("memory", {}).items():
+        said = Remembered.from_dict(memory).sentence()
+        out.print(f"{when.capitalize()}: {said}.", markup=False)
     if "collateral" in account:
         out.print(f"Samples to keep: {guarded(account['collateral'])}.", markup=False)
     if account["access_paths"]:

@@ -74,8 +74,16 @@ def _with(receipt: dict[str, Any], measured: Measured) -> dict[str, Any]:
     """The receipt with what was measured, and a status that says whether it may be used."""
     finding, refused = measured.finding, measured.refused
     warnings = [*receipt["warnings"], *finding.warnings]
+    memory = {}
+    if measured.before is not None:
+        memory["before"] = measured.before.to_dict()
+        if measured.before.do_nothing:
+            warnings = [measured.before.with_advice(), *warnings]
+    if measured.after is not None:
+        memory["after"] = measured.after.to_dict()
     return receipt | {
         "evaluation": finding.rows,
+        "memory": memory,
         "collateral": finding.record | {"refused": refused},
         "seconds": receipt["seconds"] | {"check": round(measured.seconds, 3)},
         "warnings": warnings if refused is None else [refused, *warnings],

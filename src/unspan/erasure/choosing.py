@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import nn
 
-from unspan.data.loading import batches, peek
+from unspan.data.loading import batches, peek, size_of
 from unspan.data.request import Request
 from unspan.errors import UnspanError
 from unspan.extraction import Pool, eval_mode, find_feature_layer, unwrap
 from unspan.extraction.stream import example
-from unspan.methods import Situation
+from unspan.methods import Method, Situation
 from unspan.run import Run
 
 
@@ -37,10 +37,30 @@ def situation_of(
         feature_layer: as in `erase`.
         pool: as in `erase`.
     """
-    embeds = request.retain is not None and gives_embeddings(
-        model, request, run, feature_layer, pool
+    keeps = request.retain is not None
+    return Situation.of(
+        request,
+        form,
+        earlier,
+        embeds=keeps and gives_embeddings(model, request, run, feature_layer, pool),
+        labelled=keeps and not request.classes and has_labels(request, run),
     )
-    return Situation.of(request, form, earlier, embeds)
+
+
+def default_settings(method: type[Method], request: Request) -> Mapping[str, Any]:
+    """Settings that differ from the defaults of the method: those for single samples."""
+    if request.classes or request.retain is None:
+        return {}
+    return method.for_single(size_of(request.retain, Run()), request.holdout is not None)
+
+
+def has_labels(request: Request, run: Run) -> bool:
+    """Whether the first samples to forget have labels."""
+    try:
+        first, _ = peek(batches(request.forget, run, shard=False))
+    except UnspanError:
+        return False
+    return first.labels is not None
 
 
 def gives_embeddings(

@@ -17,12 +17,12 @@ from unspan.artifact.record import Form, Record, record_of
 from unspan.data.request import Request, as_request
 from unspan.erasers import Eraser, Projection
 from unspan.erasure import guard
-from unspan.erasure.choosing import situation_of
+from unspan.erasure.choosing import default_settings, situation_of
 from unspan.erasure.collateral import Kept, set_apart
 from unspan.erasure.install import AffineLayer, restore_head, restore_rows
 from unspan.errors import UsageError
 from unspan.extraction import ERASED, Pool, detach, unwrap
-from unspan.methods import ESC, Method, TrainedMethod, check_against
+from unspan.methods import ESC, Method, TrainedMethod, configured
 from unspan.methods.settings import check_kinds
 from unspan.models import recipe_of
 from unspan.models.copying import copied, refuse_adapters
@@ -61,6 +61,7 @@ class Opened:
         full_request: with the samples that were set apart.
         held: samples to keep that were set apart to measure damage; None where there are none.
         method: with its settings.
+        against: whom it is to hold against; None where a method was named and nobody.
         run: device, batch size, seed, progress.
         options: the other arguments of `erase`.
         key: secret of the request.
@@ -78,6 +79,7 @@ class Opened:
     full_request: Request
     held: Kept | None
     method: Method
+    against: Against | None
     run: Run
     options: Options
     key: bytes
@@ -107,11 +109,6 @@ class Opened:
     def target(self) -> Target:
         """What the erasure aims at: as asked, or as the method does."""
         return self.options.target or self.method.target
-
-    @property
-    def against(self) -> Against | None:
-        """Whom it is to hold against: as asked, or as the method is known to."""
-        return self.options.against or self.method.holds_against
 
     @property
     def earlier_receipts(self) -> list[dict[str, Any]]:
@@ -145,11 +142,9 @@ def open_request(
         earlier.check()
     original = model if earlier is None else earlier.model
     full_request = with_tokens(original, as_request(data))
-    if method is None:
-        method = _chosen(original, full_request, earlier, run, options)
+    method, against = _chosen(original, full_request, method, earlier, run, options)
     key = _key(options.key, earlier)
     _check_kinds(original, method)
-    check_against(method, options.against)
     assert isinstance(original, nn.Module)
     carried = record_of(original)
     if carried is not None:
@@ -173,6 +168,7 @@ def open_request(
         full_request=full_request,
         held=held,
         method=method,
+        against=against,
         run=run,
         options=options,
         key=key,
@@ -192,11 +188,23 @@ def _deletion(model: object) -> Deletion | None:
 
 
 def _chosen(
-    original: object, request: Request, earlier: Deletion | None, run: Run, options: Options
-) -> Method:
-    """The recommended method with its defaults."""
+    original: object,
+    request: Request,
+    named: Method | None,
+    earlier: Deletion | None,
+    run: Run,
+    options: Options,
+) -> tuple[Method, Against | None]:
+    """The method, and whom it is to hold against: the recommended one where none was named.
+
+    Raises:
+        UsageError: the named method, or every method, is not known to hold against them.
+    """
+    asked = options.against
+    if named is not None and asked is None:
+        return named, None
     if not isinstance(original, nn.Module):  # said by the check of kinds
-        return ESC()
+        return named or ESC(), asked
     situation = situation_of(
         original,
         request,
@@ -206,7 +214,12 @@ def _chosen(
         feature_layer=options.feature_layer,
         pool=options.pool,
     )
-    return situation.recommended(options.against)()
+    if named is not None:
+        assert asked is not None
+        situation.check(type(named), asked)
+        return named, asked
+    kind = situation.recommended(asked)
+    return configured(kind, default_settings(kind, request)), asked or situation.held_by(kind)
 
 
 def _key(given: bytes | None, earlier: Deletion | None) -> bytes:

@@ -1,11 +1,16 @@
 """Choose the settings of a method: the same number of trials for every method, judged on validation
 samples.
 
-A tenth of the forget and of the retained training data is set aside, by position and seed, and
-never given to the method in a trial; the test data play no part. The score of a trial is the
-harmonic mean of two shares: the forget samples that are no longer named, and what is kept. Where
-there are retained data, that is the accuracy on them (HM of the paper). Where there are none, it is
-the share of forget samples whose best class beside the asked ones is still that of the original.
+Classes: a tenth of the forget and of the retained training data is set aside, by position and
+seed, and never given to the method in a trial; the test data play no part. The score of a trial is
+the harmonic mean of two shares: the forget samples that are no longer named, and what is kept.
+Where there are retained data, that is the accuracy on them (HM of the paper). Where there are none,
+it is the share of forget samples whose best class beside the asked ones is still that of the
+original.
+
+Single samples: held-out samples that no model was trained on decide. An attack tells the forget
+samples from them by the losses, and the model names them. Of AUC and accuracy, each as a share of
+what may be off (`AUC_OFF`, `ACCURACY_LOST`), the worse one counts. Nothing else is set aside.
 """
 
 from __future__ import annotations
@@ -23,10 +28,12 @@ from torch.utils.data import Subset
 from unspan.data.indexed import is_indexed
 from unspan.data.loading import batches
 from unspan.data.request import Request
+from unspan.erasure.choosing import default_settings
 from unspan.erasure.evaluation import accuracy
 from unspan.erasure.pipeline import erase
 from unspan.erasure.predictions import Pair, class_scores
 from unspan.erasure.reading import pair_of
+from unspan.erasure.remembering import FEWEST, read_membership
 from unspan.errors import DataError, UnspanError, UsageError
 from unspan.extraction import eval_mode
 from unspan.methods import Method, configured
@@ -35,6 +42,8 @@ from unspan.run import Run
 from unspan.system.text_enum import TextEnum
 from unspan.training.samples import generator
 
+AUC_OFF = 0.05  # from 1/2: an audit takes less for 1/2
+ACCURACY_LOST = 0.02  # on unseen samples: the guard's limit for single samples
 _SHARE = 10  # one of ten samples is for validation
 
 
@@ -43,6 +52,7 @@ class Rule(TextEnum):
 
     BOTH = "both"  # accuracy on retained samples
     FORGET_ONLY = "forget-only"  # the best class beside the asked ones is that of the original
+    LIKE_UNSEEN = "like-unseen"  # accuracy on unseen samples, which the forget samples should equal
 
 
 @dataclass(frozen=True)
@@ -51,9 +61,11 @@ class Trial:
 
     Attributes:
         settings: that were tried, beside the method's defaults.
-        forget: accuracy on the forget validation samples, None when the method ended with an error.
+        forget: accuracy on the forget validation samples; the AUC of the attack on single samples.
+            None when the method ended with an error.
         kept: what the rule asks to be kept, in [0, 1].
-        score: harmonic mean of `1 - forget` and `kept`, in [0, 1], higher is better.
+        score: harmonic mean of `1 - forget` and `kept`, or `like_unseen`; in [0, 1], higher is
+            better.
         seconds: of the method.
         rule: what `kept` is, a value of `Rule`.
         error: what ended it.
@@ -89,17 +101,21 @@ def tune(
         erasing: passed to `erase`.
 
     Raises:
-        UsageError: single samples, or a method that needs retained data and gets none.
+        UsageError: single samples without held-out ones, or a method that needs retained data and
+            gets none.
         DataError: too few samples to set some aside, or every trial ended with an error.
     """
     run = run or Run()
     _check(request, kind)
-    parts = apart(request, run.seed)
+    single = _is_single(request)
+    parts = (request, None, None) if single else apart(request, run.seed)
     silent = replace(run, progress=None)
     done: list[Trial] = []
-    for number, settings in enumerate(candidates(kind, trials, run.seed, given)):
+    space = kind.search_single or kind.search if single else kind.search
+    fixed = {**(default_settings(kind, request) if single else {}), **(given or {})}
+    for number, settings in enumerate(candidates(space, trials, run.seed, given)):
         run.report(f"tuning {kind.name}", number, trials)
-        method = configured(kind, {**(given or {}), **settings})
+        method = configured(kind, fixed | settings)
         done.append(_tried(model, method, settings, parts, silent, erasing))
     best = max(done, key=lambda trial: trial.score)
     if best.score < 0:
@@ -107,7 +123,7 @@ def tune(
             f"Every one of {len(done)} trials of {kind.name} ended with an error; the last:"
             f" {done[-1].error}"
         )
-    return configured(kind, {**(given or {}), **best.settings}), done
+    return configured(kind, fixed | best.settings), done
 
 
 def _tried(
@@ -120,12 +136,15 @@ def _tried(
 ) -> Trial:
     """The trial of one method: fitted on what was not set aside, judged on what was."""
     inner, forget, retain = parts
-    rule = Rule.FORGET_ONLY if retain is None else Rule.BOTH
+    rule = _rule(inner, forget, retain)
     begun = time.perf_counter()
     try:
         erased = erase(model, inner, method, run, measure=False, **erasing).model
         seconds = round(time.perf_counter() - begun, 2)
         pair = pair_of(model, erased)
+        if rule is Rule.LIKE_UNSEEN:
+            auc, kept, score = _unseen(pair, inner, run)
+            return Trial(settings, auc, kept, score, seconds, rule)
         left = accuracy(pair, forget, "validation", run).after
         kept = (
             _order_kept(pair, forget, inner.classes, run)
@@ -139,13 +158,57 @@ def _tried(
         return Trial(settings, None, None, -1.0, seconds, rule, str(error))
 
 
+def _is_single(request: Request) -> bool:
+    """Whether single samples are asked for; a person in a model of embeddings has classes or no
+    held-out samples.
+    """
+    return not request.classes and (request.kind == "samples" or request.holdout is not None)
+
+
+def _rule(request: Request, forget: Any, retain: Any) -> Rule:
+    if forget is None:
+        return Rule.LIKE_UNSEEN
+    return Rule.FORGET_ONLY if retain is None else Rule.BOTH
+
+
+def _unseen(pair: Pair, request: Request, run: Run) -> tuple[float, float, float]:
+    """AUC of the attack, accuracy on unseen samples, and the score.
+
+    Raises:
+        DataError: too few labelled samples a side for an attack.
+    """
+    read = read_membership(pair.erased, request.forget, request.holdout, run)
+    if read is None:
+        raise DataError(
+            "Tuning for single samples compares them with held-out ones of their classes, and there"
+            f" are fewer than {FEWEST} labelled samples a side (--holdout)."
+        )
+    found = accuracy(pair, request.holdout, "held out", run)
+    return read.value, found.after, like_unseen(read.value, found.before - found.after)
+
+
+def like_unseen(auc: float, lost: float) -> float:
+    """How well single samples are forgotten, in (0, 1]; 1/2 where the worse of both is at its
+    limit.
+
+    Args:
+        auc: of telling them from unseen samples; 1/2 is right.
+        lost: share of unseen samples that are no longer named rightly, on balance.
+
+    >>> [round(like_unseen(*one), 2) for one in ((0.5, 0.0), (0.45, 0.01), (0.5, 0.04))]
+    [1.0, 0.5, 0.33]
+    """
+    off = max(abs(auc - 0.5) / AUC_OFF, lost / ACCURACY_LOST, 0.0)
+    return 1 / (1 + off)
+
+
 def _check(request: Request, kind: type[Method]) -> None:
     """Refuse what cannot be tuned."""
-    if request.kind == "samples":
+    if request.kind == "samples" and request.holdout is None:
         raise UsageError(
-            "Tuning asks for no accuracy on what is forgotten, which is right for classes and"
-            " persons; single samples are named by generalisation even by a model that never saw"
-            " them. Choose the settings yourself (--set)."
+            "Tuning for single samples compares them with samples like them that no model was"
+            " trained on: give some (--holdout SPLIT:SHARE, holdout=), or choose the settings"
+            " yourself (--set)."
         )
     if request.retain is not None:
         return
@@ -154,7 +217,7 @@ def _check(request: Request, kind: type[Method]) -> None:
             f"Tuning {kind.name} needs data to keep, and the request has none: give the whole data"
             " (--data)."
         )
-    if not request.classes:
+    if not request.classes and request.holdout is None:
         raise UsageError(
             "Without data to keep, tuning looks at the classes beside the asked ones, and this"
             " request names no class. Give the whole data (--data), or choose the settings"
@@ -177,19 +240,20 @@ def _order_kept(pair: Pair, data: Any, classes: Sequence[int], run: Run) -> floa
 
 
 def candidates(
-    kind: Any, trials: int, seed: int, given: Mapping[str, Any] | None = None
+    search: Mapping[str, Sequence[Any]],
+    trials: int,
+    seed: int,
+    given: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """At most `trials` settings: the first of every list, then others of the grid in a random
     order.
 
-    >>> class Kind:
-    ...     search = {"a": (1, 2), "b": (3,)}
-    >>> candidates(Kind, 5, 0)
+    >>> candidates({"a": (1, 2), "b": (3,)}, 5, 0)
     [{'a': 1, 'b': 3}, {'a': 2, 'b': 3}]
     """
     if trials < 1:
         raise UsageError(f"{trials} trials: use at least one.")
-    space = {name: values for name, values in kind.search.items() if name not in (given or {})}
+    space = {name: values for name, values in search.items() if name not in (given or {})}
     grid = [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
     order = torch.randperm(len(grid) - 1, generator=generator(seed, "candidates")).tolist()
     return [grid[0], *(grid[1 + place] for place in order)][:trials]

@@ -16,7 +16,7 @@ from unspan.methods.base import (
 from unspan.methods.boundary import Boundary
 from unspan.methods.builtin import METHODS
 from unspan.methods.cf_k import CFk
-from unspan.methods.choice import Situation, check_against
+from unspan.methods.choice import Situation
 from unspan.methods.cmf import CMF
 from unspan.methods.damp import DAMP
 from unspan.methods.dlfd import DLFD
@@ -83,7 +83,6 @@ __all__ = [
     "Situation",
     "TrainedMethod",
     "by_name",
-    "check_against",
     "configured",
     "listed",
     "registered",

@@ -48,7 +48,6 @@ from unspan.methods.baking.layers import matched_layers, pooled_inputs
 from unspan.methods.baking.targets import shuffled_repeats, target_classes
 from unspan.methods.base import TrainedMethod
 from unspan.methods.scrub import divergence, taught
-from unspan.system.against import Against
 from unspan.system.target import Target
 from unspan.training.context import Outcome, TrainingContext
 from unspan.training.loop import Pass, train
@@ -57,7 +56,7 @@ from unspan.training.settings import Training
 
 _NEVER = -1e4  # a score that no class ever has
 _ATTEMPTS = 3  # trainings, each with a third of the step of the one before
-_RUINED = 10.0  # points shown to be lost that end a training early
+_EARLY = 3.0  # times the points that may be lost: shown to be lost, they end a training early
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,15 +85,14 @@ class Bake(TrainedMethod):
     memory: int = 1024
     drop: float = 1.0
     training: Training = Training(
-        lr=0.005, epochs=5, optimiser="adafactor", weight_decay=0.0, cosine=True
+        lr=0.03, epochs=5, optimiser="adafactor", weight_decay=0.0, cosine=True
     )
     name: ClassVar[str] = "bake"
     paper: ClassVar[str] = "this project"
-    holds_against: ClassVar[Against | None] = Against.QUERIES
     cost: ClassVar[str] = "trains for about 0.6 passes over the data to keep"
     target: ClassVar[Target] = Target.SUPPRESS
     search: ClassVar[dict[str, tuple[Any, ...]]] = {
-        "lr": (0.005, 0.01, 0.003),
+        "lr": (0.03, 0.01, 0.003),
         "weight": (0.9, 0.5, 1.5),
     }
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels", "retain"})
@@ -172,7 +170,7 @@ class Bake(TrainedMethod):
 
         def ruined(epoch: int, row: dict[str, Any]) -> bool:
             row["lost"], row["shown_lost"] = (round(one, 3) for one in held.lost(context.model))
-            return row["shown_lost"] > _RUINED
+            return row["shown_lost"] > _EARLY * self.drop
 
         for lowered in range(_ATTEMPTS):
             training = replace(self.training, lr=self.training.lr / 3**lowered)

@@ -19,7 +19,6 @@ from unspan.erasers import Eraser
 from unspan.erasers.linalg import Spectrum
 from unspan.errors import UsageError
 from unspan.extraction.stream import FeatureStream, TensorFeatures
-from unspan.system.against import Against
 from unspan.system.target import Target
 from unspan.training.context import Outcome, TrainingContext
 from unspan.training.settings import Training
@@ -150,19 +149,18 @@ class Method(ABC):
         name: on the command line and in receipts.
         paper: where it was published, in one line.
         target: what it aims at, unless a request says otherwise.
-        holds_against: the strongest that it held against where it was measured
-            (docs/which-method.md); None for nobody in particular.
         cost: what it takes beside reading the data once, in a few words.
         search: values of settings that `--tune` chooses from; the first of each is the default.
+        search_single: what `--tune` chooses from for single samples; empty means `search`.
         training: settings of the shared training loop; None where the method does not use it.
     """
 
     name: ClassVar[str]
     paper: ClassVar[str] = ""
     target: ClassVar[Target] = Target.LIKE_RETRAINED
-    holds_against: ClassVar[Against | None] = None
     cost: ClassVar[str] = ""
     search: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    search_single: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     training: Training | None = None
 
     @property
@@ -172,6 +170,16 @@ class Method(ABC):
 
         A request without them is refused before the method is called.
         """
+
+    @classmethod
+    def for_single(cls, retained: int | None, has_holdout: bool) -> Mapping[str, Any]:
+        """Settings for a request of single samples that names none; empty for the defaults.
+
+        Args:
+            retained: samples to keep; None where that is not known.
+            has_holdout: the request has held-out samples.
+        """
+        return {}
 
     @property
     def stronger(self) -> tuple[str, ...]:

@@ -12,9 +12,29 @@ from unspan.errors import UsageError
 from unspan.methods.bake import Bake
 from unspan.methods.base import Method
 from unspan.methods.esc import ESC
+from unspan.methods.neggrad_plus import NegGradPlus
 from unspan.methods.redraw import Redraw
 from unspan.methods.resample import Resample
+from unspan.methods.retrain import Retrain
 from unspan.system.against import Against
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A method that comes into question.
+
+    Attributes:
+        method: its class.
+        against: the strongest that it was measured to hold against (docs/which-method.md); None
+            for nobody in particular.
+    """
+
+    method: type[Method]
+    against: Against | None = None
+
+    def holds(self, against: Against) -> bool:
+        """Whether it was measured to hold against somebody."""
+        return self.against is not None and self.against.covers(against)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,14 +45,18 @@ class Situation:
         classes: whole classes are to be forgotten.
         keeps: there are data to keep.
         embeds: the model gives embeddings and no class scores.
+        labelled: the samples to forget have labels.
         one_pass: methods that fit a map on features can put it where they want: one process, the
             projected form, and no earlier request by ESC.
+        mapped: an earlier request placed a map on the features.
     """
 
     classes: bool
     keeps: bool
-    embeds: bool
-    one_pass: bool
+    embeds: bool = False
+    labelled: bool = False
+    one_pass: bool = True
+    mapped: bool = False
 
     @classmethod
     def of(
@@ -40,7 +64,9 @@ class Situation:
         request: Request,
         form: str = "projected",
         earlier: Mapping[str, Any] | None = None,
+        *,
         embeds: bool = False,
+        labelled: bool = False,
     ) -> Situation:
         """The situation of a request.
 
@@ -49,30 +75,38 @@ class Situation:
             form: as in `erase`.
             earlier: the receipt of the request before.
             embeds: the model gives embeddings and no class scores.
+            labelled: the samples to forget have labels.
         """
         stays = earlier is not None and earlier["method"]["name"] == ESC.name
         return cls(
             classes=bool(request.classes),
             keeps=request.retain is not None,
             embeds=embeds,
+            labelled=labelled,
             one_pass=form == "projected" and dist.launched() == 1 and not stays,
+            mapped=earlier is not None and earlier["placement"]["kind"] != "trained",
         )
 
-    def candidates(self) -> tuple[type[Method], ...]:
+    def candidates(self) -> tuple[Candidate, ...]:
         """Methods for the situation, the cheapest first."""
-        if not self.keeps:
-            return (ESC,)
+        if self.embeds and self.keeps and self.one_pass:
+            return (Candidate(Redraw, Against.FEATURES),)
         if self.embeds:
-            return (Redraw,) if self.one_pass else (ESC,)
+            return (Candidate(ESC),)
         if self.classes:
-            return (Resample if self.one_pass else ESC, Bake)
-        return (ESC,)
+            first = Candidate(ESC, Against.OUTPUTS)
+            if self.keeps and self.one_pass:
+                first = Candidate(Resample, Against.FEATURES)
+            return (first, Candidate(Bake, Against.QUERIES)) if self.keeps else (first,)
+        if self.keeps and self.labelled and self.one_pass and not self.mapped:
+            return (Candidate(NegGradPlus, Against.OUTPUTS),)
+        return (Candidate(ESC),)
 
     def method_against(self, against: Against) -> type[Method] | None:
         """The first method that holds against somebody; None where none that we know of does."""
         for one in self.candidates():
-            if one.holds_against is not None and one.holds_against.covers(against):
-                return one
+            if one.holds(against):
+                return one.method
         return None
 
     def recommended(self, against: Against | None = None) -> type[Method]:
@@ -85,7 +119,7 @@ class Situation:
             UsageError: no method that we know of holds against them.
         """
         if against is None:
-            return self.candidates()[0]
+            return self.candidates()[0].method
         found = self.method_against(against)
         if found is None:
             raise UsageError(
@@ -95,6 +129,27 @@ class Situation:
             )
         return found
 
+    def held_by(self, method: type[Method]) -> Against | None:
+        """The strongest that a method was measured to hold against here; None for nobody."""
+        if method is Retrain:
+            return Against.WEIGHTS
+        return {one.method: one.against for one in self.candidates()}.get(method)
+
+    def check(self, method: type[Method], against: Against) -> None:
+        """Refuse a method that is not known to hold against somebody.
+
+        Raises:
+            UsageError: it is not.
+        """
+        held = self.held_by(method)
+        if held is not None and held.covers(against):
+            return
+        known = "nobody in particular" if held is None else f"{held} at most"
+        raise UsageError(
+            f"{method.name} was measured to hold against {known} for such a request, and"
+            f" against={against} is asked: leave the method out, or leave against out."
+        )
+
     def _instead(self) -> str:
         """How to train again, or what is missing for it."""
         if not self.keeps:
@@ -102,20 +157,3 @@ class Situation:
         if self.embeds:
             return "which helps only where the network learned from them"
         return "--method retrain"
-
-
-def check_against(method: Method, against: Against | None) -> None:
-    """Refuse a method that is not known to hold against somebody.
-
-    Raises:
-        UsageError: it is not.
-    """
-    if against is None:
-        return
-    held = method.holds_against
-    if held is None or not held.covers(against):
-        known = "nobody in particular" if held is None else f"{held} at most"
-        raise UsageError(
-            f"{method.name} was measured to hold against {known}, and against={against} is asked:"
-            " leave the method out, or leave against out."
-        )

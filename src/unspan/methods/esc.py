@@ -40,7 +40,6 @@ from unspan.erasers.linalg import (
 from unspan.errors import DataError, UnspanError, UsageError
 from unspan.extraction.stream import FeatureStream
 from unspan.methods.base import EraserMethod, Fit, FitContext
-from unspan.system.against import Against
 
 _SAFETY = 2.0  # how much larger than its estimate the error of the moments is taken to be
 
@@ -65,7 +64,6 @@ class ESC(EraserMethod):
     tolerance: float = 0.05
     name: ClassVar[str] = "esc"
     paper: ClassVar[str] = "Lee et al., ESC: Erasing Space Concept, CVPR 2025, arXiv 2504.02199"
-    holds_against: ClassVar[Against | None] = Against.OUTPUTS
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"p": (1.5, 3.0, 6.0, 12.0)}
     needs: ClassVar[frozenset[str]] = frozenset({"forget"})
     stronger: ClassVar[tuple[str, ...]] = ("rank", "p")

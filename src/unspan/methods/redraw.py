@@ -47,7 +47,6 @@ from unspan.extraction.statistics.matching import check_width
 from unspan.methods.base import EraserMethod, Fit, FitContext
 from unspan.methods.redrawing.others import crowd_of
 from unspan.metrics.score import auc_reading
-from unspan.system.against import Against
 from unspan.system.memory import require_square
 
 MIN_SAMPLES = 3  # of the person
@@ -71,7 +70,6 @@ class Redraw(EraserMethod):
     statistics: str = "retain"
     name: ClassVar[str] = "redraw"
     paper: ClassVar[str] = "this project"
-    holds_against: ClassVar[Against | None] = Against.FEATURES
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"false_positives": (0.002, 0.005, 0.01)}
     stronger: ClassVar[tuple[str, ...]] = ("false_positives",)
     one_process: ClassVar[bool] = True

@@ -88,7 +88,6 @@ from unspan.methods.resampling.steps import (
     draw_noise,
     map_to_clusters,
 )
-from unspan.system.against import Against
 from unspan.system.memory import require_square
 
 
@@ -111,7 +110,6 @@ class Resample(EraserMethod):
     false_positives: float = 0.01
     name: ClassVar[str] = "resample"
     paper: ClassVar[str] = "this project, docs/resample.md"
-    holds_against: ClassVar[Against | None] = Against.FEATURES
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"noise_fraction": (0.5, 0.2)}
     one_process: ClassVar[bool] = True
     one_vector: ClassVar[bool] = True

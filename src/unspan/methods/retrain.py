@@ -20,7 +20,6 @@ from unspan.errors import UsageError
 from unspan.methods.base import TrainedMethod
 from unspan.methods.descent import descend
 from unspan.models.redraw import redraw
-from unspan.system.against import Against
 from unspan.training.context import Outcome, TrainingContext
 from unspan.training.settings import Training
 
@@ -36,7 +35,6 @@ class Retrain(TrainedMethod):
     training: Training = Training(lr=0.01, epochs=50, batch=64)
     name: ClassVar[str] = "retrain"
     paper: ClassVar[str] = "the definition; settings of Lee et al., CVPR 2025"
-    holds_against: ClassVar[Against | None] = Against.WEIGHTS
     search: ClassVar[dict[str, tuple[Any, ...]]] = {}
     needs: ClassVar[frozenset[str]] = frozenset({"retain"})
     stronger: ClassVar[tuple[str, ...]] = ("epochs",)

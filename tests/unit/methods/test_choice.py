@@ -12,27 +12,45 @@ from torch.utils.data import TensorDataset
 
 import unspan
 from unspan.errors import UsageError
-from unspan.methods import ESC, Bake, Redraw, Resample, Situation, check_against, registered
+from unspan.methods import (
+    ESC,
+    Bake,
+    NegGradPlus,
+    Redraw,
+    Resample,
+    Retrain,
+    Situation,
+    registered,
+)
 from unspan.system.against import Against, as_against
 
 SITUATIONS = [
-    Situation(classes=classes, keeps=keeps, embeds=embeds and keeps, one_pass=one_pass)
-    for classes, keeps, embeds, one_pass in product([True, False], repeat=4)
+    Situation(
+        classes=classes,
+        keeps=keeps,
+        embeds=embeds and keeps,
+        labelled=labelled,
+        one_pass=one_pass,
+        mapped=mapped,
+    )
+    for classes, keeps, embeds, labelled, one_pass, mapped in product([True, False], repeat=6)
 ]
 
 
 @pytest.mark.parametrize("against", Against)
-@pytest.mark.parametrize("situation", SITUATIONS)
-def test_what_is_chosen_holds_against_whom_was_asked_or_nothing_is(situation, against):
-    first = situation.recommended()
-    if any(one.holds_against.covers(against) for one in situation.candidates()):
-        chosen = situation.recommended(against)
-        assert chosen in situation.candidates() and chosen.holds_against.covers(against)
-        check_against(chosen(), against)
-    else:
-        with pytest.raises(UsageError, match="train the network again"):
-            situation.recommended(against)
-    assert first is situation.candidates()[0]
+def test_what_is_chosen_holds_against_whom_was_asked_or_nothing_is(against):
+    for situation in SITUATIONS:
+        candidates = situation.candidates()
+        assert situation.recommended() is candidates[0].method
+        if any(one.holds(against) for one in candidates):
+            chosen = situation.recommended(against)
+            situation.check(chosen, against)
+            held = situation.held_by(chosen)
+            assert held is not None and held.covers(against)
+        else:
+            with pytest.raises(UsageError, match="train the network again"):
+                situation.recommended(against)
+        situation.check(Retrain, against)
 
 
 def test_each_attacker_has_what_those_before_have():
@@ -50,15 +68,32 @@ def test_the_situation_decides(digits_request):
     for other in (
         Situation.of(replace(digits_request, retain=None)),
         Situation.of(digits_request, "folded"),
-        Situation.of(digits_request, "projected", {"method": {"name": "esc"}}),
+        Situation.of(
+            digits_request,
+            "projected",
+            {"method": {"name": "esc"}, "placement": {"kind": "hook"}},
+        ),
     ):
         assert other.recommended() is ESC
 
 
-@pytest.mark.parametrize("kind", [one for one in registered() if one.holds_against is None])
-def test_a_baseline_is_not_known_to_hold_against_anybody(kind):
-    with pytest.raises(UsageError, match=f"{kind.name} was measured to hold against nobody"):
-        check_against(kind(), Against.OUTPUTS)
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_a_baseline_is_not_known_to_hold_against_anybody(situation):
+    candidates = [one.method for one in situation.candidates()]
+    for kind in registered():
+        if kind not in (*candidates, Retrain):
+            with pytest.raises(
+                UsageError, match=f"{kind.name} was measured to hold against nobody"
+            ):
+                situation.check(kind, Against.OUTPUTS)
+
+
+def test_single_labelled_samples_in_a_classifier_are_trained_away(digits_request):
+    single = replace(digits_request, classes=(), kind="samples")
+    assert Situation.of(single, labelled=True).recommended() is NegGradPlus
+    assert Situation.of(single).recommended() is ESC
+    erased = {"method": {"name": "resample"}, "placement": {"kind": "hook"}}
+    assert Situation.of(single, earlier=erased, labelled=True).recommended() is ESC
 
 
 def test_the_receipt_says_against_whom(digits_net, digits_request):
@@ -68,10 +103,10 @@ def test_the_receipt_says_against_whom(digits_net, digits_request):
     assert asked.receipt["against"] == "outputs"
     assert asked.receipt["method"]["name"] == by_default.receipt["method"]["name"]
     weaker = replace(digits_request, retain=None)
-    assert unspan.erase(digits_net, weaker, ESC(rank=2), measure=False).receipt["against"] == (
-        "outputs"
-    )
-    with pytest.raises(UsageError, match="esc was measured to hold against outputs at most"):
+    assert unspan.erase(digits_net, weaker, measure=False).receipt["against"] == "outputs"
+    named = unspan.erase(digits_net, weaker, ESC(rank=2), measure=False)
+    assert named.receipt["against"] is None
+    with pytest.raises(UsageError, match="esc was measured to hold against nobody"):
         unspan.erase(digits_net, digits_request, ESC(rank=2), against="queries")
     with pytest.raises(UsageError, match="only those to forget"):
         unspan.erase(digits_net, weaker, against="queries")
