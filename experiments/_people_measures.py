@@ -10,6 +10,8 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from unspan.metrics.linear import fit_linear
+
 STRANGERS = 0.01  # of strangers whom an open search takes for somebody
 Map = Callable[[Tensor], Tensor]
 
@@ -62,6 +64,7 @@ def measured(before: Photos, eraser: Map, person: int) -> dict[str, float]:
         "rank-1, mean": float(by_mean[own].double().mean()),
         "rank-1, nearest": float(by_nearest[own].double().mean()),
         "same person": same_person(after.asked[own], after.asked[~own]),
+        "trained probe": probed(after, person),
         "found in a search": found(after.without(person), after.asked[own]),
         "others, mean": float(others_after[0] - others_before[0]),
         "others, nearest": float(others_after[1] - others_before[1]),
@@ -83,6 +86,16 @@ def templates(photos: Photos) -> tuple[Tensor, Tensor]:
     enrolled = normalize(photos.enrolled, dim=1)
     means = torch.stack([enrolled[photos.names == one].mean(0) for one in people])
     return people, normalize(means, dim=1)
+
+
+def probed(photos: Photos, person: int) -> float:
+    """Share of a person's photos that a linear probe names, trained to the end on the embeddings of
+    everybody's enrolled photos with the true names.
+    """
+    people, classes = photos.names.unique(return_inverse=True)
+    probe = fit_linear(photos.enrolled, classes, len(people), c=(1.0,), tolerance=1e-4)
+    answers = people[probe.predict(photos.asked[photos.truth == person])]
+    return float((answers == person).double().mean())
 
 
 def same_person(own: Tensor, others: Tensor) -> float:

@@ -212,6 +212,7 @@ def speakers(split: str) -> tuple[Tensor, Tensor]:
 HEADS = {
     "rank-1, mean": "identified, mean",
     "rank-1, nearest": "identified, nearest",
+    "trained probe": "identified, trained probe",
     "same person": "same-person AUC",
     "found in a search": "taken for another",
     "others, mean": "others, mean",
@@ -232,7 +233,8 @@ def table(data: str, result: dict[str, Any]) -> str:
         " people, in brackets the 95 % interval (bootstrap over people) and the worst person.",
         "",
         "- identified: the person's test samples that are named rightly, in percent, by the"
-        f" nearest mean of a person and by the nearest sample. Chance is {chance:.1f}.",
+        " nearest mean of a person, by the nearest sample, and by a linear probe trained to the end"
+        f" with the true names. Chance is {chance:.1f}.",
         "- same-person AUC: two test samples of the person against one of theirs and one of"
         " another. 0.5 is chance. Less says that they are less alike than those of strangers.",
         "- taken for another: by a search whose threshold lets 1 % of strangers pass, in percent.",

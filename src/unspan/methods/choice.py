@@ -90,11 +90,11 @@ class Situation:
     def candidates(self) -> tuple[Candidate, ...]:
         """Methods for the situation, the cheapest first."""
         if self.embeds and self.keeps and self.one_pass:
-            return (Candidate(Redraw, Against.FEATURES),)
+            return (Candidate(Redraw, Against.OUTPUTS),)
         if self.embeds:
             return (Candidate(ESC),)
         if self.classes:
-            first = Candidate(ESC, Against.OUTPUTS)
+            first = Candidate(ESC)
             if self.keeps and self.one_pass:
                 first = Candidate(Resample, Against.FEATURES)
             return (first, Candidate(Bake, Against.QUERIES)) if self.keeps else (first,)
