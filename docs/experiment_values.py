@@ -91,9 +91,8 @@ def run_time() -> dict[str, str]:
 def people() -> dict[str, str]:
     """What pages say of `experiments/people.py`: people_faces_redraw_5_named, and the like."""
     found = {}
-    for file in ("faces", "speakers", "faces-statistics"):
-        path = ROOT / "results" / f"people-{file}.json"
-        data = file.split("-")[0]
+    for data in ("faces", "speakers"):
+        path = ROOT / "results" / f"people-{data}.json"
         for cell in json.loads(path.read_text("utf-8"))["cells"]:
             method = cell["method"].lower().replace(", k = ", "_").replace(", ", "_")
             method = method.replace(" ", "_")
@@ -102,6 +101,8 @@ def people() -> dict[str, str]:
             found[f"{name}_named"] = f"{100 * named['mean']:.1f} %"
             found[f"{name}_interval"] = f"{100 * named['low']:.1f}–{100 * named['high']:.1f}"
             found[f"{name}_worst"] = f"{100 * named['largest']:.0f} %"
+            if "trained probe" in cell:
+                found[f"{name}_probed"] = f"{100 * cell['trained probe']['mean']:.1f} %"
             found[f"{name}_alike"] = f"{cell['same person']['mean']:.2f}"
             lost = min(cell["others, mean"]["mean"], cell["others, nearest"]["mean"])
             found[f"{name}_lost"] = f"{-100 * lost:.1f}"

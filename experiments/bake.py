@@ -49,12 +49,12 @@ class Case:
 
     network: str  # of experiments/survive.py
     budget: int
-    passes: float  # of bake, within the budget
+    steps: int  # of bake, within the budget
 
 
 CASES = {
-    "cifar10": Case("cifar10-allcnn", 45_000, Bake().passes),
-    "fashion-mnist": Case("fashion-mnist-allcnn", 16_200, 0.165),
+    "cifar10": Case("cifar10-allcnn", 45_000, Bake().steps),
+    "fashion-mnist": Case("fashion-mnist-allcnn", 16_200, 70),
 }
 OTHERS = {  # settings of results/methods/*.json: the best of three on validation samples
     "random labels": RandomLabels(
@@ -84,10 +84,10 @@ GIVEN = {
 }  # checkpoints of CIFAR-10
 
 
-def settings(passes: float) -> Bake:
+def settings(steps: int) -> Bake:
     """The defaults, with the flips that the network was trained with, in bf16."""
     return replace(
-        Bake(), passes=passes, training=replace(Bake().training, augment="flip", precision="bf16")
+        Bake(), steps=steps, training=replace(Bake().training, augment="flip", precision="bf16")
     )
 
 
@@ -256,8 +256,7 @@ def erased(
         classes=(DEER,),
         holdout=holdout,
     )
-    passes = case.passes * int((fit.tensors[1] != DEER).sum()) / len(keep)
-    method = OTHERS.get(name) or settings(passes)
+    method = OTHERS.get(name) or settings(case.steps)
     run = Run(batch_size=500, seed=int(name.split()[-1]) if "seed" in name else 0)
     done = unspan.erase(model, request, method, run, check_labels=False, measure=False)
     report = done.receipt["method"]["fit"]

@@ -240,7 +240,7 @@ def test_the_guard_changes_nothing_of_the_result(model, data):
     splits = unspan.Request.by_class(data, 1)
     for method in (
         unspan.ESC(rank=2),
-        by_name("bake")(training=Training(lr=0.1, epochs=5), passes=4.0),
+        by_name("bake")(training=Training(lr=0.1, epochs=5), steps=60),
     ):
         states = []
         for limit in (None, 100.0):

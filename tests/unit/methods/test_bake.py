@@ -219,7 +219,7 @@ def test_a_probe_reads_less_with_the_matching_than_without_and_the_rest_stays():
     for weight in (0.0, 1.0):
         method = Bake(
             weight=weight,
-            passes=20,
+            steps=260,
             layers=2,
             training=Training(lr=0.02, epochs=8, batch=64, cosine=True),
         )
@@ -239,7 +239,7 @@ def test_ten_retained_images_of_a_class_are_enough_to_run(digits_net, digits_req
     done = unspan.erase(
         digits_net,
         few,
-        Bake(passes=5, training=Training(lr=0.01, epochs=2, batch=32, cosine=True)),
+        Bake(steps=14, training=Training(lr=0.01, epochs=2, batch=32, cosine=True)),
         check_labels=False,
     )
     report = done.receipt["method"]["fit"]
@@ -263,7 +263,7 @@ def test_a_step_that_ruins_the_network_is_lowered(digits_net, digits_request):
     done = unspan.erase(
         digits_net,
         digits_request,
-        Bake(passes=5, training=Training(lr=3.0, epochs=3, cosine=True)),
+        Bake(steps=45, training=Training(lr=3.0, epochs=3, cosine=True)),
         Run(batch_size=128),
         check_labels=False,
         max_drop=None,
@@ -272,6 +272,7 @@ def test_a_step_that_ruins_the_network_is_lowered(digits_net, digits_request):
     last = report["history"][-1]
     assert report["lowered"] >= 1 and last["lr"] < 1.0
     assert last["shown_lost"] <= 1.0 or report["lowered"] == 2
+    assert len(report["history"]) == 3  # the training that counts ran to its end
 
 
 def test_what_is_held_out_is_never_trained_on(digits_net, digits_request):
@@ -316,7 +317,7 @@ def test_impossible_settings_are_refused():
     for bad in (
         {"layers": 0},
         {"weight": -1.0},
-        {"passes": 0.0},
+        {"steps": 0},
         {"forget_batch": 0},
         {"memory": 0},
     ):

@@ -147,7 +147,7 @@ def test_bake_gives_the_same_weights_bit_for_bit(recorded_here):
         adam.zero_grad()
         nn.functional.cross_entropy(model(samples.tensors[0]), samples.tensors[1]).backward()
         adam.step()
-    method = Bake(passes=2, layers=2, training=Training(lr=0.02, epochs=2, batch=64, cosine=True))
+    method = Bake(steps=12, layers=2, training=Training(lr=0.02, epochs=2, batch=64, cosine=True))
     request = unspan.Request.by_class(samples, 0)
     done = unspan.erase(model.eval(), request, method, key=KEY, measure=False)
     assert digest(done.model.state_dict().values()) == WANTED["bake"]
