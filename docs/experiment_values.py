@@ -109,6 +109,20 @@ def people() -> dict[str, str]:
     return found
 
 
+def people_queries() -> dict[str, str]:
+    """What pages say of `experiments/people_queries.py`: queries_redraw_mean_of_views, and such."""
+    found = {}
+    for cell in json.loads((ROOT / "results" / "people-queries.json").read_text("utf-8"))["cells"]:
+        method = cell["method"].lower().replace(", k = ", "_")
+        for key, one in cell.items():
+            if not isinstance(one, dict):
+                continue
+            name = f"queries_{method}_{key.replace(', ', '_').replace(' ', '_')}"
+            told = key.startswith("told")
+            found[name] = f"{one['mean']:.2f}" if told else f"{100 * one['mean']:.1f} %"
+    return found
+
+
 def topics() -> dict[str, str]:
     """What pages say of `experiments/topics.py`: topics_banking77_redraw_recall, and the like."""
     found = {}

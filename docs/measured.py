@@ -23,6 +23,7 @@ from experiment_values import (
     esc_t,
     membership,
     people,
+    people_queries,
     published_kr,
     resample_asked,
     run_time,
@@ -121,6 +122,7 @@ def values() -> dict[str, str]:
         | by_row()
         | membership()
         | people()
+        | people_queries()
         | topics()
         | esc_t()
         | published_kr()
