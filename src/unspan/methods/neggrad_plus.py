@@ -7,8 +7,8 @@ Needs: forget and retain samples with labels. Cost: epochs over the retained dat
 forward.
 Typical: alpha 0.95, SGD 0.01, 10 epochs.
 Single samples: alpha 0.5, Adam 1e-3, batches of 64, 60 steps or one epoch at most. With held-out
-samples the ceiling is the mean loss of the original on those of the same classes, and training ends
-once losses no longer tell the two apart. Else it is 0.7 nats, where the odds are even.
+samples the ceiling is the mean loss of the original on those of the same classes. Training then
+ends once losses no longer tell the two apart. Else it is 0.7 nats, where the odds are even.
 Fails: alpha near 1 forgets nothing, lower values diverge; the balance moves as the forget loss
 grows. A ceiling is one for all: easy samples end less sure than in a retrained network.
 Source: Kurmanji et al., NeurIPS 2023 (their baseline).
