@@ -300,6 +300,9 @@ def test_what_is_lost_is_counted_on_the_held_out_samples(digits_net, digits_requ
     right = held.before.double().mean() - (samples.y[held.index] == 9).double().mean()
     lost, shown = held.lost(constant)
     assert lost == pytest.approx(100 * float(right)) and 0 < shown < lost
+    reverse = replace(held, before=~held.before)  # what was missed is named now, and the other way
+    gain = 2 * float(held.before.double().mean()) - 1
+    assert reverse.lost(digits_net)[0] == pytest.approx(-100 * gain)
 
 
 def test_layers_are_spread_over_the_last_half_and_the_head_is_among_them():
