@@ -415,4 +415,4 @@ def test_no_more_is_used_than_read(digits_net, digits_request, name):
     if name in ("svd", "fisher"):
         assert fit["retained_used"] == 50
     if name == "bake":
-        assert fit["retained_used"] < 0.8 * fit["retained_read"]
+        assert fit["retained_used"] <= fit["retained_read"] - fit["held_out"]

@@ -12,7 +12,7 @@ import unspan
 from unspan.cli.opening import open_model
 from unspan.data.preprocess import TextPreprocess
 from unspan.data.texts import Texts, with_preprocess
-from unspan.erasure.choosing import choose_method
+from unspan.erasure.choosing import situation_of
 from unspan.errors import UnsafeFileError, UsageError
 from unspan.extraction import describe
 from unspan.methods import ESC, Redraw
@@ -146,7 +146,7 @@ def test_features_takes_texts(model, rows, deletion):
 
 def test_redraw_is_the_default_where_there_are_others(model, rows):
     request = with_tokens(model, unspan.Request.by_class(rows, 3))
-    assert choose_method(model, request, unspan.Run()) is Redraw
+    assert situation_of(model, request, unspan.Run()).recommended() is Redraw
     done = unspan.erase(model, request, Redraw(false_positives=0.3), measure=False)
     own = torch.from_numpy(model.encode(texts_of(rows, 3)))
     moved = (torch.from_numpy(done.model.encode(texts_of(rows, 3))) != own).any(1)
