@@ -8,11 +8,13 @@ import pytest
 
 # as a pass does: the outputs of many layers are held together, then freed
 CHILD = """
+import ctypes
 import resource
 import torch
 from unspan.system.memory import keep_freed_memory
 
 torch.set_num_threads(1)
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: pages of one size can be counted
 KEEP and keep_freed_memory()
 def batch():
     held = [torch.ones(2**20) for _ in range(20)]
