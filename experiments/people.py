@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import torch
+from _bootstrap import spread
 from _people_measures import Photos, measured
 from PIL import Image
 from sklearn.metrics import roc_auc_score
@@ -39,7 +40,6 @@ from unspan.methods import ESC, LEACE, EraserMethod, FitContext, Redraw
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("UNSPAN_SHARED", ROOT.parent / "shared"))
 SAMPLES = (3, 5, 10, 20)
-RESAMPLED = 10_000  # bootstrap samples of people
 FILE = "build/people/statistics.safetensors"  # of everybody's enrolled samples, with their names
 METHODS: dict[str, EraserMethod | None] = {
     "original": None,
@@ -139,17 +139,8 @@ def from_the_file(photos: Photos, eraser: Eraser, person: int) -> float:
 
 
 def over_people(values: list[float]) -> dict[str, float]:
-    """Mean over people with its bootstrap interval, and the largest value with its person."""
-    one = np.array(values)
-    draws = np.random.default_rng(0).integers(0, len(one), (RESAMPLED, len(one)))
-    low, high = np.quantile(one[draws].mean(1), [0.025, 0.975])
-    return {
-        "mean": float(one.mean()),
-        "low": float(low),
-        "high": float(high),
-        "largest": float(one.max()),
-        "of person": int(one.argmax()),
-    }
+    """Mean over people with its bootstrap interval, extremes, and whose value is the largest."""
+    return spread(values) | {"of person": values.index(max(values))}
 
 
 def halves(photos: Photos) -> Photos:

@@ -25,9 +25,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
 import torch
+from _bootstrap import spread
 from _topic_measures import (
     Texts,
     area,
@@ -52,7 +52,6 @@ from unspan.methods import ESC, LEACE, EraserMethod, FitContext, Redraw
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("UNSPAN_SHARED", ROOT.parent / "shared"))
-RESAMPLED = 10_000  # bootstrap samples of topics
 COPIED = 20  # texts of an attacked topic that are altered, of those indexed and of those asked
 METHODS: dict[str, EraserMethod] = {
     "ESC, k = 3": ESC(rank=3),
@@ -127,22 +126,9 @@ def over_topics(row: Callable[[int], dict[str, float] | None], topics: Sequence[
     rows = {topic: one for topic in topics if (one := row(topic)) is not None}
     cell: Cell = {"refused": len(topics) - len(rows)}
     for key in next(iter(rows.values()), {}):
-        cell[key] = spread([one[key] for one in rows.values()], list(rows))
+        values = [one[key] for one in rows.values()]
+        cell[key] = spread(values) | {"of topic": list(rows)[values.index(max(values))]}
     return cell
-
-
-def spread(values: Sequence[float], topics: Sequence[int]) -> dict[str, float]:
-    one = np.array(values)
-    draws = np.random.default_rng(0).integers(0, len(one), (RESAMPLED, len(one)))
-    low, high = np.quantile(one[draws].mean(1), [0.025, 0.975])
-    return {
-        "mean": float(one.mean()),
-        "low": float(low),
-        "high": float(high),
-        "largest": float(one.max()),
-        "of topic": topics[int(one.argmax())],
-        "smallest": float(one.min()),
-    }
 
 
 def unchanged(texts: Texts, before: Tensor, topic: int) -> dict[str, float]:

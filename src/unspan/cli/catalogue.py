@@ -45,7 +45,7 @@ SITUATIONS = (
         "A person or a group must go",
         "Take redraw in an embedding model with data of other people to keep.",
         ("redraw", "esc", "resample"),
-        default="esc",
+        default="redraw",
     ),
     Situation(
         "Single samples, or a person inside classes, must go",

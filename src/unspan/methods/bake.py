@@ -131,8 +131,8 @@ class Bake(TrainedMethod):
                 batches = samples.minibatches(order.shape[1], order=order.flatten())
                 return [Pass(batches, loss, steps)]
 
-            history, lowered = self._trained(context, teacher, held, plan)
-        drawn = steps * len(history)
+            history, lowered, epochs = self._trained(context, teacher, held, plan)
+        drawn = steps * epochs
         used = torch.zeros(len(samples), dtype=torch.bool)
         for epoch in range(1, len(history) + 1):
             used[draw(epoch)] = True
@@ -140,7 +140,9 @@ class Bake(TrainedMethod):
             {
                 "layers": names,
                 "trained": drawn * (self.training.batch + self.forget_batch),
-                "asked": int(samples.forget.sum()) + drawn * self.training.batch,
+                "asked": int(samples.forget.sum())
+                + drawn * self.training.batch
+                + (1 + epochs) * len(held.index),
                 "held_out": len(held.index),
                 "lowered": lowered,
             },
@@ -155,7 +157,7 @@ class Bake(TrainedMethod):
         teacher: nn.Module,
         held: HeldOut,
         plan: Callable[[int], list[Pass]],
-    ) -> tuple[list[dict[str, Any]], int]:
+    ) -> tuple[list[dict[str, Any]], int, int]:
         """Train, at most three times from the original, each time with a third of the step.
 
         Args:
@@ -165,7 +167,7 @@ class Bake(TrainedMethod):
             plan: passes of an epoch.
 
         Returns:
-            History of the last training, and how often the step was lowered.
+            History of the last training, how often the step was lowered, and whole epochs in all.
 
         Raises:
             InconclusiveError: weights were not finite at the lowest step either.
@@ -175,6 +177,7 @@ class Bake(TrainedMethod):
             row["lost"], row["shown_lost"] = (round(one, 3) for one in held.lost(context.model))
             return again and bool(row["shown_lost"] > _EARLY * self.drop)
 
+        epochs = 0
         for lowered in range(_ATTEMPTS):
             again = lowered < _ATTEMPTS - 1
             training = replace(self.training, lr=self.training.lr / 3**lowered)
@@ -188,9 +191,10 @@ class Bake(TrainedMethod):
                 if not again:
                     raise
                 continue
+            epochs += len(history)
             if history[-1]["shown_lost"] <= self.drop:
                 break
-        return history, lowered
+        return history, lowered, epochs
 
     def _loss(
         self,
