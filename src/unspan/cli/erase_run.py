@@ -175,6 +175,7 @@ def _prepared(o: dict[str, Any], method: Method | None, out: Any) -> _Prepared:
         o["method"] = kind.name
         method = method_of(o, default_settings(kind, request))
         reason = why(situation, against)
+        o["against"] = against or situation.held_by(kind)
     elif against is not None:
         situation.check(type(method), against)
     dim = feature_size(
