@@ -1,6 +1,7 @@
 """Nothing that was there is lost, and nothing in the working directory is run unasked."""
 
 import copy
+import json
 import os
 import subprocess
 import sys
@@ -194,6 +195,18 @@ def test_statistics_replace_statistics_only_when_asked(desk):
     assert "--overwrite" in str(again.exception)
     assert CliRunner().invoke(app, [*STATS, "--out", "s.safetensors", "--overwrite"]).exit_code == 0
     assert statistics.load("s.safetensors").count.sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "against"),
+    [([], "features"), (["--against", "outputs"], "outputs"), (["--method", "esc"], None)],
+)
+def test_the_receipt_says_against_whom(desk, digits_net, options, against):
+    save_file(digits_net.state_dict(), desk / "w.safetensors")
+    command = ["erase", *MODEL, *DATA, "--forget", "3", "--eval", "none", "--out", "new"]
+    done = CliRunner().invoke(app, [*command, *options])
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert json.loads((desk / "new/receipt.json").read_text("utf-8"))["against"] == against
 
 
 @pytest.mark.parametrize("flag", [["--dry-run"], ["--forget", "nothing"]])
