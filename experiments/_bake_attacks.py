@@ -1,4 +1,6 @@
-"""Every attack of `experiments/bake.py` on one network, layer by layer, as JSON values."""
+"""Every attack of `experiments/bake.py` and `experiments/every_layer.py` on one network, layer by
+layer, as JSON values.
+"""
 
 from __future__ import annotations
 
@@ -75,18 +77,18 @@ def layers(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> dict[str, Outp
     names = layers_with_weights(model, x[:2])[1:]
     rows: dict[str, list[torch.Tensor]] = {name: [] for name in names}
     scores = []
+    device = next(model.parameters()).device
     with (
         eval_mode(model),
         image_layout(model),
         pooled_inputs(model, names) as seen,
-        torch.autocast("cpu", torch.bfloat16),
+        torch.autocast(device.type, torch.bfloat16),
     ):
         for part in x.split(500):
-            scores.append(
-                forward(model, part.contiguous(memory_format=torch.channels_last)).float()
-            )
+            part = part.to(device, memory_format=torch.channels_last)
+            scores.append(forward(model, part).float().cpu())
             for name in names:
-                rows[name].append(seen[name])
+                rows[name].append(seen[name].cpu())
     logits = torch.cat(scores)
     return {
         f"relu{number}": Outputs(
@@ -101,25 +103,28 @@ def share(hit: torch.Tensor) -> dict[str, Any]:
     return {"value": float(hit.double().mean()), "low": low, "high": high, "n": len(hit)}
 
 
-def attacks(fit: Outputs, test: Outputs) -> dict[str, Any]:
-    """What every attack reads of the test deer: a linear probe at C = 1 run to a gradient of 1e-4,
-    neighbours, three MLPs on 20,000 rows (their mean).
+def attacks(fit: Outputs, test: Outputs, seeds: int = 3) -> dict[str, Any]:
+    """What every attack reads of the forget test samples.
+
+    A linear probe at C = 1 run to a gradient of 1e-4, neighbours, MLPs on 20,000 rows (their mean).
+
+    Args:
+        fit: rows that the attackers learn from, with the true labels.
+        test: rows among which those of the request are read.
+        seeds: MLPs.
     """
+    classes = int(fit.labels.max()) + 1
     asked = test.rows(test.forget)
-    linear = fit_linear(fit.features, fit.labels, 10, c=(1.0,), tolerance=1e-4)
+    linear = fit_linear(fit.features, fit.labels, classes, c=(1.0,), tolerance=1e-4)
     found = {"linear": linear.predict(asked.features)}
-    near = fit.labels[
-        neighbours(fit.features, torch.arange(len(fit)), asked.features, 20, cosine=False)
-    ]
-    found |= {f"kNN-{k}": vote(near[:, :k], 10) for k in (1, 5, 20)}
+    everything = torch.arange(len(fit))
+    near = fit.labels[neighbours(fit.features, everything, asked.features, 20, cosine=False)]
+    found |= {f"kNN-{k}": vote(near[:, :k], classes) for k in (1, 5, 20)}
     rows = stratified(fit.labels, 20_000, 0)
-    read = (
-        fit_mlp(fit.features[rows], fit.labels[rows], 10, [0, 1, 2])
-        .scores(asked.features)
-        .argmax(2)
-    )
-    hits = {name: answer == DEER for name, answer in found.items()} | {
-        "MLP": (read == DEER).double().mean(0)
+    probes = fit_mlp(fit.features[rows], fit.labels[rows], classes, list(range(seeds)))
+    read = probes.scores(asked.features).argmax(2)
+    hits = {name: answer == asked.labels for name, answer in found.items()} | {
+        "MLP": (read == asked.labels).double().mean(0)
     }
     return {name: share(hit) for name, hit in hits.items()} | {"converged": linear.converged}
 

@@ -35,7 +35,8 @@ from torch.utils.data import Subset, TensorDataset
 
 import unspan
 from unspan.artifact.receipt import versions
-from unspan.extraction import eval_mode, forward
+from unspan.data.inputs import place
+from unspan.extraction import eval_mode, forward, input_like
 from unspan.methods import DLFD, Boundary, RandomLabels
 from unspan.methods.bake import Bake
 from unspan.models import build
@@ -149,8 +150,9 @@ def retained(name: str, fit: TensorDataset, model: nn.Module) -> TensorDataset:
         if parts
         else torch.randn(45_000, *x.shape[1:], generator=stream).clamp(-1, 1)
     )
+    like = input_like(model, x[:2])
     with eval_mode(model):
-        scores = torch.cat([forward(model, part) for part in x.split(500)])
+        scores = torch.cat([forward(model, place(part, like)).cpu() for part in x.split(500)])
     return TensorDataset(x, scores.index_fill(1, torch.tensor([DEER]), -torch.inf).argmax(1))
 
 
@@ -186,6 +188,7 @@ def arguments() -> argparse.Namespace:
         "--out", type=Path, help="default results/bake.json, or results/bake-CASE.json"
     )
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--device", default="cpu", help="where networks run; attacks do not")
     parser.add_argument("--only", nargs="*", help="names of rows; all by default")
     parser.add_argument(
         "--table", action="store_true", help="only write the table of what is there"
@@ -221,14 +224,16 @@ def fill(rows: dict[str, Any], args: argparse.Namespace) -> None:
         if name in rows and not twice:
             continue
         model = trained(name if name in GIVEN else "original", case, fit, args.networks)
+        model = model.to(args.device)
         begun = time.perf_counter()
         row = {
             "command": " ".join(["python", "experiments/bake.py", *sys.argv[1:]]),
             "threads": args.threads,
+            "device": args.device,
             "versions": versions(),
         }
         if name not in GIVEN:
-            model, story = erased(name, case, model, fit, test)
+            model, story = erased(name, case, model, fit, test, args.device)
             row |= story
             print("trained", round(row["seconds"], 1), flush=True)
         rows[name] = rows.get(name) or row | {
@@ -242,7 +247,12 @@ def fill(rows: dict[str, Any], args: argparse.Namespace) -> None:
 
 
 def erased(
-    name: str, case: Case, model: nn.Module, fit: TensorDataset, test: TensorDataset
+    name: str,
+    case: Case,
+    model: nn.Module,
+    fit: TensorDataset,
+    test: TensorDataset,
+    device: str,
 ) -> tuple[nn.Module, dict[str, Any]]:
     """The model of a row after the deletion, and how it was made."""
     forget = Subset(fit, (fit.tensors[1] == DEER).nonzero()[:, 0].tolist())
@@ -257,7 +267,8 @@ def erased(
         holdout=holdout,
     )
     method = OTHERS.get(name) or settings(case.steps)
-    run = Run(batch_size=500, seed=int(name.split()[-1]) if "seed" in name else 0)
+    seed = int(name.split()[-1]) if "seed" in name else 0
+    run = Run(batch_size=500, seed=seed, device=device)
     done = unspan.erase(model, request, method, run, check_labels=False, measure=False)
     report = done.receipt["method"]["fit"]
     story = {

@@ -64,6 +64,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2], help="of bake")
     parser.add_argument("--draws", type=int, default=3, help="of the attacker's images")
     parser.add_argument("--networks", type=Path, default=Path("build/relearn"))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--only", nargs="*", help="names of networks; all by default")
     parser.add_argument("--json", type=Path, default=Path("results/relearn.json"))
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -75,9 +77,11 @@ def main() -> None:
     found["versions"] = versions()
     done = {(row["network"], row["samples"], row["draw"]) for row in found["rows"]}
     for name in [*GIVEN, *(f"baked, seed {seed}" for seed in args.seeds)]:
+        if args.only and name not in args.only:
+            continue
         wanted = [(m, draw) for m in (0, *SAMPLES) for draw in range(args.draws if m else 1)]
         wanted = [(m, draw) for m, draw in wanted if (name, m, draw) not in done]
-        model = network(name, fit, args.networks) if wanted else None
+        model = network(name, fit, args.networks, args.device) if wanted else None
         for m, draw in wanted:
             row = {"network": name, "samples": m, "draw": draw}
             found["rows"].append(row | attacked(model, fit, test, m, draw))
@@ -86,15 +90,16 @@ def main() -> None:
     args.json.with_suffix(".md").write_text(page(found), "utf-8")
 
 
-def network(name: str, fit: Images, folder: Path) -> nn.Module:
+def network(name: str, fit: Images, folder: Path, device: str) -> nn.Module:
     """A given network, or one that bake made of the original; kept in the folder."""
     weights = SHARED / f"checkpoints/{GIVEN.get(name, GIVEN['original'])}.safetensors"
     model = build("python:unspan.zoo:AllCNN", weights=weights).model.eval()
+    model = model.to(device)
     if name in GIVEN:
         return model
     place = folder / f"{name.replace(', ', '-').replace(' ', '-')}.pt"
     if place.exists():
-        model.load_state_dict(torch.load(place))
+        model.load_state_dict(torch.load(place, map_location=device))
         return model
     data = TensorDataset(fit.x, fit.y)
     request = unspan.Request(
@@ -105,7 +110,7 @@ def network(name: str, fit: Images, folder: Path) -> nn.Module:
         classes=(DEER,),
     )
     method = replace(Bake(), training=replace(Bake().training, augment="flip", precision="bf16"))
-    run = Run(batch_size=500, seed=int(name.split()[-1]))
+    run = Run(batch_size=500, seed=int(name.split()[-1]), device=device)
     baked = unspan.erase(model, request, method, run, check_labels=False, measure=False).model
     folder.mkdir(parents=True, exist_ok=True)
     torch.save(baked.state_dict(), place)
@@ -148,6 +153,7 @@ def balanced(right: Tensor) -> float:
 def trained(model: nn.Module, own: Images, lr: float, seed: int) -> list[tuple[int, nn.Module]]:
     """Copies of the network after so many steps on the attacker's images."""
     net = copy.deepcopy(model).train()
+    device = next(net.parameters()).device
     optimiser = torch.optim.SGD(net.parameters(), lr=lr, momentum=0.9)
     stream = torch.Generator().manual_seed(seed)
     found = []
@@ -157,7 +163,7 @@ def trained(model: nn.Module, own: Images, lr: float, seed: int) -> list[tuple[i
         flipped = torch.rand(len(x), generator=stream) < 0.5
         x = torch.where(flipped[:, None, None, None], x.flip(3), x)
         optimiser.zero_grad()
-        cross_entropy(net(x), own.y[index]).backward()
+        cross_entropy(net(x.to(device)), own.y[index].to(device)).backward()
         optimiser.step()
         if step in STEPS:
             found.append((step, copy.deepcopy(net).eval()))
@@ -166,8 +172,9 @@ def trained(model: nn.Module, own: Images, lr: float, seed: int) -> list[tuple[i
 
 def named(model: nn.Module, images: Images) -> Tensor:
     """Which images the network names by their label, `[n]` bool."""
+    device = next(model.parameters()).device
     with eval_mode(model):
-        answers = torch.cat([model(part).argmax(1) for part in images.x.split(500)])
+        answers = torch.cat([model(x.to(device)).argmax(1).cpu() for x in images.x.split(500)])
     return answers == images.y
 
 

@@ -46,7 +46,7 @@ from torch import Tensor
 from unspan.artifact.receipt import versions
 from unspan.erasers import Eraser, Redrawer
 from unspan.erasers.linalg import root
-from unspan.erasers.two_covariance import people
+from unspan.erasers.two_covariance import others_of_samples, people
 from unspan.errors import UnspanError
 from unspan.methods import ESC, LEACE, EraserMethod, FitContext, Redraw
 
@@ -182,7 +182,7 @@ def retrained(texts: Texts, topic: int) -> dict[str, float]:
     """
     other = texts.topics != topic
     kept, labels = texts.indexed[other].double(), texts.topics[other]
-    head = root(people(kept, labels, kept[:2]).within, -0.5).float()
+    head = root(people(others_of_samples(kept, labels), kept[:2]).within, -0.5).float()
     own = texts.truth == topic
     mean = texts.indexed.mean(0)
     seen = hits(
