@@ -34,7 +34,8 @@ class Cell:
         pictures: empty; in old results, what was drawn beside the scores. Today pictures lie apart.
         weights: sha256 of given weights of the original and the retrained model, None for trained
             ones.
-        code: sha256 of the code of a method that is not of unspan, else empty.
+        code: sha256 of the code of a method that is not of unspan, else its revision; empty for the
+            first.
     """
 
     data: str

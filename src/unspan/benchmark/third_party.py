@@ -1,7 +1,7 @@
 """Methods of other packages and files in a benchmark: what names them, and which code they are.
 
 A result is known by the code of its method, not by the folder it lies in. A file that changed is
-another method, and the same file elsewhere is the same.
+another method, and the same file elsewhere is the same. Methods of unspan count their revisions.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def beside(method: str, folder: Path) -> str:
 
 
 def code_of(method: str) -> str:
-    """sha256 of the code of a method; empty for methods of unspan.
+    """sha256 of the code of a method; of a method of unspan its revision, empty for the first.
 
     The code is its module, and the modules of the same folder or package that this one uses.
 
@@ -69,7 +69,7 @@ def code_of(method: str) -> str:
             path = Path(file).resolve()
             _collect(path, path.parents[name.count(".") + (path.stem == "__init__")], sources)
     if not sources:
-        return ""
+        return "" if kind.revision == 1 else f"revision {kind.revision}"
     text = "".join(f"{name}\n{sources[name]}\n" for name in sorted(sources))
     return hashlib.sha256(text.encode()).hexdigest()
 

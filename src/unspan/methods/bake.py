@@ -94,6 +94,7 @@ class Bake(TrainedMethod):
     paper: ClassVar[str] = "this project"
     cost: ClassVar[str] = "trains for 200 steps, three times at most"
     target: ClassVar[Target] = Target.SUPPRESS
+    revision: ClassVar[int] = 2  # 1: SGD, a number of passes, the last layers
     search: ClassVar[dict[str, tuple[Any, ...]]] = {
         "lr": (0.03, 0.01, 0.003),
         "weight": (0.9, 0.5, 1.5),

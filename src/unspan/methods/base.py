@@ -151,6 +151,8 @@ class Method(ABC):
         target: what it aims at, unless a request says otherwise.
         cost: what it takes beside reading the data once, in a few words.
         search: values of settings that `--tune` chooses from; the first of each is the default.
+        revision: raised when the same settings give other results than before, or a default
+            changes; a benchmark then computes the method's cells and trials anew.
         search_single: what `--tune` chooses from for single samples; empty means `search`.
         training: settings of the shared training loop; None where the method does not use it.
     """
@@ -159,6 +161,7 @@ class Method(ABC):
     paper: ClassVar[str] = ""
     target: ClassVar[Target] = Target.LIKE_RETRAINED
     cost: ClassVar[str] = ""
+    revision: ClassVar[int] = 1
     search: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     search_single: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     training: Training | None = None

@@ -110,6 +110,7 @@ class Resample(EraserMethod):
     false_positives: float = 0.01
     name: ClassVar[str] = "resample"
     paper: ClassVar[str] = "this project, docs/resample.md"
+    revision: ClassVar[int] = 2  # 1: six settings, and maps of its own for the class semantics
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"noise_fraction": (0.5, 0.2)}
     one_process: ClassVar[bool] = True
     one_vector: ClassVar[bool] = True
