@@ -61,7 +61,7 @@ class Bench:
             "classes": ready.classes,
             "versions": versions(),
             "threads": torch.get_num_threads(),
-            "device": run.device or "cpu",
+            "device": device_name(run.device),
         }
         models, seconds, how = self.models(cell)
         found |= how
@@ -104,7 +104,7 @@ class Bench:
             "kind": kind,
             "content": content,
             "versions": versions(),
-            "device": self.run.device or "cpu",
+            "device": device_name(self.run.device),
         }
 
     def check(self, cells: Sequence[Cell], places: Mapping[str, str]) -> None:
@@ -239,6 +239,13 @@ class Bench:
                 values["probe"]["value"] if splits.classes else None,
             ),
         }
+
+
+def device_name(device: str | None) -> str:
+    """A device as people tell it from others: `cpu`, or the kind and the name of a GPU."""
+    if device is None or torch.device(device).type != "cuda":
+        return device or "cpu"
+    return f"cuda ({torch.cuda.get_device_name(device)})"
 
 
 def _finite(found: Outputs) -> Outputs:

@@ -19,7 +19,7 @@ from unspan.benchmark.pictures import name_of
 from unspan.benchmark.spec import printed, printed_setting
 from unspan.benchmark.spec_text import PICTURES
 from unspan.benchmark.store import Store
-from unspan.benchmark.table_values import Filled, Table
+from unspan.benchmark.table_values import Filled, Table, timed_alike
 from unspan.benchmark.tables import comma_separated, escaped, latex, markdown
 from unspan.benchmark.views import TABLES
 from unspan.errors import UsageError
@@ -49,7 +49,7 @@ def filled(store: Store, spec: dict[str, Any]) -> list[Filled]:
         done = tuple(one for one in cells if one is not None and "error" not in one)
         failed = next((one["error"] for one in cells if one is not None and "error" in one), "")
         rows.append(Filled(row, done, table.get(row["paper"] or "", {}), failed))
-    return rows
+    return timed_alike(rows)
 
 
 def _with_pictures(store: Store, name: str) -> dict[str, Any] | None:
@@ -204,6 +204,7 @@ def _facts(rows: Sequence[Filled]) -> list[str]:
             f" {result['versions']['unspan']}"
         )
         ways.setdefault(way, set()).add(one["seed"])
+    timed = sorted({row.timed_on for row in rows if row.timed_on})
     return [
         line
         for way, seeds in ways.items()
@@ -214,4 +215,4 @@ def _facts(rows: Sequence[Filled]) -> list[str]:
             ),
             "",
         )
-    ]
+    ] + [line for device in timed for line in (f"Seconds are of the cells on {device}.", "")]

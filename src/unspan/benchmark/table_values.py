@@ -5,8 +5,9 @@ value from `paper.toml`.
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -150,17 +151,30 @@ class Filled:
         results: of its cells that are done, in the order of seeds.
         printed: printed values of the row.
         failed: message of a cell that failed.
+        timed_on: device whose seconds are shown, where the cells of a table ran on several.
     """
 
     row: Mapping[str, Any]
     results: tuple[Mapping[str, Any], ...]
     printed: Mapping[str, Any]
     failed: str = ""
+    timed_on: str = ""
 
     @property
     def values(self) -> list[Mapping[str, Any]]:
         """Measured values after the last request, one dict a seed."""
         return [one["steps"][-1]["values"] for one in self.results]
+
+
+def timed_alike(rows: Sequence[Filled]) -> list[Filled]:
+    """The rows with seconds of one device alone: the one on which most of them ran.
+
+    Seconds of a processor and of a GPU have no common mean.
+    """
+    ran = Counter(device for one in rows for device in {each["device"] for each in one.results})
+    if len(ran) < 2:
+        return list(rows)
+    return [replace(one, timed_on=ran.most_common(1)[0][0]) for one in rows]
 
 
 def lines(rows: Sequence[Filled], columns: Sequence[Column], step: int = -1) -> tuple[Line, ...]:
@@ -204,7 +218,8 @@ def _value(
         return None
     at = result["steps"][step]
     if key == "seconds":
-        return float(at["seconds"])
+        elsewhere = one.timed_on and result["device"] != one.timed_on
+        return None if elsewhere else float(at["seconds"])
     if key in _BESIDE:
         return at["beside"].get(key, {}).get("value")
     values = at["values"]
