@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+import unspan
 from unspan.errors import UsageError
 
 SHORTEST_KEY = 16  # bytes; shorter keys can be tried one after the other
@@ -241,9 +242,12 @@ def now() -> str:
 
 def versions() -> dict[str, str]:
     """Library versions that can change a result."""
-    found = {"python": platform.python_version(), "torch": torch.__version__}
+    found = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "unspan": unspan.__version__,  # also of a checkout that is not installed
+    }
     for package in (
-        "unspan",
         "numpy",
         "safetensors",
         "timm",

@@ -1,6 +1,8 @@
 import hashlib
 import random
+from importlib.metadata import PackageNotFoundError
 
+import unspan
 from unspan.artifact import receipt
 from unspan.erasure.evaluation import findings
 
@@ -71,3 +73,11 @@ def test_a_class_that_is_still_named_is_said_in_words():
     )
     assert "rose" in findings([row("test forget", 0.0, 0.875, 0.8, 0.9)], 10)[0]
     assert findings([row("test forget", 0.9, 0.089, 0.072, 0.108)], 10) == []
+
+
+def test_a_checkout_that_is_not_installed_names_its_version(monkeypatch):
+    def nothing(package):
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr(receipt, "version", nothing)
+    assert receipt.versions()["unspan"] == unspan.__version__
