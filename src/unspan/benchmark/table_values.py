@@ -169,15 +169,15 @@ class Filled:
 def timed_alike(rows: Sequence[Filled]) -> list[Filled]:
     """The rows with seconds of one device alone: the one on which most of them ran.
 
-    Seconds of a processor and of a GPU have no common mean. Of two devices with as many rows the
-    one with more cells is taken.
+    Seconds of a processor and of a GPU have no common mean. Of two devices with as many rows, the
+    one with more cells is taken; else the first by name.
     """
     devices = [[each["device"] for each in one.results] for one in rows]
     on_rows = Counter(device for own in devices for device in sorted(set(own)))
     if len(on_rows) < 2:
         return list(rows)
     on_cells = Counter(device for own in devices for device in own)
-    chosen = max(on_rows, key=lambda device: (on_rows[device], on_cells[device], device))
+    chosen = max(sorted(on_rows), key=lambda device: (on_rows[device], on_cells[device]))
     return [replace(one, timed_on=chosen) for one in rows]
 
 
