@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from typing import Any
 
 from shown import ROOT, shown
@@ -42,6 +43,26 @@ def esc_t() -> dict[str, str]:
         own = [one for key, one in cells.items() if key.startswith(f"{row}, seed")]
         found[f"full_kr_{name}"] = shown(tuple(one["KR D_ft"] for one in own))
         found[f"full_kr_fit_{name}"] = shown(tuple(one["KR D_f"] for one in own))
+    return found
+
+
+def relearned() -> dict[str, str]:
+    """What pages say of `experiments/relearn.py`: deer named after fine-tuning with so many images
+    a class, the mean and the range over runs, and others named.
+    """
+    rows = json.loads((ROOT / "results" / "relearn.json").read_text("utf-8"))["rows"]
+    found = {}
+    for kind in ("original", "retrained", "baked"):
+        for m in (10, 100):
+            own = [one for one in rows if one["network"].startswith(kind) and one["samples"] == m]
+            deer, others = (
+                [100 * one[key]["value"] for one in own] for key in ("forget", "others")
+            )
+            found |= {
+                f"relearn_{kind}_{m}": f"{statistics.fmean(deer):.1f} %",
+                f"relearn_{kind}_{m}_range": f"{min(deer):.0f}–{max(deer):.0f}",
+                f"relearn_{kind}_{m}_others": f"{statistics.fmean(others):.1f} %",
+            }
     return found
 
 

@@ -25,6 +25,7 @@ from experiment_values import (
     people,
     people_queries,
     published_kr,
+    relearned,
     resample_asked,
     run_time,
     samples,
@@ -126,6 +127,7 @@ def values() -> dict[str, str]:
         | topics()
         | esc_t()
         | published_kr()
+        | relearned()
         | resample_asked()
         | run_time()
         | samples()
