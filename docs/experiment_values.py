@@ -163,7 +163,8 @@ def topics() -> dict[str, str]:
                     *(100 * cell["recall"][end] for end in ("low", "high"))
                 )
                 found[f"{name}_worst"] = f"{100 * cell['recall']['largest']:.0f} %"
-            found[f"{name}_refused"] = str(cell["refused"])
+            if "attacks" not in cell:
+                found[f"{name}_refused"] = str(cell["refused"])
         found[f"topics_{data}_erased"] = str(result["erased"])
     return found
 
