@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from _cifar10 import DEER
+from _cifar10 import DEER, share
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -19,7 +19,6 @@ from unspan.metrics.mlp import fit_mlp
 from unspan.metrics.neighbours import neighbours, vote
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.probes import stratified
-from unspan.metrics.score import share_interval
 from unspan.training.context import image_layout
 
 VIEWS = ("one answer", "two views", "half contrast, one answer")
@@ -96,11 +95,6 @@ def layers(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> dict[str, Outp
         )
         for number, name in enumerate(names, start=1)
     }
-
-
-def share(hit: torch.Tensor) -> dict[str, Any]:
-    low, high = share_interval(float(hit.sum()), len(hit))
-    return {"value": float(hit.double().mean()), "low": low, "high": high, "n": len(hit)}
 
 
 def attacks(fit: Outputs, test: Outputs, seeds: int = 3) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from statistics import mean
 from typing import Any
 
 import torch
-from _bake_attacks import attacks, share
+from _bake_attacks import attacks
+from _cifar10 import share
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -128,11 +129,18 @@ def scores(model: nn.Module, x: Tensor) -> Tensor:
         return torch.cat([forward(model, place(part, like)).cpu() for part in x.split(500)])
 
 
-def relearned(model: nn.Module, fit: Samples, test: Samples, m: int, draw: int) -> dict[str, Any]:
+def relearned(
+    model: nn.Module,
+    fit: Samples,
+    test: Samples,
+    m: int,
+    draw: int,
+    tunings: Sequence[tuple[str, float]] = TUNINGS,
+) -> dict[str, Any]:
     """What is named after training on: all weights, on m training samples of each class.
 
-    Optimiser, step size and number of steps are the best of eight on 400 further training samples,
-    by the mean of what is named of the request and of the others.
+    Optimiser, step size and number of steps (50 or 150) are the best on 400 further training
+    samples, by the mean of what is named of the request and of the others.
 
     Args:
         model: under attack; unchanged.
@@ -140,6 +148,7 @@ def relearned(model: nn.Module, fit: Samples, test: Samples, m: int, draw: int) 
         test: test samples.
         m: samples of each class that the attacker has.
         draw: which ones.
+        tunings: optimisers and step sizes to choose from.
     """
     order = torch.randperm(len(fit.y), generator=torch.Generator().manual_seed(draw))
     own = torch.cat([order[fit.y[order] == label][:m] for label in fit.y.unique()])
@@ -148,7 +157,7 @@ def relearned(model: nn.Module, fit: Samples, test: Samples, m: int, draw: int) 
     half = VALIDATION // 2
     judged = [fit.rows(rest[mask][:half]) for mask in (gone, ~gone)]
     best: tuple[float, str, float, int, nn.Module] | None = None
-    for optimiser, lr in TUNINGS:
+    for optimiser, lr in tunings:
         for steps, tried in trained_on(model, fit.rows(own), optimiser, lr, draw):
             value = mean(float(named(tried, one).double().mean()) for one in judged)
             if best is None or value > best[0]:

@@ -10,25 +10,23 @@ One JSON row a network, m and draw of images; a row that is there is not compute
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import sys
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import torch
 from _cifar10 import DEER, SHARED, share, tensors
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from _layer_attacks import Samples, named, relearned
+from torch import nn
 from torch.utils.data import Subset, TensorDataset
 
 import unspan
 from unspan.artifact.receipt import versions
 from unspan.data.preprocess import Preprocess
-from unspan.extraction import eval_mode
 from unspan.methods import Bake
 from unspan.models import build
 from unspan.run import Run
@@ -39,22 +37,7 @@ GIVEN = {
     "retrained": "allcnn-cifar10-without-deer",
 }  # checkpoints
 SAMPLES = (10, 100)
-STEP_SIZES = (0.001, 0.01, 0.05)
-STEPS = (50, 150)
-BATCH = 64
-VALIDATION = 400
-
-
-@dataclass(frozen=True)
-class Images:
-    """Images `[n, 3, 32, 32]` and labels `[n]`."""
-
-    x: Tensor
-    y: Tensor
-
-    def rows(self, index: Tensor) -> Images:
-        """Some of them."""
-        return Images(self.x[index], self.y[index])
+TUNINGS = (("sgd", 0.001), ("sgd", 0.01), ("sgd", 0.05))
 
 
 def main() -> None:
@@ -71,7 +54,8 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     transform = Preprocess.from_dict(AllCNN.preprocess)
-    fit, test = (Images(*tensors(name, transform).tensors) for name in ("train", "test"))
+    parts = [tensors(name, transform).tensors for name in ("train", "test")]
+    fit, test = (Samples(x, y, y == DEER) for x, y in parts)
     found = json.loads(args.json.read_text("utf-8")) if args.json.exists() else {"rows": []}
     found["command"] = " ".join(["python", "experiments/relearn.py", *sys.argv[1:]])
     found["versions"] = versions()
@@ -90,7 +74,7 @@ def main() -> None:
     args.json.with_suffix(".md").write_text(page(found), "utf-8")
 
 
-def network(name: str, fit: Images, folder: Path, device: str) -> nn.Module:
+def network(name: str, fit: Samples, folder: Path, device: str) -> nn.Module:
     """A given network, or one that bake made of the original; kept in the folder."""
     weights = SHARED / f"checkpoints/{GIVEN.get(name, GIVEN['original'])}.safetensors"
     model = build("python:unspan.zoo:AllCNN", weights=weights).model.eval()
@@ -117,7 +101,7 @@ def network(name: str, fit: Images, folder: Path, device: str) -> nn.Module:
     return baked
 
 
-def attacked(model: nn.Module, fit: Images, test: Images, m: int, draw: int) -> dict[str, Any]:
+def attacked(model: nn.Module, fit: Samples, test: Samples, m: int, draw: int) -> dict[str, Any]:
     """What the best attacker with m images of each class reads of the test set.
 
     Args:
@@ -127,61 +111,10 @@ def attacked(model: nn.Module, fit: Images, test: Images, m: int, draw: int) -> 
         m: images of each class that the attacker has; 0 for none.
         draw: which images.
     """
-    if m == 0:
-        return scored(model, test)
-    stream = torch.Generator().manual_seed(draw)
-    order = torch.randperm(len(fit.y), generator=stream)
-    own = torch.cat([order[fit.y[order] == label][:m] for label in range(10)])
-    rest = order[~torch.isin(order, own)]
-    deer = fit.y[rest] == DEER
-    judged = torch.cat([rest[deer][: VALIDATION // 2], rest[~deer][: VALIDATION // 2]])
-    best: tuple[float, nn.Module, float, int] | None = None
-    for lr in STEP_SIZES:
-        for steps, tried in trained(model, fit.rows(own), lr, draw):
-            value = balanced(named(tried, fit.rows(judged)))
-            if best is None or value > best[0]:
-                best = value, tried, lr, steps
-    assert best is not None
-    return {"lr": best[2], "steps": best[3]} | scored(best[1], test)
-
-
-def balanced(right: Tensor) -> float:
-    """The mean of the shares of the class and of the others."""
-    return mean(float(half.double().mean()) for half in right.split(VALIDATION // 2))
-
-
-def trained(model: nn.Module, own: Images, lr: float, seed: int) -> list[tuple[int, nn.Module]]:
-    """Copies of the network after so many steps on the attacker's images."""
-    net = copy.deepcopy(model).train()
-    device = next(net.parameters()).device
-    optimiser = torch.optim.SGD(net.parameters(), lr=lr, momentum=0.9)
-    stream = torch.Generator().manual_seed(seed)
-    found = []
-    for step in range(1, max(STEPS) + 1):
-        index = torch.randint(len(own.y), (BATCH,), generator=stream)
-        x = own.x[index]
-        flipped = torch.rand(len(x), generator=stream) < 0.5
-        x = torch.where(flipped[:, None, None, None], x.flip(3), x)
-        optimiser.zero_grad()
-        cross_entropy(net(x.to(device)), own.y[index].to(device)).backward()
-        optimiser.step()
-        if step in STEPS:
-            found.append((step, copy.deepcopy(net).eval()))
-    return found
-
-
-def named(model: nn.Module, images: Images) -> Tensor:
-    """Which images the network names by their label, `[n]` bool."""
-    device = next(model.parameters()).device
-    with eval_mode(model):
-        answers = torch.cat([model(x.to(device)).argmax(1).cpu() for x in images.x.split(500)])
-    return answers == images.y
-
-
-def scored(model: nn.Module, test: Images) -> dict[str, Any]:
-    """Test images of the class, and others, that are named rightly."""
-    right, gone = named(model, test), test.y == DEER
-    return {"forget": share(right[gone]), "others": share(right[~gone])}
+    if m:
+        return relearned(model, fit, test, m, draw, TUNINGS)
+    hit = named(model, test)
+    return {"forget": share(hit[test.gone]), "others": share(hit[~test.gone])}
 
 
 def page(found: dict[str, Any]) -> str:
