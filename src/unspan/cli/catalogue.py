@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Situation:
-    """What somebody wants to do, and the methods for it.
+class Section:
+    """A part of the list: what somebody wants to do, and the methods for it.
 
     Attributes:
         title: the situation in a few words.
@@ -28,32 +28,32 @@ class Situation:
     default: str | None = None
 
 
-SITUATIONS = (
-    Situation(
+SECTIONS = (
+    Section(
         "A class must go, and there are data to keep",
         "Take bake where users can ask for altered copies of an image.",
         ("resample", "bake", "leace"),
         default="resample",
     ),
-    Situation(
+    Section(
         "Only the samples to forget are left",
         "All but esc and pour need their labels. pour-p is a negative control.",
         ("esc", "esc-t", "boundary", "lau", "neggrad", "random-labels", "pour-d", "pour-p"),
         default="esc",
     ),
-    Situation(
+    Section(
         "A person or a group must go",
         "Take redraw in an embedding model with data of other people to keep.",
         ("redraw", "esc", "resample"),
         default="redraw",
     ),
-    Situation(
+    Section(
         "Single samples, or a person inside classes, must go",
         "Only retrain is sure. With --holdout you see what is remembered at all.",
         ("neggrad-plus", "retrain"),
         default="neggrad-plus",
     ),
-    Situation(
+    Section(
         "Published baselines that train or edit weights, with data to keep",
         "Compare with them; `--tune 8` chooses their settings.",
         (
@@ -75,7 +75,7 @@ SITUATIONS = (
     ),
 )
 
-NAMES = tuple(dict.fromkeys(name for one in SITUATIONS for name in one.methods))
+NAMES = tuple(dict.fromkeys(name for one in SECTIONS for name in one.methods))
 
 
 def available() -> tuple[type[Method], ...]:
@@ -85,12 +85,12 @@ def available() -> tuple[type[Method], ...]:
     return registered()
 
 
-def situations(names: Iterable[str]) -> Iterator[Situation]:
-    """The situations, and a last one with the methods of `names` that stand in none."""
-    yield from SITUATIONS
+def sections(names: Iterable[str]) -> Iterator[Section]:
+    """The sections, and a last one with the methods of `names` that stand in none."""
+    yield from SECTIONS
     others = tuple(name for name in names if name not in NAMES)
     if others:
-        yield Situation("Other methods", "Their cards say what they are for.", others)
+        yield Section("Other methods", "Their cards say what they are for.", others)
 
 
 def summary(method: type[Method]) -> str:

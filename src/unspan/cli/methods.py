@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from unspan.cli import catalogue
-from unspan.cli.catalogue import Situation, complete_method
+from unspan.cli.catalogue import Section, complete_method
 
 _WIDTH = 80
 _INDENT = 17  # of the summaries; a longer name has a line of its own
@@ -30,18 +30,18 @@ def methods(
         _show_card(name)
         return
     by_name = {method.name: method for method in catalogue.available()}
-    for situation in catalogue.situations(by_name):
-        print(situation.title)
-        print(f"  {situation.advice}")
-        for one in situation.methods:
-            print(_line(one, catalogue.summary(by_name[one]), situation))
+    for section in catalogue.sections(by_name):
+        print(section.title)
+        print(f"  {section.advice}")
+        for one in section.methods:
+            print(_line(one, catalogue.summary(by_name[one]), section))
         print()
     print("unspan methods NAME prints the card and the settings of a method.")
 
 
-def _line(name: str, text: str, situation: Situation) -> str:
+def _line(name: str, text: str, section: Section) -> str:
     """A name and its summary, at most 80 columns wide where the name is not wider."""
-    marked = f"{text} [default]" if name == situation.default else text
+    marked = f"{text} [default]" if name == section.default else text
     margin = " " * _INDENT
     summary = textwrap.fill(
         marked, _WIDTH, initial_indent=margin, subsequent_indent=margin, break_on_hyphens=False

@@ -15,15 +15,27 @@ import unspan
 from unspan.cli import app, catalogue
 from unspan.errors import UsageError
 from unspan.methods import METHODS, EraserMethod, by_name
+from unspan.methods.choice import Situation
 
 
 def test_every_method_stands_in_a_situation_with_a_summary_of_its_card() -> None:
     assert set(catalogue.NAMES) == {method.name for method in METHODS}
     listed = CliRunner().invoke(app, ["methods"]).output
-    assert all(one.title in listed and one.advice in listed for one in catalogue.SITUATIONS)
-    assert listed.count("[default]") == sum(bool(one.default) for one in catalogue.SITUATIONS)
+    assert all(one.title in listed and one.advice in listed for one in catalogue.SECTIONS)
+    assert listed.count("[default]") == sum(bool(one.default) for one in catalogue.SECTIONS)
     assert re.search(r"  salun +random labels, but only", listed)
     assert max(map(len, listed.splitlines())) <= 80
+
+
+def test_the_defaults_of_the_list_are_those_that_erase_takes() -> None:
+    asked = (  # in the order of the sections
+        Situation(classes=True, keeps=True),
+        Situation(classes=True, keeps=False),
+        Situation(classes=False, keeps=True, embeds=True),
+        Situation(classes=False, keeps=True, labelled=True),
+    )
+    listed = [one.default for one in catalogue.SECTIONS if one.default]
+    assert listed == [one.recommended().name for one in asked]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +58,7 @@ def test_a_method_of_a_third_party_is_listed_apart(monkeypatch) -> None:
 
 
 def test_methods_without_labels_stand_where_labels_are_not_needed() -> None:
-    (alone,) = [one for one in catalogue.SITUATIONS if "esc-t" in one.methods]
+    (alone,) = [one for one in catalogue.SECTIONS if "esc-t" in one.methods]
     assert all("retain" not in by_name(name)().needs for name in alone.methods)
 
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import unspan
 from unspan.cli import app
-from unspan.cli.catalogue import NAMES, Situation
+from unspan.cli.catalogue import NAMES, Section
 from unspan.cli.methods import _line
 from unspan.errors import UsageError
 from unspan.methods import METHODS, TrainedMethod, by_name
@@ -219,9 +219,9 @@ def test_a_card_fits_a_terminal_and_loses_no_word(method):
 
 @pytest.mark.parametrize("name", ["esc", "random-labels", "a-name-of-14-c", "n" * 40, "n" * 78])
 def test_a_name_of_any_length_stands_apart_from_its_summary(name):
-    situation = Situation("title", "advice", (name,), default=name)
+    section = Section("title", "advice", (name,), default=name)
     summary = "what the method does, in words that fill more than one line of a terminal."
-    lines = _line(name, summary, situation).split("\n")
+    lines = _line(name, summary, section).split("\n")
     assert lines[0].split()[0] == name
     assert max(map(len, lines)) <= 80
     first = lines[1] if len(name) > 13 else lines[0].replace(name, " " * len(name))
