@@ -11,7 +11,8 @@ from shown import ROOT, shown
 from unspan.benchmark import packed
 
 TABLE1A = "table1a.full"  # the table that pages speak of
-# tables of which pages may name every row, as PREFIX_ROW_SCORE: t1a_esc_strongest
+# tables of which pages may name every row, as PREFIX_ROW_SCORE: t1a_esc_strongest; where there are
+# several pairs of data and network, as PREFIX_PAIR_ROW_SCORE
 PREFIXES = {
     "t1a": TABLE1A,
     "tiny": "tiny-imagenet-40.full",
@@ -19,6 +20,10 @@ PREFIXES = {
     "damp": "damp.full",
     "utk": "utkface-age8.full",
     "sup": "cifar100-resnet20.full",
+    "r20": "cifar10-resnet20.full",
+    "vit": "cifar10-vit.full",
+    "cls": "classes.full",
+    "inc": "incremental.full",
     "t2": "table2.full",
     "t3": "table3.full",
     "t4": "table4.full",
@@ -47,9 +52,12 @@ def by_row() -> dict[str, str]:
     """Every score of every row of the tables of `PREFIXES` that are there."""
     found = {}
     for prefix, table_name in PREFIXES.items():
-        for row in _tables()[0].get(table_name, {"rows": []})["rows"]:
-            cells = results(table_name, row["label"])
-            name = re.sub(r"\W+", "_", row["label"].lower())
+        rows = _tables()[0].get(table_name, {"rows": []})["rows"]
+        several = len({row["pair"] for row in rows}) > 1
+        for row in rows:
+            cells = _last_steps(row)
+            words = f"{row['pair']} {row['label']}" if several else row["label"]
+            name = re.sub(r"\W+", "_", words.lower())
             for short, key in SCORES.items():
                 values = [one["values"][key]["value"] for one in cells if key in one["values"]]
                 if values:
@@ -72,8 +80,13 @@ def _tables() -> tuple[packed.Values, packed.Values]:
 
 def results(table_name: str, label: str) -> list[dict[str, Any]]:
     """The last step of every finished cell of a row: one a seed."""
-    specs, every = _tables()
-    row = next(one for one in specs[table_name]["rows"] if one["label"] == label)
+    rows = _tables()[0][table_name]["rows"]
+    return _last_steps(next(one for one in rows if one["label"] == label))
+
+
+def _last_steps(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The last step of every finished cell of a row of the JSON."""
+    every = _tables()[1]
     return [every[cell]["steps"][-1] for cell in row["cells"] if cell in every]
 
 
