@@ -33,6 +33,7 @@ class RemarkCode(TextEnum):
     # the measurement behind a level
     NO_SCORES = "no_scores"
     OWN_SCORES = "own_scores"
+    FOUND_BY_SEARCH = "found_by_search"
     LARGEST_AFTER_CAST = "largest_after_cast"
     RENAMED = "renamed"
     HEAD_ALONE_REACHES_IT = "head_alone_reaches_it"

@@ -31,6 +31,7 @@ _FAILED = (LevelState.FAILS,)
 _NOT_HELD = (LevelState.FAILS, LevelState.NOT_SHOWN)
 NEEDS = {
     Family.ANSWERS: Access.NAMED,
+    Family.SEARCH: Access.NAMED,
     Family.SCORES: Access.SCORES,
     Family.SAMPLES: Access.SCORES,
     Family.PROBES: Access.FEATURES,

@@ -87,7 +87,7 @@ def fakes(
         chance: likewise.
     """
     planted = []
-    names = any(one.identity.kind is AttackKind.OWN_ANSWER for one in original)
+    names = any(one.identity.kind.names for one in original)
     if retrained or names:
         planted.append((Planted.UNTOUCHED, original))
     if retrained and edited is not None:

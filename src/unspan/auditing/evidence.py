@@ -59,7 +59,7 @@ def evidence(
     words = [(one.identity.attacker.family, one.verdict) for one in attacks if one.verdict]
     undecided = list(dict.fromkeys(family for family, word in words if word in _UNABLE))
     deciding = list(dict.fromkeys(family for family, word in words if word not in _UNABLE))
-    named = (Family.ANSWERS, Verdict.RETAINED) in words
+    named = any((one, Verdict.RETAINED) in words for one in (Family.ANSWERS, Family.SEARCH))
     weaknesses = [
         (Weakness.NOT_TRUSTED, not trusted or not reference.usable),
         (Weakness.UNDECIDED, verdict in _UNABLE),

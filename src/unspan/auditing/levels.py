@@ -35,10 +35,12 @@ class Evidence:
     Attributes:
         classes: of the model.
         compared: there are retrained networks that can serve as reference.
-        own_head: accuracy on forgotten test samples by the model's own head.
+        own_answer: forgotten test samples that the model's own head names; for embeddings, those
+            that a search by the nearest mean finds.
+        searched: the model gives embeddings and no class scores.
         relabelled: another output that stands for the forgotten samples, and the share of them it
             names.
-        casts: as `own_head`, after each cast.
+        casts: as `own_answer`, after each cast.
         guarded: the R^2 on fit data and the AUC on test data of the affine probe, in this order.
         attacks: on features and scores, with the few-shot ones among them.
         earlier_layers: verdict over them, None when they were not tested.
@@ -49,7 +51,8 @@ class Evidence:
 
     classes: int
     compared: bool
-    own_head: Score | None = None
+    own_answer: Score | None = None
+    searched: bool = False
     relabelled: tuple[int, float] | None = None
     casts: Sequence[Score] = ()
     guarded: Sequence[Score] = ()
@@ -71,7 +74,7 @@ def levels(evidence: Evidence) -> list[LevelResult]:
     recovered = _against_reference(Level.L2, probes, evidence.compared)
     relearned = _against_reference(Level.L3, few_shot, evidence.compared)
     return [
-        _own_scores(evidence),
+        _own_answer(evidence),
         _affine(evidence.guarded),
         recovered,
         relearned,
@@ -99,8 +102,8 @@ def quantity(one: Score) -> Quantity:
     return Quantity(value=one.value, low=one.low, high=one.high, unit=one.unit, n=one.n)
 
 
-def _own_scores(evidence: Evidence) -> LevelResult:
-    own = evidence.own_head
+def _own_answer(evidence: Evidence) -> LevelResult:
+    own = evidence.own_answer
     if own is None or own.high is None or own.value is None:
         return _bare(Level.L0, NOT_TESTED, RemarkCode.NO_SCORES)
     bound = chance_bound(evidence.classes)
@@ -110,7 +113,8 @@ def _own_scores(evidence: Evidence) -> LevelResult:
         worst = max(named, key=lambda one: one.low or 0.0)
     else:
         worst = max(every, key=lambda one: one.high or 0.0)
-    why = [remark(RemarkCode.OWN_SCORES, read=quantity(own), bound=bound)]
+    code = RemarkCode.FOUND_BY_SEARCH if evidence.searched else RemarkCode.OWN_SCORES
+    why = [remark(code, read=quantity(own), bound=bound)]
     if worst is not own:
         cast = worst.name.rpartition(", ")[2]
         reads = replace(quantity(worst), n=0)
@@ -119,8 +123,10 @@ def _own_scores(evidence: Evidence) -> LevelResult:
         output, share = evidence.relabelled
         renamed = remark(RemarkCode.RENAMED, output=output, share=share)
         return _level(Level.L0, FAILS, *why, renamed)
+    if not evidence.searched:
+        why.append(Remark(RemarkCode.HEAD_ALONE_REACHES_IT))
     state = FAILS if named else NOT_SHOWN if (worst.high or 0.0) > bound else HOLDS
-    return _level(Level.L0, state, *why, Remark(RemarkCode.HEAD_ALONE_REACHES_IT))
+    return _level(Level.L0, state, *why)
 
 
 def _affine(guarded: Sequence[Score]) -> LevelResult:

@@ -131,7 +131,8 @@ def _evidence(case: Case, found: Measurements) -> Evidence:
     return Evidence(
         classes=case.test["before"].classes(),
         compared=case.is_compared,
-        own_head=described(found.scores, ScoreKind.FORGET_ACCURACY, "after", "test forget"),
+        own_answer=described(found.scores, ScoreKind.FORGET_ACCURACY, "after", "test forget"),
+        searched=case.test["after"].logits is None,
         relabelled=relabelled(case),
         casts=[one for one in found.scores if one.group is ScoreGroup.CAST],
         guarded=[one for one in guarded if one is not None],

@@ -18,11 +18,12 @@ from unspan.metrics.accuracy import (
     worst_drop,
 )
 from unspan.metrics.fewshot import shots_to
+from unspan.metrics.identification import nearest_means
 from unspan.metrics.identity import ScoreKind
 from unspan.metrics.membership import loss_attack, losses, published_loss_attack
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.retention import harmonic_mean
-from unspan.metrics.score import Reading, Score
+from unspan.metrics.score import Better, Reading, Score, share_interval
 
 Head = tuple[Tensor, Tensor]
 Row = ScoreRow
@@ -36,10 +37,10 @@ def row(group: ScoreGroup, model: str, score: Score, kind: ScoreKind = ScoreKind
 
 def utility(name: str, fit: Outputs, test: Outputs, before: Outputs | None) -> list[Row]:
     """Accuracy of the model's own head on all four splits, macro, calibration, and the worst class
-    drop.
+    drop; of embeddings what a search by the nearest mean finds.
     """
     if test.logits is None:
-        return []
+        return _found_by_search(name, fit, test)
     rows = [
         row(
             ScoreGroup.UTILITY,
@@ -90,6 +91,39 @@ def utility(name: str, fit: Outputs, test: Outputs, before: Outputs | None) -> l
     rows += [row(ScoreGroup.OUTPUT, name, score) for score in suppression(test, "test forget")]
     if before is not None:
         rows.append(row(ScoreGroup.UTILITY, name, worst_drop(before, test, "test retain")))
+    return rows
+
+
+def _found_by_search(name: str, fit: Outputs, test: Outputs) -> list[Row]:
+    """Shares of the forgotten and of the retained test samples whose label is the nearest mean's;
+    nothing without labels.
+    """
+    if not (fit.labels >= 0).any() or not (test.labels >= 0).any():
+        return []
+    hit = nearest_means(fit, test) == test.labels
+    better: dict[ScoreKind, Better] = {
+        ScoreKind.FORGET_ACCURACY: "lower",
+        ScoreKind.RETAIN_ACCURACY: "higher",
+    }
+    rows = []
+    for kind, split, marked in (
+        (ScoreKind.FORGET_ACCURACY, "test forget", test.forget),
+        (ScoreKind.RETAIN_ACCURACY, "test retain", ~test.forget),
+    ):
+        own = hit[marked & (test.labels >= 0)]
+        if not len(own):
+            continue
+        low, high = share_interval(float(own.sum()), len(own))
+        score = Score(
+            name="found by the nearest mean",
+            value=float(own.double().mean()),
+            low=low,
+            high=high,
+            better=better[kind],
+            split=split,
+            n=len(own),
+        )
+        rows.append(row(ScoreGroup.UTILITY, name, score, kind))
     return rows
 
 

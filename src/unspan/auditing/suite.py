@@ -10,6 +10,7 @@ from dataclasses import replace
 from unspan.auditing.steps import Work
 from unspan.metrics.fewshot import PROTOTYPE, REFIT, STANDARDISED, fewshot
 from unspan.metrics.guardedness import affine_auc
+from unspan.metrics.identification import identification
 from unspan.metrics.identity import AttackId, AttackKind
 from unspan.metrics.linear import linear_auc, linear_probe
 from unspan.metrics.mlp import mlp_probe
@@ -43,7 +44,10 @@ def class_attacks(fit: Outputs, test: Outputs, seed: int, report: Report) -> lis
     found.append(_as(AttackKind.MLP, mlp_probe(fit, test, seed)))
     report(Work.FEW_SHOT)
     found += [_few_shot(one) for one in fewshot(fit, test, seed)]
-    return found + _signature(fit, test, report) + own_answer(test)
+    found += _signature(fit, test, report) + own_answer(test)
+    if test.logits is None:
+        found.append(_as(AttackKind.IDENTIFICATION, identification(fit, test)))
+    return found
 
 
 def group_attacks(fit: Outputs, test: Outputs, seed: int, report: Report) -> list[Reading]:

@@ -196,7 +196,7 @@ def judge_alone(erased: Reading, chance: float, families: int) -> Judged:
         families: how many are judged; the intervals are widened for them.
     """
     low, high = erased.interval(1 - LEVEL / families)
-    if erased.identity.kind is AttackKind.OWN_ANSWER and low > chance:
+    if erased.identity.kind.names and low > chance:
         return Judged(RETAINED, [Remark(RemarkCode.STILL_NAMED)])
     if erased.unit == "AUC":
         most = 2 * max(high - 0.5, 0.5 - low)

@@ -24,11 +24,17 @@ class AttackKind(TextEnum):
     FEW_SHOT_REFIT = "few_shot_head_refit"
     SIGNATURE = "output_signature"
     OWN_ANSWER = "own_answer"
+    IDENTIFICATION = "search_by_the_nearest_mean"
     LINEAR_OF_VIEWS = "linear_probe_of_altered_copies"
     ANSWER_OF_VIEWS = "own_answer_of_altered_copies"
     MEMBERSHIP = "membership_of_single_samples"
     MEMBERSHIP_LIKELIHOOD = "membership_by_likelihood_ratio"
     OTHER = "other"
+
+    @property
+    def names(self) -> bool:
+        """Whether plain use of the model is enough: a class score, or a search with embeddings."""
+        return self in (AttackKind.OWN_ANSWER, AttackKind.IDENTIFICATION)
 
     @property
     def few_shot(self) -> bool:
@@ -44,6 +50,7 @@ class Family(TextEnum):
     """Kinds of attackers: what they have, and what they do with it."""
 
     ANSWERS = "sees the answers"
+    SEARCH = "searches with embeddings"
     SCORES = "learns from the scores"
     PROBES = "trains on features"
     FEATURES = "tells forgotten from others by features"
@@ -60,6 +67,7 @@ class Family(TextEnum):
 
 _FAMILY = {
     AttackKind.OWN_ANSWER: Family.ANSWERS,
+    AttackKind.IDENTIFICATION: Family.SEARCH,
     AttackKind.SIGNATURE: Family.SCORES,
     AttackKind.LINEAR_OF_VIEWS: Family.VIEWS,
     AttackKind.ANSWER_OF_VIEWS: Family.VIEWS_ANSWERS,

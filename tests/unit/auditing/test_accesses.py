@@ -297,7 +297,7 @@ def test_no_step_and_no_saying_contradicts_a_level(
         Evidence(
             classes=10,
             compared=compared,
-            own_head=own,
+            own_answer=own,
             attacks=attacks,
             earlier_layers=box.word,
             weights_changed=changed,

@@ -51,20 +51,29 @@ def found(level, **given):
 )
 def test_own_scores_fail_only_above_the_bound(low, high, state):
     """The bound for ten classes is 0.15."""
-    assert found(Level.L0, own_head=score(low, high)).state is state
+    assert found(Level.L0, own_answer=score(low, high)).state is state
     quiet = score(0.0, 0.1)
-    assert found(Level.L0, own_head=quiet, casts=[score(low, high)]).state is state
+    assert found(Level.L0, own_answer=quiet, casts=[score(low, high)]).state is state
 
 
 def test_the_cast_that_names_it_is_told_not_the_one_that_is_wide():
-    judged = found(Level.L0, own_head=score(0, 0.1), casts=[score(0.0, 0.5), score(0.3, 0.4)])
+    judged = found(Level.L0, own_answer=score(0, 0.1), casts=[score(0.0, 0.5), score(0.3, 0.4)])
     assert judged.state is FAILS
     told = next(one for one in judged.why if one.code is RemarkCode.LARGEST_AFTER_CAST)
     assert told.values["read"].low == 0.3
 
 
 def test_a_class_under_a_new_name_fails_however_wide_the_interval_is():
-    assert found(Level.L0, own_head=score(0.0, 0.3), relabelled=(3, 0.9)).state is FAILS
+    assert found(Level.L0, own_answer=score(0.0, 0.3), relabelled=(3, 0.9)).state is FAILS
+
+
+def test_a_search_with_embeddings_is_no_edit_of_the_head():
+    searched = found(Level.L0, own_answer=score(0.0, 0.05), searched=True)
+    assert searched.state is HOLDS
+    codes = [one.code for one in searched.why]
+    assert RemarkCode.FOUND_BY_SEARCH in codes and RemarkCode.HEAD_ALONE_REACHES_IT not in codes
+    by_head = [one.code for one in found(Level.L0, own_answer=score(0.0, 0.05)).why]
+    assert RemarkCode.OWN_SCORES in by_head and RemarkCode.HEAD_ALONE_REACHES_IT in by_head
 
 
 @pytest.mark.parametrize(

@@ -682,7 +682,7 @@ def test_markdown_says_the_same(sample):
     for needed in (
         "# Audit of a deletion: Named about as rarely as by guessing. Still in the scores",
         "- **SHA-256 of the file**: 9d9d",
-        "Sees the answers: which class is named",
+        "Sees the answers: what is named, or found by a search",
         "83.3 % [80.8, 85.6], n = 1,000",
         "compatibility — not converged",
         "The audit caught 2 of 2 fakes",

@@ -48,6 +48,9 @@ EXPLAIN = {
         "somebody who sees only the scores of the model learns how they look for forgotten samples"
     ),
     AttackKind.OWN_ANSWER: "somebody who asks the model sees which class it names",
+    AttackKind.IDENTIFICATION: (
+        "somebody who enrols everybody anew and searches for the nearest mean embedding"
+    ),
     AttackKind.LINEAR_OF_VIEWS: (
         "somebody who asks for each image and for nine altered copies trains a linear classifier on"
         " the mean of the features"
@@ -64,7 +67,7 @@ EXPLAIN = {
 
 
 LEVEL_TITLE = {
-    Level.L0: "the model's own scores no longer name it, also after casts",
+    Level.L0: "the model's own answer, or a search with its embeddings, no longer names it",
     Level.L1: "no affine probe tells it from the rest better than a constant",
     Level.L2: "no tested probe on features or scores recovers it beyond the reference",
     Level.L3: "it is not relearned from a few examples faster than in the reference",

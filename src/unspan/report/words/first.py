@@ -165,7 +165,7 @@ class First(TextEnum):
 
 ANSWER = {Obtainable.YES: "yes", Obtainable.NO: "no", Obtainable.CANNOT_TELL: "cannot tell"}
 ACCESS = {
-    Access.NAMED: "sees the answers: which class is named",
+    Access.NAMED: "sees the answers: what is named, or found by a search",
     Access.SCORES: "sees the answers: all scores",
     Access.FEATURES: "trains on the model’s internal features",
     Access.REPEATS: "asks twice or alters images",
@@ -225,6 +225,7 @@ WEAKNESS = {
 }
 FAMILY = {
     Family.ANSWERS: "sees the answers",
+    Family.SEARCH: "searches with embeddings",
     Family.SCORES: "learns from the scores",
     Family.PROBES: "trains on features",
     Family.FEATURES: "tells forgotten from others by features",
@@ -255,7 +256,7 @@ STEP = {
     ),
 }
 MAY = {
-    Level.L0: "the model’s own scores no longer name {what}, in {n} test samples.",
+    Level.L0: "the model’s own answer no longer names {what}, in {n} test samples.",
     Level.L1: "no affine probe tells {what} from the rest, in {n} test samples.",
     Level.L2: (
         "no tested attack on what the model gives out reads more of {what} than from {reference}."

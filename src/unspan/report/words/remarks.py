@@ -110,6 +110,10 @@ REMARK = {
     RemarkCode.OWN_SCORES: (
         "its own scores are right for {read} of the forgotten samples; the bound is {bound:0}"
     ),
+    RemarkCode.FOUND_BY_SEARCH: (
+        "a search by the nearest mean, everybody enrolled anew, finds {read} of the forgotten"
+        " samples; the bound is {bound:0}"
+    ),
     RemarkCode.LARGEST_AFTER_CAST: "largest after {cast}, {read}",
     RemarkCode.RENAMED: (
         "but output {output} now stands for them: it names {share:1} of them and little else"

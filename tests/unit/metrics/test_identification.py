@@ -1,0 +1,69 @@
+"""A search by the nearest mean, against scikit-learn."""
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.neighbors import NearestCentroid
+from torch.nn.functional import normalize
+
+from unspan.metrics.identification import identification, nearest_means
+from unspan.metrics.outputs import Outputs
+
+
+def people(seed, each=12, count=4, dim=8, spread=0.4):
+    """Embeddings of some people, the first of whom is to be forgotten."""
+    stream = torch.Generator().manual_seed(seed)
+    centres = torch.randn(count, dim, generator=stream)
+    y = torch.arange(count).repeat_interleave(each)
+    z = centres[y] + spread * torch.randn(len(y), dim, generator=stream)
+    return Outputs(features=z, logits=None, labels=y, forget=y == 0)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), spread=st.floats(0.1, 3.0))
+def test_it_is_the_nearest_centroid_of_embeddings_of_length_one(seed, spread):
+    fit, test = people(seed, spread=spread), people(seed + 1, spread=spread)
+    oracle = NearestCentroid().fit(normalize(fit.features).numpy(), fit.labels.numpy())
+    oracle.centroids_ = normalize(torch.tensor(oracle.centroids_)).numpy()
+    expected = oracle.predict(normalize(test.features).numpy()).tolist()
+    assert nearest_means(fit, test).tolist() == expected
+
+
+def test_length_and_unlabelled_samples_do_not_count():
+    fit = people(3)
+    sizes = torch.linspace(0.1, 10, len(fit.labels))[:, None]
+    longer = Outputs(
+        features=fit.features * sizes, logits=None, labels=fit.labels, forget=fit.forget
+    )
+    assert nearest_means(longer, longer).tolist() == nearest_means(fit, fit).tolist()
+    strangers = torch.full((5,), -1)
+    more = Outputs(
+        features=torch.cat([fit.features, 100 * torch.ones(5, 8)]),
+        logits=None,
+        labels=torch.cat([fit.labels, strangers]),
+        forget=torch.cat([fit.forget, strangers > 0]),
+    )
+    assert nearest_means(more, fit).tolist() == nearest_means(fit, fit).tolist()
+
+
+def test_what_is_drawn_at_random_is_found_by_chance_alone():
+    fit = people(5, each=200, spread=0.1)
+    assert identification(fit, fit).value == 1.0
+    stream = torch.Generator().manual_seed(0)
+    z = fit.features.clone()
+    z[fit.forget] = torch.randn(int(fit.forget.sum()), 8, generator=stream)
+    gone = Outputs(features=z, logits=None, labels=fit.labels, forget=fit.forget)
+    found = identification(gone, gone)
+    assert found.value < 0.6 and found.retain == 1.0
+
+
+def test_nobody_is_found_where_nobody_is_enrolled():
+    fit = people(1)
+    nobody = Outputs(
+        features=fit.features,
+        logits=None,
+        labels=torch.full_like(fit.labels, -1),
+        forget=fit.forget,
+    )
+    assert nearest_means(nobody, fit).tolist() == [-1] * len(fit.labels)
+    assert identification(nobody, fit).value == 0.0
