@@ -182,7 +182,8 @@ def draw(points: list[dict[str, Any]], path: Path) -> None:
     axes.set_xlabel("forgetting score 2 |MIA − 0.5| (left: forgotten)")
     axes.set_ylabel("test accuracy, %")
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(loc="lower right")
+    axes.set_ylim(bottom=0)
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
 
