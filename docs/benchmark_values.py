@@ -27,7 +27,7 @@ PREFIXES = {
     "t2": "table2.full",
     "t3": "table3.full",
     "t4": "table4.full",
-    "t5": "table5.cpu",
+    "t5": "table5.full",
     "t2c": "table2-cifar100.full",
     "t3c": "table3-cifar100.full",
     "t4c": "table4-cifar100.full",
