@@ -138,8 +138,9 @@ def _heading(spec: dict[str, Any], rows: Sequence[Filled]) -> list[str]:
     """Title of a spec, how many of its cells are there, and how they were made."""
     count = sum(len(row["cells"]) for row in spec["rows"])
     done = sum(len(one.results) for one in rows)
+    reduced = "" if spec["budget"] in ("full", "paper") else f", --budget {spec['budget']}"
     return [
-        f"## {escaped(spec['title'])}",
+        f"## {escaped(spec['title'] + reduced)}",
         "",
         f"Budget: {spec['budget']}. Cells: {done} of {count}. `{spec['command']}`",
         "",

@@ -10,7 +10,13 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unspan.errors import DataError, InconclusiveError, ResourceError, UnspanError
+from unspan.errors import (
+    DataError,
+    InconclusiveError,
+    ResourceError,
+    UnspanError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +35,7 @@ def run_specs(o: dict[str, Any]) -> None:
         DataError: some of several specs were skipped; a single one raises what it met.
         InconclusiveError: cells failed.
         ResourceError: it was interrupted.
+        UsageError: no folder of data.
     """
     from unspan.benchmark.estimates import estimate
     from unspan.benchmark.preflight import refuse_mistakes
@@ -39,6 +46,9 @@ def run_specs(o: dict[str, Any]) -> None:
     screen = console(o["quiet"])
     if o["quiet"]:
         silence()
+    root = o["data_root"]
+    if root is not None and not root.is_dir():
+        raise UsageError(f"--data-root {root}: there is no such folder.")
     given = given_weights(o)
     specs, store = specs_of(o, given), Store(o["out"])
     device = o["device"] or own_cells()
@@ -156,7 +166,17 @@ def _computed(
 
 def _command() -> str:
     """The command as it was typed, with names instead of this machine's folders."""
-    return " ".join(["unspan", *(arg.rstrip("/").rpartition("/")[2] for arg in sys.argv[1:])])
+    return " ".join(["unspan", *map(_without_folder, sys.argv[1:])])
+
+
+def _without_folder(argument: str) -> str:
+    """An argument without the folders of this machine; what names code stays such a name."""
+    from unspan.benchmark.third_party import short_name
+    from unspan.system.user_code import PREFIX
+
+    if argument.startswith(PREFIX):
+        return short_name(argument)
+    return argument.rstrip("/").rpartition("/")[2]
 
 
 def _outcome(tally: Tally) -> str:

@@ -12,6 +12,7 @@ from unspan.benchmark.requests import refuse_unknown_classes
 from unspan.benchmark.spec import load
 from unspan.benchmark.spec_text import budget_place
 from unspan.cli import app, main
+from unspan.cli.bench_run import _command
 from unspan.errors import UsageError
 
 WHOLE = """
@@ -223,3 +224,17 @@ def test_export_says_which_budgets_were_run(tmp_path):
     assert ran.exit_code == 0, ran.output
     found = CliRunner().invoke(app, ["bench", "export", str(file), "--to", to, "--out", out])
     assert "Computed there: --budget tiny" in " ".join(str(found.exception or found.output).split())
+
+
+def test_a_folder_of_data_that_is_not_there_is_named_before_any_work(tmp_path):
+    out, root = str(tmp_path / "out"), str(tmp_path / "nowhere")
+    for more in ([], ["--dry-run"]):
+        command = ["bench", "table1a", "--budget", "smoke", "--out", out, "--data-root", root]
+        ran = CliRunner().invoke(app, [*command, *more])
+        assert isinstance(ran.exception, UsageError) and "no such folder" in str(ran.exception)
+
+
+def test_the_command_that_is_kept_names_the_code_of_a_method_so_that_it_runs_again(monkeypatch):
+    typed = ["/bin/unspan", "bench", "--method", "python:/home/me/mine.py:Mine", "--out", "/x/y/"]
+    monkeypatch.setattr(sys, "argv", typed)
+    assert _command() == "unspan bench --method python:mine.py:Mine --out y"
