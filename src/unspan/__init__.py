@@ -64,6 +64,8 @@ if _as_command and sys.path[:1] in ([""], [os.getcwd()]):
 
 from typing import TYPE_CHECKING, Any  # noqa: E402
 
+from unspan.system.version import VERSION  # noqa: E402
+
 if TYPE_CHECKING:
     from unspan.artifact import inspect, load
     from unspan.artifact.deletion import Deletion
@@ -102,7 +104,7 @@ _FORMER = {
     "Splits": "data.request",
 }
 __all__ = sorted(_HOME)  # noqa: PLE0605
-__version__ = "0.1.0"
+__version__ = VERSION
 
 
 def __getattr__(name: str) -> Any:

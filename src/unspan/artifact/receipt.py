@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-import unspan
 from unspan.errors import UsageError
+from unspan.system.version import VERSION
 
 SHORTEST_KEY = 16  # bytes; shorter keys can be tried one after the other
 _SHA256 = np.dtype("S32")
@@ -245,7 +245,7 @@ def versions() -> dict[str, str]:
     found = {
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "unspan": unspan.__version__,  # also of a checkout that is not installed
+        "unspan": VERSION,  # also of a checkout that is not installed
     }
     for package in (
         "numpy",
