@@ -21,19 +21,12 @@ _READING = (
 )
 
 
-def page(found: dict[str, Any], about: str) -> str:
-    """Markdown of all pairs.
-
-    Args:
-        found: the JSON.
-        about: docstring of the experiment.
-    """
+def page(found: dict[str, Any]) -> str:
+    """Markdown of all pairs, from the JSON."""
     lines = [
         f"# {found['title']}, layer by layer",
         "",
-        f"`{found['command']}`. {' '.join(about.split('.toml', 1)[1].split())}",
-        "",
-        _READING,
+        f"`{found['command']}`. {_READING}",
     ]
     for pair in dict.fromkeys(row["pair"] for row in found["rows"]):
         lines += ["", f"## {pair}", "", *_table([r for r in found["rows"] if r["pair"] == pair])]

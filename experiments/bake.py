@@ -4,7 +4,7 @@ layer.
 Data: all training images of the class (deer of the JPEG copy of CIFAR-10, coats of Fashion-MNIST),
 all others, the test set. Retraining read 450,000 images on CIFAR-10 (10 epochs), and 162,000 on
 Fashion-MNIST (3 epochs). A tenth is allowed. A training pass of an image counts 1, a forward pass
-1/3. Settings are the defaults of the method, with flips and in bf16. They were chosen with 500 deer
+1/3. Settings stand below. Those of bake were chosen with 500 deer
 and 4,500 others of the training set held out. Accuracy was also judged on 1,000 test images, which
 are left out of the results. Attackers fit on the training features of all classes with true labels,
 and are scored on test deer. DLFD stops by the first 200 test deer, which are among those it is
@@ -296,6 +296,8 @@ def page(rows: dict[str, Any], case: Case, out: Path) -> str:
         f"# Baked deletion, {case.network}, class 4",
         "",
         f"`python experiments/bake.py{named}` (JSON in `results/{out.name}`). {about}",
+        "",
+        f"Baked with `{rows['baked, seed 0']['settings']}`.",
         "",
         *table(rows, heads, case.budget),
     ]

@@ -63,7 +63,7 @@ def main() -> None:
     if not args.table:
         fill(found, args)
     page_of = args.json.with_suffix(".md")
-    page_of.write_text(page(found, str(__doc__)), "utf-8")
+    page_of.write_text(page(found), "utf-8")
 
 
 def fill(found: dict[str, Any], args: argparse.Namespace) -> None:

@@ -66,6 +66,13 @@ class Run:
             self.report(str(step), 0, None)
 
 
+def device_name(device: str | None) -> str:
+    """A device as people tell it from others: `cpu`, or the kind and the name of a GPU."""
+    if device is None or torch.device(device).type != "cuda":
+        return device or "cpu"
+    return f"cuda ({torch.cuda.get_device_name(device)})"
+
+
 def _check_device(device: str) -> None:
     try:
         kind = torch.device(device).type

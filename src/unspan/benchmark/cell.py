@@ -31,7 +31,7 @@ from unspan.data.loading import batches
 from unspan.erasure.pipeline import erase
 from unspan.errors import InconclusiveError, NotFinite, UnspanError, UsageError
 from unspan.metrics.outputs import Outputs
-from unspan.run import Run
+from unspan.run import Run, device_name
 
 
 @dataclass
@@ -239,13 +239,6 @@ class Bench:
                 values["probe"]["value"] if splits.classes else None,
             ),
         }
-
-
-def device_name(device: str | None) -> str:
-    """A device as people tell it from others: `cpu`, or the kind and the name of a GPU."""
-    if device is None or torch.device(device).type != "cuda":
-        return device or "cpu"
-    return f"cuda ({torch.cuda.get_device_name(device)})"
 
 
 def _finite(found: Outputs) -> Outputs:
