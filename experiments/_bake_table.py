@@ -69,9 +69,11 @@ def _accuracies(rows: Values) -> list[str]:
 
 def _cost(rows: Values, budget: int) -> list[str]:
     images = [f"{row['images']:,.0f}" if "images" in row else "" for row in rows.values()]
+    steps = [str(row["lowered"]) if "lowered" in row else "" for row in rows.values()]
     seconds = [f"{row['seconds']:.0f}" if "seconds" in row else "" for row in rows.values()]
     return [
         _line(f"images processed, of {budget:,} allowed", images),
+        *([_line("step lowered so often", steps)] if any(steps) else []),
         _line("seconds of training", seconds),
     ]
 

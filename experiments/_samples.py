@@ -145,14 +145,17 @@ def images_of(name: str) -> tuple[Tensor, Tensor]:
     return images, labels
 
 
+AUDITED = "cifar10"  # where networks remember most, so that an audit can tell
+
+
 def audited_network() -> nn.Module:
     """For the command line: `--model python:_samples:audited_network`."""
-    return CASES["fashion-mnist"].build()
+    return CASES[AUDITED].build()
 
 
 def audited_data() -> dict[str, TensorDataset]:
     """For the command line; the samples to forget come first in `train`."""
-    found = parts(CASES["fashion-mnist"], "random")
+    found = parts(CASES[AUDITED], "random")
     whole = zip(found.forget.tensors, found.retain.tensors, strict=True)
     return {
         "train": TensorDataset(*(torch.cat(pair) for pair in whole)),

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _samples import CACHE, CASES, FORMS, Case, parts
+from _samples import AUDITED, CACHE, CASES, FORMS, Case, parts
 from _samples_measures import ATTACKS, by_class, compared, goals, left_out, membership, one_more
 from _samples_table import table
 from safetensors.torch import save_file
@@ -338,11 +338,12 @@ def _averaged(readings: list[Any]) -> dict[str, Any]:
 
 
 def exported(experiment: Experiment, folder: Path) -> None:
-    """Weights of an original and of the retrained networks, for the command line."""
-    wanted = [("original", 0, "original"), *(("retrained", n, f"retrained-{n}") for n in range(5))]
-    for label, seed, name in wanted:
-        cell = torch.load(experiment.path(label, seed), weights_only=True)
-        state = {key: value.contiguous() for key, value in cell["state"].items()}
+    """Weights of an original and of retrained networks, for the command line."""
+    wanted = [("original", 0, "original")]
+    wanted += [("retrained", seed, f"retrained-{seed}") for seed in range(RETRAINED)]
+    for kind, seed, name in wanted:
+        state = experiment.trained(kind, seed)["state"]
+        state = {key: value.contiguous() for key, value in state.items()}
         save_file(state, folder / f"{name}.safetensors")
 
 
@@ -359,7 +360,7 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     if args.export is not None:
-        exported(Experiment(CASES["fashion-mnist"], "random"), args.export)
+        exported(Experiment(CASES[AUDITED], "random"), args.export)
         return
     todo = [(case, form) for form in args.form for case in args.case if (case, form) not in LEFT]
     for case, form in todo if not args.table else ():

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# 100 random training images are erased from a small network on Fashion-MNIST, by the default of the
-# command line, and the result is audited against five retrained networks. Needs the cells of
-# `samples.py --case fashion-mnist --form random`. The report goes to results/audits/.
+# 100 random training images are erased from a small network on CIFAR-10, by the default of the
+# command line, and the result is audited against five retrained networks. The report goes to
+# results/audits/.
 #     experiments/samples_audit.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."

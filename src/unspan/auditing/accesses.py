@@ -115,8 +115,14 @@ def _answer(attacks: Sequence[AttackResult]) -> Obtainable:
 
 
 def _clearest(attacks: Sequence[AttackResult]) -> AttackResult:
-    """The strongest; a share before an AUC, since more people can read it."""
-    return max(attacks, key=lambda one: (one.unit == "share", _advantage(one)))
+    """The strongest; the membership of single samples before others, since it is what was asked,
+    and a share before an AUC, since more people can read it.
+    """
+    return max(attacks, key=lambda one: (_asks_samples(one), one.unit == "share", _advantage(one)))
+
+
+def _asks_samples(one: AttackResult) -> bool:
+    return one.identity.attacker.family is Family.SAMPLES
 
 
 def _advantage(one: AttackResult) -> float:

@@ -14,7 +14,7 @@ from unspan.audit_record.remarks import Quantity, Remark, RemarkCode, remark
 from unspan.audit_record.results import AttackResult, Control, Informative
 from unspan.audit_record.vocabulary import RETAINED, Expected, FooledScore, Planted
 from unspan.auditing.levels import chance_bound
-from unspan.auditing.verdict_rule import ROOM, overall
+from unspan.auditing.verdict_rule import ROOM, overall, together
 from unspan.metrics.identity import AttackId, AttackKind
 from unspan.metrics.linear import fit_linear
 from unspan.metrics.outputs import Outputs
@@ -70,6 +70,7 @@ def fakes(
     original: Sequence[Reading],
     references: Sequence[Sequence[Reading]],
     edited: Sequence[Reading] | None,
+    untouched: Sequence[AttackResult] = (),
     *,
     retrained: bool,
     chance: float,
@@ -83,22 +84,24 @@ def fakes(
         original: readings of the original; an untouched "erased" model gives the same ones.
         references: as in `overall`.
         edited: readings of the head-only edit, in the same order; None without a head.
+        untouched: how further attacks judge the untouched model.
         retrained: as in `overall`.
         chance: likewise.
     """
-    planted = []
+    planted: list[tuple[Planted, Sequence[Reading], Sequence[AttackResult]]] = []
     names = any(one.identity.kind.names for one in original)
     if retrained or names:
-        planted.append((Planted.UNTOUCHED, original))
+        planted.append((Planted.UNTOUCHED, original, untouched))
     if retrained and edited is not None:
-        planted.append((Planted.HEAD_EDIT, edited))
+        planted.append((Planted.HEAD_EDIT, edited, ()))
     rows = []
-    for case, readings in planted:
+    for case, readings, further in planted:
         decision = overall(original, readings, references, retrained=retrained, chance=chance)
-        word = decision.verdict
+        attacks = [*further, *decision.attacks]
+        word = together(attacks)
         control = Control(case, Expected.CAUGHT, word == RETAINED, verdict=word)
-        if decision.attacks:
-            top = decision.attacks[0]
+        if attacks:
+            top = next((one for one in attacks if one.verdict is word), attacks[0])
             control = replace(control, attack=top.attack, read=_erased(top))
         rows.append(control)
     return rows

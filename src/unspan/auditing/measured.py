@@ -67,27 +67,28 @@ def measure(case: Case) -> Measurements:
     attacks = decision.attacks
     box = white_box(case)
     scores = other_scores(case, readings)
-    single = samples = None
+    single = None
     if case.is_compared:
         case.run.begin(step(Work.SAMPLES))
         single = single_samples(case)
+    untouched = []
     if single is not None:
-        samples = single.result
         scores += single.rows
-    if samples is not None and not case.by_class:
-        attacks = [samples, *attacks]
+    if single is not None and not case.by_class:
+        attacks = [single.result, *attacks]
+        untouched = [single.untouched]
     word = together(attacks)
     models = case.models
     handed_out = []
     if models is not None:
         handed_out = unchanged(models.before, models.after, models.inputs)
-    controls, informative = self_tests(case, readings, columns, scores)
+    controls, informative = self_tests(case, readings, columns, scores, untouched)
     return Measurements(
         verdict=_final(word, case.usable, handed_out),
         attacks=[_ended(one, readings) for one in attacks],
         readings=readings,
         white_box=box,
-        samples=samples,
+        samples=None if single is None else single.result,
         handed_out=handed_out,
         scores=scores,
         controls=controls,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from unspan.audit_record.results import Control, Informative, ScoreRow
+from unspan.audit_record.results import AttackResult, Control, Informative, ScoreRow
 from unspan.auditing import controls, scores
 from unspan.auditing.case import (
     Case,
@@ -73,9 +74,21 @@ def _by_identity(found: list[Reading]) -> dict[AttackId, Reading]:
 
 
 def self_tests(
-    case: Case, readings: dict[str, list[Reading]], columns: Columns, rows: list[ScoreRow]
+    case: Case,
+    readings: dict[str, list[Reading]],
+    columns: Columns,
+    rows: list[ScoreRow],
+    untouched: Sequence[AttackResult],
 ) -> tuple[list[Control], list[Informative]]:
-    """Planted fakes, permuted labels, and which scores a fake passes."""
+    """Planted fakes, permuted labels, and which scores a fake passes.
+
+    Args:
+        case: of the audit.
+        readings: what every attack reads, by model.
+        columns: the same side by side.
+        rows: scores that are reported.
+        untouched: how attacks that the verdict counts besides judge the original as erased model.
+    """
     edited = None
     if case.test["before"].logits is not None and case.by_class:
         edited = _head_edit(case)
@@ -83,6 +96,7 @@ def self_tests(
         columns.before,
         columns.references,
         None if edited is None else _readings_of(edited, case, columns),
+        untouched,
         retrained=case.is_compared,
         chance=chance_bound(case.test["before"].classes()),
     )

@@ -70,10 +70,12 @@ class SingleSamples:
 
     Attributes:
         result: how the strongest attack reads the erased model.
+        untouched: how the original would be judged if it were given as the erased model.
         rows: every attack on every model.
     """
 
     result: AttackResult
+    untouched: AttackResult
     rows: list[ScoreRow]
 
 
@@ -90,7 +92,11 @@ def single_samples(case: Case) -> SingleSamples | None:
     read = {name: [one.reading for one in own] for name, own in found.items()}
     never = [read[name] for name in case.references if name in read]
     rows = [line for name, own in found.items() for one in own for line in one.rows(name)]
-    return SingleSamples(judge_members(read["before"], read["after"], never), rows)
+    return SingleSamples(
+        result=judge_members(read["before"], read["after"], never),
+        untouched=judge_members(read["before"], read["before"], never),
+        rows=rows,
+    )
 
 
 def sample_attack(

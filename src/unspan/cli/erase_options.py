@@ -35,7 +35,7 @@ Holdout = Annotated[
     typer.Option(
         help=(
             "SPLIT or SPLIT:SHARE with samples that no model was trained on, for methods that"
-            " choose by them (dlfd, scrub with rewind); they are not measured."
+            " choose by them (bake, dlfd, scrub with rewind); they are not measured."
         ),
         rich_help_panel=DATA,
     ),

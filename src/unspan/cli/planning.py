@@ -127,13 +127,19 @@ def plan(
             ),
         ),
         *([] if memory is None else [("memory", memory.with_advice())]),
-        ("reads", ", ".join(sorted(settings.needs)).replace("_", " ")),
+        ("reads", ", ".join(_read(settings, splits)).replace("_", " ")),
         ("method", repr(settings) + reason),
         *against_rows(settings, situation),
         ("target", o["target"] or settings.target),
         ("form", o["form"]),
         ("output", o["out"]),
     ]
+
+
+def _read(method: Method, request: Request) -> list[str]:
+    """Names of the data that a method reads of a request."""
+    given = {"holdout"} if request.holdout is not None else set()
+    return sorted(method.needs | (method.reads_if_given & given))
 
 
 def against_rows(method: Method, situation: Situation) -> list[tuple[str, Any]]:

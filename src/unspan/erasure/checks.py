@@ -44,10 +44,18 @@ _MISSING = {
 }
 
 
-def parts_of(request: Request, needs: frozenset[str]) -> dict[str, Any]:
-    """The data of the parts that a method declares to need, None where there are none."""
+def parts_of(
+    request: Request, needs: frozenset[str], reads_if_given: frozenset[str] = frozenset()
+) -> dict[str, Any]:
+    """The data of the parts that a method declares to need, None where there are none, and of those
+    that it reads where they are given.
+    """
     parts = {"forget": request.forget, "retain": request.retain, "holdout": request.holdout}
-    return {part: data for part, data in parts.items() if part in needs}
+    return {
+        part: data
+        for part, data in parts.items()
+        if part in needs or (part in reads_if_given and data is not None)
+    }
 
 
 def check_parts(request: Request, needs: frozenset[str], name: str) -> None:

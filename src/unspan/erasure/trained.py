@@ -205,7 +205,7 @@ def _context(opened: Opened, method: TrainedMethod, read: ForgetPass) -> Trainin
     return TrainingContext(
         model=opened.copy_module,
         feature_layer=read.feature_layer,
-        parts=parts_of(read.request, method.needs),
+        parts=parts_of(read.request, method.needs, method.reads_if_given),
         run=opened.run,
         checkpoint=Checkpoint(opened.options.resume, _key(opened, method, read.feature_layer)),
         classes=classes,

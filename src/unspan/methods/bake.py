@@ -14,12 +14,14 @@ that the covariance of retained ones within classes is 1. Features are the poole
 layers with weights, spread over the last half of the network.
 
 Steps are those of Adafactor: a share of the size of each weight tensor, so that one setting serves
-networks of any kind. A tenth of the retained samples is kept apart. Where they show that accuracy
-is lost, the training starts again with a third of the step, twice at most.
+networks of any kind. Where held-out samples show that accuracy is lost, the training starts again
+with a third of the step, twice at most. Without held-out samples a tenth of the retained ones is
+kept apart for that. The original was trained on those, so memory that fades counts as lost too.
 
-Needs: forget and retain samples with labels. Cost: `steps`, each of `batch` retained and
-`forget_batch` forget samples. A forward pass of the original for each retained sample drawn, one
-over the forget set, and one an epoch over the samples kept apart.
+Needs: forget and retain samples with labels. Held-out samples are read where they are given.
+Cost: `steps`, each of `batch` retained and `forget_batch` forget samples. A forward pass of the
+original for each retained sample drawn, and one over the forget set. One forward pass an epoch over
+the samples that show what is lost.
 Typical: weight 0.9, 200 steps of 3 %, falling along a cosine, with batches of 128 and 32. For one
 class of ten (All-CNN, CIFAR-10) 3 % was lowered to 1 %, for five of 100 (ResNet-20) to 0.3 %.
 Fails: accuracy on the rest falls as the weight rises. It suppresses what probes fitted on pooled
@@ -75,8 +77,8 @@ class Bake(TrainedMethod):
         steps: of the optimiser in all; the epochs of the training are equal parts of them.
         forget_batch: forget samples in each step, beside `batch` retained ones.
         memory: retained samples whose features are compared with.
-        drop: points of accuracy on retained samples kept apart; where the training is shown to
-            lose more, it starts again with a third of the step.
+        drop: points of accuracy on held-out samples; where the training is shown to lose more, it
+            starts again with a third of the step.
         training: of the loop.
     """
 
@@ -100,6 +102,7 @@ class Bake(TrainedMethod):
         "weight": (0.9, 0.5, 1.5),
     }
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "forget_labels", "retain"})
+    reads_if_given: ClassVar[frozenset[str]] = frozenset({"holdout"})
     stronger: ClassVar[tuple[str, ...]] = ("lr", "epochs")
 
     def __post_init__(self) -> None:
@@ -112,7 +115,7 @@ class Bake(TrainedMethod):
 
     def unlearn(self, context: TrainingContext) -> Outcome:
         """Choose the target classes, then train on both parts at once; again with a lower step
-        where samples that were kept apart show that accuracy is lost.
+        where held-out samples show that accuracy is lost.
         """
         samples = context.samples("forget", "retain")
         labels = target_classes(context, samples)
@@ -238,10 +241,10 @@ def _order(
 ) -> Tensor:
     """Positions `[steps, batch + forget_batch]` of the samples of every step.
 
-    Each part comes in a random order of its own; retained samples that are held out do not come.
+    Each part comes in a random order of its own; retained samples that are kept apart do not come.
     """
     retained = ~samples.forget
-    retained[held.index] = False
+    retained[held.apart] = False
     parts = (
         ("retain", retained, method.training.batch),
         ("forget", samples.forget, method.forget_batch),

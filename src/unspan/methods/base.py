@@ -149,6 +149,7 @@ class Method(ABC):
         name: on the command line and in receipts.
         paper: where it was published, in one line.
         target: what it aims at, unless a request says otherwise.
+        reads_if_given: data that it reads where a request has them, beside `needs`.
         cost: what it takes beside reading the data once, in a few words.
         search: values of settings that `--tune` chooses from; the first of each is the default.
         revision: raised when the same settings give other results than before, or a default
@@ -160,6 +161,7 @@ class Method(ABC):
     name: ClassVar[str]
     paper: ClassVar[str] = ""
     target: ClassVar[Target] = Target.LIKE_RETRAINED
+    reads_if_given: ClassVar[frozenset[str]] = frozenset()
     cost: ClassVar[str] = ""
     revision: ClassVar[int] = 1
     search: ClassVar[Mapping[str, tuple[Any, ...]]] = {}

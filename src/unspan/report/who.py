@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from unspan.audit_record.record import AuditRecord
 from unspan.audit_record.summary import AccessResult
 from unspan.audit_record.vocabulary import Access, Basis, Obtainable, ReferenceKind, Strength
+from unspan.metrics.identity import Family
 from unspan.report.document import Cell, Table
 from unspan.report.formatting import Measured, literal, measured, number, thousands, upper
 from unspan.report.words import first as words
@@ -131,16 +132,17 @@ def _read(
 
 
 def decisive(audit: AuditRecord) -> AccessResult | None:
-    """The access whose number decides: the first that still gets it in use, else by features."""
+    """The access whose number decides: the first that still gets it in use, else by features, or
+    by scores where the membership of single samples decides.
+    """
     known = [one for one in audit.accesses if one.value is not None and one.access in _USES]
     known.sort(key=lambda one: _USES.index(one.access))
     for one in known:
         if one.answer is Obtainable.YES:
             return one
-    for one in known:
-        if one.access is Access.FEATURES:
-            return one
-    return known[0] if known else None
+    of_samples = audit.attacks and audit.attacks[0].identity.attacker.family is Family.SAMPLES
+    wanted = Access.SCORES if of_samples else Access.FEATURES
+    return next((one for one in known if one.access is wanted), known[0] if known else None)
 
 
 def bars(one: AccessResult, audit: AuditRecord) -> list[Bar]:

@@ -140,6 +140,16 @@ def test_a_no_shows_the_strongest_attack_and_any_trace():
     assert found.trace and found.above_guessing
 
 
+def test_membership_of_single_samples_is_shown_before_other_scores():
+    found = answers(
+        attacks=[
+            attack(AttackKind.MEMBERSHIP_LIKELIHOOD, Verdict.LIKE_RETRAINED, 0.05, "AUC"),
+            attack(AttackKind.SIGNATURE, Verdict.NOT_MEASURABLE, 0.2, "AUC"),
+        ]
+    )[Access.SCORES]
+    assert (found.answer, found.attack) == (NO, AttackKind.MEMBERSHIP_LIKELIHOOD.value)
+
+
 def test_below_retrained_is_no_trace_where_there_is_no_retrained_network():
     one = attack(AttackKind.LINEAR, Verdict.BELOW_RETRAINED)
     alone = replace(one, advantage=replace(one.advantage, low=None, high=None))

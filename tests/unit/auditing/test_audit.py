@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import trained
 from safetensors.torch import save_file
+from torch import nn
 from torch.utils.data import TensorDataset
 from typer.testing import CliRunner
 
@@ -23,6 +24,7 @@ from unspan.audit_record.vocabulary import (
     Level,
     LevelState,
     Obtainable,
+    Planted,
     Step,
     Strength,
 )
@@ -35,7 +37,7 @@ from unspan.metrics.identity import AttackId, AttackKind
 from unspan.metrics.linear import linear_probe
 from unspan.metrics.neighbours import nearest
 from unspan.metrics.outputs import Outputs
-from unspan.report import statements
+from unspan.report import statements, who
 from unspan.run import Run
 from unspan.system.digests import file_hash
 from unspan.zoo import DigitsCNN
@@ -205,6 +207,39 @@ def test_single_samples_are_not_claimed_without_reference_models(model, digits, 
     found = unspan.audit(model, model, splits, Run(), cache=tmp_path, pictures=False)
     assert statements.claims(found.record) == []
     assert LeftOut.MEMBERSHIP in [one.part for one in found.record.not_run]
+
+
+def by_heart(data, seed):
+    """A network that learned noise: it knows what it was trained on, and nothing else."""
+    torch.manual_seed(seed)
+    net = nn.Sequential(nn.Linear(16, 128), nn.ReLU(), nn.Linear(128, 4))
+    x, y = (torch.stack(part) for part in zip(*data, strict=True))
+    descent = torch.optim.Adam(net.parameters(), lr=0.01)
+    for _ in range(150):
+        descent.zero_grad()
+        torch.nn.functional.cross_entropy(net(x), y).backward()
+        descent.step()
+    return net.eval()
+
+
+def test_samples_known_by_heart_are_caught_and_the_self_test_says_so(tmp_path):
+    g = torch.Generator().manual_seed(0)
+    x, y = torch.randn(900, 16, generator=g), torch.randint(4, (900,), generator=g)
+    train, test = TensorDataset(x[:500], y[:500]), TensorDataset(x[500:], y[500:])
+    splits = unspan.Request.by_index(train, range(100)).with_test(test)
+    net = by_heart(train, 0)
+    without = [by_heart(splits.retain, seed) for seed in range(1, 6)]
+    settings = {"references": without[1:], "pictures": False}
+    untouched = unspan.audit(net, net, splits, Run(), **settings)
+    assert untouched.verdict == RETAINED
+    retrained = unspan.audit(net, without[0], splits, Run(), **settings)
+    assert retrained.verdict != RETAINED
+    for found in (untouched, retrained):
+        (control,) = found.record.controls
+        assert control.planted is Planted.UNTOUCHED and control.ok
+        assert control.verdict == RETAINED and control.read.value > 0.8
+        assert who.decisive(found.record).access is Access.SCORES
+        assert who.decisive(found.record).original == found.record.attacks[0].original
 
 
 def test_forget_data_without_the_rest_is_an_error(model, digits):

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 from torch.autograd import gradcheck
 from torch.nn.functional import cross_entropy
-from torch.utils.data import Subset, TensorDataset
+from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 import unspan
+from unspan.erasure.checks import parts_of
 from unspan.errors import InconclusiveError, UsageError
 from unspan.extraction import eval_mode, find_feature_layer, read
 from unspan.methods.bake import Bake, _order
@@ -129,7 +130,7 @@ def work_of(net, request):
     return TrainingContext(
         model=net,
         feature_layer=find_feature_layer(net, x)[0],
-        parts={"forget": request.forget, "retain": request.retain},
+        parts=parts_of(request, Bake.needs, Bake.reads_if_given),
         run=Run(),
         checkpoint=Checkpoint(None, ""),
         classes=10,
@@ -283,10 +284,47 @@ def test_what_is_held_out_is_never_trained_on(digits_net, digits_request):
     method = Bake(forget_batch=3, training=Training(lr=0.1, epochs=1, batch=50))
     for epoch in range(1, 60):
         seen |= set(_order(context, samples, held, method, 5, epoch).flatten().tolist())
-    apart = set(held.index.tolist())
+    apart = set(held.apart.tolist())
+    assert held.index is held.apart and held.samples is samples
     assert len(apart) == len(digits_request.retain) // 10 and not apart & seen
     assert not samples.forget[held.index].any()
     assert len(seen) == len(samples) - len(apart)
+
+
+def test_held_out_samples_of_the_request_judge_the_cost_and_nothing_is_kept_apart(
+    digits_net, digits_request
+):
+    digit = digits_request.classes[0]
+    forget, retain = digits_request.forget, digits_request.retain
+    asked = replace(
+        digits_request,
+        forget=Subset(forget, list(range(10, len(forget)))),
+        retain=Subset(retain, list(range(40, len(retain)))),
+        holdout=ConcatDataset([Subset(forget, list(range(10))), Subset(retain, list(range(40)))]),
+    )
+    samples = Samples([(asked.forget, True), (asked.retain, False)], Run())
+    held = HeldOut.drawn(work_of(digits_net, asked), samples)
+    assert len(held.apart) == 0 and held.index.tolist() == list(range(10, 50))
+    assert digit not in held.samples.y[held.index]
+    done = unspan.erase(
+        digits_net,
+        asked,
+        Bake(steps=4, training=Training(lr=0.01, epochs=1, batch=2000)),
+        check_labels=False,
+        measure=False,
+    )
+    report = done.receipt["method"]["fit"]
+    assert report["held_out"] == 40 and report["retained_used"] == len(asked.retain)
+
+
+@pytest.mark.parametrize("of_the_request", [True, False])
+def test_held_out_samples_of_the_request_alone_judge_nothing(
+    digits_net, digits_request, of_the_request
+):
+    held = replace(digits_request, holdout=digits_request.forget if of_the_request else None)
+    samples = Samples([(held.forget, True), (held.retain, False)], Run())
+    drawn = HeldOut.drawn(work_of(digits_net, held), samples)
+    assert len(drawn.apart) == len(digits_request.retain) // 10
 
 
 def test_what_is_lost_is_counted_on_the_held_out_samples(digits_net, digits_request):

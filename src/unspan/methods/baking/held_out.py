@@ -1,4 +1,4 @@
-"""Retained samples that are not trained on: what a training costs, before it is used."""
+"""Samples that are not trained on: what a training costs, before it is used."""
 
 from __future__ import annotations
 
@@ -18,26 +18,39 @@ _MOST = 1000
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Retained samples that are kept apart, and which of them the original names.
+    """Samples of retained classes that are not trained on, and which of them the original names.
 
     Attributes:
-        samples: all samples of the method.
-        index: `[m]` positions of those kept apart.
+        samples: where they are.
+        index: `[m]` their positions.
         before: `[m]` bool, which the original names by their label.
+        apart: positions among the samples of the method that must not be trained on.
     """
 
     samples: Samples
     index: Tensor
     before: Tensor
+    apart: Tensor
 
     @classmethod
     def drawn(cls, context: TrainingContext, samples: Samples) -> HeldOut:
-        """A tenth of the retained samples at random, at most 1,000, asked of the original."""
+        """Held-out samples of the request, at most 1,000 at random; without any, a tenth of the
+        retained samples, which the original was trained on.
+
+        Args:
+            context: with the original and the data.
+            samples: those of the method.
+        """
+        if context.parts.get("holdout") is not None:
+            given = context.samples("holdout")
+            kept = ~torch.isin(given.y, torch.tensor(context.forgotten, dtype=given.y.dtype))
+            index = _some(context, kept.nonzero()[:, 0], _MOST)
+            if len(index):
+                nothing = torch.zeros(0, dtype=torch.long)
+                return cls(given, index, _named(context.model, given, index), nothing)
         retained = (~samples.forget).nonzero()[:, 0]
-        count = min(_MOST, int(_SHARE * len(retained)))
-        drawn = torch.randperm(len(retained), generator=context.stream("held out"))[:count]
-        index = retained[drawn].sort().values
-        return cls(samples, index, _named(context.model, samples, index))
+        index = _some(context, retained, min(_MOST, int(_SHARE * len(retained))))
+        return cls(samples, index, _named(context.model, samples, index), index)
 
     def lost(self, model: nn.Module) -> tuple[float, float]:
         """Points of accuracy that a model loses: as measured, and the near end of the 95 %
@@ -48,6 +61,12 @@ class HeldOut:
         gained = int((after & ~self.before).sum())
         n = len(self.index)
         return 100 * (lost - gained) / max(n, 1), 100 * paired_bounds(lost, gained, n)[0]
+
+
+def _some(context: TrainingContext, index: Tensor, count: int) -> Tensor:
+    """At most `count` of the positions, at random, in order."""
+    drawn = torch.randperm(len(index), generator=context.stream("held out"))[:count]
+    return index[drawn].sort().values
 
 
 def _named(model: nn.Module, samples: Samples, index: Tensor) -> Tensor:
