@@ -23,6 +23,39 @@ def attack_values(layer: dict[str, Any]) -> list[float]:
     return [reading["value"] for reading in layer.values() if isinstance(reading, dict)]
 
 
+def baked() -> dict[str, str]:
+    """What pages say of `experiments/bake.py` with and without held-out images: accuracy on others,
+    the strongest attack at the last layer, the largest excess over the retrained network at any
+    layer, and images processed as a share of retraining.
+    """
+    rows = json.loads((ROOT / "results" / "bake.json").read_text("utf-8"))
+    reference = rows["retrained"]["measured"]["layers"]
+    found = {}
+    for kind, name in (("baked", "bake_alone"), ("baked, held-out images", "bake_held_out")):
+        own = [rows[f"{kind}, seed {seed}"] for seed in range(3)]
+        layers = [one["measured"]["layers"] for one in own]
+        shares = [100 * one["images"] / (10 * 45_000) for one in own]
+        spread = min(shares), max(shares)
+        excess = max(
+            100 * (one[layer][attack]["value"] - reading["value"])
+            for one in layers
+            for layer, readings in reference.items()
+            for attack, reading in readings.items()
+            if isinstance(reading, dict)
+        )
+        found |= {
+            f"{name}_kept": shown(
+                tuple(100 * one["measured"]["remaining"]["value"] for one in own)
+            ),
+            f"{name}_last": shown(
+                tuple(100 * max(attack_values([*one.values()][-1])) for one in layers)
+            ),
+            f"{name}_excess": f"{excess:.1f}",
+            f"{name}_share": "–".join(dict.fromkeys(f"{one:.0f}" for one in spread)) + " %",
+        }
+    return found
+
+
 def esc_t() -> dict[str, str]:
     """What pages say of `experiments/esc_t_reduction.py`: D_ft by the published probe and by a
     converged one, for both averages of the loss at two step sizes.

@@ -20,6 +20,7 @@ from pathlib import Path
 from benchmark_values import by_row, largest_cosine
 from experiment_values import (
     attack_values,
+    baked,
     esc_t,
     membership,
     people,
@@ -121,6 +122,7 @@ def values() -> dict[str, str]:
     return (
         found
         | by_row()
+        | baked()
         | membership()
         | people()
         | people_queries()
