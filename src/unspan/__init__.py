@@ -44,7 +44,8 @@ A saved folder holds the weights and a receipt, and `load` checks one against th
 True
 
 Then `audit` says what attackers still recover, `recheck` whether later training brought it back,
-`inspect` reads a receipt, and `export` writes ONNX. Every error is an `UnspanError`.
+`inspect` reads a receipt, and `export` writes ONNX. `apply` carries the deletion into vectors
+that the model computed before. Every error is an `UnspanError`.
 """
 
 import os
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from unspan.erasure.reading import features
     from unspan.erasure.rechecking import recheck
     from unspan.errors import UnspanError
+    from unspan.galleries import apply
     from unspan.methods import ESC
     from unspan.run import Run
 
@@ -86,6 +88,7 @@ _HOME = {
     "Request": "data.request",
     "Run": "run",
     "UnspanError": "errors",
+    "apply": "galleries",
     "audit": "auditing.audit",
     "audit_outputs": "auditing.audit",
     "erase": "erasure.pipeline",

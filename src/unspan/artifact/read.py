@@ -50,7 +50,7 @@ def load(
     state = _read(path / WEIGHTS)
     eraser = None
     if placement["kind"] == "hook":
-        eraser = _eraser_in(state, placement["eraser"])
+        eraser = eraser_in(state, placement["eraser"])
         try:
             attach(inner, feature_layer, eraser)
         except AttributeError as error:
@@ -86,7 +86,12 @@ def _read(weights: Path) -> dict[str, Tensor]:
     return read_safetensors(weights)
 
 
-def _eraser_in(state: dict[str, Tensor], kind: str) -> Eraser:
+def eraser_in(state: Mapping[str, Tensor], kind: str) -> Eraser:
+    """The eraser that weights hold as a module.
+
+    Raises:
+        ModelError: they hold none, or several.
+    """
     held: dict[str, dict[str, Tensor]] = {}
     for name, tensor in state.items():
         carrier, found, entry = name.rpartition(f"{CHILD}.")

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from unspan.cli.apply import apply
 from unspan.cli.audit import audit
 from unspan.cli.bench import bench
 from unspan.cli.compare import compare
@@ -61,7 +62,18 @@ def _unspan(
     pass
 
 
-for command in (erase, audit, compare, verify, recheck, inspect, export, stats, methods):
+for command in (
+    erase,
+    audit,
+    compare,
+    verify,
+    recheck,
+    apply,
+    inspect,
+    export,
+    stats,
+    methods,
+):
     app.command()(command)
 app.add_typer(
     bench,

@@ -75,6 +75,17 @@ COMPARISON = Artefact(
     written_by="`unspan compare`",
     about="Audits side by side: what they agree in, what each found, and their order.",
 )
+APPLIED = Artefact(
+    title="Receipt of stored vectors",
+    files=("unspan-apply.json", "*.unspan-apply.json"),
+    schema="unspan.apply/1",
+    where="`schema` in the file",
+    written_by="`unspan apply`, `unspan.apply`",
+    about=(
+        "Which deletion was carried into which files of vectors, their digests, and counts of rows."
+        " It lies in the folder that was written, or beside a single file."
+    ),
+)
 ATTEMPTS = Artefact(
     title="Attempts log",
     files=("attempts.jsonl",),
@@ -157,6 +168,7 @@ ARTEFACTS = (
     STATISTICS,
     AUDIT,
     COMPARISON,
+    APPLIED,
     ATTEMPTS,
     CHECKPOINT,
     BENCH_CELL,

@@ -1,0 +1,251 @@
+"""`apply`: carry a deletion into vectors that the model computed before."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from unspan.artifact.deletion import Deletion
+from unspan.artifact.receipt import versions
+from unspan.artifact.stored_eraser import stored_eraser
+from unspan.erasers import Eraser
+from unspan.errors import DataError, InconclusiveError, UsageError
+from unspan.galleries.columns import Columns
+from unspan.galleries.formats import is_gallery, rewriter
+from unspan.galleries.places import Place
+from unspan.galleries.row_change import Counts, RowChange, Rows, text_ids
+from unspan.run import Run
+from unspan.system.digests import state_hash
+from unspan.system.output_paths import check_place, refuse_inputs
+from unspan.system.schemas import APPLIED
+
+RECEIPT = "unspan-apply.json"
+_ENDING = ".unspan-apply.json"  # of the receipt beside a single file
+NOT_COVERED = (
+    "The gallery that was read is unchanged: delete it, and its old versions.",
+    "Replicas, caches, backups and indexes built from the old vectors hold them still.",
+)
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What `apply` did.
+
+    Attributes:
+        out: the file or folder that was written.
+        receipt: JSON-ready account: map, files with digests, counts.
+        resumed: files that an earlier run had written.
+    """
+
+    out: str
+    receipt: dict[str, Any]
+    resumed: int
+
+    @property
+    def counts(self) -> Counts:
+        """What was done to rows, in all files."""
+        return Counts(**self.receipt["rows"])
+
+
+@dataclass(frozen=True)
+class _Map:
+    """The map on vectors, and the deletion that it is of."""
+
+    eraser: Eraser
+    dim: int
+    account: dict[str, Any]
+
+
+def apply(
+    erased: Deletion | str | Path,
+    gallery: str | Path,
+    out: str | Path,
+    *,
+    column: str | None = None,
+    id_column: str | None = None,
+    forget_ids: Collection[Any] = (),
+    rows: Rows | str = Rows.KEEP,
+    run: Run | None = None,
+    overwrite: bool = False,
+) -> Applied:
+    """Carry a deletion into stored vectors: files are written anew, with every vector mapped.
+
+    Vectors are those of the layer that was erased. What the erased model would give for an input is
+    what its stored vector becomes. Files are read in parts, so that memory does not grow with them.
+    The same call again goes on where one was stopped.
+
+    Args:
+        erased: a deletion, or its folder.
+        gallery: a file or folder of vectors, or an address that fsspec knows. Formats: `.npy`,
+            `.safetensors`, `.parquet`, `.arrow`, `.feather`.
+        out: what to write, of the same kind.
+        column: of the vectors; needed where several can be.
+        id_column: what `forget_ids` name rows by; None for positions in each file.
+        forget_ids: ids of the request, for rows that are themselves to go.
+        rows: whether these rows are kept, dropped or flagged.
+        run: progress.
+        overwrite: replace what an earlier `apply` of another deletion wrote.
+
+    Raises:
+        UsageError: the deletion has no map on features, or the output is an input or something
+            else.
+        DataError: a file is damaged, or its vectors have another length.
+        OutputError: a file cannot be written.
+    """
+    run = run or Run()
+    source, target = Place.named(gallery), Place.named(out)
+    change = _Change(_map_of(erased), Columns(column, id_column), text_ids(forget_ids), Rows(rows))
+    _check(change, erased, source, target)
+    files = _files(source, gallery)
+    written = target / RECEIPT if source.is_folder() else target.beside(_ENDING)
+    earlier = _earlier(written, target, change.account, overwrite)
+    begun = time.perf_counter()
+    done: list[dict[str, Any]] = []
+    resumed = 0
+    for number, name in enumerate(files):
+        run.report("files of the gallery", number, len(files))
+        read, wrote = (source / name, target / name) if name else (source, target)
+        digest = read.digest()
+        entry = earlier.get(name)
+        if entry and entry["sha256_before"] == digest and _is(wrote, entry["sha256_after"]):
+            resumed += 1
+        else:
+            entry = change.file(read, wrote) | {"file": name, "sha256_before": digest}
+        done.append(entry)
+        seconds = round(time.perf_counter() - begun, 3)
+        written.write_json(_receipt(change, done, seconds, complete=number + 1 == len(files)))
+    run.report("files of the gallery", len(files), len(files))
+    return Applied(str(out), written.read_json(), resumed)
+
+
+class _Change:
+    """One deletion for all files of a gallery, and what decides their content."""
+
+    def __init__(self, map_: _Map, columns: Columns, forget: frozenset[str], rows: Rows) -> None:
+        if rows is not Rows.KEEP and not forget:
+            raise UsageError(f"rows={rows}: say which, with forget_ids (--forget-ids).")
+        if forget and rows is Rows.KEEP:
+            raise UsageError("forget_ids: say whether these rows are to be dropped or flagged.")
+        self.map, self.columns, self.forget, self.rows = map_, columns, forget, rows
+        self.account: dict[str, Any] = {
+            "deletion": {
+                "model": map_.account["model"]["sha256_after"],
+                "request": map_.account["request"]["kind"],
+                "method": map_.account["method"]["name"],
+                "layer": map_.account["placement"]["feature_layer"],
+            },
+            "map": {"sha256": state_hash(dict(map_.eraser.named_buffers())), "dim": map_.dim},
+            "column": columns.vector,
+            "id_column": columns.ids,
+            "rows_of_request": {"named": len(forget), "become": str(rows)},
+        }
+
+    def file(self, read: Place, write: Place) -> dict[str, Any]:
+        """Write one file anew.
+
+        Returns:
+            Its counts, and the hash of what was written.
+        """
+        change = RowChange(self.map.eraser, self.map.dim, self.forget, self.rows)
+        rewrite = rewriter(read.name)
+        with read.open() as source:
+            try:
+                digest = write.write(lambda file: rewrite(source, file, change, self.columns))
+            except (DataError, UsageError) as error:
+                raise type(error)(f"{read.path}: {error}") from error
+        return {"rows": asdict(change.counts), "sha256_after": digest}
+
+
+def _map_of(erased: Deletion | str | Path) -> _Map:
+    """The map of a deletion."""
+    if isinstance(erased, Deletion):
+        erased.check()
+        if erased.eraser is None:
+            raise UsageError(
+                f"{erased.receipt['method']['name']} changed the weights: there is no map on"
+                " features. Embed the samples of the gallery again with the erased model."
+            )
+        eraser, account = erased.eraser, erased.receipt
+    else:
+        eraser, account = stored_eraser(Path(erased))
+    if account.get("collateral", {}).get("refused"):
+        raise InconclusiveError(account["collateral"]["refused"])
+    return _Map(eraser, account["placement"]["feature_layer"]["dim"], account)
+
+
+def _check(change: _Change, erased: Deletion | str | Path, source: Place, target: Place) -> None:
+    """Refuse places that cannot be meant, before anything is read."""
+    if not source.exists():
+        raise UsageError(f"{source.path} does not exist.")
+    if target.local is not None:
+        check_place(target.local)
+        inputs: Iterable[Path | None] = [source.local]
+        if not isinstance(erased, Deletion):
+            inputs = [source.local, Path(erased)]
+        refuse_inputs(target.local, [one for one in inputs if one is not None])
+    elif (target.system, target.path) == (source.system, source.path):
+        raise UsageError(f"The output {target.path} is also the input; choose another --out.")
+
+
+def _files(source: Place, gallery: str | Path) -> list[str]:
+    """Names of the files in a folder; "" stands for a gallery of one file."""
+    if not source.is_folder():
+        rewriter(source.name)
+        return [""]
+    found = [one for one in source.files() if is_gallery(one)]
+    if not found:
+        raise UsageError(f"{gallery} holds no file of vectors.")
+    for one in found:
+        rewriter(one)
+    return found
+
+
+def _earlier(
+    written: Place, target: Place, account: dict[str, Any], overwrite: bool
+) -> dict[str, dict[str, Any]]:
+    """Files that an earlier run of the same deletion wrote, by name."""
+    held = written.read_json()
+    ours = isinstance(held, dict) and held.get("schema") == APPLIED.schema
+    if target.exists() and not ours:
+        raise UsageError(
+            f"{target.path} exists and unspan apply did not write it: it is never overwritten."
+            " Choose another --out."
+        )
+    if not ours:
+        return {}
+    if all(held.get(key) == value for key, value in account.items()):
+        return {one["file"]: one for one in held["files"]}
+    if not overwrite:
+        raise UsageError(
+            f"{target.path} holds vectors of another deletion or with other options; pass"
+            " --overwrite to replace them."
+        )
+    return {}
+
+
+def _is(place: Place, digest: str) -> bool:
+    return place.exists() and place.digest() == digest
+
+
+def _receipt(
+    change: _Change, files: list[dict[str, Any]], seconds: float, *, complete: bool
+) -> dict[str, Any]:
+    """The account so far."""
+    total = Counts()
+    for one in files:
+        total.add(Counts(**one["rows"]))
+    return {
+        "schema": APPLIED.schema,
+        **change.account,
+        "complete": complete,
+        "files": files,
+        "rows": asdict(total),
+        "not_covered": list(NOT_COVERED),
+        "seconds": seconds,
+        "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "versions": versions(),
+    }

@@ -1,0 +1,122 @@
+"""What happens to rows of a gallery: vectors are mapped, rows of the request dropped or flagged."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unspan.erasers import Eraser
+from unspan.errors import DataError
+from unspan.system.text_enum import TextEnum
+
+_BYTES = 32 << 20  # of vectors that are in memory at a time
+
+
+class Rows(TextEnum):
+    """What becomes of rows that are of the request."""
+
+    KEEP = "keep"
+    DROP = "drop"
+    FLAG = "flag"
+
+
+@dataclass
+class Counts:
+    """What was done to rows.
+
+    Attributes:
+        read: rows.
+        changed: of those written, with another vector than before.
+        of_request: named by the ids of the request.
+        dropped: not written.
+        empty: without a vector; they stay so.
+        not_finite: vectors with NaN or infinity, which stay as they are.
+    """
+
+    read: int = 0
+    changed: int = 0
+    of_request: int = 0
+    dropped: int = 0
+    empty: int = 0
+    not_finite: int = 0
+
+    def add(self, other: Counts) -> None:
+        """Count what another part did."""
+        for one in fields(self):
+            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
+
+
+@dataclass(frozen=True)
+class RowChange:
+    """Maps vectors and tells rows of the request, and counts both.
+
+    Attributes:
+        eraser: map on vectors of `dim` numbers.
+        dim: d.
+        forget: ids of the request, as text.
+        rows: what becomes of the rows that they name.
+        counts: of everything so far.
+    """
+
+    eraser: Eraser
+    dim: int
+    forget: frozenset[str] = frozenset()
+    rows: Rows = Rows.KEEP
+    counts: Counts = field(default_factory=Counts)
+
+    def rows_at_a_time(self, width: int) -> int:
+        """Rows whose vectors fill about 32 MB.
+
+        Args:
+            width: bytes of a number.
+        """
+        return max(1, _BYTES // (self.dim * width))
+
+    def is_of_request(self, ids: Sequence[Any] | range) -> Tensor:
+        """Which rows the request names, `[n]` bool.
+
+        Args:
+            ids: of the rows; their positions where the file has no ids.
+        """
+        if not self.forget:
+            return torch.zeros(len(ids), dtype=torch.bool)
+        names = [str(one) for one in ids]
+        return torch.tensor([one in self.forget for one in names], dtype=torch.bool)
+
+    def mapped(self, vectors: Tensor, where: str) -> Tensor:
+        """The erased vectors, with the shape and dtype of what is given.
+
+        Args:
+            vectors: `[n, d]`, of any floating dtype.
+            where: for messages.
+
+        Raises:
+            DataError: vectors have another length than the map takes.
+        """
+        self.check_dim(vectors.shape[1], where)
+        finite = vectors.isfinite().all(1)
+        self.counts.not_finite += int((~finite).sum())
+        with torch.no_grad():
+            new = self.eraser(vectors.where(finite[:, None], torch.zeros_like(vectors)))
+        new = new.where(finite[:, None], vectors)
+        moved = (new != vectors).any(1) & finite
+        self.counts.changed += int(moved.sum())
+        return new
+
+    def check_dim(self, dim: int, where: str) -> None:
+        """Refuse vectors of another length (DataError)."""
+        if dim != self.dim:
+            raise DataError(
+                f"{where} holds vectors of {dim} numbers, and the map of the deletion takes"
+                f" {self.dim}. Give the gallery of the same model and layer, or name the column"
+                " with --column."
+            )
+
+
+def text_ids(ids: Collection[Any]) -> frozenset[str]:
+    """Ids as they are compared."""
+    return frozenset(str(one).strip() for one in ids) - {""}

@@ -1,0 +1,133 @@
+"""Arrow tables with a column of vectors: what becomes of one batch of rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from unspan.errors import DataError, UsageError
+from unspan.galleries.columns import FLAG, Columns
+from unspan.galleries.row_change import RowChange, Rows
+
+
+class TableChange:
+    """The change of rows for batches of one table."""
+
+    def __init__(self, schema: pa.Schema, change: RowChange, columns: Columns) -> None:
+        self.change = change
+        self.column = _vector_column(schema, columns.vector)
+        self.ids = columns.ids
+        if self.ids is not None and self.ids not in schema.names:
+            raise UsageError(
+                f"--id-column {self.ids}: the table has {', '.join(map(str, schema.names))}."
+            )
+        self.schema = schema
+        if change.rows is Rows.FLAG:
+            if FLAG in schema.names:
+                raise UsageError(f"The table has a column {FLAG} already; drop the rows instead.")
+            self.schema = schema.append(pa.field(FLAG, pa.bool_()))
+        self._at = 0
+
+    @property
+    def rows(self) -> int:
+        """Rows that are read at a time."""
+        value = self.schema.field(self.column).type.value_type
+        return self.change.rows_at_a_time(value.bit_width // 8)
+
+    def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The new content of some rows, all other columns as they were.
+
+        Raises:
+            DataError: a vector has another length, or a number that is missing.
+        """
+        gone = self._of_request(batch)
+        if self.change.rows is Rows.DROP:
+            self.change.counts.dropped += int(gone.sum())
+            batch = batch.filter(pa.array(~gone))
+        held = dict(zip(batch.schema.names, batch.columns, strict=True))
+        held[self.column] = self._mapped(held[self.column])
+        if self.change.rows is Rows.FLAG:
+            held[FLAG] = pa.array(gone)
+        return pa.RecordBatch.from_arrays(list(held.values()), schema=self.schema)
+
+    def _of_request(self, batch: pa.RecordBatch) -> np.ndarray:
+        """Which rows the request names, `[n]` bool."""
+        rows = range(self._at, self._at + batch.num_rows)
+        self._at = rows.stop
+        self.change.counts.read += len(rows)
+        ids: Any = rows
+        if self.ids is not None and self.change.forget:
+            ids = batch.column(self.ids).to_pylist()
+        gone = self.change.is_of_request(ids)
+        self.change.counts.of_request += int(gone.sum())
+        found: np.ndarray = gone.numpy()
+        return found
+
+    def _mapped(self, column: pa.Array) -> pa.Array:
+        """The vectors of some rows, mapped; a row without a vector stays without."""
+        there = column.is_valid().to_numpy(zero_copy_only=False)
+        self.change.counts.empty += int((~there).sum())
+        dim = self._length(column)
+        values = column.flatten()
+        if values.null_count:
+            raise DataError(f"Column '{self.column}' has vectors with missing numbers.")
+        flat = values.to_numpy(zero_copy_only=False)
+        vectors = torch.from_numpy(flat.reshape(-1, dim).copy())
+        new = self.change.mapped(vectors, f"Column '{self.column}'").numpy()
+        kind = column.type
+        if pa.types.is_fixed_size_list(kind):
+            whole = np.zeros((len(column), dim), dtype=new.dtype)
+            whole[there] = new
+            numbers = pa.array(whole.reshape(-1), type=kind.value_type)
+            return pa.FixedSizeListArray.from_arrays(numbers, type=kind, mask=_mask(there))
+        ends = np.concatenate([[0], np.cumsum(there * dim)])
+        build = pa.LargeListArray if pa.types.is_large_list(kind) else pa.ListArray
+        offsets = pa.array(ends, type=pa.int64() if build is pa.LargeListArray else pa.int32())
+        numbers = pa.array(new.reshape(-1), type=kind.value_type)
+        return build.from_arrays(offsets, numbers, type=kind, mask=_mask(there))
+
+    def _length(self, column: pa.Array) -> int:
+        """Numbers of a vector; the same for all."""
+        if pa.types.is_fixed_size_list(column.type):
+            found = [column.type.list_size]
+        else:
+            found = column.value_lengths().drop_null().unique().to_pylist()
+        for dim in found:
+            self.change.check_dim(dim, f"Column '{self.column}'")
+        return self.change.dim
+
+
+def _mask(there: np.ndarray) -> pa.Array | None:
+    """Which rows are missing; None where all are there."""
+    return None if there.all() else pa.array(~there)
+
+
+def _vector_column(schema: pa.Schema, named: str | None) -> str:
+    """The column of vectors."""
+    can_be = [one.name for one in schema if _is_vectors(one.type)]
+    if named is not None:
+        if named not in can_be:
+            raise UsageError(
+                f"--column {named}: give a column with lists of floating numbers; the table has"
+                f" {', '.join(f'{one.name} ({one.type})' for one in schema)}."
+            )
+        return named
+    if len(can_be) == 1:
+        return can_be[0]
+    if can_be:
+        raise UsageError(
+            f"Several columns can be the vectors: {', '.join(can_be)}. Name one with --column."
+        )
+    raise DataError(
+        "The table has no column with lists of floating numbers:"
+        f" {', '.join(f'{one.name} ({one.type})' for one in schema)}."
+    )
+
+
+def _is_vectors(kind: pa.DataType) -> bool:
+    types = pa.types
+    lists = types.is_fixed_size_list(kind) or types.is_list(kind) or types.is_large_list(kind)
+    return lists and types.is_floating(kind.value_type)

@@ -1,0 +1,398 @@
+"""Stored vectors: what the erased model would give is what the files hold afterwards."""
+
+import json
+import math
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
+
+import unspan
+from unspan.cli import app
+from unspan.errors import DataError, UsageError
+from unspan.galleries import row_change
+from unspan.galleries.applying import RECEIPT
+
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
+N = 200
+TYPES = {"float16": torch.float16, "float32": torch.float32, "float64": torch.float64}
+
+
+@pytest.fixture(scope="module")
+def inputs(digits):
+    return torch.stack([digits["test"][i][0] for i in range(N)])
+
+
+@pytest.fixture(scope="module")
+def deletion(digits_net, digits_request):
+    """By the default method, whose eraser is a module."""
+    return unspan.erase(digits_net, digits_request, key=b"k" * 32)
+
+
+@pytest.fixture(scope="module")
+def folder(deletion, tmp_path_factory):
+    return deletion.save(tmp_path_factory.mktemp("of") / "erased")
+
+
+@pytest.fixture(scope="module")
+def before(digits_net, inputs):
+    """Vectors as a search service stored them."""
+    return unspan.features(digits_net, inputs)
+
+
+@pytest.fixture(scope="module")
+def after(deletion, inputs):
+    return unspan.features(deletion.model, inputs)
+
+
+def written(path, vectors, kind):
+    """A gallery of a kind, with other columns where it has any."""
+    held = vectors.numpy()
+    if kind == "npy":
+        np.save(path, held)
+    elif kind == "safetensors":
+        save_file({"vectors": vectors, "label": torch.arange(N)}, path, {"made": "here"})
+    else:
+        table = table_of(held, kind)
+        if kind.startswith("arrow"):
+            build = pa.ipc.new_stream if "stream" in kind else pa.ipc.new_file
+            with build(path, table.schema) as out:
+                out.write_table(table, max_chunksize=70)
+        else:
+            pq.write_table(table, path, row_group_size=60, compression="zstd")
+    return path
+
+
+def table_of(held, kind):
+    flat = pa.array(held.reshape(-1))
+    dim = held.shape[1]
+    if "list" in kind:
+        ends = pa.array(range(0, len(flat) + 1, dim), pa.int32())
+        column = pa.ListArray.from_arrays(ends, flat)
+    else:
+        column = pa.FixedSizeListArray.from_arrays(flat, dim)
+    names = pa.array([f"image {i}" for i in range(N)])
+    columns = {"id": names, "vector": column, "size": pa.array(range(N))}
+    return pa.table(columns).replace_schema_metadata({"model": "net-7"})
+
+
+def read(path, kind):
+    if kind == "npy":
+        return torch.from_numpy(np.load(path))
+    if kind == "safetensors":
+        return load_file(path)["vectors"]
+    return torch.from_numpy(np.stack(opened(path, kind)["vector"].to_numpy()))
+
+
+def opened(path, kind):
+    if not kind.startswith("arrow"):
+        return pq.read_table(path)
+    build = pa.ipc.open_stream if "stream" in kind else pa.ipc.open_file
+    return build(path).read_all()
+
+
+KINDS = ("npy", "safetensors", "parquet", "parquet list", "arrow", "arrow stream")
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_stored_vectors_become_what_the_erased_model_gives(
+    folder, before, after, tmp_path, kind, dtype, monkeypatch
+):
+    monkeypatch.setattr(row_change, "_BYTES", 30 * before.shape[1] * 4)  # in several parts
+    ending = kind.split()[0]
+    stored = before.to(TYPES[dtype])
+    source = written(tmp_path / f"gallery.{ending}", stored, kind)
+    held = source.read_bytes()
+    done = unspan.apply(folder, source, tmp_path / f"new.{ending}")
+    found = read(tmp_path / f"new.{ending}", kind)
+    assert found.dtype == stored.dtype and source.read_bytes() == held
+    if dtype == "float32":
+        assert torch.allclose(found, after, atol=1e-4)
+    assert done.counts.read == N == len(found)
+    assert done.counts.changed == int((found != stored).any(1).sum()) > 0
+    if kind not in ("npy", "safetensors"):
+        old, new = (opened(tmp_path / f"{one}.{ending}", kind) for one in ("gallery", "new"))
+        assert old.schema.equals(new.schema, check_metadata=True)
+        assert old.drop(["vector"]).equals(new.drop(["vector"]))
+    if kind == "safetensors":
+        assert torch.equal(load_file(tmp_path / "new.safetensors")["label"], torch.arange(N))
+
+
+@pytest.mark.parametrize("form", ["projected", "folded"])
+def test_a_map_that_weights_took_up_comes_from_the_private_folder(
+    digits_net, digits_request, before, tmp_path, form
+):
+    made = unspan.erase(digits_net, digits_request, unspan.ESC(rank=3), form=form)
+    place = made.save(tmp_path / "erased")
+    np.save(tmp_path / "all.npy", before.double().numpy())
+    unspan.apply(place, tmp_path / "all.npy", tmp_path / "new.npy")
+    found = torch.from_numpy(np.load(tmp_path / "new.npy"))
+    digits = 1e-9 if form == "folded" else 1e-5  # a module of the model holds float32
+    assert torch.allclose(found, made.eraser(before.double()), atol=digits)
+    if form == "folded":
+        (tmp_path / "erased.private").rename(tmp_path / "elsewhere")
+        with pytest.raises(UsageError, match="private"):
+            unspan.apply(place, tmp_path / "all.npy", tmp_path / "again.npy")
+
+
+def test_after_a_method_that_trains_there_is_no_map_and_the_way_out_is_named(
+    digits_net, digits_request, before, tmp_path
+):
+    made = unspan.erase(
+        digits_net,
+        digits_request,
+        unspan.methods.Finetune(training=unspan.methods.Finetune().training),
+        max_drop=None,
+        measure=False,
+    )
+    np.save(tmp_path / "all.npy", before.numpy())
+    with pytest.raises(UsageError, match="Embed the samples"):
+        unspan.apply(made, tmp_path / "all.npy", tmp_path / "new.npy")
+
+
+@pytest.mark.parametrize("kind", ["npy", "safetensors", "parquet", "arrow stream"])
+def test_rows_of_the_request_are_dropped(deletion, before, tmp_path, kind):
+    ending = kind.split()[0]
+    source = written(tmp_path / f"all.{ending}", before, kind)
+    tabular = kind not in ("npy", "safetensors")
+    named = ["image 3", "image 150", "nobody"] if tabular else [3, 150, 10**6]
+    done = unspan.apply(
+        deletion,
+        source,
+        tmp_path / f"new.{ending}",
+        id_column="id" if tabular else None,
+        forget_ids=named,
+        rows="drop",
+    )
+    left = [i for i in range(N) if i not in (3, 150)]
+    assert done.counts.dropped == done.counts.of_request == 2
+    assert done.receipt["rows_of_request"] == {"named": 3, "become": "drop"}
+    found = read(tmp_path / f"new.{ending}", kind)
+    assert torch.equal(found, deletion.eraser(before[left]))
+    if kind == "safetensors":
+        assert load_file(tmp_path / "new.safetensors")["label"].tolist() == left
+    assert b"image 150" not in (tmp_path / f"new.{ending}").read_bytes()
+
+
+def test_rows_of_the_request_are_flagged(deletion, before, tmp_path):
+    source = written(tmp_path / "all.parquet", before, "parquet")
+    given = {"id_column": "id", "forget_ids": ["image 7"], "rows": "flag"}
+    unspan.apply(deletion, source, tmp_path / "new.parquet", **given)
+    held = pq.read_table(tmp_path / "new.parquet")["unspan_of_request"].to_pylist()
+    assert held.index(True) == 7 and sum(held) == 1
+
+
+@pytest.mark.parametrize("kind", ["parquet", "parquet list", "arrow"])
+def test_rows_without_a_vector_and_numbers_that_are_none_stay(deletion, before, tmp_path, kind):
+    ending = kind.split()[0]
+    stored = before.clone()
+    stored[5, 0] = math.nan
+    table = table_of(stored.numpy(), kind)
+    rows = table["vector"].to_pylist()
+    rows[9] = None
+    place = table.schema.get_field_index("vector")
+    field = table.schema.field("vector")
+    table = table.set_column(place, field, pa.array(rows, field.type))
+    source = tmp_path / f"all.{ending}"
+    if ending == "arrow":
+        with pa.ipc.new_file(source, table.schema) as out:
+            out.write_table(table)
+    else:
+        pq.write_table(table, source)
+    done = unspan.apply(deletion, source, tmp_path / f"new.{ending}")
+    found = opened(tmp_path / f"new.{ending}", kind)["vector"].to_pylist()
+    assert done.counts.empty == 1 and done.counts.not_finite == 1
+    assert found[9] is None and math.isnan(found[5][0]) and found[5][1:] == rows[5][1:]
+    expected = deletion.eraser(before[10:])
+    assert torch.equal(torch.tensor(found[10:]), expected)
+
+
+@pytest.fixture
+def many(before, tmp_path):
+    """A folder of three files, one of them deeper."""
+    (tmp_path / "all" / "deep").mkdir(parents=True)
+    for number, name in enumerate(("a", "b", "deep/c")):
+        np.save(tmp_path / "all" / f"{name}.npy", before[number::3].numpy())
+    (tmp_path / "all" / "notes.txt").write_text("no vectors")
+    return tmp_path / "all"
+
+
+def test_a_folder_goes_on_where_it_was_stopped(folder, many, tmp_path, monkeypatch):
+    from unspan.galleries import npy_file
+
+    true_rewrite, calls = npy_file.rewrite, []
+
+    def stops(*given):
+        calls.append(1)
+        if len(calls) == 2:
+            given[1].write(b"half")
+            raise KeyboardInterrupt
+        true_rewrite(*given)
+
+    monkeypatch.setattr(npy_file, "rewrite", stops)
+    with pytest.raises(KeyboardInterrupt):
+        unspan.apply(folder, many, tmp_path / "new")
+    assert not json.loads((tmp_path / "new" / RECEIPT).read_text())["complete"]
+    assert sorted(one.name for one in (tmp_path / "new").iterdir()) == ["a.npy", RECEIPT]
+    done = unspan.apply(folder, many, tmp_path / "new")
+    assert done.resumed == 1 and len(calls) == 4 and done.receipt["complete"]
+    assert done.counts.read == N
+    # what changed since is written anew, and only that
+    np.save(many / "b.npy", np.load(many / "b.npy")[:5])
+    (tmp_path / "new" / "deep" / "c.npy").write_bytes(b"damaged")
+    again = unspan.apply(folder, many, tmp_path / "new")
+    assert again.resumed == 1 and len(np.load(tmp_path / "new" / "b.npy")) == 5
+    assert len(np.load(tmp_path / "new" / "deep" / "c.npy")) == len(np.load(many / "deep/c.npy"))
+
+
+def test_another_deletion_replaces_nothing_without_being_asked(
+    folder, many, tmp_path, digits_net, digits_request
+):
+    unspan.apply(folder, many, tmp_path / "new")
+    other = unspan.erase(digits_net, digits_request, unspan.ESC(rank=2), max_drop=None)
+    with pytest.raises(UsageError, match="--overwrite"):
+        unspan.apply(other, many, tmp_path / "new")
+    held = np.load(tmp_path / "new" / "a.npy")
+    unspan.apply(other, many, tmp_path / "new", overwrite=True)
+    assert not np.array_equal(held, np.load(tmp_path / "new" / "a.npy"))
+
+
+def test_object_stores_are_read_and_written(folder, before, after, tmp_path):
+    import fsspec
+
+    system = fsspec.filesystem("memory")
+    with system.open("/bucket/gallery/a.npy", "wb") as file:
+        np.save(file, before.numpy())
+    done = unspan.apply(folder, "memory://bucket/gallery", "memory://bucket/new")
+    with system.open("/bucket/new/a.npy", "rb") as file:
+        found = torch.from_numpy(np.load(file))
+    assert torch.allclose(found, after, atol=1e-4)
+    assert done.receipt["complete"] and system.exists(f"/bucket/new/{RECEIPT}")
+    assert not [one for one in system.find("/bucket") if "part" in one]
+
+
+def damaged_npy(path, before):
+    np.save(path / "x.npy", before.numpy())
+    held = (path / "x.npy").read_bytes()
+    (path / "x.npy").write_bytes(held[:-100])
+    return "x.npy"
+
+
+def noise(name):
+    def make(path, before):
+        (path / name).write_bytes(b"\x93NUMPY nothing of the kind" * 9)
+        return name
+
+    return make
+
+
+def narrow(path, before):
+    np.save(path / "x.npy", before[:, :7].numpy())
+    return "x.npy"
+
+
+def whole_numbers(path, before):
+    np.save(path / "x.npy", before.long().numpy())
+    return "x.npy"
+
+
+def fortran(path, before):
+    np.save(path / "x.npy", np.asfortranarray(before.numpy()))
+    return "x.npy"
+
+
+def ragged(path, before):
+    table = pa.table({"vector": pa.array([[1.0, 2.0], [3.0]])})
+    pq.write_table(table, path / "x.parquet")
+    return "x.parquet"
+
+
+def two_columns(path, before):
+    rows = pa.array(before[:2].tolist(), pa.list_(pa.float32()))
+    pq.write_table(pa.table({"a": rows, "b": rows}), path / "x.parquet")
+    return "x.parquet"
+
+
+def no_column(path, before):
+    pq.write_table(pa.table({"a": [1, 2]}), path / "x.parquet")
+    return "x.parquet"
+
+
+def strange_header(path, before):
+    head = json.dumps({"a": {"dtype": "F32", "shape": [9, 9], "data_offsets": [0, 4]}}).encode()
+    (path / "x.safetensors").write_bytes(len(head).to_bytes(8, "little") + head + b"1234")
+    return "x.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (damaged_npy, "cut short"),
+        (noise("x.npy"), "npy"),
+        (noise("x.parquet"), "Parquet"),
+        (noise("x.arrow"), "Arrow"),
+        (noise("x.safetensors"), "safetensors"),
+        (narrow, "7 numbers"),
+        (whole_numbers, "float16"),
+        (fortran, "ascontiguousarray"),
+        (ragged, "numbers"),
+        (two_columns, "--column"),
+        (no_column, "no column"),
+        (strange_header, "does not lie"),
+    ],
+)
+def test_files_that_do_not_fit_are_named_and_leave_nothing(deletion, before, tmp_path, make, said):
+    name = make(tmp_path, before)
+    with pytest.raises((DataError, UsageError), match=said) as caught:
+        unspan.apply(deletion, tmp_path / name, tmp_path / f"new-{name}")
+    assert name in str(caught.value)
+    assert sorted(one.name for one in tmp_path.iterdir()) == [name]
+
+
+def test_outputs_that_cannot_be_meant_are_refused(folder, before, tmp_path):
+    np.save(tmp_path / "all.npy", before.numpy())
+    (tmp_path / "mine.npy").write_bytes(b"mine")
+    for out, said in (
+        (tmp_path / "all.npy", "also an input"),
+        (tmp_path / "mine.npy", "never overwritten"),
+        (folder, "also an input"),
+        (tmp_path / "nowhere" / "new.npy", "does not exist"),
+    ):
+        with pytest.raises(unspan.UnspanError, match=said):
+            unspan.apply(folder, tmp_path / "all.npy", out)
+    assert (tmp_path / "mine.npy").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"rows": "drop"}, "forget_ids"),
+        ({"forget_ids": [1]}, "dropped or flagged"),
+        ({"rows": "flag", "forget_ids": [1]}, "Parquet"),
+        ({"column": "vector"}, "no columns"),
+    ],
+)
+def test_options_that_contradict_are_refused(deletion, before, tmp_path, given, said):
+    np.save(tmp_path / "all.npy", before.numpy())
+    with pytest.raises(UsageError, match=said):
+        unspan.apply(deletion, tmp_path / "all.npy", tmp_path / "new.npy", **given)
+    assert not (tmp_path / "new.npy").exists()
+
+
+def test_the_command_says_what_it_did_and_what_is_not_covered(folder, before, tmp_path):
+    source = written(tmp_path / "all.parquet", before, "parquet")
+    (tmp_path / "ids.txt").write_text("image 1\nimage 2\n")
+    given = ["apply", folder, source, "--out", tmp_path / "new.parquet", "--id-column", "id"]
+    given += ["--forget-ids", tmp_path / "ids.txt", "--rows", "drop"]
+    done = CliRunner().invoke(app, list(map(str, given)))
+    assert done.exit_code == 0, done.output
+    assert "200 read" in done.output and "2 ids, 2 rows: drop" in done.output
+    assert "Replicas" in done.output
+    account = json.loads((tmp_path / "new.parquet.unspan-apply.json").read_text())
+    assert account["complete"] and account["rows"]["dropped"] == 2
+    assert "image 1" not in json.dumps(account)
