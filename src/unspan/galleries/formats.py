@@ -18,7 +18,10 @@ _HOMES = {
     ".parquet": "parquet_file",
     ".arrow": "arrow_file",
     ".feather": "arrow_file",
+    ".faiss": "faiss_file",
+    ".index": "faiss_file",
 }
+_EXTRAS = {"parquet_file": "galleries", "arrow_file": "galleries", "faiss_file": "faiss"}
 ENDINGS = tuple(_HOMES)
 
 

@@ -52,14 +52,7 @@ def _part(source: BinaryIO, change: RowChange, rows: range, dtype: np.dtype) -> 
     if len(raw) != size:
         raise DataError("The .npy file is cut short: it holds fewer rows than it says.")
     vectors = np.frombuffer(raw, dtype).reshape(-1, change.dim)
-    own = vectors.astype(dtype.newbyteorder("="))
-    gone = change.is_of_request(rows)
-    change.counts.read += len(rows)
-    change.counts.of_request += int(gone.sum())
-    kept = torch.from_numpy(own)
-    if change.rows is Rows.DROP:
-        change.counts.dropped += int(gone.sum())
-        kept = kept[~gone]
+    kept = torch.from_numpy(vectors.astype(dtype.newbyteorder("=")))[~change.dropped(rows)]
     new: np.ndarray = change.mapped(kept, "The file").numpy().astype(dtype)
     return new
 

@@ -76,16 +76,25 @@ class RowChange:
         """
         return max(1, _BYTES // (self.dim * width))
 
-    def is_of_request(self, ids: Sequence[Any] | range) -> Tensor:
-        """Which rows the request names, `[n]` bool.
+    def dropped(self, ids: Sequence[Any] | range) -> Tensor:
+        """Which rows are not written, `[n]` bool; all rows are counted.
 
         Args:
             ids: of the rows; their positions where the file has no ids.
         """
+        gone = self.of_request(ids)
+        self.counts.read += len(ids)
+        self.counts.of_request += int(gone.sum())
+        if self.rows is not Rows.DROP:
+            return torch.zeros_like(gone)
+        self.counts.dropped += int(gone.sum())
+        return gone
+
+    def of_request(self, ids: Sequence[Any] | range) -> Tensor:
+        """Which rows the request names, `[n]` bool."""
         if not self.forget:
             return torch.zeros(len(ids), dtype=torch.bool)
-        names = [str(one) for one in ids]
-        return torch.tensor([one in self.forget for one in names], dtype=torch.bool)
+        return torch.tensor([str(one) in self.forget for one in ids], dtype=torch.bool)
 
     def mapped(self, vectors: Tensor, where: str) -> Tensor:
         """The erased vectors, with the shape and dtype of what is given.

@@ -60,11 +60,7 @@ def rewrite(source: BinaryIO, target: BinaryIO, change: RowChange, columns: Colu
     entries, about, base = _header(source)
     vectors = _vectors(entries, change, columns)
     n = vectors.shape[0]
-    gone = change.is_of_request(_ids(source, entries, base, n, columns))
-    change.counts.read += n
-    change.counts.of_request += int(gone.sum())
-    dropped = gone if change.rows is Rows.DROP else torch.zeros(n, dtype=torch.bool)
-    change.counts.dropped += int(dropped.sum())
+    dropped = change.dropped(_ids(source, entries, base, n, columns))
     left = n - int(dropped.sum())
     by_row = bool(dropped.any())
     _write_header(target, entries, about, {n: left} if by_row else {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -43,28 +44,22 @@ class TableChange:
         Raises:
             DataError: a vector has another length, or a number that is missing.
         """
-        gone = self._of_request(batch)
-        if self.change.rows is Rows.DROP:
-            self.change.counts.dropped += int(gone.sum())
-            batch = batch.filter(pa.array(~gone))
+        ids = self._ids(batch)
+        batch = batch.filter(pa.array(~self.change.dropped(ids).numpy()))
         held = dict(zip(batch.schema.names, batch.columns, strict=True))
         held[self.column] = self._mapped(held[self.column])
         if self.change.rows is Rows.FLAG:
-            held[FLAG] = pa.array(gone)
+            held[FLAG] = pa.array(self.change.of_request(ids).numpy())
         return pa.RecordBatch.from_arrays(list(held.values()), schema=self.schema)
 
-    def _of_request(self, batch: pa.RecordBatch) -> np.ndarray:
-        """Which rows the request names, `[n]` bool."""
+    def _ids(self, batch: pa.RecordBatch) -> Sequence[Any] | range:
+        """What the request names rows by."""
         rows = range(self._at, self._at + batch.num_rows)
         self._at = rows.stop
-        self.change.counts.read += len(rows)
-        ids: Any = rows
-        if self.ids is not None and self.change.forget:
-            ids = batch.column(self.ids).to_pylist()
-        gone = self.change.is_of_request(ids)
-        self.change.counts.of_request += int(gone.sum())
-        found: np.ndarray = gone.numpy()
-        return found
+        if self.ids is None or not self.change.forget:
+            return rows
+        held: list[Any] = batch.column(self.ids).to_pylist()
+        return held
 
     def _mapped(self, column: pa.Array) -> pa.Array:
         """The vectors of some rows, mapped; a row without a vector stays without."""
