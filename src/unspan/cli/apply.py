@@ -21,6 +21,8 @@ def apply(
     id_column: option.IdsOfRows = None,
     forget_ids: option.ForgetRows = None,
     rows: option.WhatOfRows = "keep",
+    table: option.TableOfStore = None,
+    reclaim: option.Reclaim = False,
     overwrite: option.OverwriteGallery = False,
     as_json: option.ResultAsJson = False,
     quiet: option.Quiet = False,
@@ -28,8 +30,9 @@ def apply(
 ) -> None:
     """Carry a deletion into vectors that the model computed before: a search index, a gallery.
 
-    The files are read in parts and written anew; all other columns stay. The gallery that was read
-    is never changed. Run the same command again to go on where it was stopped.
+    Files are read in parts and written anew; all other columns stay, and the gallery that was read
+    is never changed. A table of a database is updated in place: searches find the old vectors until
+    one swap, and then the new ones. Run the same command again to go on where it was stopped.
 
     Vectors must be those of the layer that was erased, as the model gives them. After a method that
     changed the weights there is no map on vectors: embed the samples again.
@@ -53,6 +56,8 @@ def apply(
             id_column=id_column,
             forget_ids=_ids(forget_ids),
             rows=rows,
+            table=table,
+            reclaim=reclaim,
             run=Run(progress=report),
             overwrite=overwrite,
         )

@@ -143,12 +143,28 @@ Gallery = Annotated[
     typer.Argument(
         help=(
             "File or folder of stored vectors, or an address such as s3://bucket/vectors. Formats:"
-            " .npy, .safetensors, .parquet, .arrow, .feather."
+            " .npy, .safetensors, .parquet, .arrow, .feather, .faiss. Or a database with pgvector:"
+            " postgresql://user@host/name."
         )
     ),
 ]
 OutGallery = Annotated[
-    str, typer.Option("--out", help="File or folder to write, of the same kind as GALLERY.")
+    str,
+    typer.Option(
+        "--out",
+        help="File or folder to write, of the same kind as GALLERY; for a database RECEIPT.json.",
+    ),
+]
+TableOfStore = Annotated[
+    str | None, typer.Option("--table", help="Table of the database that holds the vectors.")
+]
+Reclaim = Annotated[
+    bool,
+    typer.Option(
+        "--reclaim",
+        help="Rewrite the table after the swap (VACUUM FULL), so that its files hold no old"
+        " vector; it is locked meanwhile.",
+    ),
 ]
 VectorColumn = Annotated[
     str | None,

@@ -18,17 +18,18 @@ from unspan.galleries.columns import Columns
 from unspan.galleries.formats import is_gallery, rewriter
 from unspan.galleries.places import Place
 from unspan.galleries.row_change import Counts, RowChange, Rows, text_ids
+from unspan.galleries.stores import Update, store_of
 from unspan.run import Run
 from unspan.system.digests import state_hash
-from unspan.system.output_paths import check_place, refuse_inputs
+from unspan.system.output_paths import check_file, check_place, refuse_inputs
 from unspan.system.schemas import APPLIED
 
 RECEIPT = "unspan-apply.json"
 _ENDING = ".unspan-apply.json"  # of the receipt beside a single file
-NOT_COVERED = (
-    "The gallery that was read is unchanged: delete it, and its old versions.",
-    "Replicas, caches, backups and indexes built from the old vectors hold them still.",
-)
+_UNCHANGED = "The gallery that was read is unchanged: delete it, and its old versions."
+_COPIES = "Replicas, caches, backups and indexes built from the old vectors hold them still."
+_DEAD = "Dead rows of the table hold old vectors until VACUUM FULL (--reclaim), and the log longer."
+_LOG = "The write-ahead log holds old vectors until it is recycled, and archives of it longer."
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,14 @@ def apply(
     id_column: str | None = None,
     forget_ids: Collection[Any] = (),
     rows: Rows | str = Rows.KEEP,
+    table: str | None = None,
+    reclaim: bool = False,
     run: Run | None = None,
     overwrite: bool = False,
 ) -> Applied:
-    """Carry a deletion into stored vectors: files are written anew, with every vector mapped.
+    """Carry a deletion into stored vectors: every vector is mapped.
+
+    Files are written anew. A table of a database is updated in place, and `out` is the receipt.
 
     Vectors are those of the layer that was erased. What the erased model would give for an input is
     what its stored vector becomes. Files are read in parts, so that memory does not grow with them.
@@ -81,12 +86,15 @@ def apply(
     Args:
         erased: a deletion, or its folder.
         gallery: a file or folder of vectors, or an address that fsspec knows. Formats: `.npy`,
-            `.safetensors`, `.parquet`, `.arrow`, `.feather`.
-        out: what to write, of the same kind.
+            `.safetensors`, `.parquet`, `.arrow`, `.feather`, `.faiss`. Or a database:
+            `postgresql://user@host/name`.
+        out: what to write, of the same kind; for a database the receipt, a JSON file.
         column: of the vectors; needed where several can be.
         id_column: what `forget_ids` name rows by; None for positions in each file.
         forget_ids: ids of the request, for rows that are themselves to go.
         rows: whether these rows are kept, dropped or flagged.
+        table: of a database.
+        reclaim: rewrite the table, so that its files hold no old vector; it is locked meanwhile.
         run: progress.
         overwrite: replace what an earlier `apply` of another deletion wrote.
 
@@ -97,9 +105,16 @@ def apply(
         OutputError: a file cannot be written.
     """
     run = run or Run()
-    source, target = Place.named(gallery), Place.named(out)
     change = _Change(_map_of(erased), Columns(column, id_column), text_ids(forget_ids), Rows(rows))
-    _check(change, erased, source, target)
+    store = store_of(str(gallery))
+    if store is not None:
+        return _in_place(
+            store, change, str(gallery), table, Path(out), run, reclaim=reclaim, overwrite=overwrite
+        )
+    if table is not None or reclaim:
+        raise UsageError("table and reclaim (--table, --reclaim) are for databases.")
+    source, target = Place.named(gallery), Place.named(out)
+    _check(erased, source, target)
     files = _files(source, gallery)
     written = target / RECEIPT if source.is_folder() else target.beside(_ENDING)
     earlier = _earlier(written, target, change.account, overwrite)
@@ -144,13 +159,17 @@ class _Change:
             "rows_of_request": {"named": len(forget), "become": str(rows)},
         }
 
+    def rows_of(self) -> RowChange:
+        """The change of rows, which counts anew."""
+        return RowChange(self.map.eraser, self.map.dim, self.forget, self.rows)
+
     def file(self, read: Place, write: Place) -> dict[str, Any]:
         """Write one file anew.
 
         Returns:
             Its counts, and the hash of what was written.
         """
-        change = RowChange(self.map.eraser, self.map.dim, self.forget, self.rows)
+        change = self.rows_of()
         rewrite = rewriter(read.name)
         with read.open() as source:
             try:
@@ -177,7 +196,38 @@ def _map_of(erased: Deletion | str | Path) -> _Map:
     return _Map(eraser, account["placement"]["feature_layer"]["dim"], account)
 
 
-def _check(change: _Change, erased: Deletion | str | Path, source: Place, target: Place) -> None:
+def _in_place(
+    store: Update,
+    change: _Change,
+    address: str,
+    table: str | None,
+    out: Path,
+    run: Run,
+    *,
+    reclaim: bool,
+    overwrite: bool,
+) -> Applied:
+    """Update a table, and write the receipt."""
+    if table is None:
+        raise UsageError("Say which table of the database: table= (--table).")
+    check_file(out, _is_receipt, what="a receipt of unspan apply", overwrite=overwrite)
+    begun = time.perf_counter()
+    rows = change.rows_of()
+    mark = f"unspan {change.account['map']['sha256']}"
+    about = store(address, table, rows, change.columns, run, mark=mark, reclaim=reclaim)
+    entry = {"table": table, **about, "rows": asdict(rows.counts)}
+    seconds = round(time.perf_counter() - begun, 3)
+    place = Place.named(out)
+    place.write_json(_receipt(change, [entry], seconds, complete=True))
+    return Applied(str(out), place.read_json(), 0)
+
+
+def _is_receipt(path: Path) -> bool:
+    held = Place.named(path).read_json()
+    return isinstance(held, dict) and held.get("schema") == APPLIED.schema
+
+
+def _check(erased: Deletion | str | Path, source: Place, target: Place) -> None:
     """Refuse places that cannot be meant, before anything is read."""
     if not source.exists():
         raise UsageError(f"{source.path} does not exist.")
@@ -244,8 +294,16 @@ def _receipt(
         "complete": complete,
         "files": files,
         "rows": asdict(total),
-        "not_covered": list(NOT_COVERED),
+        "not_covered": _not_covered(files),
         "seconds": seconds,
         "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "versions": versions(),
     }
+
+
+def _not_covered(files: list[dict[str, Any]]) -> list[str]:
+    """Where old vectors still are."""
+    tables = [one for one in files if "table" in one]
+    if not tables:
+        return [_UNCHANGED, _COPIES]
+    return [_LOG if all(one["reclaimed"] for one in tables) else _DEAD, _COPIES]
