@@ -235,6 +235,9 @@ def test_the_python_of_the_quickstart_runs(tmp_path, monkeypatch, capsys):
             exec(block, names)  # noqa: S102
     named = names["again"](names["x"]).argmax(1)
     threes = names["labels"] == 3
+    assert (names["net"](names["x"]).argmax(1) == 3)[threes].float().mean() > 0.9, (
+        "still the original"
+    )
     assert (named[threes] == 3).float().mean() < 0.1
     assert (named == names["labels"])[~threes].float().mean() > 0.9
     assert (

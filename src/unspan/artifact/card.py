@@ -28,6 +28,7 @@ def card(account: dict[str, Any]) -> str:
         f"- **Method**: {account['method']['name']}, {how(account)}",
         f"- **Read**: {read_of(fit)}; **used**: {used_of(fit)}",
         f"- **Target**: {account.get('target', 'not recorded')}",
+        f"- **Holds against**: {account.get('against') or 'nobody in particular'}",
         f"- **Form**: {account['form']}; {_plain(account['placement']['where'])}",
         f"- **Earlier requests on this model**: {len(account['previous'])}",
         "",
@@ -38,6 +39,21 @@ def card(account: dict[str, Any]) -> str:
         "## What this does not protect",
         "",
         *(f"- {line}" for line in account["does_not_protect"]),
+        *_ways(account),
+    ]
+    if account.get("evaluation"):
+        lines += ["", "## Accuracy", "", *_accuracies(account)]
+    if account["warnings"]:
+        lines += ["", "## Warnings", "", *(f"- {_plain(line)}" for line in account["warnings"])]
+    lines += ["", "Load with `unspan.load(folder)`; check with `unspan inspect folder`.", ""]
+    return "\n".join(lines)
+
+
+def _ways(account: dict[str, Any]) -> list[str]:
+    """A table of the ways to features; none for a model without an eraser."""
+    if account["form"] == "trained":
+        return []
+    return [
         "",
         "## Ways to features",
         "",
@@ -49,12 +65,6 @@ def card(account: dict[str, Any]) -> str:
         ),
         "| any layer before the eraser | original features |",
     ]
-    if account.get("evaluation"):
-        lines += ["", "## Accuracy", "", *_accuracies(account)]
-    if account["warnings"]:
-        lines += ["", "## Warnings", "", *(f"- {_plain(line)}" for line in account["warnings"])]
-    lines += ["", "Load with `unspan.load(folder)`; check with `unspan inspect folder`.", ""]
-    return "\n".join(lines)
 
 
 def _accuracies(account: dict[str, Any]) -> list[str]:

@@ -19,6 +19,7 @@ from unspan.cli.planning import (
     key_of,
     max_drop_of,
     method_of,
+    names_statistics,
     plan,
     refuse_unused_preprocessing,
     tuned,
@@ -143,7 +144,12 @@ def _prepared(o: dict[str, Any], method: Method | None, out: Any) -> _Prepared:
     from unspan.artifact import check_identifying, check_savable
     from unspan.cli import render
     from unspan.cli.opening import open_model
-    from unspan.cli.request import open_request, refuse_test_overlap, with_holdout
+    from unspan.cli.request import (
+        held_out_for,
+        open_request,
+        refuse_test_overlap,
+        with_holdout,
+    )
     from unspan.data.loading import size_of
     from unspan.erasure.checks import check_parts
     from unspan.erasure.choosing import default_settings, situation_of
@@ -167,6 +173,7 @@ def _prepared(o: dict[str, Any], method: Method | None, out: Any) -> _Prepared:
         earlier=getattr(opened.start, "receipt", None),
         feature_layer=o["feature_layer"],
         pool=o["pool"],
+        statistics=names_statistics(o),
     )
     against = None if o["against"] is None else as_against(o["against"])
     reason = ""
@@ -178,6 +185,7 @@ def _prepared(o: dict[str, Any], method: Method | None, out: Any) -> _Prepared:
         o["against"] = against or situation.held_by(kind)
     elif against is not None:
         situation.check(type(method), against)
+    request = held_out_for(method, request)
     dim = feature_size(
         opened.start,
         request,

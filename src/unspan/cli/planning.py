@@ -22,15 +22,16 @@ def implied_method(o: dict[str, Any]) -> str | None:
     """The method that was named, or the one that an option belongs to."""
     if o["method"] is None and o["tau"] is not None:
         return "esc-t"
-    if o["method"] is None and any(
-        pair.partition("=")[0].strip() == "statistics" for pair in o["settings"] or []
-    ):
-        return "resample"
     if o["method"] is None and (
         o["adaptive"] or any(o[name] is not None for name in ("p", "rank", "energy"))
     ):
         return "esc"
     return o["method"]
+
+
+def names_statistics(o: dict[str, Any]) -> bool:
+    """Whether a setting names statistics that stand for the data to keep."""
+    return any(pair.partition("=")[0].strip() == "statistics" for pair in o["settings"] or [])
 
 
 def method_of(o: dict[str, Any], defaults: Mapping[str, Any] | None = None) -> Any:
@@ -76,6 +77,8 @@ def why(situation: Situation, against: Against | None) -> str:
 
     if against is not None:
         return f" (chosen: the cheapest here that holds against {against})"
+    if situation.statistics:
+        return " (chosen: statistics stand for the data to keep)"
     if not situation.keeps:
         return " (chosen: only the samples to forget are given)"
     if situation.embeds:
@@ -84,8 +87,9 @@ def why(situation: Situation, against: Against | None) -> str:
         return " (chosen: a class must go, and there are data to keep)"
     if situation.recommended() is NegGradPlus:
         return (
-            " (chosen: of the methods tried it alone came near retrained networks in membership; a"
-            " class may lose more than 2 points, so retrain where you can; docs/which-method.md)"
+            " (chosen: with held-out samples it came near retrained networks in membership, on two"
+            " data sets; a class may lose some points, so retrain where you can;"
+            " docs/which-method.md)"
         )
     return (
         " (chosen for samples without labels; --method resample leaves less of a group that has"
@@ -126,8 +130,9 @@ def plan(
                 f" samples{', one forward pass' if isinstance(settings, EraserMethod) else ''})"
             ),
         ),
-        *([] if memory is None else [("memory", memory.with_advice())]),
+        *_memory(splits, memory),
         ("reads", ", ".join(_read(settings, splits)).replace("_", " ")),
+        *_unread(settings, splits),
         ("method", repr(settings) + reason),
         *against_rows(settings, situation),
         ("target", o["target"] or settings.target),
@@ -136,10 +141,32 @@ def plan(
     ]
 
 
+def _unread(method: Method, request: Request) -> list[tuple[str, str]]:
+    """What was given and is not read."""
+    if request.holdout is None or not request.classes or "holdout" in _read(method, request):
+        return []
+    return [("not read", f"the held-out samples: {method.name} does not choose by any")]
+
+
 def _read(method: Method, request: Request) -> list[str]:
     """Names of the data that a method reads of a request."""
     given = {"holdout"} if request.holdout is not None else set()
     return sorted(method.needs | (method.reads_if_given & given))
+
+
+def _memory(request: Request, memory: Remembered | None) -> list[tuple[str, str]]:
+    """What the network remembers of single samples, or how to learn that."""
+    from unspan.erasure.remembering import FEWEST
+
+    if memory is not None:
+        return [("memory", memory.with_advice())]
+    if request.classes:
+        return []
+    if request.holdout is None:
+        text = "not asked: --holdout SPLIT:SHARE says whether the network knows these samples"
+        return [("memory", text)]
+    text = f"not told: it takes {FEWEST} labelled samples to forget, and as many held-out ones"
+    return [("memory", text + " of their classes")]
 
 
 def against_rows(method: Method, situation: Situation) -> list[tuple[str, Any]]:
@@ -160,7 +187,9 @@ def against_rows(method: Method, situation: Situation) -> list[tuple[str, Any]]:
         if held is not None and held.covers(one):
             continue
         better = situation.method_against(one)
-        closed = "nothing we know of holds here: retrain"
+        closed = "nothing we know of holds here"
+        if situation.classes and not situation.embeds:
+            closed += ": retrain"
         if better is not None:
             closed = f"--against {one} takes {better.name}, which {better.cost}"
         rows.append(("left open", f"{one}: {seen[one]}; {closed}"))

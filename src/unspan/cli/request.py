@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from unspan.cli.classes import Classes
     from unspan.cli.opening import Opened
     from unspan.data.request import Request
+    from unspan.methods import Method
 
 _SELECTORS = ("forget", "forget_index", "forget_ids", "forget_data")
 
@@ -228,7 +229,7 @@ def refuse_test_overlap(
 def with_holdout(
     given: str | None, own: str, splits: Request, sources: dict[str, Any]
 ) -> tuple[Request, dict[str, Any]]:
-    """Take held-out samples from a split; what is left of it stays there to be measured.
+    """Take held-out samples from a split, of all classes; what is left of it is measured.
 
     Args:
         given: `SPLIT` or `SPLIT:SHARE`, None for no held-out samples.
@@ -259,7 +260,6 @@ def with_holdout(
     import torch
     from torch.utils.data import Subset
 
-    from unspan.data.request import labels_of
     from unspan.training.samples import generator
 
     data = sources[name]
@@ -268,10 +268,23 @@ def with_holdout(
             : round(share * len(data))
         ].tolist()
     )
-    labels = labels_of(data) if splits.classes else None
-    held = [i for i in sorted(chosen) if labels is None or labels[i] in splits.classes]
     rest = [i for i in range(len(data)) if i not in chosen]
     left = {key: value for key, value in sources.items() if key != name} | (
         {name: Subset(data, rest)} if rest else {}
     )
-    return replace(splits, holdout=Subset(data, held)), left
+    return replace(splits, holdout=Subset(data, sorted(chosen))), left
+
+
+def held_out_for(method: Method, request: Request) -> Request:
+    """The request with the held-out samples that a method chooses by: those of the classes to
+    forget, for one that cannot do without them.
+    """
+    if request.holdout is None or not request.classes or "holdout" not in method.needs:
+        return request
+    from torch.utils.data import Subset
+
+    from unspan.data.labels import labels_of
+
+    labels = labels_of(request.holdout)
+    own = [i for i, label in enumerate(labels) if label in request.classes]
+    return replace(request, holdout=Subset(request.holdout, own))

@@ -50,6 +50,20 @@ def dropped(data: Any) -> int:
     return 0
 
 
+def two_of(first: Batch, others: Any, run: Run) -> Batch:
+    """The first samples to look at a model with, or others where it is one: of one sample alone
+    everything a model does to it looks linear.
+
+    Args:
+        first: of the forget set.
+        others: samples to keep, None for none.
+        run: batch size.
+    """
+    if len(first) > 1 or not isinstance(others, Sized):  # what is read once is left alone
+        return first
+    return peek(batches(others, run, shard=False))[0]
+
+
 def peek(items: Iterable[Batch]) -> tuple[Batch, Iterator[Batch]]:
     """The first batch, and all batches including it.
 

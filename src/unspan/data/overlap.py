@@ -103,8 +103,13 @@ def _table_contents(view: TableView) -> list[bytes] | None:
     return found
 
 
-def refuse_shared(forget: Any, retain: Any) -> None:
+def refuse_shared(forget: Any, retain: Any, what: str = "forget and retain sets") -> None:
     """No sample may be in both sets: no row of the same dataset, nor the same content in another.
+
+    Args:
+        forget: one set, None for none.
+        retain: the other.
+        what: both, for the message.
 
     Raises:
         DataError: shared samples; says how many.
@@ -117,7 +122,7 @@ def refuse_shared(forget: Any, retain: Any) -> None:
     if not shared and set(held) != set(more):
         shared = _same_content(forget, retain)
     if shared:
-        raise DataError(overlap_message("forget and retain sets", len(shared), shared))
+        raise DataError(overlap_message(what, len(shared), shared))
 
 
 def _same_content(forget: Any, retain: Any) -> list[bytes]:

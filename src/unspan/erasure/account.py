@@ -14,6 +14,7 @@ from unspan.erasers import Projection, kind_of
 from unspan.erasure.change import Change
 from unspan.erasure.measuring import Measured
 from unspan.erasure.opening import Opened
+from unspan.erasure.remembering import Memory
 from unspan.run import Run
 from unspan.system.digests import state_hash
 from unspan.system.schemas import RECEIPT
@@ -81,6 +82,8 @@ def _with(receipt: dict[str, Any], measured: Measured) -> dict[str, Any]:
             warnings = [measured.before.with_advice(), *warnings]
     if measured.after is not None:
         memory["after"] = measured.after.to_dict()
+        if measured.after.memory is Memory.REMEMBERED:
+            warnings = [f"after erasing {measured.after.sentence()}", *warnings]
     return receipt | {
         "evaluation": finding.rows,
         "memory": memory,

@@ -64,9 +64,9 @@ def unmoved(gone: Answers | None, request: Request) -> list[str]:
         return []
     before, after = gone.shares()
     return [
-        f"the answers to the samples to forget are as before: {gone.measure.value} {before:.1%}"
-        f" before, {after:.1%} after (n = {len(gone)}); whether the model still knows them as its"
-        " training data was not measured here (unspan audit)"
+        f"no change of the answers to the samples to forget is shown: {gone.measure.value}"
+        f" {before:.1%} before, {after:.1%} after (n = {len(gone)}); whether the model still knows"
+        " them as its training data is for an audit with retrained networks (unspan audit)"
     ]
 
 

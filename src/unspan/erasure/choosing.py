@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from unspan.data.loading import batches, peek, size_of
+from unspan.data.loading import batches, peek, size_of, two_of
 from unspan.data.request import Request
 from unspan.errors import UnspanError
 from unspan.extraction import Pool, eval_mode, find_feature_layer, unwrap
@@ -25,6 +25,7 @@ def situation_of(
     earlier: Mapping[str, Any] | None = None,
     feature_layer: str | None = None,
     pool: Pool | None = None,
+    statistics: bool = False,
 ) -> Situation:
     """What decides which methods come into question for a model and a request.
 
@@ -36,13 +37,15 @@ def situation_of(
         earlier: the receipt of the request before.
         feature_layer: as in `erase`.
         pool: as in `erase`.
+        statistics: statistics stand for the data to keep.
     """
     keeps = request.retain is not None
     return Situation.of(
         request,
         form,
         earlier,
-        embeds=keeps and gives_embeddings(model, request, run, feature_layer, pool),
+        statistics=statistics,
+        embeds=(keeps or statistics) and gives_embeddings(model, request, run, feature_layer, pool),
         labelled=keeps and not request.classes and has_labels(request, run),
     )
 
@@ -66,7 +69,8 @@ def has_labels(request: Request, run: Run) -> bool:
 def gives_embeddings(
     model: nn.Module, request: Request, run: Run, feature_layer: str | None, pool: Pool | None
 ) -> bool:
-    """Whether a model gives embeddings and no class scores, from two samples of the request.
+    """Whether a model gives embeddings and no class scores, from two samples of the request, or of
+    those to keep where one is to be forgotten.
 
     False where that cannot be told; the erasure then says what is wrong.
     """
@@ -74,7 +78,7 @@ def gives_embeddings(
     try:
         first, _ = peek(batches(request.forget, run, shard=False))
         with eval_mode(model):
-            inputs = example(first, inner)
+            inputs = example(two_of(first, request.retain, run), inner)
             found, _ = find_feature_layer(
                 inner, inputs, feature_layer, pool, classes=request.num_classes
             )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unspan import dist
 from unspan.data.batch import Batch
-from unspan.data.loading import batches, peek
+from unspan.data.loading import batches, peek, two_of
 from unspan.data.request import Request
 from unspan.erasers import Affine
 from unspan.erasure.checks import (
@@ -71,7 +71,7 @@ def locate_features(opened: Opened, method: EraserMethod) -> Located:
     if dist.world() > 1:  # every process looks at the same first samples, then reads its own part
         stream = batches(request.forget, opened.run)
     check_first(opened.copy_module, first, "data to forget")
-    inputs = example(first, opened.copy_module)
+    inputs = example(two_of(first, request.retain, opened.run), opened.copy_module)
     found, more = _feature_layer(opened, method, inputs)
     if method.embeddings_only and not found.embeds:
         raise UsageError(

@@ -14,6 +14,7 @@ from unspan.artifact import receipt as receipts
 from unspan.artifact import reopen
 from unspan.artifact.deletion import Deletion, check_receipt
 from unspan.artifact.record import Form, Record, record_of
+from unspan.data.overlap import refuse_shared
 from unspan.data.request import Request, as_request
 from unspan.erasers import Eraser, Projection
 from unspan.erasure import guard
@@ -155,6 +156,8 @@ def open_request(
         refuse_adapters(unwrap(original))
     copy = copied(original, run.device)
     inner = unwrap(copy)
+    for part, name in ((full_request.forget, "forget"), (full_request.retain, "retain")):
+        refuse_shared(part, full_request.holdout, f"{name} set and the held-out samples")
     limit = guard.limit_of(options.max_drop, full_request.kind)
     request, held = full_request, None
     if options.measure:
@@ -201,8 +204,8 @@ def _chosen(
         UsageError: the named method, or every method, is not known to hold against them.
     """
     asked = options.against
-    if named is not None and asked is None:
-        return named, None
+    if named is not None and (asked is None or not isinstance(named, Method)):
+        return named, None  # what is no method is said by the check of kinds
     if not isinstance(original, nn.Module):  # said by the check of kinds
         return named or ESC(), asked
     situation = situation_of(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from unspan.artifact.deletion import Deletion
 from unspan.artifact.record import record_of
 from unspan.data.inputs import place
-from unspan.data.loading import batches, peek
+from unspan.data.loading import batches, peek, two_of
 from unspan.data.request import as_request
 from unspan.erasure.predictions import Pair
 from unspan.extraction import (
@@ -68,8 +68,9 @@ def feature_size(
         return record.feature_layer.dim
     first, _ = peek(batches(request.forget, run, shard=False))
     check_first(inner, first, "data to forget")
+    inputs = example(two_of(first, request.retain, run), inner)
     with eval_mode(source):
-        return find_feature_layer(inner, example(first, inner), feature_layer, pool)[0].dim
+        return find_feature_layer(inner, inputs, feature_layer, pool)[0].dim
 
 
 def pair_of(original: nn.Module, erased: nn.Module) -> Pair:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from unspan import dist
 from unspan.artifact import receipt as receipts
-from unspan.data.loading import batches, peek, size_of
+from unspan.data.loading import batches, peek, size_of, two_of
 from unspan.data.request import Request, classes_in
 from unspan.erasure import steps
 from unspan.erasure.carrying_out import unlearned
@@ -135,7 +135,7 @@ def read_forget_set(opened: Opened) -> ForgetPass:
     notices = notices_of(request)
     first, stream = peek(batches(request.forget, opened.run))
     check_first(model, first, "data to forget")
-    inputs = example(first, model)
+    inputs = example(two_of(first, request.retain, opened.run), model)
     found, more = _feature_layer(opened, request, inputs)
     head = _read_out(model, found)
     if options.check_labels:

@@ -79,7 +79,7 @@ def locate(
     _refuse_hidden_heads(model, trace, scores, classes)
     notice = (
         f"no linear head gives the output of {type(model).__name__}: treated as an embedding model"
-        " (features = output; vectors of unit length are shorter after erasing)"
+        " (features = output; a projection such as esc makes vectors of unit length shorter)"
     )
     return Located(None, "", True, notices=(notice,))
 

@@ -60,6 +60,9 @@ from unspan.training.loop import Pass, train
 from unspan.training.samples import Minibatch, Samples
 from unspan.training.settings import Training
 
+_UNUSED = (
+    "The held-out samples are all of classes to forget, so the cost was judged by retained samples."
+)
 _NEVER = -1e4  # a score that no class ever has
 _ATTEMPTS = 3  # trainings, each with a third of the step of the one before
 _EARLY = 3.0  # times the points that may be lost: shown to be lost, they end a training early
@@ -150,6 +153,7 @@ class Bake(TrainedMethod):
                 "held_out": len(held.index),
                 "lowered": lowered,
             },
+            warnings=(_UNUSED,) if held.unused else (),
             history=history,
             forget_used=int((used & samples.forget).sum()),
             retained_used=int((used & ~samples.forget).sum()),

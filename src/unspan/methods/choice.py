@@ -49,6 +49,7 @@ class Situation:
         one_pass: methods that fit a map on features can put it where they want: one process, the
             projected form, and no earlier request by ESC.
         mapped: an earlier request placed a map on the features.
+        statistics: statistics stand for the data to keep.
     """
 
     classes: bool
@@ -57,6 +58,7 @@ class Situation:
     labelled: bool = False
     one_pass: bool = True
     mapped: bool = False
+    statistics: bool = False
 
     @classmethod
     def of(
@@ -67,6 +69,7 @@ class Situation:
         *,
         embeds: bool = False,
         labelled: bool = False,
+        statistics: bool = False,
     ) -> Situation:
         """The situation of a request.
 
@@ -76,6 +79,7 @@ class Situation:
             earlier: the receipt of the request before.
             embeds: the model gives embeddings and no class scores.
             labelled: the samples to forget have labels.
+            statistics: statistics stand for the data to keep.
         """
         stays = earlier is not None and earlier["method"]["name"] == ESC.name
         return cls(
@@ -83,19 +87,22 @@ class Situation:
             keeps=request.retain is not None,
             embeds=embeds,
             labelled=labelled,
+            statistics=statistics,
             one_pass=form == "projected" and dist.launched() == 1 and not stays,
             mapped=earlier is not None and earlier["placement"]["kind"] != "trained",
         )
 
     def candidates(self) -> tuple[Candidate, ...]:
         """Methods for the situation, the cheapest first."""
-        if self.embeds and self.keeps and self.one_pass:
+        if self.embeds and (self.keeps or self.statistics) and self.one_pass:
             return (Candidate(Redraw, Against.OUTPUTS),)
-        if self.embeds:
+        if self.embeds and not self.statistics:
             return (Candidate(ESC),)
+        if self.statistics and not self.classes:
+            return (Candidate(Resample),)
         if self.classes:
             first = Candidate(ESC)
-            if self.keeps and self.one_pass:
+            if self.statistics or (self.keeps and self.one_pass):
                 first = Candidate(Resample, Against.FEATURES)
             return (first, Candidate(Bake, Against.QUERIES)) if self.keeps else (first,)
         if self.keeps and self.labelled and self.one_pass and not self.mapped:

@@ -186,6 +186,22 @@ def test_wrong_settings_say_what_is_wrong_and_write_nothing(weights, tmp_path, m
     assert not (tmp_path / "out").exists()
 
 
+def test_held_out_samples_of_all_classes_judge_what_bake_costs(weights, tmp_path):
+    found = {}
+    for name, more in (("alone", []), ("held", ["--holdout", "test:0.5"])):
+        given = ["--method", "bake", *SHORT["bake"], "--set", "steps=20", "--eval", "none"]
+        done = run(weights, tmp_path / name, *given, *more)
+        assert done.exit_code == 0, done.output
+        found[name] = json.loads((tmp_path / name / "receipt.json").read_text())["method"]["fit"]
+    assert found["held"]["held_out"] > found["alone"]["held_out"]
+    assert found["held"]["retained_used"] > found["alone"]["retained_used"]
+
+
+def test_held_out_samples_that_a_method_does_not_read_are_told(weights, tmp_path):
+    done = run(weights, tmp_path / "out", "--holdout", "test:0.5", "--dry-run")
+    assert "not read" in done.output and "held-out samples: resample does not" in done.output
+
+
 def test_the_list_and_the_cards_show_every_method_and_setting():
     listed = CliRunner().invoke(app, ["methods"]).output
     assert all(method.name in listed for method in METHODS)

@@ -134,7 +134,7 @@ def test_samples_that_are_answered_as_before_are_told(model, data):
         rows = (data.tensors[1] == label).nonzero()[:30, 0].tolist()
         method = unspan.ESC(rank=1 if told else 3)
         done = unspan.erase(model, unspan.Request.by_index(data, rows), method, max_drop=None)
-        assert any("are as before" in line for line in done.warnings) is told
+        assert any("no change of the answers" in line for line in done.warnings) is told
 
 
 def test_classes_whose_labels_belong_to_other_outputs_are_told():

@@ -28,13 +28,27 @@ SITUATIONS = [
     Situation(
         classes=classes,
         keeps=keeps,
-        embeds=embeds and keeps,
+        embeds=embeds and (keeps or statistics),
         labelled=labelled,
         one_pass=one_pass,
         mapped=mapped,
+        statistics=statistics,
     )
-    for classes, keeps, embeds, labelled, one_pass, mapped in product([True, False], repeat=6)
+    for classes, keeps, embeds, labelled, one_pass, mapped, statistics in product(
+        [True, False], repeat=7
+    )
 ]
+
+
+def test_statistics_stand_for_the_data_to_keep():
+    for classes, embeds, method in (
+        (True, False, Resample),
+        (False, False, Resample),
+        (True, True, Redraw),
+        (False, True, Redraw),
+    ):
+        alone = Situation(classes=classes, keeps=False, embeds=embeds, statistics=True)
+        assert alone.recommended() is method
 
 
 @pytest.mark.parametrize("against", Against)

@@ -25,12 +25,14 @@ class HeldOut:
         index: `[m]` their positions.
         before: `[m]` bool, which the original names by their label.
         apart: positions among the samples of the method that must not be trained on.
+        unused: held-out samples were given, and none of them is of a retained class.
     """
 
     samples: Samples
     index: Tensor
     before: Tensor
     apart: Tensor
+    unused: bool = False
 
     @classmethod
     def drawn(cls, context: TrainingContext, samples: Samples) -> HeldOut:
@@ -41,7 +43,8 @@ class HeldOut:
             context: with the original and the data.
             samples: those of the method.
         """
-        if context.parts.get("holdout") is not None:
+        unused = context.parts.get("holdout") is not None
+        if unused:
             given = context.samples("holdout")
             kept = ~torch.isin(given.y, torch.tensor(context.forgotten, dtype=given.y.dtype))
             index = _some(context, kept.nonzero()[:, 0], _MOST)
@@ -50,7 +53,7 @@ class HeldOut:
                 return cls(given, index, _named(context.model, given, index), nothing)
         retained = (~samples.forget).nonzero()[:, 0]
         index = _some(context, retained, min(_MOST, int(_SHARE * len(retained))))
-        return cls(samples, index, _named(context.model, samples, index), index)
+        return cls(samples, index, _named(context.model, samples, index), index, unused)
 
     def lost(self, model: nn.Module) -> tuple[float, float]:
         """Points of accuracy that a model loses: as measured, and the near end of the 95 %
