@@ -36,7 +36,7 @@ class Evidence:
         classes: of the model.
         compared: there are retrained networks that can serve as reference.
         own_answer: forgotten test samples that the model's own head names; for embeddings, those
-            that a search by the nearest mean finds.
+            that a search finds.
         searched: the model gives embeddings and no class scores.
         relabelled: another output that stands for the forgotten samples, and the share of them it
             names.

@@ -18,7 +18,7 @@ from unspan.metrics.accuracy import (
     worst_drop,
 )
 from unspan.metrics.fewshot import shots_to
-from unspan.metrics.identification import nearest_means
+from unspan.metrics.identification import nearest_means, nearest_samples
 from unspan.metrics.identity import ScoreKind
 from unspan.metrics.membership import loss_attack, losses, published_loss_attack
 from unspan.metrics.outputs import Outputs
@@ -37,7 +37,7 @@ def row(group: ScoreGroup, model: str, score: Score, kind: ScoreKind = ScoreKind
 
 def utility(name: str, fit: Outputs, test: Outputs, before: Outputs | None) -> list[Row]:
     """Accuracy of the model's own head on all four splits, macro, calibration, and the worst class
-    drop; of embeddings what a search by the nearest mean finds.
+    drop; of embeddings what a search finds.
     """
     if test.logits is None:
         return _found_by_search(name, fit, test)
@@ -95,36 +95,39 @@ def utility(name: str, fit: Outputs, test: Outputs, before: Outputs | None) -> l
 
 
 def _found_by_search(name: str, fit: Outputs, test: Outputs) -> list[Row]:
-    """Shares of the forgotten and of the retained test samples whose label is the nearest mean's;
-    nothing without labels.
+    """Share of the forgotten test samples that a search finds, by the nearest mean or the nearest
+    sample, whichever finds more; of the retained ones by the nearest mean. Nothing without labels.
     """
     if not (fit.labels >= 0).any() or not (test.labels >= 0).any():
         return []
-    hit = nearest_means(fit, test) == test.labels
-    better: dict[ScoreKind, Better] = {
-        ScoreKind.FORGET_ACCURACY: "lower",
-        ScoreKind.RETAIN_ACCURACY: "higher",
-    }
+    gone, kept = (marked & (test.labels >= 0) for marked in (test.forget, ~test.forget))
+    by_mean = nearest_means(fit, test) == test.labels
+    by_sample = nearest_samples(fit, test) == test.labels
+    better_by_sample = bool(by_sample[gone].sum() > by_mean[gone].sum())
+    searched = ("sample", by_sample) if better_by_sample else ("mean", by_mean)
     rows = []
-    for kind, split, marked in (
-        (ScoreKind.FORGET_ACCURACY, "test forget", test.forget),
-        (ScoreKind.RETAIN_ACCURACY, "test retain", ~test.forget),
-    ):
-        own = hit[marked & (test.labels >= 0)]
-        if not len(own):
-            continue
-        low, high = share_interval(float(own.sum()), len(own))
-        score = Score(
-            name="found by the nearest mean",
-            value=float(own.double().mean()),
-            low=low,
-            high=high,
-            better=better[kind],
-            split=split,
-            n=len(own),
-        )
-        rows.append(row(ScoreGroup.UTILITY, name, score, kind))
+    if gone.any():
+        score = _found(*searched, gone, "lower", "test forget")
+        rows.append(row(ScoreGroup.UTILITY, name, score, ScoreKind.FORGET_ACCURACY))
+    if kept.any():
+        score = _found("mean", by_mean, kept, "higher", "test retain")
+        rows.append(row(ScoreGroup.UTILITY, name, score, ScoreKind.RETAIN_ACCURACY))
     return rows
+
+
+def _found(by: str, hit: Tensor, marked: Tensor, better: Better, split: str) -> Score:
+    """The share of some samples that a search finds, with its interval."""
+    own = hit[marked]
+    low, high = share_interval(float(own.sum()), len(own))
+    return Score(
+        name=f"found by the nearest {by}",
+        value=float(own.double().mean()),
+        low=low,
+        high=high,
+        better=better,
+        split=split,
+        n=len(own),
+    )
 
 
 def membership(name: str, fit: Outputs, test: Outputs, unseen: Tensor, seed: int) -> list[Row]:

@@ -46,7 +46,9 @@ def class_attacks(fit: Outputs, test: Outputs, seed: int, report: Report) -> lis
     found += [_few_shot(one) for one in fewshot(fit, test, seed)]
     found += _signature(fit, test, report) + own_answer(test)
     if test.logits is None:
-        found.append(_as(AttackKind.IDENTIFICATION, identification(fit, test)))
+        by_mean, by_sample = identification(fit, test)
+        found.append(_as(AttackKind.IDENTIFICATION, by_mean))
+        found.append(_as(AttackKind.IDENTIFICATION_BY_SAMPLE, by_sample))
     return found
 
 

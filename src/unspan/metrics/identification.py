@@ -1,8 +1,8 @@
-"""Identification: whose an embedding is, by a search for the nearest mean.
+"""Identification: whose an embedding is, by a search for the nearest mean or the nearest sample.
 
 Everybody is enrolled anew, with embeddings of the model in question: an attacker who only looks up
 what was stored before the erasure would find less. Means of embeddings of length 1 are compared by
-cosine, as face and voice services do.
+cosine, as face and voice services do, and so are single embeddings, as a search index does.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from unspan.metrics.neighbours import neighbours
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.probes import CHUNK, names_forgotten, share_reading
 from unspan.metrics.score import Reading
@@ -36,13 +37,26 @@ def nearest_means(fit: Outputs, test: Outputs) -> Tensor:
     return known[torch.cat(nearest)]
 
 
-def identification(fit: Outputs, test: Outputs) -> Reading:
-    """What a search for the nearest mean names of the forget test samples.
+def nearest_samples(fit: Outputs, test: Outputs) -> Tensor:
+    """The label `[n]` of the nearest enrolled embedding by cosine; -1 where none is enrolled."""
+    rows = (fit.labels >= 0).nonzero()[:, 0]
+    if not len(rows):
+        return torch.full_like(test.labels, -1)
+    return fit.labels[neighbours(fit.features, rows, test.features, 1, cosine=True)[:, 0]]
+
+
+def identification(fit: Outputs, test: Outputs) -> list[Reading]:
+    """What searches name of the forget test samples: by the nearest mean, by the nearest sample.
 
     Args:
         fit: enrolled samples with the labels of whom they show.
         test: samples that are searched for.
     """
-    read = nearest_means(fit, test)
-    hit = read == test.labels
-    return share_reading("search by the nearest mean", hit, test, names_forgotten(read, test))
+    found = []
+    for name, read in (
+        ("search by the nearest mean", nearest_means(fit, test)),
+        ("search by the nearest sample", nearest_samples(fit, test)),
+    ):
+        hit = read == test.labels
+        found.append(share_reading(name, hit, test, names_forgotten(read, test)))
+    return found

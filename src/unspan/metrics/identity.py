@@ -25,6 +25,7 @@ class AttackKind(TextEnum):
     SIGNATURE = "output_signature"
     OWN_ANSWER = "own_answer"
     IDENTIFICATION = "search_by_the_nearest_mean"
+    IDENTIFICATION_BY_SAMPLE = "search_by_the_nearest_sample"
     LINEAR_OF_VIEWS = "linear_probe_of_altered_copies"
     ANSWER_OF_VIEWS = "own_answer_of_altered_copies"
     MEMBERSHIP = "membership_of_single_samples"
@@ -34,7 +35,11 @@ class AttackKind(TextEnum):
     @property
     def names(self) -> bool:
         """Whether plain use of the model is enough: a class score, or a search with embeddings."""
-        return self in (AttackKind.OWN_ANSWER, AttackKind.IDENTIFICATION)
+        return self in (
+            AttackKind.OWN_ANSWER,
+            AttackKind.IDENTIFICATION,
+            AttackKind.IDENTIFICATION_BY_SAMPLE,
+        )
 
     @property
     def few_shot(self) -> bool:
@@ -68,6 +73,7 @@ class Family(TextEnum):
 _FAMILY = {
     AttackKind.OWN_ANSWER: Family.ANSWERS,
     AttackKind.IDENTIFICATION: Family.SEARCH,
+    AttackKind.IDENTIFICATION_BY_SAMPLE: Family.SEARCH,
     AttackKind.SIGNATURE: Family.SCORES,
     AttackKind.LINEAR_OF_VIEWS: Family.VIEWS,
     AttackKind.ANSWER_OF_VIEWS: Family.VIEWS_ANSWERS,

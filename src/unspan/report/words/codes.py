@@ -51,6 +51,9 @@ EXPLAIN = {
     AttackKind.IDENTIFICATION: (
         "somebody who enrols everybody anew and searches for the nearest mean embedding"
     ),
+    AttackKind.IDENTIFICATION_BY_SAMPLE: (
+        "somebody who enrols everybody anew and searches for the nearest embedding"
+    ),
     AttackKind.LINEAR_OF_VIEWS: (
         "somebody who asks for each image and for nine altered copies trains a linear classifier on"
         " the mean of the features"

@@ -111,8 +111,8 @@ REMARK = {
         "its own scores are right for {read} of the forgotten samples; the bound is {bound:0}"
     ),
     RemarkCode.FOUND_BY_SEARCH: (
-        "a search by the nearest mean, everybody enrolled anew, finds {read} of the forgotten"
-        " samples; the bound is {bound:0}"
+        "a search, everybody enrolled anew, finds {read} of the forgotten samples; the bound is"
+        " {bound:0}"
     ),
     RemarkCode.LARGEST_AFTER_CAST: "largest after {cast}, {read}",
     RemarkCode.RENAMED: (
