@@ -238,6 +238,15 @@ class _Loop:
             f"{self.name}, epoch {epoch} of {epochs}", (epoch - 1) * steps + done, epochs * steps
         )
 
+    def _remedy(self) -> str:
+        """What to do where a step led to numbers that are not finite."""
+        if any(one.dtype is torch.float16 for one in self.chosen):
+            return (
+                "The weights are float16, whose range is too small for such steps: train the model"
+                " in float32 (model.float()), and cast what comes out."
+            )
+        return f"Lower lr (now {self.settings.lr:g}), or limit the gradient (clip=1)."
+
     def _step(
         self,
         loss_of: Callable[[Minibatch], Tensor],
@@ -264,8 +273,7 @@ class _Loop:
                 loss = loss_of(part)
             if not bool(torch.isfinite(loss)):
                 raise InconclusiveError(
-                    f"{self.name}: the loss is {float(loss)} in epoch {epoch}. Lower lr (now"
-                    f" {settings.lr:g}), or limit the gradient (clip=1)."
+                    f"{self.name}: the loss is {float(loss)} in epoch {epoch}. {self._remedy()}"
                     if stepped
                     else f"{self.name}: the loss is {float(loss)} before the first step, so no"
                     " setting of the steps is to blame: check the data for numbers that are NaN or"

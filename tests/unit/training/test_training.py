@@ -527,3 +527,16 @@ def test_two_processes_train_to_the_weights_of_one():
         alone.receipt["method"]["fit"]["history"][-1]["loss"], rel=1e-4
     )
     json.dumps(said)
+
+
+def test_weights_of_half_precision_that_overflow_say_to_train_in_float32():
+    data = table()
+    half = TensorDataset(data.tensors[0].half(), data.tensors[1])
+    with pytest.raises(InconclusiveError, match=r"float16.*model\.float\(\)"):
+        unspan.erase(
+            network().half(),
+            unspan.Request.by_class(half, 2),
+            Finetune(training=Training(lr=1e4, epochs=3, batch=31)),
+            check_labels=False,
+            measure=False,
+        )
