@@ -12,19 +12,21 @@ from scipy.stats import t
 from torch import Tensor
 
 from unspan.metrics.lira import lira_scores, log_probability, scaled_logits
+from unspan.metrics.membership import two_sided_scores
 from unspan.metrics.rmia import rmia_leave_one_out
 from unspan.metrics.score import Reading, auc_reading
 
 POINTS = 2.0  # by which the accuracy of a class may lie outside the range of retrained networks
 SHARE = 0.15  # of the time of retraining
 Scores = dict[str, Tensor]  # class scores `[n, C]` by part
-ATTACKS = ("RMIA", "LiRA")
+ATTACKS = ("RMIA", "LiRA", "two-sided loss")
 
 
 def membership(
     attacked: Scores, others: Sequence[Scores], labels: Scores, part: str
 ) -> list[Reading]:
-    """RMIA, within the class and with the default a, and LiRA offline, on one network.
+    """RMIA, within the class and with the default a, LiRA offline, and losses that stand out either
+    way, on one network.
 
     Args:
         attacked: scores of the network.
@@ -45,7 +47,9 @@ def membership(
             sides.append((log_probability(own[place][rows]), log_probability(stacked)))
         for group, scores in zip(found, rmia_leave_one_out(*sides), strict=True):
             group.append(scores)
-    return [auc_reading("RMIA", *map(torch.cat, found)), auc_reading("LiRA", *lira)]
+    by_loss = two_sided_scores(*(-log_probability(one) for one in own))
+    scored = (tuple(map(torch.cat, found)), lira, by_loss)
+    return [auc_reading(name, *one) for name, one in zip(ATTACKS, scored, strict=True)]
 
 
 def left_out(retrained: Sequence[Scores], labels: Scores, part: str) -> list[list[Reading]]:

@@ -10,10 +10,8 @@ from _samples_measures import ATTACKS, POINTS, SHARE
 LIMITS = {"membership": 0.05, "classes": 2.0, "time": 0.05}  # as much of each counts the same
 HEADS = (
     "method",
-    "RMIA",
-    "LiRA",
-    "RMIA, relearned",
-    "LiRA, relearned",
+    *ATTACKS,
+    *(f"{one}, relearned" for one in ATTACKS),
     "compared",
     "test",
     "class outside",
@@ -54,8 +52,8 @@ def table(result: Mapping[str, Any]) -> str:
         "`python experiments/samples.py`. Small networks that remember. Each was trained on"
         " everything or on all but the request. Means over three originals.",
         "",
-        "- RMIA, LiRA: AUC of telling the forget samples from unseen ones, with its 95 % interval."
-        " The first row says where one more retrained network would lie, with 95 %.",
+        f"- {', '.join(ATTACKS)}: AUC of telling the forget samples from unseen ones, with its 95 %"
+        " interval. The first row says where one more retrained network would lie, with 95 %.",
         "- relearned: the same of one half, after the network was trained on the other half again.",
         "- compared: AUC of telling the forget samples from kept ones by the original and the new"
         " network. That of retrained networks is above 0.5, since they did not see them either.",

@@ -15,17 +15,22 @@ from unspan.auditing.member_rule import judge_members
 from unspan.auditing.scores import UNSEEN_SPLIT, row
 from unspan.metrics.identity import AttackId, AttackKind
 from unspan.metrics.lira import lira_scores, log_probability, scaled_logits
-from unspan.metrics.membership import membership_scores
+from unspan.metrics.membership import membership_scores, two_sided_scores
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.rmia import DEFAULT_A, rmia_leave_one_out
 from unspan.metrics.score import Reading, auc_reading
 
+_BOTH_SIDES = 20  # samples a side of the two-sided attack, which fits on half of them
 FEWEST = 20  # unseen samples of a class: fewer are no population
 _TELLS = 50  # samples of the request, and unseen ones, that tell which a is best
 _GRID = sorted((step / 10 for step in range(11)), key=lambda a: abs(a - DEFAULT_A))
 _TIED = 0.5  # of the scores on one value: the attack is saturated, and its AUC says nothing
 Pair = tuple[Tensor, Tensor]  # scaled logits of the request, and of unseen samples, of one class
-_NAMES = {AttackKind.MEMBERSHIP: "RMIA", AttackKind.MEMBERSHIP_LIKELIHOOD: "LiRA"}
+_NAMES = {
+    AttackKind.MEMBERSHIP: "RMIA",
+    AttackKind.MEMBERSHIP_LIKELIHOOD: "LiRA",
+    AttackKind.MEMBERSHIP_LOSS: "two-sided loss",
+}
 
 
 @dataclass(frozen=True)
@@ -105,12 +110,13 @@ def sample_attack(
     references: Sequence[str],
     by_class: bool,
 ) -> dict[str, list[SampleAttack]]:
-    """RMIA and LiRA with models that never saw the samples, by model: the original, the erased one,
-    and each reference with the others as references, which shows what the attacks read where there
-    is nothing.
+    """RMIA and LiRA with models that never saw the samples, and losses that stand out, by model.
+
+    Each reference is attacked with the others as references, which shows what the attacks read
+    where there is nothing.
 
     The population of RMIA is of the sample's own class: to a model that forgot a class, samples of
-    other classes are all more probable, and every score would be 0. Both attacks are judged on the
+    other classes are all more probable, and every score would be 0. All attacks are judged on the
     same samples. Unseen are test samples of the forgotten class for a class request, else the
     retained test samples. Nothing where scores are tied in the original or the erased model, or no
     class has enough samples.
@@ -133,7 +139,11 @@ def sample_attack(
         never = [sure[one] for one in references if one != name]
         if not never:
             continue
-        attacks = [_rmia(sure[name], never, a, why, by_class), _lira(sure[name], never)]
+        attacks = [
+            _rmia(sure[name], never, a, why, by_class),
+            _lira(sure[name], never),
+            *_by_loss(sure[name]),
+        ]
         is_tied = any(one.is_tied for one in attacks)
         if is_tied and name in ("before", "after"):
             return {}
@@ -224,6 +234,17 @@ def _lira(audited: Sequence[Pair], references: Sequence[Sequence[Pair]]) -> Samp
     scores = lira_scores(torch.cat(own), torch.cat(theirs, 1)).split([len(part) for part in own])
     members, others = torch.cat(scores[::2]), torch.cat(scores[1::2])
     return SampleAttack(AttackKind.MEMBERSHIP_LIKELIHOOD, members, others)
+
+
+def _by_loss(audited: Sequence[Pair]) -> list[SampleAttack]:
+    """Losses that stand out either way, without any reference; nothing for a few samples."""
+    members, others = (
+        -log_probability(torch.cat([one[side] for one in audited])) for side in (0, 1)
+    )
+    if min(len(members), len(others)) < _BOTH_SIDES:
+        return []
+    scores = two_sided_scores(members, others)
+    return [SampleAttack(AttackKind.MEMBERSHIP_LOSS, *scores)]
 
 
 def _stacked(references: Sequence[Sequence[Pair]], place: int, side: int) -> Tensor:

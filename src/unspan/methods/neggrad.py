@@ -70,7 +70,9 @@ class NegGrad(TrainedMethod):
         return Outcome(history=history)
 
 
-def ascent(scores: Tensor, y: Tensor, ceiling: float | None = None) -> Tensor:
-    """`-CE`, the mean over samples; those at the ceiling add a constant without gradient."""
+def ascent(scores: Tensor, y: Tensor, ceiling: float | Tensor | None = None) -> Tensor:
+    """`-CE`, the mean over samples; those at the ceiling, or at their own of several `[n]`, add a
+    constant without gradient.
+    """
     each = cross_entropy(scores, y, reduction="none")
     return -(each if ceiling is None else each.clamp_max(ceiling)).mean()

@@ -7,10 +7,12 @@ Needs: forget and retain samples with labels. Cost: epochs over the retained dat
 forward.
 Typical: alpha 0.95, SGD 0.01, 10 epochs.
 Single samples: alpha 0.5, Adam 1e-3, batches of 64, 60 steps or one epoch at most. With held-out
-samples the ceiling is the mean loss of the original on those of the same classes. Training then
-ends once losses no longer tell the two apart. Else it is 0.7 nats, where the odds are even.
+samples every forget sample has a ceiling of its own, drawn from the losses of the original on those
+of its class. So losses spread as unseen ones do, and do not stand out by being all alike. Training
+ends once losses no longer tell the two apart. Else the ceiling is 0.7 nats: even odds.
 Fails: alpha near 1 forgets nothing, lower values diverge; the balance moves as the forget loss
-grows. A ceiling is one for all: easy samples end less sure than in a retrained network.
+grows. One ceiling for all leaves losses that are too much alike. A drawn one forgets whether a
+sample is easy or hard.
 Source: Kurmanji et al., NeurIPS 2023 (their baseline).
 Deviates: forget minibatches are drawn anew in every round (the release caches them through
 itertools.cycle), and `ceiling` limits the ascent (None there). The settings for single samples are
@@ -50,15 +52,16 @@ class NegGradPlus(TrainedMethod):
 
     Attributes:
         alpha: weight of the retained loss, in (0, 1).
-        ceiling: loss in nats beyond which a forget sample is left alone; `unseen` for the mean loss
-            of the original on held-out samples of the same classes; None for no limit.
+        ceiling: loss in nats beyond which a forget sample is left alone; `held-out` draws one for
+            each sample from the losses of the original on held-out samples of its class; None for
+            no limit.
         stop_at_ceiling: end after the epoch in which the forget samples are no surer than held-out
-            ones (`unseen`), or have the loss of the ceiling on average.
+            ones (`held-out`), or have the loss of the ceiling on average.
         training: of the loop.
     """
 
     alpha: float = 0.95
-    ceiling: float | Literal["unseen"] | None = None
+    ceiling: float | Literal["held-out"] | None = None
     stop_at_ceiling: bool = False
     training: Training = Training(lr=0.01, epochs=10)
     name: ClassVar[str] = "neggrad-plus"
@@ -69,7 +72,7 @@ class NegGradPlus(TrainedMethod):
     }
     search_single: ClassVar[dict[str, tuple[Any, ...]]] = {
         "lr": (1e-3, 3e-4, 3e-3),
-        "ceiling": ("unseen", 0.3, 0.7, 2.0),
+        "ceiling": ("held-out", 0.3, 0.7, 2.0),
     }
     stronger: ClassVar[tuple[str, ...]] = ("lr", "epochs")
 
@@ -83,7 +86,7 @@ class NegGradPlus(TrainedMethod):
         steps = max(1, -(-(retained or 0) // _SINGLE_BATCH))
         return {
             "alpha": 0.5,
-            "ceiling": "unseen" if has_holdout else _EVEN_ODDS,
+            "ceiling": "held-out" if has_holdout else _EVEN_ODDS,
             "stop_at_ceiling": True,
             "lr": 1e-3,
             "epochs": -(-_SINGLE_STEPS // steps),
@@ -95,35 +98,50 @@ class NegGradPlus(TrainedMethod):
     @property
     def needs(self) -> frozenset[str]:
         """Held-out samples only for a ceiling of their loss."""
-        held = {"holdout"} if self.ceiling == "unseen" else set()
+        held = {"holdout"} if self.ceiling == "held-out" else set()
         return frozenset({"forget", "forget_labels", "retain"} | held)
 
     def unlearn(self, context: TrainingContext) -> Outcome:
         """Train on both losses."""
-        unseen = unseen_rows(context) if self.ceiling == "unseen" else None
-        ceiling = (
-            self.ceiling if unseen is None else float(losses(context, "holdout", unseen).mean())
-        )
-        assert ceiling != "unseen"
+        unseen = unseen_rows(context) if self.ceiling == "held-out" else None
+        ceilings = self._ceilings(context, unseen)
 
         def reached(epoch: int, row: dict[str, Any]) -> bool:
-            if ceiling is None or not self.stop_at_ceiling:
+            if ceilings is None or not self.stop_at_ceiling:
                 return False
             asked = losses(context, "forget")
             row["forget_loss"] = float(asked.mean())
             if unseen is None:
-                return bool(row["forget_loss"] >= ceiling)
+                return bool(row["forget_loss"] >= float(ceilings.mean()))
             row["auc"] = auc_reading("", -asked, -losses(context, "holdout", unseen)).value
             return bool(row["auc"] <= _CHANCE)
 
-        plan = self.plan(context, ceiling)
+        plan = self.plan(context, ceilings)
         history = train(context, self.training, plan, after_epoch=reached, name="neggrad-plus")
-        return Outcome({"ceiling": ceiling}, history=history)
+        mean = None if ceilings is None else round(float(ceilings.mean()), 6)
+        return Outcome({"ceiling": mean}, history=history)
+
+    def _ceilings(self, context: TrainingContext, unseen: Tensor | None) -> Tensor | None:
+        """The ceiling of every forget sample, `[n]` nats; None for no limit."""
+        labels = context.samples("forget").y
+        if unseen is not None:
+            pool = losses(context, "holdout", unseen)
+            classes = context.samples("holdout").y[unseen]
+            return drawn_like(labels, pool, classes, context.stream("ceilings"))
+        if self.ceiling is None:
+            return None
+        assert not isinstance(self.ceiling, str)
+        return torch.full((len(labels),), float(self.ceiling))
 
     def plan(
-        self, context: TrainingContext, ceiling: float | None = None
+        self, context: TrainingContext, ceilings: Tensor | None = None
     ) -> Callable[[int], list[Pass]]:
-        """The passes of an epoch."""
+        """The passes of an epoch.
+
+        Args:
+            context: with the data.
+            ceilings: of every forget sample, `[n]` nats; None for no limit.
+        """
         forget = context.samples("forget")
 
         def plan(epoch: int) -> list[Pass]:
@@ -135,9 +153,9 @@ class NegGradPlus(TrainedMethod):
             def loss(batch: Minibatch) -> Tensor:
                 other = next(others)
                 scores = context.scores(context.model, other)
-                return self.alpha * own_loss(context, batch) + (1 - self.alpha) * ascent(
-                    scores, other.y.to(scores.device), ceiling
-                )
+                most = None if ceilings is None else ceilings[other.index].to(scores)
+                away = ascent(scores, other.y.to(scores.device), most)
+                return self.alpha * own_loss(context, batch) + (1 - self.alpha) * away
 
             return [retained(context, self.training, epoch, loss)]
 
@@ -158,6 +176,26 @@ def unseen_rows(context: TrainingContext) -> Tensor:
             " (--holdout), or a number of nats (--set ceiling=0.7)."
         )
     return rows
+
+
+def drawn_like(labels: Tensor, values: Tensor, classes: Tensor, stream: torch.Generator) -> Tensor:
+    """For every label one of the values of its class, at random; of all where its class has none.
+
+    Args:
+        labels: `[n]`.
+        values: `[m]` to draw from.
+        classes: `[m]` their labels.
+        stream: of the draws.
+
+    Returns:
+        `[n]`.
+    """
+    found = torch.empty(len(labels), dtype=values.dtype)
+    for label in labels.unique().tolist():
+        own = (labels == label).nonzero()[:, 0]
+        pool = values[classes == label] if bool((classes == label).any()) else values
+        found[own] = pool[torch.randint(len(pool), (len(own),), generator=stream)]
+    return found
 
 
 def losses(context: TrainingContext, part: str, rows: Tensor | None = None) -> Tensor:

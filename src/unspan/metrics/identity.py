@@ -30,6 +30,7 @@ class AttackKind(TextEnum):
     ANSWER_OF_VIEWS = "own_answer_of_altered_copies"
     MEMBERSHIP = "membership_of_single_samples"
     MEMBERSHIP_LIKELIHOOD = "membership_by_likelihood_ratio"
+    MEMBERSHIP_LOSS = "membership_by_loss"
     OTHER = "other"
 
     @property
@@ -82,6 +83,7 @@ _FAMILY = {
     AttackKind.NEIGHBOURS_AGAINST_REST: Family.FEATURES,
     AttackKind.MEMBERSHIP: Family.SAMPLES,
     AttackKind.MEMBERSHIP_LIKELIHOOD: Family.SAMPLES,
+    AttackKind.MEMBERSHIP_LOSS: Family.SAMPLES,
     AttackKind.FEW_SHOT_PROTOTYPE: Family.TEACHING,
     AttackKind.FEW_SHOT_STANDARDISED: Family.TEACHING,
     AttackKind.FEW_SHOT_REFIT: Family.TEACHING,

@@ -140,6 +140,31 @@ def loss_attack(
     ]
 
 
+def two_sided_scores(
+    members: Tensor, others: Tensor, *, splits: int = 5, seed: int = 0, clip: float = 100.0
+) -> tuple[Tensor, Tensor]:
+    """How much each loss looks like one of the forget samples, by fits that did not see it.
+
+    The attack of `loss_attack`: samples whose losses were all moved to one value stand out from
+    unseen ones, whose losses spread, though their mean is the same.
+
+    Args:
+        members: `[m]` losses of the forget samples.
+        others: `[r]` losses of unseen samples.
+        splits: random halvings, over which the scores are averaged.
+        seed: of the halvings.
+        clip: losses beyond it are cut, in nats.
+
+    Returns:
+        Scores `[m]` and `[r]`; higher means of the request.
+    """
+    groups = [part.double().clamp(-clip, clip) for part in (members, others)]
+    generator = torch.Generator().manual_seed(seed)
+    found = [_halve(groups, generator).scored for _ in range(splits)]
+    mine, theirs = (torch.stack([one[side] for one in found]).mean(0) for side in (0, 1))
+    return mine, theirs
+
+
 _BALANCED = "membership balanced accuracy"
 _AUC = "membership AUC"
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from unspan.auditing.single_samples import FEWEST, sample_attack
+from unspan.metrics.identity import AttackKind
 from unspan.metrics.outputs import Outputs
 from unspan.metrics.rmia import DEFAULT_A
 
@@ -144,10 +145,10 @@ def test_rates_of_false_positives_need_enough_unseen_samples():
     rows = [line for one in found for line in one.rows("after")]
     assert [one.name for one in rows] == [
         f"{attack} {what}"
-        for attack in ("RMIA", "LiRA")
+        for attack in ("RMIA", "LiRA", "two-sided loss")
         for what in ("AUC", "TPR at 1 % FPR", "TPR at 0.1 % FPR")
     ]
-    assert [one.value is None for one in rows] == 2 * [False, True, True]
+    assert [one.value is None for one in rows] == 3 * [False, True, True]
     assert "10000 needed" in rows[2].note and "1000 needed" in rows[1].note
 
 
@@ -160,3 +161,23 @@ def test_a_reference_is_judged_by_the_others_alone():
     alone = sample_attack(fit, test, ["reference 2"], by_class=True)
     assert list(alone) == ["before", "after"]
     assert torch.equal(alone["after"][1].members, found["reference 1"][1].members)
+
+
+def test_losses_that_were_all_moved_to_one_value_stand_out():
+    """RMIA and LiRA see a mean as in networks that never saw the samples, and call it gone."""
+    caught = []
+    for seed in range(10):
+        fit, test = models(leak=0.0, forgot=False, seed=seed)
+        moved = fit["after"].logits.clone()
+        own = fit["after"].labels == 0
+        spread = torch.randn(int(own.sum()), generator=torch.Generator().manual_seed(seed))
+        moved[own] = -9.0
+        moved[own, 1] = 0.0
+        moved[own, 0] = 3.0 + 0.1 * spread
+        fit["after"] = replace(fit["after"], logits=moved, features=moved)
+        found = {one.kind: one.reading.value for one in attacked(fit, test)["after"]}
+        caught.append(found[AttackKind.MEMBERSHIP_LOSS])
+        for name in REFERENCES:
+            never = {one.kind: one.reading for one in attacked(fit, test)[name]}
+            assert never[AttackKind.MEMBERSHIP_LOSS].interval()[0] < 0.55
+    assert min(caught) > 0.75
