@@ -219,18 +219,18 @@ def samples() -> dict[str, str]:
     values = {}
     for title, request in found["requests"].items():
         case = f"samples_{_key(title)}"
-        for name in ("LiRA", "RMIA"):
+        for name in ("LiRA", "RMIA", "two-sided loss"):
             low, high = request["retrained"][name]["range"]
-            values[f"{case}_retrained_{name.lower()}"] = f"{low:.2f}–{high:.2f}"
+            values[f"{case}_retrained_{_key(name.lower())}"] = f"{low:.2f}–{high:.2f}"
         low, high = request["retrained"]["LiRA, relearned"]["range"]
         values[f"{case}_retrained_relearned"] = f"{low:.2f}–{high:.2f}"
         for label, row in request["rows"].items():
             if "error" in row:
                 continue
             key = f"{case}_{_key(label)}"
-            for name in ("LiRA", "RMIA"):
+            for name in ("LiRA", "RMIA", "two-sided loss"):
                 if name in row:
-                    values[f"{key}_{name.lower()}"] = f"{row[name]['auc']:.2f}"
+                    values[f"{key}_{_key(name.lower())}"] = f"{row[name]['auc']:.2f}"
             if "LiRA, relearned" in row:
                 values[f"{key}_relearned"] = f"{row['LiRA, relearned']['auc']:.2f}"
             values[f"{key}_outside"] = f"{abs(row['missed']['classes']):.1f}"

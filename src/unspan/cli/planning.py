@@ -87,9 +87,8 @@ def why(situation: Situation, against: Against | None) -> str:
         return " (chosen: a class must go, and there are data to keep)"
     if situation.recommended() is NegGradPlus:
         return (
-            " (chosen: with held-out samples it came near retrained networks in membership, on two"
-            " data sets; a class may lose some points, so retrain where you can;"
-            " docs/which-method.md)"
+            " (chosen: it leaves less memory than the others tried, and not none; a class may lose"
+            " some points; so retrain where you can; docs/which-method.md)"
         )
     return (
         " (chosen for samples without labels; --method resample leaves less of a group that has"
@@ -188,7 +187,7 @@ def against_rows(method: Method, situation: Situation) -> list[tuple[str, Any]]:
             continue
         better = situation.method_against(one)
         closed = "nothing we know of holds here"
-        if situation.classes and not situation.embeds:
+        if not situation.embeds:
             closed += ": retrain"
         if better is not None:
             closed = f"--against {one} takes {better.name}, which {better.cost}"

@@ -106,7 +106,7 @@ class Situation:
                 first = Candidate(Resample, Against.FEATURES)
             return (first, Candidate(Bake, Against.QUERIES)) if self.keeps else (first,)
         if self.keeps and self.labelled and self.one_pass and not self.mapped:
-            return (Candidate(NegGradPlus, Against.OUTPUTS),)
+            return (Candidate(NegGradPlus),)
         return (Candidate(ESC),)
 
     def method_against(self, against: Against) -> type[Method] | None:
