@@ -240,13 +240,15 @@ def _file(seen: Seen, less: Sequence[AccessResult]) -> AccessResult:
 
 
 def _copies(seen: Seen) -> AccessResult:
-    """The original is as it was: its own strongest attack on features, else any."""
+    """The original is as it was: its own attack on single samples, on features, else any."""
     deciding = [one for one in seen.attacks if one.verdict is not None]
     features = [one for one in deciding if NEEDS[one.identity.attacker.family] is Access.FEATURES]
     found = AccessResult(access=Access.COPIES, answer=YES, basis=Basis.NOT_TOUCHED)
     if not deciding:
         return found
-    read = _measured(Access.COPIES, YES, _clearest(features or deciding), seen.classes)
+    samples = [one for one in deciding if _asks_samples(one)]
+    clearest = _clearest(samples or features or deciding)
+    read = _measured(Access.COPIES, YES, clearest, seen.classes)
     return replace(
         read,
         basis=Basis.NOT_TOUCHED,

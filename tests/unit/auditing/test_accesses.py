@@ -146,8 +146,10 @@ def test_membership_of_single_samples_is_shown_before_other_scores():
             attack(AttackKind.MEMBERSHIP_LIKELIHOOD, Verdict.LIKE_RETRAINED, 0.05, "AUC"),
             attack(AttackKind.SIGNATURE, Verdict.NOT_MEASURABLE, 0.2, "AUC"),
         ]
-    )[Access.SCORES]
-    assert (found.answer, found.attack) == (NO, AttackKind.MEMBERSHIP_LIKELIHOOD.value)
+    )
+    wanted = AttackKind.MEMBERSHIP_LIKELIHOOD.value
+    assert (found[Access.SCORES].answer, found[Access.SCORES].attack) == (NO, wanted)
+    assert found[Access.COPIES].attack == wanted and found[Access.COPIES].value == 0.9
 
 
 def test_below_retrained_is_no_trace_where_there_is_no_retrained_network():
