@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from released import released
-from small_network import ONE, context_of, stacked
+from small_network import ONE, context_of, held_out_like, stacked
 from torch.utils.data import TensorDataset
 
 import unspan
@@ -62,7 +62,7 @@ def test_transport_cost_is_the_optimal_one_and_perturbing_raises_it(case):
 
 def test_dlfd_returns_an_admissible_state_or_says_that_there_is_none(case):
     net, request, data = case
-    held = replace(request, holdout=request.forget)
+    held = replace(request, holdout=held_out_like(request.forget))
     done = unspan.erase(
         net,
         held,
@@ -96,7 +96,7 @@ def test_dlfd_leaves_images_alone_once_the_score_is_low(case, monkeypatch):
     monkeypatch.setattr(states, "forgetting_score", lambda context: 0.0)
     unspan.erase(
         net,
-        replace(request, holdout=request.forget),
+        replace(request, holdout=held_out_like(request.forget)),
         dlfd.DLFD(every=2, training=replace(ONE, batch=30)),
         check_labels=False,
         measure=False,
@@ -110,7 +110,11 @@ def test_dlfd_tells_how_far_its_images_lie_from_the_forget_images(case):
         save=1.0, steps=8, step=0.01, radius=0.05, every=2, training=replace(ONE, batch=30, lr=1e-6)
     )
     done = unspan.erase(
-        net, replace(request, holdout=request.forget), method, check_labels=False, measure=False
+        net,
+        replace(request, holdout=held_out_like(request.forget)),
+        method,
+        check_labels=False,
+        measure=False,
     )
     fit = done.receipt["method"]["fit"]
     assert fit["distances"], "looked at least once"

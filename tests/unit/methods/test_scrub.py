@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_network import ONE, context_of, stacked
+from small_network import ONE, context_of, held_out_like, stacked
 
 import unspan
 from unspan.methods import scrub
@@ -75,7 +75,7 @@ def test_rewinding_takes_the_epoch_nearest_to_the_held_out_error(case, monkeypat
     )  # of the last epoch on held-out samples
     done = unspan.erase(
         net,
-        replace(request, holdout=request.forget),
+        replace(request, holdout=held_out_like(request.forget)),
         scrub.Scrub(rewind=True, msteps=8, alpha=0.5, training=replace(ONE, lr=0.03, epochs=8)),
         check_labels=False,
         measure=False,
