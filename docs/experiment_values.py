@@ -56,6 +56,42 @@ def baked() -> dict[str, str]:
     return found
 
 
+def text_layers() -> dict[str, str]:
+    """What pages say of `experiments/every_layer.py` on the text classifier: means over networks,
+    and the largest reading of a baked one above the upper end of the intervals of retrained ones.
+    """
+    path = ROOT / "results" / "layers" / "banking77.json"
+    rows = json.loads(path.read_text("utf-8"))["rows"]
+    of = {
+        kind: [row for row in rows if row["row"] == kind]
+        for kind in ("original", "retrain", "bake")
+    }
+    found = {}
+    for kind, own in of.items():
+        last = [max(attack_values([*row["read"]["layers"].values()][-1])) for row in own]
+        tuned = [one["forget"] for row in own for one in row["trained on"] if one["m"] == 100]
+        found |= {
+            f"text_{kind}_kept": _mean([row["read"]["others"]["value"] for row in own]),
+            f"text_{kind}_own": _mean([row["read"]["forget"]["value"] for row in own]),
+            f"text_{kind}_last": _mean(last),
+            f"text_{kind}_tuned": _mean([one["value"] for one in tuned]),
+            f"text_{kind}_networks": str(len(own)),
+        }
+    above = max(
+        reading["value"]
+        - max(one["read"]["layers"][layer][attack]["high"] for one in of["retrain"])
+        for row in of["bake"]
+        for layer, readings in row["read"]["layers"].items()
+        for attack, reading in readings.items()
+        if isinstance(reading, dict)
+    )
+    return found | {"text_bake_above": f"{100 * max(above, 0):.1f}"}
+
+
+def _mean(shares: list[float]) -> str:
+    return f"{100 * statistics.fmean(shares):.1f} %"
+
+
 def esc_t() -> dict[str, str]:
     """What pages say of `experiments/esc_t_reduction.py`: D_ft by the published probe and by a
     converged one, for both averages of the loss at two step sizes.

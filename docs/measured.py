@@ -30,6 +30,7 @@ from experiment_values import (
     resample_asked,
     run_time,
     samples,
+    text_layers,
     topics,
 )
 from shown import ROOT, shown
@@ -133,6 +134,7 @@ def values() -> dict[str, str]:
         | resample_asked()
         | run_time()
         | samples()
+        | text_layers()
     )
 
 

@@ -12,7 +12,7 @@ from unspan.data.request import Request
 from unspan.errors import UnspanError
 from unspan.extraction import Pool, eval_mode, find_feature_layer, unwrap
 from unspan.extraction.stream import example
-from unspan.methods import Method, Situation
+from unspan.methods import Method, Redraw, Resample, Situation
 from unspan.run import Run
 
 
@@ -48,6 +48,11 @@ def situation_of(
         embeds=(keeps or statistics) and gives_embeddings(model, request, run, feature_layer, pool),
         labelled=keeps and not request.classes and has_labels(request, run),
     )
+
+
+def uses_statistics(method: Method | None) -> bool:
+    """Whether statistics stand for the data to keep in the settings of a method."""
+    return isinstance(method, (Resample, Redraw)) and method.statistics != "retain"
 
 
 def default_settings(method: type[Method], request: Request) -> Mapping[str, Any]:

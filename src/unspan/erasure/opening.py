@@ -18,7 +18,7 @@ from unspan.data.overlap import refuse_shared
 from unspan.data.request import Request, as_request
 from unspan.erasers import Eraser, Projection
 from unspan.erasure import guard
-from unspan.erasure.choosing import default_settings, situation_of
+from unspan.erasure.choosing import default_settings, situation_of, uses_statistics
 from unspan.erasure.collateral import Kept, set_apart
 from unspan.erasure.install import AffineLayer, restore_head, restore_rows
 from unspan.errors import UsageError
@@ -216,6 +216,7 @@ def _chosen(
         earlier=None if earlier is None else earlier.receipt,
         feature_layer=options.feature_layer,
         pool=options.pool,
+        statistics=uses_statistics(named),
     )
     if named is not None:
         assert asked is not None
