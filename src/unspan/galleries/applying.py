@@ -80,7 +80,7 @@ def apply(
     Files are written anew. A table of a database is updated in place, and `out` is the receipt.
 
     Vectors are those of the layer that was erased. What the erased model would give for an input is
-    what its stored vector becomes. Files are read in parts, so that memory does not grow with them.
+    what its stored vector becomes. Files are read in parts.
     The same call again goes on where one was stopped.
 
     Args:

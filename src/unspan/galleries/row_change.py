@@ -14,6 +14,7 @@ from unspan.errors import DataError
 from unspan.system.text_enum import TextEnum
 
 _BYTES = 32 << 20  # of vectors that are in memory at a time
+_MAPPED = 2048  # rows that are mapped at a time
 
 
 class Rows(TextEnum):
@@ -109,8 +110,9 @@ class RowChange:
         self.check_dim(vectors.shape[1], where)
         finite = vectors.isfinite().all(1)
         self.counts.not_finite += int((~finite).sum())
-        with torch.no_grad():
-            new = self.eraser(vectors.where(finite[:, None], torch.zeros_like(vectors)))
+        safe = vectors.where(finite[:, None], torch.zeros_like(vectors))
+        with torch.no_grad():  # maps with many clusters hold several times what they are given
+            new = torch.cat([self.eraser(part) for part in safe.split(_MAPPED)])
         new = new.where(finite[:, None], vectors)
         moved = (new != vectors).any(1) & finite
         self.counts.changed += int(moved.sum())
