@@ -2,7 +2,8 @@
 
 Readers see the old vectors until the swap, and the new ones after it; never a mixture. A killed
 run goes on where it was: rows whose shadow is filled are not mapped again. Rows that are written
-meanwhile lose their shadow by a trigger, and are mapped before the swap.
+meanwhile lose their shadow by a trigger, and are mapped before the swap. The new column carries the
+mark of the map as its comment, so that no vector is mapped twice.
 """
 
 from __future__ import annotations
@@ -104,7 +105,8 @@ def update(
     except psycopg.Error as error:
         text = " ".join(str(error).split())[:300]
         raise OutputError(
-            f"PostgreSQL: {text}. The vectors are as before; the same command goes on."
+            f"PostgreSQL: {text}. Searches find the old vectors, or all new ones; the same command"
+            " goes on."
         ) from error
 
 
@@ -136,6 +138,21 @@ class _Update:
         }
 
     def run(self, run: Run, reclaim: bool) -> dict[str, Any]:
+        """Fill the shadow, build its indexes, swap; nothing of it where that was done before."""
+        if self._mark_of(self.table.column) != self.mark:
+            self._replace(run)
+        if reclaim:
+            run.report("rewriting the table", 0, None)
+            self._do("VACUUM (FULL, ANALYZE) {table}")
+        empty = self._count("SELECT count(*) FROM {table} WHERE {column} IS NULL")
+        self.change.counts.empty += empty
+        return {
+            "rows": self._count("SELECT count(*) FROM {table}"),
+            "indexes": [one.name for one in self.table.indexes],
+            "reclaimed": reclaim,
+        }
+
+    def _replace(self, run: Run) -> None:
         """Fill the shadow, build its indexes, swap."""
         self._prepare()
         total = self._count("SELECT count(*) FROM {table}")
@@ -150,23 +167,13 @@ class _Update:
             self._fill(run, total)
             self._drop_rows()
             self._swap()
-        if reclaim:
-            run.report("rewriting the table", 0, None)
-            self._do("VACUUM (FULL, ANALYZE) {table}")
-        empty = self._count("SELECT count(*) FROM {table} WHERE {column} IS NULL")
-        self.change.counts.empty += empty
-        return {
-            "rows": self._count("SELECT count(*) FROM {table}"),
-            "indexes": [one.name for one in self.table.indexes],
-            "reclaimed": reclaim,
-        }
 
-    def _shadow_mark(self) -> str | None:
-        """The map of a shadow that an earlier run left; None where there is none."""
+    def _mark_of(self, column: str) -> str | None:
+        """The map that made a column, or some other comment; None where there is no such column."""
         row = self.link.execute(
             "SELECT coalesce(col_description(attrelid, attnum), '') FROM pg_attribute"
             " WHERE attrelid = to_regclass(%s) AND attname = %s AND NOT attisdropped",
-            (self.table.name.as_string(self.link), SHADOW),
+            (self.table.name.as_string(self.link), column),
         ).fetchone()
         return None if row is None else str(row[0])
 
@@ -180,7 +187,7 @@ class _Update:
     def _prepare(self) -> None:
         """The shadow, and the trigger that empties it where a vector is written meanwhile."""
         with self.link.transaction():
-            if self._shadow_mark() not in (None, self.mark):
+            if self._mark_of(SHADOW) not in (None, self.mark):
                 self._do("ALTER TABLE {table} DROP COLUMN {shadow}")
             self._do("ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {shadow} {declared}")
             self._do("COMMENT ON COLUMN {table}.{shadow} IS {mark}")
@@ -255,7 +262,6 @@ class _Update:
             self._do("ALTER TABLE {table} ALTER COLUMN {shadow} SET NOT NULL")
         self._do("DROP TRIGGER {stale} ON {table}")
         self._do("DROP FUNCTION {stale}()")
-        self._do("COMMENT ON COLUMN {table}.{shadow} IS NULL")
         self._do("ALTER TABLE {table} DROP COLUMN {column}")
         self._do("ALTER TABLE {table} RENAME COLUMN {shadow} TO {column}")
         for one in self.table.indexes:
