@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -285,15 +286,15 @@ def _receipt(
     change: _Change, files: list[dict[str, Any]], seconds: float, *, complete: bool
 ) -> dict[str, Any]:
     """The account so far."""
-    total = Counts()
+    total = Counter(asdict(Counts()))
     for one in files:
-        total.add(Counts(**one["rows"]))
+        total.update(one["rows"])
     return {
         "schema": APPLIED.schema,
         **change.account,
         "complete": complete,
         "files": files,
-        "rows": asdict(total),
+        "rows": dict(total),
         "not_covered": _not_covered(files),
         "seconds": seconds,
         "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),

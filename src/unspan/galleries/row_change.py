@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -44,11 +44,6 @@ class Counts:
     dropped: int = 0
     empty: int = 0
     not_finite: int = 0
-
-    def add(self, other: Counts) -> None:
-        """Count what another part did."""
-        for one in fields(self):
-            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
 
 
 @dataclass(frozen=True)
