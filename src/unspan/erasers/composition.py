@@ -22,6 +22,12 @@ from unspan.errors import ModelError
 class Chain(nn.Sequential):
     """Erasers of several requests in order, at least one of them not affine."""
 
+    def map_stored(self, z: Tensor) -> Tensor:
+        """The mapped features of stored vectors `[n, d]`."""
+        for part in parts_of(self):
+            z = part.map_stored(z)
+        return z
+
 
 Affine = Projection | LinearMap
 Eraser = Projection | LinearMap | Resampler | Redrawer | LogitMarginEraser | UnitCentring | Chain

@@ -29,8 +29,8 @@ def _compile_with_hooks() -> None:
     """Make `torch.compile` look at hooks, else a compiled model would skip its eraser.
 
     By default a graph compiled for the original model is also run for a copy that differs by a hook
-    only. Graphs compiled before are dropped, once. Called when an eraser is made, copied or
-    unpickled, because importing the compiler is slow and no model carries an eraser before.
+    only. Graphs compiled before are dropped, once. Called when an eraser is copied or
+    unpickled, because importing the compiler is slow, and placing an eraser in a model copies it.
     """
     import torch._dynamo.config as config
 
@@ -51,10 +51,6 @@ class FeatureMap(nn.Module, ABC):
 
     layout: Layout
 
-    def __init__(self) -> None:
-        super().__init__()
-        _compile_with_hooks()
-
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         _compile_with_hooks()
@@ -74,6 +70,21 @@ class FeatureMap(nn.Module, ABC):
     @abstractmethod
     def map_features(self, z: Tensor) -> Tensor:
         """The mapped features; `z` has the dtype of the buffers."""
+
+    def map_stored(self, z: Tensor) -> Tensor:
+        """The mapped features of stored vectors `[n, d]`.
+
+        Nobody waits for an answer here, so the time that it takes may tell which rows were moved.
+        """
+        return self(z)
+
+    def map_some(self, z: Tensor, moved: Tensor) -> Tensor:
+        """Features `z` `[n, d]` of which only the rows `moved` `[n]` are mapped."""
+        if not moved.any():
+            return z
+        out = z.clone()
+        out[moved] = self(z[moved])
+        return out
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         def wide(tensor: Tensor) -> Tensor:

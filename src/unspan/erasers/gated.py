@@ -36,9 +36,13 @@ class Gate(VectorMap):
 
     def map_rows(self, z: Tensor) -> Tensor:
         x = with_one(z)
-        gated = linear(x, self.forgotten).amax(1) > linear(x, self.others).amax(1)
+        gated = self.gates(x)
         cluster = linear(x, self.assignment).argmax(1)
         return self.erase(z, x, gated, cluster)
+
+    def gates(self, x: Tensor) -> Tensor:
+        """Who is gated, `[n]` bool, of features with a 1 appended, `[n, d + 1]`."""
+        return linear(x, self.forgotten).amax(1) > linear(x, self.others).amax(1)
 
     @abstractmethod
     def erase(self, z: Tensor, x: Tensor, gated: Tensor, cluster: Tensor) -> Tensor:

@@ -43,6 +43,9 @@ class Redrawer(VectorMap):
     def map_rows(self, z: Tensor) -> Tensor:
         return torch.where(self.recognised(z)[:, None], self.redrawn(z), z)
 
+    def map_stored(self, z: Tensor) -> Tensor:
+        return self.map_some(z, self.recognised(z.to(self.mean)))
+
     def recognised(self, z: Tensor) -> Tensor:
         """Which embeddings `z` `[n, d]` are taken for the person's, `[n]` bool."""
         return self.scores(z) > self.threshold

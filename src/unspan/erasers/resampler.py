@@ -8,6 +8,7 @@ from torch.nn.functional import linear
 
 from unspan.erasers.gated import Gate
 from unspan.erasers.quantiles import interpolated
+from unspan.erasers.scores import with_one
 
 CODEBOOKS = 3  # each names one code of a sample; together they pick its noise
 _SLACK = 0.9  # of the distance to a smallest value that is not 0: no two values fall on it
@@ -49,6 +50,9 @@ class Resampler(Gate):
     covariance_correction: Tensor
     shifts: Tensor
     length: Tensor | None
+
+    def map_stored(self, z: Tensor) -> Tensor:
+        return self.map_some(z, self.gates(with_one(z.to(self.forgotten))))
 
     def erase(self, z: Tensor, x: Tensor, gated: Tensor, cluster: Tensor) -> Tensor:
         noise = self.noise[noise_index(linear(x, self.codebooks), len(self.noise))]

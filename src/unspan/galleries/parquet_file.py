@@ -12,6 +12,8 @@ from unspan.galleries.columns import Columns
 from unspan.galleries.row_change import RowChange
 from unspan.galleries.table_change import TableChange
 
+_BUFFER = 1 << 20  # bytes of a column that are read at a time
+
 
 def rewrite(source: BinaryIO, target: BinaryIO, change: RowChange, columns: Columns) -> None:
     """Write the file anew with mapped vectors; other columns, metadata and compression stay.
@@ -21,7 +23,8 @@ def rewrite(source: BinaryIO, target: BinaryIO, change: RowChange, columns: Colu
         UsageError: a column is not there, or several can be meant.
     """
     try:
-        file = pq.ParquetFile(source)
+        # pre_buffer would hold all row groups, and without a buffer a column of one is held whole
+        file = pq.ParquetFile(source, pre_buffer=False, buffer_size=_BUFFER)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"The file cannot be read as Parquet: {_line(error)}") from error
     table = TableChange(file.schema_arrow, change, columns)
@@ -33,8 +36,9 @@ def rewrite(source: BinaryIO, target: BinaryIO, change: RowChange, columns: Colu
         use_dictionary=[one for one in table.schema.names if one != table.column],
     ) as writer:
         try:
-            for batch in file.iter_batches(batch_size=table.rows):
-                writer.write_batch(table(batch))
+            for group in range(file.num_row_groups):
+                for batch in file.iter_batches(table.rows, row_groups=[group]):
+                    writer.write_batch(table(batch))
         except (pa.ArrowInvalid, OSError) as error:
             raise DataError(f"The Parquet file is damaged: {_line(error)}") from error
 

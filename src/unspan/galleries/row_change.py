@@ -13,8 +13,8 @@ from unspan.erasers import Eraser
 from unspan.errors import DataError
 from unspan.system.text_enum import TextEnum
 
-_BYTES = 32 << 20  # of vectors that are in memory at a time
-_MAPPED = 2048  # rows that are mapped at a time
+_BYTES = 16 << 20  # of vectors that are in memory at a time
+_MAPPED = 1024  # rows that are mapped at a time
 
 
 class Rows(TextEnum):
@@ -65,7 +65,7 @@ class RowChange:
     counts: Counts = field(default_factory=Counts)
 
     def rows_at_a_time(self, width: int) -> int:
-        """Rows whose vectors fill about 32 MB.
+        """Rows whose vectors fill about 16 MB.
 
         Args:
             width: bytes of a number.
@@ -103,14 +103,23 @@ class RowChange:
             DataError: vectors have another length than the map takes.
         """
         self.check_dim(vectors.shape[1], where)
-        finite = vectors.isfinite().all(1)
-        self.counts.not_finite += int((~finite).sum())
-        safe = vectors.where(finite[:, None], torch.zeros_like(vectors))
+        new = torch.empty_like(vectors)
         with torch.no_grad():  # maps with many clusters hold several times what they are given
-            new = torch.cat([self.eraser(part) for part in safe.split(_MAPPED)])
-        new = new.where(finite[:, None], vectors)
-        moved = (new != vectors).any(1) & finite
-        self.counts.changed += int(moved.sum())
+            for old, place in zip(vectors.split(_MAPPED), new.split(_MAPPED), strict=True):
+                place.copy_(self._mapped_part(old))
+        return new
+
+    def _mapped_part(self, old: Tensor) -> Tensor:
+        finite = old.sum(1).isfinite()
+        if not finite.all():  # or a sum of large numbers
+            finite = old.isfinite().all(1)
+        if finite.all():
+            new = self.eraser.map_stored(old)
+        else:
+            new = old.clone()
+            new[finite] = self.eraser.map_stored(old[finite])
+        self.counts.not_finite += int((~finite).sum())
+        self.counts.changed += int(((new != old).any(1) & finite).sum())
         return new
 
     def check_dim(self, dim: int, where: str) -> None:

@@ -69,14 +69,11 @@ class TableChange:
         values = column.flatten()
         if values.null_count:
             raise DataError(f"Column '{self.column}' has vectors with missing numbers.")
-        flat = values.to_numpy(zero_copy_only=False)
-        vectors = torch.from_numpy(flat.reshape(-1, dim).copy())
+        vectors = torch.from_dlpack(values).reshape(-1, dim)
         new = self.change.mapped(vectors, f"Column '{self.column}'").numpy()
         kind = column.type
         if pa.types.is_fixed_size_list(kind):
-            whole = np.zeros((len(column), dim), dtype=new.dtype)
-            whole[there] = new
-            numbers = pa.array(whole.reshape(-1), type=kind.value_type)
+            numbers = pa.array(_spread(new, there).reshape(-1), type=kind.value_type)
             return pa.FixedSizeListArray.from_arrays(numbers, type=kind, mask=_mask(there))
         ends = np.concatenate([[0], np.cumsum(there * dim)])
         build = pa.LargeListArray if pa.types.is_large_list(kind) else pa.ListArray
@@ -93,6 +90,15 @@ class TableChange:
         for dim in found:
             self.change.check_dim(dim, f"Column '{self.column}'")
         return self.change.dim
+
+
+def _spread(vectors: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """One vector a row, zeros where there is none."""
+    if there.all():
+        return vectors
+    whole = np.zeros((len(there), vectors.shape[1]), dtype=vectors.dtype)
+    whole[there] = vectors
+    return whole
 
 
 def _mask(there: np.ndarray) -> pa.Array | None:

@@ -1,5 +1,6 @@
 """Stored vectors: what the erased model would give is what the files hold afterwards."""
 
+import io
 import json
 import math
 
@@ -14,8 +15,9 @@ from typer.testing import CliRunner
 import unspan
 from unspan.cli import app
 from unspan.errors import DataError, UsageError
-from unspan.galleries import row_change
+from unspan.galleries import parquet_file, row_change
 from unspan.galleries.applying import RECEIPT
+from unspan.galleries.columns import Columns
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 N = 200
@@ -396,3 +398,63 @@ def test_the_command_says_what_it_did_and_what_is_not_covered(folder, before, tm
     account = json.loads((tmp_path / "new.parquet.unspan-apply.json").read_text())
     assert account["complete"] and account["rows"]["dropped"] == 2
     assert "image 1" not in json.dumps(account)
+
+
+class Source(io.BytesIO):
+    """A file that counts what is read of it."""
+
+    count = 0
+
+    def read(self, size=-1):
+        held = super().read(size)
+        self.count += len(held)
+        return held
+
+
+class Target(io.BytesIO):
+    """A file that notes how much of a source was read before the first vectors are written."""
+
+    before = None
+
+    def __init__(self, source):
+        super().__init__()
+        self.source = source
+
+    def write(self, part):
+        if self.before is None and len(part) > 10_000:
+            self.before = self.source.count
+        return super().write(part)
+
+
+def test_a_large_row_group_is_not_read_at_once(deletion, before, monkeypatch):
+    monkeypatch.setattr(row_change, "_BYTES", 1 << 20)
+    numbers = pa.array(before.repeat(400, 1).numpy().ravel())
+    held = io.BytesIO()
+    pq.write_table(
+        pa.table({"v": pa.FixedSizeListArray.from_arrays(numbers, before.shape[1])}),
+        held,
+        compression="none",
+        use_dictionary=False,
+    )
+    source = Source(held.getvalue())
+    target = Target(source)
+    change = row_change.RowChange(deletion.eraser, before.shape[1])
+    parquet_file.rewrite(source, target, change, Columns())
+    assert change.counts.read == 400 * N
+    assert target.before < len(held.getvalue()) / 3
+
+
+def test_stored_vectors_of_others_are_not_computed_and_come_out_the_same(deletion, before):
+    eraser = deletion.eraser
+    moved = (eraser(before) != before).any(1)
+    asked = []
+    with pytest.MonkeyPatch.context() as patch:
+        plain = type(eraser).map_features
+        patch.setattr(
+            type(eraser), "map_features", lambda own, z: asked.append(len(z)) or plain(own, z)
+        )
+        found = eraser.map_stored(before)
+    assert 0 < int(moved.sum()) < len(before)
+    assert sum(asked) == int(moved.sum())
+    assert torch.equal(found[~moved], before[~moved])
+    assert torch.allclose(found, eraser(before), atol=1e-5)
