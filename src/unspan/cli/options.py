@@ -137,62 +137,6 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 ErasedFolder = Annotated[Path, typer.Argument(help="Folder written by unspan erase.")]
 
-# unspan apply
-Gallery = Annotated[
-    str,
-    typer.Argument(
-        help=(
-            "File or folder of stored vectors, or an address such as s3://bucket/vectors. Formats:"
-            " .npy, .safetensors, .parquet, .arrow, .feather, .faiss. Or a database with pgvector:"
-            " postgresql://user@host/name."
-        )
-    ),
-]
-OutGallery = Annotated[
-    str,
-    typer.Option(
-        "--out",
-        help="File or folder to write, of the same kind as GALLERY; for a database RECEIPT.json.",
-    ),
-]
-TableOfStore = Annotated[
-    str | None, typer.Option("--table", help="Table of the database that holds the vectors.")
-]
-Reclaim = Annotated[
-    bool,
-    typer.Option(
-        "--reclaim",
-        help="Rewrite the table after the swap (VACUUM FULL), so that its files hold no old"
-        " vector; it is locked meanwhile.",
-    ),
-]
-VectorColumn = Annotated[
-    str | None,
-    typer.Option(
-        "--column", help="Column, or tensor, of the vectors; needed where several can be."
-    ),
-]
-IdsOfRows = Annotated[
-    str | None,
-    typer.Option(
-        "--id-column",
-        help="Column that --forget-ids names rows by; without it, positions in each file from 0.",
-    ),
-]
-ForgetRows = Annotated[
-    Path | None,
-    typer.Option(
-        "--forget-ids", help="File with the ids of rows that are themselves to go, one a line."
-    ),
-]
-WhatOfRows = Annotated[
-    str, typer.Option("--rows", help="What becomes of these rows: keep, drop or flag.")
-]
-OverwriteGallery = Annotated[
-    bool,
-    typer.Option("--overwrite", help="Replace what unspan apply wrote of another deletion."),
-]
-
 # unspan stats
 OutStatistics = Annotated[Path, typer.Option(help="File to write: statistics.safetensors.")]
 OverwriteStatistics = Annotated[

@@ -90,6 +90,14 @@ def _open_local(path: Path, columns: Columns) -> dict[str, Source]:
     return open_image_folder(path)
 
 
+def is_table(spec: str) -> bool:
+    """Say whether data are a table with named columns, and no folder of images or factory."""
+    path = Path(spec)
+    if path.exists():
+        return is_saved_dataset(path) or bool(parquet_files(path))
+    return not spec.startswith("python:")
+
+
 def _refuse_columns(columns: Columns, spec: str) -> None:
     if columns != Columns():
         raise UsageError(f"{printable(spec)} is not a table: leave out the column names")

@@ -12,16 +12,17 @@ from typing import Any
 
 from unspan.artifact.deletion import Deletion
 from unspan.artifact.receipt import versions
-from unspan.artifact.stored_eraser import stored_eraser
-from unspan.erasers import Eraser
-from unspan.errors import DataError, InconclusiveError, UsageError
+from unspan.artifact.reopening import reopen
+from unspan.errors import DataError, UsageError
 from unspan.galleries.columns import Columns
-from unspan.galleries.formats import is_gallery, rewriter
+from unspan.galleries.formats import rewriter
+from unspan.galleries.mapping import Map, fitted_map, map_of, receipt_of
+from unspan.galleries.pairs import read_pairs
 from unspan.galleries.places import Place
+from unspan.galleries.reading import gallery_files, parts_of
 from unspan.galleries.row_change import Counts, RowChange, Rows, text_ids
 from unspan.galleries.stores import Update, store_of
 from unspan.run import Run
-from unspan.system.digests import state_hash
 from unspan.system.output_paths import check_file, check_place, refuse_inputs
 from unspan.system.schemas import APPLIED
 
@@ -54,12 +55,19 @@ class Applied:
 
 
 @dataclass(frozen=True)
-class _Map:
-    """The map on vectors, and the deletion that it is of."""
+class Check:
+    """Samples that are embedded again, and what for.
 
-    eraser: Eraser
-    dim: int
-    account: dict[str, Any]
+    Attributes:
+        data: samples of the gallery as the model takes them; ids of rows name them.
+        samples: how many are drawn.
+        fit_map: None to check the map of the deletion. A number fits a map to the old and new
+            vectors instead: the largest share of the variance of new vectors that it may miss.
+    """
+
+    data: Any
+    samples: int = 1_000
+    fit_map: float | None = None
 
 
 def apply(
@@ -73,6 +81,7 @@ def apply(
     rows: Rows | str = Rows.KEEP,
     table: str | None = None,
     reclaim: bool = False,
+    check: Check | None = None,
     run: Run | None = None,
     overwrite: bool = False,
 ) -> Applied:
@@ -96,17 +105,22 @@ def apply(
         rows: whether these rows are kept, dropped or flagged.
         table: of a database.
         reclaim: rewrite the table, so that its files hold no old vector; it is locked meanwhile.
-        run: progress.
+        check: samples to embed again before anything is written; for files.
+        run: progress; of a check also the batch size and the seed.
         overwrite: replace what an earlier `apply` of another deletion wrote.
 
     Raises:
         UsageError: the deletion has no map on features, or the output is an input or something
             else.
-        DataError: a file is damaged, or its vectors have another length.
+        DataError: a file is damaged, its vectors have another length, or they do not become what
+            the erased model gives for the samples of the check.
+        InconclusiveError: a fitted map misses too much.
         OutputError: a file cannot be written.
     """
     run = run or Run()
-    change = _Change(_map_of(erased), Columns(column, id_column), text_ids(forget_ids), Rows(rows))
+    columns = Columns(column, id_column)
+    map_ = _map(erased, gallery, columns, check, run)
+    change = _Change(map_, columns, text_ids(forget_ids), Rows(rows))
     store = store_of(str(gallery))
     if store is not None:
         return _in_place(
@@ -116,7 +130,7 @@ def apply(
         raise UsageError("table and reclaim (--table, --reclaim) are for databases.")
     source, target = Place.named(gallery), Place.named(out)
     _check(erased, source, target)
-    files = _files(source, gallery)
+    files = gallery_files(source)
     written = target / RECEIPT if source.is_folder() else target.beside(_ENDING)
     earlier = _earlier(written, target, change.account, overwrite)
     begun = time.perf_counter()
@@ -141,7 +155,7 @@ def apply(
 class _Change:
     """One deletion for all files of a gallery, and what decides their content."""
 
-    def __init__(self, map_: _Map, columns: Columns, forget: frozenset[str], rows: Rows) -> None:
+    def __init__(self, map_: Map, columns: Columns, forget: frozenset[str], rows: Rows) -> None:
         if rows is not Rows.KEEP and not forget:
             raise UsageError(f"rows={rows}: say which, with forget_ids (--forget-ids).")
         if forget and rows is Rows.KEEP:
@@ -149,12 +163,12 @@ class _Change:
         self.map, self.columns, self.forget, self.rows = map_, columns, forget, rows
         self.account: dict[str, Any] = {
             "deletion": {
-                "model": map_.account["model"]["sha256_after"],
-                "request": map_.account["request"]["kind"],
-                "method": map_.account["method"]["name"],
-                "layer": map_.account["placement"]["feature_layer"],
+                "model": map_.receipt["model"]["sha256_after"],
+                "request": map_.receipt["request"]["kind"],
+                "method": map_.receipt["method"]["name"],
+                "layer": map_.receipt["placement"]["feature_layer"],
             },
-            "map": {"sha256": state_hash(dict(map_.eraser.named_buffers())), "dim": map_.dim},
+            "map": map_.account,
             "column": columns.vector,
             "id_column": columns.ids,
             "rows_of_request": {"named": len(forget), "become": str(rows)},
@@ -180,21 +194,25 @@ class _Change:
         return {"rows": asdict(change.counts), "sha256_after": digest}
 
 
-def _map_of(erased: Deletion | str | Path) -> _Map:
-    """The map of a deletion."""
-    if isinstance(erased, Deletion):
-        erased.check()
-        if erased.eraser is None:
-            raise UsageError(
-                f"{erased.receipt['method']['name']} changed the weights: there is no map on"
-                " features. Embed the samples of the gallery again with the erased model."
-            )
-        eraser, account = erased.eraser, erased.receipt
-    else:
-        eraser, account = stored_eraser(Path(erased))
-    if account.get("collateral", {}).get("refused"):
-        raise InconclusiveError(account["collateral"]["refused"])
-    return _Map(eraser, account["placement"]["feature_layer"]["dim"], account)
+def _map(
+    erased: Deletion | str | Path,
+    gallery: str | Path,
+    columns: Columns,
+    check: Check | None,
+    run: Run,
+) -> Map:
+    """The map of a deletion, as the samples of a check want it."""
+    if check is None:
+        return map_of(erased, None)
+    if store_of(str(gallery)) is not None:
+        raise UsageError("check is for files: export some rows of the table to Parquet first.")
+    model = (erased if isinstance(erased, Deletion) else reopen(Path(erased))).model
+    dim = receipt_of(erased)["placement"]["feature_layer"]["dim"]
+    parts = parts_of(Place.named(gallery), dim, columns)
+    pairs = read_pairs(model, check.data, parts, check.samples, run)
+    if check.fit_map is None:
+        return map_of(erased, pairs)
+    return fitted_map(erased, pairs, check.fit_map)
 
 
 def _in_place(
@@ -240,19 +258,6 @@ def _check(erased: Deletion | str | Path, source: Place, target: Place) -> None:
         refuse_inputs(target.local, [one for one in inputs if one is not None])
     elif (target.system, target.path) == (source.system, source.path):
         raise UsageError(f"The output {target.path} is also the input; choose another --out.")
-
-
-def _files(source: Place, gallery: str | Path) -> list[str]:
-    """Names of the files in a folder; "" stands for a gallery of one file."""
-    if not source.is_folder():
-        rewriter(source.name)
-        return [""]
-    found = [one for one in source.files() if is_gallery(one)]
-    if not found:
-        raise UsageError(f"{gallery} holds no file of vectors.")
-    for one in found:
-        rewriter(one)
-    return found
 
 
 def _earlier(

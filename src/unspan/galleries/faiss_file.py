@@ -6,16 +6,17 @@ old vectors, and would tell of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 import faiss
 import numpy as np
 import torch
+from torch import Tensor
 
 from unspan.errors import DataError, UsageError
 from unspan.galleries.columns import Columns
-from unspan.galleries.row_change import RowChange, Rows
+from unspan.galleries.row_change import RowChange, Rows, check_dim
 
 _FLOAT = 4  # bytes of a number
 
@@ -28,15 +29,10 @@ def rewrite(source: BinaryIO, target: BinaryIO, change: RowChange, columns: Colu
         UsageError: the index keeps its vectors in a compressed form, columns were named, or rows
             are to go whose ids are their positions.
     """
-    if columns.vector is not None or columns.ids is not None:
-        raise UsageError("An index has no columns: leave out --column and --id-column.")
+    _refuse_columns(columns)
     if change.rows is Rows.FLAG:
         raise UsageError("An index cannot flag rows: drop them.")
-    try:
-        held = faiss.read_index(faiss.PyCallbackIOReader(source.read))  # type: ignore[attr-defined]
-    except RuntimeError as error:
-        text = " ".join(str(error).split())[-150:]
-        raise DataError(f"The file cannot be read as an index of FAISS: {text}") from error
+    held = _opened(source)
     change.check_dim(held.d, "The index")
     ids, vectors, own_ids = _content(held)
     dropped = change.dropped(ids.tolist()).numpy()
@@ -49,6 +45,29 @@ def rewrite(source: BinaryIO, target: BinaryIO, change: RowChange, columns: Colu
     made = _like(held, new, ids[~dropped])
     writer = faiss.PyCallbackIOWriter(target.write)  # type: ignore[attr-defined]
     faiss.write_index(made, writer)
+
+
+def read(source: BinaryIO, dim: int, columns: Columns) -> Iterator[tuple[list[int], Tensor]]:
+    """Ids and vectors `[n, d]`, all at once (errors as in `rewrite`)."""
+    _refuse_columns(columns)
+    held = _opened(source)
+    check_dim(held.d, dim, "The index")
+    ids, vectors, _ = _content(held)
+    yield ids.tolist(), torch.from_numpy(vectors)
+
+
+def _refuse_columns(columns: Columns) -> None:
+    if columns.vector is not None or columns.ids is not None:
+        raise UsageError("An index has no columns: leave out --column and --id-column.")
+
+
+def _opened(source: BinaryIO) -> Any:
+    """The index in a file."""
+    try:
+        return faiss.read_index(faiss.PyCallbackIOReader(source.read))  # type: ignore[attr-defined]
+    except RuntimeError as error:
+        text = " ".join(str(error).split())[-150:]
+        raise DataError(f"The file cannot be read as an index of FAISS: {text}") from error
 
 
 def _content(held: Any) -> tuple[np.ndarray, np.ndarray, bool]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import PurePosixPath
-from typing import BinaryIO, cast
+from types import ModuleType
+from typing import Any, BinaryIO, cast
+
+from torch import Tensor
 
 from unspan.errors import UsageError
 from unspan.galleries.columns import Columns
 from unspan.galleries.row_change import RowChange
 
+Ids = Sequence[Any] | range
 Rewrite = Callable[[BinaryIO, BinaryIO, RowChange, Columns], None]
+Read = Callable[[BinaryIO, int, Columns], Iterator[tuple[Ids, Tensor]]]
 _HOMES = {
     ".npy": "npy_file",
     ".safetensors": "safetensors_file",
@@ -36,11 +41,26 @@ def rewriter(name: str) -> Rewrite:
     Raises:
         UsageError: the ending is of no format, or its library is missing.
     """
+    return cast(Rewrite, _home(name).rewrite)
+
+
+def reader(name: str) -> Read:
+    """What reads ids and vectors `[n, d]` of a file of this name in parts, from the file, d and the
+    columns; rows without a vector are left out.
+
+    Raises:
+        UsageError: the ending is of no format, or its library is missing.
+    """
+    return cast(Read, _home(name).read)
+
+
+def _home(name: str) -> ModuleType:
+    """The module of a format."""
     home = _HOMES.get(PurePosixPath(name).suffix.lower())
     if home is None:
         raise UsageError(f"{name}: a gallery ends in {', '.join(ENDINGS)}.")
     try:
-        found = import_module(f"unspan.galleries.{home}")
+        return import_module(f"unspan.galleries.{home}")
     except ModuleNotFoundError as error:
-        raise UsageError(f"{name} needs {error.name}: pip install 'unspan[galleries]'.") from error
-    return cast(Rewrite, found.rewrite)
+        extra = _EXTRAS.get(home, "all")
+        raise UsageError(f"{name} needs {error.name}: pip install 'unspan[{extra}]'.") from error

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import BinaryIO
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from unspan.errors import DataError, UsageError
 from unspan.galleries.columns import Columns
-from unspan.galleries.row_change import RowChange, Rows
+from unspan.galleries.row_change import RowChange, Rows, check_dim, rows_at_a_time
 
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -24,8 +26,7 @@ def rewrite(source: BinaryIO, target: BinaryIO, change: RowChange, columns: Colu
         DataError: not an array of vectors, or cut short.
         UsageError: columns were named, or rows are to be flagged: the format has neither.
     """
-    if columns.vector is not None or columns.ids is not None:
-        raise UsageError("An .npy file has no columns: leave out --column and --id-column.")
+    _refuse_columns(columns)
     if change.rows is Rows.FLAG:
         raise UsageError("An .npy file cannot flag rows: drop them, or use Parquet.")
     (n, dim), dtype = _header(source)
@@ -40,6 +41,22 @@ def rewrite(source: BinaryIO, target: BinaryIO, change: RowChange, columns: Colu
         target.write(_part(source, change, rows, dtype).tobytes())
 
 
+def read(source: BinaryIO, dim: int, columns: Columns) -> Iterator[tuple[range, Tensor]]:
+    """Positions and vectors `[n, d]` of some rows at a time (errors as in `rewrite`)."""
+    _refuse_columns(columns)
+    (n, found), dtype = _header(source)
+    check_dim(found, dim, "The file")
+    step = rows_at_a_time(dim, dtype.itemsize)
+    for start in range(0, n, step):
+        rows = range(start, min(start + step, n))
+        yield rows, _vectors(source, len(rows), dim, dtype)
+
+
+def _refuse_columns(columns: Columns) -> None:
+    if columns.vector is not None or columns.ids is not None:
+        raise UsageError("An .npy file has no columns: leave out --column and --id-column.")
+
+
 def _named(change: RowChange, n: int) -> int:
     """How many rows of the file the request names."""
     return sum(one.isdecimal() and int(one) < n and str(int(one)) == one for one in change.forget)
@@ -47,14 +64,19 @@ def _named(change: RowChange, n: int) -> int:
 
 def _part(source: BinaryIO, change: RowChange, rows: range, dtype: np.dtype) -> np.ndarray:
     """The new content of some rows."""
-    size = len(rows) * change.dim * dtype.itemsize
+    kept = _vectors(source, len(rows), change.dim, dtype)[~change.dropped(rows)]
+    new: np.ndarray = change.mapped(kept, "The file").numpy().astype(dtype)
+    return new
+
+
+def _vectors(source: BinaryIO, rows: int, dim: int, dtype: np.dtype) -> Tensor:
+    """The next rows, in the order of bytes of this machine."""
+    size = rows * dim * dtype.itemsize
     raw = source.read(size)
     if len(raw) != size:
         raise DataError("The .npy file is cut short: it holds fewer rows than it says.")
-    vectors = np.frombuffer(raw, dtype).reshape(-1, change.dim)
-    kept = torch.from_numpy(vectors.astype(dtype.newbyteorder("=")))[~change.dropped(rows)]
-    new: np.ndarray = change.mapped(kept, "The file").numpy().astype(dtype)
-    return new
+    vectors = np.frombuffer(raw, dtype).reshape(-1, dim)
+    return torch.from_numpy(vectors.astype(dtype.newbyteorder("=")))
 
 
 def _header(source: BinaryIO) -> tuple[tuple[int, int], np.dtype]:

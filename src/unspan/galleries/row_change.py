@@ -70,7 +70,7 @@ class RowChange:
         Args:
             width: bytes of a number.
         """
-        return max(1, _BYTES // (self.dim * width))
+        return rows_at_a_time(self.dim, width)
 
     def dropped(self, ids: Sequence[Any] | range) -> Tensor:
         """Which rows are not written, `[n]` bool; all rows are counted.
@@ -124,14 +124,28 @@ class RowChange:
 
     def check_dim(self, dim: int, where: str) -> None:
         """Refuse vectors of another length (DataError)."""
-        if dim != self.dim:
-            raise DataError(
-                f"{where} holds vectors of {dim} numbers, and the map of the deletion takes"
-                f" {self.dim}. Give the gallery of the same model and layer, or name the column"
-                " with --column."
-            )
+        check_dim(dim, self.dim, where)
 
 
 def text_ids(ids: Collection[Any]) -> frozenset[str]:
     """Ids as they are compared."""
     return frozenset(str(one).strip() for one in ids) - {""}
+
+
+def rows_at_a_time(dim: int, width: int) -> int:
+    """Rows whose vectors fill about 16 MB.
+
+    Args:
+        dim: numbers of a vector.
+        width: bytes of a number.
+    """
+    return max(1, _BYTES // (dim * width))
+
+
+def check_dim(found: int, dim: int, where: str) -> None:
+    """Refuse vectors of another length than the features of the model (DataError)."""
+    if found != dim:
+        raise DataError(
+            f"{where} holds vectors of {found} numbers, and the map of the deletion takes {dim}."
+            " Give the gallery of the same model and layer, or name the column with --column."
+        )

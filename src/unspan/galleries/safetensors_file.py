@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from unspan.errors import DataError, UsageError
 from unspan.galleries.columns import Columns
-from unspan.galleries.row_change import RowChange, Rows
+from unspan.galleries.row_change import RowChange, Rows, rows_at_a_time
 
 _FLOATS = {
     "F64": torch.float64,
@@ -58,7 +58,7 @@ def rewrite(source: BinaryIO, target: BinaryIO, change: RowChange, columns: Colu
     if change.rows is Rows.FLAG:
         raise UsageError("A safetensors file cannot flag rows: drop them, or use Parquet.")
     entries, about, base = _header(source)
-    vectors = _vectors(entries, change, columns)
+    vectors = _vectors(entries, change.dim, columns)
     n = vectors.shape[0]
     dropped = change.dropped(_ids(source, entries, base, n, columns))
     left = n - int(dropped.sum())
@@ -75,6 +75,19 @@ def rewrite(source: BinaryIO, target: BinaryIO, change: RowChange, columns: Colu
                 _write(target, _tensor(raw, torch.uint8).view(-1, one.row)[~dropped[rows]])
         else:
             _copy(source, target, one.end - one.start)
+
+
+def read(
+    source: BinaryIO, dim: int, columns: Columns
+) -> Iterator[tuple[Sequence[Any] | range, Tensor]]:
+    """Ids and vectors `[n, d]` of some rows at a time (errors as in `rewrite`)."""
+    entries, _, base = _header(source)
+    vectors = _vectors(entries, dim, columns)
+    ids = _ids(source, entries, base, vectors.shape[0], columns)
+    source.seek(base + vectors.start)
+    dtype = _FLOATS[vectors.dtype]
+    for rows, raw in _parts(source, vectors, rows_at_a_time(dim, dtype.itemsize)):
+        yield ids[rows], _tensor(raw, dtype).view(-1, dim)
 
 
 def _header(source: BinaryIO) -> tuple[list[_Entry], dict[str, str], int]:
@@ -101,18 +114,18 @@ def _header(source: BinaryIO) -> tuple[list[_Entry], dict[str, str], int]:
     return found, about, 8 + size
 
 
-def _vectors(entries: list[_Entry], change: RowChange, columns: Columns) -> _Entry:
+def _vectors(entries: list[_Entry], dim: int, columns: Columns) -> _Entry:
     """The tensor that holds the vectors."""
     can_be = [one for one in entries if one.dtype in _FLOATS and len(one.shape) == 2]
     if columns.vector is not None:
         can_be = [one for one in can_be if one.name == columns.vector]
-    fitting = [one for one in can_be if one.shape[1] == change.dim]
+    fitting = [one for one in can_be if one.shape[1] == dim]
     if len(fitting) == 1:
         return fitting[0]
     named = ", ".join(f"{one.name} {list(one.shape)}" for one in entries) or "nothing"
     if fitting:
         raise UsageError(f"Several tensors can be the vectors: {named}. Name one with --column.")
-    raise DataError(f"No tensor [n, {change.dim}] of floating numbers: the file holds {named}.")
+    raise DataError(f"No tensor [n, {dim}] of floating numbers: the file holds {named}.")
 
 
 def _ids(

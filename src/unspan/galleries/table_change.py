@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from torch import Tensor
 
 from unspan.errors import DataError, UsageError
 from unspan.galleries.columns import FLAG, Columns
-from unspan.galleries.row_change import RowChange, Rows
+from unspan.galleries.row_change import RowChange, Rows, check_dim
 
 
 class TableChange:
@@ -20,11 +21,7 @@ class TableChange:
     def __init__(self, schema: pa.Schema, change: RowChange, columns: Columns) -> None:
         self.change = change
         self.column = _vector_column(schema, columns.vector)
-        self.ids = columns.ids
-        if self.ids is not None and self.ids not in schema.names:
-            raise UsageError(
-                f"--id-column {self.ids}: the table has {', '.join(map(str, schema.names))}."
-            )
+        self.ids = _id_column(schema, columns.ids)
         self.schema = schema
         if change.rows is Rows.FLAG:
             if FLAG in schema.names:
@@ -65,12 +62,8 @@ class TableChange:
         """The vectors of some rows, mapped; a row without a vector stays without."""
         there = column.is_valid().to_numpy(zero_copy_only=False)
         self.change.counts.empty += int((~there).sum())
-        dim = self._length(column)
-        values = column.flatten()
-        if values.null_count:
-            raise DataError(f"Column '{self.column}' has vectors with missing numbers.")
-        vectors = torch.from_dlpack(values).reshape(-1, dim)
-        new = self.change.mapped(vectors, f"Column '{self.column}'").numpy()
+        dim, where = self.change.dim, f"Column '{self.column}'"
+        new = self.change.mapped(_vectors(column, dim, where), where).numpy()
         kind = column.type
         if pa.types.is_fixed_size_list(kind):
             numbers = pa.array(_spread(new, there).reshape(-1), type=kind.value_type)
@@ -81,15 +74,51 @@ class TableChange:
         numbers = pa.array(new.reshape(-1), type=kind.value_type)
         return build.from_arrays(offsets, numbers, type=kind, mask=_mask(there))
 
-    def _length(self, column: pa.Array) -> int:
-        """Numbers of a vector; the same for all."""
-        if pa.types.is_fixed_size_list(column.type):
-            found = [column.type.list_size]
-        else:
-            found = column.value_lengths().drop_null().unique().to_pylist()
-        for dim in found:
-            self.change.check_dim(dim, f"Column '{self.column}'")
-        return self.change.dim
+
+class TableRows:
+    """Ids and vectors of one table, batch by batch; rows without a vector are left out."""
+
+    def __init__(self, schema: pa.Schema, dim: int, columns: Columns) -> None:
+        self.column = _vector_column(schema, columns.vector)
+        self.ids = _id_column(schema, columns.ids)
+        self.dim = dim
+        self._at = 0
+
+    def __call__(self, batch: pa.RecordBatch) -> tuple[Sequence[Any] | range, Tensor]:
+        """Ids, and vectors `[n, d]`.
+
+        Raises:
+            DataError: a vector has another length, or a number that is missing.
+        """
+        column = batch.column(self.column)
+        there = column.is_valid().to_numpy(zero_copy_only=False)
+        rows = range(self._at, self._at + batch.num_rows)
+        self._at = rows.stop
+        ids = rows if self.ids is None else batch.column(self.ids).to_pylist()
+        if not there.all():
+            ids = [one for one, found in zip(ids, there, strict=True) if found]
+        return ids, _vectors(column, self.dim, f"Column '{self.column}'")
+
+
+def _vectors(column: pa.Array, dim: int, where: str) -> Tensor:
+    """Vectors `[n, d]` of the rows that have one."""
+    if pa.types.is_fixed_size_list(column.type):
+        lengths = [column.type.list_size]
+    else:
+        lengths = column.value_lengths().drop_null().unique().to_pylist()
+    for one in lengths:
+        check_dim(one, dim, where)
+    values = column.flatten()
+    if values.null_count:
+        raise DataError(f"{where} has vectors with missing numbers.")
+    return torch.from_dlpack(values).reshape(-1, dim)
+
+
+def _id_column(schema: pa.Schema, named: str | None) -> str | None:
+    """The column of ids, None where rows are named by their positions."""
+    if named is not None and named not in schema.names:
+        raise UsageError(f"--id-column {named}: the table has {', '.join(map(str, schema.names))}.")
+    return named
 
 
 def _spread(vectors: np.ndarray, there: np.ndarray) -> np.ndarray:
