@@ -150,6 +150,9 @@ def _facts(done: Applied) -> list[tuple[str, str]]:
     if named:
         became = done.receipt["rows_of_request"]["become"]
         found.append(("request", f"{named:,} ids, {counts.of_request:,} rows: {became}"))
+    for one in done.receipt["files"]:
+        if "old_vectors" in one:
+            found.append(("old vectors", _looked(one["old_vectors"])))
     about = done.receipt["map"]
     if "check" in about:
         found.append(("check", f"{about['check']['samples']:,} samples embedded again: the same"))
@@ -168,4 +171,14 @@ def _fit(held: dict[str, Any]) -> str:
         f"misses {held['variance_missed']:.2%} of the variance, finds"
         f" {held['recall_of_10_neighbours']:.1%} of 10 neighbours"
         f" (tested on {held['tested_on']:,} samples)"
+    )
+
+
+def _looked(held: dict[str, Any]) -> str:
+    """Whether old vectors are in the files of a table, for people."""
+    if "not_looked_for" in held:
+        return f"not looked for: {held['not_looked_for']}"
+    return (
+        f"{held['found']:,} of {held['looked_for']:,} found in the files of the table"
+        f" ({held['bytes'] / 1e6:,.1f} MB read)"
     )

