@@ -110,7 +110,8 @@ def update(
         text = " ".join(str(error).split())[:300]
         raise OutputError(
             f"PostgreSQL: {text}. Searches find the old vectors, or all new ones; the same command"
-            " goes on."
+            f" goes on. To give up: ALTER TABLE {table} DROP COLUMN IF EXISTS {SHADOW}; DROP"
+            f" FUNCTION IF EXISTS {STALE} CASCADE."
         ) from error
 
 

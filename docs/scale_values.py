@@ -1,0 +1,65 @@
+"""What the pages on stored vectors and on scale say of `benchmarks/`, read from `results/`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from shown import ROOT
+
+# m7g.4xlarge of AWS: 16 processors, 64 GiB, 15 Gbit/s; Linux on demand in us-east-1 in June 2026,
+# eight times the list price of m7g.large
+_PRICE, _CORES, _BYTES_A_SECOND = 8 * 0.0816, 16, 15e9 / 8
+
+
+def _read(name: str) -> Any:
+    return json.loads((ROOT / "results" / name).read_text("utf-8"))
+
+
+def stored_vectors() -> dict[str, str]:
+    """Time and memory of `unspan apply` by size, and what large galleries would take."""
+    found = {}
+    sizes = _read("bench-apply.json")["sizes"]
+    for number, row in enumerate(sizes):
+        found[f"apply_{number}_seconds"] = f"{row['copy']['seconds']:.1f}"
+        for kind in ("copy", "esc", "resample"):
+            found[f"apply_{number}_{kind}_mb"] = f"{row[kind]['megabytes']:,.0f}"
+            found[f"apply_{number}_{kind}_times"] = f"{row[kind]['times']:.2f}"
+    largest = max((row for row in sizes if row["dim"] == 512), key=lambda row: row["rows"])
+    for kind in ("esc", "resample"):
+        own = largest[kind]["seconds"] / largest["rows"]
+        found[f"apply_{kind}_rate"] = f"{1 / own / 1000:,.0f}"
+        small = sizes[0][kind]["seconds"] / sizes[0]["rows"]
+        found[f"apply_{kind}_linear"] = f"{100 * (own / small - 1):+.0f} %".replace("+", "")
+        for name, rows in (("1e9", 1e9), ("1e10", 1e10)):
+            found |= _large(f"{kind}_{name}", rows, own)
+    return found
+
+
+def _large(name: str, rows: float, seconds: float) -> dict[str, str]:
+    """Hours and dollars of one machine for so many vectors of 512 float32."""
+    size = rows * 512 * 4
+    computing = rows * seconds / _CORES / 3600
+    moving = 2 * size / _BYTES_A_SECOND / 3600
+    hours = max(computing, moving)
+    return {
+        f"{name}_tb": f"{size / 1e12:,.0f}",
+        f"{name}_computing": f"{computing:,.1f}",
+        f"{name}_moving": f"{moving:,.1f}",
+        f"{name}_dollars": f"{hours * _PRICE:,.0f}",
+    }
+
+
+def table_of_vectors() -> dict[str, str]:
+    """Search latency while a table of PostgreSQL is updated."""
+    held = _read("bench-postgres.json")
+    phases = held["phases"]
+    return {
+        "pg_rows": f"{held['rows']:,}",
+        "pg_p99": f"{held['p99_times']:.1f}",
+        "pg_before": f"{phases['before']['p99_ms']:.1f}",
+        "pg_update": f"{phases['update']['p99_ms']:.1f}",
+        "pg_longest": f"{phases['update']['longest_ms'] / 1000:.1f}",
+        "pg_seconds": f"{held['seconds']:,.0f}",
+        "pg_index": f"{held['seconds_to_fill']:,.0f}",
+    }
