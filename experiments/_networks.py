@@ -54,7 +54,7 @@ def data(name: str) -> dict[str, Split]:
     if parts is None:
         found = opened(name, None, transform)
         parts = {"train": found.train, "test": found.test}
-    return {split: _tensors(parts[split]) for split in ("train", "test")}
+    return {split: tensors(parts[split]) for split in ("train", "test")}
 
 
 def fashion_mnist() -> dict[str, TensorDataset]:
@@ -62,7 +62,8 @@ def fashion_mnist() -> dict[str, TensorDataset]:
     return {split: TensorDataset(*part) for split, part in data("fashion-mnist").items()}
 
 
-def _tensors(part) -> Split:
+def tensors(part: Any) -> Split:
+    """All samples of a dataset, prepared, and their labels."""
     read = list(batches(part, Run(batch_size=500)))
     return torch.cat([one.inputs[: len(one)] for one in read]), torch.cat(
         [one.labels for one in read]

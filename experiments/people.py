@@ -28,7 +28,7 @@ from _bootstrap import spread
 from _people_measures import Photos, measured
 from PIL import Image
 from sklearn.metrics import roc_auc_score
-from torch import Tensor
+from torch import Tensor, nn
 
 from unspan.artifact.receipt import versions
 from unspan.data.preprocess import Preprocess
@@ -166,18 +166,30 @@ def embedded(data: str, cache: Path) -> Photos:
 
 def faces(split: str) -> tuple[Tensor, Tensor]:
     """Embeddings `[n, 128]` of lfw62 by dlib's network, and who is shown."""
-    from unspan.zoo.face import FaceIdentities, face_net
+    network = face_network()
+    images, names = photos_of(split)
+    with torch.inference_mode():
+        found = torch.cat([network(part) for part in images.split(32)])
+    return found.clone(), names
+
+
+def face_network() -> nn.Module:
+    """dlib's face network with its public weights, in evaluation mode."""
+    from unspan.zoo.face import face_net
 
     weights = SHARED / "checkpoints/face-dlib128-fp16.safetensors"
     os.environ.setdefault("UNSPAN_FACE_WEIGHTS", str(weights))
-    network, prepare = face_net(), Preprocess.from_dict(FaceIdentities.preprocess)
+    return face_net()
+
+
+def photos_of(split: str) -> tuple[Tensor, Tensor]:
+    """Images `[n, 3, 150, 150]` of lfw62 as the face network takes them, and who is shown."""
+    from unspan.zoo.face import FaceIdentities
+
+    prepare = Preprocess.from_dict(FaceIdentities.preprocess)
     rows = pq.read_table(SHARED / f"data/lfw62/{split}.parquet").to_pydict()
-    images = torch.stack(
-        [prepare(Image.open(io.BytesIO(one["bytes"])).convert("RGB")) for one in rows["image"]]
-    )
-    with torch.inference_mode():
-        found = torch.cat([network(part) for part in images.split(32)])
-    return found.clone(), torch.tensor(rows["label"])
+    images = [prepare(Image.open(io.BytesIO(one["bytes"])).convert("RGB")) for one in rows["image"]]
+    return torch.stack(images), torch.tensor(rows["label"])
 
 
 def speakers(split: str) -> tuple[Tensor, Tensor]:

