@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,9 +21,10 @@ from unspan.data.opening import open_data
 from unspan.data.preprocess import Preprocess
 from unspan.zoo import AllCNN
 
-ROWS = 20_000  # of CIFAR, the first training images
-OTHERS = 1_000  # queries of other kinds, at most
-PEOPLE, TOPICS = 8, 16  # every so many are erased
+ROWS = 10_000  # of CIFAR, the first training images
+KEPT = 3_000  # texts of other topics in a request
+OTHERS = 500  # queries of other kinds, at most
+PEOPLE, TOPICS = 12, 16  # every so many are erased
 _BATCH = 250
 Inputs = Tensor | list[str]
 
@@ -43,6 +44,7 @@ class Gallery:
         erased: kinds that are erased, each alone.
         references: models that never saw a kind, by name; of galleries that erase this kind only.
         feature_layer: whose vectors are stored; None where unspan finds it.
+        kept: samples of other kinds in a request; None for all.
         found_by_words: share of ten texts found that are of a kind, by words alone.
     """
 
@@ -56,6 +58,7 @@ class Gallery:
     erased: Sequence[int]
     references: dict[str, nn.Module]
     feature_layer: str | None = None
+    kept: int | None = None
     found_by_words: Callable[[int], dict[str, float]] | None = None
 
     @cached_property
@@ -72,10 +75,14 @@ class Gallery:
         ]
         return torch.cat(parts).float().contiguous()
 
-    @cached_property
-    def asked_vectors(self) -> Tensor:
-        """Vectors of all test samples before a deletion, `[m, d]`."""
-        return self.embedded(self.model, self.asked)
+    def request(self, kind: int) -> unspan.Request:
+        """Erase this kind: all of its samples, and those of others to keep, at most `kept`."""
+        whole = unspan.Request.by_class(self.data, kind)
+        if self.kept is None:
+            return whole
+        drawn = torch.randperm(len(whole.retain), generator=torch.Generator().manual_seed(kind))
+        rows = drawn[: self.kept].sort().values.tolist()
+        return replace(whole, retain=Subset(whole.retain, rows))
 
     def queries(self, kind: int) -> Tensor:
         """Rows of the test samples that are searched for: all of a kind, and some of the others."""
@@ -163,6 +170,7 @@ def sentences() -> Gallery:
         truth=truth,
         erased=labels.unique().tolist()[::TOPICS],
         references={},
+        kept=KEPT,
         found_by_words=topics.words_alone(known, labels, asked, truth),
     )
 

@@ -36,7 +36,7 @@ from _search_galleries import GALLERIES, Gallery
 from _search_measures import measured
 from _search_stores import FaissFile, PostgresTable, Store, server
 from _search_table import page
-from torch import Tensor
+from torch import Tensor, nn
 
 import unspan
 from unspan.artifact.receipt import versions
@@ -78,8 +78,8 @@ def search(gallery: Gallery, address: str, folder: Path, out: Path) -> None:
     }
     ways = {DEFAULT: None} | OTHER_WAYS.get(gallery.name, {})
     for kind, (way, method) in ((kind, way) for kind in gallery.erased for way in ways.items()):
-        known = [(one["gallery"], one["kind"], one["way"]) for one in cells_of(out)]
-        if (gallery.name, kind, way) not in known:
+        there = [(one["gallery"], one["kind"], one["way"]) for one in cells_of(out)]
+        if (gallery.name, kind, way) not in there:
             cell = {"gallery": gallery.name, "kind": kind, "way": way}
             cell |= erased_and_searched(gallery, kind, method, stores, folder / "erased")
             add(out, cell)
@@ -91,7 +91,7 @@ def erased_and_searched(
 ) -> dict[str, Any]:
     """What is found before and after one kind was erased; says why where it was refused."""
     key = hashlib.sha256(f"{gallery.name} {kind}".encode()).digest()
-    request = unspan.Request.by_class(gallery.data, kind)
+    request = gallery.request(kind)
     layer = gallery.feature_layer
     try:
         erased = unspan.erase(gallery.model, request, method, feature_layer=layer, key=key)
@@ -99,33 +99,53 @@ def erased_and_searched(
     except InconclusiveError as error:
         return {"refused": str(error)}
     rows = gallery.queries(kind)
-    asked = gallery.embedded(erased.model, gallery.asked_at(rows))
     labels, truth = gallery.labels.numpy(), gallery.truth[rows].numpy()
-    own = np.flatnonzero(labels == kind).tolist()
-    before = filled_and_searched(stores, gallery.vectors, gallery.asked_vectors[rows])
-    states = {"before": before}
+    states = states_of(gallery, kind, rows, erased.model, stores, folder)
+    return {
+        "method": erased.receipt["method"]["name"],
+        "rows": len(labels),
+        "dim": gallery.vectors.shape[1],
+        "queries": {"erased": int((truth == kind).sum()), "others": int((truth != kind).sum())},
+        "chance": float((labels == kind).mean()),
+        **words_of(gallery, kind),
+        "states": {
+            state: dict(values_of(found, states["before"], labels, truth, kind))
+            for state, found in states.items()
+        },
+    }
+
+
+def states_of(
+    gallery: Gallery,
+    kind: int,
+    rows: Tensor,
+    erased: nn.Module,
+    stores: dict[str, Store],
+    folder: Path,
+) -> dict[str, Found]:
+    """What is found before, after with rows of the request kept and dropped, and by references.
+
+    Args:
+        gallery: that is searched.
+        kind: that was erased.
+        rows: test samples that are searched for.
+        erased: the erased model.
+        stores: that hold the gallery in turn.
+        folder: of the deletion.
+    """
+    samples = gallery.asked_at(rows)
+    asked, asked_before = (gallery.embedded(one, samples) for one in (erased, gallery.model))
+    states = {"before": filled_and_searched(stores, gallery.vectors, asked_before)}
+    own = (gallery.labels == kind).nonzero()[:, 0].tolist()
     for state, dropped in (("rows kept", []), ("rows dropped", own)):
         for store in stores.values():
             store.fill(gallery.vectors)
             store.apply(folder, dropped)
         states[state] = {name: store.search(asked) for name, store in stores.items()}
     for state, model in gallery.references.items():
-        vectors = gallery.embedded(model, gallery.inputs)
-        seen = gallery.embedded(model, gallery.asked_at(rows))
+        vectors, seen = (gallery.embedded(model, one) for one in (gallery.inputs, samples))
         states[state] = filled_and_searched(stores, vectors, seen)
-    return {
-        "method": erased.receipt["method"]["name"],
-        "rows": len(labels),
-        "dim": gallery.vectors.shape[1],
-        "queries": {"erased": int((truth == kind).sum()), "others": int((truth != kind).sum())},
-        "chance": len(own) / len(labels),
-        **words_of(gallery, kind),
-        "states": {
-            state: dict(values_of(found, before, labels, truth, kind))
-            for state, found in states.items()
-        },
-        "versions": versions(),
-    }
+    return states
 
 
 def filled_and_searched(stores: dict[str, Store], vectors: Tensor, queries: Tensor) -> Found:
@@ -159,7 +179,8 @@ def cells_of(out: Path) -> list[dict[str, Any]]:
 def add(out: Path, cell: dict[str, Any]) -> None:
     """Write one more cell; a second process may have written others meanwhile."""
     part = out.with_suffix(f".{cell['gallery']}.part")
-    part.write_text(json.dumps({"cells": [*cells_of(out), cell]}, indent=1) + "\n", "utf-8")
+    result = {"versions": versions(), "cells": [*cells_of(out), cell]}
+    part.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
     part.replace(out)
 
 

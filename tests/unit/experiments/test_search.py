@@ -5,8 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch.utils.data import TensorDataset
 
 sys.path.append(str(Path(__file__).resolve().parents[3] / "experiments"))
+import _search_galleries
 import _search_measures
 import _search_table
 
@@ -54,17 +57,45 @@ def test_a_query_that_found_only_the_erased_kind_has_nothing_to_keep():
 
 def test_the_page_says_which_goals_are_missed():
     def state(erased, change):
-        value = {"low": 0.0, "high": 1.0}
-        of = {key: {"mean": 0.5, **value} for key in _search_table.HEADS}
-        return {
-            "S": of | {"erased": {"mean": erased, **value}, "change": {"mean": change, **value}}
-        }
+        of = {key: {"mean": 0.5, "low": 0.4, "high": 0.6} for key in _search_table.HEADS}
+        for key, mean in (("erased", erased), ("change", change)):
+            of[key] = {"mean": mean, "low": mean - 0.04, "high": mean + 0.04}
+        return {"S": of}
 
     cell = {"gallery": "faces", "way": "default", "method": "redraw", "rows": 9, "dim": 2}
     cell |= {"queries": {"erased": 1, "others": 2}, "chance": 0.1}
-    cell["states"] = {"rows kept": state(0.3, -0.02), "rows dropped": state(0.0, -0.01)}
+    cell["states"] = {"rows kept": state(0.3, -0.03), "rows dropped": state(0.0, -0.01)}
     page = _search_table.page([cell])
-    assert "S, rows kept: of the erased kind missed (30.0 %, chance 10.0 %); others missed" in page
+    kept = "S, rows kept: of the erased kind missed (30.0 %, chance 10.0 %); others met within"
+    assert kept in page
     assert "S, rows dropped: of the erased kind met (0.0 %, chance 10.0 %); others met" in page
+    cell["states"]["rows kept"] = state(0.12, -0.06)
+    page = _search_table.page([cell])
+    assert "rows kept: of the erased kind met within the interval (12.0 %" in page
+    assert "; others missed (-6.0 points)" in page
     refused = {"gallery": "faces", "way": "default", "kind": 1, "refused": "Too few."}
     assert "Refused: 1 of 1. Too few." in _search_table.page([refused])
+
+
+def test_a_request_and_its_queries_have_all_of_the_kind_and_some_of_the_others(monkeypatch):
+    monkeypatch.setattr(_search_galleries, "OTHERS", 7)
+    labels = torch.arange(40) % 4
+    inputs = torch.arange(40.0)[:, None]
+    gallery = _search_galleries.Gallery(
+        name="counted",
+        model=torch.nn.Identity(),
+        data=TensorDataset(inputs, labels),
+        inputs=inputs,
+        labels=labels,
+        asked=inputs,
+        truth=labels,
+        erased=(KIND,),
+        references={},
+        kept=5,
+    )
+    request = gallery.request(KIND)
+    kept = [int(label) for _, label in request.retain]
+    assert len(request.forget) == 10 and len(kept) == 5 and KIND not in kept
+    rows = gallery.queries(KIND)
+    found = gallery.asked_at(rows)[:, 0] % 4 == KIND
+    assert len(set(rows.tolist())) == 17 and int(found.sum()) == 10
