@@ -33,6 +33,7 @@ from experiment_values import (
     text_layers,
     topics,
 )
+from search_values import searched
 from shown import ROOT, shown
 
 README = ROOT / "README.md"
@@ -134,6 +135,7 @@ def values() -> dict[str, str]:
         | resample_asked()
         | run_time()
         | samples()
+        | searched()
         | text_layers()
     )
 

@@ -18,6 +18,8 @@ import unspan
 NEAREST = 10
 LINKS, EFFORT = 32, 100  # of HNSW in FAISS, and candidates that both HNSW indexes look at
 _TABLE = "gallery"
+ORDER = f"SELECT id FROM {_TABLE} ORDER BY place <-> %s::vector LIMIT {NEAREST}"
+BY_INDEX = "SET enable_seqscan = off"  # else small tables are read as a whole
 
 
 class Store(Protocol):
@@ -104,12 +106,11 @@ class PostgresTable:
         unspan.apply(erased, self.address, receipt, table=_TABLE, overwrite=True, **how)
 
     def search(self, queries: Tensor) -> np.ndarray:
-        """Search by the index; without the first line small tables would be read as a whole."""
-        order = f"SELECT id FROM {_TABLE} ORDER BY place <-> %s::vector LIMIT {NEAREST}"
+        """Search by the index."""
         with psycopg.connect(self.address) as link:
-            link.execute("SET enable_seqscan = off")
+            link.execute(BY_INDEX)
             link.execute(f"SET hnsw.ef_search = {EFFORT}")
-            rows = [link.execute(order, (str(one),)).fetchall() for one in queries.tolist()]
+            rows = [link.execute(ORDER, (str(one),)).fetchall() for one in queries.tolist()]
         return np.array(rows)[:, :, 0]
 
 

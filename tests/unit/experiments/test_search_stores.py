@@ -74,3 +74,17 @@ def test_filling_takes_a_deletion_back(stores, folder, erased, digits_net, digit
         store.apply(folder, [0, 1, 2])
         store.fill(before)
         assert (store.search(before)[:, 0] == range(300)).mean() > 0.98, "each finds itself"
+
+
+def test_the_table_is_searched_by_its_index_before_and_after(stores, folder, digits_net, digits):
+    images = torch.stack([digits["train"][row][0] for row in range(300)])
+    vectors = unspan.features(digits_net, images)
+    table = stores[-1]
+    table.fill(vectors)
+    for _ in range(2):
+        with _search_stores.psycopg.connect(table.address) as link:
+            link.execute(_search_stores.BY_INDEX)
+            asked = (str(vectors[0].tolist()),)
+            plan = str(link.execute(f"EXPLAIN {_search_stores.ORDER}", asked).fetchall())
+        assert "Index Scan" in plan, plan
+        table.apply(folder, [])
