@@ -18,7 +18,6 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from unspan import dist
 from unspan.erasers import LinearMap
 from unspan.erasers.linalg import Spectrum, spectrum
 from unspan.errors import UsageError
@@ -47,7 +46,7 @@ class ReleasedESC(ESC):
 
     def fit(self, context: FitContext) -> Fit:
         with read_in_training_mode(context):
-            moments = dist.summed(*read_all(context.forget))
+            moments = read_all(context.forget)
         found = spectrum(moments)
         k = self.rank_of(found)
         return Fit(LinearMap(thin_complement(found, k)), report_of(found, k))

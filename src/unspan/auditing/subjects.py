@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from unspan import dist
 from unspan.artifact.record import record_of
 from unspan.data.inputs import first_rows, place
 from unspan.extraction import (
@@ -58,6 +59,7 @@ def subject(
         classes: of the data, where known. As many outputs that no linear layer gives are scores.
     """
     inner = unwrap(model)
+    dist.refuse_sharded(inner)
     record = record_of(inner)
     if record is not None and feature_layer is None:
         found = record.feature_layer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -47,8 +48,12 @@ app = typer.Typer(
 )
 
 
+_SHARED = ("erase", "stats", "bench")  # commands whose work several processes share
+
+
 @app.callback()
 def _unspan(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
@@ -59,7 +64,12 @@ def _unspan(
         ),
     ] = False,
 ) -> None:
-    pass
+    command, processes = context.invoked_subcommand, int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1 and command not in _SHARED:
+        raise UsageError(
+            f"unspan {command} works in one process, and torchrun starts {processes}: start it"
+            f" without torchrun. {', '.join(_SHARED)} share their work."
+        )
 
 
 for command in (

@@ -51,10 +51,13 @@ def stats(
     """
     options = dict(locals())
     _check_output(options)
-    if source is not None:
-        _drop(options)
-    else:
-        _write(options)
+    from unspan import dist
+
+    with dist.session(300.0):
+        if source is None:
+            _write(options)
+        elif dist.rank() == 0:
+            _drop(options)
 
 
 def _drop(o: dict[str, Any]) -> None:
@@ -81,6 +84,7 @@ def _drop(o: dict[str, Any]) -> None:
 
 def _write(o: dict[str, Any]) -> None:
     """Read the features of the training data, and write their statistics."""
+    from unspan import dist
     from unspan.cli import render
     from unspan.cli.opening import open_model
     from unspan.cli.progress import progress
@@ -92,7 +96,7 @@ def _write(o: dict[str, Any]) -> None:
             "Give --model and --data to write statistics, or --from FILE and --drop CLASS to take a"
             " class out of them."
         )
-    console = render.console(o["quiet"])
+    console = render.console(o["quiet"] or dist.rank() != 0)
     opened = open_model(o)
     samples = _samples(o, opened)
     with progress(console) as report:
@@ -111,6 +115,8 @@ def _write(o: dict[str, Any]) -> None:
             feature_layer=o["feature_layer"],
             pool=cast("Pool | None", o["pool"]),
         )
+    if dist.rank() != 0:
+        return
     _check_output(o)
     made = found.save(o["out"])
     kind = "" if bool((found.labels < 0).any()) else f" of {len(found.labels.unique())} classes"

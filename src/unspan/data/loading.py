@@ -77,6 +77,25 @@ def peek(items: Iterable[Batch]) -> tuple[Batch, Iterator[Batch]]:
     return first, itertools.chain([first], iterator)
 
 
+def first_and_own(data: Any, run: Run, *, shuffle: bool = False) -> tuple[Batch, Iterator[Batch]]:
+    """The first batch of the data, which every process sees, and all batches of this process.
+
+    Raises:
+        DataError: there is none.
+    """
+    first, everything = peek(batches(data, run, shuffle=shuffle, shard=False))
+    if dist.world() == 1:
+        return first, everything
+    if _gives_batches(data):
+        return first, itertools.islice(everything, dist.rank(), None, dist.world())
+    return first, batches(data, run, shuffle=shuffle)
+
+
+def _gives_batches(data: Any) -> bool:
+    """Whether the data come in batches already; else samples are read by their positions."""
+    return isinstance(data, (DataLoader, IterableDataset)) or not isinstance(data, MapStyle)
+
+
 def batches(data: Any, run: Run, *, shuffle: bool = False, shard: bool = True) -> Iterator[Batch]:
     """Batches of any data: a map-style dataset, a `DataLoader`, or an iterable of batches.
 
@@ -93,7 +112,7 @@ def batches(data: Any, run: Run, *, shuffle: bool = False, shard: bool = True) -
     """
     if isinstance(data, IterableDataset):
         data = DataLoader(data, batch_size=run.batch_size, num_workers=run.workers)
-    ready = isinstance(data, DataLoader) or not isinstance(data, MapStyle)
+    ready = _gives_batches(data)
     if ready and not isinstance(data, Iterable):
         raise UsageError(
             f"Data of type {type(data).__name__} is neither a Dataset, a DataLoader nor an iterable"
@@ -104,7 +123,7 @@ def batches(data: Any, run: Run, *, shuffle: bool = False, shard: bool = True) -
             "This data has no length and might never end; pass --max-samples N (Run(max_samples=N))"
             " to stop there."
         )
-    source = _given(data, run) if ready else _loaded(data, run, shuffle, shard)
+    source = _given(data, run, shard) if ready else _loaded(data, run, shuffle, shard)
     try:
         yield from source
     except RuntimeError as error:
@@ -141,11 +160,12 @@ def _loaded(dataset: Any, run: Run, shuffle: bool, shard: bool) -> Iterator[Batc
         yield batch
 
 
-def _given(data: Any, run: Run) -> Iterator[Batch]:
-    """Batches of a loader or iterable as they come; in several processes, each takes every
+def _given(data: Any, run: Run, shard: bool) -> Iterator[Batch]:
+    """Batches of a loader or iterable as they come; with `shard` each process takes every
     world-th.
     """
     seen = 0
+    own, among = (dist.rank(), dist.world()) if shard else (0, 1)
     names = names_of(data)
     for number, raw in enumerate(data):
         if isinstance(raw, (Tensor, Mapping, list, tuple)):
@@ -163,7 +183,7 @@ def _given(data: Any, run: Run) -> Iterator[Batch]:
             labels = None if labels is None else labels[:keep]
         first = seen
         seen += keep
-        if keep and number % dist.world() == dist.rank():
+        if keep and number % among == own:
             rows = [cut_rows(inputs, slice(i, i + 1)) for i in range(keep)]
             yield Batch(
                 inputs,

@@ -8,9 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from unspan import dist
 from unspan.data.batch import Batch
-from unspan.data.loading import batches, peek, two_of
+from unspan.data.loading import first_and_own, two_of
 from unspan.data.request import Request
 from unspan.erasers import Affine
 from unspan.erasure.checks import (
@@ -66,10 +65,7 @@ def locate_features(opened: Opened, method: EraserMethod) -> Located:
     check_usable(opened.copy_module)
     request = left_to_erase(opened, method)
     notices = notices_of(request)
-    shuffle = method.reads_shuffled
-    first, stream = peek(batches(request.forget, opened.run, shuffle=shuffle, shard=False))
-    if dist.world() > 1:  # every process looks at the same first samples, then reads its own part
-        stream = batches(request.forget, opened.run)
+    first, stream = first_and_own(request.forget, opened.run, shuffle=method.reads_shuffled)
     check_first(opened.copy_module, first, "data to forget")
     inputs = example(two_of(first, request.retain, opened.run), opened.copy_module)
     found, more = _feature_layer(opened, method, inputs)

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from torch import nn
 
+from unspan import dist
 from unspan.artifact import receipt as receipts
 from unspan.artifact import reopen
 from unspan.artifact.deletion import Deletion, check_receipt
@@ -142,6 +143,8 @@ def open_request(
     if earlier is not None:
         earlier.check()
     original = model if earlier is None else earlier.model
+    if isinstance(original, nn.Module):
+        dist.refuse_sharded(original)
     full_request = with_tokens(original, as_request(data))
     method, against = _chosen(original, full_request, method, earlier, run, options)
     key = _key(options.key, earlier)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from unspan import dist
 from unspan.artifact import receipt as receipts
-from unspan.data.loading import batches, peek, size_of, two_of
+from unspan.data.loading import first_and_own, size_of, two_of
 from unspan.data.request import Request, classes_in
 from unspan.erasure import steps
 from unspan.erasure.carrying_out import unlearned
@@ -133,7 +133,7 @@ def read_forget_set(opened: Opened) -> ForgetPass:
     if opened.earlier_receipts:
         request = without_earlier(request, opened.earlier_receipts)
     notices = notices_of(request)
-    first, stream = peek(batches(request.forget, opened.run))
+    first, stream = first_and_own(request.forget, opened.run)
     check_first(model, first, "data to forget")
     inputs = example(two_of(first, request.retain, opened.run), model)
     found, more = _feature_layer(opened, request, inputs)
@@ -142,8 +142,9 @@ def read_forget_set(opened: Opened) -> ForgetPass:
         check_classes(request, head, model)
     total = size_of(request.forget, opened.run)
     features = ModelFeatures(model, found, stream, opened.run, total=total, head=head)
-    for _ in features:
-        pass
+    with dist.stopping_together():
+        for _ in features:
+            pass
     seen = seen_by_all(features)
     if found.embeds and options.feature_layer is None and _names_them(seen):
         found, more = replace(found, scores=True), [_TAKEN.format(kind=type(model).__name__)]

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from unspan.models.frozen_norms import follows_batch
 from unspan.run import Run
 from unspan.system.digests import state_hash
 
+DIGEST = 32  # bytes of the sha256 of a sample
 _LARGEST = 1e15  # activations beyond this are an overflow in the making, not features
 
 
@@ -31,9 +33,7 @@ class Seen:
     own head.
     """
 
-    digests: bytearray = field(
-        default_factory=bytearray
-    )  # 32 bytes a sample, so that memory hardly grows with n
+    digests: bytearray = field(default_factory=bytearray)  # memory hardly grows with n
     conversions: Counter[str] = field(default_factory=Counter)
     hits: int = 0
     labelled: int = 0
@@ -41,7 +41,7 @@ class Seen:
     @property
     def samples(self) -> int:
         """How many samples were read."""
-        return len(self.digests) // 32
+        return len(self.digests) // DIGEST
 
 
 class FeatureStream(ABC):
@@ -57,8 +57,13 @@ class FeatureStream(ABC):
 
     @property
     @abstractmethod
+    def digests(self) -> bytes | bytearray:
+        """sha256 of every sample that was read so far, 32 bytes each, in the order of reading."""
+
+    @property
     def samples_read(self) -> int:
         """Samples that were read so far."""
+        return len(self.digests) // DIGEST
 
     @abstractmethod
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
@@ -80,20 +85,21 @@ class TensorFeatures(FeatureStream):
         self._features = features
         self._labels = labels
         self._batch_size = batch_size
-        self._read = 0
+        self._digests = bytearray()
 
     @property
-    def samples_read(self) -> int:
-        """Samples that were read so far."""
-        return self._read
+    def digests(self) -> bytearray:
+        """sha256 of the features of every sample that was read so far."""
+        return self._digests
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Hand out the tensors batch by batch."""
-        self._read = 0
+        self._digests.clear()
         for start in range(0, len(self._features), self._batch_size):
             rows = slice(start, start + self._batch_size)
             features = self._features[rows]
-            self._read += len(features)
+            for row in features.detach().cpu().contiguous():
+                self._digests += sha256(row.view(torch.uint8).numpy()).digest()
             yield features, None if self._labels is None else self._labels[rows]
 
 
@@ -133,9 +139,9 @@ class ModelFeatures(FeatureStream):
         self._run = run
 
     @property
-    def samples_read(self) -> int:
-        """Samples that this process read so far."""
-        return self.seen.samples
+    def digests(self) -> bytearray:
+        """sha256 of every sample that this process read so far."""
+        return self.seen.digests
 
     def model_digest(self) -> str:
         """Hash of the weights that are read, without an eraser."""

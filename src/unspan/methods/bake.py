@@ -96,6 +96,7 @@ class Bake(TrainedMethod):
         lr=0.03, epochs=5, optimiser="adafactor", weight_decay=0.0, cosine=True
     )
     name: ClassVar[str] = "bake"
+    one_process: ClassVar[bool] = True  # its distances are between the samples of a minibatch
     paper: ClassVar[str] = "this project"
     cost: ClassVar[str] = "trains for 200 steps, three times at most"
     target: ClassVar[Target] = Target.SUPPRESS

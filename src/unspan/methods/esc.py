@@ -37,7 +37,7 @@ from unspan.erasers.linalg import (
     rank_from_percent,
     spectrum,
 )
-from unspan.errors import DataError, UnspanError, UsageError
+from unspan.errors import DataError, UsageError
 from unspan.extraction.stream import FeatureStream
 from unspan.methods.base import EraserMethod, Fit, FitContext
 
@@ -122,7 +122,7 @@ class ESC(EraserMethod):
         if self.adaptive:
             moments, bound = self._read_until_converged(context.forget)
         else:
-            moments, bound = dist.summed(*read_all(context.forget)), None
+            moments, bound = read_all(context.forget), None
         found = spectrum(moments)
         k = self.rank_of(found)
         report = report_of(found, k) | ({"sin_theta_bound": bound} if bound is not None else {})
@@ -184,15 +184,13 @@ def _leak(halves: tuple[Moments, Moments], found: Spectrum, k: int) -> Tensor:
     return moved - inside @ (inside.mT @ moved)
 
 
-def read_all(stream: FeatureStream) -> tuple[Moments, UnspanError | None]:
-    """Moments of the whole stream, and what stopped it, so that all processes can stop together."""
+def read_all(stream: FeatureStream) -> Moments:
+    """Moments of the whole stream, of which every process reads its part."""
     moments = Moments(stream.dim)
-    try:
+    with dist.stopping_together():
         for features, _ in stream:
             moments.update(features)
-    except UnspanError as error:
-        return moments, error
-    return moments, None
+    return dist.summed(moments)
 
 
 def report_of(found: Spectrum, k: int) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from unspan import dist
 from unspan.erasers import LinearMap
 from unspan.erasers.linalg import RANK_TOLERANCE, deviations
 from unspan.errors import DataError
@@ -42,7 +43,6 @@ class LEACE(EraserMethod):
     search: ClassVar[dict[str, tuple[Any, ...]]] = {}
     needs: ClassVar[frozenset[str]] = frozenset({"forget", "retain"})
     stronger: ClassVar[tuple[str, ...]] = ()
-    one_process: ClassVar[bool] = True
 
     def check(self, dim: int) -> None:
         """Refuse features so wide that `[d, d]` matrices do not fit."""
@@ -65,7 +65,26 @@ class LEACE(EraserMethod):
 
 
 def _moments(stream: FeatureStream) -> Moments:
-    """Count, mean `[d]` and covariance `[d, d]` (divisor n), float64."""
+    """Count, mean `[d]` and covariance `[d, d]` (divisor n) over all processes, float64.
+
+    The order of the samples, and how they are shared out, moves the last digits.
+    """
+    with dist.stopping_together():
+        count, mean, scatter = _read(stream)
+    parts = dist.gather((count, mean))
+    total = sum(n for n, _ in parts)
+    if total == 0:
+        raise DataError("LEACE needs forget and retained samples; one of the two is empty.")
+    if len(parts) > 1:
+        centre = torch.stack([own * (n / total) for n, own in parts]).sum(0)
+        scatter.addr_(mean - centre, mean - centre, alpha=count)
+        dist.add_up(scatter)
+        mean = centre
+    return total, mean, scatter.div_(total)
+
+
+def _read(stream: FeatureStream) -> Moments:
+    """Count, mean `[d]` and scatter `[d, d]` of what this process reads."""
     count, mean = 0, torch.zeros(stream.dim, dtype=torch.float64)
     scatter = torch.zeros(stream.dim, stream.dim, dtype=torch.float64)
     for features, _ in stream:
@@ -73,12 +92,10 @@ def _moments(stream: FeatureStream) -> Moments:
         gap = rows.mean(0) - mean
         centred = rows - rows.mean(0)
         scatter.addmm_(centred.mT, centred)
-        scatter += torch.outer(gap, gap) * (count * len(rows) / (count + len(rows)))
+        scatter.addr_(gap, gap, alpha=count * len(rows) / (count + len(rows)))
         mean = mean + gap * (len(rows) / (count + len(rows)))
         count += len(rows)
-    if count == 0:
-        raise DataError("LEACE needs forget and retained samples; one of the two is empty.")
-    return count, mean, scatter / count
+    return count, mean, scatter
 
 
 def eraser(forget: Moments, retain: Moments) -> tuple[Tensor, Tensor, float]:

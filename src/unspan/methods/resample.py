@@ -70,8 +70,8 @@ from unspan.erasers.resampler import noise_index
 from unspan.erasers.scores import undo_scale
 from unspan.errors import UsageError
 from unspan.extraction.statistics import Statistics
-from unspan.extraction.statistics.computing import MAX_SAMPLES
 from unspan.extraction.statistics.matching import check_width
+from unspan.extraction.statistics.sampling import MAX_SAMPLES
 from unspan.methods.base import EraserMethod, Fit, FitContext
 from unspan.methods.resampling.gate import GateRows, gate_of_head, gate_of_samples
 from unspan.methods.resampling.head_only import fit_head_only
@@ -110,9 +110,9 @@ class Resample(EraserMethod):
     false_positives: float = 0.01
     name: ClassVar[str] = "resample"
     paper: ClassVar[str] = "this project, docs/resample.md"
-    revision: ClassVar[int] = 2  # 1: six settings, and maps of its own for the class semantics
+    # 1: six settings, and maps of its own for the class semantics; 2: the order of the data counted
+    revision: ClassVar[int] = 3
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"noise_fraction": (0.5, 0.2)}
-    one_process: ClassVar[bool] = True
     one_vector: ClassVar[bool] = True
     joins_retain: ClassVar[bool] = True
 

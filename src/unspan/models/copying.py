@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unspan import dist
 from unspan.errors import ModelError
 
 _CONTAINERS = (list, tuple, set, frozenset)
@@ -24,9 +25,11 @@ def copied(model: nn.Module, device: str | None = None) -> nn.Module:
     part of a graph. The copy holds their values, without the graph.
 
     Raises:
-        ModelError: a TorchScript model, or something in it cannot be copied; names it.
+        ModelError: a TorchScript model, a model whose weights are shared out over processes, or
+            something in it cannot be copied; names it.
     """
     _refuse_script(model)
+    dist.refuse_sharded(model)
     try:
         work = copy.deepcopy(model, _graph_values(model))
     except Exception as error:

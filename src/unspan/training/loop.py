@@ -74,6 +74,7 @@ def train(
         InconclusiveError: the loss or a weight is not finite any more.
     """
     model = context.model
+    _check_processes(context, settings)
     chosen = [one for one in model.parameters() if one.requires_grad]
     if parameters is not None:
         chosen = list(parameters)
@@ -98,6 +99,25 @@ def train(
             history.append(row)
             checkpoint.save(model, optimiser, history)
     return history
+
+
+def _check_processes(context: TrainingContext, settings: Training) -> None:
+    """Refuse several processes where a minibatch is more than the sum of its samples (UsageError).
+
+    Dropout draws other numbers in every process; all else gives the weights of one process, up to
+    rounding.
+    """
+    if dist.world() == 1 or settings.batchnorm == "frozen":
+        return
+    modules = context.model.named_modules()
+    moving = [name for name, module in modules if has_statistics(module)]
+    moving = [name for name in moving if name not in context.frozen]
+    if moving:
+        raise UsageError(
+            f"'{moving[0]}' normalises by its minibatch, of which each of {dist.world()} processes"
+            " sees a part, so the weights would depend on their number. Set batchnorm='frozen'"
+            " (--set batchnorm=frozen), or start without torchrun."
+        )
 
 
 @contextmanager

@@ -8,20 +8,11 @@ from safetensors.torch import save_file
 from unspan.errors import ModelError
 from unspan.extraction import statistics
 from unspan.extraction.statistics import clustering, files
+from unspan.extraction.stream import TensorFeatures
 from unspan.system.schemas import STATISTICS
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 CLASSES, DIM = 6, 16
-
-
-class Stream:
-    """Features in batches of 200, as of a model."""
-
-    def __init__(self, z, y):
-        self.z, self.y, self.dim = z, y, z.shape[1]
-
-    def __iter__(self):
-        yield from zip(self.z.split(200), self.y.split(200))
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +35,7 @@ def path(case, tmp_path):
 
 def test_statistics_are_moments_of_clusters_of_what_the_head_names(case):
     z, head, named = case
-    found = statistics.of_stream(Stream(z, named), head)
+    found = statistics.of_stream(TensorFeatures(z, named), head)
     for j in range(6):
         own, mine = z[named == j].double(), found.labels == j
         assert int(found.count[mine].sum()) == len(own) and 1 < int(mine.sum()) <= 8
@@ -72,16 +63,29 @@ def test_k_means_finds_separate_groups_and_leaves_small_ones_out():
     assert len(clustering.k_means(z, 1)) == 1 and clustering.k_means(z[:19], 8) == []
 
 
-def test_a_reservoir_is_a_uniform_sample_in_order():
+def test_a_reservoir_is_a_uniform_sample_whatever_the_order():
     z = torch.arange(10_000.0)[:, None].repeat(1, 2)
-    kept, labels = statistics.reservoir(Stream(z, z[:, 0].long()), 500)
+    kept, labels = statistics.reservoir(TensorFeatures(z, z[:, 0].long(), 200), 500)
     assert torch.equal(kept[:, 0].long(), labels)
-    assert (
-        len(kept) == 500
-        and bool((kept[1:, 0] > kept[:-1, 0]).all())
-        and abs(float(kept[:, 0].mean()) - 5000) < 400
-    )
-    assert len(statistics.reservoir(Stream(z[:100], z[:100, 0].long()), 500)[0]) == 100
+    assert len(kept) == len(labels.unique()) == 500
+    assert abs(float(kept[:, 0].mean()) - 5000) < 400
+    order = torch.randperm(len(z), generator=torch.Generator().manual_seed(0))
+    other = TensorFeatures(z[order], order, 70)
+    assert torch.equal(statistics.reservoir(other, 500)[0], kept)
+
+
+def test_a_reservoir_of_fewer_samples_holds_all_with_their_labels():
+    z = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
+    kept, labels = statistics.reservoir(TensorFeatures(z, torch.arange(100)), 500)
+    assert torch.equal(kept, z[labels]) and sorted(labels.tolist()) == list(range(100))
+    assert bool((statistics.reservoir(TensorFeatures(z), 500)[1] == -1).all())
+
+
+def test_samples_of_one_digest_are_ordered_by_their_labels():
+    z = torch.ones(4, 2)
+    labels = [torch.tensor([3, 1, 2, 0]), torch.tensor([0, 3, 2, 1])]
+    found = [statistics.reservoir(TensorFeatures(z, own), 3)[1].tolist() for own in labels]
+    assert found == [[0, 1, 2], [0, 1, 2]]
 
 
 def test_a_cluster_of_few_samples_is_left_out(case):

@@ -249,7 +249,7 @@ def test_every_method_has_a_card(method):
     assert by_name(method.name) is method
 
 
-ALONE = ["esc-t", "leace", "resample", "resample, head only"]
+ALONE = ["esc-t"]
 
 
 @pytest.mark.parametrize("name", [*VARIANTS, "adaptive"])

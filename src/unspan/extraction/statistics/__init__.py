@@ -10,21 +10,17 @@ later. Keep the file as you keep the training data, and drop a class from it onc
 sample.
 
 `record` holds the type and what is derived from it, `removal` takes samples out again, `computing`
-makes statistics of a model, a stream or features, `clustering` cuts classes into clusters, `files`
-knows the file format, and `matching` checks that a file is of a given model.
+makes statistics of a model, a stream or features, `sampling` reads features into memory,
+`clustering` cuts classes into clusters, `files` knows the file format, and `matching` checks that a
+file is of a given model.
 """
 
-from unspan.extraction.statistics.computing import (
-    of_features,
-    of_model,
-    of_stream,
-    reservoir,
-    sampled,
-)
+from unspan.extraction.statistics.computing import of_features, of_model, of_stream
 from unspan.extraction.statistics.files import is_file_of_statistics
 from unspan.extraction.statistics.matching import load_for
 from unspan.extraction.statistics.record import Statistics, load
 from unspan.extraction.statistics.removal import without_samples
+from unspan.extraction.statistics.sampling import reservoir, sampled
 
 __all__ = [
     "Statistics",

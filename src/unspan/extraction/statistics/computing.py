@@ -19,13 +19,12 @@ from unspan.errors import DataError, UsageError
 from unspan.extraction import RECORD, Pool, eval_mode, find_feature_layer, head_parameters, unwrap
 from unspan.extraction.statistics import clustering
 from unspan.extraction.statistics.record import MIN_SAMPLES, Statistics
+from unspan.extraction.statistics.sampling import sampled
 from unspan.extraction.stream import FeatureStream, ModelFeatures, example
 from unspan.models.copying import copied
 from unspan.run import Run
 
 COVARIANCE_LIMIT = 2**24  # numbers in the covariances of all clusters; above it they share one
-MAX_SAMPLES = 50_000  # in memory
-_MAX_NUMBERS = 2**26  # in the samples in memory
 _ONE_LENGTH = 1e-4  # vectors whose norms vary by less than this share lie on a sphere
 
 
@@ -37,7 +36,8 @@ def of_model(
     feature_layer: str | None = None,
     pool: Pool | None = None,
 ) -> Statistics:
-    """Statistics of a model's features over data, in one pass.
+    """Statistics of a model's features over data, in one pass; of several processes each reads its
+    part, and all get the same statistics.
 
     Args:
         model: not erased; unchanged.
@@ -47,6 +47,7 @@ def of_model(
         pool: as in `erase`.
     """
     inner = unwrap(model)
+    dist.refuse_sharded(inner)
     if RECORD in vars(inner):
         raise UsageError(
             "This model carries an eraser already, and statistics are of the features of an"
@@ -54,8 +55,8 @@ def of_model(
         )
     data = as_dataset(data)
     inner = inner if run.device is None else copied(inner, run.device)
-    with eval_mode(inner):
-        first, _ = peek(batches(data, run))
+    with eval_mode(inner), dist.session(run.timeout):
+        first, _ = peek(batches(data, run, shard=False))
         found, _ = find_feature_layer(inner, example(first, inner), feature_layer, pool, whole=True)
         head = head_parameters(inner, found)
         stream = ModelFeatures(
@@ -79,14 +80,16 @@ def of_stream(stream: FeatureStream, head: tuple[Tensor, Tensor] | None) -> Stat
             make ten clusters.
 
     Raises:
-        UsageError: several processes.
         DataError: fewer than two clusters with 20 samples.
     """
     return of_features(*sampled(stream), head)
 
 
 def of_features(z: Tensor, y: Tensor, head: tuple[Tensor, Tensor] | None) -> Statistics:
-    """Statistics of features `[n, d]` with labels `[n]`; see `of_stream`."""
+    """Statistics of features `[n, d]` with labels `[n]`; see `of_stream`.
+
+    The order of the rows decides where clusters begin to form.
+    """
     if head is None:
         found = clustering.by_label(z, y)
     else:
@@ -138,43 +141,3 @@ def _common_length(z: Tensor) -> float:
     norms = z.norm(dim=1)
     one_length = float(norms.max() - norms.min()) <= _ONE_LENGTH * float(norms.max())
     return float(norms.mean()) if one_length else 0.0
-
-
-def sampled(stream: FeatureStream) -> tuple[Tensor, Tensor]:
-    """As many features `[n, d]` of a stream as statistics are made of, and their labels `[n]`.
-
-    They are drawn at random where there are more.
-
-    Raises:
-        UsageError: several processes.
-    """
-    if dist.world() > 1:
-        raise UsageError("Statistics are read in one process; start without torchrun.")
-    return reservoir(stream, min(MAX_SAMPLES, _MAX_NUMBERS // stream.dim))
-
-
-def reservoir(stream: FeatureStream, most: int) -> tuple[Tensor, Tensor]:
-    """A uniform sample of at most `most` features `[n, d]` of a stream, and their labels `[n]`.
-
-    They keep the order in which they came; a label is -1 where there is none.
-    """
-    generator = torch.Generator().manual_seed(0)
-    features = [torch.empty(0, stream.dim)]
-    labels = [torch.empty(0, dtype=torch.int64)]
-    keys = [torch.empty(0, dtype=torch.float64)]
-    for z, y in stream:
-        features.append(z)
-        labels.append(torch.full((len(z),), -1) if y is None else y.long())
-        keys.append(torch.rand(len(z), generator=generator, dtype=torch.float64))
-        if sum(map(len, features)) > 2 * most:
-            kept = _smallest(torch.cat(keys), most)
-            features = [torch.cat(features)[kept]]
-            labels = [torch.cat(labels)[kept]]
-            keys = [torch.cat(keys)[kept]]
-    kept = _smallest(torch.cat(keys), most)
-    return torch.cat(features)[kept], torch.cat(labels)[kept]
-
-
-def _smallest(keys: Tensor, most: int) -> Tensor:
-    """Positions of the `most` smallest keys, in their order."""
-    return keys.topk(min(most, len(keys)), largest=False).indices.sort().values
