@@ -46,8 +46,9 @@ class Situation:
         keeps: there are data to keep.
         embeds: the model gives embeddings and no class scores.
         labelled: the samples to forget have labels.
-        one_pass: methods that fit a map on features can put it where they want: one process, the
-            projected form, and no earlier request by ESC.
+        one_pass: methods that fit a map on features can put it where they want: the projected form,
+            and no earlier request by ESC.
+        alone: there is one process; not every network trains in several.
         mapped: an earlier request placed a map on the features.
         statistics: statistics stand for the data to keep.
     """
@@ -57,6 +58,7 @@ class Situation:
     embeds: bool = False
     labelled: bool = False
     one_pass: bool = True
+    alone: bool = True
     mapped: bool = False
     statistics: bool = False
 
@@ -88,7 +90,8 @@ class Situation:
             embeds=embeds,
             labelled=labelled,
             statistics=statistics,
-            one_pass=form == "projected" and dist.launched() == 1 and not stays,
+            one_pass=form == "projected" and not stays,
+            alone=dist.launched() == 1,
             mapped=earlier is not None and earlier["placement"]["kind"] != "trained",
         )
 
@@ -105,7 +108,7 @@ class Situation:
             if self.statistics or (self.keeps and self.one_pass):
                 first = Candidate(Resample, Against.FEATURES)
             return (first, Candidate(Bake, Against.QUERIES)) if self.keeps else (first,)
-        if self.keeps and self.labelled and self.one_pass and not self.mapped:
+        if self.keeps and self.labelled and self.one_pass and self.alone and not self.mapped:
             return (Candidate(NegGradPlus),)
         return (Candidate(ESC),)
 

@@ -1,7 +1,7 @@
 """What a second request, a stranger's folder and impossible options must not do."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import pytest
@@ -14,7 +14,7 @@ from unspan.erasers import LinearMap
 from unspan.erasure import install
 from unspan.errors import ModelError, UsageError
 from unspan.extraction import find_feature_layer, read
-from unspan.methods import ESC, ESCT, LEACE, EraserMethod, Fit, Resample, Situation
+from unspan.methods import ESC, ESCT, LEACE, EraserMethod, Fit, NegGradPlus, Resample, Situation
 from unspan.zoo import DigitsCNN
 
 MODULE = """
@@ -224,6 +224,10 @@ def test_a_head_that_was_not_folded_right_is_noticed(digits_net, digits_request,
 
 
 def test_the_default_under_torchrun_is_a_method_that_works_there(digits_request, monkeypatch):
-    assert Situation.of(digits_request).recommended() is Resample
+    samples = replace(digits_request, kind="data", classes=(), selector=())
+    asked = (digits_request, samples)
+    alone = [Situation.of(one, labelled=True).recommended() for one in asked]
+    assert alone == [Resample, NegGradPlus]
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert Situation.of(digits_request).recommended() is ESC
+    several = [Situation.of(one, labelled=True).recommended() for one in asked]
+    assert several == [Resample, ESC]
