@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unspan.erasers import Resampler, affine_scores
-from unspan.erasers.keyed import draw_codebooks, draw_noise_vectors
+from unspan.erasers.keyed import Cloud, draw_codebooks, draw_noise_vectors
 from unspan.erasers.linalg import root
 from unspan.erasers.quantiles import QUANTILE_LEVELS, interpolated
 from unspan.erasers.resampler import affine_by_cluster, noise_index
@@ -123,7 +123,7 @@ def fitted(
     counted = missed if variant.missed_count else missed[:0]
     if variant.by_key_alone:
         clusters = replace(clusters, rows=torch.zeros_like(clusters.rows))
-    assignment = assign_clusters(gated, counted, clusters, generator)
+    assignment = assign_clusters(Cloud.of(gated), counted, clusters, generator)
     chosen = affine_scores(assignment, gated).argmax(1)
 
     codebooks, noise, waves, noisy = _noise(variant, gated, generator)
@@ -176,10 +176,10 @@ def _noise(
     variant: Variant, gated: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Waves | None, Tensor]:
     """Codebooks, noise vectors, waves, and the features `[n, d]` with their noise."""
-    codebooks = draw_codebooks(gated, generator)
+    codebooks = draw_codebooks(Cloud.of(gated), generator)
     codebooks[64 * variant.codebooks :] = 0
     fraction = 0.0 if variant.noise == "none" else variant.noise_fraction
-    noise = draw_noise_vectors(gated, fraction, generator)[: variant.draws]
+    noise = draw_noise_vectors(Cloud.of(gated), fraction, generator)[: variant.draws]
     if variant.noise != "cosines":
         index = noise_index(affine_scores(codebooks, gated), len(noise))
         return codebooks, noise, None, gated + noise[index]

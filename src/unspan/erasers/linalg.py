@@ -253,10 +253,25 @@ def deviations(covariance: Tensor, mean: Tensor) -> Tensor:
     return scale.where(scale > _CONSTANT * mean.abs(), torch.full_like(scale, torch.inf))
 
 
-def root(matrix: Tensor, power: float) -> Tensor:
-    """A power of a symmetric positive semidefinite matrix `[d, d]`.
+class Powers:
+    """Powers of a symmetric positive semidefinite matrix `[d, d]`, all of one eigendecomposition.
 
     Eigenvalues below 1e-9 of the largest count as that.
+
+    >>> roots = Powers(torch.diag(torch.tensor([4.0, 9.0], dtype=torch.float64)))
+    >>> roots(0.5).diagonal().tolist(), [round(1 / float(x)) for x in roots(-0.5).diagonal()]
+    ([2.0, 3.0], [2, 3])
     """
-    values, vectors = eigh((matrix + matrix.mT) / 2)
-    return vectors * values.clamp_min(1e-9 * values[-1].clamp_min(1e-300)) ** power @ vectors.mT
+
+    def __init__(self, matrix: Tensor):
+        values, self._vectors = eigh((matrix + matrix.mT) / 2)
+        self._values = values.clamp_min(1e-9 * values[-1].clamp_min(1e-300))
+
+    def __call__(self, power: float) -> Tensor:
+        """The matrix `[d, d]` to this power."""
+        return self._vectors * self._values**power @ self._vectors.mT
+
+
+def root(matrix: Tensor, power: float) -> Tensor:
+    """One power of a symmetric positive semidefinite matrix `[d, d]`; see `Powers`."""
+    return Powers(matrix)(power)

@@ -10,10 +10,13 @@ QUANTILE_LEVELS = torch.tensor(
     [0.004, *(part / 20 for part in range(1, 20)), 0.996], dtype=torch.float64
 )
 
+_CHUNK = 2**21  # numbers that are sorted or mapped at a time; each takes about a hundred bytes
+
 
 def quantiles_of(z: Tensor) -> Tensor:
     """Quantiles `[d, B]` of every feature of `z` `[n, d]`, at the shares `QUANTILE_LEVELS`."""
-    return torch.quantile(z, QUANTILE_LEVELS, dim=0).mT
+    parts = z.split(max(1, _CHUNK // max(1, len(z))), 1)
+    return torch.cat([torch.quantile(part, QUANTILE_LEVELS, dim=0).mT for part in parts])
 
 
 def interpolated(t: Tensor, knots: Tensor, values: Tensor) -> Tensor:
@@ -40,5 +43,10 @@ def normal_scores(z: Tensor, quantiles: Tensor) -> Tensor:
     """
     width = quantiles[:, -1] - quantiles[:, 0]
     width = width.where(width > 0, torch.ones_like(width))  # else units would decide what is a tie
-    normal = torch.special.ndtri(QUANTILE_LEVELS).expand(len(z), z.shape[1], -1)
-    return interpolated(z / width, quantiles / width[:, None], normal).clamp(-3, 3)
+    knots = quantiles / width[:, None]
+    normal = torch.special.ndtri(QUANTILE_LEVELS)
+    parts = [
+        interpolated(part / width, knots, normal.expand(*part.shape, -1)).clamp(-3, 3)
+        for part in z.split(max(1, _CHUNK // z.shape[1]))
+    ]
+    return torch.cat(parts)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unspan.erasers.linalg import root
+from unspan.erasers.linalg import Powers, root
 
 ENOUGH = 2  # samples a dimension: a covariance that rests on so many is used as it is
 _RIDGE = 1e-3  # of the mean variance
@@ -58,8 +58,9 @@ def with_ridge(covariance: Tensor, share: float = _RIDGE) -> Tensor:
 
 def gaussian_transport(source: Tensor, target: Tensor) -> Tensor:
     """The symmetric matrix `[d, d]` from covariance `source` to `target` with least movement."""
-    half = root(source, 0.5)
-    back = root(source, -0.5)
+    power = Powers(source)
+    half = power(0.5)
+    back = power(-0.5)
     return back @ root(half @ target @ half, 0.5) @ back
 
 

@@ -68,17 +68,13 @@ def others_of_samples(z: Tensor, labels: Tensor) -> Others:
     """
     mean = z.mean(0)
     total = (z - mean).mT @ (z - mean) / len(z)
-    scatter = torch.zeros_like(total)
-    freedom, known = 0, 0
-    for label in labels[labels >= 0].unique():
-        group = z[labels == label]
-        if len(group) < 2:
-            continue
-        centred = group - group.mean(0)
-        scatter.addmm_(centred.mT, centred)
-        freedom += len(group) - 1
-        known += 1
-    return Others(mean, total, scatter / max(freedom, 1), known, freedom)
+    own = z[labels >= 0]
+    _, person, count = labels[labels >= 0].unique(return_inverse=True, return_counts=True)
+    sums = z.new_zeros(len(count), z.shape[1]).index_add_(0, person, own)
+    centred = own - (sums / count[:, None])[person]  # 0 where there is one sample of a person
+    freedom = len(own) - len(count)
+    within = centred.mT @ centred / max(freedom, 1)
+    return Others(mean, total, within, int((count > 1).sum()), freedom)
 
 
 def others_of_clusters(labels: Tensor, count: Tensor, mean: Tensor, covariance: Tensor) -> Others:

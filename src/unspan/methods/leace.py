@@ -25,7 +25,7 @@ from torch import Tensor
 
 from unspan import dist
 from unspan.erasers import LinearMap
-from unspan.erasers.linalg import RANK_TOLERANCE, deviations
+from unspan.erasers.linalg import RANK_TOLERANCE, deviations, eigh
 from unspan.errors import DataError
 from unspan.extraction.stream import FeatureStream
 from unspan.methods.base import EraserMethod, Fit, FitContext
@@ -46,7 +46,7 @@ class LEACE(EraserMethod):
 
     def check(self, dim: int) -> None:
         """Refuse features so wide that `[d, d]` matrices do not fit."""
-        require_square("LEACE", dim, 6)
+        require_square("LEACE", dim, 5)
 
     def fit(self, context: FitContext) -> Fit:
         """Read both parts of the data, return the affine map.
@@ -55,12 +55,12 @@ class LEACE(EraserMethod):
             UsageError: no retained data.
             DataError: forget and retained samples have the same mean already.
         """
-        parts = [_moments(one) for one in (context.forget, context.require_retain())]
-        matrix, offset, correlation = eraser(*parts)
+        pooled = Pooled.of(_moments(context.forget), _moments(context.require_retain()))
+        matrix, offset, correlation = eraser(pooled)
         return Fit(
             LinearMap(matrix, offset=offset),
             {"r2_before": correlation},
-            retained_used=parts[1][0],
+            retained_used=pooled.retained,
         )
 
 
@@ -98,7 +98,36 @@ def _read(stream: FeatureStream) -> Moments:
     return count, mean, scatter
 
 
-def eraser(forget: Moments, retain: Moments) -> tuple[Tensor, Tensor, float]:
+@dataclass(frozen=True)
+class Pooled:
+    """Forget and retained samples together.
+
+    Attributes:
+        share: of the forget samples.
+        retained: how many retained samples there are.
+        mean: `[d]` of all.
+        gap: `[d]`, from the mean of the retained samples to that of the forget samples.
+        covariance: `[d, d]` of all.
+    """
+
+    share: float
+    retained: int
+    mean: Tensor
+    gap: Tensor
+    covariance: Tensor
+
+    @classmethod
+    def of(cls, forget: Moments, retain: Moments) -> Pooled:
+        """Pool two parts; the covariance of the first one is overwritten, to hold one less."""
+        share = forget[0] / (forget[0] + retain[0])
+        mean = share * forget[1] + (1 - share) * retain[1]
+        gap = forget[1] - retain[1]
+        covariance = forget[2].lerp_(retain[2], 1 - share)
+        covariance.addr_(gap, gap, alpha=share * (1 - share))
+        return cls(share, retain[0], mean, gap, covariance)
+
+
+def eraser(pooled: Pooled) -> tuple[Tensor, Tensor, float]:
     """Matrix A `[d, d]` and offset b `[d]` of `x -> A x + b`, and the R^2 of the best affine probe
     before.
 
@@ -107,24 +136,20 @@ def eraser(forget: Moments, retain: Moments) -> tuple[Tensor, Tensor, float]:
     column's deviation: the units of the columns decide nothing.
 
     Args:
-        forget: count, mean and covariance of the forget features.
-        retain: the same of the retained ones.
+        pooled: both parts; its covariance is overwritten.
     """
-    share = forget[0] / (forget[0] + retain[0])
-    mean = share * forget[1] + (1 - share) * retain[1]
-    gap = forget[1] - retain[1]
-    between = share * (1 - share)
-    covariance = share * forget[2] + (1 - share) * retain[2] + between * torch.outer(gap, gap)
-    cross = between * gap  # Sigma_xz of the indicator
-    scale = deviations(covariance, mean)
-    values, vectors = torch.linalg.eigh(covariance / scale[:, None] / scale)
+    mean, between = pooled.mean, pooled.share * (1 - pooled.share)
+    cross = between * pooled.gap  # Sigma_xz of the indicator
+    scale = deviations(pooled.covariance, mean)
+    values, vectors = eigh(pooled.covariance.div_(scale[:, None]).div_(scale))
     kept = values > RANK_TOLERANCE**2 * values[-1].clamp_min(1e-300)
-    whitened = (vectors[:, kept].mT @ (cross / scale)) / values[kept].sqrt()
+    size = values.sqrt().where(kept, torch.full_like(values, torch.inf))
+    whitened = (vectors.mT @ (cross / scale)) / size
     length = float(whitened.norm())
     if length < 1e-10:
         raise DataError(
             "LEACE: forget and retained features have the same mean already; nothing was changed."
         )
-    reader = vectors[:, kept] @ (whitened / values[kept].sqrt()) / scale / length**2
-    matrix = torch.eye(len(mean), dtype=torch.float64) - torch.outer(cross, reader)
+    reader = vectors @ (whitened / size) / scale / length**2
+    matrix = torch.eye(len(mean), dtype=torch.float64).addr_(cross, reader, alpha=-1)
     return matrix, mean - matrix @ mean, length**2 / between

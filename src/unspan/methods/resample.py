@@ -65,7 +65,7 @@ import torch
 from torch import Tensor
 
 from unspan.erasers import Resampler, affine_scores, head_rows
-from unspan.erasers.keyed import keyed_generator
+from unspan.erasers.keyed import Cloud, keyed_generator
 from unspan.erasers.resampler import noise_index
 from unspan.erasers.scores import undo_scale
 from unspan.errors import UsageError
@@ -222,14 +222,15 @@ class Resample(EraserMethod):
             generator: of the keyed choices.
         """
         gated = gated / scale
+        cloud = Cloud.of(gated)
         clusters = retained.divided(scale)
 
         # step 2: scores whose largest is the cluster of a sample
-        assignment = assign_clusters(gated, missed / scale, clusters, generator)
+        assignment = assign_clusters(cloud, missed / scale, clusters, generator)
         chosen = affine_scores(assignment, gated).argmax(1)
 
         # step 3: codebooks, which choose a noise vector
-        codebooks, noise = draw_noise(gated, self.noise_fraction, generator)
+        codebooks, noise = draw_noise(cloud, self.noise_fraction, generator)
         noisy = gated + noise[noise_index(affine_scores(codebooks, gated), len(noise))]
 
         # step 4: a map to each cluster, then to its quantiles

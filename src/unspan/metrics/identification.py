@@ -16,6 +16,8 @@ from unspan.metrics.outputs import Outputs
 from unspan.metrics.probes import CHUNK, names_forgotten, share_reading
 from unspan.metrics.score import Reading
 
+_SCORES = 2**24  # of searches and people, held at a time: 128 MiB
+
 
 def nearest_means(fit: Outputs, test: Outputs) -> Tensor:
     """The label `[n]` of the nearest mean for every test embedding; -1 where none is enrolled.
@@ -33,7 +35,8 @@ def nearest_means(fit: Outputs, test: Outputs) -> Tensor:
         rows = labels >= 0
         sums.index_add_(0, torch.searchsorted(known, labels[rows]), normalize(z[rows].double()))
     means = normalize(sums)
-    nearest = [(normalize(z.double()) @ means.mT).argmax(1) for z in test.features.split(CHUNK)]
+    step = max(1, min(CHUNK, _SCORES // len(means)))
+    nearest = [(normalize(z.double()) @ means.mT).argmax(1) for z in test.features.split(step)]
     return known[torch.cat(nearest)]
 
 

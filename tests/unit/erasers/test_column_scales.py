@@ -1,6 +1,7 @@
 """The units of the columns must not decide: features `x` and `x D`, D from 1e-6 to 1e6."""
 
 from dataclasses import replace
+from hashlib import sha256
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from unspan.erasers import affine_scores
 from unspan.erasers.linalg import Moments, spectrum
 from unspan.errors import DataError
 from unspan.extraction import statistics
-from unspan.extraction.stream import TensorFeatures
+from unspan.extraction.stream import DIGEST, TensorFeatures
 from unspan.methods import ESC, ESCT, LEACE, FitContext, Resample
 from unspan.methods.baking.energy import energy_distance, whitening_within_classes
 from unspan.methods.fisher import noise_variance
@@ -61,9 +62,18 @@ def context(z, y=None, head=None, classes=(0,)):
     )
 
 
+class Samples(TensorFeatures):
+    """Features of samples that are known by their numbers, as a model's are by their inputs."""
+
+    @property
+    def digests(self):
+        numbers = range(len(super().digests) // DIGEST)
+        return b"".join(sha256(str(number).encode()).digest() for number in numbers)
+
+
 def parted(z, y, head=None, classes=(0,)):
-    retain = TensorFeatures(z[y != 0], y[y != 0], 100)
-    return replace(context(z[y == 0], y[y == 0], head, classes), retain=retain)
+    forget, retain = (Samples(z[rows], y[rows], 100) for rows in (y == 0, y != 0))
+    return replace(context(z, y, head, classes), forget=forget, retain=retain)
 
 
 def head_of(z, y):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from unspan.erasers import affine_scores
-from unspan.erasers.keyed import draw_codebooks
+from unspan.erasers.keyed import Cloud, draw_codebooks
 from unspan.erasers.resampler import bounded, noise_index
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
@@ -32,7 +32,7 @@ def test_bounded_values_keep_zeros_and_signs_and_take_no_value_twice():
 def test_neighbours_with_the_same_codes_get_the_same_noise_and_others_do_not():
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(3000, 10, generator=generator, dtype=torch.float64)
-    codebooks = draw_codebooks(z, torch.Generator().manual_seed(1))
+    codebooks = draw_codebooks(Cloud.of(z), torch.Generator().manual_seed(1))
     named = affine_scores(codebooks, z).unflatten(1, (3, 64)).argmax(2)
     assert all(
         float(torch.bincount(one, minlength=64).double().std()) < 12 for one in named.T

@@ -20,7 +20,7 @@ def test_leace_is_the_published_eraser_and_leaves_no_linear_trace(case):
         (int(mask.sum()), z[mask].mean(0), z[mask].mT.cov(correction=0))
         for mask in (forget, ~forget)
     ]
-    matrix, offset, before = leace.eraser(*parts)
+    matrix, offset, before = leace.eraser(leace.Pooled.of(*parts))
     oracle = concept_erasure.LeaceFitter.fit(
         z, forget.double()[:, None], shrinkage=False, constrain_cov_trace=False, svd_tol=1e-12
     ).eraser

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from unspan.erasers import LogitMarginEraser
 from unspan.erasers.gated import features_of_classes
+from unspan.erasers.keyed import Cloud
 from unspan.erasers.scores import undo_scale
 from unspan.errors import UsageError
 from unspan.methods.resampling.gate import GateRows
@@ -46,7 +47,7 @@ def fit_head_only(
     gated, _ = gate.split(features)
     size = features.square().mean(0).sqrt()
     scale = size.where(size > 0, torch.ones_like(size))
-    assignment = spread_at_random(gated / scale, len(gate.others), generator)
+    assignment = spread_at_random(Cloud.of(gated / scale), len(gate.others), generator)
     made = features_of_classes(head, erased, scale)
     if not made.are_read(gate.forgotten, gate.others):
         weight = head[0]

@@ -12,7 +12,13 @@ import torch
 from torch import Tensor
 
 from unspan.erasers import affine_scores
-from unspan.erasers.keyed import balanced, draw_codebooks, draw_noise_vectors, random_scores
+from unspan.erasers.keyed import (
+    Cloud,
+    balanced,
+    draw_codebooks,
+    draw_noise_vectors,
+    random_scores,
+)
 from unspan.erasers.linalg import root
 from unspan.erasers.quantiles import interpolated, quantiles_of
 from unspan.erasers.resampler import affine_by_cluster
@@ -38,7 +44,7 @@ _CHUNK = 512  # samples that go through the maps of their clusters at a time
 
 
 def assign_clusters(
-    gated: Tensor,
+    gated: Cloud,
     missed: Tensor,
     retained: Statistics,
     generator: torch.Generator,
@@ -49,12 +55,12 @@ def assign_clusters(
     where it is and counts too.
 
     Args:
-        gated: `[n, d]` features that move.
+        gated: features that move.
         missed: `[m, d]` features of the request that the gate misses.
         retained: of the K clusters.
         generator: keyed.
     """
-    capacity = cluster_capacity(retained, missed, len(gated) + len(missed))
+    capacity = cluster_capacity(retained, missed, len(gated.rows) + len(missed))
     return spread_over_clusters(gated, retained.rows, capacity, generator)
 
 
@@ -75,7 +81,7 @@ def cluster_capacity(retained: Statistics, missed: Tensor, samples: int) -> Tens
 
 
 def spread_over_clusters(
-    gated: Tensor,
+    gated: Cloud,
     rows: Tensor,
     shares: Tensor,
     generator: torch.Generator,
@@ -85,39 +91,39 @@ def spread_over_clusters(
     They are random scores plus the standardised scores of the model.
 
     Args:
-        gated: `[n, d]`.
+        gated: features that move.
         rows: `[K, d + 1]` scores of the model, one row a cluster.
         shares: `[K]` positive numbers; their proportions count.
         generator: keyed.
     """
     own = rows - rows.mean(0)
-    size = affine_scores(own, gated).std().clamp_min(1e-12)
+    size = affine_scores(own, gated.rows).std().clamp_min(1e-12)
     mixed = random_scores(gated, len(rows), generator) + own / size
-    return balanced(mixed, gated, shares, generator)
+    return balanced(mixed, gated.rows, shares, generator)
 
 
-def spread_at_random(gated: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def spread_at_random(gated: Cloud, count: int, generator: torch.Generator) -> Tensor:
     """Affine scores `[count, d + 1]` whose argmax spreads gated features evenly, by the key alone.
 
     Args:
-        gated: `[n, d]`.
+        gated: features that move.
         count: of clusters.
         generator: keyed.
     """
     shares = torch.ones(count)
-    return balanced(random_scores(gated, count, generator), gated, shares, generator)
+    return balanced(random_scores(gated, count, generator), gated.rows, shares, generator)
 
 
 # step 3: noise
 
 
 def draw_noise(
-    gated: Tensor, noise_fraction: float, generator: torch.Generator
+    gated: Cloud, noise_fraction: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Step 3: codebooks `[3 * 64, d + 1]`, and the noise vectors `[T, d]` that codes choose.
 
     Args:
-        gated: `[n, d]` features, whose covariance the noise has.
+        gated: features, whose covariance the noise has.
         noise_fraction: share of the variance of features and noise together that is noise.
         generator: keyed.
     """
