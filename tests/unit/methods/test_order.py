@@ -9,6 +9,7 @@ from torch.utils.data import Subset
 
 import unspan
 from unspan.extraction import statistics
+from unspan.extraction.stream import TensorFeatures
 from unspan.methods import ESC, LEACE, METHODS, EraserMethod, FitContext, Redraw, Resample
 from unspan.methods.resampling import reading
 
@@ -88,6 +89,17 @@ def test_so_it_is_where_samples_are_drawn(case, name, monkeypatch):
     first = fitted(case, TO_THE_BIT[name], 0)
     for number in range(1, ORDERS):
         assert same(fitted(case, TO_THE_BIT[name], number), first), number
+
+
+def test_ten_orders_give_one_file_of_statistics(case):
+    z, y, head = case
+    found = []
+    for number in range(ORDERS):
+        order = torch.randperm(len(z), generator=torch.Generator().manual_seed(number))
+        stream = TensorFeatures(z[order], y[order], 5 + number)
+        made = statistics.of_stream(stream, head)
+        found.append({name: one for name, one in vars(made).items() if isinstance(one, Tensor)})
+    assert all(same(one, found[0]) for one in found)
 
 
 def test_other_samples_give_another_map(case):
