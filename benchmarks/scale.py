@@ -48,7 +48,9 @@ BATCH = 256
 PERSON = 50  # samples of the person that redraw erases
 LIMIT = 10  # GiB of address space, for what is refused
 SEARCHES = 5_000
-FULL = 64  # classes with which the number of clusters of `resample` does not grow with n at d = 512
+FULL = (
+    100  # classes with which the number of clusters of `resample` does not grow with n at d = 512
+)
 
 Cell = dict[str, Any]
 

@@ -11,14 +11,16 @@ import os
 import socket
 import subprocess
 import sys
+import time
 import traceback
 import warnings
 from pathlib import Path
 
 SILENT = 40  # seconds after which a process is taken for hung
+STOPPED = "T"  # state of a process that waits for SIGCONT
 
 
-def results(file, scenarios, timeout=110):
+def results(file, scenarios, timeout=270):
     """What `work` of a test file returned or raised, for each scenario and process in rank order.
 
     Args:
@@ -69,7 +71,7 @@ def _launched(work, settings):
         process.start()
         end.close()
         started.append((process, pipe))
-    said = [_said(pipe) for _, pipe in started]
+    said = [_said(process, pipe) for process, pipe in started]
     for process, _ in started:
         process.join(5)
         if process.is_alive():
@@ -77,11 +79,26 @@ def _launched(work, settings):
     return said
 
 
-def _said(pipe):
+def _said(process, pipe):
+    """What a process reported; one that is stopped says nothing, and is killed later."""
+    deadline = time.monotonic() + SILENT
+    while not pipe.poll(0.2):
+        if _state(process.pid) == STOPPED:
+            return {"stopped": True}
+        if time.monotonic() > deadline:
+            return {"crash": f"silent for {SILENT} s"}
     try:
-        return pipe.recv() if pipe.poll(SILENT) else {"crash": f"silent for {SILENT} s"}
+        return pipe.recv()
     except EOFError:
         return {"died": True}
+
+
+def _state(pid):
+    """The state of a process as the system names it, empty where there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return ""
 
 
 def _main():

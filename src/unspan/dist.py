@@ -40,11 +40,18 @@ def launched() -> int:
 def session(timeout: float) -> Iterator[None]:
     """Join the process group that torchrun describes; a no-op in a single process or when already
     joined.
+
+    Args:
+        timeout: seconds that a process waits for another, here and in every exchange.
+
+    Raises:
+        ResourceError: another process does not join.
     """
     if launched() == 1 or dist.is_initialized():
         yield
         return
-    dist.init_process_group("gloo", timeout=timedelta(seconds=timeout))
+    with _answered():
+        dist.init_process_group("gloo", timeout=timedelta(seconds=timeout))
     try:
         yield
     finally:

@@ -68,8 +68,8 @@ MUTANTS: list[Mutant] = [
     ),
     (
         "erasers/two_covariance.py",
-        "freedom += len(group) - 1",
-        "freedom += len(group)",
+        "freedom = len(own) - len(count)",
+        "freedom = len(own)",
         TWO_COVARIANCE,
         "test_both_covariances_are_found_from_many_labelled_people",
     ),
@@ -404,8 +404,8 @@ MUTANTS: list[Mutant] = [
     ),
     (
         "methods/leace.py",
-        "cross = between * gap",
-        "cross = forget[1]",
+        "cross = between * pooled.gap",
+        "cross = mean",
         "tests/unit/methods/test_leace.py",
         "test_leace_is_the_published_eraser_and_leaves_no_linear_trace",
     ),
@@ -620,6 +620,27 @@ MUTANTS: list[Mutant] = [
         "test_embeddings_of_one_length_keep_it",
     ),
     (
+        "extraction/statistics/sampling.py",
+        "chosen = _smallest(order, most)",
+        "chosen = torch.arange(len(order))[:most]",
+        "tests/unit/methods/test_order.py",
+        "test_ten_orders_give_one_map",
+    ),
+    (
+        "extraction/statistics/sampling.py",
+        "rows[chosen.argsort().argsort()]",
+        "rows",
+        "tests/unit/methods/test_processes.py",
+        "test_a_map_in_several_processes_is_that_of_one",
+    ),
+    (
+        "dist.py",
+        "    with _answered():\n        dist.all_gather_object(values, value)",
+        "    dist.all_gather_object(values, value)",
+        "tests/unit/methods/test_processes.py",
+        "test_where_one_process_is_killed_the_others_end_in_time",
+    ),
+    (
         "extraction/statistics/clustering.py",
         "[z] if len(z) >= MIN_SAMPLES else []",
         "[z]",
@@ -670,7 +691,7 @@ MUTANTS: list[Mutant] = [
     ),
     (
         "dist.py",
-        "    dist.all_reduce(flat)\n",
+        "    add_up(flat)\n",
         "",
         TRAINING,
         "test_two_processes_train_to_the_weights_of_one",

@@ -2,6 +2,9 @@
 the reason.
 """
 
+import os
+import signal
+
 import pytest
 import torch
 from process_group import results
@@ -9,7 +12,7 @@ from torch import nn
 
 import unspan
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 # name -> number of processes and settings
 SCENARIOS = {
@@ -26,10 +29,19 @@ SCENARIOS = {
     "few samples": {"world": 4, "samples": 3},
     "spoilt": {"world": 3, "spoilt": 16},
     "stream": {"world": 3, "stream": True},
+    "absent": {"world": 2, "timeout": 3, "ends": "joining"},
+    "hung": {"world": 2, "timeout": 3, "ends": "reading"},
 }
 
 
 def work(settings, rank):
+    if rank == 1 and settings.get("ends") == "joining":
+        return "absent"
+
+    def progress(stage, done, total):
+        if rank == 1 and settings.get("ends") == "reading" and stage.startswith("reading"):
+            os.kill(os.getpid(), signal.SIGSTOP)
+
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 4)
@@ -47,7 +59,13 @@ def work(settings, rank):
     method = unspan.methods.ESCT() if settings.get("method") == "esc-t" else esc
     limit = 75 if settings.get("stream") else None
     workers = settings.get("workers", 0)
-    run = unspan.Run(batch_size=8, workers=workers, timeout=10, max_samples=limit)
+    run = unspan.Run(
+        batch_size=8,
+        workers=workers,
+        timeout=settings.get("timeout", 10),
+        max_samples=limit,
+        progress=progress,
+    )
     done = unspan.erase(
         model, data, method, run, check_labels=False, key=b"k" * 32, measure=limit is None
     )
@@ -108,6 +126,13 @@ def test_a_sample_that_stops_one_process_stops_all_with_its_reason(said):
     results = said["spoilt"]
     assert [result.get("error") for result in results] == ["DataError"] * 3, results
     assert all("NaN" in result["text"] for result in results)
+
+
+@pytest.mark.parametrize("name", ["absent", "hung"])
+def test_a_process_that_does_not_answer_ends_the_others_after_the_timeout(said, name):
+    result = said[name][0]
+    assert result.get("error") == "ResourceError", result
+    assert "does not answer" in result["text"]
 
 
 def test_other_settings_in_one_process_stop_all(said):

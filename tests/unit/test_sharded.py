@@ -13,7 +13,7 @@ from torch.utils.data import TensorDataset
 import unspan
 from unspan.extraction import statistics
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 KINDS = ("fully_shard", "fully_shard, after a pass", "fully_shard of a part", "FSDP")
 USES = ("erase", "erase by default", "audit", "statistics")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,9 @@ def erase(
     """Erase a request from a copy of a model.
 
     The fit reads the forget data once; measuring reads some of them again.
+
+    Under torchrun every process makes the same call, reads its part of the data and gets the same
+    result; save it in one of them.
 
     Args:
         model: a classifier or embedding model; for a further request a `Deletion` or its folder.
@@ -114,6 +118,7 @@ def erase(
 def _carried_out(opened: Opened, started: float) -> Deletion:
     """The steps after opening; `started` is when the request came."""
     with eval_mode(opened.copy), dist.session(opened.run.timeout):
+        opened = replace(opened, key=dist.gather(opened.key)[0])  # a new one is drawn by each
         change = change_copy(opened)
         processes = dist.world()
     if change is None:

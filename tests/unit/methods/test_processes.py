@@ -17,7 +17,7 @@ from unspan.methods import METHODS, EraserMethod, TrainedMethod, by_name
 from unspan.methods.dlfd import DLFD
 from unspan.methods.resample import Resample
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 CLASSES, DIM, SAMPLES = 5, 8, 301  # 61 samples to forget and 240 to keep: uneven for two processes
 FITTED = [kind.name for kind in METHODS if issubclass(kind, EraserMethod)]
@@ -48,6 +48,7 @@ SCENARIOS = {
     **{f"{name}, alone": {"world": 2, "method": name} for name in ALONE},
     "statistics, 1": {"world": 1, "method": "statistics"},
     "statistics, 3": {"world": 3, "method": "statistics"},
+    "key": {"world": 2, "method": "resample", "key": False},
     "batch norm": {"world": 2, "method": "finetune", "norm": True},
     "one sample to forget": {"world": 3, "method": "finetune", "forget": 1},
     "killed, fitted": {"world": 3, "method": "resample", "kill": "reading data to keep"},
@@ -127,7 +128,7 @@ def work(settings, rank):
             run,
             check_labels=False,
             measure=False,
-            key=b"k" * 32,
+            key=b"k" * 32 if settings.get("key", True) else None,
             **options,
         )
     except unspan.UnspanError as error:
@@ -188,6 +189,11 @@ def test_a_method_that_needs_all_samples_at_once_says_so(said, name):
     found = said[f"{name}, alone"]
     assert [one.get("error") for one in found] == ["UsageError"] * 2, found
     assert all("one process" in one["text"] for one in found)
+
+
+def test_a_key_that_is_drawn_is_the_same_in_all_processes(said):
+    found = {one.get("hash") for one in said["key"]}
+    assert len(found) == 1 and found != {said["resample, 1"][0]["hash"]}
 
 
 def test_batch_norm_that_follows_the_minibatch_is_refused(said):
