@@ -509,8 +509,8 @@ MUTANTS: list[Mutant] = [
     ),
     (
         "erasers/transport.py",
-        "back @ root(half @ target @ half, 0.5) @ back",
-        "root(target, 0.5) @ back",
+        "return _between(power(-0.5), middle)",
+        "return root(target, 0.5) @ power(-0.5)",
         TRANSPORT,
         "test_gaussian_transport_gives_the_target_covariance_and_is_the_least_movement",
     ),

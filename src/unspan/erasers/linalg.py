@@ -264,7 +264,7 @@ class Powers:
     """
 
     def __init__(self, matrix: Tensor):
-        values, self._vectors = eigh((matrix + matrix.mT) / 2)
+        values, self._vectors = eigh((matrix + matrix.mT).div_(2))
         self._values = values.clamp_min(1e-9 * values[-1].clamp_min(1e-300))
 
     def __call__(self, power: float) -> Tensor:

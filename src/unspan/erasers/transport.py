@@ -59,9 +59,13 @@ def with_ridge(covariance: Tensor, share: float = _RIDGE) -> Tensor:
 def gaussian_transport(source: Tensor, target: Tensor) -> Tensor:
     """The symmetric matrix `[d, d]` from covariance `source` to `target` with least movement."""
     power = Powers(source)
-    half = power(0.5)
-    back = power(-0.5)
-    return back @ root(half @ target @ half, 0.5) @ back
+    middle = root(_between(power(0.5), target), 0.5)
+    return _between(power(-0.5), middle)
+
+
+def _between(outer: Tensor, inner: Tensor) -> Tensor:
+    """`outer inner outer`; wide matrices are let go of as soon as they are used."""
+    return outer @ inner @ outer
 
 
 def covariance_correction(made: Tensor, real: Tensor) -> Tensor:
