@@ -150,7 +150,7 @@ class Resample(EraserMethod):
         """
         if self.statistics == "head":
             return
-        require_square("Resample", dim, matrices=8)
+        require_square("Resample", dim, matrices=12)
         if self.statistics != "retain":
             check_width(self.statistics, dim)
 
