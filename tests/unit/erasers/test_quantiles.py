@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from unspan.erasers.quantiles import QUANTILE_LEVELS, interpolated, normal_scores
+from unspan.erasers import quantiles
+from unspan.erasers.quantiles import QUANTILE_LEVELS, interpolated, normal_scores, quantiles_of
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 
@@ -12,9 +13,9 @@ def test_normal_scores_are_those_of_ranks():
     from scipy.stats import norm, rankdata
 
     z = torch.randn(2000, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64).exp()
-    quantiles = torch.quantile(z, QUANTILE_LEVELS, dim=0).mT
+    own = torch.quantile(z, QUANTILE_LEVELS, dim=0).mT
     want = norm.ppf((rankdata(z.numpy(), axis=0) - 0.5) / len(z)).clip(-3, 3)
-    assert float((normal_scores(z, quantiles) - torch.from_numpy(want)).abs().mean()) < 0.02
+    assert float((normal_scores(z, own) - torch.from_numpy(want)).abs().mean()) < 0.02
     silent = torch.zeros(50, 1, dtype=torch.float64)
     assert float(normal_scores(silent, torch.zeros(1, 21, dtype=torch.float64)).std()) < 1e-9
 
@@ -35,3 +36,12 @@ def test_piecewise_linear_maps_are_those_of_numpy():
     assert torch.allclose(
         interpolated(knots[:, -1][None] + 2, knots, levels[None])[0], levels[:, -1] + 2 * slope
     )
+
+
+def test_parts_give_what_the_whole_gives(monkeypatch):
+    z = torch.randn(500, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    whole = quantiles_of(z)
+    scores = normal_scores(z, whole)
+    monkeypatch.setattr(quantiles, "_CHUNK", 900)
+    assert torch.equal(quantiles_of(z), whole)
+    assert torch.equal(normal_scores(z, whole), scores)

@@ -111,3 +111,14 @@ def test_clusters_of_people_say_what_their_embeddings_say():
     torch.testing.assert_close(found.mean, wanted.mean)
     torch.testing.assert_close(found.total, wanted.total)
     torch.testing.assert_close(found.within, wanted.within)
+
+
+def test_the_scatter_within_people_is_the_sum_over_people():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.tensor([7, 7, -1, 3, 9, 9, 9, -1, 7])  # of 3 there is one sample
+    z = torch.randn(len(labels), 4, generator=generator, dtype=torch.float64)
+    groups = [z[labels == label] for label in (7, 9)]
+    scatter = sum((len(group) - 1) * group.mT.cov() for group in groups)
+    found = others_of_samples(z, labels)
+    assert (found.known, found.freedom) == (2, 4)
+    torch.testing.assert_close(found.within, scatter / 4)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from torch.nn.functional import normalize
 
+from unspan.metrics import identification as searches
 from unspan.metrics.identification import identification, nearest_means, nearest_samples
 from unspan.metrics.outputs import Outputs
 
@@ -89,3 +90,10 @@ def test_nobody_is_found_where_nobody_is_enrolled():
     assert nearest_means(nobody, fit).tolist() == [-1] * len(fit.labels)
     assert nearest_samples(nobody, fit).tolist() == [-1] * len(fit.labels)
     assert all(one.value == 0.0 for one in identification(nobody, fit))
+
+
+def test_many_people_are_searched_in_parts(monkeypatch):
+    fit, test = people(1, count=9), people(2, count=9)
+    whole = nearest_means(fit, test)
+    monkeypatch.setattr(searches, "_SCORES", 20)
+    assert torch.equal(nearest_means(fit, test), whole)
