@@ -71,7 +71,6 @@ class Redraw(EraserMethod):
     name: ClassVar[str] = "redraw"
     paper: ClassVar[str] = "this project"
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"false_positives": (0.002, 0.005, 0.01)}
-    revision: ClassVar[int] = 2  # 1: the order of the data counted
     stronger: ClassVar[tuple[str, ...]] = ("false_positives",)
     one_vector: ClassVar[bool] = True
     embeddings_only: ClassVar[bool] = True

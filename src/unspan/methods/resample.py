@@ -110,8 +110,7 @@ class Resample(EraserMethod):
     false_positives: float = 0.01
     name: ClassVar[str] = "resample"
     paper: ClassVar[str] = "this project, docs/resample.md"
-    # 1: six settings, and maps of its own for the class semantics; 2: the order of the data counted
-    revision: ClassVar[int] = 3
+    revision: ClassVar[int] = 2  # 1: six settings, and maps of its own for the class semantics
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"noise_fraction": (0.5, 0.2)}
     one_vector: ClassVar[bool] = True
     joins_retain: ClassVar[bool] = True
