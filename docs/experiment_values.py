@@ -296,6 +296,18 @@ def membership() -> dict[str, str]:
     }
 
 
+def ray_passes() -> dict[str, str]:
+    """What pages say of `benchmarks/ray_passes.py`: two workers and one."""
+    found = json.loads((ROOT / "results" / "bench-ray.json").read_text("utf-8"))
+    load = statistics.median(one["load"] for one in found["rounds"])
+    return {
+        "ray_processors": str(found["processors"]),
+        "ray_load": f"{load:.1f}",
+        "ray_times": f"{found['times']['seconds']['two workers, of one']:.1f}",
+        "ray_busiest": f"{found['times']['busiest']['two workers, of one']:.1f}",
+    }
+
+
 def resample_asked() -> dict[str, str]:
     """What resample shows to other questions than one answer to one image."""
     found = {}

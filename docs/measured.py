@@ -26,6 +26,7 @@ from experiment_values import (
     people,
     people_queries,
     published_kr,
+    ray_passes,
     relearned,
     resample_asked,
     run_time,
@@ -126,6 +127,7 @@ def values() -> dict[str, str]:
         | by_row()
         | baked()
         | membership()
+        | ray_passes()
         | people()
         | people_queries()
         | topics()

@@ -10,6 +10,14 @@ import torch
 
 from unspan.errors import UsageError
 from unspan.system.steps import Step, StepListener
+from unspan.system.text_enum import TextEnum
+
+
+class Engine(TextEnum):
+    """Who reads data and maps files: this process, or the workers of a Ray cluster."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +27,10 @@ class Run:
     Attributes:
         device: where the model runs; None keeps the model's own device.
         batch_size: samples a forward pass, for data that is not a loader already.
-        workers: loader processes.
+        engine: `ray` divides passes over data, and files of a gallery, among the workers of a
+            cluster; see `unspan.cluster`.
+        workers: loader processes; with the engine `ray` instead workers of the cluster, 0 for as
+            many as its processors hold with the threads of this process.
         seed: of every random choice.
         max_samples: stop after this many samples; required for data without a length.
         timeout: seconds after which a silent loader worker or process ends the run.
@@ -29,6 +40,7 @@ class Run:
 
     device: str | None = None
     batch_size: int = 64
+    engine: Engine | str = Engine.LOCAL
     workers: int = 0
     seed: int = 0
     max_samples: int | None = None
@@ -41,12 +53,20 @@ class Run:
             if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
                 raise UsageError(f"{name}={value!r}: use a whole number >= {low}.")
             object.__setattr__(self, name, int(value))
+        if self.engine not in list(Engine):
+            raise UsageError(f"engine={self.engine!r}: use {', '.join(Engine)}.")
+        object.__setattr__(self, "engine", Engine(self.engine))
         if self.seed >= 2**63:
             raise UsageError(f"seed={self.seed}: use a whole number below 2**63.")
         if self.max_samples is not None and self.max_samples < 1:
             raise UsageError(f"max_samples={self.max_samples}: use a whole number >= 1.")
         if self.device is not None:
             _check_device(self.device)
+
+    @property
+    def loaders(self) -> int:
+        """Loader processes of this process."""
+        return self.workers if self.engine is Engine.LOCAL else 0
 
     def report(self, stage: str, done: int, total: int | None) -> None:
         """Tell the progress listener, if there is one."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from unspan import cluster
 from unspan.artifact.deletion import Deletion
 from unspan.audit_record import stored
 from unspan.audit_record.circumstances import Rule, Settings
@@ -153,9 +154,10 @@ def audit(
         shown = panels(models.before, models.after, models.inputs, models.labels, include_images)
     about = identity(models.after.model, _files(after, files), by, valid_until)
     run.plan(_steps(models, request))
-    case = open_case(models, request, run, folder, class_names, allow_overlap)
     settings = _settings(run, feature_layer, pool)
-    return _audited(case, settings, about, folder, shown, pictures, started)
+    with cluster.session(run):
+        case = open_case(models, request, run, folder, class_names, allow_overlap)
+        return _audited(case, settings, about, folder, shown, pictures, started)
 
 
 def audit_outputs(

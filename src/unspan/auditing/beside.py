@@ -16,8 +16,8 @@ from unspan.auditing.partial import Partial
 from unspan.auditing.readers import Reader
 from unspan.auditing.subjects import Subject
 
-Told = Mapping[str, Callable[[], Tensor]]
-"""By model, what gives `[n, d]` of the batch that it has read."""
+Told = Mapping[str, Tensor]
+"""By model, `[m, d]` of the samples of a batch that are asked for."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,33 @@ class Aside:
     watch: Callable[[Subject], AbstractContextManager[Callable[[], Tensor]]]
     forget: Subset[Any]
     retain: Subset[Any]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Reads an aside of the batches of a pass.
+
+    Attributes:
+        aside: what is read; None where nothing is.
+        rows: of the pass that are asked for, in order.
+        names: of the models that are watched.
+    """
+
+    aside: Aside | None
+    rows: Tensor
+    names: frozenset[str]
+
+    @contextmanager
+    def during(self, subjects: Sequence[Subject], rows: slice) -> Iterator[Callable[[], Told]]:
+        """Within, these models read a batch, and what is yielded tells what was read beside."""
+        first, last = _among(self.rows, rows)
+        tell: dict[str, Callable[[], Tensor]] = {}
+        with ExitStack() as stack:
+            for one in subjects:
+                if self.aside is not None and first < last and one.name in self.names:
+                    tell[one.name] = stack.enter_context(self.aside.watch(one))
+            places = self.rows[first:last] - rows.start
+            yield lambda: {name: told()[places] for name, told in tell.items()}
 
 
 class Beside:
@@ -55,8 +82,12 @@ class Beside:
         self._rows = torch.tensor(rows, dtype=torch.int64)
         self._partial: dict[str, Partial] = {}
 
-    def begin(self, subjects: Sequence[Subject]) -> None:
-        """Write outputs of these models, where nothing of them was written before."""
+    def begin(self, subjects: Sequence[Subject]) -> Watch:
+        """Write outputs of these models, where nothing of them was written before.
+
+        Returns:
+            What reads them.
+        """
         for one in subjects:
             if one.name in self._folders:
                 opened = Partial(self._folders[one.name], len(self._rows))
@@ -64,34 +95,23 @@ class Beside:
                     opened.close()
                 else:
                     self._partial[one.name] = opened
-
-    @contextmanager
-    def watching(self, subjects: Sequence[Subject]) -> Iterator[Told]:
-        """Within, these models read a batch."""
-        told = {}
-        with ExitStack() as stack:
-            for one in subjects:
-                if self._aside is not None and one.name in self._partial:
-                    told[one.name] = stack.enter_context(self._aside.watch(one))
-            yield told
+        return Watch(self._aside, self._rows, frozenset(self._partial))
 
     def write(self, rows: slice, told: Told, labels: Tensor | None, gone: bool) -> None:
         """Write what was read of those rows of the pass that are asked for.
 
         Args:
             rows: of the batch, in the pass.
-            told: by the models.
+            told: of the models.
             labels: `[n]`, None where there are none.
             gone: whether the samples are of the request.
         """
-        ends = torch.tensor([rows.start, rows.stop])
-        first, last = torch.searchsorted(self._rows, ends).tolist()
+        first, last = _among(self._rows, rows)
         if first == last:
             return
-        places = self._rows[first:last] - rows.start
-        own = None if labels is None else labels[places]
-        for name, tell in told.items():
-            self._partial[name].write(slice(first, last), tell()[places], None, own, gone)
+        own = None if labels is None else labels[self._rows[first:last] - rows.start]
+        for name, read in told.items():
+            self._partial[name].write(slice(first, last), read, None, own, gone)
 
     def publish(self) -> None:
         """Everything is written."""
@@ -102,3 +122,9 @@ class Beside:
         """Let go of the files; what is not finished stays if `keep`."""
         for one in self._partial.values():
             one.close(keep=keep)
+
+
+def _among(asked: Tensor, rows: slice) -> tuple[int, int]:
+    """First and last, exclusive, of the rows asked for that lie within some rows of the pass."""
+    first, last = torch.searchsorted(asked, torch.tensor([rows.start, rows.stop])).tolist()
+    return first, last

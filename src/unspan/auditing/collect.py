@@ -17,17 +17,15 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from unspan.auditing.beside import Aside, Beside
+from unspan.auditing.output_reading import Found, OutputReading
 from unspan.auditing.partial import Partial
 from unspan.auditing.readers import OUTPUTS, Reader
 from unspan.auditing.subjects import Subject
-from unspan.data.batch import Batch
 from unspan.data.loading import batches, size_of
+from unspan.data.passes import Part, read_batches
 from unspan.data.preprocess import Preprocess
 from unspan.data.request import digests_of
 from unspan.errors import DataError, OutputError
-from unspan.extraction import (
-    EqualModules,
-)
 from unspan.metrics.outputs import Outputs
 from unspan.run import Run
 
@@ -174,33 +172,32 @@ def _measure(
     try:
         for one in subjects:
             partial[one.name] = Partial(folders[one.name], n)
-        start = min(one.done for one in partial.values())
-        beside.begin([one for one in subjects if not partial[one.name].done])
-        together = EqualModules([one.model for one in subjects])
-        for rows, gone, batch in _rows(parts, [size or 0 for size in sizes], start, run):
-            asked = [one for one in subjects if rows.stop > partial[one.name].done]
-            with beside.watching(asked) as told:
-                outputs = reader.read(asked, batch, together)
-            for one, (features, scores) in zip(asked, outputs, strict=True):
-                partial[one.name].write(rows, features, scores, batch.labels, gone)
-            beside.write(rows, told, batch.labels, gone)
-            run.report(stage, rows.stop, n)
-        for done in partial.values():
-            done.publish()
+        watch = beside.begin([one for one in subjects if not partial[one.name].done])
+        done = {one.name: partial[one.name].done for one in subjects}
+        start = min(done.values())
+        reading = OutputReading(subjects, done, reader, watch)
+        for gone, part in _parts(parts, [size or 0 for size in sizes], start, run, reading):
+            labels = part.batch.labels
+            for name, (features, scores) in part.found.outputs.items():
+                partial[name].write(part.rows, features, scores, labels, gone)
+            beside.write(part.rows, part.found.beside, labels, gone)
+            run.report(stage, part.rows.stop, n)
+        for finished in partial.values():
+            finished.publish()
         beside.publish()
     except OSError:  # a full disk is not filled further by what is left
         keep = False
         raise
     finally:
-        for done in partial.values():
-            done.close(keep=keep)
+        for finished in partial.values():
+            finished.close(keep=keep)
         beside.close(keep=keep)
 
 
-def _rows(
-    parts: Sequence[Any], sizes: Sequence[int], start: int, run: Run
-) -> Iterator[tuple[slice, bool, Batch]]:
-    """Batches from row `start` on with their rows, and whether they are of the request.
+def _parts(
+    parts: Sequence[Any], sizes: Sequence[int], start: int, run: Run, reading: OutputReading
+) -> Iterator[tuple[bool, Part[Found]]]:
+    """What is read from row `start` on, and whether it is of the request.
 
     A start lies between two batches, so that every batch is what it is in a pass from the first
     row.
@@ -213,11 +210,8 @@ def _rows(
             continue
         if start > done and hasattr(part, "__getitem__"):
             part, done = Subset(part, range(start - done, size)), start
-        for batch in batches(part, run, shard=False):
-            rows = slice(done, done + len(batch))
-            done = rows.stop
-            if rows.stop > start:
-                yield rows, is_forget, batch
+        for read in read_batches(part, run, reading, shard=False, start=done):
+            yield is_forget, read
 
 
 def _open(folder: Path) -> Outputs:

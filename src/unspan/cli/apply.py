@@ -32,6 +32,8 @@ def apply(
     fit_map: own.FitMap = None,
     trust_code: option.TrustCode = False,
     device: option.Device = None,
+    engine: option.EngineName = "local",
+    workers: own.WorkersOfApply = 0,
     overwrite: own.OverwriteGallery = False,
     as_json: option.ResultAsJson = False,
     quiet: option.Quiet = False,
@@ -81,7 +83,7 @@ def apply(
             table=table,
             reclaim=reclaim,
             check=wanted,
-            run=Run(progress=report, device=device),
+            run=Run(progress=report, device=device, engine=engine, workers=workers),
             overwrite=overwrite,
         )
     if as_json:

@@ -63,6 +63,12 @@ OverwriteGallery = Annotated[
     bool,
     typer.Option("--overwrite", help="Replace what unspan apply wrote of another deletion."),
 ]
+WorkersOfApply = Annotated[
+    int,
+    typer.Option(
+        "--workers", help="With --engine ray: workers of the cluster, 0 for as many as fit."
+    ),
+]
 ListIds = Annotated[
     bool,
     typer.Option(

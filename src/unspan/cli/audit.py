@@ -49,6 +49,7 @@ def audit(
     fail_on: own.FailOn = "never",
     device: option.Device = None,
     batch_size: option.BatchSize = 64,
+    engine: option.EngineName = "local",
     workers: option.Workers = 0,
     seed: option.Seed = 0,
     cache: own.Cache = None,

@@ -70,6 +70,7 @@ def run_audit(o: dict[str, Any], out: Console) -> Audit:
         run = Run(
             device=o["device"],
             batch_size=o["batch_size"],
+            engine=o["engine"],
             workers=o["workers"],
             seed=o["seed"],
             progress=report,
@@ -113,6 +114,7 @@ def run_outputs(o: dict[str, Any], out: Console) -> Audit:
     from unspan.run import Run
 
     needless = [name for name in _OF_MODELS if o[name]]
+    needless += ["engine"] if o["engine"] != "local" else []
     if needless:
         option = needless[0].replace("_", "-")
         raise UsageError(

@@ -45,6 +45,7 @@ def erase(
     target: own.Target = None,
     device: option.Device = None,
     batch_size: option.BatchSize = 64,
+    engine: option.EngineName = "local",
     workers: option.Workers = 0,
     seed: option.Seed = 0,
     max_samples: own.MaxSamples = None,

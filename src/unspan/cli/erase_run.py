@@ -101,7 +101,7 @@ def _erase(o: dict[str, Any], method: Method | None, out: Any) -> None:
     """Prepare, print the plan, erase, measure, save, show."""
     import warnings
 
-    from unspan import dist
+    from unspan import cluster, dist
     from unspan.cli.progress import progress
     from unspan.run import Run
 
@@ -113,16 +113,18 @@ def _erase(o: dict[str, Any], method: Method | None, out: Any) -> None:
         run = Run(
             device=o["device"],
             batch_size=o["batch_size"],
+            engine=o["engine"],
             workers=o["workers"],
             seed=o["seed"],
             max_samples=o["max_samples"],
             progress=report,
         )
         run.plan(_steps(o, prepared))
-        deletion = _deletion(o, prepared, run)
-        if dist.rank() != 0:
-            return
-        _measured(o, prepared, deletion, replace(run, max_samples=None))
+        with cluster.session(run):
+            deletion = _deletion(o, prepared, run)
+            if dist.rank() != 0:
+                return
+            _measured(o, prepared, deletion, replace(run, max_samples=None))
     deletion.save(
         o["out"],
         overwrite=o["overwrite"],

@@ -130,7 +130,22 @@ ForgottenData = Annotated[
 
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps.", rich_help_panel=RUN)]
 BatchSize = Annotated[int, typer.Option(help="Samples a forward pass.", rich_help_panel=RUN)]
-Workers = Annotated[int, typer.Option(help="Loader processes.", rich_help_panel=RUN)]
+EngineName = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        help="local, or ray: divide passes over data, or files, among the workers of a cluster"
+        " ($RAY_ADDRESS, or this machine).",
+        rich_help_panel=RUN,
+    ),
+]
+Workers = Annotated[
+    int,
+    typer.Option(
+        help="Loader processes; with --engine ray workers of the cluster, 0 for as many as fit.",
+        rich_help_panel=RUN,
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Of every random choice.", rich_help_panel=RUN)]
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")]

@@ -34,6 +34,7 @@ def stats(
     source: option.DropFrom = None,
     device: option.Device = None,
     batch_size: option.BatchSize = 64,
+    engine: option.EngineName = "local",
     workers: option.Workers = 0,
     seed: option.SeedOfDraw = 0,
     overwrite: option.OverwriteStatistics = False,
@@ -103,6 +104,7 @@ def _write(o: dict[str, Any]) -> None:
         run = Run(
             device=o["device"],
             batch_size=o["batch_size"],
+            engine=o["engine"],
             workers=o["workers"],
             seed=o["seed"],
             max_samples=o["max_samples"],

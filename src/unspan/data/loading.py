@@ -111,7 +111,7 @@ def batches(data: Any, run: Run, *, shuffle: bool = False, shard: bool = True) -
         ResourceError: a loader worker died or hangs.
     """
     if isinstance(data, IterableDataset):
-        data = DataLoader(data, batch_size=run.batch_size, num_workers=run.workers)
+        data = DataLoader(data, batch_size=run.batch_size, num_workers=run.loaders)
     ready = _gives_batches(data)
     if ready and not isinstance(data, Iterable):
         raise UsageError(
@@ -123,7 +123,11 @@ def batches(data: Any, run: Run, *, shuffle: bool = False, shard: bool = True) -
             "This data has no length and might never end; pass --max-samples N (Run(max_samples=N))"
             " to stop there."
         )
-    source = _given(data, run, shard) if ready else _loaded(data, run, shuffle, shard)
+    if ready:
+        source = _given(data, run, shard)
+    else:
+        order = order_of(data, run, shuffle=shuffle)
+        source = batches_at(data, order[dist.rank() :: dist.world()] if shard else order, run)
     try:
         yield from source
     except RuntimeError as error:
@@ -136,22 +140,37 @@ def batches(data: Any, run: Run, *, shuffle: bool = False, shard: bool = True) -
         raise
 
 
-def _loaded(dataset: Any, run: Run, shuffle: bool, shard: bool) -> Iterator[Batch]:
-    count = len(dataset)
+def order_of(data: MapStyle, run: Run, *, shuffle: bool) -> list[int]:
+    """Positions of the samples that a pass reads, in the order of reading.
+
+    Args:
+        data: map-style.
+        run: seed; at most `max_samples` are read.
+        shuffle: a random order (seeded).
+    """
+    count = len(data)
     order = (
         torch.randperm(count, generator=torch.Generator().manual_seed(run.seed)).tolist()
         if shuffle
         else list(range(count))
     )
-    order = order[: run.max_samples]
-    if shard:
-        order = order[dist.rank() :: dist.world()]
+    return order[: run.max_samples]
+
+
+def batches_at(data: MapStyle, order: list[int], run: Run) -> Iterator[Batch]:
+    """Batches of the samples at these positions.
+
+    Args:
+        data: map-style.
+        order: of reading.
+        run: batch size and loader processes.
+    """
     loader = DataLoader(
-        NamedSamples(dataset, order),
+        NamedSamples(data, order),
         batch_size=run.batch_size,
-        num_workers=run.workers,
-        collate_fn=Collate(run.batch_size, collate_of(dataset)),
-        timeout=run.timeout if run.workers else 0,
+        num_workers=run.loaders,
+        collate_fn=Collate(run.batch_size, collate_of(data)),
+        timeout=run.timeout if run.loaders else 0,
         generator=torch.Generator().manual_seed(run.seed),
     )
     for batch in loader:

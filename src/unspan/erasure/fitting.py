@@ -6,12 +6,14 @@ import time
 from dataclasses import dataclass, replace
 
 from unspan import dist
-from unspan.data.loading import batches, size_of
+from unspan.data.loading import size_of
+from unspan.data.passes import read_batches
 from unspan.erasers import Eraser, Projection, compose, kinds
 from unspan.erasure.carrying_out import fitted
 from unspan.erasure.locating import Located
 from unspan.erasure.opening import Opened
 from unspan.errors import UsageError
+from unspan.extraction.model_reading import FeatureReading
 from unspan.extraction.stream import ModelFeatures, Seen, seen_by_all
 from unspan.methods import EraserMethod, Fit, FitContext
 
@@ -89,12 +91,13 @@ def _earlier_eraser(opened: Opened, method: EraserMethod) -> Eraser | None:
 
 
 def _forget_features(opened: Opened, located: Located, earlier: Eraser | None) -> ModelFeatures:
+    data, run = located.request.forget, opened.run
+    reading = FeatureReading(opened.copy_module, located.feature_layer)
     return ModelFeatures(
-        opened.copy_module,
-        located.feature_layer,
-        located.batches,
-        opened.run,
-        total=size_of(located.request.forget, opened.run),
+        reading,
+        read_batches(data, run, reading, shuffle=located.shuffled, begun=located.batches),
+        run,
+        total=size_of(data, run),
         head=located.head,
         earlier_eraser=earlier,
     )
@@ -109,10 +112,10 @@ def _retain_features(
     data = located.request.retain
     limit = opened.run.max_samples if method.retain_limit is None else method.retain_limit
     run = replace(opened.run, max_samples=limit)
+    reading = FeatureReading(opened.copy_module, located.feature_layer)
     return ModelFeatures(
-        opened.copy_module,
-        located.feature_layer,
-        batches(data, run, shuffle=limit is not None),
+        reading,
+        read_batches(data, run, reading, shuffle=limit is not None),
         opened.run,
         total=size_of(data, run),
         head=None,

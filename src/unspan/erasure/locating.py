@@ -40,6 +40,7 @@ class Located:
         feature_layer: where features live and where the eraser will sit.
         head: float64 weight `[C, d]` and bias `[C]`; None where there is no linear head.
         batches: of the forget set, to be read once.
+        shuffled: whether they come in a random order.
         example: two samples on the device of the model.
         steady: whether two passes over the same samples give the same features.
         notices: for the receipt.
@@ -49,6 +50,7 @@ class Located:
     feature_layer: FeatureLayer
     head: tuple[Tensor, Tensor] | None
     batches: Iterator[Batch]
+    shuffled: bool
     example: Any
     steady: bool
     notices: tuple[str, ...]
@@ -86,6 +88,7 @@ def locate_features(opened: Opened, method: EraserMethod) -> Located:
         feature_layer=found,
         head=head,
         batches=stream,
+        shuffled=method.reads_shuffled,
         example=inputs,
         steady=not drift,
         notices=(*notices, *more, *drift),

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from unspan import dist
+from unspan import cluster, dist
 from unspan.artifact.deletion import Deletion
 from unspan.artifact.record import Form, Record, keep_record
 from unspan.erasure import guard, steps
@@ -117,14 +117,15 @@ def erase(
 
 def _carried_out(opened: Opened, started: float) -> Deletion:
     """The steps after opening; `started` is when the request came."""
-    with eval_mode(opened.copy), dist.session(opened.run.timeout):
-        opened = replace(opened, key=dist.gather(opened.key)[0])  # a new one is drawn by each
-        change = change_copy(opened)
-        processes = dist.world()
-    if change is None:
-        return _unchanged(opened)
-    seconds = time.perf_counter() - started
-    measured = measure_damage(opened, change)
+    with cluster.session(opened.run):
+        with eval_mode(opened.copy), dist.session(opened.run.timeout):
+            opened = replace(opened, key=dist.gather(opened.key)[0])  # a new one is drawn by each
+            change = change_copy(opened)
+            processes = dist.world()
+        if change is None:
+            return _unchanged(opened)
+        seconds = time.perf_counter() - started
+        measured = measure_damage(opened, change)
     receipt = account(opened, change, measured, processes=processes, seconds=seconds)
     for line in receipt["warnings"]:
         warnings.warn(line, UserWarning, stacklevel=3)

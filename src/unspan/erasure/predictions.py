@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from unspan.data.batch import Batch
-from unspan.data.loading import batches, size_of
+from unspan.data.loading import size_of
+from unspan.data.passes import read_batches
 from unspan.erasers import Eraser, placed
 from unspan.errors import DataError
 from unspan.extraction import (
@@ -22,6 +24,7 @@ from unspan.extraction import (
     read,
     scores_at,
 )
+from unspan.extraction.model_reading import ModelReading
 from unspan.run import Run
 
 _SAME = 0.98  # least share of equal predictions; the rest lies at a jump of a map
@@ -91,28 +94,54 @@ def predictions(pair: Pair, data: Any, what: str, run: Run) -> Predictions:
     labels: list[Tensor | None] = []
     before: list[Tensor] = []
     after: list[Tensor] = []
-    done = 0
-    derived = _Derived.of(pair)
+    total = size_of(data, run)
     with eval_mode(pair.original), eval_mode(pair.erased):
-        for batch in batches(data, run, shard=False):
-            features, scores = class_scores(pair.original, pair.layer_before, batch, what)
-            before.append(_decisive(scores))
-            found = None if derived is None or features is None else derived.scores(features)
-            if found is None or not after:
-                _, measured = class_scores(pair.erased, pair.layer_after, batch, what)
-                if found is not None and not _agree(found, measured):
-                    derived = None
-                found = measured
-            after.append(_decisive(found))
-            labels.append(batch.labels)
-            done += len(batch)
-            run.report(f"measuring {what}", done, size_of(data, run))
+        for part in read_batches(data, run, _Answers(pair, what), shard=False):
+            before.append(part.found[0])
+            after.append(part.found[1])
+            labels.append(part.batch.labels)
+            run.report(f"measuring {what}", part.rows.stop, total)
     if not labels:
         none = torch.zeros(0, dtype=torch.long)
         return Predictions(None, none, none, 0)
     known = [one for one in labels if one is not None]
     complete = torch.cat(known) if len(known) == len(labels) else None
     return _named(complete, torch.cat(before), torch.cat(after))
+
+
+class _Answers(ModelReading[tuple[Tensor, Tensor]]):
+    """What `_decisive` gives for both models on a batch.
+
+    Args:
+        pair: the models, in evaluation mode.
+        what: is measured, for messages.
+    """
+
+    def __init__(self, pair: Pair, what: str) -> None:
+        self._pair = pair
+        self._what = what
+        self._derived = _Derived.of(pair)
+        self._compared = False
+
+    @property
+    def models(self) -> Sequence[nn.Module]:
+        """Both."""
+        return [self._pair.original, self._pair.erased]
+
+    def __call__(self, rows: slice, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Of the original and of the erased model."""
+        pair = self._pair
+        features, before = class_scores(pair.original, pair.layer_before, batch, self._what)
+        derived, after = self._derived, None
+        if derived is not None and features is not None:
+            after = derived.scores(features)
+        if after is None or not self._compared:
+            _, measured = class_scores(pair.erased, pair.layer_after, batch, self._what)
+            if after is not None and not _agree(after, measured):
+                self._derived = None
+            after = measured
+        self._compared = True
+        return _decisive(before), _decisive(after)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from unspan import dist
 from unspan.artifact import receipt as receipts
 from unspan.data.loading import first_and_own, size_of, two_of
+from unspan.data.passes import read_batches
 from unspan.data.request import Request, classes_in
 from unspan.erasure import steps
 from unspan.erasure.carrying_out import unlearned
@@ -31,6 +32,7 @@ from unspan.errors import InconclusiveError, UsageError
 from unspan.extraction import FeatureLayer, attach, find_feature_layer, head_parameters
 from unspan.extraction.feature_layer import at_head_input
 from unspan.extraction.finite import check_first
+from unspan.extraction.model_reading import FeatureReading
 from unspan.extraction.stream import ModelFeatures, Seen, example, seen_by_all
 from unspan.methods import Outcome, TrainedMethod
 from unspan.models import check_usable
@@ -141,7 +143,9 @@ def read_forget_set(opened: Opened) -> ForgetPass:
     if options.check_labels:
         check_classes(request, head, model)
     total = size_of(request.forget, opened.run)
-    features = ModelFeatures(model, found, stream, opened.run, total=total, head=head)
+    reading = FeatureReading(model, found)
+    parts = read_batches(request.forget, opened.run, reading, begun=stream)
+    features = ModelFeatures(reading, parts, opened.run, total=total, head=head)
     with dist.stopping_together():
         for _ in features:
             pass

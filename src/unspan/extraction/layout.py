@@ -46,6 +46,21 @@ def arranged(model: nn.Module, inputs: Any) -> Iterator[Any]:
         yield inputs.contiguous(memory_format=torch.channels_last)
 
 
+Layout = tuple[tuple[int, ...], bool]
+"""A shape of samples, and whether channels last serve a model for it."""
+
+
+def layout_of(model: nn.Module) -> Layout | None:
+    """What was settled for a model; None before its first pass."""
+    return _FITS.get(model)
+
+
+def settle_layout(model: nn.Module, layout: Layout | None) -> None:
+    """Keep to what another process settled for the same model."""
+    if layout is not None:
+        _FITS[model] = layout
+
+
 def _convolutions(model: nn.Module) -> list[nn.Parameter]:
     """Weights of two-dimensional convolutions that are parameters of their own, on the CPU."""
     found = (

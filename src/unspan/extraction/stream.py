@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
@@ -15,11 +14,12 @@ from torch import Tensor, nn
 
 from unspan import dist
 from unspan.data.batch import Batch
-from unspan.data.inputs import count_rows, first_rows, place
+from unspan.data.inputs import first_rows, place
+from unspan.data.passes import Part
 from unspan.erasers import Eraser, placed
-from unspan.errors import DataError, ResourceError
-from unspan.extraction import FeatureLayer, arranged, input_like, read
-from unspan.models.frozen_norms import follows_batch
+from unspan.errors import DataError
+from unspan.extraction import input_like
+from unspan.extraction.model_reading import FeatureReading
 from unspan.run import Run
 from unspan.system.digests import state_hash
 
@@ -106,6 +106,11 @@ class TensorFeatures(FeatureStream):
 class ModelFeatures(FeatureStream):
     """Features that a model gives for batches of data, read once.
 
+    Args:
+        reading: of the model.
+        parts: what it finds in the batches.
+        run: progress.
+
     Attributes:
         dim: d.
         total: samples this process will read, None when unknown.
@@ -117,9 +122,8 @@ class ModelFeatures(FeatureStream):
 
     def __init__(
         self,
-        model: nn.Module,
-        feature_layer: FeatureLayer,
-        batches: Iterator[Batch],
+        reading: FeatureReading,
+        parts: Iterator[Part[Tensor]],
         run: Run,
         *,
         total: int | None,
@@ -127,15 +131,14 @@ class ModelFeatures(FeatureStream):
         earlier_eraser: Eraser | None = None,
         says: str = "reading forget data",
     ):
-        self.dim = feature_layer.dim
+        self.dim = reading.feature_layer.dim
         self.total = total
         self.head = head
         self.earlier_eraser = earlier_eraser
         self.says = says
         self.seen = Seen()
-        self._model = model
-        self._feature_layer = feature_layer
-        self._batches = batches
+        self._model = reading.model
+        self._parts = parts
         self._run = run
 
     @property
@@ -148,49 +151,14 @@ class ModelFeatures(FeatureStream):
         return state_hash(self._model.state_dict())
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        done = 0
-        for number, batch in enumerate(self._batches):
-            features = self._features(batch)[: len(batch)]
+        for number, part in enumerate(self._parts):
+            features, batch = part.found, part.batch
             _check_finite(features, batch, number, self.says.removeprefix("reading "))
             self._note(features, batch)
-            done += len(batch)
-            self._run.report(self.says, done, self.total)
+            self._run.report(self.says, part.rows.stop, self.total)
             if self.earlier_eraser is not None:
                 features = placed(self.earlier_eraser, "last", features)(features)
             yield features, batch.labels
-
-    def _features(self, batch: Batch) -> Tensor:
-        """Features of a batch, in halves when the device runs out of memory.
-
-        Padding is cut where it would count: where samples are normalised by their batch.
-        """
-        inputs = batch.inputs
-        if follows_batch(self._model):
-            inputs = first_rows(inputs, len(batch))
-        rows = count_rows(inputs)
-        step = rows
-        while True:
-            try:
-                parts = [self._read(_slice(inputs, start, step)) for start in range(0, rows, step)]
-                return (
-                    (torch.cat(parts) if len(parts) > 1 else parts[0]).float()
-                    if parts[0].dtype != torch.float64
-                    else torch.cat(parts)
-                )
-            except torch.OutOfMemoryError as error:
-                if step == 1:
-                    raise ResourceError(
-                        "Out of device memory with a batch of one sample; use --device cpu or"
-                        " smaller inputs."
-                    ) from error
-                step = (step + 1) // 2
-                torch.cuda.empty_cache()
-            except RuntimeError as error:
-                raise out_of_memory(error) or error from error
-
-    def _read(self, inputs: Any) -> Tensor:
-        with arranged(self._model, inputs) as arrived:
-            return read(self._model, self._feature_layer, arrived)[0].cpu()
 
     def _note(self, features: Tensor, batch: Batch) -> None:
         self.seen.digests += b"".join(batch.digests)
@@ -212,25 +180,6 @@ def seen_by_all(stream: ModelFeatures) -> Seen:
         total.hits += part.hits
         total.labelled += part.labelled
     return total
-
-
-def _slice(inputs: Any, start: int, step: int) -> Any:
-    if isinstance(inputs, Tensor):
-        return inputs[start : start + step]
-    if isinstance(inputs, dict):
-        return {key: _slice(value, start, step) for key, value in inputs.items()}
-    return type(inputs)(_slice(value, start, step) for value in inputs)
-
-
-def out_of_memory(error: RuntimeError) -> ResourceError | None:
-    """The typed error for a failed allocation on the CPU, or None for any other error."""
-    if "allocate memory" not in str(error):
-        return None
-    needed = re.search(r"(\d+) bytes", str(error))
-    return ResourceError(
-        f"Out of memory{f': {needed[1]} bytes more are needed' if needed else ''}; use a smaller"
-        " --batch-size."
-    )
 
 
 def _check_finite(features: Tensor, batch: Batch, number: int, part: str) -> None:

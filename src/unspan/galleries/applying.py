@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable
@@ -13,6 +14,7 @@ from typing import Any
 from unspan.artifact.deletion import Deletion
 from unspan.artifact.receipt import versions
 from unspan.artifact.reopening import reopen
+from unspan.cluster import mapped
 from unspan.errors import DataError, UsageError
 from unspan.galleries.columns import Columns
 from unspan.galleries.formats import rewriter
@@ -22,7 +24,7 @@ from unspan.galleries.places import Place
 from unspan.galleries.reading import gallery_files, parts_of
 from unspan.galleries.row_change import Counts, RowChange, Rows, text_ids
 from unspan.galleries.stores import Update, store_of
-from unspan.run import Run
+from unspan.run import Engine, Run
 from unspan.system.output_paths import check_file, check_place, refuse_inputs
 from unspan.system.schemas import APPLIED
 
@@ -110,7 +112,8 @@ def apply(
         table: of a database.
         reclaim: rewrite the table, so that its files hold no old vector; it is locked meanwhile.
         check: samples to embed again before anything is written; for files.
-        run: progress; of a check also the batch size and the seed.
+        run: progress; of a check also the batch size and the seed.; with the engine `ray` its
+            workers map files side by side.
         overwrite: replace what an earlier `apply` of another deletion wrote.
 
     Raises:
@@ -140,19 +143,15 @@ def apply(
     begun = time.perf_counter()
     done: list[dict[str, Any]] = []
     resumed = 0
-    for number, name in enumerate(files):
-        run.report("files of the gallery", number, len(files))
-        read, wrote = (source / name, target / name) if name else (source, target)
-        digest = read.digest()
-        entry = earlier.get(name)
-        if entry and entry["sha256_before"] == digest and _is(wrote, entry["sha256_after"]):
-            resumed += 1
-        else:
-            entry = change.file(read, wrote) | {"file": name, "sha256_before": digest}
+    if run.engine is Engine.RAY:  # files appear before their entries do
+        written.write_json(_receipt(change, done, 0.0, complete=False))
+    run.report("files of the gallery", 0, len(files))
+    for entry, is_new in mapped(_FileChange(change, source, target, earlier), files, run):
+        resumed += not is_new
         done.append(entry)
         seconds = round(time.perf_counter() - begun, 3)
-        written.write_json(_receipt(change, done, seconds, complete=number + 1 == len(files)))
-    run.report("files of the gallery", len(files), len(files))
+        written.write_json(_receipt(change, done, seconds, complete=len(done) == len(files)))
+        run.report("files of the gallery", len(done), len(files))
     return Applied(str(out), written.read_json(), resumed)
 
 
@@ -196,6 +195,38 @@ class _Change:
             except (DataError, UsageError) as error:
                 raise type(error)(f"{read.path}: {error}") from error
         return {"rows": asdict(change.counts), "sha256_after": digest}
+
+
+@dataclass(frozen=True)
+class _FileChange:
+    """The work on one file of a gallery, the same when it is done twice.
+
+    Attributes:
+        change: what becomes of it.
+        source: the gallery; a folder, or the file itself.
+        target: what is written.
+        earlier: entries of an earlier run, by name.
+    """
+
+    change: _Change
+    source: Place
+    target: Place
+    earlier: dict[str, dict[str, Any]]
+
+    def __call__(self, name: str) -> tuple[dict[str, Any], bool]:
+        """Write a file anew, unless that was done.
+
+        Returns:
+            Its entry in the receipt, and whether it was written now.
+        """
+        read, wrote = self.source, self.target
+        if name:
+            read, wrote = read / name, wrote / name
+        digest = read.digest()
+        entry = self.earlier.get(name)
+        if entry and entry["sha256_before"] == digest and _is(wrote, entry["sha256_after"]):
+            return entry, False
+        return self.change.file(read, wrote) | {"file": name, "sha256_before": digest}, True
 
 
 def _map(
@@ -275,9 +306,10 @@ def _earlier(
             f"{target.path} exists and unspan apply did not write it: it is never overwritten."
             " Choose another --out."
         )
-    if not ours:
+    if not ours or not held["files"]:
         return {}
-    if all(held.get(key) == value for key, value in account.items()):
+    asked = json.loads(json.dumps(account))  # the receipt of a deletion in memory holds tuples
+    if all(held.get(key) == value for key, value in asked.items()):
         return {one["file"]: one for one in held["files"]}
     if not overwrite:
         raise UsageError(

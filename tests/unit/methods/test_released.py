@@ -10,10 +10,11 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import unspan
-from unspan.data.loading import batches
+from unspan.data.passes import read_batches
 from unspan.erasers import LinearMap
 from unspan.errors import UsageError
 from unspan.extraction import find_feature_layer
+from unspan.extraction.model_reading import FeatureReading
 from unspan.extraction.stream import ModelFeatures
 from unspan.methods import BadTeaching, by_name
 from unspan.training.samples import generator
@@ -91,7 +92,9 @@ def test_features_of_a_norm_without_statistics_are_those_of_the_real_batch():
     data = TensorDataset(x, torch.zeros(11).long())
     layer, _ = find_feature_layer(net, x[:2])
     run = unspan.Run(batch_size=8)
-    read = ModelFeatures(net, layer, batches(data, run), run, total=11, head=None)
+    reading = FeatureReading(net, layer)
+    parts = read_batches(data, run, reading)
+    read = ModelFeatures(reading, parts, run, total=11, head=None)
     with torch.no_grad():
         expected = torch.cat([net[1](net[0](part)) for part in x.split(8)])
         found = torch.cat([features for features, _ in read])

@@ -13,10 +13,12 @@ from unspan import dist
 from unspan.data.class_names import names_of
 from unspan.data.given import as_dataset
 from unspan.data.loading import batches, peek, size_of
+from unspan.data.passes import read_batches
 from unspan.erasers.quantiles import normal_scores, quantiles_of
 from unspan.erasers.scores import head_rows
 from unspan.errors import DataError, UsageError
 from unspan.extraction import RECORD, Pool, eval_mode, find_feature_layer, head_parameters, unwrap
+from unspan.extraction.model_reading import FeatureReading
 from unspan.extraction.statistics import clustering
 from unspan.extraction.statistics.record import MIN_SAMPLES, Statistics
 from unspan.extraction.statistics.sampling import sampled
@@ -59,9 +61,9 @@ def of_model(
         first, _ = peek(batches(data, run, shard=False))
         found, _ = find_feature_layer(inner, example(first, inner), feature_layer, pool, whole=True)
         head = head_parameters(inner, found)
-        stream = ModelFeatures(
-            inner, found, batches(data, run, shuffle=True), run, total=size_of(data, run), head=None
-        )
+        reading = FeatureReading(inner, found)
+        parts = read_batches(data, run, reading, shuffle=True)
+        stream = ModelFeatures(reading, parts, run, total=size_of(data, run), head=None)
         stream.says = "reading data"
         names = names_of(data) or ()
         if head is not None and len(names) != len(head[0]):
