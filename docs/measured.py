@@ -34,6 +34,7 @@ from experiment_values import (
     text_layers,
     topics,
 )
+from scale_values import fits, stored_vectors, table_of_vectors
 from search_values import searched
 from shown import ROOT, shown
 
@@ -137,6 +138,9 @@ def values() -> dict[str, str]:
         | resample_asked()
         | run_time()
         | samples()
+        | fits()
+        | stored_vectors()
+        | table_of_vectors()
         | searched()
         | text_layers()
     )

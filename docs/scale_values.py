@@ -11,6 +11,8 @@ from shown import ROOT
 # eight times the list price of m7g.large
 _PRICE, _CORES, _BYTES_A_SECOND = 8 * 0.0816, 16, 15e9 / 8
 
+_WIDTH_SAMPLES = 4_000
+
 
 def _read(name: str) -> Any:
     return json.loads((ROOT / "results" / name).read_text("utf-8"))
@@ -63,3 +65,39 @@ def table_of_vectors() -> dict[str, str]:
         "pg_seconds": f"{held['seconds']:,.0f}",
         "pg_index": f"{held['seconds_to_fill']:,.0f}",
     }
+
+
+def fits() -> dict[str, str]:
+    """Time and memory of fits by samples, width and classes."""
+    held = _read("bench-scale.json")
+    found = {}
+    for name, one in held["linear"].items():
+        found[f"fit_{name}_fixed"] = f"{one['fixed_seconds']:.2f}"
+        found[f"fit_{name}_row"] = f"{one['microseconds_a_row']:.0f}"
+        found[f"fit_{name}_gap"] = f"{100 * one['largest_gap']:.1f} %"
+    rows = held["rows"]
+    wide = [one for one in rows if one["kind"] == "width" and one["n"] == _WIDTH_SAMPLES]
+    for method in held["linear"]:
+        for dim in (512, 2048, 8192, 16384):
+            one = [row for row in wide if (row["method"], row["dim"]) == (method, dim)]
+            found[f"width_{method}_{dim}"] = _cost(one[0]) if one else "–"
+    found["width_n"] = f"{_WIDTH_SAMPLES:,}"
+    for row in rows:
+        if row["kind"] == "classes":
+            key = f"classes_{row['method']}_{row['classes']}_seconds"
+            found[key] = f"{row['seconds']:.1f}"
+    most = max(
+        (one for one in rows if one["kind"] == "classes" and one["method"] == "redraw"),
+        key=lambda one: one["classes"],
+    )
+    found["classes_redraw_most"] = f"{most['classes']:,}"
+    found["classes_redraw_most_seconds"] = f"{most['seconds']:.1f}"
+    largest = max((one for one in rows if one["kind"] == "gallery"), key=lambda one: one["people"])
+    found["gallery_people"] = f"{largest['people']:,}"
+    found["gallery_means"] = f"{largest['nearest_means']['seconds']:.0f}"
+    found["gallery_apply"] = f"{largest['apply']['seconds']:.1f}"
+    return found
+
+
+def _cost(row: dict[str, Any]) -> str:
+    return f"{row['seconds']:,.1f} s, {row['megabytes']:,.0f} MB"
