@@ -3,7 +3,9 @@
 import copy
 import json
 import os
+import pickle
 import signal
+import subprocess
 import sys
 from dataclasses import replace
 
@@ -13,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from torch import nn
 from torch.utils.data import DataLoader
 from typer.testing import CliRunner
@@ -24,6 +27,7 @@ from unspan.data.opening import open_data
 from unspan.erasers import Projection
 from unspan.errors import ResourceError, UsageError
 from unspan.extraction import statistics
+from unspan.extraction.model_reading import FeatureReading
 from unspan.galleries.applying import RECEIPT
 from unspan.system.digests import state_hash
 
@@ -74,12 +78,25 @@ def killed_once(marker):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.fixture(scope="module")
+def machines():
+    """A cluster of two machines with a processor each, both played by this one."""
+    from ray.cluster_utils import Cluster
+
+    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    found.add_node(num_cpus=1)
+    yield found
+    found.shutdown()
+
+
 @pytest.fixture(scope="module", autouse=True)
-def workers():
-    """A cluster of two workers; afterwards the process is as it was."""
+def joined(machines):
+    """This process works on that cluster; afterwards it is as it was."""
     before = signal.getsignal(signal.SIGTERM)
-    with cluster.session(TOGETHER):
-        yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", machines.address)
+        with cluster.session(TOGETHER):
+            yield
     assert not ray.is_initialized()
     assert signal.getsignal(signal.SIGTERM) is before
 
@@ -131,6 +148,22 @@ def test_results_come_in_the_order_of_the_items_from_two_workers():
     assert len(processes) == 2
     assert os.getpid() not in processes
     assert {threads for _, _, threads in found} == {1}
+
+
+def test_a_machine_that_is_lost_changes_nothing(machines):
+    def work(item):
+        import time
+
+        time.sleep(0.3)
+        return item**2, ray.get_runtime_context().get_node_id()
+
+    lost = machines.add_node(num_cpus=1)
+    found = cluster.mapped(work, range(40), replace(TOGETHER, workers=3))
+    answers = [next(found) for _ in range(12)]
+    machines.remove_node(lost, allow_graceful=False)
+    answers += found
+    assert [one for one, _ in answers] == [item**2 for item in range(40)]
+    assert lost.node_id in {node for _, node in answers[:12]}
 
 
 def test_an_error_of_a_worker_is_the_error_of_the_call():
@@ -200,6 +233,8 @@ def test_what_cannot_be_sent_is_named(net, images):
     closed.handle = sys.stdout  # an open file
     with pytest.raises(UsageError, match=r"cannot be sent to other processes: .*leave out"):
         statistics.of_model(closed, open_data(str(images), transform=Pixels())["train"], TOGETHER)
+    with pytest.raises(UsageError, match=r"the model is on meta\. Pass --device cpu"):
+        pickle.dumps(FeatureReading(copy.deepcopy(net).to("meta"), None))
     source = open_data(str(images), transform=Pixels())["train"]
     with pytest.raises(UsageError, match="a DataLoader has none"):
         statistics.of_model(net, DataLoader(source, batch_size=8), TOGETHER)
@@ -276,6 +311,44 @@ def test_a_gallery_goes_on_after_an_error_in_its_first_file(deletion, gallery, t
     assert not json.loads((tmp_path / "out" / RECEIPT).read_text("utf-8"))["complete"]
     (broken / "0.parquet").write_bytes((gallery / "0.parquet").read_bytes())
     assert unspan.apply(deletion, broken, tmp_path / "out", run=TOGETHER).counts.read == 300
+
+
+MINE = """
+from torch import nn
+from unspan.zoo import DigitsCNN
+
+class Head(nn.Linear):
+    "Of the user's own code."
+
+class Net(DigitsCNN):
+    def __init__(self, num_classes=5):
+        super().__init__(num_classes)
+        self.head = Head(64, num_classes)
+"""
+
+
+def test_the_command_starts_a_cluster_of_its_own(net, images, tmp_path):
+    """The model is of a file beside it, which the workers find."""
+    (tmp_path / "mine.py").write_text(MINE, "utf-8")
+    save_file(net.state_dict(), tmp_path / "net.safetensors")
+    model = ["--model", "python:mine.py:Net", "--weights", "net.safetensors"]
+    command = [sys.executable, "-m", "unspan", "stats", *model, "--data", str(images)]
+    said = {}
+    for engine in ("local", "ray"):
+        options = ["--out", f"{engine}.safetensors", "--engine", engine, "--workers", "2"]
+        done = subprocess.run(
+            [*command, *options, "--batch-size", "32"],
+            cwd=tmp_path,
+            env={key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        said[engine] = (done.stdout + done.stderr).replace(f"{engine}.", "FILE.")
+    local, together = (tmp_path / f"{engine}.safetensors" for engine in ("local", "ray"))
+    assert tensors_in(local) == tensors_in(together)
+    assert said["local"] == said["ray"]  # Ray itself says nothing
 
 
 def test_the_command_says_what_to_install(deletion, gallery, tmp_path, monkeypatch):
