@@ -24,7 +24,7 @@ from unspan.galleries.places import Place
 from unspan.galleries.reading import gallery_files, parts_of
 from unspan.galleries.row_change import Counts, RowChange, Rows, text_ids
 from unspan.galleries.stores import Update, store_of
-from unspan.run import Engine, Run
+from unspan.run import Run
 from unspan.system.output_paths import check_file, check_place, refuse_inputs
 from unspan.system.schemas import APPLIED
 
@@ -143,7 +143,7 @@ def apply(
     begun = time.perf_counter()
     done: list[dict[str, Any]] = []
     resumed = 0
-    if run.engine is Engine.RAY:  # files appear before their entries do
+    if not earlier:  # a file appears before its entry does
         written.write_json(_receipt(change, done, 0.0, complete=False))
     run.report("files of the gallery", 0, len(files))
     for entry, is_new in mapped(_FileChange(change, source, target, earlier), files, run):

@@ -18,6 +18,7 @@ from unspan.errors import DataError, UsageError
 from unspan.galleries import parquet_file, row_change
 from unspan.galleries.applying import RECEIPT
 from unspan.galleries.columns import Columns
+from unspan.galleries.places import Place
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 N = 200
@@ -458,3 +459,21 @@ def test_stored_vectors_of_others_are_not_computed_and_come_out_the_same(deletio
     assert sum(asked) == int(moved.sum())
     assert torch.equal(found[~moved], before[~moved])
     assert torch.allclose(found, eraser(before), atol=1e-5)
+
+
+def test_a_run_that_was_killed_in_its_first_file_goes_on(folder, many, tmp_path, monkeypatch):
+    out = tmp_path / "new"
+    true_write = Place.write_json
+
+    def killed(self, content):
+        if content["files"]:  # the first file is there, and its entry is not
+            raise KeyboardInterrupt
+        true_write(self, content)
+
+    monkeypatch.setattr(Place, "write_json", killed)
+    with pytest.raises(KeyboardInterrupt):
+        unspan.apply(folder, many, out)
+    monkeypatch.undo()
+    assert len(list(out.glob("*.npy"))) + len(list(out.glob("*.parquet"))) >= 1
+    done = unspan.apply(folder, many, out)
+    assert done.receipt["complete"]
