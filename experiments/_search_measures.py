@@ -11,6 +11,7 @@ import numpy as np
 from _bootstrap import spread
 
 _RESAMPLED = 1_000
+MISSING = -1  # the id where a store finds fewer rows than were asked for
 Ids = np.ndarray
 Shares = np.ndarray
 
@@ -72,8 +73,9 @@ def measured(
         others found before that are found again. `recall`: of the exact search.
     """
     others = truth != kind
+    labels = np.append(labels, MISSING)  # of the id MISSING, and the kind of nobody
     own, own_before = (own_kind(one, labels, truth) for one in (found, before))
-    stays = labels != kind
+    stays = (labels != kind) & (labels != MISSING)
     return {
         "erased": mean_of(own[~others]),
         "others": mean_of(own[others]),

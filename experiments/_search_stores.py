@@ -11,6 +11,7 @@ from typing import Protocol
 import faiss
 import numpy as np
 import psycopg
+from _search_measures import MISSING
 from torch import Tensor
 
 import unspan
@@ -111,7 +112,10 @@ class PostgresTable:
             link.execute(BY_INDEX)
             link.execute(f"SET hnsw.ef_search = {EFFORT}")
             rows = [link.execute(ORDER, (str(one),)).fetchall() for one in queries.tolist()]
-        return np.array(rows)[:, :, 0]
+        found = np.full((len(rows), NEAREST), MISSING)
+        for place, own in zip(found, rows, strict=True):
+            place[: len(own)] = [number for (number,) in own]
+        return found
 
 
 @contextmanager

@@ -119,6 +119,7 @@ def _carried_out(opened: Opened, started: float) -> Deletion:
     """The steps after opening; `started` is when the request came."""
     with cluster.session(opened.run):
         with eval_mode(opened.copy), dist.session(opened.run.timeout):
+            check_processes(opened.method)
             opened = replace(opened, key=dist.gather(opened.key)[0])  # a new one is drawn by each
             change = change_copy(opened)
             processes = dist.world()
@@ -139,7 +140,6 @@ def change_copy(opened: Opened) -> Change | None:
     """
     method, run = opened.method, opened.run
     run.plan(steps.planned(method, measure=opened.options.measure))
-    check_processes(method)
     if isinstance(method, TrainedMethod):
         return train_weights(opened, method)
     assert isinstance(method, EraserMethod)
