@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/ray_passes.py --json results/bench-ray.json
 
-Images of 96 pixels are decoded, cut to 32 and read by a ResNet-20 with random weights, one thread a
+Images of 384 pixels are decoded, cut to 64 and read by a ResNet-20 with random weights, one thread a
 process. All runs of a round follow one another on one cluster, whose workers are warm. Features are
 compared by their hash.
 
@@ -49,10 +49,10 @@ def written(folder: Path, count: int) -> None:
     """Smooth random images of two classes."""
     draw = np.random.default_rng(0)
     for number in range(count):
-        small = Image.fromarray(draw.integers(0, 256, (12, 12, 3), dtype=np.uint8))
+        small = Image.fromarray(draw.integers(0, 256, (48, 48, 3), dtype=np.uint8))
         home = folder / "train" / f"class{number % 2}"
         home.mkdir(parents=True, exist_ok=True)
-        small.resize((96, 96), Image.Resampling.BICUBIC).save(home / f"{number}.jpg", quality=90)
+        small.resize((384, 384), Image.Resampling.BICUBIC).save(home / f"{number}.jpg", quality=90)
 
 
 def processor_seconds() -> dict[int, float]:
@@ -73,7 +73,7 @@ def passed(folder: Path, run: Run) -> tuple[dict[str, float], str]:
     """Seconds of a pass, and the hash of its features."""
     torch.manual_seed(0)
     model = resnet20(10).eval()
-    images = open_data(str(folder), transform=Preprocess(resize=32, crop=(32, 32)))["train"]
+    images = open_data(str(folder), transform=Preprocess(resize=64, crop=(64, 64)))["train"]
     total = hashlib.sha256()
     with torch.no_grad():
         layer, _ = find_feature_layer(model, torch.rand(2, 3, 32, 32))
@@ -122,7 +122,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", type=Path, default=Path("results/bench-ray.json"))
-    parser.add_argument("--images", type=int, default=8000)
+    parser.add_argument("--images", type=int, default=2500)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     torch.set_num_threads(1)
