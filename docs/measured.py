@@ -34,7 +34,7 @@ from experiment_values import (
     text_layers,
     topics,
 )
-from scale_values import fits, stored_vectors, table_of_vectors
+from scale_values import fits, processes, stored_vectors, table_of_vectors
 from search_values import searched
 from shown import ROOT, shown
 
@@ -139,6 +139,7 @@ def values() -> dict[str, str]:
         | run_time()
         | samples()
         | fits()
+        | processes()
         | stored_vectors()
         | table_of_vectors()
         | searched()

@@ -101,3 +101,12 @@ def fits() -> dict[str, str]:
 
 def _cost(row: dict[str, Any]) -> str:
     return f"{row['seconds']:,.1f} s, {row['megabytes']:,.0f} MB"
+
+
+def processes() -> dict[str, str]:
+    """Two processes of torchrun beside one."""
+    times = _read("bench-processes.json")["times"]
+    return {
+        "processes_times": f"{times['seconds']:.1f}",
+        "processes_busiest": f"{times['busiest']:.1f}",
+    }
