@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/ray_passes.py --json results/bench-ray.json
 
 Images of 384 pixels are decoded, cut to 64 and read by a ResNet-20 with random weights, one thread
-a process. All runs of a round follow one another on one cluster, whose workers are warm. Features are
-compared by their hash.
+a process. All runs of a round follow one another on one cluster, whose workers are warm. Features
+are compared by their hash.
 
 `seconds` are of the clock. `busiest` is the processor time of the process that took most of it: the
 least that the pass can take where every process has a processor of its own. `times` are medians
