@@ -36,6 +36,7 @@ class Deletion:
         recipe: how to build the architecture again, when it is known.
         epochs: folder of the epochs of a training; not needed any more once the result is saved.
         example: two inputs, with which `save` compares what it wrote; they are not stored.
+        manifest: of the folder it was read from; the receipt of a further request keeps it.
     """
 
     model: nn.Module
@@ -46,6 +47,7 @@ class Deletion:
     recipe: dict[str, Any] = field(default_factory=dict)
     epochs: Path | None = None
     example: Any = None
+    manifest: dict[str, Any] | None = None
 
     @property
     def warnings(self) -> list[str]:

@@ -9,12 +9,14 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from unspan.sealing.manifest import MANIFEST
 from unspan.system.digests import state_hash
 
 WEIGHTS, RECEIPT, CARD = "model.safetensors", "receipt.json", "README.md"
 STATE, KEY = "state.safetensors", "key"
-PUBLIC = (WEIGHTS, RECEIPT, CARD)
-PRIVATE = (STATE, KEY)
+SEALED = (WEIGHTS, RECEIPT, CARD)  # what the manifest of a folder covers
+PUBLIC = (*SEALED, MANIFEST)
+PRIVATE = (STATE, KEY, MANIFEST)
 
 
 def private_folder(path: Path) -> Path:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import platform
 import secrets
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 
 from unspan.errors import UsageError
+from unspan.sealing.canonical import canonical
 from unspan.system.version import VERSION
 
 SHORTEST_KEY = 16  # bytes; shorter keys can be tried one after the other
@@ -262,8 +262,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def canonical(receipt: Mapping[str, Any]) -> str:
-    """The text that is written: sorted keys, two-space indent, no NaN."""
-    return json.dumps(receipt, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import warnings
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from unspan.artifact import receipt as receipts
 from unspan.artifact.card import card
 from unspan.artifact.identifying import check_identifying, check_telling
 from unspan.artifact.layout import (
@@ -23,6 +23,7 @@ from unspan.artifact.layout import (
     PRIVATE,
     PUBLIC,
     RECEIPT,
+    SEALED,
     STATE,
     WEIGHTS,
     private_digest,
@@ -48,6 +49,8 @@ from unspan.extraction import (
     unwrap,
 )
 from unspan.models import check_state, runs_user_code
+from unspan.sealing.canonical import canonical
+from unspan.sealing.manifest import SIGNATURE, read_manifest, write_manifest
 from unspan.system.digests import file_hash, state_hash
 from unspan.system.output_paths import check_folder
 from unspan.training.checkpoint import Checkpoint
@@ -67,7 +70,14 @@ def check_target(path: Path, *, overwrite: bool, inputs: Iterable[Path] = ()) ->
         OutputError: the parent folder is missing or cannot be written.
     """
     inputs = tuple(inputs)
-    check_folder(path, PUBLIC, what="an unspan folder", overwrite=overwrite, inputs=inputs)
+    check_folder(
+        path,
+        PUBLIC,
+        what="an unspan folder",
+        overwrite=overwrite,
+        inputs=inputs,
+        optional=(SIGNATURE,),
+    )
     secret = private_folder(path)
     check_folder(
         secret, PRIVATE, what="the private part of one", overwrite=overwrite, inputs=inputs
@@ -192,25 +202,43 @@ def _fill_public(deletion: Deletion, state: dict[str, Tensor], path: Path, folde
     if why is not None:
         _without_recipe(deletion, why)
         _describe(deletion, folder)
+    write_manifest(folder, "deletion", SEALED, _about(deletion))
 
 
-def _describe(deletion: Deletion, folder: Path) -> None:
-    """Write the receipt and the card of the weights that are in the folder."""
-    account = deletion.receipt | {"files": {WEIGHTS: "sha256:" + file_hash(folder / WEIGHTS)}}
-    account["buffers"] = _unsaved_buffers(deletion.model)
-    (folder / RECEIPT).write_text(receipts.canonical(account), "utf-8")
-    (folder / CARD).write_text(card(account), "utf-8")
+def _about(deletion: Deletion) -> dict[str, Any]:
+    """What the seal of a folder covers beside its files: the private state, the key, and the
+    receipt as a further request carries it along.
+    """
+    return {
+        "private": private_digest(_secret(deletion), deletion.key),
+        "key": hashlib.sha256(deletion.key).hexdigest(),
+        "account": hashlib.sha256(canonical(deletion.receipt).encode()).hexdigest(),
+    }
 
 
-def _fill_private(deletion: Deletion, public: Path, folder: Path) -> None:
-    """Write the eraser in float64 and the key, with hashes of the public files they belong to."""
-    os.chmod(folder, 0o700)
+def _secret(deletion: Deletion) -> dict[str, Tensor]:
+    """The private state: the eraser in float64, and what weights lost."""
     secret: dict[str, Tensor] = {}
     if deletion.eraser is not None:
         for name, tensor in deletion.eraser.named_buffers():
             secret[name] = tensor.double().contiguous()
     if deletion.undo is not None:
         secret["undo"] = deletion.undo.contiguous()
+    return secret
+
+
+def _describe(deletion: Deletion, folder: Path) -> None:
+    """Write the receipt and the card of the weights that are in the folder."""
+    account = deletion.receipt | {"files": {WEIGHTS: "sha256:" + file_hash(folder / WEIGHTS)}}
+    account["buffers"] = _unsaved_buffers(deletion.model)
+    (folder / RECEIPT).write_text(canonical(account), "utf-8")
+    (folder / CARD).write_text(card(account), "utf-8")
+
+
+def _fill_private(deletion: Deletion, public: Path, folder: Path) -> None:
+    """Write the eraser in float64 and the key, with hashes of the public files they belong to."""
+    os.chmod(folder, 0o700)
+    secret = _secret(deletion)
     hashes = {
         "model": "sha256:" + file_hash(public / WEIGHTS),
         "receipt": "sha256:" + file_hash(public / RECEIPT),
@@ -218,6 +246,7 @@ def _fill_private(deletion: Deletion, public: Path, folder: Path) -> None:
     }
     save_file(secret, folder / STATE, metadata=hashes)
     (folder / KEY).write_bytes(deletion.key)
+    write_manifest(folder, "private", (STATE, KEY), {"of": read_manifest(public)["seal"]})
     for name in PRIVATE:
         os.chmod(folder / name, 0o600)
 

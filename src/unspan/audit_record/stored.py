@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from unspan.artifact.receipt import canonical
 from unspan.audit_record.record import AuditRecord
 from unspan.errors import DamagedRecord, UsageError
+from unspan.sealing.canonical import canonical
 from unspan.system import schemas
 
 SCHEMA = schemas.AUDIT.schema

@@ -4,7 +4,7 @@ data are needed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ from unspan.erasers import Gate, Projection, head_rows
 from unspan.errors import DamagedRecord, ModelError, OtherVersionError, UnspanError, UsageError
 from unspan.extraction import head_parameters, unwrap
 from unspan.metrics.casts import cast_weight
+from unspan.sealing.canonical import canonical
+from unspan.sealing.checking import Check, sealed
+from unspan.sealing.manifest import is_sealed
 from unspan.system.digests import state_hash
 
 _ROUNDING = {
@@ -43,33 +46,20 @@ _SAME_PAGE = {
 }
 
 
-@dataclass(frozen=True)
-class Check:
-    """One check of a folder.
-
-    Attributes:
-        name: what was checked.
-        ok: None when it could not be checked.
-        detail: the number or reason.
-    """
-
-    name: str
-    ok: bool | None
-    detail: str
-
-
 def verify(
     folder: Path,
     audit: Path | None = None,
     *,
+    key: Path | None = None,
     model: nn.Module | None = None,
     trust_code: bool = False,
 ) -> list[Check]:
-    """Run every check that needs no data.
+    """Run every check that needs no data: seals and signatures, and then what the files say.
 
     Args:
         folder: written by `unspan erase`.
         audit: audit.json, or the folder with it.
+        key: file of the public key (PEM) that should have signed the folder and the audit.
         model: an instance of the architecture, when only your code can build it.
         trust_code: run the code that the receipt names to build the model.
     """
@@ -80,7 +70,11 @@ def verify(
     except ModelError as error:
         return [Check(_DAMAGED[damage_of(folder)], False, str(error))]
     weights = account["files"]["model.safetensors"]
-    checks = [Check(_DAMAGED[Damage.WEIGHTS], True, weights)]
+    checks = [
+        *sealed(folder, audit, key),
+        Check(_DAMAGED[Damage.WEIGHTS], True, weights),
+        *_chain(account),
+    ]
     try:
         built = unwrap(load(folder, model, trust_code=trust_code))
     except UnspanError as error:
@@ -90,6 +84,23 @@ def verify(
     if audit is not None:
         checks += _audit(audit, account)
     return checks
+
+
+def _chain(account: dict[str, Any]) -> list[Check]:
+    """Whether receipts of earlier requests are those that their folders were sealed with."""
+    found = []
+    for number, one in enumerate(account["previous"], 1):
+        manifest = one.get("manifest")
+        if manifest is None:
+            continue
+        own = {key: value for key, value in one.items() if key != "manifest"}
+        digest = hashlib.sha256(canonical(own).encode()).hexdigest()
+        same = is_sealed(manifest) and manifest["account"] == digest
+        detail = str(manifest.get("seal")) if same else "it differs from what its folder held"
+        found.append(
+            Check(f"receipt of earlier request {number} is as it was sealed", same, detail)
+        )
+    return found
 
 
 def _loaded(folder: Path, model: nn.Module, account: dict[str, Any]) -> list[Check]:

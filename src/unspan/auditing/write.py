@@ -1,4 +1,4 @@
-"""Write an audit: audit.json, report.html and report.md in one folder, published by one rename."""
+"""Write an audit: the record, both reports and their seal, published by one rename."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 from unspan.artifact.publish import clean_orphans, publish
 from unspan.errors import OutputError
+from unspan.sealing.manifest import MANIFEST, SIGNATURE, write_manifest
 from unspan.system.output_paths import check_folder
 
 if TYPE_CHECKING:
     from unspan.auditing.audit import Audit
 
-NAMES = ("audit.json", "report.html", "report.md")
+SEALED = ("audit.json", "report.html", "report.md")  # what the manifest covers
+NAMES = (*SEALED, MANIFEST)
 
 
 def check_target(folder: Path, overwrite: bool, inputs: Sequence[Path | None]) -> None:
@@ -26,21 +28,30 @@ def check_target(folder: Path, overwrite: bool, inputs: Sequence[Path | None]) -
         OutputError: its parent is missing.
     """
     given = [one for one in inputs if one is not None]
-    check_folder(folder, NAMES, what="an audit", overwrite=overwrite, inputs=given, empty=True)
+    check_folder(
+        folder,
+        NAMES,
+        what="an audit",
+        overwrite=overwrite,
+        inputs=given,
+        optional=(SIGNATURE,),
+        empty=True,
+    )
 
 
 def save(audit: Audit, folder: Path) -> Path:
-    """Write the three files; an earlier audit stays until the new folder is complete.
+    """Write the three files and their seal; an earlier audit stays until the folder is complete.
 
     Raises:
         UsageError: the folder holds anything but an earlier audit.
         OutputError: the folder cannot be written.
     """
-    texts = dict(zip(NAMES, (audit.to_json(), audit.to_html(), audit.to_markdown()), strict=True))
+    texts = dict(zip(SEALED, (audit.to_json(), audit.to_html(), audit.to_markdown()), strict=True))
 
     def fill(fresh: Path) -> None:
         for name, text in texts.items():
             (fresh / name).write_text(text, "utf-8")
+        write_manifest(fresh, "audit", SEALED, {"of": audit.record.hashes.after})
 
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

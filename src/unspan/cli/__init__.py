@@ -23,6 +23,7 @@ from unspan.cli.inspect import inspect
 from unspan.cli.memory import keep_freed_memory
 from unspan.cli.methods import methods
 from unspan.cli.recheck import recheck
+from unspan.cli.sign import sign
 from unspan.cli.stats import stats
 from unspan.cli.verify import verify
 from unspan.cli.version import show_version
@@ -39,7 +40,8 @@ app = typer.Typer(
     ),
     epilog=(
         "Exit codes: 2 usage, 3 data, 4 model file, 5 unsafe file refused, 6 audit says RETAINED"
-        " (--fail-on) or recheck says back, 7 inconclusive, 8 output, 9 resources or interrupt."
+        " (--fail-on) or recheck says back, 7 inconclusive, 8 output, 9 resources or interrupt, 10"
+        " verify could not check."
     ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -77,6 +79,7 @@ for command in (
     audit,
     compare,
     verify,
+    sign,
     recheck,
     apply,
     inspect,

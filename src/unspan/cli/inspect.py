@@ -12,13 +12,13 @@ def inspect(
 ) -> None:
     """Check that the weights are the ones the receipt describes, and print the receipt."""
     from unspan.artifact import inspect as read
-    from unspan.artifact import receipt as receipts
     from unspan.artifact.card import how
     from unspan.cli import render
+    from unspan.sealing.canonical import canonical
 
     account = read(folder)
     if as_json:
-        print(receipts.canonical(account), end="")
+        print(canonical(account), end="")
         return
     out = render.console(quiet=False)
     request = account["request"]

@@ -203,6 +203,16 @@ AuditOfFolder = Annotated[
     Path | None,
     typer.Option(help="audit.json, or the folder of an audit, that should be of this model."),
 ]
+PublicKey = Annotated[
+    Path | None,
+    typer.Option(
+        "--key", help="Public key (PEM) that should have signed the folder and the audit."
+    ),
+]
+SealOnly = Annotated[
+    bool,
+    typer.Option("--seal-only", help="Seals and signatures alone: no model is built, in a moment."),
+]
 TrustCodeOfReceipt = Annotated[
     bool,
     typer.Option(
@@ -228,4 +238,16 @@ TrustCodeOfFolder = Annotated[
     typer.Option(
         "--trust-code", help="Run the code that the folder names to build its python: model."
     ),
+]
+
+# unspan sign
+SignedFolder = Annotated[
+    Path, typer.Argument(help="Folder written by unspan erase or unspan audit; or the new key.")
+]
+PrivateKey = Annotated[
+    Path | None, typer.Option("--key", help="Private key: Ed25519, PEM, without a password.")
+]
+NewKey = Annotated[
+    bool,
+    typer.Option("--new-key", help="Make a key instead: FOLDER is the file, FOLDER.pub the other."),
 ]

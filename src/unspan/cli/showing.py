@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from unspan.artifact.deletion import Deletion
+    from unspan.sealing.canonical import canonical
 
 
 def show(o: dict[str, Any], deletion: Deletion, out: Any) -> None:
     """Print what was done, measured and left; the receipt as JSON where `--json` asks for it."""
-    from unspan.artifact import receipt as receipts
     from unspan.artifact.card import guarded, how, read_of, used_of
     from unspan.cli import render
     from unspan.erasure.remembering import Remembered
@@ -48,4 +48,4 @@ def show(o: dict[str, Any], deletion: Deletion, out: Any) -> None:
     render.bullets(out, "Notes", account["notices"])
     render.bullets(out, "Warnings", account["warnings"])
     if o["as_json"]:
-        print(receipts.canonical(account), end="")
+        print(canonical(account), end="")

@@ -114,10 +114,14 @@ class Opened:
 
     @property
     def earlier_receipts(self) -> list[dict[str, Any]]:
-        """Receipts of earlier requests on this model, the oldest first."""
+        """Receipts of earlier requests on this model, the oldest first, each with the manifest of
+        its folder; None where it was never saved.
+        """
         if self.earlier_record is None:
             return []
-        return [*self.earlier_record.receipt["previous"], self.earlier_record.receipt]
+        saved = None if self.earlier_deletion is None else self.earlier_deletion.manifest
+        last = self.earlier_record.receipt | {"manifest": saved}
+        return [*self.earlier_record.receipt["previous"], last]
 
     @property
     def earlier_classes(self) -> set[int]:

@@ -9,11 +9,11 @@ from pathlib import Path
 import msgspec
 
 from unspan.artifact.publish import clean_orphans, publish
-from unspan.artifact.receipt import canonical
 from unspan.audit_record import stored
 from unspan.errors import UsageError
 from unspan.report.comparison import MOST, Comparison, Given, compared
 from unspan.report.comparison_page import html, markdown
+from unspan.sealing.canonical import canonical
 from unspan.system.output_paths import check_folder
 from unspan.system.schemas import AUDIT, COMPARISON
 

@@ -68,6 +68,7 @@ def check_folder(
     what: str,
     overwrite: bool,
     inputs: Iterable[Path] = (),
+    optional: Collection[str] = (),
     empty: bool = False,
 ) -> None:
     """Refuse a folder that is an input, or that holds anything but exactly the files `names`.
@@ -76,6 +77,7 @@ def check_folder(
 
     Args:
         names: the files that this kind of output consists of.
+        optional: files that may be there too.
         empty: a folder with nothing in it may be replaced without asking.
     """
     check_place(path)
@@ -88,7 +90,7 @@ def check_folder(
         raise UsageError(
             f"{path} is a symbolic link; give the folder it should be itself as --out."
         )
-    if not path.is_dir() or not _holds_exactly(path, names):
+    if not path.is_dir() or not _holds_exactly(path, names, optional):
         raise UsageError(
             f"{path} exists and is not {what}: it is never overwritten. Choose another --out."
         )
@@ -177,11 +179,11 @@ def refuse_inside(path: Path, inputs: Iterable[Path]) -> None:
             )
 
 
-def _holds_exactly(path: Path, names: Collection[str]) -> bool:
-    """The folder holds these regular files and nothing else."""
+def _holds_exactly(path: Path, names: Collection[str], optional: Collection[str] = ()) -> bool:
+    """The folder holds these regular files and nothing else but optional ones."""
     try:
         entries = list(path.iterdir())
     except OSError:
         return False
     plain = all(entry.is_file() and not entry.is_symlink() for entry in entries)
-    return plain and {entry.name for entry in entries} == set(names)
+    return plain and {entry.name for entry in entries} - {*optional} == {*names}

@@ -7,6 +7,7 @@ from torch import nn
 
 from unspan.artifact import receipt as receipts
 from unspan.auditing.identity import Files, identity
+from unspan.sealing.canonical import canonical
 
 
 def test_files_are_named_with_the_hash_of_their_bytes(tmp_path):
@@ -38,6 +39,6 @@ def test_a_model_in_memory_has_no_file():
 def test_the_number_of_a_deletion_is_that_of_its_receipt_file(tmp_path):
     receipt = {"method": {"name": "esc"}, "request": {"classes": [3]}, "ä": 1.5}
     path = tmp_path / "receipt.json"
-    path.write_text(receipts.canonical(receipt), "utf-8")
+    path.write_text(canonical(receipt), "utf-8")
     assert receipts.number(receipt) == hashlib.sha256(path.read_bytes()).hexdigest()[:8]
     assert receipts.number(receipt | {"ä": 1.6}) != receipts.number(receipt)

@@ -1,0 +1,1 @@
+"""Seals and signatures of the folders that unspan writes. Nothing here imports torch."""
