@@ -1511,7 +1511,7 @@ def test_row_63_next_run_does_not_replace_what_it_brings_back(shell):
     be kept.
     """
     target = shell.here / "out" / "erased"
-    aside = target.with_name(".erased.old-999999999")
+    aside = target.with_name(".erased.old-0123456789abcdef")
     shutil.copytree(shell.world.erased, aside)
     code, _, err = shell.cli(*shell.arguments("--forget", SECOND, "--quiet"))
     assert code == 2 and "--overwrite" in one_line(err) and aside.name in one_line(err)

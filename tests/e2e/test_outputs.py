@@ -212,7 +212,7 @@ def test_the_receipt_says_against_whom(desk, digits_net, options, against):
 @pytest.mark.parametrize("flag", [["--dry-run"], ["--forget", "nothing"]])
 def test_a_run_that_writes_nothing_cleans_nothing(desk, deletion, flag):
     deletion.save(desk / "erased")
-    private_folder(desk / "erased").rename(desk / ".erased.private.tmp-999999999")
+    private_folder(desk / "erased").rename(desk / ".erased.private.tmp-0123456789abcdef")
     before = snapshot(desk)
     forget = ["--forget", "3"] if flag == ["--dry-run"] else []
     CliRunner().invoke(app, ["erase", *MODEL, *DATA, *forget, *flag, "--out", "erased"])
@@ -229,16 +229,16 @@ def test_the_last_key_survives_the_next_run_that_writes(desk, deletion, erased):
         DigitsCNN().eval(), torch.rand(60, 1, 8, 8), unspan.ESC(rank=1), check_labels=False
     )
     new = other.save(desk / "other")
-    old = desk / ".erased.private.tmp-999999999"
+    old = desk / ".erased.private.tmp-0123456789abcdef"
     private_folder(erased).rename(old)
     private_folder(new).rename(private_folder(erased))
-    new.rename(desk / ".erased.tmp-999999999")
+    new.rename(desk / ".erased.tmp-0123456789abcdef")
     assert artifact.reopen(erased).key == deletion.key
     from unspan.artifact.publish import clean_orphans
 
     clean_orphans(erased)
     assert artifact.reopen(erased).key == deletion.key
-    assert not old.exists() and not (desk / ".erased.tmp-999999999").exists()
+    assert not old.exists() and not (desk / ".erased.tmp-0123456789abcdef").exists()
 
 
 def other_deletion(seed):
@@ -250,10 +250,10 @@ def other_deletion(seed):
 def test_a_key_left_by_a_kill_is_kept_after_its_folder_was_moved(deletion, erased, tmp_path):
     """Killed between the renames; then the old folder, which is still in place, is moved away."""
     new = other_deletion(1).save(tmp_path / "new")
-    old = tmp_path / ".erased.private.tmp-999999999"
+    old = tmp_path / ".erased.private.tmp-0123456789abcdef"
     private_folder(erased).rename(old)
     private_folder(new).rename(private_folder(erased))
-    new.rename(tmp_path / ".erased.tmp-999999999")
+    new.rename(tmp_path / ".erased.tmp-0123456789abcdef")
     erased.rename(tmp_path / "production")
     with pytest.raises(UsageError, match="--overwrite"):
         deletion.save(erased)

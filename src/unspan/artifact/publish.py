@@ -1,7 +1,7 @@
 """Put complete folders in place of older ones in one step, or leave what was there before.
 
-A process that is killed on the way leaves only siblings named `.NAME.tmp-PID` and `.NAME.old-PID`,
-which the next run puts right.
+A process that is killed on the way leaves only siblings named `.NAME.tmp-TOKEN` and
+`.NAME.old-TOKEN`, which the next run puts right. Writers hold the lock of the public folder.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import ctypes
 import errno
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from unspan.artifact.layout import KEY, STATE, WEIGHTS, private_folder, private_hashes
@@ -25,18 +27,26 @@ def beside(path: Path, kind: str) -> Path:
     """The hidden sibling of a folder where this process writes (`tmp`) or moves the old one
     (`old`).
     """
-    return path.with_name(f".{path.name}.{kind}-{os.getpid()}")
+    return path.with_name(f".{path.name}.{kind}-{_token(os.getpid())}")
+
+
+@cache
+def _token(_pid: int) -> str:
+    """A random name of this process; a fork gets its own."""
+    return secrets.token_hex(8)
 
 
 def publish(folders: dict[Path, Callable[[Path], None]], check: Callable[[], None]) -> None:
     """Fill a sibling of every folder and flush it to disk; then swap them in, or none of them.
+
+    The caller holds the lock of the first folder (`system.locks.writing`).
 
     Args:
         folders: what fills each folder, the public one first.
         check: refuses what stands at the targets; asked right before they are replaced.
 
     Raises:
-        OutputError: a folder cannot be written.
+        OutputError: a folder cannot be written, or somebody else wrote one meanwhile.
     """
     swapped: list[Path] = []
     try:
@@ -122,8 +132,8 @@ def _flush(path: Path) -> None:
 def clean_orphans(path: Path) -> None:
     """Remove what a killed process left; bring back a folder it had moved aside.
 
-    Called by a run that is about to write, never by one that was refused. A private folder that is
-    whole goes only together with the public folder that it belongs to.
+    Called by a run that is about to write and holds the lock, never by one that was refused. A
+    private folder that is whole goes only together with the public folder that it belongs to.
     """
     settle(path)
     for entry, target, kind in _orphans(path):
@@ -190,8 +200,11 @@ def left_public(path: Path) -> Path | None:
 
 
 def _orphans(path: Path) -> list[tuple[Path, Path, str]]:
-    """What dead processes left beside `path`: the entry, the folder it was for, `tmp` or `old`."""
-    pattern = re.compile(rf"\.{re.escape(path.name)}(\.private)?\.(tmp|old)-(\d+)")
+    """What other processes left beside `path`: the entry, the folder it was for, `tmp` or `old`.
+
+    Who holds the lock of `path` knows that they are dead.
+    """
+    pattern = re.compile(rf"\.{re.escape(path.name)}(\.private)?\.(tmp|old)-([0-9a-f]{{16}})")
     found = []
     try:
         entries = sorted(path.parent.iterdir())
@@ -199,7 +212,7 @@ def _orphans(path: Path) -> list[tuple[Path, Path, str]]:
         return []
     for entry in entries:
         match = pattern.fullmatch(entry.name)
-        if match is None or _alive(int(match[3])):
+        if match is None or match[3] == _token(os.getpid()):
             continue
         found.append((entry, path if match[1] is None else private_folder(path), match[2]))
     return found
@@ -214,15 +227,3 @@ def _put(entry: Path, target: Path) -> None:
         os.rename(target, aside)
         os.rename(entry, target)
         os.rename(aside, entry)
-
-
-def _alive(pid: int) -> bool:
-    if pid == os.getpid():
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

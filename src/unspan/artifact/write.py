@@ -52,6 +52,7 @@ from unspan.models import check_state, runs_user_code
 from unspan.sealing.canonical import canonical
 from unspan.sealing.manifest import SIGNATURE, read_manifest, write_manifest
 from unspan.system.digests import file_hash, state_hash
+from unspan.system.locks import writing
 from unspan.system.output_paths import check_folder
 from unspan.training.checkpoint import Checkpoint
 
@@ -98,6 +99,14 @@ def check_target(path: Path, *, overwrite: bool, inputs: Iterable[Path] = ()) ->
             f"{secret} holds the key of another folder than {path}, which may have been moved. Move"
             " it beside that folder, or delete it if it is not needed; then run again."
         )
+
+
+def _check_again(path: Path, *, overwrite: bool) -> None:
+    """Refuse what somebody else wrote since the target was checked (OutputError)."""
+    try:
+        check_target(path, overwrite=overwrite)
+    except UsageError as error:
+        raise OutputError(f"Something was written meanwhile. {error}") from error
 
 
 def _is_pair(secret: Path, path: Path) -> bool:
@@ -168,14 +177,15 @@ def save(
         )
     check_savable(deletion.model)
     state = {name: one.cpu().contiguous() for name, one in _state(deletion.model).items()}
-    clean_orphans(path)
-    publish(
-        {
-            path: partial(_fill_public, deletion, _unshared(state), path),
-            private_folder(path): partial(_fill_private, deletion, beside(path, "tmp")),
-        },
-        partial(check_target, path, overwrite=overwrite),
-    )
+    with writing(path):
+        clean_orphans(path)
+        publish(
+            {
+                path: partial(_fill_public, deletion, _unshared(state), path),
+                private_folder(path): partial(_fill_private, deletion, beside(path, "tmp")),
+            },
+            partial(_check_again, path, overwrite=overwrite),
+        )
     if deletion.epochs is not None:
         Checkpoint.remove(deletion.epochs)
     if not deletion.recipe:

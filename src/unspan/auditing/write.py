@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from unspan.artifact.publish import clean_orphans, publish
 from unspan.errors import OutputError
 from unspan.sealing.manifest import MANIFEST, SIGNATURE, write_manifest
+from unspan.system.locks import writing
 from unspan.system.output_paths import check_folder
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def save(audit: Audit, folder: Path) -> Path:
     except (OSError, ValueError) as error:
         raise OutputError(f"The folder {folder.parent} cannot be made: {error}.") from error
     check_target(folder, True, [])
-    clean_orphans(folder)
-    publish({folder: fill}, partial(check_target, folder, True, []))
+    with writing(folder):
+        clean_orphans(folder)
+        publish({folder: fill}, partial(check_target, folder, True, []))
     return folder

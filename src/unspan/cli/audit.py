@@ -92,6 +92,7 @@ def _audited(o: dict[str, Any]) -> Audit:
     from unspan.cli.interrupts import interruptible
     from unspan.cli.render import console
     from unspan.cli.request import input_paths
+    from unspan.system.locks import writing
     from unspan.system.output_paths import refuse_inside
 
     inputs = input_paths(o | {"cache": None})
@@ -99,7 +100,8 @@ def _audited(o: dict[str, Any]) -> Audit:
     if o["cache"] is not None:
         refuse_inside(o["cache"], inputs)
     shown = console(o["quiet"])
-    with interruptible(lambda: kept(o["cache"])):
+    with interruptible(lambda: kept(o["cache"])), writing(o["out"]):
+        check_target(o["out"], o["overwrite"], inputs)  # written until the lock was free
         return run_outputs(o, shown) if o["outputs"] else run_audit(o, shown)
 
 

@@ -49,7 +49,6 @@ def run_audit(o: dict[str, Any], out: Console) -> Audit:
     """
     from unspan.auditing.audit import audit as audit_api
     from unspan.auditing.identity import Files
-    from unspan.auditing.write import check_target
     from unspan.cli import render
     from unspan.cli.opening import open_model
     from unspan.cli.progress import progress
@@ -94,7 +93,6 @@ def run_audit(o: dict[str, Any], out: Console) -> Audit:
                 erased=o["after"], original=o["weights"], references=tuple(o["reference"] or ())
             ),
         )
-    check_target(o["out"], o["overwrite"], [])  # another audit may have been written meanwhile
     found.save(o["out"])
     render.verdict(out, found.record, o["out"])
     return found
@@ -108,7 +106,6 @@ def run_outputs(o: dict[str, Any], out: Console) -> Audit:
         out: where the first screen is printed.
     """
     from unspan.auditing.audit import audit_outputs
-    from unspan.auditing.write import check_target
     from unspan.cli import render
     from unspan.cli.progress import progress
     from unspan.run import Run
@@ -136,7 +133,6 @@ def run_outputs(o: dict[str, Any], out: Console) -> Audit:
             by=o["by"],
             valid_until=_day(o["valid_until"]),
         )
-    check_target(o["out"], o["overwrite"], [])
     found.save(o["out"])
     render.verdict(out, found.record, o["out"])
     return found

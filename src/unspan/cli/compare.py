@@ -50,12 +50,16 @@ def compare(
     """
     from unspan.cli.render import console
     from unspan.report.comparison_files import check_target, of_files, save, to_json
+    from unspan.system.locks import writing
 
-    if out is not None:
+    if out is None:
+        found = of_files(audits)
+    else:
         check_target(out, overwrite, audits)
-    found = of_files(audits)
-    if out is not None:
-        save(found, out)
+        with writing(out):
+            check_target(out, overwrite, audits)  # written until the lock was free
+            found = of_files(audits)
+            save(found, out)
     _show(console(quiet), found)
     if out is not None:
         console(quiet).print(f"Written: {out}/compare.html, compare.md, compare.json", markup=False)

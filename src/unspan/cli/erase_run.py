@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,8 +68,17 @@ def run_erase(o: dict[str, Any]) -> None:
     method = method_of(o) if o["method"] else None
     check_target(out, overwrite=o["overwrite"], inputs=input_paths(o))
     was_there = _written_at(out)
-    with interruptible(lambda: _kept(out, was_there)), dist.session(300.0):
+    with interruptible(lambda: _kept(out, was_there)), dist.session(300.0), _lock(o):
+        check_target(out, overwrite=o["overwrite"])  # written until the lock was free
         _erase(o, method, console(o["quiet"] or dist.rank() != 0))
+
+
+def _lock(o: dict[str, Any]) -> AbstractContextManager[None]:
+    """The lock of the output, from the start: nobody trains for an output that another writes."""
+    from unspan import dist
+    from unspan.system.locks import writing
+
+    return nullcontext() if o["dry_run"] or dist.rank() != 0 else writing(o["out"])
 
 
 TUNE = Step("trying settings")

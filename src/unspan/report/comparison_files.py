@@ -14,6 +14,7 @@ from unspan.errors import UsageError
 from unspan.report.comparison import MOST, Comparison, Given, compared
 from unspan.report.comparison_page import html, markdown
 from unspan.sealing.canonical import canonical
+from unspan.system.locks import writing
 from unspan.system.output_paths import check_folder
 from unspan.system.schemas import AUDIT, COMPARISON
 
@@ -81,5 +82,6 @@ def save(found: Comparison, folder: Path) -> None:
         for name, text in zip(COMPARISON.files, texts, strict=True):
             (fresh / name).write_text(text, "utf-8")
 
-    clean_orphans(folder)
-    publish({folder: fill}, partial(check_target, folder, True, []))
+    with writing(folder):
+        clean_orphans(folder)
+        publish({folder: fill}, partial(check_target, folder, True, []))
