@@ -289,7 +289,7 @@ def test_what_comes_into_being_during_the_write_is_not_replaced(
         return "card"
 
     monkeypatch.setattr(write, "card", card)
-    with pytest.raises(UsageError, match="exists"):
+    with pytest.raises(OutputError, match="written meanwhile"):
         deletion.save(tmp_path / "erased")
     if what == "file":
         assert (tmp_path / "erased").read_text() == "mine"

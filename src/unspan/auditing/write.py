@@ -52,7 +52,7 @@ def save(audit: Audit, folder: Path) -> Path:
     def fill(fresh: Path) -> None:
         for name, text in texts.items():
             (fresh / name).write_text(text, "utf-8")
-        write_manifest(fresh, "audit", SEALED, {"of": audit.record.hashes.after})
+        write_manifest(fresh, "audit", SEALED, {})
 
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from unspan.sealing.canonical import canonical
+
 if TYPE_CHECKING:
     from unspan.artifact.deletion import Deletion
-    from unspan.sealing.canonical import canonical
 
 
 def show(o: dict[str, Any], deletion: Deletion, out: Any) -> None:
