@@ -23,6 +23,7 @@ from unspan.cli.inspect import inspect
 from unspan.cli.memory import keep_freed_memory
 from unspan.cli.methods import methods
 from unspan.cli.recheck import recheck
+from unspan.cli.scan import scan
 from unspan.cli.sign import sign
 from unspan.cli.stats import stats
 from unspan.cli.verify import verify
@@ -80,6 +81,7 @@ for command in (
     compare,
     verify,
     sign,
+    scan,
     recheck,
     apply,
     inspect,

@@ -251,3 +251,9 @@ NewKey = Annotated[
     bool,
     typer.Option("--new-key", help="Make a key instead: FOLDER is the file, FOLDER.pub the other."),
 ]
+
+# unspan scan
+ScannedFolder = Annotated[Path, typer.Argument(help="Folder or file that is to be published.")]
+NamesToFind = Annotated[
+    Path, typer.Option("--names", help="File with names, ids or paths to look for, one a line.")
+]
