@@ -34,7 +34,7 @@ class Artefact:
 
 RECEIPT = Artefact(
     title="Erased model",
-    files=("model.safetensors", "receipt.json", "README.md"),
+    files=("model.safetensors", "receipt.json", "README.md", "manifest.json"),
     schema="unspan.receipt/2",
     where="`schema` in receipt.json",
     written_by="`unspan erase`, `Deletion.save`",
@@ -42,13 +42,27 @@ RECEIPT = Artefact(
 )
 PRIVATE_STATE = Artefact(
     title="Private state",
-    files=("state.safetensors", "key"),
+    files=("state.safetensors", "key", "manifest.json"),
     written_by="`unspan erase`, `Deletion.save`",
     about=(
         "What a further request needs, and the key of the sample hashes. It lies in"
         " `FOLDER.private`, beside the folder of the model."
     ),
     private=True,
+)
+MANIFEST = Artefact(
+    title="Sealed manifest",
+    files=("manifest.json",),
+    schema="unspan.manifest/1",
+    where="`schema` in the file",
+    written_by="`unspan erase`, `unspan audit`",
+    about="SHA-256 of every file of its folder, and the seal over them.",
+)
+SIGNATURE = Artefact(
+    title="Signature",
+    files=("signature.json",),
+    written_by="`unspan sign`",
+    about="A DSSE envelope with an Ed25519 signature around an in-toto statement of the seal.",
 )
 STATISTICS = Artefact(
     title="Statistics file",
@@ -61,7 +75,7 @@ STATISTICS = Artefact(
 )
 AUDIT = Artefact(
     title="Audit",
-    files=("audit.json", "report.html", "report.md"),
+    files=("audit.json", "report.html", "report.md", "manifest.json"),
     schema="unspan.audit/5",
     where="`schema` in audit.json",
     written_by="`unspan audit`, `Audit.save`",
@@ -165,6 +179,8 @@ BENCH_EXPORT = Artefact(
 ARTEFACTS = (
     RECEIPT,
     PRIVATE_STATE,
+    MANIFEST,
+    SIGNATURE,
     STATISTICS,
     AUDIT,
     COMPARISON,
