@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader
 from unspan.benchmark.table_ranks import ALONE, best_alone, notes, ranks
 from unspan.benchmark.table_values import Column, Fold, Line, Number, Table
 from unspan.benchmark.tables import ARROWS
-from unspan.report.palette import DARK, LIGHT, variables
+from unspan.system.palette import DARK, LIGHT, variables
 
 _KIND = {True: "reads retained data", False: "forget data only", None: "reference"}
 _RANK = {0: "best", 1: "second"}

@@ -19,7 +19,9 @@ from unspan.cli.bench import bench
 from unspan.cli.compare import compare
 from unspan.cli.erase import erase
 from unspan.cli.export import export
+from unspan.cli.index import index
 from unspan.cli.inspect import inspect
+from unspan.cli.ledger import ledger
 from unspan.cli.memory import keep_freed_memory
 from unspan.cli.methods import methods
 from unspan.cli.recheck import recheck
@@ -85,6 +87,7 @@ for command in (
     recheck,
     apply,
     inspect,
+    index,
     export,
     stats,
     methods,
@@ -94,6 +97,11 @@ app.add_typer(
     bench,
     name="bench",
     help="Run the tables and figures of the paper, or your own grid of methods.",
+)
+app.add_typer(
+    ledger,
+    name="ledger",
+    help="Keep a list of deletions and audits in which nothing can be changed unnoticed.",
 )
 
 

@@ -14,7 +14,7 @@ from unspan.report.dumbbells import Line, dumbbells
 from unspan.report.formatting import SPACE, joined, literal, percent, thousands
 from unspan.report.markdown import grid, plain
 from unspan.report.page import SIGNS, environment
-from unspan.report.palette import DARK, LIGHT, variables
+from unspan.system.palette import DARK, LIGHT, variables
 
 NONE = "–"
 _HASH = re.compile(r"(?:sha256:)?([0-9a-f]{12})[0-9a-f]{52}")

@@ -12,9 +12,9 @@ from unspan.audit_record.record import AuditRecord
 from unspan.report.axes import FORGOTTEN, MOST, bold, forgotten
 from unspan.report.document import Figure, Panel
 from unspan.report.formatting import literal
-from unspan.report.palette import SHADE
 from unspan.report.svg import INK, TEXT, WIDTH, canvas, drawing, fitted, inline, room, width
 from unspan.report.words.drawn import Drawn
+from unspan.system.palette import SHADE
 
 WRITTEN = 12  # classes up to which the cells of a matrix carry their number
 POINTS = 1500  # in one drawing

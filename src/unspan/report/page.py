@@ -8,9 +8,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from unspan.audit_record.record import AuditRecord
-from unspan.report.palette import DARK, LIGHT, variables
 from unspan.report.view import view
 from unspan.report.words.first import First
+from unspan.system.palette import DARK, LIGHT, variables
 
 _SEAL = re.compile("sha256:[0-9a-f]{64}")
 SIGNS = {"yes": "✓", "no": "!", "open": "?", "part": "◐", "none": "–", "forget": "▸"}

@@ -14,7 +14,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from unspan.report.formatting import literal
-from unspan.report.palette import LIGHT
+from unspan.system.palette import LIGHT
 
 WIDTH = 340  # drawing units; about the width of a phone, so that text keeps its size there
 TEXT = 10.5

@@ -176,6 +176,42 @@ BENCH_EXPORT = Artefact(
         " of Privacy Meter (`privacy-meter/`) and LeakPro (`leakpro/`)."
     ),
 )
+LEDGER = Artefact(
+    title="Ledger",
+    files=("*.db", "*.db-wal", "*.db-shm"),
+    schema="unspan.ledger/1",
+    where="`user_version` in the header of the SQLite file; the name is in the hash of each entry",
+    written_by="`unspan ledger`",
+    about=(
+        "Entries of deletions, audits, notes and purges, each with the hash of the one before it."
+        " The name of the file is yours. The other two lie beside it while a command runs."
+    ),
+    private=True,
+)
+LEDGER_KEY = Artefact(
+    title="Key of a ledger",
+    files=("*.db.key",),
+    written_by="`unspan ledger add --who`",
+    about=(
+        "32 random bytes beside the ledger. With them a name can be tested against the entries,"
+        " without them nobody can."
+    ),
+    private=True,
+)
+LEDGER_EXPORT = Artefact(
+    title="Export of a ledger",
+    files=("*.csv", "*.json"),
+    schema="unspan.ledger-export/1",
+    where="`schema` in the JSON file",
+    written_by="`unspan ledger export`",
+    about="All entries with their hashes, as a table or as JSON. It names nobody who asked.",
+)
+INDEX = Artefact(
+    title="Index",
+    files=("*.html",),
+    written_by="`unspan index`",
+    about="Deletions, their audits and the entries of a ledger as one static page.",
+)
 ARTEFACTS = (
     RECEIPT,
     PRIVATE_STATE,
@@ -193,6 +229,10 @@ ARTEFACTS = (
     BENCH_TABLE,
     BENCH_REPORT,
     BENCH_EXPORT,
+    LEDGER,
+    LEDGER_KEY,
+    LEDGER_EXPORT,
+    INDEX,
 )
 
 

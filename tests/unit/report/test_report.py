@@ -24,8 +24,8 @@ from unspan.audit_record.vocabulary import (
 )
 from unspan.report.formatting import measured
 from unspan.report.page import environment
-from unspan.report.palette import DARK, LIGHT, MARKS, SHADE, TEXT, contrast, mixed
 from unspan.report.sections import is_picture
+from unspan.system.palette import DARK, LIGHT, MARKS, SHADE, TEXT, contrast, mixed
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT.parent / "src" / "unspan" / "report"

@@ -1,4 +1,4 @@
-"""The colours of a report, light and dark; the page and its figures take them by name."""
+"""The colours of pages, light and dark; a page and its figures take them by name."""
 
 from __future__ import annotations
 
