@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from unspan.ledger.chain import Entry
 
+ToVerify = Annotated[
+    Path, typer.Argument(metavar="LEDGER", help="File of the ledger, or a JSON export of one.")
+]
 LedgerFile = Annotated[Path, typer.Argument(metavar="LEDGER", help="File of the ledger.")]
 Folder = Annotated[
     Path | None,
@@ -129,8 +132,8 @@ def show(
 
 
 @ledger.command()
-def verify(file: LedgerFile, head: Head = None, debug: option.Debug = False) -> None:
-    """Check every entry, the chain, the file, and the key where it is beside it.
+def verify(file: ToVerify, head: Head = None, debug: option.Debug = False) -> None:
+    """Check every entry, the chain, the file, and the key where it is beside it; or a JSON export.
 
     Entries that were removed from the end are found only with --head. Exit codes: 0 all holds, 1
     something does not.
@@ -138,10 +141,11 @@ def verify(file: LedgerFile, head: Head = None, debug: option.Debug = False) -> 
     from unspan.cli import render
     from unspan.ledger.book import read
     from unspan.ledger.chain import head_of
+    from unspan.ledger.export import read_export
     from unspan.ledger.who import key_problems
     from unspan.ledger.words import counted
 
-    book = read(file)
+    book = read_export(file) if file.suffix == ".json" else read(file)
     out = render.console(quiet=False)
     if problems := [*book.problems(head), *key_problems(file, book.entries)]:
         render.bullets(out, f"{file} does not hold", problems)
@@ -210,13 +214,13 @@ def _list(entries: list[Entry]) -> None:
     from rich.text import Text
 
     from unspan.cli import render
-    from unspan.ledger.words import sentence, shown, who
+    from unspan.ledger.words import moment, sentence, shown, who
 
-    table = render.table("", ("number", "time", "kind", "says", "who", "keep until"))
+    table = render.table("", ("entry", "time", "kind", "says", "who", "keep until"))
     for one in entries:
         row = (
             str(one.number),
-            one.time,
+            moment(one.time),
             one.kind.value,
             sentence(one),
             who(one),

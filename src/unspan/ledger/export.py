@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from unspan.errors import UsageError
-from unspan.ledger.book import read, whole
+from unspan.ledger.book import Book, read, whole
 from unspan.ledger.chain import Entry, head_of
 from unspan.ledger.files import publish
+from unspan.ledger.rows import entry_from
 from unspan.ledger.words import sentence, shown, who
 from unspan.sealing.canonical import canonical
 from unspan.sealing.files import content_of
@@ -101,6 +102,24 @@ def as_json(entries: Sequence[Entry]) -> str:
         "entries": [_entry(one) for one in entries],
     }
     return canonical(content)
+
+
+def read_export(path: Path) -> Book:
+    """The entries of a JSON export, to be verified where the ledger is not.
+
+    Raises:
+        UsageError: the file is no export.
+        UnsafeFileError: it is no regular file.
+    """
+    if not path.is_file() or not _is_export(path):
+        raise UsageError(f"{path} is no JSON export of a ledger.")
+    content = json.loads(content_of(path, _MOST))
+    try:
+        entries = tuple(entry_from(one) for one in content["entries"])
+    except (ValueError, TypeError, KeyError) as error:
+        return Book((), (f"the file is damaged: {type(error).__name__}: {error}",))
+    same = content.get("head") == head_of(entries)
+    return Book(entries, () if same else ("its head is not that of its entries",))
 
 
 def harmless(text: str) -> str:

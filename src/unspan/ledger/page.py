@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 
 from unspan.ledger.files import publish
 from unspan.ledger.index import Index
-from unspan.ledger.words import shown
+from unspan.ledger.words import moment, shown
 from unspan.sealing.files import content_of
 from unspan.system.palette import DARK, LIGHT, variables
 from unspan.system.version import VERSION
@@ -47,10 +47,10 @@ def html(found: Index) -> str:
         lstrip_blocks=True,
     )
     engine.filters["own"] = _own
-    made = datetime.now(timezone.utc).replace(microsecond=0).isoformat()
+    made = moment(datetime.now(timezone.utc).replace(microsecond=0).isoformat())
     return engine.get_template("index.html.j2").render(
         found=found,
-        made=f"Made {made} by unspan {VERSION}.",
+        made=f"Made {made} UTC by unspan {VERSION}.",
         not_covered=_NOT_COVERED,
         signs=_SIGNS,
         light=Markup(variables(LIGHT)),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from unspan.ledger.chain import Entry, Kind
 
-_SHORT = len("sha256:") + 12
+_SHORT = 12  # digits
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00")
 ASKED = {"class": "by class", "samples": "of samples", "data": "of data"}
 
 
@@ -48,7 +50,17 @@ def counted(count: int, noun: str) -> str:
 
 def short(digest: str) -> str:
     """The first digits of a hash, which can be compared by eye."""
-    return digest[:_SHORT] + "…" if len(digest) > _SHORT else digest
+    digits = digest.removeprefix("sha256:")
+    return digits[:_SHORT] + "…" if len(digits) > _SHORT else digits
+
+
+def moment(time: str) -> str:
+    """A time in UTC as people read it.
+
+    >>> moment("2026-11-27T18:21:51+00:00")
+    '2026-11-27 18:21'
+    """
+    return f"{time[:10]} {time[11:16]}" if _TIME.fullmatch(time) else time
 
 
 def shown(text: str) -> str:
