@@ -17,7 +17,7 @@ from typing import Any
 from unspan.errors import OutputError, UsageError
 from unspan.ledger import chain
 from unspan.ledger.chain import Entry, Kind
-from unspan.ledger.database import broken, check_ours, fill, opened, reported, strange
+from unspan.ledger.database import broken, fill, opened, reported, strange
 from unspan.ledger.files import publish_new
 from unspan.ledger.rows import COLUMNS, entry_of, row_of
 from unspan.system.output_paths import check_place
@@ -98,7 +98,6 @@ def writing(path: Path) -> Iterator[Writer]:
         check_place(path)
         publish_new(path, fill)
     with reported(path), opened(path) as connection:
-        check_ours(connection, path)
         if damage := strange(connection):
             raise broken(path, damage)
         connection.execute("BEGIN IMMEDIATE")
@@ -138,7 +137,6 @@ def read(path: Path) -> Book:
         raise UsageError(f"{path} does not exist. unspan ledger add makes a ledger.")
     try:
         with opened(path) as connection:
-            check_ours(connection, path)
             damage = strange(connection)
             damage += [
                 f"the file is damaged: {line}"

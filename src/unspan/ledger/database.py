@@ -41,17 +41,33 @@ BEGIN SELECT RAISE(ABORT, 'of an entry only the content can be purged'); END;
 
 @contextmanager
 def opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection: WAL, every commit flushed to disk, removed content overwritten."""
+    """A connection to a ledger: every commit is flushed to disk, removed content overwritten.
+
+    Raises:
+        UsageError: the file is no ledger, or one of another version.
+        UnsafeFileError: it is no regular file.
+    """
     for file in (path, *_beside(path)):
         if file == path or os.path.lexists(file):
             check_regular(file)
+    with _connected(path) as connection:
+        _check_ours(connection, path)
+        _set(connection)
+        yield connection
+
+
+@contextmanager
+def _connected(path: Path) -> Iterator[sqlite3.Connection]:
     address = f"file:{quote(str(path.resolve()))}?mode=rw"
     with closing(
         sqlite3.connect(address, uri=True, timeout=_WAIT, isolation_level=None)
     ) as connection:
-        for setting in ("synchronous = FULL", "secure_delete = ON", "trusted_schema = OFF"):
-            connection.execute(f"PRAGMA {setting}")
         yield connection
+
+
+def _set(connection: sqlite3.Connection) -> None:
+    for setting in ("synchronous = FULL", "secure_delete = ON", "trusted_schema = OFF"):
+        connection.execute(f"PRAGMA {setting}")
 
 
 def _beside(path: Path) -> list[Path]:
@@ -74,7 +90,8 @@ def reported(path: Path) -> Iterator[None]:
 def fill(part: Path) -> None:
     """Write an empty ledger."""
     try:
-        with reported(part), opened(part) as connection:
+        with reported(part), _connected(part) as connection:
+            _set(connection)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(
                 f"BEGIN; PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_VERSION};"
@@ -85,7 +102,7 @@ def fill(part: Path) -> None:
             one.unlink(missing_ok=True)
 
 
-def check_ours(connection: sqlite3.Connection, path: Path) -> None:
+def _check_ours(connection: sqlite3.Connection, path: Path) -> None:
     """Refuse what is no ledger, or one of another version (UsageError)."""
     try:
         ours = connection.execute("PRAGMA application_id").fetchone()[0] == _APPLICATION
