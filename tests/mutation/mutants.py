@@ -26,6 +26,7 @@ TWO_COVARIANCE = "tests/unit/erasers/test_two_covariance.py"
 RESAMPLER = "tests/unit/erasers/test_resampler.py"
 TRANSPORT = "tests/unit/erasers/test_transport.py"
 STATISTICS = "tests/unit/extraction/test_statistics.py"
+LEDGER = "tests/unit/ledger"
 GOALS = "tests/unit/auditing/test_goals.py"
 LINEAR_PROBE = "tests/unit/metrics/test_linear_probe.py"
 # file under src/unspan, what stands there, what is put in its place, and the test that must fail:
@@ -828,6 +829,97 @@ MUTANTS: list[Mutant] = [
         "means[there]",
         "tests/unit/metrics/test_class_means.py",
         "test_a_collapsed_simplex_is_named_by_its_means_and_its_head_points_at_them",
+    ),
+    (
+        "ledger/chain.py",
+        "if one.before != before:",
+        "if False:",
+        f"{LEDGER}/test_chain.py",
+        "test_an_entry_that_was_replaced_by_another_is_found",
+    ),
+    (
+        "ledger/chain.py",
+        "if one.content is not None and one.number in gone:",
+        "if False:",
+        f"{LEDGER}/test_chain.py",
+        "test_content_that_comes_back_after_a_purge_is_found",
+    ),
+    (
+        "ledger/book.py",
+        'connection.execute("BEGIN IMMEDIATE")',
+        'connection.execute("BEGIN")',
+        f"{LEDGER}/test_book.py",
+        "test_two_writers_lose_nothing",
+    ),
+    (
+        "ledger/database.py",
+        "secure_delete = ON",
+        "secure_delete = OFF",
+        f"{LEDGER}/test_recording.py",
+        "test_what_is_purged_lies_in_no_file",
+    ),
+    (
+        "ledger/book.py",
+        "if busy:",
+        "if False:",
+        f"{LEDGER}/test_recording.py",
+        "test_a_reader_that_stays_is_named",
+    ),
+    (
+        "ledger/database.py",
+        "return [] if same else",
+        "return [] if True else",
+        f"{LEDGER}/test_book.py",
+        "test_the_rules_of_the_file_hold_for_other_programs",
+    ),
+    (
+        "ledger/files.py",
+        "os.fchmod(descriptor, MODE)",
+        "os.fchmod(descriptor, 0o640)",
+        f"{LEDGER}/test_book.py",
+        "test_only_the_owner_may_read_under_any_umask",
+    ),
+    (
+        "ledger/files.py",
+        "while left > 0:",
+        "while False:",
+        f"{LEDGER}/test_recording.py",
+        "test_a_private_folder_goes_with_its_key",
+    ),
+    (
+        "ledger/who.py",
+        'message = f"{salt}\\n{said}".encode()',
+        "message = said.encode()",
+        f"{LEDGER}/test_recording.py",
+        "test_who_asked_is_found_with_the_key_alone",
+    ),
+    (
+        "ledger/facts.py",
+        "if by_class else []",
+        "if True else []",
+        f"{LEDGER}/test_recording.py",
+        "test_names_of_a_request_by_ids_or_data_appear_nowhere",
+    ),
+    (
+        "ledger/export.py",
+        """(^|[;,|\\"'])""",
+        "(^)",
+        f"{LEDGER}/test_export.py",
+        "test_no_cell_of_any_text_begins_a_formula",
+    ),
+    (
+        "ledger/page.py",
+        """Markup("<bdi>") + escape(shown(text)) + Markup("</bdi>")""",
+        """Markup("<bdi>" + shown(text) + "</bdi>")""",
+        f"{LEDGER}/test_index.py",
+        "test_hostile_names_are_text",
+    ),
+    (
+        "ledger/tables.py",
+        "facts = one.facts if one.sealed.ok is not False else None",
+        "facts = one.facts",
+        f"{LEDGER}/test_index.py",
+        "test_what_was_changed_is_said_and_not_repeated",
     ),
 ]
 

@@ -110,14 +110,13 @@ def writing(path: Path) -> Iterator[Writer]:
             raise
 
 
-def forget_old_pages(path: Path) -> None:
-    """Rewrite the file, so that nothing in it holds content that was purged.
+def empty_log(path: Path) -> None:
+    """Empty the write-ahead log of SQLite, so that it holds no content that was purged.
 
     Raises:
-        OutputError: another process reads or writes the ledger.
+        OutputError: another process has the ledger open.
     """
     with reported(path), opened(path) as connection:
-        connection.execute("VACUUM")
         busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     if busy:
         raise OutputError(

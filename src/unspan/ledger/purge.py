@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from unspan.errors import ModelError, OutputError, UsageError
-from unspan.ledger.book import Writer, forget_old_pages, read, whole, writing
+from unspan.ledger.book import Writer, empty_log, read, whole, writing
 from unspan.ledger.chain import Entry, Kind
 from unspan.ledger.files import destroy, flush_folder, reason
 from unspan.ledger.who import fingerprint, key_file, known_key, read_key
@@ -74,7 +74,7 @@ def purge(
         destroy(key_file(ledger))
     with writing(ledger) as book:
         done = _recorded(book, planned, entries)
-    forget_old_pages(ledger)
+    empty_log(ledger)
     return done
 
 

@@ -129,6 +129,13 @@ def test_entries_that_are_missing_or_in_another_order_are_found():
     assert problems([two, last]) and problems([one, last]) and problems([one, last, two])
 
 
+def test_an_entry_that_was_replaced_by_another_is_found():
+    one, _, last = three()
+    other = following(one, Kind.NOTE, chain.salted({"note": "another"}))
+    assert problems([one, other]) == []
+    assert problems([one, other, last]) == ["entry 3 does not follow the entry before it"]
+
+
 def test_a_missing_tail_is_found_by_a_head_alone():
     entries = three()
     assert problems(entries[:2]) == []
