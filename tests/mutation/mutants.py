@@ -867,8 +867,8 @@ MUTANTS: list[Mutant] = [
     ),
     (
         "ledger/database.py",
-        "return [] if same else",
-        "return [] if True else",
+        "if same and (mode",
+        "if True or (mode",
         f"{LEDGER}/test_book.py",
         "test_the_rules_of_the_file_hold_for_other_programs",
     ),

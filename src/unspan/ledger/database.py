@@ -1,15 +1,20 @@
-"""The SQLite file of a ledger: how it is opened, and the rules that protect its entries."""
+"""The SQLite file of a ledger: how it is opened, and the rules that protect its entries.
+
+While a ledger is open, nothing but SQLite may open its file: closing it again would end the locks
+of the whole process (POSIX), and two writers would tear the chain.
+"""
 
 from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from unspan.errors import ModelError, OutputError, UsageError
+from unspan.errors import ModelError, OutputError, UnsafeFileError, UsageError
 from unspan.sealing.files import check_regular
 
 _APPLICATION, _VERSION = 0x756E6C67, 1  # in the header of the file
@@ -47,21 +52,36 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
         UsageError: the file is no ledger, or one of another version.
         UnsafeFileError: it is no regular file.
     """
-    for file in (path, *_beside(path)):
-        if file == path or os.path.lexists(file):
-            check_regular(file)
+    check_regular(path)
+    for file in _beside(path):
+        _check_if_there(file)
     with _connected(path) as connection:
         _check_ours(connection, path)
         _set(connection)
         yield connection
 
 
+def _check_if_there(file: Path) -> None:
+    """Refuse a link or a pipe. Another process may remove the file at any moment."""
+    try:
+        regular = stat.S_ISREG(os.lstat(file).st_mode)
+    except FileNotFoundError:
+        return
+    if not regular:
+        raise UnsafeFileError(f"{file} is no regular file. Remove it.")
+
+
 @contextmanager
 def _connected(path: Path) -> Iterator[sqlite3.Connection]:
-    address = f"file:{quote(str(path.resolve()))}?mode=rw"
+    # in a folder that cannot be written, as on a disc, SQLite can read a file that nobody changes
+    fixed = not os.access(path.parent, os.W_OK) and not any(map(os.path.lexists, _beside(path)))
+    mode = "mode=ro&immutable=1" if fixed else "mode=rw"
+    address = f"file:{quote(str(path.resolve()))}?{mode}"
     with closing(
         sqlite3.connect(address, uri=True, timeout=_WAIT, isolation_level=None)
     ) as connection:
+        if fixed:
+            connection.execute("PRAGMA query_only = ON")
         yield connection
 
 
@@ -123,8 +143,11 @@ def strange(connection: sqlite3.Connection) -> list[str]:
     with closing(sqlite3.connect(":memory:")) as fresh:
         fresh.executescript(_TABLE)
         same = fresh.execute(listing).fetchall() == connection.execute(listing).fetchall()
-    same = same and connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
-    return [] if same else ["the rules of the file, which protect its entries, were changed"]
+    mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+    fixed = connection.execute("PRAGMA query_only").fetchone()[0]  # then SQLite writes no log
+    if same and (mode == "wal" or fixed):
+        return []
+    return ["the rules of the file, which protect its entries, were changed"]
 
 
 def broken(path: Path, problems: Iterable[str]) -> ModelError:

@@ -6,9 +6,12 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 from ledger_folders import deletion
@@ -308,3 +311,32 @@ def test_links_and_pipes_are_refused(file):
     (file.parent / "l.db-wal").symlink_to(aside)
     with pytest.raises(UnsafeFileError):
         read(file)
+
+
+READER = """
+import os, sys
+from pathlib import Path
+from unspan.errors import OutputError
+from unspan.ledger.book import read
+from unspan.ledger.recording import add
+nobody = 65534
+os.chown(sys.argv[1], nobody, nobody)
+os.setuid(nobody)
+book = read(Path(sys.argv[1]))
+print(len(book.entries), book.problems())
+try:
+    add(Path(sys.argv[1]), note="more")
+except OutputError:
+    print("refused")
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can become somebody else")
+def test_a_ledger_in_a_folder_that_cannot_be_written_is_read(file):
+    with tempfile.TemporaryDirectory() as home:
+        copy = Path(shutil.copy(file, home))
+        Path(home).chmod(0o755)
+        process = started(copy, code=READER)
+        out, err = process.communicate(timeout=60)
+        assert out.splitlines() == ["6 []", "refused"], err
+        assert list(Path(home).iterdir()) == [copy]
