@@ -187,6 +187,20 @@ def test_two_writers_lose_nothing(tmp_path):
     assert [len(asked_by(book.entries, key, name)) for name in ("left", "right")] == [100, 100]
 
 
+def test_two_threads_beside_another_process_lose_nothing(tmp_path):
+    file = tmp_path / "l.db"
+    other = started(file, "other", 40)
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda number: add(file, note=f"{number}").hash, range(40)))
+    out, err = other.communicate(timeout=120)
+    assert other.returncode == 0, err
+    book = read(file)
+    assert not book.problems() and len(book.entries) == 80
+    assert {*done, *(line.split()[1] for line in out.splitlines())} == {
+        one.hash for one in book.entries
+    }
+
+
 PURGER = (
     ADDER
     + """
