@@ -114,8 +114,8 @@ def seal_of(entry: Entry) -> str:
 
 
 def audits_of(deletion: FoundDeletion, audits: Sequence[FoundAudit]) -> list[FoundAudit]:
-    """The audits that measured the weights of a deletion."""
-    if deletion.facts is None:
+    """The audits that measured the weights of a deletion; none where it was changed."""
+    if deletion.facts is None or deletion.sealed.ok is False:
         return []
     weights = deletion.facts.weights
     return [one for one in audits if one.facts is not None and one.facts.weights == weights]

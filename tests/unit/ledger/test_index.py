@@ -80,6 +80,7 @@ def test_what_was_changed_is_said_and_not_repeated(home, tmp_path):
     found = index([home], tmp_path / "l.db")
     assert len(found.wrong) == 2 and "receipt.json was changed" in found.wrong[0]
     seen = text_of(html(found))
+    assert [row[3][0].text for row in found.tables[0].rows] == ["none", "none"]
     assert "retrain-for-real" not in seen and "BELOW RETRAINED" not in seen
 
 
