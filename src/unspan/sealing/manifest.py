@@ -14,9 +14,9 @@ from typing import Any
 from unspan.errors import ModelError, UnsafeFileError
 from unspan.sealing.canonical import canonical
 from unspan.sealing.files import content_of, sha256_of
+from unspan.system import schemas
 
 MANIFEST, SIGNATURE = "manifest.json", "signature.json"
-SCHEMA = "unspan.manifest/1"
 _LARGEST = 1 << 20  # bytes of a manifest
 
 
@@ -34,7 +34,12 @@ def write_manifest(
     Returns:
         The seal.
     """
-    content = {"schema": SCHEMA, "kind": kind, "files": _hashes(folder, names), **about}
+    content = {
+        "schema": schemas.MANIFEST.schema,
+        "kind": kind,
+        "files": _hashes(folder, names),
+        **about,
+    }
     seal = _seal(content)
     (folder / MANIFEST).write_text(canonical(content | {"seal": seal}), "utf-8")
     return seal
@@ -56,7 +61,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         files = content["files"]
         kept = {key: value for key, value in content.items() if key != "seal"}
         right = (
-            content["schema"] == SCHEMA
+            content["schema"] == schemas.MANIFEST.schema
             and content["seal"] == _seal(kept)
             and raw == canonical(content).encode()
             and all(
