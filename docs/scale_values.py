@@ -48,7 +48,7 @@ def _large(name: str, rows: float, seconds: float) -> dict[str, str]:
         f"{name}_tb": f"{size / 1e12:,.0f}",
         f"{name}_computing": f"{computing:,.1f}",
         f"{name}_moving": f"{moving:,.1f}",
-        f"{name}_dollars": f"{hours * _PRICE:,.0f}",
+        f"{name}_dollars": f"{hours * _PRICE:,.2f}",
     }
 
 
@@ -77,10 +77,10 @@ def fits() -> dict[str, str]:
         found[f"fit_{name}_gap"] = f"{100 * one['largest_gap']:.1f} %"
     rows = held["rows"]
     wide = [one for one in rows if one["kind"] == "width" and one["n"] == _WIDTH_SAMPLES]
-    for method in held["linear"]:
-        for dim in (512, 2048, 8192, 16384):
-            one = [row for row in wide if (row["method"], row["dim"]) == (method, dim)]
-            found[f"width_{method}_{dim}"] = _cost(one[0]) if one else "–"
+    for row in wide:
+        key = f"width_{row['method']}_{row['dim']}"
+        found[f"{key}_s"] = f"{row['seconds']:,.1f}"
+        found[f"{key}_mb"] = f"{row['megabytes']:,.0f}"
     found["width_n"] = f"{_WIDTH_SAMPLES:,}"
     for row in rows:
         if row["kind"] == "classes":
@@ -97,10 +97,6 @@ def fits() -> dict[str, str]:
     found["gallery_means"] = f"{largest['nearest_means']['seconds']:.0f}"
     found["gallery_apply"] = f"{largest['apply']['seconds']:.1f}"
     return found
-
-
-def _cost(row: dict[str, Any]) -> str:
-    return f"{row['seconds']:,.1f} s, {row['megabytes']:,.0f} MB"
 
 
 def processes() -> dict[str, str]:
