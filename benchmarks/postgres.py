@@ -76,7 +76,7 @@ def fill(address: str, rows: int, dim: int) -> None:
 
 def summary(latencies: list[float]) -> dict[str, float]:
     """Milliseconds."""
-    spread = statistics.quantiles(latencies, n=100)
+    spread = statistics.quantiles(latencies, n=100, method="inclusive")
     return {
         "searches": len(latencies),
         "p50_ms": round(1e3 * spread[49], 3),
@@ -119,7 +119,7 @@ def measured(address: str, folder: Path, args: argparse.Namespace) -> dict[str, 
     time.sleep(args.seconds)
 
     def hears(stage: str, _done: int, _total: int | None) -> None:
-        client.phase = stage.split()[0]
+        client.phase = stage.split()[-1] if stage.endswith("swap") else stage.split()[0]
 
     begun = time.perf_counter()
     client.phase = "start"
@@ -131,7 +131,7 @@ def measured(address: str, folder: Path, args: argparse.Namespace) -> dict[str, 
     time.sleep(args.seconds)
     client.stopped.set()
     client.join()
-    update = [one for name in ("rows", "index", "the") for one in client.latencies[name]]
+    update = [one for name in ("rows", "index", "swap") for one in client.latencies[name]]
     phases = {name: summary(held) for name, held in client.latencies.items() if len(held) > 1}
     phases["update"] = summary(update)
     times = phases["update"]["p99_ms"] / phases["before"]["p99_ms"]

@@ -37,8 +37,19 @@ def stored_eraser(path: Path) -> tuple[Eraser, dict[str, Any]]:
             " no map on features. Embed the samples of the gallery again with the erased model."
         )
     if placement["kind"] == "hook":
-        return eraser_in(read_safetensors(path / WEIGHTS), placement["eraser"]), account
-    return _private_eraser(path, placement["eraser"]), account
+        return _aligned(eraser_in(read_safetensors(path / WEIGHTS), placement["eraser"])), account
+    return _aligned(_private_eraser(path, placement["eraser"])), account
+
+
+def _aligned(eraser: Eraser) -> Eraser:
+    """The eraser with buffers in memory of their own.
+
+    Those of a file begin at any byte, and matrix products then differ in the last digits.
+    """
+    for module in eraser.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            setattr(module, name, buffer.clone())  # a buffer again: nn.Module sees to it
+    return eraser
 
 
 def _private_eraser(path: Path, kind: str) -> Eraser:

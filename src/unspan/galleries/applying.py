@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from unspan.artifact.deletion import Deletion
 from unspan.artifact.receipt import versions
 from unspan.artifact.reopening import reopen
 from unspan.cluster import mapped
-from unspan.errors import DataError, UsageError
+from unspan.errors import DataError, InconclusiveError, UsageError
 from unspan.galleries.columns import Columns
 from unspan.galleries.formats import rewriter
 from unspan.galleries.mapping import Map, fitted_map, map_of, receipt_of
@@ -32,6 +32,11 @@ RECEIPT = "unspan-apply.json"
 _ENDING = ".unspan-apply.json"  # of the receipt beside a single file
 _UNCHANGED = "The gallery that was read is unchanged: delete it, and its old versions."
 _COPIES = "Replicas, caches, backups and indexes built from the old vectors hold them still."
+_OTHERS = "Other columns of vectors stay as they are: {names}. Apply it to each (--column)."
+_NONE = (
+    "None of the {named} ids names a row, so no row was dropped or flagged. All else was written."
+    " Rows are named by {how}."
+)
 _DEAD = "Dead rows of the table hold old vectors until VACUUM FULL (--reclaim), and the log longer."
 _KEPT = (
     "Old vectors are still in the files of the table: something holds old rows. End what is open,"
@@ -121,7 +126,8 @@ def apply(
             else.
         DataError: a file is damaged, its vectors have another length, or they do not become what
             the erased model gives for the samples of the check.
-        InconclusiveError: a fitted map misses too much.
+        InconclusiveError: a fitted map misses too much; no row is named by the ids of the request,
+            or old vectors are left in the files of a table (the receipt is written then).
         OutputError: a file cannot be written.
     """
     run = run or Run()
@@ -137,6 +143,7 @@ def apply(
         raise UsageError("table and reclaim (--table, --reclaim) are for databases.")
     source, target = Place.named(gallery), Place.named(out)
     _check(erased, source, target)
+    _refuse_mapped(source, columns)
     files = gallery_files(source)
     written = target / RECEIPT if source.is_folder() else target.beside(_ENDING)
     earlier = _earlier(written, target, change.account, overwrite)
@@ -146,13 +153,63 @@ def apply(
     if not earlier:  # a file appears before its entry does
         written.write_json(_receipt(change, done, 0.0, complete=False))
     run.report("files of the gallery", 0, len(files))
-    for entry, is_new in mapped(_FileChange(change, source, target, earlier), files, run):
+    outputs = [target / name if name else target for name in files]
+    entries = mapped(_FileChange(change, source, target, earlier), files, run)
+    for entry, is_new in _unless_nothing(written, outputs, entries):
         resumed += not is_new
         done.append(entry)
         seconds = round(time.perf_counter() - begun, 3)
         written.write_json(_receipt(change, done, seconds, complete=len(done) == len(files)))
         run.report("files of the gallery", len(done), len(files))
-    return Applied(str(out), written.read_json(), resumed)
+    _remove_left(earlier, files, target)
+    return _told(Applied(str(out), written.read_json(), resumed))
+
+
+def _unless_nothing(
+    written: Place, outputs: Sequence[Place], entries: Iterable[tuple[dict[str, Any], bool]]
+) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Entries as they come; where there was none and no file, the receipt goes again."""
+    try:
+        yield from entries
+    except BaseException:
+        if not any(one.exists() for one in outputs):
+            written.system.rm_file(written.path)
+        raise
+
+
+def _told(applied: Applied) -> Applied:
+    """What was applied, unless something of it did not come about.
+
+    Raises:
+        InconclusiveError: no row is of the request, or old vectors are still in files.
+    """
+    asked = applied.receipt["rows_of_request"]
+    if asked["named"] and not applied.counts.of_request:
+        column = applied.receipt["id_column"]
+        how = "their positions" if column is None else f"the column {column}"
+        raise InconclusiveError(_NONE.format(named=asked["named"], how=how))
+    if _KEPT in applied.receipt["not_covered"]:
+        raise InconclusiveError(_KEPT)
+    return applied
+
+
+def _refuse_mapped(source: Place, columns: Columns) -> None:
+    """Refuse a gallery whose vectors `apply` wrote (UsageError)."""
+    receipt = source / RECEIPT if source.is_folder() else source.beside(_ENDING)
+    held = receipt.read_json()
+    if isinstance(held, dict) and held.get("column") == columns.vector:
+        raise UsageError(
+            f"{source.path} was written by unspan apply already. A deletion holds all requests so"
+            " far, and is of the vectors before any of them: give the gallery as it was first."
+        )
+
+
+def _remove_left(earlier: dict[str, dict[str, Any]], files: list[str], target: Place) -> None:
+    """Remove files that an earlier run wrote for files which have left the gallery."""
+    for name in earlier.keys() - set(files):
+        place = target / name
+        if _is(place, earlier[name]["sha256_after"]):
+            place.system.rm_file(place.path)
 
 
 class _Change:
@@ -194,7 +251,8 @@ class _Change:
                 digest = write.write(lambda file: rewrite(source, file, change, self.columns))
             except (DataError, UsageError) as error:
                 raise type(error)(f"{read.path}: {error}") from error
-        return {"rows": asdict(change.counts), "sha256_after": digest}
+        about = {"rows": asdict(change.counts), "sha256_after": digest}
+        return about | ({"other_vectors": sorted(change.others)} if change.others else {})
 
 
 @dataclass(frozen=True)
@@ -273,7 +331,7 @@ def _in_place(
     seconds = round(time.perf_counter() - begun, 3)
     place = Place.named(out)
     place.write_json(_receipt(change, [entry], seconds, complete=True))
-    return Applied(str(out), place.read_json(), 0)
+    return _told(Applied(str(out), place.read_json(), 0))
 
 
 def _is_receipt(path: Path) -> bool:
@@ -293,6 +351,9 @@ def _check(erased: Deletion | str | Path, source: Place, target: Place) -> None:
         refuse_inputs(target.local, [one for one in inputs if one is not None])
     elif (target.system, target.path) == (source.system, source.path):
         raise UsageError(f"The output {target.path} is also the input; choose another --out.")
+    endings = [PurePosixPath(one.name).suffix.lower() for one in (source, target)]
+    if not source.is_folder() and len(set(endings)) > 1:
+        raise UsageError(f"{target.path}: the output is of the kind of the gallery, {endings[0]}.")
 
 
 def _earlier(
@@ -346,7 +407,9 @@ def _receipt(
 def _not_covered(files: list[dict[str, Any]]) -> list[str]:
     """Where old vectors still are."""
     tables = [one for one in files if "table" in one]
+    others = sorted({name for one in files for name in one.get("other_vectors", [])})
+    more = [_OTHERS.format(names=", ".join(others))] if others else []
     if not tables:
-        return [_UNCHANGED, _COPIES]
+        return [*more, _UNCHANGED, _COPIES]
     left = [_KEPT for one in tables if one.get("old_vectors", {}).get("found")]
-    return [*left, _LOG if all(one["reclaimed"] for one in tables) else _DEAD, _COPIES]
+    return [*more, *left, _LOG if all(one["reclaimed"] for one in tables) else _DEAD, _COPIES]

@@ -12,7 +12,8 @@ from unspan.galleries.columns import Columns
 from unspan.galleries.mapping import receipt_of
 from unspan.galleries.places import Place
 from unspan.galleries.reading import parts_of
-from unspan.galleries.row_change import text_ids
+from unspan.galleries.row_change import id_text, text_ids
+from unspan.galleries.stores import store_of
 
 
 def list_ids(
@@ -43,6 +44,8 @@ def list_ids(
         UsageError: the output exists, or ids would not name rows.
         DataError: a file is damaged, or its vectors have another length.
     """
+    if store_of(str(gallery)) is not None:
+        raise UsageError("The ids of a table are a query: SELECT id FROM items.")
     target = Place.named(out)
     if target.exists() and not overwrite:
         raise UsageError(f"{out} exists; pass --overwrite to replace it.")
@@ -54,7 +57,7 @@ def list_ids(
     def fill(file: BinaryIO) -> None:
         nonlocal count
         for ids, _ in parts:
-            kept = [one for one in map(str, ids) if one not in gone]
+            kept = [one for one in map(id_text, ids) if one not in gone]
             file.write("".join(f"{one}\n" for one in kept).encode())
             count += len(kept)
 

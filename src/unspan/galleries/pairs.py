@@ -17,6 +17,7 @@ from unspan.data.protocols import MapStyle
 from unspan.data.source import Source
 from unspan.erasure.reading import features
 from unspan.errors import DataError, UsageError
+from unspan.galleries.row_change import id_text
 from unspan.run import Run
 
 Parts = Iterable[tuple[Sequence[Any], Tensor]]  # ids and vectors of some rows at a time
@@ -28,7 +29,7 @@ class Pairs:
     """Vectors of m samples.
 
     Attributes:
-        stored: `[m, d]`, as the gallery has them.
+        stored: `[m, d]`, as the gallery has them, of its dtype.
         new: `[m, d]`, as the erased model gives them.
     """
 
@@ -63,12 +64,12 @@ def read_pairs(model: nn.Module, data: Any, gallery: Parts, count: int, run: Run
     found = _stored(gallery, [_names(data, form, drawn.tolist()) for form in _forms(data)])
     if len(found) < min(_FEWEST, len(drawn)):
         raise DataError(
-            f"Of {len(drawn)} samples {len(found)} are in the gallery by their ids. Name the column"
-            " of ids with --id-column: it holds the paths, names or positions of the samples, or"
-            " what their own id column holds."
+            f"Of {len(drawn)} samples {len(found)} are in the gallery by their ids. One of them is"
+            f" named {_examples(data, int(drawn[0]))}. Name the column that holds such ids with"
+            " --id-column."
         )
     new = _embedded(model, Subset(cast("Dataset[Any]", data), list(found)), run)
-    return Pairs(torch.stack(list(found.values())).to(new.dtype), new)
+    return Pairs(torch.stack(list(found.values())), new)
 
 
 def _embedded(model: nn.Module, data: Any, run: Run) -> Tensor:
@@ -85,7 +86,7 @@ def _stored(gallery: Parts, names: Sequence[dict[str, int]]) -> dict[int, Tensor
     found: list[dict[int, Tensor]] = [{} for _ in names]
     for ids, vectors in gallery:
         for row, one in enumerate(ids):
-            text = str(one)
+            text = id_text(one)
             for known, held in zip(names, found, strict=True):
                 if text in known:
                     held[known[text]] = vectors[row].clone()
@@ -107,6 +108,11 @@ def _forms(data: Any) -> list[Form]:
 def _names(data: Any, form: Form, drawn: Sequence[int]) -> dict[str, int]:
     """Positions of samples by their names."""
     return {form(data, one): one for one in drawn}
+
+
+def _examples(data: Any, at: int) -> str:
+    """What one sample may be called."""
+    return " or ".join(dict.fromkeys(repr(form(data, at)) for form in _forms(data)))
 
 
 def _position(_data: Any, at: int) -> str:

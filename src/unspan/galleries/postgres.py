@@ -24,6 +24,7 @@ from unspan.galleries.postgres_files import marks_of, search_files
 from unspan.galleries.row_change import RowChange, Rows
 from unspan.run import Run
 
+_OURS = "unspan "  # how marks of maps begin
 SHADOW, STALE, TEMPORARY = "unspan_new", "unspan_stale", "unspan_part"
 _BATCH = 1_000  # rows of one transaction: searches wait for none longer
 _LOOKED_FOR, _OF_A_BATCH = 200, 20  # old vectors, in the files of the table
@@ -55,6 +56,7 @@ class _Table:
         key: column of the primary key.
         key_kind: its type.
         required: the column is NOT NULL.
+        others: other columns of vectors.
         indexes: on the column.
     """
 
@@ -67,6 +69,7 @@ class _Table:
     key: str
     key_kind: str
     required: bool
+    others: Sequence[str]
     indexes: Sequence[_Index]
 
 
@@ -105,13 +108,15 @@ def update(
     try:
         with psycopg.connect(address, autocommit=True) as link:
             held = _table(link, table, columns)
+            if change.forget:
+                _check_rows(link, held, columns)
             return _Update(link, held, change, columns, mark).run(run, reclaim)
     except psycopg.Error as error:
-        text = " ".join(str(error).split())[:300]
+        text = " ".join(str(error).split())[:300].rstrip(".")
         raise OutputError(
             f"PostgreSQL: {text}. Searches find the old vectors, or all new ones; the same command"
-            f" goes on. To give up: ALTER TABLE {table} DROP COLUMN IF EXISTS {SHADOW}; DROP"
-            f" FUNCTION IF EXISTS {STALE} CASCADE."
+            f" goes on. To give up: drop the column {SHADOW}, and the function {STALE}_... with"
+            " CASCADE."
         ) from error
 
 
@@ -134,7 +139,7 @@ class _Update:
             "column": sql.Identifier(table.column),
             "shadow": sql.Identifier(SHADOW),
             "key": sql.Identifier(table.key),
-            "stale": sql.Identifier(STALE),
+            "stale": sql.Identifier(f"{STALE}_{table.number}"),
             "part": sql.Identifier(TEMPORARY),
             "ids": sql.Identifier(self.ids),
             "key_kind": sql.SQL(table.key_kind),  # of `_KEYS`
@@ -145,9 +150,20 @@ class _Update:
 
     def run(self, run: Run, reclaim: bool) -> dict[str, Any]:
         """Fill the shadow, build its indexes, swap; nothing of it where that was done before."""
-        if self._mark_of(self.table.column) != self.mark:
-            self._replace(run)
         about: dict[str, Any] = {"reclaimed": reclaim}
+        if self.table.others:
+            about["other_vectors"] = list(self.table.others)
+        mark = self._mark_of(self.table.column)
+        if mark == self.mark:
+            self._drop_rows()
+        elif mark is not None and mark.startswith(_OURS):
+            raise UsageError(
+                f"The column {self.table.column} was mapped by another deletion already. A deletion"
+                " holds all requests so far, and is of the vectors before any of them: bring these"
+                " back, or embed the samples again."
+            )
+        else:
+            about["rows_of_an_earlier_run"] = self._replace(run)
         if reclaim:
             run.report("rewriting the table", 0, None)
             self._do("VACUUM (FULL, ANALYZE) {table}")
@@ -161,9 +177,10 @@ class _Update:
             **about,
         }
 
-    def _replace(self, run: Run) -> None:
-        """Fill the shadow, build its indexes, swap."""
+    def _replace(self, run: Run) -> int:
+        """Fill the shadow, build its indexes, swap; how many rows an earlier run had filled."""
         self._prepare()
+        before = self._count("SELECT count(*) FROM {table} WHERE {shadow} IS NOT NULL")
         total = self._count("SELECT count(*) FROM {table}")
         self._fill(run, total)
         for one in self.table.indexes:
@@ -176,6 +193,7 @@ class _Update:
             self._fill(run, total)
             self._drop_rows()
             self._swap()
+        return before
 
     def _mark_of(self, column: str) -> str | None:
         """The map that made a column, or some other comment; None where there is no such column."""
@@ -331,8 +349,31 @@ def _table(link: psycopg.Connection, table: str, columns: Columns) -> _Table:
         key=key,
         key_kind=key_kind,
         required=required,
+        others=sorted(kinds.keys() - {column}),
         indexes=_indexes(link, number, place, quoted, column),
     )
+
+
+def _check_rows(link: psycopg.Connection, table: _Table, columns: Columns) -> None:
+    """Refuse rows that could not be deleted, before any work (UsageError)."""
+    rows = link.execute(
+        "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped",
+        (table.number,),
+    ).fetchall()
+    names = [one for (one,) in rows]
+    if columns.ids is not None and columns.ids not in names:
+        raise UsageError(f"--id-column {columns.ids}: the table has {', '.join(names)}.")
+    held_by = link.execute(
+        "SELECT conrelid::regclass::text FROM pg_constraint WHERE confrelid = %s"
+        " AND contype = 'f' AND confdeltype IN ('a', 'r')",
+        (table.number,),
+    ).fetchall()
+    if held_by:
+        raise UsageError(
+            f"Rows of {', '.join(one for (one,) in held_by)} point to rows of the table, so these"
+            " cannot be deleted. Delete those first, and leave out --rows drop here; or let the"
+            " reference delete with them (ON DELETE CASCADE)."
+        )
 
 
 def _vector_columns(link: psycopg.Connection, number: int) -> dict[str, tuple[str, bool, int]]:
@@ -369,9 +410,9 @@ def _refuse_dependants(
         "SELECT DISTINCT pg_describe_object(classid, objid, objsubid) FROM pg_depend"
         " WHERE refclassid = 'pg_class'::regclass AND refobjid = %s AND refobjsubid = %s"
         " AND classid <> 'pg_class'::regclass AND objid NOT IN"
-        " (SELECT oid FROM pg_trigger WHERE tgname = %s"
+        " (SELECT oid FROM pg_trigger WHERE tgname LIKE %s"
         "  UNION SELECT oid FROM pg_constraint WHERE contype = 'n')",
-        (number, place, STALE),
+        (number, place, STALE + "%"),
     ).fetchall()
     if rows:
         raise UsageError(

@@ -47,7 +47,8 @@ def search_files(link: psycopg.Connection, table: int, marks: Sequence[bytes]) -
     try:
         link.execute("CHECKPOINT")
         names = _files(link, table)
-        left, total = set(marks), 0
+        wanted = set(marks)
+        left, total = wanted, 0
         for name in names:
             for part in _parts(link, name):
                 total += len(part)
@@ -56,7 +57,7 @@ def search_files(link: psycopg.Connection, table: int, marks: Sequence[bytes]) -
         return {
             "not_looked_for": "the role may not read files (pg_read_server_files, pg_checkpoint)"
         }
-    return {"looked_for": len(marks), "found": len(marks) - len(left), "bytes": total}
+    return {"looked_for": len(wanted), "found": len(wanted) - len(left), "bytes": total}
 
 
 def _files(link: psycopg.Connection, table: int) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from unspan.errors import DataError
 from unspan.system.text_enum import TextEnum
 
 _BYTES = 16 << 20  # of vectors that are in memory at a time
+_UUID = 16  # bytes
 _MAPPED = 1024  # rows that are mapped at a time
 
 
@@ -56,6 +58,7 @@ class RowChange:
         forget: ids of the request, as text.
         rows: what becomes of the rows that they name.
         counts: of everything so far.
+        others: names of other columns of vectors that were met; they stay as they are.
     """
 
     eraser: Eraser
@@ -63,6 +66,7 @@ class RowChange:
     forget: frozenset[str] = frozenset()
     rows: Rows = Rows.KEEP
     counts: Counts = field(default_factory=Counts)
+    others: set[str] = field(default_factory=set)
 
     def rows_at_a_time(self, width: int) -> int:
         """Rows whose vectors fill about 16 MB.
@@ -90,7 +94,7 @@ class RowChange:
         """Which rows the request names, `[n]` bool."""
         if not self.forget:
             return torch.zeros(len(ids), dtype=torch.bool)
-        return torch.tensor([str(one) in self.forget for one in ids], dtype=torch.bool)
+        return torch.tensor([id_text(one) in self.forget for one in ids], dtype=torch.bool)
 
     def mapped(self, vectors: Tensor, where: str) -> Tensor:
         """The erased vectors, with the shape and dtype of what is given.
@@ -129,7 +133,19 @@ class RowChange:
 
 def text_ids(ids: Collection[Any]) -> frozenset[str]:
     """Ids as they are compared."""
-    return frozenset(str(one).strip() for one in ids) - {""}
+    return frozenset(map(id_text, ids)) - {""}
+
+
+def id_text(one: Any) -> str:
+    """An id as it is compared: bytes as their text or UUID, whole numbers without a fraction."""
+    if isinstance(one, bytes):
+        try:
+            return one.decode().strip()
+        except UnicodeDecodeError:
+            return str(UUID(bytes=one)) if len(one) == _UUID else one.hex()
+    if isinstance(one, float) and one.is_integer():
+        return str(int(one))
+    return str(one).strip()
 
 
 def rows_at_a_time(dim: int, width: int) -> int:

@@ -23,6 +23,11 @@ class TableChange:
         self.column = _vector_column(schema, columns.vector)
         self.ids = _id_column(schema, columns.ids)
         self.schema = schema
+        twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+        if twice:
+            raise DataError(f"The table has several columns named {', '.join(twice)}; rename them.")
+        others = [one.name for one in schema if _is_vectors(one.type) and one.name != self.column]
+        change.others.update(others)
         if change.rows is Rows.FLAG:
             if FLAG in schema.names:
                 raise UsageError(f"The table has a column {FLAG} already; drop the rows instead.")

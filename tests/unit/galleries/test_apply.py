@@ -3,6 +3,8 @@
 import io
 import json
 import math
+import pickle
+import uuid
 
 import numpy as np
 import pyarrow as pa
@@ -13,8 +15,9 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 import unspan
+from unspan.artifact.stored_eraser import stored_eraser
 from unspan.cli import app
-from unspan.errors import DataError, UsageError
+from unspan.errors import DataError, InconclusiveError, UsageError
 from unspan.galleries import parquet_file, row_change
 from unspan.galleries.applying import RECEIPT
 from unspan.galleries.columns import Columns
@@ -477,3 +480,92 @@ def test_a_run_that_was_killed_in_its_first_file_goes_on(folder, many, tmp_path,
     assert len(list(out.glob("*.npy"))) + len(list(out.glob("*.parquet"))) >= 1
     done = unspan.apply(folder, many, out)
     assert done.receipt["complete"]
+
+
+def test_ids_that_name_no_row_are_told_with_the_output_written(deletion, before, tmp_path):
+    np.save(tmp_path / "all.npy", before.numpy())
+    with pytest.raises(InconclusiveError, match="None of the 1 ids"):
+        unspan.apply(
+            deletion,
+            tmp_path / "all.npy",
+            tmp_path / "new.npy",
+            forget_ids=["photo 3"],
+            rows="drop",
+        )
+    assert len(np.load(tmp_path / "new.npy")) == N
+
+
+@pytest.mark.parametrize(
+    ("ids", "asked"),
+    [
+        (pa.array([b"k%d" % one for one in range(N)]), "k3"),
+        (pa.array([float(one) for one in range(N)]), "3"),
+        (pa.array([f" {one} " for one in range(N)]), "3"),
+        (
+            pa.array([uuid.UUID(int=2**127 + one).bytes for one in range(N)], pa.binary(16)),
+            str(uuid.UUID(int=2**127 + 3)),
+        ),
+    ],
+    ids=["bytes", "floats", "spaces", "uuid"],
+)
+def test_ids_of_any_kind_name_rows(deletion, before, tmp_path, ids, asked):
+    numbers = pa.array(before.numpy().ravel())
+    column = pa.FixedSizeListArray.from_arrays(numbers, before.shape[1])
+    pq.write_table(pa.table({"key": ids, "v": column}), tmp_path / "all.parquet")
+    done = unspan.apply(
+        deletion,
+        tmp_path / "all.parquet",
+        tmp_path / "new.parquet",
+        id_column="key",
+        forget_ids=[asked],
+        rows="drop",
+    )
+    assert done.counts.dropped == 1
+
+
+def test_vectors_that_were_mapped_are_refused_and_other_columns_of_them_are_named(
+    deletion, before, tmp_path
+):
+    numbers = pa.array(before.numpy().ravel())
+    column = pa.FixedSizeListArray.from_arrays(numbers, before.shape[1])
+    pq.write_table(pa.table({"v": column, "w": column}), tmp_path / "all.parquet")
+    first, second = tmp_path / "one.parquet", tmp_path / "two.parquet"
+    done = unspan.apply(deletion, tmp_path / "all.parquet", first, column="v")
+    assert "stay as they are: w" in done.receipt["not_covered"][0]
+    with pytest.raises(UsageError, match="already"):
+        unspan.apply(deletion, first, second, column="v")
+    unspan.apply(deletion, first, second, column="w")
+    found = pq.read_table(second)
+    assert found["v"].equals(found["w"])
+
+
+def test_files_that_left_the_gallery_leave_the_output(folder, many, tmp_path):
+    out = tmp_path / "new"
+    unspan.apply(folder, many, out)
+    (many / "b.npy").unlink()
+    (out / "mine.txt").write_text("mine")
+    unspan.apply(folder, many, out)
+    assert not (out / "b.npy").exists()
+    assert (out / "a.npy").exists() and (out / "mine.txt").exists()
+
+
+def test_an_output_of_another_kind_and_two_columns_of_one_name_are_refused(
+    deletion, before, tmp_path
+):
+    np.save(tmp_path / "all.npy", before.numpy())
+    with pytest.raises(UsageError, match="of the kind of the gallery"):
+        unspan.apply(deletion, tmp_path / "all.npy", tmp_path / "new.parquet")
+    numbers = pa.array(before.numpy().ravel())
+    column = pa.FixedSizeListArray.from_arrays(numbers, before.shape[1])
+    twice = pa.Table.from_arrays([column, pa.array(range(N)), pa.array(range(N))], ["v", "a", "a"])
+    pq.write_table(twice, tmp_path / "all.parquet")
+    with pytest.raises(DataError, match="several columns named a"):
+        unspan.apply(deletion, tmp_path / "all.parquet", tmp_path / "new.parquet")
+
+
+def test_a_stored_map_gives_the_bits_of_one_in_memory(deletion, folder, before, tmp_path):
+    np.save(tmp_path / "all.npy", before.numpy())
+    unspan.apply(folder, tmp_path / "all.npy", tmp_path / "new.npy")
+    held = pickle.loads(pickle.dumps(stored_eraser(folder)[0]))  # as a worker gets it
+    with torch.no_grad():
+        assert torch.equal(torch.from_numpy(np.load(tmp_path / "new.npy")), held.map_stored(before))

@@ -234,3 +234,13 @@ def test_a_check_needs_data_that_can_be_asked_for_one_sample(deletion, before, t
     stream = iter([torch.zeros(2, 1, 8, 8)])
     with pytest.raises(UsageError, match="with a length"):
         unspan.apply(deletion, path, tmp_path / "n.parquet", id_column="id", check=Check(stream))
+
+
+def test_rounding_of_half_precision_may_lead_to_another_draw(deletion, images, before, tmp_path):
+    path = stored(tmp_path / "all.parquet", before.half())
+    made = unspan.apply(
+        deletion, path, tmp_path / "n.parquet", id_column="id", check=Check(images, len(images))
+    )
+    held = made.receipt["map"]["check"]
+    assert held["samples"] == len(images)
+    assert held.get("other_draws", 0) < 0.2 * len(images)

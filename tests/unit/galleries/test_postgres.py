@@ -285,6 +285,56 @@ def test_marks_tell_vectors_that_changed_and_differ_from_others():
     assert marks == [old[0, :64].astype("<f4").tobytes()]
 
 
+def test_rows_are_dropped_from_a_table_whose_vectors_are_mapped_already(
+    server, table, folder, tmp_path
+):
+    unspan.apply(folder, server.get_uri(), tmp_path / "receipt.json", table="items")
+    found = stored(table)
+    done = unspan.apply(
+        folder,
+        server.get_uri(),
+        tmp_path / "receipt.json",
+        table="items",
+        forget_ids=[6, 16],
+        rows="drop",
+        overwrite=True,
+    )
+    assert done.counts.dropped == 2
+    later = stored(table)
+    assert later.keys() == found.keys() - {6, 16}
+    assert all(one.equal(found[key]) for key, one in later.items())
+
+
+def test_vectors_of_another_deletion_are_not_mapped_again(
+    server, table, folder, digits_net, digits_request, tmp_path
+):
+    unspan.apply(folder, server.get_uri(), tmp_path / "receipt.json", table="items")
+    other = unspan.erase(digits_net, digits_request, unspan.ESC(rank=2), max_drop=None)
+    with pytest.raises(UsageError, match="another deletion already"):
+        unspan.apply(other, server.get_uri(), tmp_path / "other.json", table="items")
+
+
+def test_rows_that_cannot_be_deleted_are_named_before_any_work(server, table, folder, tmp_path):
+    asked = {"table": "items", "forget_ids": [6], "rows": "drop"}
+    with pytest.raises(UsageError, match="--id-column nope"):
+        unspan.apply(folder, server.get_uri(), tmp_path / "receipt.json", id_column="nope", **asked)
+    table.execute("DROP TABLE IF EXISTS sales")
+    table.execute("CREATE TABLE sales (item bigint REFERENCES items)")
+    with pytest.raises(UsageError, match="Rows of sales point to rows"):
+        unspan.apply(folder, server.get_uri(), tmp_path / "receipt.json", **asked)
+    names = "SELECT column_name FROM information_schema.columns WHERE table_name = 'items'"
+    assert ("unspan_new",) not in table.execute(names).fetchall()
+    table.execute("DROP TABLE sales")
+
+
+def test_equal_vectors_are_looked_for_once(server, table, folder, vectors, eraser):
+    ((number,),) = table.execute("SELECT 'items'::regclass::oid::int").fetchall()
+    marks = marks_of(vectors.numpy(), eraser(vectors).numpy())
+    wrong = [b"no vector has these bytes" for _ in range(5)]
+    held = search_files(table, number, [*marks[:3], *marks[:3], *wrong])
+    assert held["looked_for"] == 4 and held["found"] == 3
+
+
 def test_a_role_that_may_not_read_files_is_told_so(server, table, folder, tmp_path):
     table.execute("CREATE ROLE shopkeeper LOGIN")
     table.execute("ALTER TABLE items OWNER TO shopkeeper")
