@@ -1304,7 +1304,7 @@ def test_row_61_ranks_that_disagree(shell):
 
 
 def test_row_62_device_memory_halves_the_batch(shell):
-    import unspan.extraction.stream as stream
+    import unspan.extraction.model_reading as stream
 
     plain = shell.works("--forget", FORGET, "--eval", "none", out=shell.here / "plain")
     true_read, sizes = stream.read, []
@@ -1323,7 +1323,7 @@ def test_row_62_device_memory_halves_the_batch(shell):
 
 
 def test_row_62_device_memory_for_one_sample(shell):
-    import unspan.extraction.stream as stream
+    import unspan.extraction.model_reading as stream
 
     def read(model, feature_layer, inputs):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
@@ -1500,7 +1500,10 @@ def test_row_63_next_run_cleans_up(shell, killed):
     deletion, outcomes, _, new = killed
     for target in outcomes:
         left = [path.name for path in target.parent.iterdir() if path.name.startswith(".")]
-        assert all(re.fullmatch(r"\.erased(\.private)?\.(tmp|old)-\d+", name) for name in left)
+        assert all(
+            re.fullmatch(r"\.erased(\.lock|(\.private)?\.(tmp|old)-[0-9a-f]{16})", name)
+            for name in left
+        )
         deletion.save(target, overwrite=True)
         assert sorted(path.name for path in target.parent.iterdir()) == ["erased", "erased.private"]
         assert pair(target)[0] == new[0]

@@ -128,5 +128,8 @@ def test_where_a_process_is_killed_nothing_is_written(desk, method, killed):
 
 
 def listed(folder):
-    """All files of a folder, hidden ones too, without compiled modules."""
-    return sorted(path for path in folder.rglob("*") if "__pycache__" not in path.parts)
+    """All files of a folder, hidden ones too, without compiled modules, and without the lock of a
+    process that was killed: nobody holds it.
+    """
+    kept = (path for path in folder.rglob("*") if path.suffix != ".lock")
+    return sorted(path for path in kept if "__pycache__" not in path.parts)

@@ -904,7 +904,7 @@ MUTANTS: list[Mutant] = [
         "ledger/export.py",
         """(^|[;,|\\"'])""",
         "(^)",
-        f"{LEDGER}/test_export.py",
+        f"{LEDGER}/test_ledger_export.py",
         "test_no_cell_of_any_text_begins_a_formula",
     ),
     (
