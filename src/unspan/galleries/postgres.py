@@ -183,6 +183,8 @@ class _Update:
         before = self._count("SELECT count(*) FROM {table} WHERE {shadow} IS NOT NULL")
         total = self._count("SELECT count(*) FROM {table}")
         self._fill(run, total)
+        # searches come first: an index is built by one process of the server
+        self._do("SET max_parallel_maintenance_workers = 0")
         for one in self.table.indexes:
             run.report(f"index {one.name}", 0, None)
             self.link.execute(one.definition)
