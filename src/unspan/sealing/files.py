@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 from unspan.errors import UnsafeFileError
 
@@ -69,7 +70,7 @@ def sha256_of(path: Path) -> tuple[str, int]:
     return total.hexdigest(), size
 
 
-def _opened(path: Path):  # type: ignore[no-untyped-def]  # of `open`, by its mode
+def _opened(path: Path) -> BinaryIO:
     """The file, not followed if it became a link since it was looked at."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     return os.fdopen(descriptor, "rb")
